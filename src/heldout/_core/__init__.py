@@ -1,0 +1,1 @@
+"""Ground floor: the contract every other module stands on."""

@@ -1,0 +1,187 @@
+"""Matrices: where they are, what they hold, and their moments in one pass. Dense, csr and csc."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+from heldout._core.store import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+Matrix = Any
+"""A numpy array, or a scipy csr/csc matrix or array."""
+
+_CHUNK = 4096
+_SAMPLE = 2000
+
+
+def get_matrix(adata: AnnData, layer: str | None = None) -> Matrix:
+    """Fetch ``X`` or a layer and check that its kind is supported."""
+    if layer is not None and layer not in adata.layers:
+        msg = f"layer={layer!r} is not in adata.layers. {suggest(layer, adata.layers)}"
+        raise ValueError(msg)
+    X = adata.X if layer is None else adata.layers[layer]
+    where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    if X is None:
+        msg = f"{where} is None; there is nothing to compute on. Pass the layer that holds the data."
+        raise ValueError(msg)
+    if not (isinstance(X, np.ndarray) or (sparse.issparse(X) and X.format in {"csr", "csc"})):
+        msg = f"{where} is a {type(X).__name__}; supported are numpy arrays and scipy csr and csc. Load or convert it first."
+        raise TypeError(msg)
+    return X
+
+
+def values(X: Matrix) -> np.ndarray:
+    """Return the stored entries: all of a dense matrix, the non-zeros of a sparse one."""
+    return X.data if sparse.issparse(X) else X
+
+
+def row_chunks(n: int, size: int = _CHUNK) -> Iterator[slice]:
+    """Slices that cover ``n`` rows."""
+    for first in range(0, n, size):
+        yield slice(first, min(first + size, n))
+
+
+def take(X: Matrix, rows: np.ndarray | slice | None, columns: np.ndarray | None) -> Matrix:
+    """Sub-matrix by row and column numbers; nothing is copied where all columns are asked for in order."""
+    if columns is not None and np.array_equal(columns, np.arange(X.shape[1])):
+        columns = None
+    if sparse.issparse(X) and X.format == "csc":
+        X = X if columns is None else X[:, columns]
+        return X if rows is None else X[rows]
+    X = X if rows is None else X[rows]
+    return X if columns is None else X[:, columns]
+
+
+def dense(X: Matrix) -> np.ndarray:
+    """Return a dense float32 array."""
+    return np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class MatrixState:
+    """What a matrix holds, judged by its numbers.
+
+    ``total`` is the common sum of a cell: of ``expm1(x)`` for ``lognormalised``, of ``x`` for ``normalised``.
+    """
+
+    kind: Literal["counts", "normalised", "lognormalised", "centred", "other"]
+    total: float | None = None
+
+    def __str__(self) -> str:
+        words = {
+            "counts": "raw counts",
+            "normalised": f"counts normalised to {self.total:g} per cell, not logged" if self.total else "",
+            "lognormalised": f"log1p of counts normalised to {self.total:g} per cell" if self.total else "",
+            "centred": "values below zero (centred or scaled)",
+            "other": "non-negative values, neither counts nor log-normalised to a common total",
+        }
+        return words[self.kind]
+
+
+def describe(X: Matrix, *, name: str = "adata.X") -> MatrixState:
+    """Tell counts from normalised, log-normalised and centred values.
+
+    Raises
+    ------
+    ValueError
+        If there are NaN or infinite entries, or nothing but zeros.
+    """
+    stored = values(X)
+    low, high = (float(stored.min()), float(stored.max())) if stored.size else (0.0, 0.0)
+    if not np.isfinite(low + high):
+        msg = f"{name} has NaN or infinite values. Find them with np.isfinite and drop or repair those cells or genes."
+        raise ValueError(msg)
+    if low < 0:
+        return MatrixState("centred")
+    if high == 0:
+        msg = f"{name} holds nothing but zeros; there is nothing to learn from. Pass the layer that holds the data."
+        raise ValueError(msg)
+    step = max(1, X.shape[0] // _SAMPLE)
+    sample = X[np.arange(0, X.shape[0], step)]
+    stored = values(sample)
+    if np.array_equal(stored, np.round(stored)):
+        return MatrixState("counts")
+    total = _common_total(sample)
+    if total is not None:
+        return MatrixState("normalised", total)
+    if high < 50:
+        total = _common_total(sample.expm1() if sparse.issparse(sample) else np.expm1(sample))
+        if total is not None:
+            return MatrixState("lognormalised", total)
+    return MatrixState("other")
+
+
+def _common_total(sample: Matrix, tolerance: float = 1e-3) -> float | None:
+    totals = np.asarray(sample.sum(axis=1), dtype=np.float64).ravel()
+    totals = totals[totals > 0]
+    middle = float(np.median(totals))
+    if len(totals) < 2 or np.abs(totals / middle - 1).max() > tolerance:
+        return None
+    return float(f"{middle:.4g}")
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean, variance (ddof 1) and number of non-zero entries of each gene, each (n_genes,), over ``n`` cells."""
+
+    n: int
+    mean: np.ndarray
+    var: np.ndarray
+    n_nonzero: np.ndarray
+
+
+def moments(X: Matrix, mask: np.ndarray | None = None) -> Moments:
+    """Moments of each column over the rows in ``mask``, in float64, one pass, without copying the matrix."""
+    mask = np.ones(X.shape[0], dtype=bool) if mask is None else mask
+    if sparse.issparse(X) and X.format == "csc":
+        return _moments_csc(X, mask)
+    n, mean, m2 = 0, np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    nonzero = np.zeros(X.shape[1], dtype=np.int64)
+    for rows in row_chunks(X.shape[0]):
+        keep = mask[rows]
+        if not keep.any():
+            continue
+        block = X[rows] if keep.all() else X[rows][keep]
+        k, block_mean, block_m2, block_nonzero = _block_moments(block)
+        delta = block_mean - mean
+        m2 += block_m2 + delta**2 * (n * k / (n + k))
+        mean += delta * (k / (n + k))
+        n, nonzero = n + k, nonzero + block_nonzero
+    return Moments(n, mean, m2 / max(n - 1, 1), nonzero)
+
+
+def _block_moments(block: Matrix) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    k, p = block.shape
+    if not sparse.issparse(block):
+        block = block.astype(np.float64)
+        mean = block.mean(axis=0)
+        return k, mean, ((block - mean) ** 2).sum(axis=0), (block != 0).sum(axis=0)
+    data = block.data.astype(np.float64)
+    mean = np.bincount(block.indices, data, minlength=p) / k
+    m2 = np.bincount(block.indices, data**2, minlength=p) - k * mean**2
+    nonzero = np.bincount(block.indices[data != 0], minlength=p)
+    return k, mean, m2.clip(min=0), nonzero
+
+
+def _moments_csc(X: Matrix, mask: np.ndarray, width: int = 512) -> Moments:
+    n = int(mask.sum())
+    parts = []
+    for first in range(0, X.shape[1], width):
+        block = X[:, first : first + width]
+        inside = mask[block.indices]
+        of_gene = np.repeat(np.arange(block.shape[1]), np.diff(block.indptr))[inside]
+        data = block.data[inside].astype(np.float64)
+        mean = np.bincount(of_gene, data, minlength=block.shape[1]) / n
+        squares = np.bincount(of_gene, data**2, minlength=block.shape[1])
+        nonzero = np.bincount(of_gene[data != 0], minlength=block.shape[1])
+        parts.append((mean, (squares - n * mean**2).clip(min=0) / max(n - 1, 1), nonzero))
+    mean, var, nonzero = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Moments(n, mean, var, nonzero)

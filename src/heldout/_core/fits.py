@@ -1,0 +1,204 @@
+"""What a fit is, how it is stored in the AnnData, and when it may be used.
+
+A stored fit is a dict of plain values (see ``docs/contract.md``): one JSON string, arrays of numbers, an array of
+gene names, one table. Nothing in it can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import keys
+from heldout._core.partition import PARTITIONS, Partition, keep_assignments, load_assignment
+from heldout._core.store import commit, section, some, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+
+SCHEMA = 1
+"""Version of the stored form. A file with a newer one is refused, an older one must stay readable."""
+
+_PACKAGES = ("heldout", "anndata", "scanpy", "numpy", "scikit-learn", "torch", "scvi-tools")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Arrays and JSON of whatever was fitted on the train partition.
+
+    Parameters
+    ----------
+    method
+        Name in the closed registry of methods.
+    config
+        Options, JSON values only.
+    split_key, split_hash
+        The split whose train cells were seen.
+    genes
+        Names of the genes that are read, in the order the arrays use.
+    arrays
+        Fitted numbers.
+    info
+        What else is needed to use the fit (class names, what the matrix looked like), JSON values only.
+    history
+        Training history, one row an epoch; empty for closed forms.
+    versions
+        Package versions at fit time.
+    """
+
+    method: str
+    config: dict[str, Any]
+    split_key: str
+    split_hash: str
+    genes: np.ndarray
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    versions: dict[str, str] = field(default_factory=lambda: package_versions())
+
+    @cached_property
+    def hash(self) -> str:
+        """Sha256 over method, options, split, genes and arrays; versions and history do not count."""
+        state = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
+        state.update("\n".join(map(str, self.genes)).encode())
+        for name in sorted(self.arrays):
+            array = np.ascontiguousarray(self.arrays[name])
+            state.update(f"{name}{array.dtype.str}{array.shape}".encode())
+            state.update(array.tobytes())
+        return state.hexdigest()
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "config": self.config,
+            "info": self.info,
+            "split_key": self.split_key,
+            "split_hash": self.split_hash,
+        }
+
+    def stored(self) -> dict[str, Any]:
+        """Plain values for ``uns``. Arrays are flattened, their shape and dtype stand in the JSON."""
+        names = sorted(self.arrays)
+        layout = [[name, self.arrays[name].dtype.str, list(self.arrays[name].shape)] for name in names]
+        header = {**self._header(), "versions": self.versions, "layout": layout}
+        stored: dict[str, Any] = {
+            "schema": SCHEMA,
+            "json": json.dumps(header, sort_keys=True),
+            "split_hash": self.split_hash,
+            "hash": self.hash,
+            "genes": np.array([str(gene) for gene in self.genes]),
+            "arrays": {f"a{i:04d}": np.ascontiguousarray(self.arrays[n]).reshape(-1) for i, n in enumerate(names)},
+        }
+        if len(self.history):
+            stored["history"] = self.history.reset_index(drop=True).rename(index=str)
+        return stored
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any], *, key: str) -> Fit:
+        """Inverse of :meth:`stored`; refuses a newer schema and altered content."""
+        schema = int(stored["schema"])
+        if schema > SCHEMA:
+            msg = (
+                f"The fit {key!r} was stored with schema {schema}, this heldout reads up to {SCHEMA}. "
+                "Upgrade: pip install -U heldout"
+            )
+            raise ValueError(msg)
+        header = json.loads(str(stored["json"]))
+        arrays = {
+            name: np.asarray(stored["arrays"][f"a{i:04d}"]).astype(np.dtype(dtype), copy=False).reshape(shape)
+            for i, (name, dtype, shape) in enumerate(header.pop("layout"))
+        }
+        history = pd.DataFrame(stored["history"]).reset_index(drop=True) if "history" in stored else pd.DataFrame()
+        genes = np.array([str(gene) for gene in stored["genes"]], dtype=object)
+        fit = cls(genes=genes, arrays=arrays, history=history, **header)
+        if fit.hash != str(stored["hash"]):
+            msg = f"The fit {key!r} was altered after it was stored (its content has another hash). Fit it again."
+            raise ValueError(msg)
+        return fit
+
+    def columns(self, var_names: pd.Index, *, key: str) -> np.ndarray:
+        """Column numbers of this fit's genes, in the fit's order.
+
+        Raises
+        ------
+        ValueError
+            If genes are missing; another order is no problem.
+        """
+        at = var_names.get_indexer(self.genes)
+        if (at < 0).any():
+            missing = self.genes[at < 0]
+            msg = (
+                f"The fit {key!r} reads {len(self.genes)} genes, {len(missing)} of them are not in adata.var_names "
+                f"(e.g. {some(missing)}). Use the AnnData before genes were dropped, or fit again on these genes."
+            )
+            raise ValueError(msg)
+        return at
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that shape a result; those not installed are left out."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def read_fit(adata: AnnData, key: str) -> Fit:
+    """Read the fit ``key`` from ``uns["heldout"]["fits"]``."""
+    fits = section(adata, keys.FITS)
+    if key not in fits:
+        msg = f"There is no fit {key!r} in this AnnData. {suggest(key, fits) if fits else 'Nothing was fitted yet.'}"
+        raise ValueError(msg)
+    return Fit.load(fits[key], key=key)
+
+
+def fit_sections(adata: AnnData, new: Mapping[str, Fit], *, partition: Partition | None = None) -> dict[str, Any]:
+    """Sections of ``uns["heldout"]`` with the new fits in them, for :func:`heldout._core.store.commit`."""
+    fits = {**section(adata, keys.FITS), **{key: fit.stored() for key, fit in new.items()}}
+    add = None if partition is None else partition.assignment
+    return {keys.FITS: fits, keys.ASSIGNMENTS: keep_assignments(adata, fits=fits, add=add)}
+
+
+def write_fit(adata: AnnData, key: str, fit: Fit, partition: Partition, **slots: Any) -> None:
+    """Store one fit together with whatever else the caller computed."""
+    commit(adata, heldout=fit_sections(adata, {key: fit}, partition=partition), **slots)
+
+
+def check_split(adata: AnnData, fit: Fit, partition: Partition, *, key: str) -> None:
+    """Refuse a fit made on another split.
+
+    Cells dropped since then do no harm: the split is the same when each cell at hand has the partition it had at
+    fit time.
+
+    Raises
+    ------
+    ValueError
+        Says how many cells changed sides, names some, and counts those that were fitted on and now are test.
+    """
+    if fit.split_hash == partition.hash:
+        return
+    names = adata.obs_names if partition.axis == "obs" else adata.var_names
+    before = load_assignment(adata, fit.split_hash).lookup(names)
+    differ = np.flatnonzero(before != partition.codes)
+    if not len(differ):
+        return
+    seen = np.isin(before, [PARTITIONS.index("train"), PARTITIONS.index("val")]) & partition.mask("test")
+    leak = f"{int(seen.sum())} cells that it has seen are now test cells. " if seen.any() else ""
+    msg = (
+        f"The fit {key!r} was made on another split ({fit.split_hash[:12]}…) than {partition.axis}[{partition.key!r}] "
+        f"holds now ({partition.hash[:12]}…): {len(differ)} of {len(names)} names differ (e.g. {some(names[differ])}). "
+        f"{leak}Fit again on the present split, from the matrix as it was before preparation, or restore the old split."
+    )
+    raise ValueError(msg)

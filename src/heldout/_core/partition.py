@@ -1,0 +1,234 @@
+"""The one reader and writer of the split column.
+
+A split is a function from names to partitions, frozen when it is made. Its hash covers every name and
+partition it was made of, in an order that does not depend on the rows, so a later filter on cells leaves it
+valid: each cell that remains is still where the split put it. A cell that moved, or that the split has never
+seen, is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import keys
+from heldout._core.store import commit, section, some, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from anndata import AnnData
+
+PARTITIONS = ("train", "val", "test", "unused")
+"""The four partitions, in the order of their codes."""
+
+Axis = Literal["obs", "var"]
+
+
+def digests(names: Iterable[str]) -> np.ndarray:
+    """64-bit digest of each name, (n,) uint64; the same on every machine and version."""
+    blake = hashlib.blake2b
+    raw = b"".join(blake(str(name).encode(), digest_size=8).digest() for name in names)
+    return np.frombuffer(raw, dtype="<u8").astype(np.uint64)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which name went to which partition: sorted digests (n,) uint64 and their codes (n,) int8."""
+
+    members: np.ndarray
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, names: Iterable[str], codes: np.ndarray) -> Assignment:
+        """Build from names and partition codes in any order."""
+        members = digests(names)
+        order = np.argsort(members, kind="stable")
+        return cls(members[order], np.asarray(codes, dtype=np.int8)[order])
+
+    @cached_property
+    def hash(self) -> str:
+        """Sha256 over all digests and codes."""
+        return self.hash_of(*range(len(PARTITIONS)))
+
+    def hash_of(self, *codes: int) -> str:
+        """Sha256 over the members of the given partitions only, e.g. of the test set."""
+        keep = np.isin(self.codes, codes)
+        state = hashlib.sha256(self.members[keep].astype("<u8").tobytes())
+        state.update(self.codes[keep].astype("i1").tobytes())
+        return state.hexdigest()
+
+    def lookup(self, names: Iterable[str]) -> np.ndarray:
+        """Codes of the given names, (n,) int8; -1 for a name that was not there."""
+        if not len(self.members):
+            return np.full(len(list(names)), -1, dtype=np.int8)
+        wanted = digests(names)
+        at = np.searchsorted(self.members, wanted).clip(max=len(self.members) - 1)
+        return np.where(self.members[at] == wanted, self.codes[at], -1).astype(np.int8)
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """Plain arrays for ``uns``."""
+        return {"members": self.members, "codes": self.codes}
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any]) -> Assignment:
+        """Inverse of :meth:`stored`."""
+        return cls(np.asarray(stored["members"], dtype=np.uint64), np.asarray(stored["codes"], dtype=np.int8))
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A checked split of the cells (or genes) at hand.
+
+    Build it with :func:`read_partition`; ask it for masks and row numbers.
+    """
+
+    key: str
+    axis: Axis
+    codes: np.ndarray
+    assignment: Assignment
+    scheme: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """Hash of the split as it was made."""
+        return self.assignment.hash
+
+    @cached_property
+    def test_hash(self) -> str:
+        """Hash of the test set alone: two splits with the same test set share it."""
+        return self.assignment.hash_of(PARTITIONS.index("test"))
+
+    def mask(self, *partitions: str) -> np.ndarray:
+        """Boolean mask (n,) of the rows in any of ``partitions``."""
+        return np.isin(self.codes, [PARTITIONS.index(p) for p in partitions])
+
+    def rows(self, *partitions: str) -> np.ndarray:
+        """Row numbers, ascending, of the rows in any of ``partitions``."""
+        return np.flatnonzero(self.mask(*partitions))
+
+    def counts(self) -> dict[str, int]:
+        """Number of rows in each partition."""
+        counts = np.bincount(self.codes, minlength=len(PARTITIONS))
+        return dict(zip(PARTITIONS, counts.tolist(), strict=True))
+
+    def require(self, *partitions: str, purpose: str) -> None:
+        """Refuse when a partition that is needed is empty."""
+        counts = self.counts()
+        for name in partitions:
+            if not counts[name]:
+                msg = f"{purpose} needs cells in {name!r}, but {self.axis}[{self.key!r}] has {counts}."
+                raise ValueError(msg)
+
+    @property
+    def group_key(self) -> list[str] | None:
+        """The obs columns whose values the split keeps together, if it was made by group."""
+        group_key = self.params.get("group_key")
+        return [group_key] if isinstance(group_key, str) else group_key
+
+
+def write_partition(
+    adata: AnnData, codes: np.ndarray, *, key: str, scheme: str, params: Mapping[str, Any], axis: Axis = "obs"
+) -> None:
+    """Write the categorical column and its record."""
+    frame = adata.obs if axis == "obs" else adata.var
+    column = pd.Categorical.from_codes(np.asarray(codes), categories=list(PARTITIONS))
+    assignment = Assignment.of(frame.index, codes)
+    record = {
+        "axis": axis,
+        "scheme": scheme,
+        "params": json.dumps(params, sort_keys=True),
+        "hash": assignment.hash,
+    }
+    splits = {**section(adata, keys.SPLITS), key: record}
+    columns: dict[str, Any] = {axis: {key: pd.Series(column, index=frame.index)}}
+    sections = {keys.SPLITS: splits, keys.ASSIGNMENTS: keep_assignments(adata, splits=splits, add=assignment)}
+    commit(adata, heldout=sections, **columns)
+
+
+def keep_assignments(
+    adata: AnnData,
+    *,
+    splits: Mapping[str, Any] | None = None,
+    fits: Mapping[str, Any] | None = None,
+    add: Assignment | None = None,
+) -> dict[str, Any]:
+    """Return the assignments that a split or a fit still refers to, with ``add`` among them."""
+    splits = section(adata, keys.SPLITS) if splits is None else splits
+    fits = section(adata, keys.FITS) if fits is None else fits
+    used = {record["hash"] for record in splits.values()} | {fit["split_hash"] for fit in fits.values()}
+    known = section(adata, keys.ASSIGNMENTS)
+    if add is not None:
+        known[add.hash] = add.stored()
+    return {name: stored for name, stored in known.items() if name in used}
+
+
+def read_partition(adata: AnnData, key: str = "split", *, axis: Axis = "obs") -> Partition:
+    """Read and check the split column ``key``.
+
+    Raises
+    ------
+    ValueError
+        If the column or its record is missing, or if the column no longer says what was recorded.
+    """
+    frame = adata.obs if axis == "obs" else adata.var
+    if key not in frame.columns:
+        splits = [k for k, r in section(adata, keys.SPLITS).items() if r["axis"] == axis]
+        hint = suggest(key, splits) if splits else "Make one first, e.g. with heldout.pp.split_groups."
+        msg = f"split_key={key!r} is not a column of adata.{axis}. {hint}"
+        raise ValueError(msg)
+    record = section(adata, keys.SPLITS).get(key)
+    if record is None or record["axis"] != axis:
+        msg = (
+            f"adata.{axis}[{key!r}] has no record in uns['heldout']['splits'], so nothing proves how it was made. "
+            f"To adopt your own column call heldout.pp.split_assigned(adata, {key!r}, train=['train'], val=['val'], "
+            "test=['test'], key_added='split'); after anndata.concat make the split again."
+        )
+        raise ValueError(msg)
+    assignment = load_assignment(adata, record["hash"])
+    codes = _codes(frame[key], key=key, axis=axis)
+    _check_unchanged(frame.index, codes, assignment, key=key, axis=axis)
+    return Partition(key, axis, codes, assignment, str(record["scheme"]), json.loads(record["params"]))
+
+
+def load_assignment(adata: AnnData, hash_: str) -> Assignment:
+    """Fetch the assignment with this hash and verify that it still has it."""
+    stored = section(adata, keys.ASSIGNMENTS).get(hash_)
+    if stored is None:
+        msg = f"The split with hash {hash_[:12]}… is not in uns['heldout']['assignments']. Make the split again."
+        raise ValueError(msg)
+    assignment = Assignment.load(stored)
+    if assignment.hash != hash_:
+        msg = f"The stored split {hash_[:12]}… was altered: its content hashes to {assignment.hash[:12]}…."
+        raise ValueError(msg)
+    return assignment
+
+
+def _codes(values: pd.Series, *, key: str, axis: Axis) -> np.ndarray:
+    text = values.astype(object)
+    bad = sorted({str(v) for v in text[~text.isin(PARTITIONS)].unique()})
+    if bad:
+        msg = f"adata.{axis}[{key!r}] may hold only {', '.join(PARTITIONS)}; it also has {some(bad)}. Make the split again."
+        raise ValueError(msg)
+    return pd.Categorical(text, categories=list(PARTITIONS)).codes.astype(np.int8)
+
+
+def _check_unchanged(names: pd.Index, codes: np.ndarray, assignment: Assignment, *, key: str, axis: Axis) -> None:
+    recorded = assignment.lookup(names)
+    for rows, what in (
+        (np.flatnonzero(recorded < 0), "were not there when the split was made"),
+        (np.flatnonzero((recorded >= 0) & (recorded != codes)), "stand in another partition than the split put them"),
+    ):
+        if len(rows):
+            msg = (
+                f"adata.{axis}[{key!r}] does not match its record: {len(rows)} of {len(names)} names {what} "
+                f"(e.g. {some(names[rows])}). Make the split again on this AnnData."
+            )
+            raise ValueError(msg)

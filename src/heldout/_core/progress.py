@@ -1,0 +1,24 @@
+"""One progress bar, only where somebody sees it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+T = TypeVar("T")
+
+
+def show_progress() -> bool:
+    """Whether standard error is a terminal."""
+    return sys.stderr.isatty()
+
+
+def progress(items: Sequence[T], what: str) -> Iterable[T]:
+    """Iterate with a bar that names what is worked on."""
+    from tqdm.auto import tqdm
+
+    return tqdm(items, desc=what, disable=not show_progress(), leave=False)

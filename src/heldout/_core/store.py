@@ -1,0 +1,161 @@
+"""Reading from and writing to the AnnData: columns are checked on the way in, all writes happen at the end."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from anndata import AnnData
+
+logger = logging.getLogger("heldout")
+
+
+def check_adata(adata: AnnData) -> None:
+    """Refuse anything but an AnnData with unique cell and gene names."""
+    from anndata import AnnData
+
+    if not isinstance(adata, AnnData):
+        msg = f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData pass one modality, e.g. mdata['rna']."
+        raise TypeError(msg)
+    for axis, names in (("obs", adata.obs_names), ("var", adata.var_names)):
+        if not names.is_unique:
+            twice = sorted(names[names.duplicated()].unique().astype(str))
+            msg = (
+                f"adata.{axis}_names has {len(twice)} duplicated names (e.g. {some(twice)}); splits and fits are "
+                f"recorded by name. Call adata.{axis}_names_make_unique() first."
+            )
+            raise ValueError(msg)
+
+
+def column(adata: AnnData, key: str, *, argument: str, allow_missing: bool = False) -> pd.Series:
+    """Fetch ``adata.obs[key]``, naming the argument and near matches when it is not there."""
+    if key not in adata.obs.columns:
+        msg = f"{argument}={key!r} is not a column of adata.obs. {suggest(key, adata.obs.columns)}"
+        raise ValueError(msg)
+    values = adata.obs[key]
+    missing = int(values.isna().sum())
+    if missing and not allow_missing:
+        msg = (
+            f"adata.obs[{key!r}] ({argument}) has {missing} missing values in {len(values)} cells. "
+            f"Fill them or drop those cells: adata = adata[adata.obs[{key!r}].notna()].copy()"
+        )
+        raise ValueError(msg)
+    return values
+
+
+def as_names(values: pd.Series | Iterable[Any]) -> np.ndarray:
+    """Values as an object array of text; whole floats read as integers so that 19.0 and 19 are one name."""
+    series = pd.Series(values)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        categories = as_names(pd.Series(series.cat.categories))
+        return categories[series.cat.codes.to_numpy()]
+    if pd.api.types.is_float_dtype(series.dtype):
+        numbers = series.to_numpy(dtype=float)
+        if np.all(np.isfinite(numbers)) and np.all(numbers == np.round(numbers)):
+            series = series.astype(np.int64)
+    return series.astype(str).to_numpy(dtype=object)
+
+
+def ordered_names(values: pd.Series) -> list[str]:
+    """Distinct values as text: categories in their order, numbers by size, anything else by name."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        present = values.cat.remove_unused_categories().cat.categories
+        return list(as_names(pd.Series(present)))
+    unique = pd.Series(values.dropna().unique())
+    if pd.api.types.is_numeric_dtype(unique.dtype):
+        return list(as_names(unique.sort_values()))
+    return sorted(as_names(unique))
+
+
+def section(adata: AnnData, name: str) -> dict[str, Any]:
+    """One section of ``uns["heldout"]`` as a new dict; empty when nothing was written yet."""
+    return dict(adata.uns.get(keys.UNS, {}).get(name, {}))
+
+
+def start(adata: AnnData, *, copy: bool) -> AnnData:
+    """Return what the function works on: the AnnData itself, or a copy."""
+    check_adata(adata)
+    return adata.copy() if copy else adata
+
+
+def finish(adata: AnnData, *, copy: bool) -> AnnData | None:
+    """Return the copy, or None when the AnnData was changed in place, as scanpy does."""
+    return adata if copy else None
+
+
+def actual(adata: AnnData) -> None:
+    """Turn a view into an AnnData of its own before anything is written; its parent stays as it was."""
+    if adata.is_view:
+        logger.warning("adata was a view of another AnnData; it now holds its own data, the parent is unchanged.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            adata.obs = adata.obs.copy()
+
+
+def commit(
+    adata: AnnData,
+    *,
+    obs: Mapping[str, Any] | None = None,
+    var: Mapping[str, Any] | None = None,
+    obsm: Mapping[str, np.ndarray] | None = None,
+    varm: Mapping[str, np.ndarray] | None = None,
+    uns: Mapping[str, Any] | None = None,
+    heldout: Mapping[str, Any] | None = None,
+) -> None:
+    """Write everything a function has computed. Called once, last, so that a failing call changes nothing.
+
+    ``heldout`` replaces whole sections of ``uns["heldout"]``; the other mappings set single entries.
+    """
+    actual(adata)
+    for name, values in (obs or {}).items():
+        adata.obs[name] = values
+    for name, values in (var or {}).items():
+        adata.var[name] = values
+    for name, values in (obsm or {}).items():
+        adata.obsm[name] = values
+    for name, values in (varm or {}).items():
+        adata.varm[name] = values
+    for name, values in (uns or {}).items():
+        adata.uns[name] = values
+    if heldout:
+        adata.uns[keys.UNS] = {**adata.uns.get(keys.UNS, {}), **heldout}
+    written = [
+        f"{slot}[{name!r}]"
+        for slot, entries in (("obs", obs), ("var", var), ("obsm", obsm), ("varm", varm), ("uns", uns))
+        for name in entries or {}
+    ]
+    if written:
+        logger.info("added %s", ", ".join(written))
+
+
+def set_matrix(adata: AnnData, X: Any, layer: str | None) -> None:
+    """Replace ``X`` or a layer."""
+    actual(adata)
+    if layer is None:
+        adata.X = X
+    else:
+        adata.layers[layer] = X
+
+
+def some(names: Iterable[Any], limit: int = 3) -> str:
+    names = [str(n) for n in names]
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(repr(n) for n in names[:limit]) + more
+
+
+def suggest(key: Any, options: Iterable[Any]) -> str:
+    options = [str(o) for o in options]
+    close = difflib.get_close_matches(str(key), options, n=3)
+    if close:
+        return f"Did you mean {some(close)}?"
+    return f"It has {some(options, 8)}." if options else "It has no entries."

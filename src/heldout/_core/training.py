@@ -1,0 +1,148 @@
+"""What all networks share: batches driven by the split, best weights kept in memory, randomness kept local."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lightning.pytorch import LightningModule, Trainer
+
+    from heldout._core.arrays import Matrix
+
+
+class RowBatches:
+    """Mini-batches of some rows of a matrix and of arrays beside it, as dense tensors.
+
+    Rows are gathered with scipy and made dense a batch at a time, so memory stays at the matrix plus one batch. It
+    stands in for a torch DataLoader, whose per-row fetching costs more than a small network's step.
+
+    Parameters
+    ----------
+    X
+        Matrix (n_obs × n_features), dense or csr.
+    rows
+        Row numbers to iterate over.
+    beside
+        Arrays (n_obs,) that are batched along.
+    batch_size
+        Rows in a batch. In training a last batch of one row is left out, since batch norm needs two.
+    seed
+        Seed of the shuffling, a new order each epoch; None keeps the order of ``rows``.
+    """
+
+    def __init__(
+        self, X: Matrix, rows: np.ndarray, beside: dict[str, np.ndarray], batch_size: int, *, seed: int | None = None
+    ) -> None:
+        self.X, self.rows, self.batch_size = X, rows, batch_size
+        self.beside = {name: torch.from_numpy(np.asarray(values)) for name, values in beside.items()}
+        self.rng = None if seed is None else np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.rows), self.batch_size)
+        return full + (rest > (1 if self.rng is not None and full else 0))
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        rows = self.rows if self.rng is None else self.rng.permutation(self.rows)
+        for number in range(len(self)):
+            batch = rows[number * self.batch_size : (number + 1) * self.batch_size]
+            tensors = {name: values[batch] for name, values in self.beside.items()}
+            yield {"X": to_tensor(self.X[batch]), **tensors}
+
+
+def to_tensor(X: Matrix) -> torch.Tensor:
+    """Dense float32 tensor of a block of rows."""
+    return torch.from_numpy(np.ascontiguousarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float32))
+
+
+class SplitDataModule(LightningDataModule):
+    """Train and validation batches by the split; what is in test or unused is never read."""
+
+    def __init__(
+        self,
+        X: Matrix,
+        train: np.ndarray,
+        val: np.ndarray,
+        beside: dict[str, np.ndarray],
+        batch_size: int,
+        *,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.train_idx, self.val_idx = train, val
+        self.n_train, self.n_val = len(train), len(val)
+        self._train = RowBatches(X, train, beside, batch_size, seed=seed)
+        self._val = RowBatches(X, val, beside, max(batch_size, 2048))
+
+    def train_dataloader(self) -> RowBatches:
+        """Shuffled train batches."""
+        return self._train
+
+    def val_dataloader(self) -> RowBatches | list[Any]:
+        """Validation batches in order."""
+        return self._val if self.n_val else []
+
+
+class BestWeights(Callback):
+    """Keep the weights of the best epoch in memory and put them back when training ends."""
+
+    def __init__(self, monitor: str, mode: str) -> None:
+        self.monitor, self.sign = monitor, 1 if mode == "max" else -1
+        self.best, self.best_epoch = -np.inf, -1
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare, and copy the weights when they are the best so far."""
+        value = self.sign * float(trainer.callback_metrics[self.monitor])
+        if value > self.best or self.best_epoch < 0:
+            self.best, self.best_epoch = value, trainer.current_epoch
+            self.weights = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore."""
+        if self.weights:
+            pl_module.load_state_dict(self.weights)
+            self.weights = {}
+
+
+def stopping(monitor: str, mode: str, patience: int) -> list[Callback]:
+    """Callbacks that stop after ``patience`` epochs without improvement and restore the best weights."""
+    return [
+        BestWeights(monitor, mode),
+        EarlyStopping(monitor=monitor, mode=mode, patience=patience, min_delta=0.0, check_finite=False),
+    ]
+
+
+@contextmanager
+def local_seed(seed: int) -> Iterator[None]:
+    """Seed torch inside the block and give its global generators back as they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=list(devices)):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Hold back Lightning's notes on hardware and products; warnings about the training itself still come through."""
+    talkers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero")]
+    levels = [talker.level for talker in talkers]
+    for talker in talkers:
+        talker.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated")
+            yield
+    finally:
+        for talker, level in zip(talkers, levels, strict=True):
+            talker.setLevel(level)

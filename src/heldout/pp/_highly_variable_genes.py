@@ -1,0 +1,207 @@
+"""Highly variable genes, chosen on the train cells only."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from heldout._core import store
+from heldout._core.arrays import MatrixState, Moments, describe, get_matrix, moments, take
+from heldout._core.chain import scaled_layers, state_to_json, write_step
+from heldout._core.fits import Fit
+from heldout._core.partition import read_partition
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from heldout._core.arrays import Matrix
+
+logger = logging.getLogger("heldout")
+
+Flavor = Literal["variance", "seurat", "seurat_v3"]
+
+
+def highly_variable_genes(
+    adata: AnnData,
+    n_top_genes: int = 1000,
+    *,
+    flavor: Flavor = "variance",
+    min_cells: int = 10,
+    split_key: str = "split",
+    layer: str | None = None,
+    subset: bool = False,
+    copy: bool = False,
+) -> AnnData | None:
+    """Choose the genes that vary most among the train cells.
+
+    Genes found in fewer than ``min_cells`` train cells are out. The others are ranked by
+
+    - ``variance``: the variance of the log-normalised values, as in the LMNA classifier study;
+    - ``seurat``: the dispersion normalised within bins of mean expression, computed by scanpy;
+    - ``seurat_v3``: the variance of standardised counts :cite:p:`stuart2019`, computed by scanpy; wants raw counts.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars), log-normalised (raw counts for ``seurat_v3``).
+    n_top_genes
+        Number of genes to choose. With fewer candidates all of them are taken, and a warning is logged.
+    flavor
+        How genes are ranked.
+    min_cells
+        Number of train cells a gene must be found in.
+    split_key
+        The split; only its train cells are looked at.
+    layer
+        Layer to use instead of ``X``.
+    subset
+        Keep only the chosen genes in ``adata``.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. Written are:
+
+    ``var["highly_variable"]``
+        Chosen or not, bool.
+    ``var["highly_variable_rank"]``
+        Rank of a chosen gene, 0 is the most variable; NaN for the others.
+    ``var["highly_variable_score"]``
+        What was ranked: variance, normalised dispersion or normalised variance; NaN for genes in too few cells.
+    ``var["means"]``, ``var["variances"]``
+        Moments over the train cells.
+    ``uns["heldout"]["fits"]["highly_variable_genes"]``, ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``
+        The fit, its place in the chain, and the split it was made on.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is already scaled, is not what the flavor needs, or has negative or non-finite values.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.highly_variable_genes(adata, n_top_genes=50)
+    >>> int(adata.var["highly_variable"].sum())
+    50
+    """
+    if flavor not in get_args(Flavor):
+        msg = f"flavor={flavor!r} must be one of {', '.join(get_args(Flavor))}."
+        raise ValueError(msg)
+    if n_top_genes < 1:
+        msg = f"n_top_genes={n_top_genes!r} must be at least 1."
+        raise ValueError(msg)
+    store.check_adata(adata)
+    X = get_matrix(adata, layer)
+    state = _check_input(adata, X, flavor=flavor, layer=layer)
+    partition = read_partition(adata, split_key)
+    partition.require("train", purpose="highly_variable_genes")
+    train = partition.mask("train")
+    found = moments(X, train)
+    if flavor != "seurat_v3":
+        _check_not_unit_variance(found)
+    score = _score(adata, X, found, train, flavor=flavor, min_cells=min_cells, n_top_genes=n_top_genes)
+    rank = _rank(score, adata.var_names, n_top_genes)
+
+    adata = store.start(adata, copy=copy)
+    fit = Fit(
+        method="pp.highly_variable_genes",
+        config={"flavor": flavor, "n_top_genes": n_top_genes, "min_cells": min_cells, "layer": layer},
+        split_key=split_key,
+        split_hash=partition.hash,
+        genes=adata.var_names.to_numpy(dtype=object),
+        arrays={"highly_variable": ~np.isnan(rank), "rank": rank, "score": score},
+        info={"input": state_to_json(state)},
+    )
+    columns = {**var_columns(fit), "means": found.mean, "variances": found.var}
+    write_step(adata, "highly_variable_genes", fit, partition, var=columns)
+    if subset:
+        adata._inplace_subset_var(~np.isnan(rank))  # as scanpy's highly_variable_genes does: no public way in place
+    return store.finish(adata, copy=copy)
+
+
+def var_columns(fit: Fit) -> dict[str, np.ndarray]:
+    """Columns of var that a stored choice of genes writes."""
+    return {
+        "highly_variable": fit.arrays["highly_variable"],
+        "highly_variable_rank": fit.arrays["rank"],
+        "highly_variable_score": fit.arrays["score"],
+    }
+
+
+def _check_input(adata: AnnData, X: Matrix, *, flavor: str, layer: str | None) -> MatrixState:
+    where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    state = describe(X, name=where)
+    again = "Choose genes before scaling: start from the log-normalised matrix, or pass layer=."
+    if layer in scaled_layers(adata) or state.kind == "centred":
+        msg = f"{where} is already scaled or has negative values, so variances say nothing about the genes. {again}"
+        raise ValueError(msg)
+    if flavor == "seurat_v3" and state.kind != "counts":
+        msg = f"flavor='seurat_v3' needs raw counts, {where} holds {state}. Pass the layer with the counts."
+        raise ValueError(msg)
+    if flavor != "seurat_v3" and state.kind in {"counts", "normalised"}:
+        first = "sc.pp.normalize_total(adata, target_sum=1e4) and " if state.kind == "counts" else ""
+        msg = (
+            f"flavor={flavor!r} needs log-normalised values, {where} holds {state}. "
+            f"Call {first}sc.pp.log1p(adata) first, or use flavor='seurat_v3' on raw counts."
+        )
+        raise ValueError(msg)
+    return state
+
+
+def _check_not_unit_variance(found: Moments) -> None:
+    sd = np.sqrt(found.var[found.var > 0])
+    if len(sd) > 10 and np.median(np.abs(sd - 1)) < 0.01:
+        msg = (
+            "The matrix is already scaled: most genes have a standard deviation of 1 over the train cells, so "
+            "variances say nothing about them. Choose genes before scaling, or pass layer= with unscaled values."
+        )
+        raise ValueError(msg)
+
+
+def _score(
+    adata: AnnData, X: Matrix, found: Moments, train: np.ndarray, *, flavor: str, min_cells: int, n_top_genes: int
+) -> np.ndarray:
+    candidates = np.flatnonzero(found.n_nonzero >= min_cells)
+    if not len(candidates):
+        msg = f"No gene is found in min_cells={min_cells} or more of the {found.n} train cells. Lower min_cells."
+        raise ValueError(msg)
+    if len(candidates) < n_top_genes:
+        logger.warning("only %d genes are in %d train cells; all of them are taken", len(candidates), min_cells)
+    score = np.full(X.shape[1], np.nan)
+    if flavor == "variance":
+        score[candidates] = found.var[candidates]
+    else:
+        score[candidates] = _scanpy_score(
+            take(X, np.flatnonzero(train), candidates), flavor=flavor, n=min(n_top_genes, len(candidates)), like=adata
+        )
+    return score
+
+
+def _scanpy_score(X: Matrix, *, flavor: str, n: int, like: AnnData) -> np.ndarray:
+    import scanpy as sc
+    from anndata import AnnData
+
+    fitted = AnnData(X, uns={"log1p": like.uns["log1p"]} if "log1p" in like.uns else {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        table = sc.pp.highly_variable_genes(fitted, flavor=flavor, n_top_genes=n, inplace=False)
+    column = "variances_norm" if flavor == "seurat_v3" else "dispersions_norm"
+    return table[column].to_numpy(dtype=np.float64)
+
+
+def _rank(score: np.ndarray, names: pd.Index, n_top_genes: int) -> np.ndarray:
+    order = np.lexsort((names.to_numpy(dtype=str), -np.nan_to_num(score, nan=-np.inf)))
+    chosen = order[: min(n_top_genes, int((~np.isnan(score)).sum()))]
+    rank = np.full(len(score), np.nan)
+    rank[chosen] = np.arange(len(chosen))
+    return rank

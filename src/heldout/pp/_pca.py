@@ -1,0 +1,157 @@
+"""Principal components of the train cells; every cell is projected onto them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import store
+from heldout._core.arrays import dense, describe, get_matrix, moments, row_chunks, take
+from heldout._core.chain import state_to_json, write_step
+from heldout._core.fits import Fit
+from heldout._core.genes import gene_columns
+from heldout._core.keys import check_key
+from heldout._core.partition import read_partition
+from heldout._core.rng import Rng, seed_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from heldout._core.arrays import Matrix
+
+_WIDE = 6000
+"""Number of genes above which the covariance matrix is not formed (6000² float64 take 0.3 GB)."""
+
+
+def pca(
+    adata: AnnData,
+    n_comps: int = 50,
+    *,
+    mask_var: str | None = "highly_variable",
+    split_key: str = "split",
+    layer: str | None = None,
+    rng: Rng = 0,
+    key_added: str = "X_pca",
+    copy: bool = False,
+) -> AnnData | None:
+    """Fit principal components on the train cells and project all cells.
+
+    Up to 6000 genes the covariance is summed chunk by chunk in float64 and decomposed exactly; beyond, scikit-learn's
+    ARPACK solver works on the train cells. The sign is such that the largest loading of a component is positive.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars).
+    n_comps
+        Number of components.
+    mask_var
+        Bool column of ``var`` with the genes to use. The default is used if it is there; None uses all genes.
+    split_key
+        The split; only its train cells are fitted on.
+    layer
+        Layer to use instead of ``X``.
+    rng
+        Seed of the ARPACK solver's starting vector; unused below 6000 genes.
+    key_added
+        Name in ``obsm`` and ``varm``.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. Written are:
+
+    ``obsm[key_added]``
+        Coordinates (n_obs × n_comps), float32.
+    ``varm[key_added]``
+        Loadings (n_vars × n_comps), 0 for genes that are not used.
+    ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``
+        The fit with arrays ``mean``, ``components`` (n_comps × n_genes), ``variance`` and ``variance_ratio``; its
+        place in the chain, and the split it was made on.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer train cells or genes than components, or values are not finite.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.pca(adata, n_comps=10)
+    >>> adata.obsm["X_pca"].shape
+    (600, 10)
+    """
+    check_key("key_added", key_added)
+    store.check_adata(adata)
+    X = get_matrix(adata, layer)
+    state = describe(X)
+    partition = read_partition(adata, split_key)
+    columns = gene_columns(adata, mask_var)
+    train = partition.mask("train")
+    most = min(int(train.sum()) - 1, len(columns))
+    if not 1 <= n_comps <= most:
+        msg = (
+            f"n_comps={n_comps!r} must be between 1 and {most} ({int(train.sum())} train cells, {len(columns)} genes)."
+        )
+        raise ValueError(msg)
+    arrays = _components(take(X, None, columns), train, n_comps, seed=seed_of(rng))
+    genes = adata.var_names[columns].to_numpy(dtype=object)
+    fit = Fit(
+        method="pp.pca",
+        config={"n_comps": n_comps, "mask_var": mask_var, "layer": layer, "key_added": key_added},
+        split_key=split_key,
+        split_hash=partition.hash,
+        genes=genes,
+        arrays=arrays,
+        info={"input": state_to_json(state)},
+    )
+    slots = project(adata, fit, X, columns)
+    adata = store.start(adata, copy=copy)
+    write_step(adata, key_added, fit, partition, **slots)
+    return store.finish(adata, copy=copy)
+
+
+def project(adata: AnnData, fit: Fit, X: Matrix, columns: np.ndarray) -> dict[str, Any]:
+    """Coordinates and loadings of a fit, as slots to write."""
+    key, components = fit.config["key_added"], fit.arrays["components"]
+    shift = fit.arrays["mean"] @ components.T
+    coordinates = np.empty((adata.n_obs, len(components)), dtype=np.float32)
+    for rows in row_chunks(adata.n_obs):
+        coordinates[rows] = np.asarray(take(X[rows], None, columns) @ components.T) - shift
+    loadings = np.zeros((adata.n_vars, len(components)))
+    loadings[columns] = components.T
+    return {"obsm": {key: coordinates}, "varm": {key: loadings}}
+
+
+def _components(X: Matrix, train: np.ndarray, n_comps: int, *, seed: int) -> dict[str, np.ndarray]:
+    found = moments(X, train)
+    if X.shape[1] > _WIDE:
+        from sklearn.decomposition import PCA
+
+        solved = PCA(n_comps, svd_solver="arpack", random_state=seed).fit(take(X, np.flatnonzero(train), None))
+        components, variance = solved.components_.astype(np.float64), solved.explained_variance_.astype(np.float64)
+    else:
+        values, vectors = np.linalg.eigh(_covariance(X, train, found.mean))
+        components, variance = vectors[:, ::-1][:, :n_comps].T, values[::-1][:n_comps].clip(min=0)
+    signs = np.sign(components[np.arange(n_comps), np.abs(components).argmax(axis=1)])
+    return {
+        "mean": found.mean,
+        "components": np.ascontiguousarray(components * signs[:, None]),
+        "variance": np.ascontiguousarray(variance),
+        "variance_ratio": variance / found.var.sum(),
+    }
+
+
+def _covariance(X: Matrix, train: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    total = np.zeros((X.shape[1], X.shape[1]))
+    for rows in row_chunks(X.shape[0]):
+        if train[rows].any():
+            block = dense(X[rows])[train[rows]].astype(np.float64) - mean
+            total += block.T @ block
+    return total / (train.sum() - 1)

@@ -1,0 +1,129 @@
+"""Scaling by the standard deviation of the train cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from heldout._core import store
+from heldout._core.arrays import describe, get_matrix, moments, row_chunks
+from heldout._core.chain import chain_sections, scaled_layers, state_to_json
+from heldout._core.fits import Fit
+from heldout._core.partition import read_partition
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from heldout._core.arrays import Matrix
+
+
+def scale(
+    adata: AnnData,
+    *,
+    max_value: float | None = 10.0,
+    zero_center: bool = False,
+    split_key: str = "split",
+    layer: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Divide each gene by its standard deviation over the train cells, then clip to ±``max_value``.
+
+    Unlike :func:`scanpy.pp.scale` it looks at train cells only, clips both sides whether it centres or not, and
+    does not centre unless asked, so a sparse matrix stays sparse. A gene that does not vary in train is left as is.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars).
+    max_value
+        Clip to this many standard deviations on both sides; None does not clip.
+    zero_center
+        Subtract the train mean first. Dense matrices only.
+    split_key
+        The split; only its train cells are fitted on, all cells are scaled.
+    layer
+        Layer to scale instead of ``X``.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. Written are:
+
+    ``X`` or ``layers[layer]``
+        Scaled values, float32 (float64 stays).
+    ``uns["heldout"]["fits"]["scale"]``, ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``
+        The fit with arrays ``mean`` and ``sd`` (n_vars,), its place in the chain, and the split it was made on.
+
+    Raises
+    ------
+    ValueError
+        If this layer was scaled before, centring would make a sparse matrix dense, or values are not finite.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.scale(adata, max_value=10)
+    """
+    if max_value is not None and not max_value > 0:
+        msg = f"max_value={max_value!r} must be above 0, or None for no clipping."
+        raise ValueError(msg)
+    store.check_adata(adata)
+    X = get_matrix(adata, layer)
+    if layer in scaled_layers(adata):
+        msg = (
+            f"{'adata.X' if layer is None else f'layer {layer!r}'} was scaled before; scaling twice would hide the "
+            "first fit. Start again from the unscaled matrix."
+        )
+        raise ValueError(msg)
+    if zero_center and sparse.issparse(X):
+        msg = (
+            f"zero_center=True would turn the sparse matrix into {X.shape[0] * X.shape[1] * 4 / 1e9:.1f} GB of dense "
+            "values. Use zero_center=False, or make it dense yourself: adata.X = adata.X.toarray()"
+        )
+        raise ValueError(msg)
+    state = describe(X)
+    partition = read_partition(adata, split_key)
+    partition.require("train", purpose="scale")
+    found = moments(X, partition.mask("train"))
+    sd = np.sqrt(found.var)
+    fit = Fit(
+        method="pp.scale",
+        config={"max_value": max_value, "zero_center": zero_center, "layer": layer},
+        split_key=split_key,
+        split_hash=partition.hash,
+        genes=adata.var_names.to_numpy(dtype=object),
+        arrays={"mean": found.mean, "sd": np.where(sd > 0, sd, 1.0)},
+        info={"input": state_to_json(state)},
+    )
+    adata = store.start(adata, copy=copy)
+    scaled = apply_scale(get_matrix(adata, layer), fit, columns=np.arange(adata.n_vars))
+    store.set_matrix(adata, scaled, layer)
+    store.commit(adata, heldout=chain_sections(adata, "scale", fit, partition))
+    return store.finish(adata, copy=copy)
+
+
+def apply_scale(X: Matrix, fit: Fit, columns: np.ndarray) -> Matrix:
+    """Scale with a fit; ``columns`` are the positions of the matrix's genes in the fit."""
+    dtype = X.dtype if np.issubdtype(X.dtype, np.floating) else np.dtype(np.float32)
+    sd, mean = fit.arrays["sd"][columns].astype(dtype), fit.arrays["mean"][columns].astype(dtype)
+    limit = fit.config["max_value"]
+    if sparse.issparse(X):
+        per_entry = sd[X.indices] if X.format == "csr" else np.repeat(sd, np.diff(X.indptr))
+        data = np.divide(X.data, per_entry, out=per_entry)
+        if limit is not None:
+            np.clip(data, -limit, limit, out=data)
+        return type(X)((data, X.indices, X.indptr), shape=X.shape)
+    result = np.empty(X.shape, dtype=dtype)
+    for rows in row_chunks(X.shape[0]):
+        block = X[rows] - mean if fit.config["zero_center"] else X[rows]
+        np.divide(block, sd, out=result[rows])
+        if limit is not None:
+            np.clip(result[rows], -limit, limit, out=result[rows])
+    return result

@@ -1,0 +1,316 @@
+"""Splits of cells by independent units, written to obs with a record of how they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import store
+from heldout._core.keys import check_key
+from heldout._core.partition import PARTITIONS, digests, write_partition
+from heldout._core.rng import Rng, generator
+from heldout.splitting._components import components
+from heldout.splitting._groups import CODE, Groups, by_fraction, by_list, by_match, check_classes
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def split_groups(
+    adata: AnnData,
+    group_key: str | Sequence[str],
+    label_key: str | None = None,
+    *,
+    val: float = 0.2,
+    test: float = 0.2,
+    rng: Rng = 0,
+    key_added: str = "split",
+    copy: bool = False,
+) -> AnnData | None:
+    """Put whole groups (libraries, donors) into train, val and test, by share of groups, stratified by label.
+
+    The number of groups of each class in each partition is the exact optimum (least squares to the wanted shares,
+    found by enumeration up to 60 groups, rounded class by class beyond), with every class in every partition. Which
+    groups they are is drawn at random from ``rng``. The result does not depend on the order of the cells.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars).
+    group_key
+        Column(s) of ``obs`` that name the independent unit. Several columns are merged: whatever shares a value in
+        any of them stays together.
+    label_key
+        Column of ``obs`` to stratify by; each group must have one label. None stratifies by nothing.
+    val, test
+        Wanted share of the groups, each in [0, 1); the rest is train. 0 leaves a partition out.
+    rng
+        Seed or Generator of the draw.
+    key_added
+        Name of the new column.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. Written are:
+
+    ``obs[key_added]``
+        Categorical with the values train, val, test (and unused, here empty).
+    ``uns["heldout"]["splits"][key_added]``
+        Scheme, parameters and hash.
+    ``uns["heldout"]["assignments"]``
+        The partition of each cell name, as digests, under the hash.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or has missing values, a group has two labels, or a class has fewer groups than there
+        are partitions to fill.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> ho.pp.split_groups(adata, "library", "genotype", val=0, test=0.25)
+    >>> adata.obs.groupby("split", observed=True)["library"].nunique().to_dict()
+    {'train': 9, 'test': 3}
+    """
+    check_key("key_added", key_added)
+    fractions = _fractions(val=val, test=test)
+    adata = store.start(adata, copy=copy)
+    groups = _groups(adata, group_key, label_key)
+    codes = by_fraction(groups, fractions, generator(rng))
+    params = {"group_key": group_key, "label_key": label_key, "val": val, "test": test, "rng": _seed(rng)}
+    _write(adata, groups, codes, key=key_added, scheme="groups", params=params)
+    return store.finish(adata, copy=copy)
+
+
+def split_matched(
+    adata: AnnData,
+    group_key: str | Sequence[str],
+    match_key: str,
+    *,
+    label_key: str,
+    test: Any,
+    val: Any = (),
+    key_added: str = "split",
+    copy: bool = False,
+) -> AnnData | None:
+    """Hold out all groups of one day (batch, site), so that both classes are compared within it.
+
+    A classifier that learnt the day instead of the label gains nothing on such a test set.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars).
+    group_key
+        Column(s) of ``obs`` that name the independent unit.
+    match_key
+        Column of ``obs`` to match on, e.g. the day; one value a group.
+    label_key
+        Column of ``obs`` that is predicted; every class must stand in train, val and test.
+    test, val
+        The value(s) of ``match_key`` whose groups go to test and to val; the rest is train. An empty ``val`` leaves
+        that partition out.
+    key_added
+        Name of the new column.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. Written are ``obs[key_added]``, its record
+    ``uns["heldout"]["splits"][key_added]`` and ``uns["heldout"]["assignments"]``, see :func:`split_groups`.
+
+    Raises
+    ------
+    ValueError
+        If a value does not occur, is asked for twice, or leaves a partition without one of the classes.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> sorted(adata.obs.loc[adata.obs["split"] == "test", "library"].unique())
+    ['GSM8325052', 'GSM8325057']
+    """
+    check_key("key_added", key_added)
+    adata = store.start(adata, copy=copy)
+    groups = _groups(adata, group_key, label_key)
+    match = store.as_names(store.column(adata, match_key, argument="match_key"))
+    by_group = Groups.of(groups.names[groups.of_cell], match, argument=f"match_key={match_key!r}")
+    chosen = {"val": _listed(val), "test": _listed(test)}
+    if not chosen["test"]:
+        msg = f"test is empty; name the value(s) of match_key={match_key!r} to hold out."
+        raise ValueError(msg)
+    assert by_group.labels is not None
+    codes = by_match(groups, by_group.labels, chosen)
+    check_classes(groups, codes, label_key=label_key)
+    params = {"group_key": group_key, "label_key": label_key, "match_key": match_key, **chosen}
+    _write(adata, groups, codes, key=key_added, scheme="matched", params=params)
+    return store.finish(adata, copy=copy)
+
+
+def split_assigned(
+    adata: AnnData,
+    group_key: str,
+    *,
+    train: Sequence[Any],
+    test: Sequence[Any] = (),
+    val: Sequence[Any] = (),
+    label_key: str | None = None,
+    key_added: str = "split",
+    copy: bool = False,
+) -> AnnData | None:
+    """Assign groups to partitions by explicit lists, e.g. those of a publication.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars).
+    group_key
+        Column of ``obs`` that the lists name values of.
+    train, val, test
+        Groups of each partition. Groups in no list become ``unused``.
+    label_key
+        Column of ``obs`` that is predicted; if given, every class must stand in every partition that is used.
+    key_added
+        Name of the new column.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. Written are ``obs[key_added]``, its record
+    ``uns["heldout"]["splits"][key_added]`` and ``uns["heldout"]["assignments"]``, see :func:`split_groups`.
+
+    Raises
+    ------
+    ValueError
+        If a listed group does not exist or is listed twice, train is empty, or a class is missing in a partition.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> ho.pp.split_assigned(
+    ...     adata,
+    ...     "library",
+    ...     train=[f"GSM83250{n}" for n in (46, 47, 48, 50, 51, 53, 55, 57)],
+    ...     val=["GSM8325049", "GSM8325054"],
+    ...     test=["GSM8325052", "GSM8325056"],
+    ...     label_key="genotype",
+    ... )
+    """
+    check_key("key_added", key_added)
+    adata = store.start(adata, copy=copy)
+    groups = _groups(adata, group_key, label_key)
+    lists = {"train": _listed(train), "val": _listed(val), "test": _listed(test)}
+    if not lists["train"]:
+        msg = "train is empty; list the groups to fit on."
+        raise ValueError(msg)
+    codes = by_list(groups, lists)
+    if label_key is not None:
+        check_classes(groups, codes, label_key=label_key)
+    params = {"group_key": group_key, "label_key": label_key, **lists}
+    _write(adata, groups, codes, key=key_added, scheme="assigned", params=params)
+    return store.finish(adata, copy=copy)
+
+
+def split_cells(
+    adata: AnnData,
+    *,
+    val: float = 0.2,
+    test: float = 0.2,
+    rng: Rng = 0,
+    key_added: str = "split",
+    copy: bool = False,
+) -> AnnData | None:
+    """Split cells at random, whatever library or donor they come from. This leaks; it is here to measure the leak.
+
+    Cells of one library share depth, ambient RNA and batch, so a model recognises the library of a test cell from its
+    sisters in train. Compare with :func:`split_groups` on the same data.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars).
+    val, test
+        Share of the cells, each in [0, 1); the rest is train.
+    rng
+        Seed or Generator of the draw.
+    key_added
+        Name of the new column.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. Written are ``obs[key_added]``, its record
+    ``uns["heldout"]["splits"][key_added]`` and ``uns["heldout"]["assignments"]``, see :func:`split_groups`.
+
+    Raises
+    ------
+    ValueError
+        If the shares do not leave cells for train.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> ho.pp.split_cells(adata, test=0.5, val=0)
+    """
+    check_key("key_added", key_added)
+    fractions = _fractions(val=val, test=test)
+    adata = store.start(adata, copy=copy)
+    order = np.argsort(digests(adata.obs_names), kind="stable")
+    edges = np.round(np.cumsum([fractions[name] for name in ("train", "val", "test")]) * adata.n_obs).astype(int)
+    codes = np.empty(adata.n_obs, dtype=np.int8)
+    shuffled = order[generator(rng).permutation(adata.n_obs)]
+    codes[shuffled] = np.searchsorted(edges, np.arange(adata.n_obs), side="right")
+    params = {"group_key": None, "val": val, "test": test, "rng": _seed(rng)}
+    write_partition(adata, codes, key=key_added, scheme="cells", params=params)
+    return store.finish(adata, copy=copy)
+
+
+def _groups(adata: AnnData, group_key: str | Sequence[str], label_key: str | None) -> Groups:
+    group_keys = [group_key] if isinstance(group_key, str) else list(group_key)
+    if not group_keys:
+        msg = "group_key is empty; name the obs column(s) of the independent unit. For single cells use split_cells."
+        raise ValueError(msg)
+    columns = [store.as_names(store.column(adata, key, argument="group_key")) for key in group_keys]
+    labels = None
+    if label_key is not None:
+        labels = store.as_names(store.column(adata, label_key, argument="label_key"))
+    return Groups.of(components(*columns), labels, argument=f"label_key={label_key!r}")
+
+
+def _write(adata: AnnData, groups: Groups, codes: np.ndarray, *, key: str, scheme: str, params: dict[str, Any]) -> None:
+    lists = {name: groups.names[codes == CODE[name]].tolist() for name in PARTITIONS}
+    write_partition(adata, codes[groups.of_cell], key=key, scheme=scheme, params={**params, "groups": lists})
+
+
+def _fractions(*, val: float, test: float) -> dict[str, float]:
+    for name, share in (("val", val), ("test", test)):
+        if not 0 <= share < 1:
+            msg = f"{name}={share!r} must be a share in [0, 1)."
+            raise ValueError(msg)
+    if val + test >= 1 or val + test == 0:
+        msg = f"val={val!r} and test={test!r} must leave a share for train and hold something out: 0 < val + test < 1."
+        raise ValueError(msg)
+    return {"train": 1 - val - test, "val": val, "test": test}
+
+
+def _listed(values: Any) -> list[str]:
+    """One value or several, as the text that group and match values are compared in."""
+    several = isinstance(values, Iterable) and not isinstance(values, str)
+    return [] if several and not len(list(values)) else store.as_names(list(values) if several else [values]).tolist()
+
+
+def _seed(rng: Rng) -> int | None:
+    return int(rng) if isinstance(rng, int | np.integer) else None

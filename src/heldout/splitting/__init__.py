@@ -1,0 +1,1 @@
+"""Index algorithms behind ``pp.split_*``: arrays in, partition codes out."""

@@ -1,0 +1,266 @@
+"""One function a table; nothing is computed, nothing is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import keys, store
+from heldout._core.fits import read_fit
+from heldout._core.keys import PredictionKeys
+from heldout._core.ledger import read_ledger
+from heldout._core.partition import PARTITIONS, read_partition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+def split(adata: AnnData, split_key: str = "split", *, group_key: str | Sequence[str] | None = None) -> pd.DataFrame:
+    """Table of a split: one row a group and partition, with the number of cells.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the split, (n_obs × n_vars).
+    split_key
+        The split.
+    group_key
+        Column(s) of ``obs`` to list; taken from the split's record, with its label and match columns, if not given.
+
+    Returns
+    -------
+    Columns: the group columns, ``partition``, ``n_cells``; sorted by partition, then group.
+
+    Raises
+    ------
+    ValueError
+        If there is no such split or column.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> ho.get.split(adata).query("partition == 'test'")["library"].tolist()
+    ['GSM8325052', 'GSM8325057']
+    """
+    partition = read_partition(adata, split_key)
+    if group_key is None:
+        beside = [partition.params.get(name) for name in ("label_key", "match_key")]
+        columns = [*(partition.group_key or []), *(name for name in beside if name)]
+    else:
+        columns = [group_key] if isinstance(group_key, str) else list(group_key)
+    columns = list(dict.fromkeys(columns))
+    frame = pd.DataFrame({name: store.column(adata, name, argument="group_key") for name in columns})
+    frame["partition"] = pd.Categorical.from_codes(partition.codes, categories=list(PARTITIONS))
+    counted = frame.groupby([*columns, "partition"], observed=True).size().rename("n_cells").reset_index()
+    return counted.sort_values(["partition", *columns], ignore_index=True)
+
+
+def predictions(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
+    """Predictions for each cell.
+
+    Parameters
+    ----------
+    adata
+        AnnData with predictions, (n_obs × n_vars).
+    key
+        Name of the fit.
+
+    Returns
+    -------
+    One row a cell, index ``obs_names``. Columns: ``label`` (NaN where it is unknown), ``prediction``,
+    ``probability``, ``log_probability_<class>``, ``partition`` (if the split is there).
+
+    Raises
+    ------
+    ValueError
+        If the fit or its predictions are not there.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> ho.tl.genotype(adata, "genotype", method="majority")
+    >>> ho.get.predictions(adata)["prediction"].unique().tolist()
+    ['control']
+    """
+    fit = read_fit(adata, key)
+    names = PredictionKeys(key)
+    if names.log_probability not in adata.obsm:
+        msg = f"There are no predictions of the fit {key!r} in this AnnData. Call heldout.tl.predict(adata, {key!r})."
+        raise ValueError(msg)
+    label_key = fit.info["label_key"]
+    frame = pd.DataFrame(index=adata.obs_names)
+    frame["label"] = adata.obs[label_key].astype(object) if label_key in adata.obs.columns else np.nan
+    frame["prediction"] = adata.obs[names.label]
+    frame["probability"] = adata.obs[names.probability]
+    log_probability = np.asarray(adata.obsm[names.log_probability])
+    for number, name in enumerate(fit.info["classes"]):
+        frame[f"log_probability_{name}"] = log_probability[:, number]
+    if fit.split_key in adata.obs.columns:
+        frame["partition"] = adata.obs[fit.split_key]
+    return frame
+
+
+def history(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
+    """Training history of a fit.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the fit, (n_obs × n_vars).
+    key
+        Name of the fit.
+
+    Returns
+    -------
+    One row an epoch. Columns: ``epoch``, ``train_loss``, ``train_accuracy`` (both with dropout, as trained), and with a
+    val partition ``val_loss``, ``val_accuracy``, ``val_auc``; for Model B also the ``label_loss``, ``auxiliary_loss``
+    and ``auxiliary_accuracy`` of both. Empty for closed forms.
+
+    Raises
+    ------
+    ValueError
+        If there is no such fit.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> ho.tl.genotype(adata, "genotype", config=ho.model.MLPConfig(max_epochs=2))
+    >>> len(ho.get.history(adata))
+    2
+    """
+    return read_fit(adata, key).history
+
+
+def evaluation(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
+    """Table that :func:`heldout.tl.evaluate` returned last for a fit.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the evaluation, (n_obs × n_vars).
+    key
+        Name of the fit.
+
+    Returns
+    -------
+    See :func:`heldout.tl.evaluate`.
+
+    Raises
+    ------
+    ValueError
+        If the fit was not evaluated.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> ho.tl.genotype(adata, "genotype", method="qc_logistic")
+    >>> _ = ho.tl.evaluate(adata, baselines=["majority"])
+    >>> ho.get.evaluation(adata)["method"].unique().tolist()
+    ['qc_logistic', 'majority']
+    """
+    return _stored_table(adata, keys.EVALUATIONS, key)
+
+
+def scores(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
+    """Score of each group behind the last evaluation of a fit.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the evaluation, (n_obs × n_vars).
+    key
+        Name of the fit.
+
+    Returns
+    -------
+    One row a method and group. Columns: ``method``, ``role``, ``group``, ``label``, ``n_cells``, ``predicted``,
+    ``log_odds`` (of the last class against the others; of two classes that is the positive one).
+
+    Raises
+    ------
+    ValueError
+        If the fit was not evaluated.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> ho.tl.genotype(adata, "genotype", method="qc_logistic")
+    >>> _ = ho.tl.evaluate(adata, baselines=["majority"])
+    >>> ho.get.scores(adata).query("role == 'model'")["group"].tolist()
+    ['GSM8325052', 'GSM8325057']
+    """
+    return _stored_table(adata, keys.SCORES, key)
+
+
+def ledger(adata: AnnData) -> pd.DataFrame:
+    """Every look at a test set so far.
+
+    Parameters
+    ----------
+    adata
+        AnnData, (n_obs × n_vars).
+
+    Returns
+    -------
+    One row a look, oldest first. Columns: ``time`` (UTC), ``key``, ``method``, ``fit``, ``split`` and ``test_set``
+    (hashes), ``look`` (the n-th at this test set).
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> len(ho.get.ledger(ho.datasets.lmna_simulated(n_cells=20, n_genes=100)))
+    0
+    """
+    return read_ledger(adata)
+
+
+def fits(adata: AnnData) -> pd.DataFrame:
+    """Table of all stored fits.
+
+    Parameters
+    ----------
+    adata
+        AnnData, (n_obs × n_vars).
+
+    Returns
+    -------
+    One row a fit, index its key. Columns: ``method``, ``split_key``, ``split_hash``, ``n_genes``, ``n_numbers`` (fitted
+    numbers), ``hash``.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> len(ho.get.fits(ho.datasets.lmna_simulated(n_cells=20, n_genes=100)))
+    0
+    """
+    stored = {key: read_fit(adata, key) for key in store.section(adata, keys.FITS)}
+    rows = [
+        (f.method, f.split_key, f.split_hash, len(f.genes), sum(a.size for a in f.arrays.values()), f.hash)
+        for f in stored.values()
+    ]
+    columns = ["method", "split_key", "split_hash", "n_genes", "n_numbers", "hash"]
+    return pd.DataFrame(rows, columns=columns, index=pd.Index(list(stored), dtype=object))
+
+
+def _stored_table(adata: AnnData, section: str, key: str) -> pd.DataFrame:
+    tables = store.section(adata, section)
+    if key not in tables:
+        msg = f"The fit {key!r} was not evaluated. Call heldout.tl.evaluate(adata, {key!r}) first."
+        raise ValueError(msg)
+    frame = pd.DataFrame(tables[key]).reset_index(drop=True)
+    text = [name for name in frame.columns if isinstance(frame[name].dtype, pd.CategoricalDtype)]
+    return frame.astype(dict.fromkeys(text, object))

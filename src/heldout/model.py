@@ -1,0 +1,28 @@
+"""Model classes in the style of scvi-tools, and the options of all methods."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from heldout.tasks.genotype.config import LogisticConfig, MLPConfig
+
+if TYPE_CHECKING:
+    from heldout.tasks.genotype.networks._model import GenotypeClassifier
+
+__all__ = ["GenotypeClassifier", "LogisticConfig", "MLPConfig"]
+
+_NETWORKS = {"GenotypeClassifier": "heldout.tasks.genotype.networks._model"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a network, and with it torch and scvi-tools, when it is first asked for."""
+    if name in _NETWORKS:
+        from importlib import import_module
+
+        return getattr(import_module(_NETWORKS[name]), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Middle floor: one wing a question."""

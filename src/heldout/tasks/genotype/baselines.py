@@ -1,0 +1,116 @@
+"""Simple methods that a network has to beat."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from scipy import sparse
+from scipy.special import log_expit, log_softmax
+
+from heldout._core.arrays import take
+from heldout.tasks.genotype.config import LogisticConfig, NoConfig
+from heldout.tasks.genotype.interface import Data, Fitted
+
+if TYPE_CHECKING:
+    from heldout._core.arrays import Matrix
+
+
+class Majority:
+    """The class shares of the train cells, for every cell."""
+
+    features: ClassVar[Any] = "qc"
+    config_class: ClassVar[type] = NoConfig
+
+    def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
+        """Count the classes."""
+        counts = np.bincount(data.labels[data.train], minlength=data.n_classes)
+        return Fitted({"log_share": np.log(counts / counts.sum())})
+
+    def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
+        """Repeat the shares."""
+        return np.tile(fitted.arrays["log_share"].astype(np.float32), (X.shape[0], 1))
+
+
+class _Linear:
+    """Logistic regression; subclasses say on which rows."""
+
+    features: ClassVar[Any] = "genes"
+    config_class: ClassVar[type] = LogisticConfig
+
+    def fit(self, data: Data, config: LogisticConfig, *, seed: int) -> Fitted:
+        """Fit by scikit-learn's L-BFGS, which has no randomness."""
+        X, labels = self._rows(data)
+        return fit_logistic(X, labels, config)
+
+    def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
+        """Log-probabilities of the linear model."""
+        return linear_log_probability(fitted.arrays, X)
+
+    def _rows(self, data: Data) -> tuple[Matrix, np.ndarray]:
+        return take(data.X, data.train, None), data.labels[data.train]
+
+
+class CellLogistic(_Linear):
+    """Logistic regression on the genes of each train cell."""
+
+
+class PseudobulkLogistic(_Linear):
+    """Logistic regression on the mean profile of each train group.
+
+    It is linear, so the mean logit of a group's cells is the logit of its mean profile, and it can be asked for cells
+    as any other method.
+    """
+
+    def _rows(self, data: Data) -> tuple[Matrix, np.ndarray]:
+        if data.groups is None:
+            msg = "pseudobulk_logistic needs groups. Pass group_key, or use a split that was made by group."
+            raise ValueError(msg)
+        pairs, row_of = np.unique(
+            np.stack([data.groups[data.train], data.labels[data.train]]), axis=1, return_inverse=True
+        )
+        row_of = row_of.ravel()
+        n = pairs.shape[1]
+        averaging = sparse.csr_array(
+            (1 / np.bincount(row_of)[row_of], (row_of, np.arange(len(row_of)))), shape=(n, len(row_of))
+        )
+        means = averaging @ take(data.X, data.train, None)
+        return np.asarray(means.toarray() if sparse.issparse(means) else means), pairs[1]
+
+
+class QCLogistic(_Linear):
+    """Logistic regression on library size and QC measures, standardised on the train cells."""
+
+    features: ClassVar[Any] = "qc"
+
+    def fit(self, data: Data, config: LogisticConfig, *, seed: int) -> Fitted:
+        """Standardise, fit, and fold the standardisation into the coefficients."""
+        X = np.asarray(data.X, dtype=np.float64)[data.train]
+        mean, sd = X.mean(axis=0), X.std(axis=0)
+        sd[sd == 0] = 1.0
+        fitted = fit_logistic((X - mean) / sd, data.labels[data.train], config)
+        coef = fitted.arrays["coef"] / sd
+        return Fitted({"coef": coef, "intercept": fitted.arrays["intercept"] - coef @ mean}, fitted.info)
+
+
+def fit_logistic(X: Matrix, labels: np.ndarray, config: LogisticConfig) -> Fitted:
+    """Fit scikit-learn's logistic regression; whether it converged stands in ``info``."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=config.C, max_iter=config.max_iter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X, labels)
+    n_iter = int(model.n_iter_.max())
+    arrays = {"coef": model.coef_.astype(np.float64), "intercept": model.intercept_.astype(np.float64)}
+    return Fitted(arrays, {"n_iter": n_iter, "converged": n_iter < config.max_iter})
+
+
+def linear_log_probability(arrays: dict[str, np.ndarray], X: Matrix) -> np.ndarray:
+    """Log-probabilities of a linear model with one row of coefficients (two classes) or one a class."""
+    logits = np.asarray(X @ arrays["coef"].T) + arrays["intercept"]
+    if logits.shape[1] == 1:
+        return np.concatenate([log_expit(-logits), log_expit(logits)], axis=1).astype(np.float32)
+    return np.asarray(log_softmax(logits, axis=1), dtype=np.float32)

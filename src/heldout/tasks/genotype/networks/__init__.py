@@ -1,0 +1,1 @@
+"""Networks of the genotype wing, on scvi-tools base classes."""

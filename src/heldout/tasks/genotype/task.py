@@ -1,0 +1,241 @@
+"""From an AnnData and a split to what the genotype methods see, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import store
+from heldout._core.arrays import describe, get_matrix, row_chunks, take
+from heldout._core.chain import fingerprint, state_to_json, steps
+from heldout._core.fits import Fit
+from heldout._core.genes import gene_columns
+from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.interface import Data, Fitted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from heldout._core.arrays import Matrix
+    from heldout._core.partition import Partition
+
+QC_COLUMNS = ("total_counts", "n_genes_by_counts", "pct_counts_mt")
+"""Columns of obs that the QC-only baseline reads, as scanpy names them."""
+
+_LOGGED = {"total_counts", "n_genes_by_counts", "n_genes_found"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One genotype question on one AnnData: which labels, which genes, which units.
+
+    Build it with :meth:`of`, which checks everything before long work starts.
+    """
+
+    adata: AnnData
+    partition: Partition
+    label_key: str
+    classes: list[str]
+    labels: np.ndarray
+    columns: np.ndarray
+    layer: str | None
+    group_key: list[str] | None
+    groups: np.ndarray | None
+    auxiliary_key: str | None
+    auxiliary_classes: list[str]
+    auxiliary: np.ndarray | None
+
+    @classmethod
+    def of(
+        cls,
+        adata: AnnData,
+        partition: Partition,
+        *,
+        label_key: str,
+        auxiliary_key: str | None = None,
+        group_key: str | Sequence[str] | None = None,
+        mask_var: str | None = "highly_variable",
+        layer: str | None = None,
+    ) -> Task:
+        """Check the columns and code the labels."""
+        partition.require("train", purpose="A genotype fit")
+        used = partition.mask("train", "val", "test")
+        series = store.column(adata, label_key, argument="label_key", allow_missing=True)
+        if series[used].isna().any():
+            store.column(adata[used], label_key, argument="label_key")
+        names = store.as_names(series)
+        train = partition.mask("train")
+        classes = [name for name in store.ordered_names(series[used]) if name in set(names[used])]
+        absent = sorted(set(classes) - set(names[train]))
+        if len(set(names[train])) < 2 or absent:
+            also = f", while val and test also have {store.some(absent)}" if absent else ""
+            msg = (
+                f"train has only {store.some(sorted(set(names[train])))} of label_key={label_key!r}{also}. A classifier "
+                "needs every class in train; make another split, with label_key= so that it sees to that."
+            )
+            raise ValueError(msg)
+        labels = code(names, classes)
+        labels[~used] = -1
+        auxiliary_classes, auxiliary = _auxiliary(adata, auxiliary_key, train)
+        group_keys = [group_key] if isinstance(group_key, str) else group_key or partition.group_key
+        return cls(
+            adata=adata,
+            partition=partition,
+            label_key=label_key,
+            classes=classes,
+            labels=labels,
+            columns=gene_columns(adata, mask_var),
+            layer=layer,
+            group_key=None if group_keys is None else list(group_keys),
+            groups=None if group_keys is None else group_numbers(adata, group_keys),
+            auxiliary_key=auxiliary_key,
+            auxiliary_classes=auxiliary_classes,
+            auxiliary=auxiliary,
+        )
+
+    def data(self, features: str) -> Data:
+        """Arrays for a method that reads genes or QC measures."""
+        if features == "qc":
+            X: Matrix = qc_features(self.adata, qc_columns(self.adata), layer=self.layer)
+        else:
+            X = take(get_matrix(self.adata, self.layer), None, self.columns)
+        return Data(
+            X=X,
+            labels=self.labels,
+            n_classes=len(self.classes),
+            train=self.partition.rows("train"),
+            val=self.partition.rows("val"),
+            groups=self.groups,
+            auxiliary=self.auxiliary,
+            n_auxiliary=len(self.auxiliary_classes),
+        )
+
+    def fit(self, method: str, config: Any = None, *, seed: int = 0) -> Fit:
+        """Fit one method of the registry."""
+        implementation = METHODS[method].load()()
+        config = check_config(method, implementation.config_class, config)
+        fitted = implementation.fit(self.data(implementation.features), config, seed=seed)
+        return self.pack(method, implementation.features, config, fitted, seed=seed)
+
+    def pack(self, method: str, features: str, config: Any, fitted: Fitted, *, seed: int) -> Fit:
+        """Turn the result of a method into a fit that can be stored."""
+        info = {
+            "label_key": self.label_key,
+            "classes": self.classes,
+            "group_key": self.group_key,
+            "auxiliary_key": self.auxiliary_key,
+            "auxiliary_classes": self.auxiliary_classes,
+            "layer": self.layer,
+            "features": features,
+            "qc_columns": qc_columns(self.adata) if features == "qc" else [],
+            "input": state_to_json(describe(get_matrix(self.adata, self.layer))),
+            "chain": fingerprint(self.adata),
+            "fitted": fitted.info,
+        }
+        return Fit(
+            method=f"genotype.{method}",
+            config={**asdict(config), "seed": seed},
+            split_key=self.partition.key,
+            split_hash=self.partition.hash,
+            genes=self.adata.var_names[self.columns].to_numpy(dtype=object) if features == "genes" else np.array([]),
+            arrays=fitted.arrays,
+            info=info,
+            history=fitted.history,
+        )
+
+
+def check_config(method: str, expected: type, config: Any) -> Any:
+    """The default options of a method, or those given if they are of its class."""
+    if config is None:
+        return expected()
+    if not isinstance(config, expected):
+        msg = f"config must be a {expected.__name__} for method={method!r}, got {type(config).__name__}."
+        raise TypeError(msg)
+    return config
+
+
+def code(names: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Class number of each name, -1 for one that is not a class."""
+    number = {name: i for i, name in enumerate(classes)}
+    return np.array([number.get(name, -1) for name in names], dtype=np.int64)
+
+
+def group_numbers(adata: AnnData, group_key: str | Sequence[str]) -> np.ndarray:
+    """Group number of each cell, groups in the order of their names."""
+    return np.unique(group_names(adata, group_key), return_inverse=True)[1]
+
+
+def group_names(adata: AnnData, group_key: str | Sequence[str]) -> np.ndarray:
+    """Name of the group of each cell, (n_obs,) text."""
+    from heldout.splitting._components import components
+
+    group_keys = [group_key] if isinstance(group_key, str) else group_key
+    columns = [store.as_names(store.column(adata, key, argument="group_key")) for key in group_keys]
+    return components(*columns).astype(str)
+
+
+def predict(fit: Fit, adata: AnnData, *, key: str, layer: str | None = None) -> np.ndarray:
+    """Log-probabilities of all cells with a stored fit, (n_obs × n_classes) float32."""
+    method = METHODS[fit.method.removeprefix("genotype.")]
+    implementation = method.load()()
+    fitted = Fitted(fit.arrays, fit.info["fitted"])
+    if fit.info["features"] == "qc":
+        return implementation.predict(fitted, qc_features(adata, fit.info["qc_columns"], layer=layer))
+    columns = fit.columns(adata.var_names, key=key)
+    X = get_matrix(adata, layer)
+    parts = [implementation.predict(fitted, take(X[rows], None, columns)) for rows in row_chunks(adata.n_obs)]
+    return np.concatenate(parts)
+
+
+def qc_columns(adata: AnnData) -> list[str]:
+    """QC columns of obs at hand; without any, the number of genes found is counted from the matrix."""
+    return [name for name in QC_COLUMNS if name in adata.obs.columns] or ["n_genes_found"]
+
+
+def qc_features(adata: AnnData, names: Sequence[str], *, layer: str | None) -> np.ndarray:
+    """Library size and QC measures, (n_obs × n_measures); counts on a log scale."""
+    columns = []
+    for name in names:
+        if name == "n_genes_found":
+            X = get_matrix(adata, layer)
+            found = np.concatenate([np.asarray((X[rows] != 0).sum(axis=1)).ravel() for rows in row_chunks(adata.n_obs)])
+            column = found.astype(np.float64)
+        else:
+            column = store.column(adata, name, argument="QC measure").to_numpy(dtype=np.float64)
+        columns.append(np.log1p(column) if name in _LOGGED else column)
+    return np.stack(columns, axis=1)
+
+
+def _auxiliary(adata: AnnData, auxiliary_key: str | None, train: np.ndarray) -> tuple[list[str], np.ndarray | None]:
+    if auxiliary_key is None:
+        return [], None
+    series: pd.Series = store.column(adata, auxiliary_key, argument="auxiliary_key")
+    names = store.as_names(series)
+    classes = [name for name in store.ordered_names(series) if name in set(names[train])]
+    if len(classes) < 2:
+        msg = f"auxiliary_key={auxiliary_key!r} has one value in train only ({classes[0]!r}); an auxiliary head needs two."
+        raise ValueError(msg)
+    return classes, code(names, classes)
+
+
+def check_prepared(fit: Fit, adata: AnnData, *, key: str, layer: str | None) -> None:
+    """Refuse cells that were not prepared as those the fit was trained on."""
+    if fit.info["features"] == "qc":
+        return
+    if fit.info["chain"] != fingerprint(adata):
+        wanted = " → ".join(name for name, _ in fit.info["chain"]) or "nothing"
+        msg = (
+            f"The fit {key!r} was trained after this preparation: {wanted}; adata went through: "
+            f"{' → '.join(steps(adata)) or 'nothing'}, or through the same steps fitted on other cells. "
+            "Call heldout.pp.replay(adata, reference) on the raw cells, with the AnnData the fit was made on."
+        )
+        raise ValueError(msg)
+    before, now = fit.info["input"]["kind"], describe(get_matrix(adata, layer)).kind
+    if (before == "counts") != (now == "counts"):
+        msg = f"The fit {key!r} was trained on {before} values, the matrix holds {now} values. Prepare it the same way."
+        raise ValueError(msg)

@@ -1,0 +1,7 @@
+"""Fitting, predicting, evaluating."""
+
+from heldout.tl._evaluate import evaluate
+from heldout.tl._genotype import genotype
+from heldout.tl._predict import predict
+
+__all__ = ["evaluate", "genotype", "predict"]

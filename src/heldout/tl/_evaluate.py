@@ -1,0 +1,194 @@
+"""Score a stored fit beside its baselines."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from heldout._core import keys, store
+from heldout._core.arrays import get_matrix, take
+from heldout._core.fits import check_split, read_fit
+from heldout._core.ledger import next_look
+from heldout._core.partition import read_partition
+from heldout._core.progress import progress
+from heldout._core.rng import Rng, generator, seed_of
+from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
+from heldout.tasks.genotype.task import Task, check_prepared, group_names, predict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from heldout._core.fits import Fit
+    from heldout._core.partition import Partition
+
+logger = logging.getLogger("heldout")
+
+BASELINES = ("majority", "qc_logistic", "logistic", "pseudobulk_logistic")
+
+
+def evaluate(
+    adata: AnnData,
+    key: str = "genotype",
+    *,
+    partition: Literal["test", "val", "train"] = "test",
+    group_key: str | Sequence[str] | None = None,
+    baselines: Sequence[str] = BASELINES,
+    n_bootstrap: int = 2000,
+    rng: Rng = 0,
+) -> pd.DataFrame:
+    """Score a fit at the level of groups (libraries, donors) and of cells, beside baselines fitted on the same cells.
+
+    A group's prediction is the mean logit of its cells. Intervals are percentiles of a bootstrap over groups,
+    stratified by class, at the cell level too: cells of one group are not independent. The fit is compared with the
+    best baseline on the same draws.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the fit, (n_obs × n_vars).
+    key
+        Name of the fit.
+    partition
+        Cells to score. Each look at ``test`` is written to the ledger, and from the second on a warning says so.
+    group_key
+        Column(s) of ``obs`` with the independent unit; taken from the fit if not given.
+    baselines
+        Baselines to fit on train and score on the same cells.
+    n_bootstrap
+        Number of bootstrap draws.
+    rng
+        Seed or Generator of the bootstrap.
+
+    Returns
+    -------
+    Table with one row for each method, level (the group, and ``cell``) and metric (``auc``, ``accuracy`` at
+    probability 0.5, ``loss`` in nats). Columns: ``method``, ``role``, ``level``, ``metric``, ``estimate``, ``ci_low``,
+    ``ci_high`` (95 %), ``n`` (units of that level), ``n_groups``, ``p_value`` (exact, one-sided, of the group-level
+    AUC of two classes, conditional on the fit), ``baseline`` (the best), ``difference``, ``difference_low``,
+    ``difference_high``, ``ceiling`` (logistic regression that has seen other cells of the same groups), ``verdict``
+    (better, not better, undecided, or unidentifiable when no result on so few groups could decide), ``note``, ``look``.
+    It is also stored, with what stands behind it:
+
+    ``uns["heldout"]["evaluations"][key]``
+        The table.
+    ``uns["heldout"]["scores"][key]``
+        The prediction for each group by each method.
+    ``uns["heldout"]["ledger"]``
+        One more row, if ``partition="test"``.
+
+    Raises
+    ------
+    ValueError
+        If the fit was made on another split, no group is known, a group has two labels, or the partition is empty.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.tl.genotype(adata, "genotype", method="logistic")
+    >>> table = ho.tl.evaluate(adata, "genotype", baselines=["majority", "qc_logistic"])
+    >>> table.query("level == 'library' and metric == 'auc'")["n"].tolist()
+    [2, 2, 2]
+    """
+    store.check_adata(adata)
+    for name in baselines:
+        METHODS[name]
+    fit = read_fit(adata, key)
+    split = read_partition(adata, fit.split_key)
+    check_split(adata, fit, split, key=key)
+    check_prepared(fit, adata, key=key, layer=fit.info["layer"])
+    split.require(partition, purpose=f"evaluate(partition={partition!r})")
+    task = _task(adata, fit, split, group_key)
+    rows = split.rows(partition)
+    names, groups = np.unique(group_names(adata, _group_key(task))[rows], return_inverse=True)
+    labels = task.labels[rows]
+    _check_one_label(names, groups, labels, task.classes)
+
+    method = fit.method.removeprefix("genotype.")
+    cells = adata[rows]
+    scored = [Scored(method, "model", predict(fit, cells, key=key, layer=fit.info["layer"]))]
+    others = [name for name in baselines if name != method]
+    for name in progress(others, "baselines"):
+        other = task.fit(name)
+        note = "" if other.info["fitted"].get("converged", True) else "solver did not converge"
+        scored.append(Scored(name, "baseline", predict(other, cells, key=name, layer=fit.info["layer"]), note))
+    X = take(get_matrix(adata, task.layer), rows, task.columns)
+    table = evaluation_table(
+        scored,
+        labels,
+        groups,
+        unit="+".join(_group_key(task)),
+        ceiling=seen_groups_ceiling(X, labels, groups, seed=seed_of(rng)) if len(task.columns) else None,
+        n_bootstrap=n_bootstrap,
+        rng=generator(rng),
+    )
+    by_group = group_table(scored, labels, groups, names, task.classes)
+    return _store(adata, key, fit, split, table, by_group, partition=partition)
+
+
+def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[str] | None) -> Task:
+    task = Task.of(
+        adata,
+        split,
+        label_key=fit.info["label_key"],
+        group_key=group_key or fit.info["group_key"],
+        layer=fit.info["layer"],
+    )
+    if task.classes != fit.info["classes"]:
+        msg = f"The fit knows the classes {fit.info['classes']}, adata has {task.classes}. Fit again."
+        raise ValueError(msg)
+    if fit.info["features"] == "genes":
+        task = replace(task, columns=fit.columns(adata.var_names, key="of this evaluation"))
+    return task
+
+
+def _group_key(task: Task) -> list[str]:
+    if task.group_key is None:
+        msg = "No group is known: the split was made by cell. Pass group_key, the obs column of the independent unit."
+        raise ValueError(msg)
+    return task.group_key
+
+
+def _check_one_label(names: np.ndarray, groups: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
+    pairs = np.unique(np.stack([groups, labels]), axis=1)
+    twice = np.flatnonzero(np.bincount(pairs[0]) > 1)
+    if len(twice):
+        both = [classes[i] for i in pairs[1][pairs[0] == twice[0]]]
+        msg = (
+            f"{len(twice)} of {len(names)} groups have cells of two classes (e.g. {names[twice[0]]!r} has "
+            f"{store.some(both)}), so a group has no label to score. Pass a finer group_key, e.g. the library."
+        )
+        raise ValueError(msg)
+
+
+def _store(
+    adata: AnnData,
+    key: str,
+    fit: Fit,
+    split: Partition,
+    table: pd.DataFrame,
+    by_group: pd.DataFrame,
+    *,
+    partition: str,
+) -> pd.DataFrame:
+    sections = {}
+    look = 0
+    if partition == "test":
+        sections[keys.LEDGER], look = next_look(adata, key, fit, split)
+    table = table.assign(partition=partition, look=look)
+    sections[keys.EVALUATIONS] = {**store.section(adata, keys.EVALUATIONS), key: table.rename(index=str)}
+    sections[keys.SCORES] = {**store.section(adata, keys.SCORES), key: by_group.rename(index=str)}
+    store.commit(adata, heldout=sections)
+    if look > 1:
+        logger.warning("this is look %d at the same test set; choose between models on val, not on test", look)
+    return table

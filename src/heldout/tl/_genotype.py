@@ -1,0 +1,123 @@
+"""Fit a genotype method and keep it in the AnnData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from heldout._core import store
+from heldout._core.chain import check_steps
+from heldout._core.fits import write_fit
+from heldout._core.keys import check_key
+from heldout._core.partition import read_partition
+from heldout._core.rng import Rng, seed_of
+from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.task import Task, predict
+from heldout.tl._predict import prediction_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+def genotype(
+    adata: AnnData,
+    label_key: str = "genotype",
+    *,
+    method: str = "mlp",
+    auxiliary_key: str | None = None,
+    group_key: str | Sequence[str] | None = None,
+    mask_var: str | None = "highly_variable",
+    layer: str | None = None,
+    split_key: str = "split",
+    config: Any = None,
+    rng: Rng = 0,
+    key_added: str = "genotype",
+    copy: bool = False,
+) -> AnnData | None:
+    """Learn to tell from a cell's expression which class (patient or control) its library or donor belongs to.
+
+    The fit sees the train partition, stopping sees val, and test is only predicted. The fitted model is stored inside
+    the AnnData, see :func:`heldout.tl.predict` and :func:`heldout.tl.evaluate`.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars), prepared with :mod:`heldout.pp`.
+    label_key
+        Column of ``obs`` that is predicted; two classes or more. With two, the second one (of the categories, or by
+        name) is the positive class.
+    method
+        ``mlp``, or one of the baselines ``majority``, ``qc_logistic``, ``logistic``, ``pseudobulk_logistic``.
+    auxiliary_key
+        Column of ``obs``, e.g. the day, that ``mlp`` predicts with a second head (Model B). Values that train does
+        not contain are left out of its loss.
+    group_key
+        Column(s) of ``obs`` with the independent unit; taken from the split if that was made by group.
+    mask_var
+        Bool column of ``var`` with the genes to use. The default is used if it is there; None uses all genes.
+    layer
+        Layer to use instead of ``X``.
+    split_key
+        The split.
+    config
+        Options of the method, e.g. :class:`heldout.model.MLPConfig`.
+    rng
+        Seed or Generator; torch's global state is left alone.
+    key_added
+        Name of the fit and prefix of what is written.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. Written are:
+
+    ``obs[key_added + "_prediction"]``
+        Predicted class of each cell, categorical.
+    ``obs[key_added + "_probability"]``
+        Probability of the positive class of two; of the predicted class for more. float32.
+    ``obsm[key_added + "_log_probability"]``
+        Log-probabilities, (n_obs × n_classes) float32.
+    ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
+        The fit with weights, options, genes, history and versions; and the split it was made on.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, labels are missing, train lacks a class, or the preparation was fitted on another split.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.scale(adata)
+    >>> ho.tl.genotype(adata, "genotype", auxiliary_key="day", config=ho.model.MLPConfig(max_epochs=2))
+    >>> adata.obsm["genotype_log_probability"].shape
+    (600, 2)
+    """
+    check_key("key_added", key_added)
+    METHODS[method]
+    if auxiliary_key is not None and method != "mlp":
+        msg = f"auxiliary_key={auxiliary_key!r} is only for method='mlp', not for {method!r}. Leave it out."
+        raise ValueError(msg)
+    store.check_adata(adata)
+    partition = read_partition(adata, split_key)
+    check_steps(adata, partition)
+    task = Task.of(
+        adata,
+        partition,
+        label_key=label_key,
+        auxiliary_key=auxiliary_key,
+        group_key=group_key,
+        mask_var=mask_var,
+        layer=layer,
+    )
+    fit = task.fit(method, config, seed=seed_of(rng))
+    slots = prediction_slots(fit, predict(fit, adata, key=key_added, layer=layer), key=key_added, index=adata.obs_names)
+    adata = store.start(adata, copy=copy)
+    write_fit(adata, key_added, fit, partition, **slots)
+    return store.finish(adata, copy=copy)

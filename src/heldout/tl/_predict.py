@@ -1,0 +1,119 @@
+"""Predict with a fit that is stored in an AnnData."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import keys, store
+from heldout._core.fits import Fit, check_split, fit_sections, read_fit
+from heldout._core.keys import PredictionKeys
+from heldout._core.partition import PARTITIONS, load_assignment, read_partition
+from heldout.tasks.genotype.task import check_prepared
+from heldout.tasks.genotype.task import predict as predict_genotype
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger("heldout")
+
+
+def predict(
+    adata: AnnData,
+    key: str = "genotype",
+    *,
+    reference: AnnData | None = None,
+    layer: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Predict all cells with a stored fit, of this AnnData or of a reference.
+
+    Predicting the same cells again gives the same bits, in another process too (same machine and versions).
+
+    Parameters
+    ----------
+    adata
+        Cells to predict, (n_obs × n_vars). New cells must be prepared as those of the fit, see
+        :func:`heldout.pp.replay`. Genes may stand in another order; more genes do no harm.
+    key
+        Name of the fit.
+    reference
+        AnnData that holds the fit, if it is another one; the fit is copied into ``adata``.
+    layer
+        Layer to use instead of the one that was fitted on.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. Written are:
+
+    ``obs[key + "_prediction"]``
+        Predicted class of each cell, categorical.
+    ``obs[key + "_probability"]``
+        Probability of the positive class of two; of the predicted class for more. float32.
+    ``obsm[key + "_log_probability"]``
+        Log-probabilities, (n_obs × n_classes) float32.
+    ``uns["heldout"]["fits"][key]``, ``uns["heldout"]["assignments"]``
+        With ``reference``: the fit and the split it was made on.
+
+    Raises
+    ------
+    ValueError
+        If the fit is not there, genes are missing, the cells were prepared otherwise, or ``adata`` has a split that
+        differs from the one the fit was made on.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.tl.genotype(adata, "genotype", method="logistic", key_added="baseline")
+    >>> ho.tl.predict(adata, "baseline")
+    """
+    store.check_adata(adata)
+    source = adata if reference is None else reference
+    fit = read_fit(source, key)
+    layer = fit.info["layer"] if layer is None else layer
+    check_prepared(fit, adata, key=key, layer=layer)
+    if fit.split_key in adata.obs.columns and reference is None:
+        check_split(adata, fit, read_partition(adata, fit.split_key), key=key)
+    sections: dict[str, Any] = {}
+    if reference is not None:
+        _say_what_was_seen(fit, source, adata, key=key)
+        sections = fit_sections(adata, {key: fit})
+        sections[keys.ASSIGNMENTS][fit.split_hash] = load_assignment(source, fit.split_hash).stored()
+    slots = prediction_slots(fit, predict_genotype(fit, adata, key=key, layer=layer), key=key, index=adata.obs_names)
+    adata = store.start(adata, copy=copy)
+    store.commit(adata, heldout=sections, **slots)
+    return store.finish(adata, copy=copy)
+
+
+def prediction_slots(fit: Fit, log_probability: np.ndarray, *, key: str, index: pd.Index) -> dict[str, Any]:
+    """What a prediction writes into obs and obsm."""
+    names = PredictionKeys(key)
+    best = log_probability.argmax(axis=1)
+    probability = np.exp(log_probability)
+    shown = probability[:, 1] if probability.shape[1] == 2 else probability.max(axis=1)
+    labels = pd.Series(pd.Categorical.from_codes(best, categories=fit.info["classes"]), index=index)
+    return {
+        "obs": {names.label: labels, names.probability: shown},
+        "obsm": {names.log_probability: log_probability},
+    }
+
+
+def _say_what_was_seen(fit: Fit, source: AnnData, adata: AnnData, *, key: str) -> None:
+    before = load_assignment(source, fit.split_hash).lookup(adata.obs_names)
+    seen = int(np.isin(before, [PARTITIONS.index("train"), PARTITIONS.index("val")]).sum())
+    if seen:
+        logger.warning(
+            "%d of these %d cells are train or val cells of the fit %r; a score on them means nothing",
+            seen,
+            adata.n_obs,
+            key,
+        )

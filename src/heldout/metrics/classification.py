@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import log_softmax
-from scipy.stats import rankdata
 
 
 def log_loss(labels: np.ndarray, log_probability: np.ndarray) -> float:
@@ -87,6 +86,8 @@ def one_vs_rest(log_probability: np.ndarray) -> np.ndarray:
 
 
 def _auc(positive: np.ndarray, score: np.ndarray) -> float:
+    from scipy.stats import rankdata  # slow to import
+
     n_positive = int(positive.sum())
     n_negative = len(positive) - n_positive
     if not n_positive or not n_negative:

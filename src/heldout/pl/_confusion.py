@@ -1,0 +1,119 @@
+"""Which class was taken for which."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from heldout.pl._predicted import read_predicted
+from heldout.pl._style import INK, counted, despine, new_axes, text_on
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+    from heldout.pl._predicted import Predicted
+
+LEVELS = ("cell", "group")
+
+
+def confusion(
+    adata: AnnData,
+    key: str = "genotype",
+    *,
+    partition: Literal["test", "val", "train"] = "test",
+    level: Literal["cell", "group"] = "cell",
+    group_key: str | Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the confusion matrix of the stored predictions: counts, and shares of each true class.
+
+    The predicted class is the most probable one (of two classes: probability 0.5).
+
+    Parameters
+    ----------
+    adata
+        AnnData with predictions, (n_obs × n_vars).
+    key
+        Name of the fit.
+    partition
+        Cells to draw.
+    level
+        Count cells, or groups (libraries, donors) by the mean logit of their cells.
+    group_key
+        Column(s) of ``obs`` with the independent unit; taken from the fit if not given.
+    ax
+        Axes to draw into; a new figure is made if not given.
+
+    Returns
+    -------
+    The axes: a row for each true class, a column for each predicted one, in the order of the fit.
+
+    Raises
+    ------
+    ValueError
+        If the fit, its predictions or the partition are not there, or ``level="group"`` and no group is known.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=30, n_genes=150)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> ho.tl.genotype(adata, "genotype", method="qc_logistic")
+    >>> _ = ho.tl.evaluate(adata)
+    >>> ho.pl.confusion(adata, level="group").get_title(loc="left")
+    'test: 2 libraries'
+    """
+    if level not in LEVELS:
+        msg = f"level={level!r} must be one of {', '.join(LEVELS)}."
+        raise ValueError(msg)
+    predicted = read_predicted(adata, key, partition, group_key)
+    if level == "group" and predicted.groups is None:
+        msg = "No group is known: the split was made by cell. Pass group_key, the obs column of the independent unit."
+        raise ValueError(msg)
+    units = predicted.groups if level == "group" and predicted.groups is not None else predicted.cells
+    counts = confusion_counts(units.labels, units.log_probability)
+    k = len(predicted.classes)
+    ax = new_axes(ax, (1.6 + 0.95 * k, 1.1 + 0.85 * k))
+    _draw(ax, counts, predicted.classes)
+    ax.set_title(_title(predicted, level), loc="left", fontsize="medium")
+    return ax
+
+
+def confusion_counts(labels: np.ndarray, log_probability: np.ndarray) -> np.ndarray:
+    """Number of units of each true (row) and predicted (column) class, (n_classes × n_classes)."""
+    k = log_probability.shape[1]
+    return np.bincount(labels * k + log_probability.argmax(axis=1), minlength=k * k).reshape(k, k)
+
+
+def _title(predicted: Predicted, level: str) -> str:
+    groups = "" if predicted.groups is None else counted(predicted.groups.n, predicted.groups.unit)
+    if level == "group":
+        return f"{predicted.partition}: {groups}"
+    cells = f"{predicted.partition}: {counted(predicted.cells.n, 'cell')}"
+    return f"{cells} of {groups}" if groups else cells
+
+
+def _draw(ax: Axes, counts: np.ndarray, classes: list[str]) -> None:
+    totals = counts.sum(axis=1)
+    share = counts / np.maximum(totals, 1)[:, None]
+    image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    numbers = range(len(classes))
+    for i in numbers:
+        for j in numbers:
+            percent = f"{share[i, j]:.0%}" if totals[i] else "–"
+            color = text_on(image.cmap(share[i, j]))
+            ax.text(j, i, f"{counts[i, j]}\n{percent}", ha="center", va="center", color=color)
+    longest = max(len(name) for name in classes)
+    ax.set_xticks(numbers, classes, rotation=45 if longest > 10 else 0, ha="right" if longest > 10 else "center")
+    ax.set_yticks(numbers, [f"{name}\n(n = {total})" for name, total in zip(classes, totals, strict=True)])
+    ax.set_xticks(np.arange(0.5, len(classes) - 1), minor=True)
+    ax.set_yticks(np.arange(0.5, len(classes) - 1), minor=True)
+    ax.grid(which="minor", color="white", linewidth=2)
+    ax.tick_params(which="both", length=0)
+    ax.set_xlabel("predicted", color=INK)
+    ax.set_ylabel("true", color=INK)
+    despine(ax)

@@ -1,0 +1,145 @@
+"""Training curves of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heldout._core import keys
+from heldout._core.fits import read_fit
+from heldout._core.store import section, some
+from heldout.pl._style import INK, PARTITION_COLORS, despine, legend_beside
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+MONITORS = {"val_auc": "max", "val_loss": "min"}
+"""What training watches, in this order: the AUC where val has every class, otherwise the loss."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line: the column of the history it shows, its panel (0 loss, 1 accuracy), its name and look."""
+
+    column: str
+    panel: int
+    label: str
+    partition: str
+    dash: str = "-"
+
+
+def history(adata: AnnData, key: str = "genotype", *, axes: Sequence[Axes] | None = None) -> np.ndarray:
+    """Draw loss and accuracy over the epochs, in train and val, and mark the epoch whose weights were kept.
+
+    Of a model with an auxiliary head the loss of the label alone is drawn, because the sum of both losses is not
+    comparable where val has other auxiliary classes (days) than train; :func:`heldout.get.history` has all columns.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the fit, (n_obs × n_vars).
+    key
+        Name of the fit.
+    axes
+        Two axes to draw into, loss first; a new figure is made if not given.
+
+    Returns
+    -------
+    Array with the two axes, as from :func:`matplotlib.pyplot.subplots`: loss, then accuracy and validation AUC.
+
+    Raises
+    ------
+    ValueError
+        If there is no such fit, it has no training history, or ``axes`` are not two.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=30, n_genes=150)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> ho.tl.genotype(adata, "genotype", config=ho.model.MLPConfig(max_epochs=2, n_hidden=16))
+    >>> loss, accuracy = ho.pl.history(adata)
+    >>> accuracy.get_xlabel()
+    'epoch'
+    """
+    fit = read_fit(adata, key)
+    if not len(fit.history):
+        trained = [name for name, stored in section(adata, keys.FITS).items() if "history" in stored]
+        hint = f"Fits with one are {some(trained)}." if trained else "Fit a network, e.g. method='mlp'."
+        msg = f"The fit {key!r} ({fit.method}) has no training history: it was not trained in epochs. {hint}"
+        raise ValueError(msg)
+    panels = _panels(axes)
+    _draw(panels, fit.history, curves(fit.history), best_epoch(fit.history))
+    return panels
+
+
+def curves(table: pd.DataFrame) -> list[Curve]:
+    """Which columns of a history are drawn, and how."""
+    loss = "label_loss" if "train_label_loss" in table.columns else "loss"
+    every = [
+        Curve(f"train_{loss}", 0, "train", "train"),
+        Curve(f"val_{loss}", 0, "val", "val"),
+        Curve("train_accuracy", 1, "train", "train"),
+        Curve("val_accuracy", 1, "val", "val"),
+        Curve("val_auc", 1, "val AUC (cells)", "val", "--"),
+    ]
+    return [curve for curve in every if curve.column in table.columns and table[curve.column].notna().any()]
+
+
+def best_epoch(table: pd.DataFrame) -> tuple[int, str, float] | None:
+    """Epoch whose weights were kept, what was watched, and its value there; None without a val partition."""
+    for column, mode in MONITORS.items():
+        if column in table.columns and table[column].notna().any():
+            row = table[column].idxmax() if mode == "max" else table[column].idxmin()
+            return int(table["epoch"][row]), column, float(table[column][row])
+    return None
+
+
+def _panels(axes: Sequence[Axes] | None) -> np.ndarray:
+    if axes is None:
+        import matplotlib.pyplot as plt
+
+        return plt.subplots(1, 2, figsize=(8.2, 2.9), layout="constrained")[1]
+    panels = np.asarray(axes, dtype=object).ravel()
+    if len(panels) != 2:
+        msg = f"axes must be two Axes, for loss and accuracy; got {len(panels)}."
+        raise ValueError(msg)
+    return panels
+
+
+def _draw(panels: np.ndarray, table: pd.DataFrame, lines: list[Curve], best: tuple[int, str, float] | None) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    marker = "o" if len(table) < 15 else None
+    for curve in lines:
+        panels[curve.panel].plot(
+            table["epoch"],
+            table[curve.column],
+            linestyle=curve.dash,
+            marker=marker,
+            markersize=3.5,
+            linewidth=1.6,
+            color=PARTITION_COLORS[curve.partition],
+            label=curve.label,
+        )
+    if best is not None:
+        epoch, column, value = best
+        watched = column.replace("_", " ").replace("auc", "AUC")
+        for panel in panels:
+            panel.axvline(epoch, color=INK, linewidth=0.9, linestyle=":", zorder=0)
+        panels[1].get_lines()[-1].set_label(f"weights kept: epoch {epoch}\n({watched} {value:.2f})")
+    label = next(curve.column for curve in lines).removeprefix("train_").replace("_", " ")
+    for panel, name in zip(panels, (f"{label} (nats)", "accuracy, AUC"), strict=True):
+        panel.set_xlabel("epoch")
+        panel.set_ylabel(name)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        despine(panel, "left", "bottom")
+    panels[0].set_ylim(bottom=0)
+    panels[1].set_ylim(top=1.02)
+    legend_beside(panels[1])

@@ -1,0 +1,238 @@
+"""How well groups and cells are ranked, with what keeps the curve honest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from heldout._core import keys, store
+from heldout.metrics import roc_auc
+from heldout.metrics.classification import one_vs_rest
+from heldout.pl._predicted import read_predicted
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside, new_axes, plural, text_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+    from heldout.pl._predicted import Level, Predicted
+
+
+Kind = Literal["group", "cell", "baseline"]
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "group": {"color": "#17365F", "linewidth": 2.2, "marker": "o", "markersize": 4, "zorder": 4, "clip_on": False},
+    "cell": {"color": "#6F9BD1", "linewidth": 1.3, "zorder": 3},
+    "baseline": {"color": FAINT, "linewidth": 1.1, "zorder": 2, "clip_on": False},
+}
+"""How the curves of groups, cells, and the best baseline's groups look."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One ROC curve: false and true positive rates at each threshold."""
+
+    kind: Kind
+    positive: str
+    fpr: np.ndarray
+    tpr: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What :func:`heldout.tl.evaluate` said about the very predictions that are drawn."""
+
+    table: pd.DataFrame
+    scores: pd.DataFrame
+
+    def row(self, level: str, method: str | None = None) -> pd.Series:
+        """AUC row of the fit, or of a baseline."""
+        own = self.table["role"].eq("model") if method is None else self.table["method"].eq(method)
+        return self.table[own & self.table["level"].eq(level) & self.table["metric"].eq("auc")].iloc[0]
+
+
+def roc(
+    adata: AnnData,
+    key: str = "genotype",
+    *,
+    partition: Literal["test", "val", "train"] = "test",
+    group_key: str | Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the ROC curve of the groups (libraries, donors) and of their cells, from stored predictions.
+
+    Groups are scored by the mean logit of their cells. The curve of the cells is smooth however few groups stand
+    behind it, so the legend has the number of both; and if the fit was evaluated on this partition, intervals over
+    groups, the best baseline (for two classes its curve as well) and the verdict.
+
+    Parameters
+    ----------
+    adata
+        AnnData with predictions, (n_obs × n_vars).
+    key
+        Name of the fit.
+    partition
+        Cells to draw.
+    group_key
+        Column(s) of ``obs`` with the independent unit; taken from the fit if not given.
+    ax
+        Axes to draw into; a new figure is made if not given.
+
+    Returns
+    -------
+    The axes. Of more than two classes each has its curves, against all others.
+
+    Raises
+    ------
+    ValueError
+        If the fit, its predictions or the partition are not there, or only one class is.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=30, n_genes=150)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> ho.tl.genotype(adata, "genotype", method="qc_logistic")
+    >>> _ = ho.tl.evaluate(adata)
+    >>> ax = ho.pl.roc(adata)
+    >>> ax.get_legend_handles_labels()[1][0]
+    'libraries (n = 2): AUC 1.00, no interval'
+    """
+    predicted = read_predicted(adata, key, partition, group_key)
+    present = np.unique(predicted.cells.labels)
+    if len(present) < 2:
+        msg = (
+            f"{partition} has cells of {predicted.classes[present[0]]!r} only; a ROC curve compares classes. Make a split "
+            "with label_key= so that each partition has every class, or draw heldout.pl.confusion."
+        )
+        raise ValueError(msg)
+    evaluated = read_evaluated(adata, predicted)
+    ax = new_axes(ax, (7.8, 3.5))
+    _draw(ax, predicted, roc_curves(predicted, evaluated), evaluated)
+    return ax
+
+
+def roc_curves(predicted: Predicted, evaluated: Evaluated | None = None) -> list[Curve]:
+    """Curves of the groups and the cells for the positive class of two, or for each class that is present."""
+    two = len(predicted.classes) == 2
+    curves: list[Curve] = []
+    levels: list[tuple[Kind, Level | None]] = [("group", predicted.groups), ("cell", predicted.cells)]
+    for kind, level in levels:
+        if level is not None:
+            scores = one_vs_rest(level.log_probability)
+            shown = [1] if two else np.unique(level.labels).tolist()
+            curves += [_curve(kind, predicted.classes[c], level.labels == c, scores[:, c]) for c in shown]
+    if two and evaluated is not None and predicted.groups is not None:
+        name = evaluated.row(predicted.groups.unit)["baseline"]
+        rows = evaluated.scores[(evaluated.scores["method"] == name) & (evaluated.scores["role"] == "baseline")]
+        if len(rows):
+            positive = (rows["label"] == predicted.classes[1]).to_numpy()
+            curves.append(_curve("baseline", predicted.classes[1], positive, rows["log_odds"].to_numpy()))
+    return curves
+
+
+def read_evaluated(adata: AnnData, predicted: Predicted) -> Evaluated | None:
+    """The stored evaluation, if there is one and it scored these groups with these numbers; None otherwise."""
+    tables, scores = store.section(adata, keys.EVALUATIONS), store.section(adata, keys.SCORES)
+    if predicted.key not in tables or predicted.groups is None:
+        return None
+    table, by_group = tables[predicted.key], scores[predicted.key]
+    own = by_group[by_group["role"] == "model"].set_index("group")["log_odds"]
+    here = one_vs_rest(predicted.groups.log_probability)[:, -1]
+    same = (
+        set(table["partition"]) == {predicted.partition}
+        and predicted.groups.unit in set(table["level"])
+        and set(own.index) == set(predicted.group_names)
+        and np.allclose(own[predicted.group_names], here, rtol=1e-5, atol=1e-6)
+        and set(table.loc[table["level"] == "cell", "n"]) == {predicted.cells.n}
+    )
+    return Evaluated(table, by_group) if same else None
+
+
+def _curve(kind: Kind, positive: str, truth: np.ndarray, score: np.ndarray) -> Curve:
+    from sklearn.metrics import roc_curve
+
+    fpr, tpr, _ = roc_curve(truth, score)
+    return Curve(kind, positive, fpr, tpr)
+
+
+def _draw(ax: Axes, predicted: Predicted, curves: list[Curve], evaluated: Evaluated | None) -> None:
+    two = len(predicted.classes) == 2
+    colors = {name: CLASS_COLORS[i % len(CLASS_COLORS)] for i, name in enumerate(predicted.classes)}
+    lines: dict[str, Line2D] = {}
+    for curve in curves:
+        look = {**LOOKS[curve.kind], **({} if two else {"color": colors[curve.positive]})}
+        (lines[curve.kind],) = ax.plot(curve.fpr, curve.tpr, label="_", **look)
+    (chance,) = ax.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, label="chance")
+    _legend(ax, predicted, evaluated, lines if two else _proxies(colors, curves), chance)
+    ax.set_aspect("equal", anchor="W")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    ax.set_xlabel("false positive rate")
+    ax.set_ylabel(f"true positive rate ({predicted.classes[1] if two else 'one class against the rest'})")
+    ax.set_title(f"{predicted.method.rpartition('.')[2]} on {predicted.partition}", loc="left", fontsize="medium")
+    despine(ax, "left", "bottom")
+
+
+def _proxies(colors: dict[str, str], curves: list[Curve]) -> dict[str, Line2D]:
+    """Legend handles where each class has a colour: thick and thin for groups and cells, and one line a class."""
+    from matplotlib.lines import Line2D
+
+    kinds = dict.fromkeys(curve.kind for curve in curves)
+    handles: dict[str, Line2D] = {kind: Line2D([], [], **{**LOOKS[kind], "color": INK}) for kind in kinds}
+    shown = dict.fromkeys(curve.positive for curve in curves)
+    return handles | {f"class {name}": Line2D([], [], color=colors[name], linewidth=2.2, label=name) for name in shown}
+
+
+def _legend(
+    ax: Axes, predicted: Predicted, evaluated: Evaluated | None, lines: dict[str, Line2D], chance: Line2D
+) -> None:
+    """Numbers and intervals of each level beside its best baseline, then ceiling and verdict."""
+    handles = []
+    for kind, level in (("group", predicted.groups), ("cell", predicted.cells)):
+        if level is None:
+            handles.append(text_line("no group known: no independent unit"))
+            continue
+        row = None if evaluated is None else evaluated.row(level.unit)
+        lines[kind].set_label(f"{plural(level.unit)} (n = {level.n}): {auc_text(level, row)}")
+        handles.append(lines[kind])
+        if evaluated is not None and row is not None and row["baseline"]:
+            best = evaluated.row(level.unit, row["baseline"])
+            label = f"best baseline, {best['method']}: {best['estimate']:.2f}{interval(best)}"
+            handles.append(_labelled(lines.get("baseline") if kind == "group" else None, label))
+    handles += [*(line for name, line in lines.items() if name.startswith("class ")), chance]
+    if evaluated is None or predicted.groups is None:
+        handles.append(text_line(f"not evaluated on {predicted.partition}: no interval, no baseline"))
+    else:
+        row = evaluated.row(predicted.groups.unit)
+        if np.isfinite(row["ceiling"]):
+            handles.append(text_line(f"ceiling, {plural(predicted.groups.unit)} seen before: AUC {row['ceiling']:.2f}"))
+        handles.append(text_line(f"verdict on {plural(predicted.groups.unit)}: {row['verdict']}"))
+    legend_beside(ax, handles)
+
+
+def _labelled(line: Line2D | None, label: str) -> Line2D:
+    if line is None:
+        return text_line(label)
+    line.set_label(label)
+    return line
+
+
+def auc_text(level: Level, row: pd.Series | None) -> str:
+    """AUC with its interval over groups, e.g. ``AUC 0.86 [0.71, 0.95]``."""
+    auc = roc_auc(level.labels, level.log_probability)
+    if not np.isfinite(auc):
+        return "AUC undefined, a class is absent"
+    mean = "mean AUC" if level.log_probability.shape[1] > 2 else "AUC"
+    return f"{mean} {auc:.2f}{('' if row is None else interval(row)) or ', no interval'}"
+
+
+def interval(row: pd.Series) -> str:
+    """Interval of a row of the evaluation, e.g. `` [0.71, 0.95]``; empty if it has none."""
+    return f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]" if np.isfinite(row["ci_low"]) else ""

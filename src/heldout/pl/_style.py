@@ -1,0 +1,118 @@
+"""Colours, axes and names that all plots share. Sizes are relative to the user's rcParams, which are never changed."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+PARTITION_COLORS = {"train": "#5588BB", "val": "#E0A820", "test": "#A50F3C", "unused": "#D0D0D0"}
+"""One colour a partition. Apart in lightness too, so they survive colour blindness and a grey printer."""
+
+CLASS_COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
+"""Paul Tol's bright scheme, for the classes of a label."""
+
+INK = "#222222"
+"""Text and outlines."""
+
+FAINT = "#8A8A8A"
+"""What is there for comparison only."""
+
+
+def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
+    """The given axes, or those of a new figure that makes room for a legend beside the data."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=figsize, layout="constrained")[1]
+
+
+def despine(ax: Axes, *keep: str) -> None:
+    """Hide all spines but those named."""
+    for side in ("left", "right", "top", "bottom"):
+        ax.spines[side].set_visible(side in keep)
+
+
+def legend_beside(ax: Axes, handles: Sequence[Any] | None = None, *, title: str | None = None) -> None:
+    """Legend to the right of the axes, outside of the data."""
+    given = {} if handles is None else {"handles": list(handles)}
+    legend = ax.legend(
+        **given,
+        title=title,
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1.0),
+        borderaxespad=0.0,
+        frameon=False,
+        fontsize="small",
+        title_fontsize="small",
+        alignment="left",
+    )
+    legend.get_title().set_color(INK)
+
+
+def text_line(label: str) -> Any:
+    """Legend entry that is text only."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linestyle="none", label=label)
+
+
+def text_on(color: Any) -> str:
+    """White or dark, whichever can be read on ``color``: the one with the higher WCAG contrast."""
+    from matplotlib.colors import to_rgb
+
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.066 else INK
+
+
+def counted(n: int, noun: str) -> str:
+    """A number and its noun, e.g. ``2 libraries``; a column name that is no plain word is left as it is."""
+    if n == 1 or not noun.isalpha():
+        return f"{n} {noun}"
+    return f"{n} {plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Plural of a plain word; anything else unchanged."""
+    if not noun.isalpha():
+        return noun
+    if noun.endswith("y") and noun[-2:-1] not in set("aeiou"):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+
+
+def natural(name: str) -> list[tuple[int, float, str]]:
+    """Sorting key that puts ``SAMP2`` before ``SAMP10``."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, float(part), "") if part.isdigit() else (1, 0.0, part) for part in parts if part]
+
+
+def by_number(names: Sequence[str]) -> list[str]:
+    """Names sorted as numbers if all are numbers, otherwise as they came."""
+    try:
+        return sorted(names, key=float)
+    except ValueError:
+        return list(names)
+
+
+def shorten(names: Sequence[str]) -> tuple[str, list[str]]:
+    """The prefix that all names share, and what is left of each.
+
+    Only a prefix of at least three characters is cut off, and only before a number or behind a separator, so that no
+    word is torn: ``GSM8325046, GSM8325057`` gives ``GSM83250`` and ``46, 57``; ``control, conduit`` stays.
+    """
+    prefix = os.path.commonprefix(list(names)) if len(names) > 1 else ""
+    if any(len(name) == len(prefix) for name in names):
+        prefix = prefix[:-1]
+    if not all(name[len(prefix) :].isdigit() for name in names):
+        prefix = "".join(re.findall(r".*[^0-9A-Za-z]", prefix)[:1])
+    if len(prefix) < 3:
+        prefix = ""
+    return prefix, [name[len(prefix) :] for name in names]

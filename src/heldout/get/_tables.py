@@ -186,7 +186,7 @@ def scores(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
     Returns
     -------
     One row a method and group. Columns: ``method``, ``role``, ``group``, ``label``, ``n_cells``, ``predicted``,
-    ``log_odds`` (of the last class against the others; of two classes that is the positive one).
+    ``log_odds`` (of the last class against the others; of two classes that is the positive one), ``partition``.
 
     Raises
     ------

@@ -29,6 +29,14 @@ class GroupScores:
         that are ranked right, ties half, (n_scored × G × G).
     scored
         The classes that ``wins`` belongs to: class 1 of two, else all.
+
+    Examples
+    --------
+    >>> import numpy as np, heldout as ho
+    >>> log_p = np.log([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
+    >>> scores = ho.metrics.group_scores(np.array([0, 0, 1]), log_p, np.array([0, 1, 2]))
+    >>> scores.evaluate("accuracy", np.array([[1, 1, 1], [2, 0, 1]])).round(2).tolist()
+    [0.67, 1.0]
     """
 
     labels: np.ndarray

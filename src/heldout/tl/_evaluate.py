@@ -17,7 +17,7 @@ from heldout._core.progress import progress
 from heldout._core.rng import Rng, generator, seed_of
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
-from heldout.tasks.genotype.task import Task, check_prepared, group_names, predict
+from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +112,7 @@ def evaluate(
     rows = split.rows(partition)
     names, groups = np.unique(group_names(adata, _group_key(task))[rows], return_inverse=True)
     labels = task.labels[rows]
-    _check_one_label(names, groups, labels, task.classes)
+    group_labels(names, groups, labels, task.classes)
 
     method = fit.method.removeprefix("genotype.")
     cells = adata[rows]
@@ -159,18 +159,6 @@ def _group_key(task: Task) -> list[str]:
     return task.group_key
 
 
-def _check_one_label(names: np.ndarray, groups: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
-    pairs = np.unique(np.stack([groups, labels]), axis=1)
-    twice = np.flatnonzero(np.bincount(pairs[0]) > 1)
-    if len(twice):
-        both = [classes[i] for i in pairs[1][pairs[0] == twice[0]]]
-        msg = (
-            f"{len(twice)} of {len(names)} groups have cells of two classes (e.g. {names[twice[0]]!r} has "
-            f"{store.some(both)}), so a group has no label to score. Pass a finer group_key, e.g. the library."
-        )
-        raise ValueError(msg)
-
-
 def _store(
     adata: AnnData,
     key: str,
@@ -187,7 +175,10 @@ def _store(
         sections[keys.LEDGER], look = next_look(adata, key, fit, split)
     table = table.assign(partition=partition, look=look)
     sections[keys.EVALUATIONS] = {**store.section(adata, keys.EVALUATIONS), key: table.rename(index=str)}
-    sections[keys.SCORES] = {**store.section(adata, keys.SCORES), key: by_group.rename(index=str)}
+    sections[keys.SCORES] = {
+        **store.section(adata, keys.SCORES),
+        key: by_group.assign(partition=partition).rename(index=str),
+    }
     store.commit(adata, heldout=sections)
     if look > 1:
         logger.warning("this is look %d at the same test set; choose between models on val, not on test", look)

@@ -179,6 +179,28 @@ def group_names(adata: AnnData, group_key: str | Sequence[str]) -> np.ndarray:
     return components(*columns).astype(str)
 
 
+def group_labels(names: np.ndarray, groups: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Class number of each group, (G,), from those of its cells.
+
+    Raises
+    ------
+    ValueError
+        If a group has cells of two classes.
+    """
+    of_group = np.zeros(len(names), dtype=np.int64)
+    of_group[groups] = labels
+    wrong = np.flatnonzero(of_group[groups] != labels)
+    if len(wrong):
+        first = groups[wrong[0]]
+        both = [classes[i] for i in np.unique(labels[groups == first])]
+        msg = (
+            f"{len(np.unique(groups[wrong]))} of {len(names)} groups have cells of two classes (e.g. {names[first]!r} has "
+            f"{store.some(both)}), so a group has no label to score. Pass a finer group_key, e.g. the library."
+        )
+        raise ValueError(msg)
+    return of_group
+
+
 def predict(fit: Fit, adata: AnnData, *, key: str, layer: str | None = None) -> np.ndarray:
     """Log-probabilities of all cells with a stored fit, (n_obs × n_classes) float32."""
     method = METHODS[fit.method.removeprefix("genotype.")]

@@ -68,7 +68,13 @@ def fit_module(
         beside["auxiliary"] = data.auxiliary.astype(np.int64)
     X = data.X.tocsr() if sparse.issparse(data.X) and data.X.format == "csc" else data.X
     batches = SplitDataModule(X, data.train, data.val, beside, config.batch_size, seed=seed)
-    options = {"accelerator": "auto", "devices": 1, "enable_progress_bar": show_progress(), **(trainer_options or {})}
+    options = {
+        "accelerator": "auto",
+        "devices": 1,
+        "enable_progress_bar": show_progress(),
+        "limit_val_batches": 1.0 if len(data.val) else 0,
+        **(trainer_options or {}),
+    }
     with quiet_lightning():
         trainer = Trainer(max_epochs=config.max_epochs, check_val_every_n_epoch=1, callbacks=callbacks, **options)
         trainer.fit(GenotypeTrainingPlan(module, config), datamodule=batches)
@@ -99,7 +105,8 @@ def pack(module: GenotypeModule, config: MLPConfig, history: pd.DataFrame) -> Fi
 def unpack(fitted: Fitted) -> GenotypeModule:
     """Rebuild the module of :func:`pack`, ready to predict."""
     info = fitted.info
-    module = GenotypeModule(info["n_genes"], info["n_classes"], MLPConfig(**info["config"]), info["n_auxiliary"])
+    with local_seed(0):  # a new module draws initial weights
+        module = GenotypeModule(info["n_genes"], info["n_classes"], MLPConfig(**info["config"]), info["n_auxiliary"])
     module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in fitted.arrays.items()})
     return module.eval()
 

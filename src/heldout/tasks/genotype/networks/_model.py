@@ -82,9 +82,10 @@ class GenotypeClassifier(BaseModelClass):
             read_partition(adata, arguments["split_key"]),
             **{name: value for name, value in arguments.items() if name != "split_key"},
         )
-        self.module = GenotypeModule(
-            len(self.task.columns), len(self.task.classes), self.config_, len(self.task.auxiliary_classes)
-        )
+        with local_seed(0):  # replaced by train(), which seeds it
+            self.module = GenotypeModule(
+                len(self.task.columns), len(self.task.classes), self.config_, len(self.task.auxiliary_classes)
+            )
         self._model_summary_string = self._summary()
         self.init_params_ = self._get_init_params(locals())
 

@@ -1,0 +1,189 @@
+"""The public surface as data: names, signatures, documented keys, examples, import."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+import scanpy as sc
+
+import heldout as ho
+from heldout._core import keys
+
+MODULES = {name: getattr(ho, name) for name in ("datasets", "get", "metrics", "pl", "pp", "tl")}
+ON_ADATA = [(name, f) for name in ("get", "pl", "pp", "tl") for f in MODULES[name].__all__]
+FUNCTIONS = [(name, f) for name, module in MODULES.items() for f in module.__all__]
+API = Path(__file__).parents[1] / "docs" / "api.md"
+
+
+def function(name: str, member: str):
+    return getattr(MODULES[name], member)
+
+
+@pytest.mark.parametrize("name", [*MODULES, "model"])
+def test_all_is_sorted_and_complete(name):
+    module = getattr(ho, name)
+    assert list(module.__all__) == sorted(module.__all__)
+    public = {n for n, v in vars(module).items() if not n.startswith("_") and inspect.isfunction(v)}
+    assert public <= set(module.__all__)
+    for member in module.__all__:
+        assert getattr(module, member).__doc__
+
+
+def test_documentation_lists_what_is_exported():
+    documented = set(
+        re.findall(r"^\s*((?:datasets|get|metrics|model|pl|pp|tl)\.\w+)\s*$", API.read_text(), re.MULTILINE)
+    )
+    exported = {f"{name}.{member}" for name, member in FUNCTIONS} | {f"model.{m}" for m in ho.model.__all__}
+    assert documented == exported
+
+
+@pytest.mark.parametrize(("name", "member"), ON_ADATA)
+def test_signature(name, member):
+    parameters = inspect.signature(function(name, member)).parameters
+    positional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional[0].name == "adata"
+    assert len(positional) <= 3
+    assert not any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values())
+    for p in parameters.values():
+        assert p.annotation is not p.empty, p.name
+        assert p.name not in {"layer_key", "seed", "random_state", "inplace", "save", "show", "verbose"}
+    if "copy" in parameters:
+        assert parameters["copy"].kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameters["copy"].default is False
+        assert inspect.signature(function(name, member)).return_annotation == "AnnData | None"
+
+
+@pytest.mark.parametrize(("name", "member"), FUNCTIONS)
+def test_docstring_names_every_parameter(name, member):
+    documented = function(name, member).__doc__
+    for parameter in inspect.signature(function(name, member)).parameters:
+        assert re.search(rf"^\s+(\w+, )*{parameter}(, \w+)*$", documented, re.MULTILINE), parameter
+    assert "Examples" in documented
+
+
+@pytest.mark.parametrize(("name", "member"), [*FUNCTIONS, ("model", "GenotypeClassifier")])
+def test_example_runs(name, member):
+    namespace = {}
+    finder = doctest.DocTestFinder(recurse=False)
+    for example in finder.find(getattr(getattr(ho, name), member), member, globs=namespace):
+        assert example.examples, "an example that shows nothing"
+        runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+        failed, _ = runner.run(example)
+        assert failed == 0
+
+
+def documented_slots(f, **values) -> set[tuple[str, str]]:
+    """Slots such as ``obs[key_added + "_prediction"]`` in a docstring, with the names filled in."""
+    section = f.__doc__.split("Returns")[1].split("Raises")[0].split("Examples")[0]
+    slots = set()
+    for slot, expression in re.findall(r"``(obs|var|obsm|varm|uns)\[(.+?)\]``", section):
+        parts = expression.split("][") if slot == "uns" else [expression]
+        names = [eval(compile(ast.parse(part, mode="eval"), "", "eval"), {}, values) for part in parts]  # noqa: S307
+        slots.add((slot, "/".join(names)))
+    return slots
+
+
+def slots_of(adata: ad.AnnData) -> dict[tuple[str, str], object]:
+    """Every slot of an AnnData with its value; of uns["heldout"] each section, and each entry of a keyed one."""
+    found = {("obs", n): adata.obs[n].to_numpy() for n in adata.obs}
+    found |= {("var", n): adata.var[n].to_numpy() for n in adata.var}
+    found |= {("obsm", n): adata.obsm[n] for n in adata.obsm}
+    found |= {("varm", n): adata.varm[n] for n in adata.varm}
+    for section, entries in adata.uns.get(keys.UNS, {}).items():
+        if section in (keys.SPLITS, keys.FITS, keys.EVALUATIONS, keys.SCORES):
+            found |= {("uns", f"heldout/{section}/{n}"): repr(e) for n, e in entries.items()}
+        else:
+            found["uns", f"heldout/{section}"] = repr(entries)
+    return found
+
+
+def written_by(adata: ad.AnnData, call) -> set[tuple[str, str]]:
+    before = slots_of(adata)
+    call()
+    after = slots_of(adata)
+    return {slot for slot, value in after.items() if slot not in before or not same(before[slot], value)}
+
+
+def same(before, after) -> bool:
+    if isinstance(before, str):
+        return before == after
+    return np.array_equal(before, after, equal_nan=np.issubdtype(np.asarray(before).dtype, np.floating))
+
+
+def test_documented_slots_are_the_written_ones(lmna):
+    steps = [
+        (ho.pp.split_groups, {"group_key": "library", "label_key": "genotype", "key_added": "other"}),
+        (
+            ho.pp.split_matched,
+            {"group_key": "library", "match_key": "day", "label_key": "genotype", "test": 19, "val": 0},
+        ),
+        (ho.pp.highly_variable_genes, {"n_top_genes": 40}),
+        (ho.pp.scale, {}),
+        (ho.pp.pca, {"n_comps": 3}),
+        (ho.tl.genotype, {"method": "logistic"}),
+        (ho.tl.evaluate, {"baselines": ["majority"]}),
+    ]
+    for f, arguments in steps:
+        if f is ho.pp.highly_variable_genes:
+            sc.pp.normalize_total(lmna, target_sum=1e4)
+            sc.pp.log1p(lmna)
+        defaults = {n: p.default for n, p in inspect.signature(f).parameters.items() if p.default is not p.empty}
+        written = written_by(lmna, lambda f=f, arguments=arguments: f(lmna, **arguments))
+        promised = documented_slots(f, **{**defaults, **arguments})
+        unchanged = {("uns", "heldout/assignments")}  # a second fit on the same split adds nothing there
+        assert written - unchanged == promised - unchanged, f.__name__
+
+
+def test_import_is_light():
+    code = "import sys, heldout; print([m for m in ('torch', 'scvi', 'scanpy', 'matplotlib.pyplot', 'sklearn') if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_no_pickle_anywhere():
+    source = Path(ho.__file__).parent
+    for path in source.rglob("*.py"):
+        text = path.read_text()
+        assert not re.search(r"^\s*(import|from) (pickle|joblib|dill|cloudpickle)", text, re.MULTILINE), path
+        assert "torch.load" not in text, path
+        assert "allow_pickle=True" not in text, path
+
+
+def test_imports_run_downwards_only():
+    floors = ["_core", "metrics", "splitting", "tasks", "pp", "tl", "get", "pl", "_accessor"]
+    rank = {"_core": 0, "metrics": 1, "splitting": 2, "tasks": 3, "datasets": 2, "pp": 4, "tl": 4, "get": 4, "pl": 5}
+    source = Path(ho.__file__).parent
+    for path in source.rglob("*.py"):
+        own = path.relative_to(source).parts[0]
+        if own not in floors:
+            continue
+        for imported in re.findall(r"from heldout\.(\w+)", path.read_text()):
+            assert rank.get(imported, 9) <= rank.get(own, 9), f"{path} imports heldout.{imported}"
+
+
+def test_files_stay_small():
+    for path in Path(ho.__file__).parent.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_the_accessor_chains(lmna):
+    result = lmna.ho.pp.split_groups("library", "genotype").ho.pp.subsample("library", 20)
+    assert result is lmna
+    assert lmna.n_obs == 12 * 20
+    copied = lmna.ho.tl.genotype(method="majority", copy=True)
+    assert copied is not lmna
+    assert "genotype_prediction" in copied.obs
+    assert "genotype_prediction" not in lmna.obs
+    assert copied.ho.tl.evaluate(baselines=[]) is copied
+    assert copied.ho.get.evaluation().equals(ho.get.evaluation(copied))
+    assert "split_matched" in repr(lmna.ho.pp)
+    assert list(inspect.signature(lmna.ho.pp.subsample).parameters) == ["group_key", "n", "rng", "copy"]

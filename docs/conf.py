@@ -1,0 +1,60 @@
+"""Sphinx configuration. The build needs no network and treats warnings as errors (see the Makefile)."""
+
+import warnings
+from importlib.metadata import metadata
+
+# Sphinx 9: raised for each docstring by sphinx-autodoc-typehints 3.6, which calls a method that Sphinx 10 removes.
+warnings.filterwarnings("ignore", module="sphinx_autodoc_typehints", category=DeprecationWarning)
+
+info = metadata("heldout")
+project = info["Name"]
+author = "heldout developers"
+copyright = f"2026, {author}"
+version = release = info["Version"]
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx_autodoc_typehints",
+    "sphinx_copybutton",
+    "sphinxcontrib.bibtex",
+]
+exclude_patterns = ["_build", "generated/.ipynb_checkpoints", "**.ipynb_checkpoints"]
+suppress_warnings = [
+    # Imports under `if TYPE_CHECKING:` need not be importable without optional packages.
+    "sphinx_autodoc_typehints.forward_reference",
+    "sphinx_autodoc_typehints.guarded_import",
+]
+
+# Notebooks are executed by the tests.
+nb_execution_mode = "off"
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# api.md lists the public functions by hand; a page for each is generated.
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_google_docstring = False
+napoleon_numpy_docstring = True
+napoleon_use_rtype = False
+typehints_defaults = "braces"
+always_use_bars_union = True
+
+bibtex_bibfiles = ["references.bib"]
+bibtex_default_style = "plain"
+bibtex_reference_style = "author_year"
+
+html_theme = "furo"
+html_title = f"{project} {version}"
+html_theme_options = {
+    "source_repository": "https://github.com/heldout/heldout/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True

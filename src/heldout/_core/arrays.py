@@ -19,6 +19,7 @@ Matrix = Any
 """A numpy array, or a scipy csr/csc matrix or array."""
 
 _CHUNK = 4096
+_ENTRIES = 2**20
 _SAMPLE = 2000
 
 
@@ -122,10 +123,13 @@ def describe(X: Matrix, *, name: str = "adata.X") -> MatrixState:
 def _common_total(sample: Matrix, tolerance: float = 1e-3) -> float | None:
     totals = np.asarray(sample.sum(axis=1), dtype=np.float64).ravel()
     totals = totals[totals > 0]
-    middle = float(np.median(totals))
-    if len(totals) < 2 or np.abs(totals / middle - 1).max() > tolerance:
+    middle = float(np.median(totals)) if len(totals) else np.nan
+    rounded = float(f"{middle:.1g}")
+    if len(totals) < 2 and not np.isclose(middle, rounded, rtol=1e-5):  # one cell always agrees with itself
         return None
-    return float(f"{middle:.4g}")
+    if not len(totals) or np.abs(totals / middle - 1).max() > tolerance:
+        return None
+    return rounded if np.isclose(middle, rounded, rtol=1e-5) else float(f"{middle:.7g}")
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,8 @@ def moments(X: Matrix, mask: np.ndarray | None = None) -> Moments:
         return _moments_csc(X, mask)
     n, mean, m2 = 0, np.zeros(X.shape[1]), np.zeros(X.shape[1])
     nonzero = np.zeros(X.shape[1], dtype=np.int64)
-    for rows in row_chunks(X.shape[0]):
+    size = _CHUNK if sparse.issparse(X) else max(1, _ENTRIES // max(X.shape[1], 1))
+    for rows in row_chunks(X.shape[0], size):
         keep = mask[rows]
         if not keep.any():
             continue
@@ -155,7 +160,14 @@ def moments(X: Matrix, mask: np.ndarray | None = None) -> Moments:
         m2 += block_m2 + delta**2 * (n * k / (n + k))
         mean += delta * (k / (n + k))
         n, nonzero = n + k, nonzero + block_nonzero
-    return Moments(n, mean, m2 / max(n - 1, 1), nonzero)
+    return Moments(n, mean, _variance(m2, mean, n), nonzero)
+
+
+def _variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
+    """Variance from the sum of squared deviations; a constant column gets 0, not the rounding error of its mean."""
+    var = m2 / max(n - 1, 1)
+    var[var <= (n * np.finfo(np.float64).eps * mean) ** 2] = 0
+    return var
 
 
 def _block_moments(block: Matrix) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
@@ -166,22 +178,24 @@ def _block_moments(block: Matrix) -> tuple[int, np.ndarray, np.ndarray, np.ndarr
         return k, mean, ((block - mean) ** 2).sum(axis=0), (block != 0).sum(axis=0)
     data = block.data.astype(np.float64)
     mean = np.bincount(block.indices, data, minlength=p) / k
-    m2 = np.bincount(block.indices, data**2, minlength=p) - k * mean**2
-    nonzero = np.bincount(block.indices[data != 0], minlength=p)
-    return k, mean, m2.clip(min=0), nonzero
+    squares = np.bincount(block.indices, (data - mean[block.indices]) ** 2, minlength=p)
+    m2 = squares + (k - np.bincount(block.indices, minlength=p)) * mean**2
+    return k, mean, m2, np.bincount(block.indices[data != 0], minlength=p)
 
 
-def _moments_csc(X: Matrix, mask: np.ndarray, width: int = 512) -> Moments:
+def _moments_csc(X: Matrix, mask: np.ndarray) -> Moments:
     n = int(mask.sum())
+    width = max(1, _ENTRIES * X.shape[1] // max(X.nnz, 1))
     parts = []
     for first in range(0, X.shape[1], width):
         block = X[:, first : first + width]
         inside = mask[block.indices]
         of_gene = np.repeat(np.arange(block.shape[1]), np.diff(block.indptr))[inside]
         data = block.data[inside].astype(np.float64)
-        mean = np.bincount(of_gene, data, minlength=block.shape[1]) / n
-        squares = np.bincount(of_gene, data**2, minlength=block.shape[1])
+        mean = np.bincount(of_gene, data, minlength=block.shape[1]) / max(n, 1)
+        squares = np.bincount(of_gene, (data - mean[of_gene]) ** 2, minlength=block.shape[1])
+        m2 = squares + (n - np.bincount(of_gene, minlength=block.shape[1])) * mean**2
         nonzero = np.bincount(of_gene[data != 0], minlength=block.shape[1])
-        parts.append((mean, (squares - n * mean**2).clip(min=0) / max(n - 1, 1), nonzero))
+        parts.append((mean, _variance(m2, mean, n), nonzero))
     mean, var, nonzero = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Moments(n, mean, var, nonzero)

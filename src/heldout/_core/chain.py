@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from heldout._core.partition import Partition
 
+_UNSCALED = {"counts", "normalised", "lognormalised"}
+
 
 def steps(adata: AnnData) -> list[str]:
     """Keys of the preparation fits in the order they were applied."""
@@ -25,13 +28,28 @@ def steps(adata: AnnData) -> list[str]:
 
 def scaled_layers(adata: AnnData) -> set[str | None]:
     """Layers (None is X) that ``pp.scale`` has changed."""
-    return {read_fit(adata, key).config["layer"] for key in steps(adata) if key == "scale"}
+    fits = (read_fit(adata, key) for key in steps(adata))
+    return {fit.config["layer"] for fit in fits if fit.method == "pp.scale"}
+
+
+def is_scaled(adata: AnnData, layer: str | None, state: MatrixState) -> bool:
+    """Whether ``pp.scale`` has changed this matrix and nobody has put the unscaled values back since."""
+    return state.kind not in _UNSCALED and layer in scaled_layers(adata)
 
 
 def chain_sections(adata: AnnData, key: str, fit: Fit, partition: Partition) -> dict[str, Any]:
-    """Sections of ``uns["heldout"]`` with this step at the end of the chain."""
-    chain = [step for step in steps(adata) if step != key] + [key]
-    return {**fit_sections(adata, {key: fit}, partition=partition), keys.CHAIN: np.array(chain)}
+    """Sections of ``uns["heldout"]`` with this step at the end of the chain.
+
+    A step that is run again drops those that followed it, and a scaling that was undone, because the matrix holds
+    unscaled values again, leaves the chain. Those that stay must be of the same split.
+    """
+    before = {step: read_fit(adata, step) for step in steps(adata)}
+    kept = dict(itertools.takewhile(lambda item: item[0] != key, before.items()))
+    if fit.info["input"]["kind"] in _UNSCALED:
+        kept = {s: f for s, f in kept.items() if f.method != "pp.scale" or f.config["layer"] != fit.config["layer"]}
+    for step, old in kept.items():
+        check_split(adata, old, partition, key=step)
+    return {**fit_sections(adata, {key: fit}, partition=partition), keys.CHAIN: np.array([*kept, key])}
 
 
 def write_step(adata: AnnData, key: str, fit: Fit, partition: Partition, **slots: Any) -> None:
@@ -45,9 +63,13 @@ def check_steps(adata: AnnData, partition: Partition) -> None:
         check_split(adata, read_fit(adata, key), partition, key=key)
 
 
-def fingerprint(adata: AnnData) -> list[list[str]]:
-    """Key and hash of each step, so that a model can ask for the same preparation later."""
-    return [[key, read_fit(adata, key).hash] for key in steps(adata)]
+def scaled_with(adata: AnnData, layer: str | None) -> list[str]:
+    """Hash of each scaling that this matrix went through, so that a model can ask for the same one later.
+
+    The other steps do not change the matrix.
+    """
+    fits = (read_fit(adata, key) for key in steps(adata))
+    return [fit.hash for fit in fits if fit.method == "pp.scale" and fit.config["layer"] == layer]
 
 
 def state_to_json(state: MatrixState) -> dict[str, Any]:

@@ -112,17 +112,20 @@ class Fit:
                 "Upgrade: pip install -U heldout"
             )
             raise ValueError(msg)
-        header = json.loads(str(stored["json"]))
-        arrays = {
-            name: np.asarray(stored["arrays"][f"a{i:04d}"]).astype(np.dtype(dtype), copy=False).reshape(shape)
-            for i, (name, dtype, shape) in enumerate(header.pop("layout"))
-        }
+        altered = f"The fit {key!r} was altered after it was stored (its content has another hash). Fit it again."
+        try:
+            header = json.loads(str(stored["json"]))
+            arrays = {
+                name: np.asarray(stored["arrays"][f"a{i:04d}"]).astype(np.dtype(dtype), copy=False).reshape(shape)
+                for i, (name, dtype, shape) in enumerate(header.pop("layout"))
+            }
+        except (KeyError, ValueError) as error:
+            raise ValueError(altered) from error
         history = pd.DataFrame(stored["history"]).reset_index(drop=True) if "history" in stored else pd.DataFrame()
         genes = np.array([str(gene) for gene in stored["genes"]], dtype=object)
         fit = cls(genes=genes, arrays=arrays, history=history, **header)
         if fit.hash != str(stored["hash"]):
-            msg = f"The fit {key!r} was altered after it was stored (its content has another hash). Fit it again."
-            raise ValueError(msg)
+            raise ValueError(altered)
         return fit
 
     def columns(self, var_names: pd.Index, *, key: str) -> np.ndarray:
@@ -166,14 +169,33 @@ def read_fit(adata: AnnData, key: str) -> Fit:
 
 def fit_sections(adata: AnnData, new: Mapping[str, Fit], *, partition: Partition | None = None) -> dict[str, Any]:
     """Sections of ``uns["heldout"]`` with the new fits in them, for :func:`heldout._core.store.commit`."""
-    fits = {**section(adata, keys.FITS), **{key: fit.stored() for key, fit in new.items()}}
+    fits = section(adata, keys.FITS)
+    for key, fit in new.items():
+        check_key_is_free(adata, key, fit.method)
+        fits[key] = fit.stored()
     add = None if partition is None else partition.assignment
     return {keys.FITS: fits, keys.ASSIGNMENTS: keep_assignments(adata, fits=fits, add=add)}
 
 
+def check_key_is_free(adata: AnnData, key: str, method: str) -> None:
+    """A fit may replace one of its own kind: a genotype model another one, a scaling a scaling."""
+    fits = section(adata, keys.FITS)
+    if key not in fits:
+        return
+    there = json.loads(str(fits[key]["json"]))["method"]
+    if there != method and (there.startswith("pp.") or there.split(".")[0] != method.split(".")[0]):
+        msg = f"The key {key!r} already holds a {there!r} fit, which {method!r} would replace. Choose another key."
+        raise ValueError(msg)
+
+
 def write_fit(adata: AnnData, key: str, fit: Fit, partition: Partition, **slots: Any) -> None:
-    """Store one fit together with whatever else the caller computed."""
-    commit(adata, heldout=fit_sections(adata, {key: fit}, partition=partition), **slots)
+    """Store one fit together with whatever else the caller computed; an evaluation of the fit it replaces goes."""
+    sections = fit_sections(adata, {key: fit}, partition=partition)
+    for name in (keys.EVALUATIONS, keys.SCORES):
+        stored = section(adata, name)
+        if stored.pop(key, None) is not None:
+            sections[name] = stored
+    commit(adata, heldout=sections, **slots)
 
 
 def check_split(adata: AnnData, fit: Fit, partition: Partition, *, key: str) -> None:

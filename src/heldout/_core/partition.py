@@ -119,6 +119,11 @@ class Partition:
         counts = np.bincount(self.codes, minlength=len(PARTITIONS))
         return dict(zip(PARTITIONS, counts.tolist(), strict=True))
 
+    def missing(self, partition: str) -> int:
+        """Number of names that the split put into a partition and that are not at hand."""
+        made = int((self.assignment.codes == PARTITIONS.index(partition)).sum())
+        return made - self.counts()[partition]
+
     def require(self, *partitions: str, purpose: str) -> None:
         """Refuse when a partition that is needed is empty."""
         counts = self.counts()
@@ -139,6 +144,7 @@ def write_partition(
 ) -> None:
     """Write the categorical column and its record."""
     frame = adata.obs if axis == "obs" else adata.var
+    _check_key_is_free(adata, frame, key, axis)
     column = pd.Categorical.from_codes(np.asarray(codes), categories=list(PARTITIONS))
     assignment = Assignment.of(frame.index, codes)
     record = {
@@ -151,6 +157,18 @@ def write_partition(
     columns: dict[str, Any] = {axis: {key: pd.Series(column, index=frame.index)}}
     sections = {keys.SPLITS: splits, keys.ASSIGNMENTS: keep_assignments(adata, splits=splits, add=assignment)}
     commit(adata, heldout=sections, **columns)
+
+
+def _check_key_is_free(adata: AnnData, frame: pd.DataFrame, key: str, axis: Axis) -> None:
+    """Refuse to overwrite a column that is no split, or the record of a split of the other axis (kept by name)."""
+    other: Axis = "var" if axis == "obs" else "obs"
+    record = section(adata, keys.SPLITS).get(key)
+    if record is not None and record["axis"] == other and key in getattr(adata, other).columns:
+        msg = f"key_added={key!r} is already the name of a split in adata.{other}. Choose another name."
+        raise ValueError(msg)
+    if record is None and key in frame.columns and not frame[key].dropna().isin(PARTITIONS).all():
+        msg = f"key_added={key!r} is a column of adata.{axis} that is no split, and would be lost. Choose another name."
+        raise ValueError(msg)
 
 
 def keep_assignments(
@@ -188,14 +206,23 @@ def read_partition(adata: AnnData, key: str = "split", *, axis: Axis = "obs") ->
     if record is None or record["axis"] != axis:
         msg = (
             f"adata.{axis}[{key!r}] has no record in uns['heldout']['splits'], so nothing proves how it was made. "
-            f"To adopt your own column call heldout.pp.split_assigned(adata, {key!r}, train=['train'], val=['val'], "
-            "test=['test'], key_added='split'); after anndata.concat make the split again."
+            f"{_adoption(frame[key], key=key, axis=axis)}After anndata.concat make the split again."
         )
         raise ValueError(msg)
     assignment = load_assignment(adata, record["hash"])
     codes = _codes(frame[key], key=key, axis=axis)
     _check_unchanged(frame.index, codes, assignment, key=key, axis=axis)
     return Partition(key, axis, codes, assignment, str(record["scheme"]), json.loads(record["params"]))
+
+
+def _adoption(values: pd.Series, *, key: str, axis: Axis) -> str:
+    """Say how to turn one's own column of cells into a split."""
+    if axis == "var":
+        return ""
+    found = set(values.dropna().unique())
+    named = [name for name in PARTITIONS if name in found and name != "unused"] or PARTITIONS[:3]
+    lists = ", ".join(f"{name}=[{name!r}]" for name in named)
+    return f"To adopt your own column call heldout.pp.split_assigned(adata, {key!r}, {lists}, key_added='split'). "
 
 
 def load_assignment(adata: AnnData, hash_: str) -> Assignment:
@@ -206,7 +233,7 @@ def load_assignment(adata: AnnData, hash_: str) -> Assignment:
         raise ValueError(msg)
     assignment = Assignment.load(stored)
     if assignment.hash != hash_:
-        msg = f"The stored split {hash_[:12]}… was altered: its content hashes to {assignment.hash[:12]}…."
+        msg = f"The stored split {hash_[:12]}… was altered: its content hashes to {assignment.hash[:12]}…. Make the split again."
         raise ValueError(msg)
     return assignment
 

@@ -57,13 +57,22 @@ def as_names(values: pd.Series | Iterable[Any]) -> np.ndarray:
     """Values as an object array of text; whole floats read as integers so that 19.0 and 19 are one name."""
     series = pd.Series(values)
     if isinstance(series.dtype, pd.CategoricalDtype):
-        categories = as_names(pd.Series(series.cat.categories))
-        return categories[series.cat.codes.to_numpy()]
-    if pd.api.types.is_float_dtype(series.dtype):
-        numbers = series.to_numpy(dtype=float)
-        if np.all(np.isfinite(numbers)) and np.all(numbers == np.round(numbers)):
-            series = series.astype(np.int64)
+        names = np.append(as_names(pd.Series(series.cat.categories)), "nan")  # the code of a missing value is -1
+        return names[series.cat.codes.to_numpy()]
+    if pd.api.types.is_float_dtype(series.dtype) or series.dtype == object:
+        return np.array([_name(value) for value in np.asarray(series)], dtype=object)
     return series.astype(str).to_numpy(dtype=object)
+
+
+def _name(value: Any) -> str:
+    whole = isinstance(value, float | np.floating) and value.is_integer()
+    return str(int(value)) if whole else str(value)
+
+
+def factorize(names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted distinct names, and the number of each entry's name among them; long names cost no more than short."""
+    codes, unique = pd.factorize(np.asarray(names, dtype=object), sort=True)
+    return unique, codes
 
 
 def ordered_names(values: pd.Series) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
     from heldout._core.arrays import Matrix
+
+
+_AHEAD = 4096
+"""Rows gathered at once: one gather for many batches, still little memory."""
 
 
 class RowBatches:
@@ -54,10 +58,15 @@ class RowBatches:
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         rows = self.rows if self.rng is None else self.rng.permutation(self.rows)
-        for number in range(len(self)):
-            batch = rows[number * self.batch_size : (number + 1) * self.batch_size]
-            tensors = {name: values[batch] for name, values in self.beside.items()}
-            yield {"X": to_tensor(self.X[batch]), **tensors}
+        rows = rows[: len(self) * self.batch_size]
+        ahead = self.batch_size * max(1, _AHEAD // self.batch_size)
+        for start in range(0, len(rows), ahead):
+            gathered = rows[start : start + ahead]
+            X = self.X[gathered]
+            for first in range(0, len(gathered), self.batch_size):
+                batch = slice(first, first + self.batch_size)
+                tensors = {name: values[gathered[batch]] for name, values in self.beside.items()}
+                yield {"X": to_tensor(X[batch]), **tensors}
 
 
 def to_tensor(X: Matrix) -> torch.Tensor:
@@ -88,9 +97,9 @@ class SplitDataModule(LightningDataModule):
         """Shuffled train batches."""
         return self._train
 
-    def val_dataloader(self) -> RowBatches | list[Any]:
+    def val_dataloader(self) -> RowBatches:
         """Validation batches in order."""
-        return self._val if self.n_val else []
+        return self._val
 
 
 class BestWeights(Callback):

@@ -7,10 +7,11 @@ import warnings
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+from scipy import sparse
 
 from heldout._core import store
-from heldout._core.arrays import MatrixState, Moments, describe, get_matrix, moments, take
-from heldout._core.chain import scaled_layers, state_to_json, write_step
+from heldout._core.arrays import MatrixState, Moments, describe, get_matrix, moments, take, values
+from heldout._core.chain import is_scaled, state_to_json, write_step
 from heldout._core.fits import Fit
 from heldout._core.partition import read_partition
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("heldout")
 
 Flavor = Literal["variance", "seurat", "seurat_v3"]
+
+_HIGHEST_LOG = 50
 
 
 def highly_variable_genes(
@@ -107,8 +110,8 @@ def highly_variable_genes(
     partition.require("train", purpose="highly_variable_genes")
     train = partition.mask("train")
     found = moments(X, train)
-    if flavor != "seurat_v3":
-        _check_not_unit_variance(found)
+    if state.kind == "other":
+        _check_not_unit_variance(found, moments(X))
     score = _score(adata, X, found, train, flavor=flavor, min_cells=min_cells, n_top_genes=n_top_genes)
     rank = _rank(score, adata.var_names, n_top_genes)
 
@@ -142,7 +145,7 @@ def _check_input(adata: AnnData, X: Matrix, *, flavor: str, layer: str | None) -
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     state = describe(X, name=where)
     again = "Choose genes before scaling: start from the log-normalised matrix, or pass layer=."
-    if layer in scaled_layers(adata) or state.kind == "centred":
+    if is_scaled(adata, layer, state) or state.kind == "centred":
         msg = f"{where} is already scaled or has negative values, so variances say nothing about the genes. {again}"
         raise ValueError(msg)
     if flavor == "seurat_v3" and state.kind != "counts":
@@ -155,17 +158,25 @@ def _check_input(adata: AnnData, X: Matrix, *, flavor: str, layer: str | None) -
             f"Call {first}sc.pp.log1p(adata) first, or use flavor='seurat_v3' on raw counts."
         )
         raise ValueError(msg)
+    if state.kind == "other" and (high := float(values(X).max())) > _HIGHEST_LOG:
+        msg = (
+            f"flavor={flavor!r} needs log-normalised values, {where} reaches {high:g}, more than any logarithm of counts. "
+            "If these are corrected (not whole) counts, normalise and log-transform them first."
+        )
+        raise ValueError(msg)
     return state
 
 
-def _check_not_unit_variance(found: Moments) -> None:
-    sd = np.sqrt(found.var[found.var > 0])
-    if len(sd) > 10 and np.median(np.abs(sd - 1)) < 0.01:
-        msg = (
-            "The matrix is already scaled: most genes have a standard deviation of 1 over the train cells, so "
-            "variances say nothing about them. Choose genes before scaling, or pass layer= with unscaled values."
-        )
-        raise ValueError(msg)
+def _check_not_unit_variance(*found: Moments) -> None:
+    """Refuse what was scaled over the train cells, or over all of them (they decide nothing else here)."""
+    for moments_of_some in found:
+        sd = np.sqrt(moments_of_some.var[moments_of_some.var > 0])
+        if len(sd) > 10 and np.median(np.abs(sd - 1)) < 0.02:
+            msg = (
+                "The matrix is already scaled: most genes have a standard deviation of 1, so variances say nothing "
+                "about them. Choose genes before scaling, or pass layer= with unscaled values."
+            )
+            raise ValueError(msg)
 
 
 def _score(
@@ -191,6 +202,7 @@ def _scanpy_score(X: Matrix, *, flavor: str, n: int, like: AnnData) -> np.ndarra
     import scanpy as sc
     from anndata import AnnData
 
+    X = sparse.csr_matrix(X) if sparse.issparse(X) else X  # scanpy 1.11 takes no sparse arrays
     fitted = AnnData(X, uns={"log1p": like.uns["log1p"]} if "log1p" in like.uns else {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

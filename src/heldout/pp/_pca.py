@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from heldout._core import store
-from heldout._core.arrays import dense, describe, get_matrix, moments, row_chunks, take
+from heldout._core.arrays import describe, get_matrix, moments, row_chunks, take
 from heldout._core.chain import state_to_json, write_step
 from heldout._core.fits import Fit
 from heldout._core.genes import gene_columns
@@ -92,6 +93,7 @@ def pca(
     X = get_matrix(adata, layer)
     state = describe(X)
     partition = read_partition(adata, split_key)
+    partition.require("train", purpose="pca")
     columns = gene_columns(adata, mask_var)
     train = partition.mask("train")
     most = min(int(train.sum()) - 1, len(columns))
@@ -109,7 +111,7 @@ def pca(
         split_hash=partition.hash,
         genes=genes,
         arrays=arrays,
-        info={"input": state_to_json(state)},
+        info={"input": state_to_json(state), "n_vars": adata.n_vars},
     )
     slots = project(adata, fit, X, columns)
     adata = store.start(adata, copy=copy)
@@ -152,6 +154,7 @@ def _covariance(X: Matrix, train: np.ndarray, mean: np.ndarray) -> np.ndarray:
     total = np.zeros((X.shape[1], X.shape[1]))
     for rows in row_chunks(X.shape[0]):
         if train[rows].any():
-            block = dense(X[rows])[train[rows]].astype(np.float64) - mean
+            block = take(X[rows], np.flatnonzero(train[rows]), None)
+            block = (block.toarray() if sparse.issparse(block) else block).astype(np.float64) - mean
             total += block.T @ block
     return total / (train.sum() - 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from heldout._core import keys, store
 from heldout._core.arrays import describe, get_matrix
@@ -26,7 +27,7 @@ def replay(adata: AnnData, reference: AnnData, *, copy: bool = False) -> AnnData
     """Prepare new cells exactly as the cells of ``reference`` were prepared.
 
     Genes are brought to those of the reference and into its order. Raw counts are normalised to the reference's total
-    per cell and log-transformed (by scanpy), if that is what the first step of the chain saw. Then the chosen genes
+    per cell and log-transformed (by scanpy) before the step of the chain that first saw such values. Then the chosen genes
     are marked, the matrix is divided by the reference's standard deviations and clipped, and cells are projected onto
     its principal components. Nothing is fitted.
 
@@ -70,26 +71,23 @@ def replay(adata: AnnData, reference: AnnData, *, copy: bool = False) -> AnnData
     store.check_adata(reference)
     chain = {key: read_fit(reference, key) for key in steps(reference)}
     _check(adata, chain)
-    first = {}
-    for key, fit in reversed(chain.items()):
-        first[fit.config["layer"]] = (key, fit)
-    known = _known_genes(chain)
+    known = _known_genes(chain, reference)
     columns = adata.var_names.get_indexer(known)
     if (columns < 0).any():
-        missing = np.asarray(known)[columns < 0]
+        missing = known[columns < 0]
         msg = (
             f"adata lacks {len(missing)} of the {len(known)} genes the reference was prepared with (e.g. "
             f"{store.some(missing)}). Add them as zeros if they were not measured, or prepare the reference without them."
         )
         raise ValueError(msg)
-    states = {
-        layer: _compare(describe(get_matrix(adata, layer)), state_from_json(fit.info["input"]), key=key)
-        for layer, (key, fit) in first.items()
-    }
-
     new = adata[:, columns].copy()
-    for layer, target in states.items():
-        _normalise(new, layer, target)
+    held: dict[str | None, MatrixState | None] = {}
+    for key, fit in chain.items():
+        at_hand = _genes_at(fit, reference)
+        if at_hand is not None and len(at_hand) != new.n_vars:
+            new = new[:, at_hand].copy()
+        _bring(new, fit, held, key=key)
+        _apply(new, fit)
     kept = new.var_names.get_indexer(reference.var_names)
     if (kept < 0).any():
         msg = (
@@ -98,8 +96,6 @@ def replay(adata: AnnData, reference: AnnData, *, copy: bool = False) -> AnnData
         )
         raise ValueError(msg)
     new = new[:, kept].copy()
-    for fit in chain.values():
-        _apply(new, fit)
     sections = fit_sections(new, chain)
     used = {fit.split_hash for fit in chain.values()}
     sections[keys.ASSIGNMENTS] |= {h: load_assignment(reference, h).stored() for h in used}
@@ -123,31 +119,64 @@ def _check(adata: AnnData, chain: dict[str, Fit]) -> None:
         raise ValueError(msg)
 
 
-def _known_genes(chain: dict[str, Fit]) -> np.ndarray:
-    """Genes of the first step that looked at all genes at hand, in its order."""
-    return max((fit.genes for fit in chain.values()), key=len)
+def _known_genes(chain: dict[str, Fit], reference: AnnData) -> np.ndarray:
+    """Every gene that a step may have looked at, in the order of the step (or reference) with most of them."""
+    lists = [fit.genes for fit in chain.values()] + [reference.var_names.to_numpy(dtype=object)]
+    lists.sort(key=len, reverse=True)
+    return np.array(list(dict.fromkeys(np.concatenate(lists))), dtype=object)
 
 
-def _compare(state: MatrixState, target: MatrixState, *, key: str) -> MatrixState | None:
-    """What to turn the matrix into; None when it is that already."""
-    if state == target or (state.kind == target.kind and target.total is None):
-        return None
-    if state.kind == "counts" and target.kind in {"normalised", "lognormalised"}:
-        return target
-    msg = (
-        f"adata holds {state}, but the reference held {target} before its step {key!r}. Bring the new cells to the "
-        "same state first; raw counts are normalised for you if the reference was normalised to a common total."
-    )
-    raise ValueError(msg)
+def _genes_at(fit: Fit, reference: AnnData) -> np.ndarray | None:
+    """Genes that were there at this step; None for a PCA of some genes when others were dropped since."""
+    if fit.method != "pp.pca":
+        return fit.genes
+    return reference.var_names.to_numpy(dtype=object) if fit.info["n_vars"] == reference.n_vars else None
 
 
-def _normalise(adata: AnnData, layer: str | None, target: MatrixState | None) -> None:
+def _bring(adata: AnnData, fit: Fit, held: dict[str | None, MatrixState | None], *, key: str) -> None:
+    """Turn the matrix into what the step saw; ``held`` is what the layers hold so far, None once scaled."""
+    layer, target = fit.config["layer"], state_from_json(fit.info["input"])
+    if layer in held and held[layer] is None:
+        return
+    now = held.get(layer) or describe(get_matrix(adata, layer), name="adata.X" if layer is None else layer)
+    if now.kind == "counts" and target.total is not None:
+        if fit.info.get("n_vars", adata.n_vars) != adata.n_vars:
+            msg = (
+                f"The reference was normalised over {fit.info['n_vars']} genes, of which the step {key!r} recorded "
+                f"{len(fit.genes)}. Pass the new cells normalised and log-transformed, with all their genes."
+            )
+            raise ValueError(msg)
+        _normalise(adata, layer, target)
+    elif not (_same(now, target) or (layer in held and now.total is not None and target.kind == "other")):
+        msg = (
+            f"adata holds {now} (over the {adata.n_vars} genes of the reference), but the reference held {target} "
+            f"before its step {key!r}. Bring the new cells to the same state first; raw counts are normalised for you "
+            "if the reference was normalised to a common total."
+        )
+        raise ValueError(msg)
+    held[layer] = None if fit.method == "pp.scale" else target
+
+
+def _same(state: MatrixState, target: MatrixState) -> bool:
+    if state.total is None or target.total is None:
+        return state.kind == target.kind
+    return state.kind == target.kind and bool(np.isclose(state.total, target.total, rtol=1e-3))
+
+
+def _normalise(adata: AnnData, layer: str | None, target: MatrixState) -> None:
     import scanpy as sc
+    from anndata import AnnData
 
-    if target is not None:
-        sc.pp.normalize_total(adata, target_sum=target.total, layer=layer)
-        if target.kind == "lognormalised":
-            sc.pp.log1p(adata, layer=layer)
+    X = get_matrix(adata, layer)
+    given = type(X)
+    part = AnnData(
+        getattr(sparse, f"{X.format}_matrix")(X) if sparse.issparse(X) else X
+    )  # scanpy 1.11: no sparse arrays
+    sc.pp.normalize_total(part, target_sum=target.total)
+    if target.kind == "lognormalised":
+        sc.pp.log1p(part)
+    store.set_matrix(adata, given(part.X) if sparse.issparse(X) else part.X, layer)
+    adata.uns.update(part.uns)
 
 
 def _apply(adata: AnnData, fit: Fit) -> None:

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, moments, row_chunks
-from heldout._core.chain import chain_sections, scaled_layers, state_to_json
+from heldout._core.chain import chain_sections, is_scaled, state_to_json
 from heldout._core.fits import Fit
 from heldout._core.partition import read_partition
 
@@ -54,7 +54,7 @@ def scale(
 
     ``X`` or ``layers[layer]``
         Scaled values, float32 (float64 stays).
-    ``uns["heldout"]["fits"]["scale"]``, ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``
+    ``uns["heldout"]["fits"]["scale"]`` (``"scale_" + layer`` for a layer), ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``
         The fit with arrays ``mean`` and ``sd`` (n_vars,), its place in the chain, and the split it was made on.
 
     Raises
@@ -76,10 +76,12 @@ def scale(
         raise ValueError(msg)
     store.check_adata(adata)
     X = get_matrix(adata, layer)
-    if layer in scaled_layers(adata):
+    where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    state = describe(X, name=where)
+    if is_scaled(adata, layer, state):
         msg = (
-            f"{'adata.X' if layer is None else f'layer {layer!r}'} was scaled before; scaling twice would hide the "
-            "first fit. Start again from the unscaled matrix."
+            f"{where} was scaled before; scaling twice would hide the first fit. To scale anew, put the unscaled matrix "
+            "back (if it lost genes since it was normalised, also forget the chain: del adata.uns['heldout']['chain'])."
         )
         raise ValueError(msg)
     if zero_center and sparse.issparse(X):
@@ -88,7 +90,6 @@ def scale(
             "values. Use zero_center=False, or make it dense yourself: adata.X = adata.X.toarray()"
         )
         raise ValueError(msg)
-    state = describe(X)
     partition = read_partition(adata, split_key)
     partition.require("train", purpose="scale")
     found = moments(X, partition.mask("train"))
@@ -102,16 +103,17 @@ def scale(
         arrays={"mean": found.mean, "sd": np.where(sd > 0, sd, 1.0)},
         info={"input": state_to_json(state)},
     )
+    sections = chain_sections(adata, "scale" if layer is None else f"scale_{layer}", fit, partition)
+    scaled = apply_scale(X, fit, columns=np.arange(adata.n_vars))
     adata = store.start(adata, copy=copy)
-    scaled = apply_scale(get_matrix(adata, layer), fit, columns=np.arange(adata.n_vars))
     store.set_matrix(adata, scaled, layer)
-    store.commit(adata, heldout=chain_sections(adata, "scale", fit, partition))
+    store.commit(adata, heldout=sections)
     return store.finish(adata, copy=copy)
 
 
 def apply_scale(X: Matrix, fit: Fit, columns: np.ndarray) -> Matrix:
     """Scale with a fit; ``columns`` are the positions of the matrix's genes in the fit."""
-    dtype = X.dtype if np.issubdtype(X.dtype, np.floating) else np.dtype(np.float32)
+    dtype = np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
     sd, mean = fit.arrays["sd"][columns].astype(dtype), fit.arrays["mean"][columns].astype(dtype)
     limit = fit.config["max_value"]
     if sparse.issparse(X):
@@ -119,7 +121,10 @@ def apply_scale(X: Matrix, fit: Fit, columns: np.ndarray) -> Matrix:
         data = np.divide(X.data, per_entry, out=per_entry)
         if limit is not None:
             np.clip(data, -limit, limit, out=data)
-        return type(X)((data, X.indices, X.indptr), shape=X.shape)
+        # Of a view, the class is not anndata's. The pattern is copied: another slot may hold X, and sorting the one in
+        # place would garble the other.
+        plain_class = getattr(sparse, f"{X.format}_{'matrix' if sparse.isspmatrix(X) else 'array'}")
+        return plain_class((data, X.indices.copy(), X.indptr.copy()), shape=X.shape)
     result = np.empty(X.shape, dtype=dtype)
     for rows in row_chunks(X.shape[0]):
         block = X[rows] - mean if fit.config["zero_center"] else X[rows]

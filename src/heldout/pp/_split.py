@@ -83,7 +83,9 @@ def split_groups(
     adata = store.start(adata, copy=copy)
     groups = _groups(adata, group_key, label_key)
     codes = by_fraction(groups, fractions, generator(rng))
-    params = {"group_key": group_key, "label_key": label_key, "val": val, "test": test, "rng": _seed(rng)}
+    if label_key is not None:
+        check_classes(groups, codes, label_key=label_key)
+    params = {"group_key": group_key, "label_key": label_key, **_shares(fractions), "rng": _seed(rng)}
     _write(adata, groups, codes, key=key_added, scheme="groups", params=params)
     return store.finish(adata, copy=copy)
 
@@ -150,6 +152,12 @@ def split_matched(
         raise ValueError(msg)
     assert by_group.labels is not None
     codes = by_match(groups, by_group.labels, chosen)
+    if not (codes == CODE["train"]).any():
+        msg = (
+            f"test={chosen['test']} and val={chosen['val']} take every group, which leaves nothing for train. "
+            f"Hold out fewer values of match_key={match_key!r}."
+        )
+        raise ValueError(msg)
     check_classes(groups, codes, label_key=label_key)
     params = {"group_key": group_key, "label_key": label_key, "match_key": match_key, **chosen}
     _write(adata, groups, codes, key=key_added, scheme="matched", params=params)
@@ -270,10 +278,17 @@ def split_cells(
     adata = store.start(adata, copy=copy)
     order = np.argsort(digests(adata.obs_names), kind="stable")
     edges = np.round(np.cumsum([fractions[name] for name in ("train", "val", "test")]) * adata.n_obs).astype(int)
+    for name, size in zip(fractions, np.diff(edges, prepend=0), strict=True):
+        if fractions[name] and not size:
+            msg = (
+                f"{name}={fractions[name]:g} of {adata.n_obs} cells rounds to no cell. Ask for a larger share, or "
+                "for 0 to leave the partition out."
+            )
+            raise ValueError(msg)
     codes = np.empty(adata.n_obs, dtype=np.int8)
     shuffled = order[generator(rng).permutation(adata.n_obs)]
     codes[shuffled] = np.searchsorted(edges, np.arange(adata.n_obs), side="right")
-    params = {"group_key": None, "val": val, "test": test, "rng": _seed(rng)}
+    params = {"group_key": None, **_shares(fractions), "rng": _seed(rng)}
     write_partition(adata, codes, key=key_added, scheme="cells", params=params)
     return store.finish(adata, copy=copy)
 
@@ -284,6 +299,9 @@ def _groups(adata: AnnData, group_key: str | Sequence[str], label_key: str | Non
         msg = "group_key is empty; name the obs column(s) of the independent unit. For single cells use split_cells."
         raise ValueError(msg)
     columns = [store.as_names(store.column(adata, key, argument="group_key")) for key in group_keys]
+    if not adata.n_obs:
+        msg = "adata has no cells, so there is nothing to split. Look at the filter before."
+        raise ValueError(msg)
     labels = None
     if label_key is not None:
         labels = store.as_names(store.column(adata, label_key, argument="label_key"))
@@ -292,24 +310,31 @@ def _groups(adata: AnnData, group_key: str | Sequence[str], label_key: str | Non
 
 def _write(adata: AnnData, groups: Groups, codes: np.ndarray, *, key: str, scheme: str, params: dict[str, Any]) -> None:
     lists = {name: groups.names[codes == CODE[name]].tolist() for name in PARTITIONS}
-    write_partition(adata, codes[groups.of_cell], key=key, scheme=scheme, params={**params, "groups": lists})
+    group_key = params["group_key"]
+    params = {**params, "group_key": group_key if isinstance(group_key, str) else list(group_key), "groups": lists}
+    write_partition(adata, codes[groups.of_cell], key=key, scheme=scheme, params=params)
 
 
 def _fractions(*, val: float, test: float) -> dict[str, float]:
-    for name, share in (("val", val), ("test", test)):
-        if not 0 <= share < 1:
+    shares: dict[str, Any] = {"val": val, "test": test}
+    for name, share in shares.items():
+        if not (isinstance(share, int | float | np.number) and 0 <= share < 1):
             msg = f"{name}={share!r} must be a share in [0, 1)."
             raise ValueError(msg)
     if val + test >= 1 or val + test == 0:
         msg = f"val={val!r} and test={test!r} must leave a share for train and hold something out: 0 < val + test < 1."
         raise ValueError(msg)
-    return {"train": 1 - val - test, "val": val, "test": test}
+    return {"train": float(1 - val - test), "val": float(val), "test": float(test)}
+
+
+def _shares(fractions: dict[str, float]) -> dict[str, float]:
+    return {name: fractions[name] for name in ("val", "test")}
 
 
 def _listed(values: Any) -> list[str]:
     """One value or several, as the text that group and match values are compared in."""
     several = isinstance(values, Iterable) and not isinstance(values, str)
-    return [] if several and not len(list(values)) else store.as_names(list(values) if several else [values]).tolist()
+    return store.as_names(list(values) if several else [values]).tolist()
 
 
 def _seed(rng: Rng) -> int | None:

@@ -50,8 +50,8 @@ def subsample(adata: AnnData, group_key: str, n: int = 3000, *, rng: Rng = 0, co
     >>> adata.n_obs
     120
     """
-    if n < 1:
-        msg = f"n={n!r} must be at least 1."
+    if not isinstance(n, int | np.integer) or n < 1:
+        msg = f"n={n!r} must be a whole number of at least 1."
         raise ValueError(msg)
     store.check_adata(adata)
     groups = store.as_names(store.column(adata, group_key, argument="group_key"))
@@ -74,7 +74,7 @@ def draws(names: np.ndarray, rng: Rng) -> np.ndarray:
 
 def lowest_per_group(groups: np.ndarray, numbers: np.ndarray, n: int) -> np.ndarray:
     """Row numbers, ascending, of the ``n`` lowest numbers of each group."""
-    _, codes = np.unique(groups.astype(str), return_inverse=True)
+    _, codes = store.factorize(groups)
     order = np.lexsort((numbers, codes))
     first = np.flatnonzero(np.diff(codes[order], prepend=-1))
     rank = np.arange(len(order)) - np.repeat(first, np.diff(np.append(first, len(order))))

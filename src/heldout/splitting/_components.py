@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from heldout._core.store import factorize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def components(*columns: np.ndarray) -> np.ndarray:
@@ -15,19 +22,31 @@ def components(*columns: np.ndarray) -> np.ndarray:
     """
     if len(columns) == 1:
         return np.asarray(columns[0], dtype=object)
-    codes, offset, names = [], 0, []
-    for column in columns:
-        unique, inverse = np.unique(column.astype(str), return_inverse=True)
-        codes.append(inverse + offset)
-        offset += len(unique)
-        names.append(unique)
-    rows = np.concatenate([codes[0]] * (len(codes) - 1))
-    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, np.concatenate(codes[1:]))), shape=(offset, offset))
-    _, of_node = connected_components(graph, directed=False)
-    labels, start = [], 0
-    for unique in names:
-        nodes = of_node[start : start + len(unique)]
-        labels.append({c: "+".join(unique[nodes == c]) for c in np.unique(nodes)})
-        start += len(unique)
-    name_of = {c: "|".join(part[c] for part in labels) for c in np.unique(of_node)}
-    return np.array([name_of[c] for c in of_node[codes[0]]], dtype=object)
+    values, codes = zip(*(factorize(column) for column in columns), strict=True)
+    starts = np.cumsum([0, *map(len, values)])
+    edges = [
+        np.unique(np.stack([codes[0], code + start]), axis=1)
+        for code, start in zip(codes[1:], starts[1:], strict=False)
+    ]
+    rows, cols = np.concatenate(edges, axis=1)
+    graph = coo_array((np.ones(len(rows)), (rows, cols)), shape=(starts[-1], starts[-1]))
+    n, of_node = connected_components(graph, directed=False)
+    members = [_members(v, nodes, n) for v, nodes in zip(values, np.split(of_node, starts[1:-1]), strict=True)]
+    names = _joined(members)
+    if len(set(names)) < n:  # values that hold the separators themselves
+        names = _joined([[[_escaped(value) for value in part] for part in parts] for parts in members])
+    return np.array(names, dtype=object)[of_node[codes[0]]]
+
+
+def _members(values: np.ndarray, of_node: np.ndarray, n: int) -> list[list[str]]:
+    """Values of one column in each of the ``n`` components, in their order."""
+    order = np.argsort(of_node, kind="stable")
+    return [list(part) for part in np.split(values[order], np.searchsorted(of_node[order], np.arange(1, n)))]
+
+
+def _joined(members: Sequence[Sequence[Sequence[str]]]) -> list[str]:
+    return ["|".join("+".join(part) for part in parts) for parts in zip(*members, strict=True)]
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("+", r"\+").replace("|", r"\|")

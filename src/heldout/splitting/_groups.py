@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.partition import PARTITIONS
-from heldout._core.store import some, suggest
+from heldout._core.store import factorize, some, suggest
 from heldout.splitting._allocate import allocate, draw
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ class Groups:
         ValueError
             If a group has cells with different labels.
         """
-        names, of_cell = np.unique(groups.astype(str), return_inverse=True)
+        names, of_cell = factorize(groups)
         if labels is None:
-            return cls(names.astype(object), of_cell)
-        classes, label_of_cell = np.unique(labels.astype(str), return_inverse=True)
+            return cls(names, of_cell)
+        classes, label_of_cell = factorize(labels)
         pairs = np.unique(np.stack([of_cell, label_of_cell]), axis=1)
         owner, times = np.unique(pairs[0], return_counts=True)
         if (times > 1).any():
@@ -49,7 +49,7 @@ class Groups:
                 "or name a finer group_key."
             )
             raise ValueError(msg)
-        return cls(names.astype(object), of_cell, classes[pairs[1]].astype(object))
+        return cls(names, of_cell, classes[pairs[1]])
 
     def select(self, names: Sequence[str], *, argument: str) -> np.ndarray:
         """Group numbers of the given names; refuses a name that is not a group."""
@@ -70,7 +70,7 @@ def by_fraction(groups: Groups, fractions: Mapping[str, float], rng: np.random.G
     wanted = [name for name in PARTITIONS if fractions.get(name, 0) > 0]
     shares = np.array([fractions[name] for name in wanted])
     labels = np.full(len(groups.names), "group", dtype=object) if groups.labels is None else groups.labels
-    classes, of_group = np.unique(labels.astype(str), return_inverse=True)
+    classes, of_group = factorize(labels)
     sizes = np.bincount(of_group)
     if (sizes < len(wanted)).any():
         short = {str(c): int(n) for c, n in zip(classes, sizes, strict=True) if n < len(wanted)}
@@ -96,7 +96,8 @@ def by_match(groups: Groups, match: np.ndarray, chosen: Mapping[str, Sequence[st
             numbers = np.flatnonzero(match == value)
             if (codes[numbers] != CODE["train"]).any():
                 msg = (
-                    f"The match value {value!r} is asked for in test and in val; a value can be in one partition only."
+                    f"{partition}={value!r} names a value of match_key that is already asked for. A value can be in one "
+                    "partition only, once: take it out of val or of test."
                 )
                 raise ValueError(msg)
             codes[numbers] = CODE[partition]
@@ -111,7 +112,8 @@ def by_list(groups: Groups, lists: Mapping[str, Sequence[str]]) -> np.ndarray:
         for name in names:
             if name in taken:
                 msg = (
-                    f"The group {name!r} is listed in {taken[name]!r} and in {partition!r}; a group can be in one only."
+                    f"The group {name!r} is listed in {taken[name]!r} and again in {partition!r}. A group can be in one "
+                    "partition only, once: take it out of one list."
                 )
                 raise ValueError(msg)
             taken[name] = partition

@@ -1,0 +1,94 @@
+"""What several test files need."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+import heldout as ho
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+ARRAY_TYPES: dict[str, Callable[[np.ndarray], Any]] = {
+    "dense": np.array,
+    "csr_matrix": sparse.csr_matrix,
+    "csr_array": sparse.csr_array,
+    "csc_matrix": sparse.csc_matrix,
+    "csc_array": sparse.csc_array,
+}
+
+
+@pytest.fixture(scope="session")
+def _lmna():
+    return ho.datasets.lmna_simulated(n_cells=30, n_genes=150)
+
+
+@pytest.fixture
+def lmna(_lmna):
+    """A small simulated time course, 360 cells × 150 genes of raw counts; a fresh copy for each test."""
+    return _lmna.copy()
+
+
+@pytest.fixture(params=ARRAY_TYPES.values(), ids=ARRAY_TYPES.keys())
+def array_type(request):
+    """Turn a dense array into each supported kind of matrix."""
+    return request.param
+
+
+def _assert_same(before: Any, after: Any, where: str) -> None:
+    assert type(before) is type(after), where
+    if isinstance(before, Mapping):
+        assert list(before) == list(after), where
+        for name in before:
+            _assert_same(before[name], after[name], f"{where}[{name!r}]")
+    elif isinstance(before, pd.DataFrame):
+        pd.testing.assert_frame_equal(before, after, check_exact=True, obj=where)
+    elif sparse.issparse(before):
+        assert before.dtype == after.dtype, where
+        for part in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(before, part), getattr(after, part), err_msg=where)
+    elif isinstance(before, np.ndarray):
+        assert before.dtype == after.dtype, where
+        np.testing.assert_array_equal(before, after, err_msg=where)
+    else:
+        assert before == after, where
+
+
+def _content(adata: AnnData) -> dict[str, Any]:
+    """Everything that a failing call might have changed."""
+    slots = {name: dict(getattr(adata, name)) for name in ("layers", "obsm", "varm", "obsp", "varp", "uns")}
+    return copy.deepcopy({"X": adata.X, "obs": adata.obs, "var": adata.var, "view": adata.is_view, **slots})
+
+
+@pytest.fixture
+def unchanged():
+    """Context manager: whatever happens inside must leave this AnnData as it was."""
+
+    @contextmanager
+    def check(adata: AnnData) -> Iterator[None]:
+        before = _content(adata)
+        yield
+        _assert_same(before, _content(adata), "adata")
+
+    return check
+
+
+@pytest.fixture
+def refuses(unchanged):
+    """Function ``(call, adata, *words)``: the call fails with all these words and leaves the AnnData as it was."""
+
+    def check(call: Callable[[AnnData], Any], adata: AnnData, *words: str) -> None:
+        with unchanged(adata), pytest.raises(ValueError, match=".") as caught:
+            call(adata)
+        for word in words:
+            assert word in str(caught.value)
+
+    return check

@@ -1,0 +1,216 @@
+"""Moments against numpy, what describe takes a matrix for, and that nothing is made dense on the way."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import scanpy as sc
+from scipy import sparse
+
+from heldout._core.arrays import describe, get_matrix, moments, take
+
+DTYPES = ["float32", "float64", "int64"]
+
+
+def numbers(n: int = 300, p: int = 12) -> np.ndarray:
+    """Non-negative whole numbers, mostly zero, with an empty row, an empty column and a constant one."""
+    rng = np.random.default_rng(0)
+    X = rng.poisson(0.4 * rng.gamma(2, 1, p), size=(n, p)).astype(np.float64)
+    X[:, 2], X[:, 3], X[n // 2] = 0, 5, 0
+    return X
+
+
+def with_stored_zeros(X):
+    """The same matrix with every third stored entry replaced by a stored zero."""
+    X.data[::3] = 0
+    return X
+
+
+def assert_moments(found, X: np.ndarray, rtol: float = 1e-12) -> None:
+    assert found.n == len(X)
+    np.testing.assert_allclose(found.mean, X.mean(axis=0), rtol=rtol)
+    np.testing.assert_allclose(found.var, X.var(axis=0, ddof=1), rtol=rtol, atol=1e-28)
+    np.testing.assert_array_equal(found.n_nonzero, (X != 0).sum(axis=0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("masked", [False, True])
+def test_moments_are_numpys(array_type, dtype, masked):
+    X = numbers().astype(dtype)
+    mask = np.random.default_rng(1).random(len(X)) < 0.6 if masked else None
+    reference = X.astype(np.float64) if mask is None else X[mask].astype(np.float64)
+    assert_moments(moments(array_type(X), mask), reference)
+
+
+def test_moments_over_many_chunks(array_type):
+    X = np.random.default_rng(2).gamma(0.3, size=(9001, 5)) + np.linspace(0, 3, 9001)[:, None]
+    mask = np.arange(9001) >= 4500  # the first chunk of rows is masked out as a whole
+    assert_moments(moments(array_type(X), mask), X[mask], rtol=1e-10)
+
+
+def test_moments_in_many_column_blocks(monkeypatch):
+    monkeypatch.setattr("heldout._core.arrays._ENTRIES", 100)
+    X = numbers()
+    assert_moments(moments(sparse.csc_array(X)), X)
+    assert_moments(moments(X), X)
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix, sparse.csc_array])
+def test_stored_zeros_count_as_zeros(kind):
+    X = with_stored_zeros(kind(numbers()))
+    mask = np.arange(X.shape[0]) % 4 > 0
+    assert_moments(moments(X), X.toarray())
+    assert_moments(moments(X, mask), X.toarray()[mask])
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e7])
+def test_variance_survives_a_large_offset(array_type, offset):
+    X = np.random.default_rng(3).normal(offset, 1, size=(6000, 3))
+    np.testing.assert_allclose(moments(array_type(X)).var, X.var(axis=0, ddof=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e-3, 12345.678])
+def test_a_constant_column_has_no_variance(array_type, value):
+    X = np.full((7000, 2), value)
+    X[::2, 1] += 1e-6 * value  # hardly varies, but does
+    found = moments(array_type(X))
+    assert found.var[0] == 0
+    np.testing.assert_allclose(found.var[1], X[:, 1].var(ddof=1), rtol=1e-4)
+
+
+def test_float32_totals_are_summed_in_float64(array_type):
+    X = np.full((5000, 2), 2**24 + 2, dtype=np.float32)
+    X[::2, 1] += 4
+    found = moments(array_type(X))
+    np.testing.assert_array_equal(found.mean, [2**24 + 2, 2**24 + 4])
+    np.testing.assert_allclose(found.var, [0, 4 * 5000 / 4999], rtol=1e-6)
+
+
+def test_one_row_has_a_mean_and_zero_variance(array_type):
+    X = numbers()
+    mask = np.arange(len(X)) == 7
+    found = moments(array_type(X), mask)
+    assert found.n == 1
+    np.testing.assert_array_equal(found.mean, X[7])
+    np.testing.assert_array_equal(found.var, 0)
+
+
+def test_no_row_gives_zeros(array_type):
+    found = moments(array_type(numbers()), np.zeros(300, dtype=bool))
+    assert found.n == 0
+    for part in (found.mean, found.var, found.n_nonzero):
+        np.testing.assert_array_equal(part, 0)
+
+
+def to_dense(X) -> np.ndarray:
+    return X.toarray() if sparse.issparse(X) else X
+
+
+@pytest.mark.parametrize("rows", [None, np.array([5, 3, 3, 299]), slice(10, 20)], ids=["all", "numbers", "slice"])
+@pytest.mark.parametrize("columns", [None, np.array([4, 0, 7]), np.arange(12)], ids=["all", "some", "in order"])
+def test_take_is_numpys_indexing(array_type, rows, columns):
+    X = numbers()
+    matrix = array_type(X)
+    found = take(matrix, rows, columns)
+    expected = X[slice(None) if rows is None else rows][:, slice(None) if columns is None else columns]
+    np.testing.assert_array_equal(to_dense(found), expected)
+    assert type(found) is type(matrix)
+
+
+def test_take_of_everything_copies_nothing(array_type):
+    X = array_type(numbers())
+    assert take(X, None, None) is X
+    assert take(X, None, np.arange(12)) is X
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8"])
+def test_describe_counts(array_type, dtype):
+    state = describe(array_type(numbers().astype(dtype)))
+    assert (state.kind, state.total) == ("counts", None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("total", [1e4, 1e6, 2500, 62])
+@pytest.mark.parametrize("log", [False, True])
+def test_describe_recovers_the_total(lmna, array_type, dtype, total, log):
+    sc.pp.normalize_total(lmna, target_sum=total)
+    X = lmna.X.toarray().astype(dtype)
+    state = describe(array_type(np.log1p(X) if log else X))
+    assert state.kind == ("lognormalised" if log else "normalised")
+    assert state.total == total
+
+
+def test_describe_keeps_the_digits_of_a_median_total(lmna):
+    lmna.X = lmna.X.toarray() * 1013
+    median = float(np.median(lmna.X.sum(axis=1)))
+    assert median != float(f"{median:.4g}")
+    sc.pp.normalize_total(lmna)
+    sc.pp.log1p(lmna)
+    assert describe(lmna.X).total == pytest.approx(median, rel=1e-6)
+
+
+def test_describe_a_single_cell(lmna):
+    sc.pp.normalize_total(lmna, target_sum=1e4)
+    sc.pp.log1p(lmna)
+    state = describe(lmna.X[:1])
+    assert (state.kind, state.total) == ("lognormalised", 1e4)
+    assert describe(np.array([[0.5, 0.25, 3.1]])).kind == "other"  # any one cell agrees with itself
+
+
+def test_describe_other_and_centred(lmna, array_type):
+    sc.pp.normalize_total(lmna, target_sum=1e4)
+    sc.pp.log1p(lmna)
+    X = lmna.X.toarray()
+    assert describe(array_type(X[:, ::3])).kind == "other"  # genes dropped since: no common total any more
+    assert describe(array_type(np.sqrt(X))).kind == "other"
+    assert describe(array_type(np.where(X > 7, -X, X))).kind == "centred"
+
+
+def test_describe_sees_empty_cells_as_harmless(lmna, array_type):
+    sc.pp.normalize_total(lmna, target_sum=1e4)
+    X = lmna.X.toarray()
+    X[::5] = 0
+    assert describe(array_type(X)).kind == "normalised"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_describe_refuses_what_is_not_finite(array_type, bad):
+    X = numbers()
+    X[250, 3] = bad
+    with pytest.raises(ValueError, match=r"layers\['a'\] has NaN or infinite values.*np.isfinite"):
+        describe(array_type(X), name="layers['a']")
+
+
+def test_describe_refuses_nothing_but_zeros(array_type):
+    with pytest.raises(ValueError, match="nothing but zeros"):
+        describe(array_type(np.zeros((5, 4))))
+    X = sparse.csr_matrix(np.ones((5, 4)))
+    X.data[:] = 0
+    with pytest.raises(ValueError, match="nothing but zeros"):
+        describe(X)
+
+
+def test_get_matrix_says_what_is_supported(lmna):
+    lmna.layers["coo"] = lmna.X
+    with pytest.raises(ValueError, match=r"layer='cooo' is not in adata.layers. Did you mean 'coo'"):
+        get_matrix(lmna, "cooo")
+    lmna.X = None
+    with pytest.raises(ValueError, match="adata.X is None"):
+        get_matrix(lmna)
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_array])
+def test_nothing_is_made_dense(kind):
+    X = kind(sparse.random(20_000, 1000, density=0.1, format="csr", dtype=np.float32, random_state=0))
+    dense_size = X.shape[0] * X.shape[1] * 4
+    mask = np.arange(X.shape[0]) % 3 > 0
+    tracemalloc.start()
+    try:
+        moments(X, mask)
+        describe(X)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.6 * dense_size

@@ -1,0 +1,525 @@
+"""Fits: they come back bit-equal from both file formats, refuse what they do not match, and hold nothing that can run.
+
+The ledger of looks at a test set stands beside them in the file, and is tested here too.
+"""
+
+import ast
+import json
+import logging
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import heldout as ho
+from heldout._core.fits import SCHEMA, Fit, check_split, fit_sections, read_fit, write_fit
+from heldout._core.partition import Assignment, keep_assignments, read_partition, write_partition
+from heldout._core.store import commit
+
+SOURCE = Path(ho.__file__).parent
+HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+DTYPES = [f"{order}{kind}" for kind in ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8") for order in "<>"]
+DTYPES += ["|i1", "|u1", "|b1"]
+
+GENES = ["LMNA", "HLA-A/B", "NKX2.5", "β-actin", "Gène é", "细胞", "with space ", "1", "'quoted\"", "nan"]
+
+
+def arrays_of_every_kind():
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{dtype} {shape}": rng.integers(0, 2, shape).astype(dtype)
+        for dtype in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", ">f8", ">i2")
+        for shape in [(), (2, 0), (2, 3, 2)]
+    }
+    arrays["trunk.0.weight"] = np.asfortranarray(rng.normal(size=(4, 3)).astype(np.float32))
+    arrays["every second"] = rng.normal(size=(6, 4))[::2, ::-1]
+    arrays["a/b name with ä"] = rng.normal(size=3)
+    arrays["extreme"] = np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 5e-324, 1.7976931348623157e308])
+    arrays["limits"] = np.array([0, 2**64 - 1], dtype=np.uint64)
+    return arrays
+
+
+def a_fit(**changes):
+    fit = Fit(
+        method="genotype.logistic",
+        config={"C": 0.1, "none": None, "nested": {"a": [1, 2.5, True], "ä": "ö/β"}, "nan": float("nan")},
+        split_key="split",
+        split_hash="0" * 64,
+        genes=np.array(GENES, dtype=object),
+        arrays=arrays_of_every_kind(),
+        info={"classes": ["control", "patient"], "total": 1e4, "tiny": 0.1 + 0.2},
+        history=pd.DataFrame({"epoch": [0, 1], "val_auc": [0.5, np.nan], "train_loss": np.float32([1 / 3, 0.1])}),
+    )
+    return replace(fit, **changes)
+
+
+def bits(array):
+    return array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes()
+
+
+def same(one, other):
+    assert one.hash == other.hash
+    assert list(one.genes) == list(other.genes)
+    assert sorted(one.arrays) == sorted(other.arrays)
+    for name in one.arrays:
+        assert bits(one.arrays[name]) == bits(other.arrays[name]), name
+    for name in ("method", "split_key", "split_hash", "versions"):
+        assert getattr(one, name) == getattr(other, name)
+    for name in ("config", "info"):
+        assert json.dumps(getattr(one, name), sort_keys=True) == json.dumps(getattr(other, name), sort_keys=True)
+    pd.testing.assert_frame_equal(one.history, other.history, check_exact=True)
+
+
+@pytest.fixture(params=["h5ad", "zarr"])
+def through_file(request, tmp_path):
+    """Write and read again."""
+
+    def write_and_read(adata):
+        path = tmp_path / f"stored.{request.param}"
+        if request.param == "h5ad":
+            adata.write_h5ad(path)
+            return ad.read_h5ad(path)
+        adata.write_zarr(path)
+        return ad.read_zarr(path)
+
+    return write_and_read
+
+
+@pytest.fixture
+def split(lmna):
+    """The simulation with the published day-matched split."""
+    ho.pp.split_matched(lmna, "library", "day", label_key="genotype", test=19, val=0)
+    return lmna
+
+
+def holding(adata, fit, key="genotype"):
+    """Put a fit on the present split into the AnnData."""
+    partition = read_partition(adata)
+    fit = replace(fit, split_hash=partition.hash)
+    write_fit(adata, key, fit, partition)
+    return fit
+
+
+# --- round trips ----------------------------------------------------------------------------------------------------
+
+
+def test_in_memory():
+    fit = a_fit()
+    same(fit, Fit.load(fit.stored(), key="k"))
+
+
+def test_through_files_bit_equal(split, through_file):
+    fits = {
+        "plain": a_fit(),
+        "empty": a_fit(arrays={}, genes=np.array([], dtype=object), history=pd.DataFrame(), config={}, info={}),
+        "one gene": a_fit(arrays={"w": np.zeros((0, 3), np.float16)}, genes=np.array(["β/1"])),
+    }
+    fits = {key: holding(split, fit, key) for key, fit in fits.items()}
+    stored = through_file(split)
+    for key, fit in fits.items():
+        same(fit, read_fit(stored, key))
+    assert ho.get.fits(stored).equals(ho.get.fits(split).sort_index())
+
+
+@HYPOTHESIS
+@given(
+    arrays=st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+        st.sampled_from(DTYPES).flatmap(
+            lambda dtype: hnp.arrays(np.dtype(dtype), hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
+        ),
+        max_size=4,
+    ),
+    genes=st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), max_size=5, unique=True),
+)
+def test_any_arrays_and_genes_in_memory(arrays, genes):
+    fit = a_fit(arrays=arrays, genes=np.array(genes, dtype=object))
+    stored = fit.stored()
+    assert all(array.ndim == 1 for array in stored["arrays"].values())
+    same(fit, Fit.load(stored, key="k"))
+
+
+@settings(HYPOTHESIS, max_examples=12)
+@given(
+    arrays=st.lists(
+        st.sampled_from(DTYPES).flatmap(
+            lambda dtype: hnp.arrays(np.dtype(dtype), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+        ),
+        max_size=6,
+    ),
+    genes=st.lists(
+        st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=6), max_size=4, unique=True
+    ),
+    suffix=st.sampled_from(["h5ad", "zarr"]),
+)
+def test_any_arrays_and_genes_through_files(tmp_path_factory, arrays, genes, suffix):
+    fit = a_fit(arrays={f"layer/{i}": array for i, array in enumerate(arrays)}, genes=np.array(genes, dtype=object))
+    adata = ad.AnnData(np.zeros((1, 1), dtype=np.float32))
+    commit(adata, heldout=fit_sections(adata, {"k": fit}))
+    path = tmp_path_factory.mktemp("any") / f"fit.{suffix}"
+    (adata.write_h5ad if suffix == "h5ad" else adata.write_zarr)(path)
+    same(fit, read_fit((ad.read_h5ad if suffix == "h5ad" else ad.read_zarr)(path), "k"))
+
+
+def test_the_hash_covers_what_the_fit_does_and_not_how_it_was_watched():
+    fit = a_fit()
+    assert a_fit(history=pd.DataFrame(), versions={"heldout": "9"}).hash == fit.hash
+    assert a_fit(arrays=dict(reversed(fit.arrays.items()))).hash == fit.hash
+    changed = [
+        {"method": "genotype.mlp"},
+        {"config": {"C": 0.2}},
+        {"info": {}},
+        {"split_key": "other"},
+        {"split_hash": "1" * 64},
+        {"genes": np.array(GENES[::-1], dtype=object)},
+        {"arrays": {**fit.arrays, "one more": np.zeros(0)}},
+        {"arrays": {name: array for name, array in fit.arrays.items() if name != "limits"}},
+        {"arrays": {**fit.arrays, "every second": fit.arrays["every second"].astype(np.float32)}},
+        {"arrays": {**fit.arrays, "every second": fit.arrays["every second"].reshape(4, 3)}},
+        {"arrays": {**fit.arrays, "every second": np.nextafter(fit.arrays["every second"], np.inf)}},
+    ]
+    hashes = [a_fit(**change).hash for change in changed]
+    assert len({fit.hash, *hashes}) == len(changed) + 1
+
+
+def test_the_hash_is_the_same_on_every_machine():
+    fit = Fit("m", {"a": 0.1}, "split", "0" * 64, np.array(["β"]), {"w": np.arange(3, dtype="<f4")}, {"b": [None]})
+    assert fit.hash == "42cd547ca8f42957fb3c88de3154936465f6b4b532de6883b0c4d093d4fa230c"
+    assert replace(fit, genes=np.array(["β"], dtype=object)).hash == fit.hash
+
+
+def test_versions_of_the_packages_are_kept():
+    versions = a_fit().versions
+    assert {"anndata", "numpy", "torch"} <= set(versions)
+    assert versions["anndata"] == version("anndata")
+
+
+def test_what_cannot_be_written_as_json_is_refused_when_it_is_stored():
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        a_fit(config={"function": print}).stored()
+
+
+# --- what it refuses ------------------------------------------------------------------------------------------------
+
+
+def test_a_newer_schema_names_both_versions():
+    stored = {**a_fit().stored(), "schema": SCHEMA + 3}
+    with pytest.raises(
+        ValueError, match=f"The fit 'k' was stored with schema {SCHEMA + 3}.*up to {SCHEMA}.*pip install -U"
+    ):
+        Fit.load(stored, key="k")
+
+
+def tampered():
+    def header(stored, **changes):
+        stored["json"] = json.dumps({**json.loads(stored["json"]), **changes})
+
+    def flip(stored):
+        stored["arrays"]["a0000"] = stored["arrays"]["a0000"].copy()
+        stored["arrays"]["a0000"][0] += 1
+
+    return {
+        "one number": flip,
+        "one more number": lambda s: s["arrays"].update(a0000=np.append(s["arrays"]["a0000"], 0)),
+        "no array": lambda s: s["arrays"].pop("a0000"),
+        "another dtype": lambda s: s["arrays"].update(a0000=s["arrays"]["a0000"].astype(np.float32) + 0.3),
+        "a gene": lambda s: s.update(genes=np.array(["OTHER", *GENES[1:]])),
+        "a gene less": lambda s: s.update(genes=np.array(GENES[1:])),
+        "the order of genes": lambda s: s.update(genes=np.array(GENES[::-1])),
+        "the options": lambda s: header(s, config={"C": 10}),
+        "the split": lambda s: header(s, split_hash="1" * 64),
+        "the method": lambda s: header(s, method="genotype.mlp"),
+        "the layout": lambda s: header(s, layout=[["other", "<f8", [2]]]),
+        "the json": lambda s: s.update(json="{"),
+        "the hash": lambda s: s.update(hash="0" * 64),
+    }
+
+
+@pytest.mark.parametrize("what", tampered())
+def test_altered_content_is_refused(what):
+    stored = a_fit(arrays={"coef": np.array([1.0, 2.0])}).stored()
+    tampered()[what](stored)
+    with pytest.raises(ValueError, match="The fit 'k' was altered after it was stored.*Fit it again"):
+        Fit.load(stored, key="k")
+
+
+def test_altered_in_a_file(split, through_file):
+    holding(split, a_fit(arrays={"coef": np.array([1.0, 2.0])}))
+    split.uns["heldout"]["fits"]["genotype"]["arrays"]["a0000"][1] = 2.0000000000000004
+    with pytest.raises(ValueError, match="The fit 'genotype' was altered"):
+        read_fit(through_file(split), "genotype")
+
+
+def test_missing_genes_are_counted_and_named():
+    fit = a_fit()
+    with pytest.raises(ValueError, match="reads 10 genes, 4 of them are not in adata.var_names") as caught:
+        fit.columns(pd.Index(GENES[4:]), key="genotype")
+    assert "'LMNA', 'HLA-A/B', 'NKX2.5' and 1 more" in str(caught.value)
+    assert "fit again on these genes" in str(caught.value)
+
+
+@HYPOTHESIS
+@given(order=st.permutations([*GENES, "more", "and more"]))
+def test_another_order_of_genes_is_put_right(order):
+    columns = a_fit().columns(pd.Index(order), key="k")
+    assert [order[i] for i in columns] == GENES
+
+
+def test_a_fit_that_is_not_there(split):
+    with pytest.raises(ValueError, match="There is no fit 'genotype' in this AnnData. Nothing was fitted yet"):
+        read_fit(split, "genotype")
+    holding(split, a_fit())
+    with pytest.raises(ValueError, match="There is no fit 'genotpye'.*Did you mean 'genotype'?"):
+        read_fit(split, "genotpye")
+
+
+# --- fit and split --------------------------------------------------------------------------------------------------
+
+
+def test_the_same_split_and_fewer_cells_are_fine(split):
+    fit = holding(split, a_fit())
+    check_split(split, fit, read_partition(split), key="k")
+    fewer = split[split.obs["day"] != 19].copy()
+    check_split(fewer, fit, read_partition(fewer), key="k")
+
+
+def test_the_same_split_made_again_on_fewer_cells_is_fine(split):
+    fit = holding(split, a_fit())
+    fewer = split[::3].copy()
+    ho.pp.split_matched(fewer, "library", "day", label_key="genotype", test=19, val=0)
+    assert read_partition(fewer).hash != fit.split_hash
+    check_split(fewer, fit, read_partition(fewer), key="k")
+
+
+def test_another_split_counts_the_cells_and_the_leaks(split):
+    fit = holding(split, a_fit())
+    ho.pp.split_matched(split, "library", "day", label_key="genotype", test=9, val=0)
+    with pytest.raises(ValueError, match="The fit 'k' was made on another split") as caught:
+        check_split(split, fit, read_partition(split), key="k")
+    message = str(caught.value)
+    changed = split.obs_names[split.obs["day"].isin([9, 19])]
+    assert f"{len(changed)} of 360 names differ (e.g. {changed[0]!r}, {changed[1]!r}" in message
+    assert f"{(split.obs['day'] == 9).sum()} cells that it has seen are now test cells" in message
+    assert fit.split_hash[:12] in message
+    assert read_partition(split).hash[:12] in message
+    assert "Fit again" in message
+
+
+def test_no_leak_is_no_word_of_a_leak(split):
+    fit = holding(split, a_fit())
+    lists = {p: sorted(split.obs.loc[split.obs["split"] == p, "library"].unique()) for p in ("train", "val", "test")}
+    ho.pp.split_assigned(split, "library", train=lists["train"], val=lists["val"], test=lists["test"][:1])
+    with pytest.raises(ValueError, match="30 of 360 names differ") as caught:
+        check_split(split, fit, read_partition(split), key="k")
+    assert "has seen" not in str(caught.value)
+
+
+def test_val_cells_that_become_test_cells_are_a_leak(split):
+    fit = holding(split, a_fit())
+    ho.pp.split_matched(split, "library", "day", label_key="genotype", test=[0, 19])
+    with pytest.raises(ValueError, match="60 of 360 names differ.* 60 cells that it has seen are now test cells"):
+        check_split(split, fit, read_partition(split), key="k")
+
+
+def test_new_cells_differ_from_those_of_the_fit(split, lmna):
+    fit = holding(split, a_fit())
+    new = split[:5].copy()
+    new.obs_names = [f"new{i}" for i in range(5)]
+    both = ad.concat([split, new], uns_merge="first")
+    ho.pp.split_matched(both, "library", "day", label_key="genotype", test=19, val=0)
+    with pytest.raises(ValueError, match="5 of 365 names differ.*'new0', 'new1', 'new2' and 2 more"):
+        check_split(both, fit, read_partition(both), key="k")
+
+
+def test_a_split_of_genes_is_checked_by_gene(lmna):
+    write_partition(lmna, np.arange(150) % 2, key="genes", scheme="genes", params={}, axis="var")
+    partition = read_partition(lmna, "genes", axis="var")
+    fit = a_fit(split_key="genes", split_hash=partition.hash)
+    write_fit(lmna, "k", fit, partition)
+    codes = np.arange(150) % 2
+    codes[7] = 2
+    write_partition(lmna, codes, key="genes", scheme="genes", params={}, axis="var")
+    with pytest.raises(ValueError, match=r"var\['genes'\].*1 of 150 names differ \(e.g. 'GENE00008'\)"):
+        check_split(lmna, fit, read_partition(lmna, "genes", axis="var"), key="k")
+
+
+def test_a_stored_model_refuses_another_split(split, unchanged):
+    ho.tl.genotype(split, method="majority")
+    ho.pp.split_matched(split, "library", "day", label_key="genotype", test=9, val=0)
+    with unchanged(split), pytest.raises(ValueError, match="150 of 360 names differ.*90 cells that it has seen"):
+        ho.tl.predict(split)
+    with unchanged(split), pytest.raises(ValueError, match="90 cells that it has seen are now test cells"):
+        ho.tl.evaluate(split)
+
+
+def test_only_assignments_that_are_referred_to_are_kept(split):
+    partition = read_partition(split)
+    holding(split, a_fit(), "old")
+    ho.pp.split_cells(split, key_added="leaky")
+    leaky = read_partition(split, "leaky").hash
+    fits = split.uns["heldout"]["fits"]
+    splits = split.uns["heldout"]["splits"]
+    stray = Assignment.of(["a", "b"], np.array([0, 1]))
+    split.uns["heldout"]["assignments"][stray.hash] = stray.stored()
+    assert set(keep_assignments(split)) == {partition.hash, leaky}
+    assert set(keep_assignments(split, splits={"leaky": splits["leaky"]})) == {partition.hash, leaky}
+    assert set(keep_assignments(split, splits={"leaky": splits["leaky"]}, fits={})) == {leaky}
+    assert set(keep_assignments(split, splits={}, fits=fits)) == {partition.hash}
+    assert set(keep_assignments(split, splits={}, fits={}, add=stray)) == set()
+    assert set(keep_assignments(split, splits={}, fits={"k": {"split_hash": stray.hash}}, add=stray)) == {stray.hash}
+
+
+# --- nothing that can run -------------------------------------------------------------------------------------------
+
+RUNS_WHAT_IT_READS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+def dangers(tree):
+    """What in a module could run code that comes from a file."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names) | ast.ImportFrom(module="torch" | "numpy" | "pandas", names=names):
+                yield from (n.name for n in names if n.name.split(".")[0] in RUNS_WHAT_IT_READS)
+                yield from (
+                    n.name for n in names if isinstance(node, ast.ImportFrom) and n.name in {"load", "read_pickle"}
+                )
+            case ast.ImportFrom(module=str(module)) if module.split(".")[0] in RUNS_WHAT_IT_READS:
+                yield module
+            case ast.keyword(arg="allow_pickle"):
+                yield "allow_pickle"
+            case ast.Attribute(attr="read_pickle" | "to_pickle" as name):
+                yield name
+            case ast.Call(func=ast.Name(id="eval" | "exec" | "compile" | "__import__" as name)):
+                yield name
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr="load"), keywords=keywords):
+                safe = {k.arg: getattr(k.value, "value", None) for k in keywords}.get("weights_only")
+                if safe is not True:
+                    yield "torch.load"
+
+
+def test_the_package_cannot_run_what_it_reads():
+    files = sorted(SOURCE.rglob("*.py"))
+    assert len(files) > 20
+    found = {str(path): list(dangers(ast.parse(path.read_text(encoding="utf-8")))) for path in files}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "n"),
+    [
+        ("import pickle", 1),
+        ("from joblib import load", 1),
+        ("from torch import load", 1),
+        ("np.load(path, allow_pickle=True)", 1),
+        ("torch.load(path)", 1),
+        ("torch.load(path, weights_only=False)", 1),
+        ("torch.load(path, weights_only=True)", 0),
+        ("eval(text)", 1),
+        ("module.eval()", 0),
+    ],
+)
+def test_the_search_for_dangers_finds_them(code, n):
+    assert len(list(dangers(ast.parse(code)))) == n
+
+
+def test_a_stored_fit_is_text_numbers_and_one_table(split):
+    ho.tl.genotype(split, method="logistic", mask_var=None)
+    stored = split.uns["heldout"]["fits"]["genotype"]
+    assert set(stored) <= {"schema", "json", "split_hash", "hash", "genes", "arrays", "history"}
+    assert all(isinstance(array, np.ndarray) and array.dtype.kind in "fiub" for array in stored["arrays"].values())
+    assert stored["genes"].dtype.kind == "U"
+    assert {type(stored[name]) for name in ("json", "split_hash", "hash")} == {str}
+
+
+def test_a_fit_that_names_no_registered_method_is_refused(split):
+    ho.tl.genotype(split, method="majority")
+    fit = replace(read_fit(split, "genotype"), method="genotype.os:system")
+    split.uns["heldout"]["fits"]["genotype"] = fit.stored()
+    with pytest.raises(ValueError, match="os:system"):
+        ho.tl.predict(split)
+
+
+# --- the ledger -----------------------------------------------------------------------------------------------------
+
+
+def look(adata, **options):
+    return ho.tl.evaluate(adata, baselines=["majority"], n_bootstrap=10, **options)
+
+
+def warnings_of(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture
+def fitted(split):
+    """A split with the plainest of models."""
+    ho.tl.genotype(split, method="majority")
+    return split
+
+
+def test_looks_are_counted_and_the_second_warns(fitted, caplog):
+    with caplog.at_level(logging.WARNING, logger="heldout"):
+        assert set(look(fitted)["look"]) == {1}
+        assert warnings_of(caplog) == []
+        assert set(look(fitted)["look"]) == {2}
+    assert any("look 2 at the same test set" in message for message in warnings_of(caplog))
+    ledger = ho.get.ledger(fitted)
+    assert list(ledger.columns) == ["time", "key", "method", "fit", "split", "test_set", "look"]
+    assert ledger["look"].tolist() == [1, 2]
+    assert ledger["test_set"].unique().tolist() == [read_partition(fitted).test_hash]
+    assert ledger["fit"].unique().tolist() == [read_fit(fitted, "genotype").hash]
+
+
+def test_looks_survive_files(fitted, through_file, caplog):
+    look(fitted)
+    stored = through_file(fitted)
+    with caplog.at_level(logging.WARNING, logger="heldout"):
+        look(stored)
+    assert any("look 2 at the same test set" in message for message in warnings_of(caplog))
+    ledger = ho.get.ledger(stored)
+    assert ledger["look"].tolist() == [1, 2]
+    assert ledger["look"].dtype.kind == "i"
+    assert ledger["key"].tolist() == ["genotype"] * 2
+
+
+def test_looks_belong_to_the_test_set_not_to_the_fit_or_the_split(fitted):
+    look(fitted)
+    ho.tl.genotype(fitted, method="qc_logistic", key_added="other")
+    assert set(look(fitted, key="other")["look"]) == {2}
+    ho.pp.split_matched(fitted, "library", "day", label_key="genotype", test=19, val=9)
+    ho.tl.genotype(fitted, method="majority")
+    assert set(look(fitted)["look"]) == {3}
+    ho.pp.split_matched(fitted, "library", "day", label_key="genotype", test=16, val=0)
+    ho.tl.genotype(fitted, method="majority")
+    assert set(look(fitted)["look"]) == {1}
+    assert ho.get.ledger(fitted)["look"].tolist() == [1, 2, 3, 1]
+
+
+def test_cells_dropped_since_do_not_make_a_new_test_set(fitted):
+    look(fitted)
+    fewer = fitted[1:].copy()
+    assert set(look(fewer)["look"]) == {2}
+    fewer = fitted[:-1].copy()
+    assert set(look(fewer)["look"]) == {2}
+
+
+def test_other_partitions_are_not_looks_at_the_test_set(fitted):
+    for partition in ("val", "train"):
+        assert set(look(fitted, partition=partition)["look"]) == {0}
+    assert len(ho.get.ledger(fitted)) == 0
+
+
+def test_a_failing_evaluation_is_no_look(fitted, unchanged):
+    look(fitted)
+    with unchanged(fitted), pytest.raises(ValueError, match="nonsense"):
+        ho.tl.evaluate(fitted, baselines=["nonsense"])
+    with unchanged(fitted), pytest.raises(ValueError, match="group_key"):
+        ho.tl.evaluate(fitted, group_key="librari")
+    assert ho.get.ledger(fitted)["look"].tolist() == [1]

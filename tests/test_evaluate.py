@@ -88,6 +88,16 @@ def test_the_ledger_counts_looks_at_test_but_not_at_val(adata, caplog):
     assert ho.get.ledger(adata)["key"].tolist() == ["genotype", "other"]
 
 
+def test_a_part_of_the_test_set_is_called_so(adata, caplog):
+    ho.tl.genotype(adata, "status", method="logistic")
+    dropped = sorted(adata.obs.loc[adata.obs["split"] == "test", "donor"].unique())[0]
+    part = adata[adata.obs["donor"] != dropped].copy()
+    with caplog.at_level(logging.WARNING, "heldout"):
+        table = ho.tl.evaluate(part, baselines=[])
+    assert table["note"].str.startswith("12 of 240 test cells of the split are not here").all()
+    assert "score on a part of the test set" in caplog.text
+
+
 def test_bootstrap_is_reproducible(adata):
     ho.tl.genotype(adata, "status", method="logistic")
     first, second = (ho.tl.evaluate(adata, rng=1, baselines=["majority"]) for _ in range(2))

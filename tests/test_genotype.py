@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
-import anndata as ad
 import numpy as np
 import pytest
 import scanpy as sc
@@ -18,6 +18,9 @@ from heldout.tasks.genotype.config import MLPConfig
 from heldout.tasks.genotype.interface import Data
 from heldout.tasks.genotype.networks._method import MLP, unpack
 from heldout.tasks.genotype.networks._module import GenotypeModule
+
+if TYPE_CHECKING:
+    import anndata as ad
 
 SMALL = MLPConfig(n_hidden=16, max_epochs=3, batch_size=64)
 
@@ -259,6 +262,7 @@ def test_bad_input(prepared):
     refused(prepared, "layer='counts' is not in adata.layers", layer="counts")
     refused(prepared, "mask_var='hvg' is not a column of adata.var", mask_var="hvg")
     refused(prepared, "without '/'", key_added="a/b")
+    refused(prepared, "'scale' already holds a 'pp.scale' fit", key_added="scale")
     prepared.obs.loc[prepared.obs_names[:5], "genotype"] = np.nan
     refused(prepared, "has 5 missing values")
 
@@ -285,23 +289,76 @@ def test_predicting_with_a_fit_of_another_split_is_refused(prepared):
     ho.tl.genotype(prepared, method="logistic")
     del prepared.uns["heldout"]["chain"]
     ho.pp.split_matched(prepared, "library", "day", label_key="genotype", test=16, val=0)
-    with pytest.raises(ValueError, match="prepared|preparation"):
-        ho.tl.predict(prepared)
-    for verb in (ho.tl.evaluate,):
+    for verb in (ho.tl.predict, ho.tl.evaluate):
         with pytest.raises(ValueError, match="'genotype' was made on another split"):
             verb(prepared)
+
+
+def test_genes_chosen_by_somebody_else(prepared, caplog):
+    own = prepared.var["highly_variable"].to_numpy()
+    prepared.var["highly_variable"] = ~own
+    with pytest.raises(ValueError, match="150 genes differ, as after scanpy's function"):
+        ho.tl.genotype(prepared, method="majority")
+    prepared.var["mine"] = ~own
+    ho.tl.genotype(prepared, method="logistic", mask_var="mine")
+    assert ho.get.fits(prepared).loc["genotype", "n_genes"] == 90
+    prepared.uns["heldout"]["chain"] = np.array(["scale"])
+    with caplog.at_level(logging.WARNING, "heldout"):
+        ho.tl.genotype(prepared, method="logistic")
+    assert "if test cells took part in the choice, it leaks" in caplog.text
+
+
+def test_a_step_run_again_drops_those_that_followed_it(lmna):
+    ho.pp.split_matched(lmna, "library", "day", label_key="genotype", test=19, val=0)
+    sc.pp.normalize_total(lmna, target_sum=1e4)
+    sc.pp.log1p(lmna)
+    unscaled = lmna.X.copy()
+    ho.pp.highly_variable_genes(lmna, 50)
+    ho.pp.scale(lmna)
+    ho.pp.pca(lmna, 3)
+    ho.pp.split_matched(lmna, "library", "day", label_key="genotype", test=16, val=0)
+    with pytest.raises(ValueError, match="'highly_variable_genes' was made on another split"):
+        ho.pp.pca(lmna, 3)
+    lmna.X = unscaled
+    ho.pp.highly_variable_genes(lmna, 50)
+    assert list(lmna.uns["heldout"]["chain"]) == ["highly_variable_genes"]
+    ho.pp.scale(lmna)
+    ho.tl.genotype(lmna, method="logistic")
+
+
+def test_steps_that_leave_the_matrix_alone_may_follow_a_fit(prepared):
+    ho.tl.genotype(prepared, method="logistic")
+    ho.pp.pca(prepared, 5)
+    ho.tl.predict(prepared)
+    assert len(ho.tl.evaluate(prepared, baselines=[])) == 6
 
 
 def test_new_cells_raw_are_refused_and_replayed_are_predicted(prepared):
     ho.tl.genotype(prepared, config=SMALL)
     raw = ho.datasets.lmna_simulated(n_cells=40, n_genes=150)
-    with pytest.raises(ValueError, match="heldout.pp.replay"):
+    with pytest.raises(ValueError, match="was scaled by heldout.pp.scale; adata was prepared otherwise.*pp.replay"):
         ho.tl.predict(raw, reference=prepared)
     ho.pp.replay(raw, prepared)
     ho.tl.predict(raw, reference=prepared)
     np.testing.assert_allclose(
         raw.obsm["genotype_log_probability"], prepared.obsm["genotype_log_probability"], atol=1e-5
     )
+
+
+def test_counts_are_refused_by_a_fit_on_logs(lmna):
+    raw = lmna.copy()
+    ho.pp.split_matched(lmna, "library", "day", label_key="genotype", test=19, val=0)
+    sc.pp.normalize_total(lmna, target_sum=1e4)
+    sc.pp.log1p(lmna)
+    ho.tl.genotype(lmna, method="logistic")
+    with pytest.raises(
+        ValueError, match="trained on log1p of counts normalised to 10000 per cell; adata holds raw counts"
+    ):
+        ho.tl.predict(raw, reference=lmna)
+    sc.pp.normalize_total(raw, target_sum=1e3)
+    sc.pp.log1p(raw)
+    with pytest.raises(ValueError, match="adata holds log1p of counts normalised to 1000 per cell"):
+        ho.tl.predict(raw, reference=lmna)
 
 
 def test_genes_in_another_order_and_missing_genes(prepared):

@@ -9,14 +9,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import anndata as ad
 import numpy as np
 import pytest
 import scanpy as sc
 
 import heldout as ho
 from heldout._core import keys
+
+if TYPE_CHECKING:
+    import anndata as ad
 
 MODULES = {name: getattr(ho, name) for name in ("datasets", "get", "metrics", "pl", "pp", "tl")}
 ON_ADATA = [(name, f) for name in ("get", "pl", "pp", "tl") for f in MODULES[name].__all__]
@@ -87,7 +90,7 @@ def documented_slots(f, **values) -> set[tuple[str, str]]:
     slots = set()
     for slot, expression in re.findall(r"``(obs|var|obsm|varm|uns)\[(.+?)\]``", section):
         parts = expression.split("][") if slot == "uns" else [expression]
-        names = [eval(compile(ast.parse(part, mode="eval"), "", "eval"), {}, values) for part in parts]  # noqa: S307
+        names = [eval(compile(ast.parse(part, mode="eval"), "", "eval"), {}, values) for part in parts]
         slots.add((slot, "/".join(names)))
     return slots
 

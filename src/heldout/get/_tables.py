@@ -238,7 +238,7 @@ def fits(adata: AnnData) -> pd.DataFrame:
 
     Returns
     -------
-    One row a fit, index its key. Columns: ``method``, ``split_key``, ``split_hash``, ``n_genes``, ``n_numbers`` (fitted
+    One row a fit, index its key, sorted. Columns: ``method``, ``split_key``, ``split_hash``, ``n_genes``, ``n_numbers`` (fitted
     numbers), ``hash``.
 
     Examples
@@ -247,7 +247,7 @@ def fits(adata: AnnData) -> pd.DataFrame:
     >>> len(ho.get.fits(ho.datasets.lmna_simulated(n_cells=20, n_genes=100)))
     0
     """
-    stored = {key: read_fit(adata, key) for key in store.section(adata, keys.FITS)}
+    stored = {key: read_fit(adata, key) for key in sorted(store.section(adata, keys.FITS))}
     rows = [
         (f.method, f.split_key, f.split_hash, len(f.genes), sum(a.size for a in f.arrays.values()), f.hash)
         for f in stored.values()

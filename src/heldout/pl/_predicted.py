@@ -87,7 +87,7 @@ def read_predicted(adata: AnnData, key: str, partition: str, group_key: str | Se
     if group_key is None:
         return Predicted(key, fit.method, fit.info["classes"], partition, cells, None, np.array([], dtype=object))
     columns = [group_key] if isinstance(group_key, str) else list(group_key)
-    names, numbers = np.unique(group_names(adata, columns)[rows], return_inverse=True)
+    names, numbers = store.factorize(group_names(adata, columns)[rows])
     of_group = group_labels(names, numbers, labels, fit.info["classes"])
     groups = Level("+".join(columns), of_group, group_log_probability(cells.log_probability, numbers))
     return Predicted(key, fit.method, fit.info["classes"], partition, cells, groups, names)

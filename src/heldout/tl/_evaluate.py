@@ -6,8 +6,6 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from heldout._core import keys, store
 from heldout._core.arrays import get_matrix, take
 from heldout._core.fits import check_split, read_fit
@@ -22,6 +20,7 @@ from heldout.tasks.genotype.task import Task, check_prepared, group_labels, grou
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     import pandas as pd
     from anndata import AnnData
 
@@ -71,7 +70,7 @@ def evaluate(
     Table with one row for each method, level (the group, and ``cell``) and metric (``auc``, ``accuracy`` at
     probability 0.5, ``loss`` in nats). Columns: ``method``, ``role``, ``level``, ``metric``, ``estimate``, ``ci_low``,
     ``ci_high`` (95 %), ``n`` (units of that level), ``n_groups``, ``p_value`` (exact, one-sided, of the group-level
-    AUC of two classes, conditional on the fit), ``baseline`` (the best), ``difference``, ``difference_low``,
+    AUC of two classes, conditional on the fit; NaN with ties), ``baseline`` (the best), ``difference``, ``difference_low``,
     ``difference_high``, ``ceiling`` (logistic regression that has seen other cells of the same groups), ``verdict``
     (better, not better, undecided, or unidentifiable when no result on so few groups could decide), ``note``, ``look``.
     It is also stored, with what stands behind it:
@@ -110,19 +109,19 @@ def evaluate(
     split.require(partition, purpose=f"evaluate(partition={partition!r})")
     task = _task(adata, fit, split, group_key)
     rows = split.rows(partition)
-    names, groups = np.unique(group_names(adata, _group_key(task))[rows], return_inverse=True)
+    names, groups = store.factorize(group_names(adata, _group_key(task))[rows])
     labels = task.labels[rows]
     group_labels(names, groups, labels, task.classes)
 
     method = fit.method.removeprefix("genotype.")
-    cells = adata[rows]
-    scored = [Scored(method, "model", predict(fit, cells, key=key, layer=fit.info["layer"]))]
+    cells = _cells(adata, rows, task.layer)
+    scored = [Scored(method, "model", predict(fit, cells, key=key))]
     others = [name for name in baselines if name != method]
     for name in progress(others, "baselines"):
         other = task.fit(name)
         note = "" if other.info["fitted"].get("converged", True) else "solver did not converge"
-        scored.append(Scored(name, "baseline", predict(other, cells, key=name, layer=fit.info["layer"]), note))
-    X = take(get_matrix(adata, task.layer), rows, task.columns)
+        scored.append(Scored(name, "baseline", predict(other, cells, key=name), note))
+    X = take(cells.X, None, task.columns)
     table = evaluation_table(
         scored,
         labels,
@@ -132,6 +131,11 @@ def evaluate(
         n_bootstrap=n_bootstrap,
         rng=generator(rng),
     )
+    missing = split.missing(partition)
+    if missing:
+        note = f"{missing} of {missing + len(rows)} {partition} cells of the split are not here"
+        table["note"] = [f"{note}; {old}" if old else note for old in table["note"]]
+        logger.warning("%s: this is a score on a part of the %s set", note, partition)
     by_group = group_table(scored, labels, groups, names, task.classes)
     return _store(adata, key, fit, split, table, by_group, partition=partition)
 
@@ -142,6 +146,7 @@ def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[
         split,
         label_key=fit.info["label_key"],
         group_key=group_key or fit.info["group_key"],
+        mask_var=None,
         layer=fit.info["layer"],
     )
     if task.classes != fit.info["classes"]:
@@ -150,6 +155,13 @@ def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[
     if fit.info["features"] == "genes":
         task = replace(task, columns=fit.columns(adata.var_names, key="of this evaluation"))
     return task
+
+
+def _cells(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:
+    """The cells that are judged, with the matrix that is read as X, copied once."""
+    from anndata import AnnData
+
+    return AnnData(take(get_matrix(adata, layer), rows, None), obs=adata.obs.iloc[rows], var=adata.var[[]])
 
 
 def _group_key(task: Task) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldout._core import store
 from heldout._core.chain import check_steps
-from heldout._core.fits import write_fit
+from heldout._core.fits import check_key_is_free, write_fit
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
@@ -105,6 +105,7 @@ def genotype(
         msg = f"auxiliary_key={auxiliary_key!r} is only for method='mlp', not for {method!r}. Leave it out."
         raise ValueError(msg)
     store.check_adata(adata)
+    check_key_is_free(adata, key_added, f"genotype.{method}")
     partition = read_partition(adata, split_key)
     check_steps(adata, partition)
     task = Task.of(

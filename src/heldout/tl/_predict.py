@@ -80,9 +80,9 @@ def predict(
     source = adata if reference is None else reference
     fit = read_fit(source, key)
     layer = fit.info["layer"] if layer is None else layer
-    check_prepared(fit, adata, key=key, layer=layer)
     if fit.split_key in adata.obs.columns and reference is None:
         check_split(adata, fit, read_partition(adata, fit.split_key), key=key)
+    check_prepared(fit, adata, key=key, layer=layer)
     sections: dict[str, Any] = {}
     if reference is not None:
         _say_what_was_seen(fit, source, adata, key=key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,13 +34,14 @@ class Scored:
     note: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Level:
-    """One unit of inference: the groups themselves, or their cells."""
+    """One unit of inference, the groups themselves or their cells: its name, its number, the scores of each method."""
 
     name: str
     n: int
-    scores: dict[str, GroupScores] = field(default_factory=dict)
+    scores: dict[str, GroupScores]
+    p_values: dict[str, float]
 
 
 def evaluation_table(
@@ -74,12 +75,19 @@ def evaluation_table(
     group_labels[groups] = labels
     weights = bootstrap_weights(group_labels, n_bootstrap, rng)
     every = [*scored] if ceiling is None else [*scored, Scored("ceiling", "ceiling", ceiling)]
+    pooled = {one.method: group_log_probability(one.log_probability, groups) for one in every}
     own = np.arange(len(group_labels))
-    levels = [Level(unit, len(group_labels)), Level("cell", len(labels))]
-    for one in every:
-        pooled = group_log_probability(one.log_probability, groups)
-        levels[0].scores[one.method] = group_scores(group_labels, pooled, own)
-        levels[1].scores[one.method] = group_scores(labels, one.log_probability, groups)
+    levels = [
+        Level(
+            unit,
+            len(group_labels),
+            {method: group_scores(group_labels, p, own) for method, p in pooled.items()},
+            {method: exact_p(group_labels, p) for method, p in pooled.items()},
+        ),
+        Level(
+            "cell", len(labels), {one.method: group_scores(labels, one.log_probability, groups) for one in every}, {}
+        ),
+    ]
     rows = [
         row
         for level in levels
@@ -118,7 +126,7 @@ def _rows(
             "ci_high": high,
             "n": level.n,
             "n_groups": len(group_labels),
-            "p_value": _exact_p(level, metric, one.method),
+            "p_value": level.p_values.get(one.method, np.nan) if metric == "auc" else np.nan,
             "baseline": "",
             "difference": np.nan,
             "difference_low": np.nan,
@@ -154,21 +162,17 @@ def _against(
     return {**row, "difference_low": low, "difference_high": high, "verdict": verdict}
 
 
-def _exact_p(level: Level, metric: str, method: str) -> float:
-    """One-sided exact p of the group-level AUC of two classes, conditional on the fit; NaN elsewhere."""
+def exact_p(labels: np.ndarray, log_probability: np.ndarray) -> float:
+    """One-sided exact p of the AUC of groups of two classes under permuted labels, conditional on the fit.
+
+    NaN for more classes, for one class, and where groups are tied, since the exact distribution is then another.
+    """
     from scipy.stats import mannwhitneyu
 
-    scores = level.scores[method]
-    if metric != "auc" or level.name == "cell" or len(scores.scored) > 1:
+    odds = one_vs_rest(log_probability)[:, -1]
+    if log_probability.shape[1] != 2 or len(np.unique(labels)) < 2 or len(np.unique(odds)) < len(odds):
         return float("nan")
-    positive, negative = scores.labels == 1, scores.labels == 0
-    wins = scores.wins[0][np.ix_(positive, negative)]
-    if not wins.size or np.any(wins == 0.5):
-        return float("nan")
-    ranks = wins.sum(axis=1)[:, None] > np.arange(negative.sum())
-    return float(
-        mannwhitneyu(ranks.sum(axis=1), np.arange(negative.sum()) + 0.5, alternative="greater", method="exact")[1]
-    )
+    return float(mannwhitneyu(odds[labels == 1], odds[labels == 0], alternative="greater", method="exact").pvalue)
 
 
 def _interval_note(smallest: int) -> str:

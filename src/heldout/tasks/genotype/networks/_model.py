@@ -253,6 +253,16 @@ class GenotypeClassifier(BaseModelClass):
         """Refuse: scvi-tools reads a pickle. Use :meth:`from_adata`."""
         raise TypeError(_NO_PICKLE)
 
+    @staticmethod
+    def load_registry(*args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: scvi-tools reads a pickle. Use :meth:`from_adata`."""
+        raise TypeError(_NO_PICKLE)
+
+    @classmethod
+    def convert_legacy_save(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse: scvi-tools reads and writes a pickle. Use :meth:`to_adata`."""
+        raise TypeError(_NO_PICKLE)
+
     def _summary(self) -> str:
         heads = " and ".join(filter(None, [self.task.label_key, self.task.auxiliary_key]))
         return f"GenotypeClassifier: {len(self.task.columns)} genes → {heads}; {self.config_}"

@@ -1,0 +1,46 @@
+"""The acceptance case on public data: a meaningless label looks predictable until donors are held out."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("HELDOUT_DATA_DIR", ROOT.parent / "shared" / "data"))
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real data not found in {DATA}; set HELDOUT_DATA_DIR")
+
+
+@pytest.fixture(scope="module")
+def donor_leak():
+    spec = importlib.util.spec_from_file_location("donor_leak", ROOT / "tutorials" / "donor_leak.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@needs_data
+def test_onek1k_logistic_regression(donor_leak):
+    result = donor_leak.study("onek1k", repeats=2, methods={"logistic": "logistic"}).groupby("folds of")["donor"].mean()
+    assert 0.88 <= result["cells"] <= 0.98
+    assert 0.2 <= result["donors"] <= 0.55
+
+
+@needs_data
+def test_onek1k_model_a(donor_leak):
+    adata, donor_key = donor_leak.load("onek1k")
+    cells, donors = (
+        donor_leak.cross_validate(adata, donor_key, scheme=scheme, method="mlp", seed=0)["donor"]
+        for scheme in ("cells", "donors")
+    )
+    assert cells > 0.8
+    assert donors < 0.65
+
+
+@needs_data
+def test_kang_logistic_regression(donor_leak):
+    result = donor_leak.study("kang", repeats=1, methods={"logistic": "logistic"}).set_index("folds of")
+    assert result.loc["cells", "donor"] > 0.9
+    assert result.loc["donors", "cell"] < 0.6

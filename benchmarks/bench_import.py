@@ -17,7 +17,9 @@ CODE = "import time, {module}; print(time.process_time())"
 
 def seconds(module: str) -> float:
     """CPU seconds of a process that imports a module and ends."""
-    done = subprocess.run([sys.executable, "-c", CODE.format(module=module)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(module=module)], capture_output=True, text=True, check=True
+    )
     return float(done.stdout)
 
 
@@ -27,5 +29,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     seconds("heldout")
     pairs = [(seconds("heldout"), seconds("anndata")) for _ in range(arguments.runs)]
-    print(f"heldout {statistics.median(a for a, _ in pairs):.2f} s, anndata {statistics.median(b for _, b in pairs):.2f} s")
+    print(
+        f"heldout {statistics.median(a for a, _ in pairs):.2f} s, anndata {statistics.median(b for _, b in pairs):.2f} s"
+    )
     print(f"ratio   {statistics.median(a / b for a, b in pairs):.3f}, limit 1.3")

@@ -21,15 +21,18 @@ if TYPE_CHECKING:
     from heldout._core.arrays import Matrix
 
 
-_AHEAD = 4096
-"""Rows gathered at once: one gather for many batches, still little memory."""
+_ROWS = 2048
+"""Rows in a block: one gather for many batches, still little memory."""
+
+Batch = dict[str, torch.Tensor]
 
 
-class RowBatches:
-    """Mini-batches of some rows of a matrix and of arrays beside it, as dense tensors.
+class Blocks:
+    """Mini-batches of some rows of a matrix and of arrays beside it, as dense tensors, several at a time.
 
-    Rows are gathered with scipy and made dense a batch at a time, so memory stays at the matrix plus one batch. It
-    stands in for a torch DataLoader, whose per-row fetching costs more than a small network's step.
+    It stands in for a torch DataLoader, whose per-row fetching costs more than a small network's step. What is yielded
+    is a list of batches: rows are gathered once for all of them, and Lightning's bookkeeping is paid once. Memory stays
+    at the matrix plus one block.
 
     Parameters
     ----------
@@ -51,22 +54,25 @@ class RowBatches:
         self.X, self.rows, self.batch_size = X, rows, batch_size
         self.beside = {name: torch.from_numpy(np.asarray(values)) for name, values in beside.items()}
         self.rng = None if seed is None else np.random.default_rng(seed)
+        single = self.rng is not None and len(rows) > 1 and len(rows) % batch_size == 1
+        self.n_rows = len(rows) - single
+        self.block = batch_size * max(1, _ROWS // batch_size)
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.rows), self.batch_size)
-        return full + (rest > (1 if self.rng is not None and full else 0))
+        return -(-self.n_rows // self.block)
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+    def __iter__(self) -> Iterator[list[Batch]]:
         rows = self.rows if self.rng is None else self.rng.permutation(self.rows)
-        rows = rows[: len(self) * self.batch_size]
-        ahead = self.batch_size * max(1, _AHEAD // self.batch_size)
-        for start in range(0, len(rows), ahead):
-            gathered = rows[start : start + ahead]
-            X = self.X[gathered]
-            for first in range(0, len(gathered), self.batch_size):
-                batch = slice(first, first + self.batch_size)
-                tensors = {name: values[gathered[batch]] for name, values in self.beside.items()}
-                yield {"X": to_tensor(X[batch]), **tensors}
+        for start in range(0, self.n_rows, self.block):
+            yield self._batches(rows[start : min(start + self.block, self.n_rows)])
+
+    def _batches(self, rows: np.ndarray) -> list[Batch]:
+        X = self.X[rows]
+        batches = [slice(first, first + self.batch_size) for first in range(0, len(rows), self.batch_size)]
+        return [
+            {"X": to_tensor(X[batch]), **{name: values[rows[batch]] for name, values in self.beside.items()}}
+            for batch in batches
+        ]
 
 
 def to_tensor(X: Matrix) -> torch.Tensor:
@@ -90,14 +96,14 @@ class SplitDataModule(LightningDataModule):
         super().__init__()
         self.train_idx, self.val_idx = train, val
         self.n_train, self.n_val = len(train), len(val)
-        self._train = RowBatches(X, train, beside, batch_size, seed=seed)
-        self._val = RowBatches(X, val, beside, max(batch_size, 2048))
+        self._train = Blocks(X, train, beside, batch_size, seed=seed)
+        self._val = Blocks(X, val, beside, max(batch_size, _ROWS))
 
-    def train_dataloader(self) -> RowBatches:
+    def train_dataloader(self) -> Blocks:
         """Shuffled train batches."""
         return self._train
 
-    def val_dataloader(self) -> RowBatches:
+    def val_dataloader(self) -> Blocks:
         """Validation batches in order."""
         return self._val
 

@@ -73,6 +73,7 @@ def fit_module(
         "devices": 1,
         "enable_progress_bar": show_progress(),
         "limit_val_batches": 1.0 if len(data.val) else 0,
+        "log_every_n_steps": 1,
         **(trainer_options or {}),
     }
     with quiet_lightning():

@@ -1,4 +1,4 @@
-"""Training of the genotype networks: sums are kept on the side and logged once an epoch."""
+"""Training of the genotype networks: one pass over blocks of batches, sums on the side, logged once an epoch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from heldout.metrics.classification import roc_auc
 from heldout.tasks.genotype.networks._module import ABSENT
 
 if TYPE_CHECKING:
+    from heldout._core.training import Batch
     from heldout.tasks.genotype.config import MLPConfig
     from heldout.tasks.genotype.networks._module import GenotypeModule
 
@@ -26,6 +27,7 @@ class GenotypeTrainingPlan(TrainingPlan):
     def __init__(self, module: GenotypeModule, config: MLPConfig) -> None:
         super().__init__(module, lr=config.lr, eps=1e-8, weight_decay=0.0)
         self.config = config
+        self.automatic_optimization = False  # a block holds many batches
         self._sums: dict[str, torch.Tensor] = {}
         self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
@@ -36,15 +38,20 @@ class GenotypeTrainingPlan(TrainingPlan):
             return torch.optim.SGD(parameters, lr=self.config.lr)
         return torch.optim.Adam(parameters, lr=self.config.lr, fused=True)
 
-    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
-        """One step; Lightning does the backward pass."""
-        loss, _ = self._step(batch)
-        return loss
+    def training_step(self, block: list[Batch], batch_idx: int) -> None:
+        """One optimiser step for each batch of a block."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        for batch in block:
+            optimizer.zero_grad()
+            loss, _ = self._step(batch)
+            self.manual_backward(loss)
+            optimizer.step()
 
-    def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
+    def validation_step(self, block: list[Batch], batch_idx: int) -> None:
         """Collect scores; the epoch's end turns them into metrics."""
-        _, logits = self._step(batch)
-        self._seen.append((self.module.log_probability(logits), batch["labels"]))
+        for batch in block:
+            _, logits = self._step(batch)
+            self._seen.append((self.module.log_probability(logits), batch["labels"]))
 
     def on_train_epoch_start(self) -> None:
         """Begin the sums of an epoch."""
@@ -67,7 +74,7 @@ class GenotypeTrainingPlan(TrainingPlan):
             self.log("val_auc", auc)
         self._sums = self._train_sums
 
-    def _step(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _step(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         _, outputs, losses = self.module(batch)
         logits, labels = outputs["logits"].detach(), batch["labels"]
         predicted = (logits[:, 0] > 0).long() if self.module.n_classes == 2 else logits.argmax(dim=1)

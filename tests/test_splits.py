@@ -705,7 +705,11 @@ def test_a_label_with_one_class_is_refused(lmna, refuses):
 
 def test_a_column_that_is_no_split_is_not_overwritten(lmna, refuses):
     refuses(
-        lambda a: ho.pp.split_groups(a, "library", "genotype", key_added="day"), lmna, "key_added='day'", "no split", "lost"
+        lambda a: ho.pp.split_groups(a, "library", "genotype", key_added="day"),
+        lmna,
+        "key_added='day'",
+        "no split",
+        "lost",
     )
     lmna.obs["mine"] = np.where(lmna.obs["day"] == 19, "test", "train")
     ho.pp.split_assigned(lmna, "mine", train=["train"], test=["test"], key_added="mine")

@@ -107,7 +107,8 @@ def _rows(
     has_ceiling: bool,
 ) -> list[dict[str, object]]:
     ones = np.ones((1, len(group_labels)))
-    smallest = np.bincount(group_labels).min() if len(np.unique(group_labels)) > 1 else 0
+    n_classes = scored[0].log_probability.shape[1]
+    smallest = np.bincount(group_labels, minlength=n_classes).min()
     estimate = {name: float(s.evaluate(metric, ones)[0]) for name, s in level.scores.items()}
     draws = {name: s.evaluate(metric, weights) for name, s in level.scores.items()} if smallest > 1 else {}
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
@@ -177,7 +178,7 @@ def exact_p(labels: np.ndarray, log_probability: np.ndarray) -> float:
 
 def _interval_note(smallest: int) -> str:
     if smallest < 1:
-        return "one class only"
+        return "a class has no group here"
     if smallest == 1:
         return "one group of a class: no interval"
     if smallest < FEW:

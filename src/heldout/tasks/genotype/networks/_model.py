@@ -54,6 +54,12 @@ class GenotypeClassifier(BaseModelClass):
     config
         Options, the defaults of :class:`heldout.model.MLPConfig` if not given.
 
+    Notes
+    -----
+    The LMNA classifier study built these models in Keras; here they are torch's. So initial weights (Kaiming uniform, not
+    Glorot), batch norm (momentum 0.1 and eps 1e-5, not 0.01 and 1e-3) and Adam (eps 1e-8, not 1e-7) differ, and the day
+    head has an output for each day that train contains, not for all seven: the others could never be learnt.
+
     Examples
     --------
     >>> import heldout as ho, scanpy as sc

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from preparations import later
 from scipy import sparse
 
 import heldout as ho
@@ -92,3 +94,42 @@ def refuses(unchanged):
             assert word in str(caught.value)
 
     return check
+
+
+@pytest.fixture(params=["h5ad", "zarr"])
+def through_file(request, tmp_path):
+    """Write and read again."""
+
+    def write_and_read(adata):
+        path = tmp_path / f"stored.{request.param}"
+        if request.param == "h5ad":
+            adata.write_h5ad(path)
+            return ad.read_h5ad(path)
+        adata.write_zarr(path)
+        return ad.read_zarr(path)
+
+    return write_and_read
+
+
+@pytest.fixture
+def split(lmna):
+    """The simulation with the published day-matched split."""
+    ho.pp.split_matched(lmna, "library", "day", label_key="genotype", test=19, val=0)
+    return lmna
+
+
+@pytest.fixture
+def whole(lmna):
+    """All cells, raw. Two libraries stand in no list, so no fit sees them: they play the cells that come later."""
+    train = [f"GSM83250{n}" for n in (47, 48, 49, 50, 51, 55, 56)]
+    ho.pp.split_assigned(lmna, "library", train=train, val=["GSM8325046", "GSM8325054"], test=["GSM8325052"])
+    lmna.layers["counts"] = lmna.X.copy()
+    return lmna
+
+
+@pytest.fixture
+def new(whole):
+    """The later cells as they come: raw counts, no split."""
+    new = whole[later(whole)].copy()
+    del new.obs["split"], new.uns["heldout"]
+    return new

@@ -3,12 +3,9 @@
 The ledger of looks at a test set stands beside them in the file, and is tested here too.
 """
 
-import ast
 import json
-import logging
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -23,7 +20,6 @@ from heldout._core.fits import SCHEMA, Fit, check_split, fit_sections, read_fit,
 from heldout._core.partition import Assignment, keep_assignments, read_partition, write_partition
 from heldout._core.store import commit
 
-SOURCE = Path(ho.__file__).parent
 HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 DTYPES = [f"{order}{kind}" for kind in ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8") for order in "<>"]
 DTYPES += ["|i1", "|u1", "|b1"]
@@ -75,28 +71,6 @@ def same(one, other):
     for name in ("config", "info"):
         assert json.dumps(getattr(one, name), sort_keys=True) == json.dumps(getattr(other, name), sort_keys=True)
     pd.testing.assert_frame_equal(one.history, other.history, check_exact=True)
-
-
-@pytest.fixture(params=["h5ad", "zarr"])
-def through_file(request, tmp_path):
-    """Write and read again."""
-
-    def write_and_read(adata):
-        path = tmp_path / f"stored.{request.param}"
-        if request.param == "h5ad":
-            adata.write_h5ad(path)
-            return ad.read_h5ad(path)
-        adata.write_zarr(path)
-        return ad.read_zarr(path)
-
-    return write_and_read
-
-
-@pytest.fixture
-def split(lmna):
-    """The simulation with the published day-matched split."""
-    ho.pp.split_matched(lmna, "library", "day", label_key="genotype", test=19, val=0)
-    return lmna
 
 
 def holding(adata, fit, key="genotype"):
@@ -374,152 +348,3 @@ def test_only_assignments_that_are_referred_to_are_kept(split):
     assert set(keep_assignments(split, splits={}, fits=fits)) == {partition.hash}
     assert set(keep_assignments(split, splits={}, fits={}, add=stray)) == set()
     assert set(keep_assignments(split, splits={}, fits={"k": {"split_hash": stray.hash}}, add=stray)) == {stray.hash}
-
-
-# --- nothing that can run -------------------------------------------------------------------------------------------
-
-RUNS_WHAT_IT_READS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-
-
-def dangers(tree):
-    """What in a module could run code that comes from a file."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=names) | ast.ImportFrom(module="torch" | "numpy" | "pandas", names=names):
-                yield from (n.name for n in names if n.name.split(".")[0] in RUNS_WHAT_IT_READS)
-                yield from (
-                    n.name for n in names if isinstance(node, ast.ImportFrom) and n.name in {"load", "read_pickle"}
-                )
-            case ast.ImportFrom(module=str(module)) if module.split(".")[0] in RUNS_WHAT_IT_READS:
-                yield module
-            case ast.keyword(arg="allow_pickle"):
-                yield "allow_pickle"
-            case ast.Attribute(attr="read_pickle" | "to_pickle" as name):
-                yield name
-            case ast.Call(func=ast.Name(id="eval" | "exec" | "compile" | "__import__" as name)):
-                yield name
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr="load"), keywords=keywords):
-                safe = {k.arg: getattr(k.value, "value", None) for k in keywords}.get("weights_only")
-                if safe is not True:
-                    yield "torch.load"
-
-
-def test_the_package_cannot_run_what_it_reads():
-    files = sorted(SOURCE.rglob("*.py"))
-    assert len(files) > 20
-    found = {str(path): list(dangers(ast.parse(path.read_text(encoding="utf-8")))) for path in files}
-    assert {path: names for path, names in found.items() if names} == {}
-
-
-@pytest.mark.parametrize(
-    ("code", "n"),
-    [
-        ("import pickle", 1),
-        ("from joblib import load", 1),
-        ("from torch import load", 1),
-        ("np.load(path, allow_pickle=True)", 1),
-        ("torch.load(path)", 1),
-        ("torch.load(path, weights_only=False)", 1),
-        ("torch.load(path, weights_only=True)", 0),
-        ("eval(text)", 1),
-        ("module.eval()", 0),
-    ],
-)
-def test_the_search_for_dangers_finds_them(code, n):
-    assert len(list(dangers(ast.parse(code)))) == n
-
-
-def test_a_stored_fit_is_text_numbers_and_one_table(split):
-    ho.tl.genotype(split, method="logistic", mask_var=None)
-    stored = split.uns["heldout"]["fits"]["genotype"]
-    assert set(stored) <= {"schema", "json", "split_hash", "hash", "genes", "arrays", "history"}
-    assert all(isinstance(array, np.ndarray) and array.dtype.kind in "fiub" for array in stored["arrays"].values())
-    assert stored["genes"].dtype.kind == "U"
-    assert {type(stored[name]) for name in ("json", "split_hash", "hash")} == {str}
-
-
-def test_a_fit_that_names_no_registered_method_is_refused(split):
-    ho.tl.genotype(split, method="majority")
-    fit = replace(read_fit(split, "genotype"), method="genotype.os:system")
-    split.uns["heldout"]["fits"]["genotype"] = fit.stored()
-    with pytest.raises(ValueError, match="os:system"):
-        ho.tl.predict(split)
-
-
-# --- the ledger -----------------------------------------------------------------------------------------------------
-
-
-def look(adata, **options):
-    return ho.tl.evaluate(adata, baselines=["majority"], n_bootstrap=10, **options)
-
-
-def warnings_of(caplog):
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-
-
-@pytest.fixture
-def fitted(split):
-    """A split with the plainest of models."""
-    ho.tl.genotype(split, method="majority")
-    return split
-
-
-def test_looks_are_counted_and_the_second_warns(fitted, caplog):
-    with caplog.at_level(logging.WARNING, logger="heldout"):
-        assert set(look(fitted)["look"]) == {1}
-        assert warnings_of(caplog) == []
-        assert set(look(fitted)["look"]) == {2}
-    assert any("look 2 at the same test set" in message for message in warnings_of(caplog))
-    ledger = ho.get.ledger(fitted)
-    assert list(ledger.columns) == ["time", "key", "method", "fit", "split", "test_set", "look"]
-    assert ledger["look"].tolist() == [1, 2]
-    assert ledger["test_set"].unique().tolist() == [read_partition(fitted).test_hash]
-    assert ledger["fit"].unique().tolist() == [read_fit(fitted, "genotype").hash]
-
-
-def test_looks_survive_files(fitted, through_file, caplog):
-    look(fitted)
-    stored = through_file(fitted)
-    with caplog.at_level(logging.WARNING, logger="heldout"):
-        look(stored)
-    assert any("look 2 at the same test set" in message for message in warnings_of(caplog))
-    ledger = ho.get.ledger(stored)
-    assert ledger["look"].tolist() == [1, 2]
-    assert ledger["look"].dtype.kind == "i"
-    assert ledger["key"].tolist() == ["genotype"] * 2
-
-
-def test_looks_belong_to_the_test_set_not_to_the_fit_or_the_split(fitted):
-    look(fitted)
-    ho.tl.genotype(fitted, method="qc_logistic", key_added="other")
-    assert set(look(fitted, key="other")["look"]) == {2}
-    ho.pp.split_matched(fitted, "library", "day", label_key="genotype", test=19, val=9)
-    ho.tl.genotype(fitted, method="majority")
-    assert set(look(fitted)["look"]) == {3}
-    ho.pp.split_matched(fitted, "library", "day", label_key="genotype", test=16, val=0)
-    ho.tl.genotype(fitted, method="majority")
-    assert set(look(fitted)["look"]) == {1}
-    assert ho.get.ledger(fitted)["look"].tolist() == [1, 2, 3, 1]
-
-
-def test_cells_dropped_since_do_not_make_a_new_test_set(fitted):
-    look(fitted)
-    fewer = fitted[1:].copy()
-    assert set(look(fewer)["look"]) == {2}
-    fewer = fitted[:-1].copy()
-    assert set(look(fewer)["look"]) == {2}
-
-
-def test_other_partitions_are_not_looks_at_the_test_set(fitted):
-    for partition in ("val", "train"):
-        assert set(look(fitted, partition=partition)["look"]) == {0}
-    assert len(ho.get.ledger(fitted)) == 0
-
-
-def test_a_failing_evaluation_is_no_look(fitted, unchanged):
-    look(fitted)
-    with unchanged(fitted), pytest.raises(ValueError, match="nonsense"):
-        ho.tl.evaluate(fitted, baselines=["nonsense"])
-    with unchanged(fitted), pytest.raises(ValueError, match="group_key"):
-        ho.tl.evaluate(fitted, group_key="librari")
-    assert ho.get.ledger(fitted)["look"].tolist() == [1]

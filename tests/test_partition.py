@@ -24,34 +24,12 @@ HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database
 NAMES = st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=20, unique=True)
 
 
-@pytest.fixture
-def split(lmna):
-    """The simulation with the published day-matched split."""
-    ho.pp.split_matched(lmna, "library", "day", label_key="genotype", test=19, val=0)
-    return lmna
-
-
 def moved(adata, names, to):
     """Change the column by hand."""
     column = adata.obs["split"].astype(object)
     column[names] = to
     adata.obs["split"] = column
     return list(names)
-
-
-@pytest.fixture(params=["h5ad", "zarr"])
-def through_file(request, tmp_path):
-    """Write and read again."""
-
-    def write_and_read(adata):
-        path = tmp_path / f"stored.{request.param}"
-        if request.param == "h5ad":
-            adata.write_h5ad(path)
-            return ad.read_h5ad(path)
-        adata.write_zarr(path)
-        return ad.read_zarr(path)
-
-    return write_and_read
 
 
 # --- the assignment -------------------------------------------------------------------------------------------------

@@ -19,8 +19,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 import heldout as ho
-from heldout.pl._history import best_epoch
-from heldout.pl._style import PARTITION_COLORS, by_number, counted, natural, shorten, text_on
+from heldout.pl._style import PARTITION_COLORS
 
 PLOTS = {
     "split": ho.pl.split,
@@ -228,45 +227,6 @@ def test_split_names_missing_columns(fitted):
         ho.pl.split(fitted, "splt")
 
 
-# --- history -----------------------------------------------------------------------------------------------------------
-
-
-def test_history_lines_are_the_stored_columns(fitted):
-    table = ho.get.history(fitted, "mlp")
-    loss, accuracy = ho.pl.history(fitted, "mlp")
-    drawn = {"loss": loss.lines[:2], "accuracy": accuracy.lines[:3]}
-    for panel, columns in (
-        ("loss", ["train_label_loss", "val_label_loss"]),
-        ("accuracy", ["train_accuracy", "val_accuracy", "val_auc"]),
-    ):
-        for line, column in zip(drawn[panel], columns, strict=True):
-            np.testing.assert_array_equal(line.get_xdata(), table["epoch"])
-            np.testing.assert_array_equal(line.get_ydata(), table[column])
-    epoch, column, value = best_epoch(table)
-    assert (column, value) == ("val_auc", table["val_auc"].max())
-    assert {tuple(panel.lines[-1].get_xdata()) for panel in (loss, accuracy)} == {(epoch, epoch)}
-    assert labels_of(accuracy)[-1] == f"weights kept: epoch {epoch}\n(val AUC {value:.2f})"
-
-
-def test_history_uses_the_two_axes_it_is_given(fitted):
-    _, axes = plt.subplots(2, 1)
-    assert list(ho.pl.history(fitted, "mlp", axes=axes)) == list(axes)
-    with pytest.raises(ValueError, match="two Axes"):
-        ho.pl.history(fitted, "mlp", axes=axes[:1])
-
-
-def test_history_of_a_closed_form_names_a_fit_that_has_one(fitted):
-    with pytest.raises(ValueError, match=r"no training history.*'mlp'"):
-        ho.pl.history(fitted, "genotype")
-
-
-def test_best_epoch_falls_back_to_the_loss():
-    table = pd.DataFrame({"epoch": [0, 1, 2], "val_loss": [3.0, 1.0, 2.0], "train_loss": [3.0, 2.0, 1.0]})
-    assert best_epoch(table) == (1, "val_loss", 1.0)
-    assert best_epoch(table.drop(columns="val_loss")) is None
-    assert best_epoch(table.assign(val_auc=[0.5, 0.6, 0.6])) == (1, "val_auc", 0.6)
-
-
 # --- roc ---------------------------------------------------------------------------------------------------------------
 
 
@@ -422,41 +382,3 @@ def test_confusion_refuses_unknown_levels_and_groups():
         ho.pl.confusion(adata, level="cells")
     with pytest.raises(ValueError, match="Pass group_key"):
         ho.pl.confusion(adata, level="group")
-
-
-# --- style -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("names", "prefix", "short"),
-    [
-        (["GSM8325046", "GSM8325057"], "GSM83250", ["46", "57"]),
-        (["SAMP1", "SAMP12", "SAMP123"], "SAMP", ["1", "12", "123"]),
-        (["donor_a", "donor_b"], "donor_", ["a", "b"]),
-        (["control", "conduit"], "", ["control", "conduit"]),
-        (["A1", "A2"], "", ["A1", "A2"]),
-        (["alone"], "", ["alone"]),
-        (["lib1", "lib"], "", ["lib1", "lib"]),
-    ],
-)
-def test_shorten_never_tears_a_word(names, prefix, short):
-    assert shorten(names) == (prefix, short)
-
-
-def test_names_are_ordered_and_counted_as_people_do():
-    assert sorted(["d10", "d2", "d1"], key=natural) == ["d1", "d2", "d10"]
-    assert by_number(["10", "9.5", "-1"]) == ["-1", "9.5", "10"]
-    assert by_number(["b", "a"]) == ["b", "a"]
-    assert [counted(2, noun) for noun in ("library", "day", "batch", "sample_id")] == [
-        "2 libraries",
-        "2 days",
-        "2 batches",
-        "2 sample_id",
-    ]
-    assert counted(1, "library") == "1 library"
-
-
-def test_text_can_be_read_on_every_partition_colour():
-    assert {name: text_on(color) for name, color in PARTITION_COLORS.items()}["test"] == "white"
-    assert text_on("white") != "white"
-    assert len(set(PARTITION_COLORS.values())) == 4

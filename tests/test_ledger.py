@@ -1,0 +1,85 @@
+"""Each look at a test set is counted."""
+
+import logging
+
+import pytest
+
+import heldout as ho
+from heldout._core.fits import read_fit
+from heldout._core.partition import read_partition
+
+
+def look(adata, **options):
+    return ho.tl.evaluate(adata, baselines=["majority"], n_bootstrap=10, **options)
+
+
+def warnings_of(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture
+def fitted(split):
+    """A split with the plainest of models."""
+    ho.tl.genotype(split, method="majority")
+    return split
+
+
+def test_looks_are_counted_and_the_second_warns(fitted, caplog):
+    with caplog.at_level(logging.WARNING, logger="heldout"):
+        assert set(look(fitted)["look"]) == {1}
+        assert warnings_of(caplog) == []
+        assert set(look(fitted)["look"]) == {2}
+    assert any("look 2 at the same test set" in message for message in warnings_of(caplog))
+    ledger = ho.get.ledger(fitted)
+    assert list(ledger.columns) == ["time", "key", "method", "fit", "split", "test_set", "look"]
+    assert ledger["look"].tolist() == [1, 2]
+    assert ledger["test_set"].unique().tolist() == [read_partition(fitted).test_hash]
+    assert ledger["fit"].unique().tolist() == [read_fit(fitted, "genotype").hash]
+
+
+def test_looks_survive_files(fitted, through_file, caplog):
+    look(fitted)
+    stored = through_file(fitted)
+    with caplog.at_level(logging.WARNING, logger="heldout"):
+        look(stored)
+    assert any("look 2 at the same test set" in message for message in warnings_of(caplog))
+    ledger = ho.get.ledger(stored)
+    assert ledger["look"].tolist() == [1, 2]
+    assert ledger["look"].dtype.kind == "i"
+    assert ledger["key"].tolist() == ["genotype"] * 2
+
+
+def test_looks_belong_to_the_test_set_not_to_the_fit_or_the_split(fitted):
+    look(fitted)
+    ho.tl.genotype(fitted, method="qc_logistic", key_added="other")
+    assert set(look(fitted, key="other")["look"]) == {2}
+    ho.pp.split_matched(fitted, "library", "day", label_key="genotype", test=19, val=9)
+    ho.tl.genotype(fitted, method="majority")
+    assert set(look(fitted)["look"]) == {3}
+    ho.pp.split_matched(fitted, "library", "day", label_key="genotype", test=16, val=0)
+    ho.tl.genotype(fitted, method="majority")
+    assert set(look(fitted)["look"]) == {1}
+    assert ho.get.ledger(fitted)["look"].tolist() == [1, 2, 3, 1]
+
+
+def test_cells_dropped_since_do_not_make_a_new_test_set(fitted):
+    look(fitted)
+    fewer = fitted[1:].copy()
+    assert set(look(fewer)["look"]) == {2}
+    fewer = fitted[:-1].copy()
+    assert set(look(fewer)["look"]) == {2}
+
+
+def test_other_partitions_are_not_looks_at_the_test_set(fitted):
+    for partition in ("val", "train"):
+        assert set(look(fitted, partition=partition)["look"]) == {0}
+    assert len(ho.get.ledger(fitted)) == 0
+
+
+def test_a_failing_evaluation_is_no_look(fitted, unchanged):
+    look(fitted)
+    with unchanged(fitted), pytest.raises(ValueError, match="nonsense"):
+        ho.tl.evaluate(fitted, baselines=["nonsense"])
+    with unchanged(fitted), pytest.raises(ValueError, match="group_key"):
+        ho.tl.evaluate(fitted, group_key="librari")
+    assert ho.get.ledger(fitted)["look"].tolist() == [1]

@@ -1,0 +1,76 @@
+"""The curves of a training are those that are stored."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+
+import heldout as ho
+from heldout.pl._history import best_epoch
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """LMNA layout with day 19 held out: a logistic fit that was evaluated, an MLP that was not."""
+    adata = ho.datasets.lmna_simulated(n_cells=30, n_genes=150)
+    ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    ho.tl.genotype(adata, "genotype", method="logistic")
+    ho.tl.evaluate(adata, "genotype", baselines=["majority", "qc_logistic"], n_bootstrap=20)
+    config = ho.model.MLPConfig(max_epochs=3, n_hidden=16)
+    ho.tl.genotype(adata, "genotype", auxiliary_key="day", config=config, key_added="mlp")
+    return adata
+
+
+def labels_of(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_history_lines_are_the_stored_columns(fitted):
+    table = ho.get.history(fitted, "mlp")
+    loss, accuracy = ho.pl.history(fitted, "mlp")
+    drawn = {"loss": loss.lines[:2], "accuracy": accuracy.lines[:3]}
+    for panel, columns in (
+        ("loss", ["train_label_loss", "val_label_loss"]),
+        ("accuracy", ["train_accuracy", "val_accuracy", "val_auc"]),
+    ):
+        for line, column in zip(drawn[panel], columns, strict=True):
+            np.testing.assert_array_equal(line.get_xdata(), table["epoch"])
+            np.testing.assert_array_equal(line.get_ydata(), table[column])
+    epoch, column, value = best_epoch(table)
+    assert (column, value) == ("val_auc", table["val_auc"].max())
+    assert {tuple(panel.lines[-1].get_xdata()) for panel in (loss, accuracy)} == {(epoch, epoch)}
+    assert labels_of(accuracy)[-1] == f"weights kept: epoch {epoch}\n(val AUC {value:.2f})"
+
+
+def test_history_uses_the_two_axes_it_is_given(fitted):
+    _, axes = plt.subplots(2, 1)
+    assert list(ho.pl.history(fitted, "mlp", axes=axes)) == list(axes)
+    with pytest.raises(ValueError, match="two Axes"):
+        ho.pl.history(fitted, "mlp", axes=axes[:1])
+
+
+def test_history_of_a_closed_form_names_a_fit_that_has_one(fitted):
+    with pytest.raises(ValueError, match=r"no training history.*'mlp'"):
+        ho.pl.history(fitted, "genotype")
+
+
+def test_best_epoch_falls_back_to_the_loss():
+    table = pd.DataFrame({"epoch": [0, 1, 2], "val_loss": [3.0, 1.0, 2.0], "train_loss": [3.0, 2.0, 1.0]})
+    assert best_epoch(table) == (1, "val_loss", 1.0)
+    assert best_epoch(table.drop(columns="val_loss")) is None
+    assert best_epoch(table.assign(val_auc=[0.5, 0.6, 0.6])) == (1, "val_auc", 0.6)

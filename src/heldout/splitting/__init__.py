@@ -1,1 +1,24 @@
-"""Index algorithms behind ``pp.split_*``: arrays in, partition codes out."""
+"""Splitters for scikit-learn, and the index algorithms behind ``pp.split_*`` and ``pp.folds``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heldout.splitting.splitters import GroupStratifiedKFold, LeaveOneMatchOut, LeaveOnePairOut
+
+__all__ = ["GroupStratifiedKFold", "LeaveOneMatchOut", "LeaveOnePairOut"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the splitters, and with them scikit-learn, when they are first asked for."""
+    if name in __all__:
+        from heldout.splitting import splitters
+
+        return getattr(splitters, name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

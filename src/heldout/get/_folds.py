@@ -1,0 +1,97 @@
+"""Read the folds of a cross-validation back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heldout._core import keys, store
+from heldout._core.partition import Partition, read_partition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from anndata import AnnData
+
+
+def fold_keys(adata: AnnData, key: str = "fold") -> list[str]:
+    """Names of the split columns that :func:`heldout.pp.folds` wrote, in their order.
+
+    Parameters
+    ----------
+    adata
+        AnnData with folds, (n_obs × n_vars).
+    key
+        ``key_added`` of :func:`heldout.pp.folds`.
+
+    Returns
+    -------
+    The columns of ``obs``, each for ``split_key`` of another function.
+
+    Raises
+    ------
+    ValueError
+        If there are no such folds, or one of the columns is of another split.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> ho.pp.folds(adata, "library", "genotype", n_folds=3)
+    >>> ho.get.fold_keys(adata)
+    ['fold_0', 'fold_1', 'fold_2']
+    """
+    return [partition.key for partition in _read(adata, key)]
+
+
+def iterate_folds(adata: AnnData, key: str = "fold") -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the row numbers of train and of test of each fold, as scikit-learn takes them for ``cv``.
+
+    Cells of val are in neither; make the folds with ``val=0`` for a method that does not use val.
+
+    Parameters
+    ----------
+    adata
+        AnnData with folds, (n_obs × n_vars).
+    key
+        ``key_added`` of :func:`heldout.pp.folds`.
+
+    Yields
+    ------
+    Row numbers of train and of test.
+
+    Raises
+    ------
+    ValueError
+        If there are no such folds, or a column was changed.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> ho.pp.folds(adata, "library", "genotype", n_folds=3, val=0)
+    >>> [len(test) for _, test in ho.get.iterate_folds(adata)]
+    [80, 80, 80]
+    """
+    for partition in _read(adata, key):
+        yield partition.rows("train"), partition.rows("test")
+
+
+def _read(adata: AnnData, key: str) -> list[Partition]:
+    """Read the checked splits of the folds ``key``, by the list of columns in the record of the first."""
+    splits = store.section(adata, keys.SPLITS)
+    first = [name for name in (f"{key}_0", f"{key}_0_0") if name in splits]
+    if len(first) != 1:
+        found = "two sets of folds, nested and not" if first else "no folds"
+        msg = (
+            f"key={key!r} names {found}. Make them with heldout.pp.folds(adata, ..., key_added={key!r}), one key a set."
+        )
+        raise ValueError(msg)
+    partitions = [read_partition(adata, first[0])]
+    names = partitions[0].params.get("folds", [])
+    partitions += [read_partition(adata, name) for name in names[1:]]
+    for partition in partitions:
+        if not names or partition.params.get("folds") != names:
+            msg = f"obs[{partition.key!r}] is a split of its own, not one of the folds {key!r}. Make the folds again."
+            raise ValueError(msg)
+    return partitions

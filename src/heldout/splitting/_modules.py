@@ -1,0 +1,186 @@
+"""Modules of co-expressed genes, and their assignment to partitions by shares of genes.
+
+A module is a branch of Ward's tree over the genes. The distance of two genes is that of their standardised expression
+vectors, √(2 − 2r) with r their Pearson correlation, so it is Euclidean, as Ward's criterion supposes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from heldout._core.arrays import row_chunks
+
+if TYPE_CHECKING:
+    from heldout._core.arrays import Matrix
+
+EXACT_LIMIT = 60_000
+"""Number of assignments up to which every one is visited; beyond it a drawn one is improved by moves and swaps."""
+
+MOST_GENES = 15_000
+"""Number of varying genes above which the correlation matrix is not formed (15,000² float64 take 1.8 GB)."""
+
+_DECIMALS = 6
+"""Correlations are rounded, so that rounding errors of another machine do not decide between equal ones."""
+
+
+def correlation(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pearson correlation of the genes over some cells, and which genes vary there at all.
+
+    Cells are read chunk by chunk in the given order of ``rows``; sums are in float64.
+
+    Parameters
+    ----------
+    X
+        Matrix (n_obs × n_vars), dense, csr or csc.
+    rows, columns
+        Numbers of the cells and genes to use, in the order to use them.
+
+    Returns
+    -------
+    Correlation of the varying genes (V × V), and the mask of the genes in ``columns`` that vary (n,).
+
+    Raises
+    ------
+    ValueError
+        If values of these cells are not finite, or more than ``MOST_GENES`` genes vary.
+    """
+    X = X.tocsr() if sparse.issparse(X) else X
+    chunks = [rows[part] for part in row_chunks(len(rows), 2048)]
+    low, high = np.full(len(columns), np.inf), np.full(len(columns), -np.inf)
+    total = np.zeros(len(columns))
+    for chunk in chunks:
+        block = _block(X, chunk, columns)
+        low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+        total += block.sum(axis=0)
+    varies = high > low
+    columns, mean = columns[varies], total[varies] / len(rows)
+    if len(columns) > MOST_GENES:
+        msg = (
+            f"{len(columns)} genes vary in the train cells; modules are found among at most {MOST_GENES}. Keep the variable "
+            "genes first: heldout.pp.highly_variable_genes(adata); adata = adata[:, adata.var['highly_variable']].copy()"
+        )
+        raise ValueError(msg)
+    products = np.zeros((len(columns), len(columns)))
+    for chunk in chunks:
+        block = _block(X, chunk, columns) - mean
+        products += block.T @ block
+    sd = np.sqrt(np.diag(products))
+    products /= sd[:, None]
+    products /= sd
+    return np.clip(products, -1, 1, out=products), varies
+
+
+def _block(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    block = X[rows]
+    block = block.toarray() if sparse.issparse(block) else block
+    block = np.ascontiguousarray(block[:, columns], dtype=np.float64)
+    if not np.isfinite(block).all():
+        msg = (
+            "The matrix has NaN or infinite values in train cells, so genes cannot be correlated. Find them with "
+            "np.isfinite and drop or repair those cells or genes."
+        )
+        raise ValueError(msg)
+    return block
+
+
+def find_modules(
+    correlation: np.ndarray, n_modules: int | None, *, least: int = 1, largest: float = np.inf
+) -> np.ndarray:
+    """Module number of each gene, (V,): Ward's tree cut into ``n_modules``, or fewer where genes are tied.
+
+    Parameters
+    ----------
+    correlation
+        Pearson correlation, (V × V).
+    n_modules
+        Number of modules, at most V. None takes as few as ``least`` and ``largest`` allow.
+    least, largest
+        Least number of modules, and largest number of genes in one, if ``n_modules`` is None.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    upper = squareform(correlation, checks=False)
+    tree = linkage(np.sqrt(2 - 2 * np.round(upper, _DECIMALS)), method="ward")
+    if n_modules is None:
+        n_merged = np.searchsorted(np.maximum.accumulate(tree[:, 3]), largest, side="right")
+        n_modules = max(least, len(correlation) - int(n_merged))
+    return fcluster(tree, n_modules, criterion="maxclust") - 1
+
+
+def assign_modules(sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Partition number of each module, (M,), so that the partitions have their shares of the genes.
+
+    Minimised is the squared distance of the partitions' numbers of genes to the wanted ones, with no partition empty.
+    Up to ``EXACT_LIMIT`` assignments it is the exact optimum, drawn among equals. Beyond, modules are drawn one after
+    another into the partition with the most room, and that is improved by moves and swaps until none helps.
+
+    Parameters
+    ----------
+    sizes
+        Number of genes of each module, (M,), in an order that does not depend on that of the genes; M ≥ P.
+    shares
+        Wanted share of each partition, (P,), positive, summing to 1.
+    rng
+        Generator of the draw.
+    """
+    if len(shares) ** len(sizes) <= EXACT_LIMIT:
+        return _best_of_all(sizes, shares, rng)
+    room = sizes.sum() * shares
+    codes = np.empty(len(sizes), dtype=np.int64)
+    order = rng.permutation(len(sizes))
+    for step, module in enumerate(order):
+        codes[module] = step if step < len(shares) else np.argmax(room)
+        room[codes[module]] -= sizes[module]
+    while _improve(codes, sizes, room, order):
+        pass
+    return codes
+
+
+def _best_of_all(sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    every = np.indices((len(shares),) * len(sizes)).reshape(len(sizes), -1).T
+    members = [every == code for code in range(len(shares))]
+    filled = np.all([member.any(axis=1) for member in members], axis=0)
+    gaps = np.stack([member @ sizes for member in members], axis=1) - sizes.sum() * shares
+    cost = np.where(filled, np.round((gaps**2).sum(axis=1), 6), np.inf)
+    return every[rng.choice(np.flatnonzero(cost == cost.min()))]
+
+
+def _improve(codes: np.ndarray, sizes: np.ndarray, room: np.ndarray, order: np.ndarray) -> bool:
+    """Make the best move of one module or swap of two, in place; tells whether there was one that helps.
+
+    Moving ``x`` genes from partition a to b changes the objective by 2x(x + room[a] − room[b]).
+    """
+    held = np.bincount(codes, minlength=len(room))
+    best, change = -1e-9, None
+    for one in order:
+        a = codes[one]
+        for b in range(len(room)):
+            if b == a:
+                continue
+            there = order[codes[order] == b]
+            x = np.append(sizes[one] - sizes[there], sizes[one] if held[a] > 1 else 0)  # swaps, then the move
+            gain = 2 * x * (x + room[a] - room[b])
+            at = int(np.argmin(gain))
+            if gain[at] < best:
+                best, change = float(gain[at]), (one, b, there[at] if at < len(there) else None, x[at])
+    if change is None:
+        return False
+    one, b, other, genes = change
+    a, codes[one] = codes[one], b
+    if other is not None:
+        codes[other] = a
+    room[a] += genes
+    room[b] -= genes
+    return True
+
+
+def draw_shares(n: int, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Partition number of each of ``n`` genes, (n,): the rounded shares, in a drawn order."""
+    edges = np.round(np.cumsum(shares) * n)
+    codes = np.empty(n, dtype=np.int64)
+    codes[rng.permutation(n)] = np.searchsorted(edges, np.arange(n), side="right")
+    return codes.clip(max=len(shares) - 1)

@@ -21,7 +21,7 @@ from heldout._core import keys
 if TYPE_CHECKING:
     import anndata as ad
 
-MODULES = {name: getattr(ho, name) for name in ("datasets", "get", "metrics", "pl", "pp", "tl")}
+MODULES = {name: getattr(ho, name) for name in ("datasets", "get", "metrics", "pl", "pp", "splitting", "tl")}
 ON_ADATA = [(name, f) for name in ("get", "pl", "pp", "tl") for f in MODULES[name].__all__]
 FUNCTIONS = [(name, f) for name, module in MODULES.items() for f in module.__all__]
 API = Path(__file__).parents[1] / "docs" / "api.md"
@@ -43,7 +43,7 @@ def test_all_is_sorted_and_complete(name):
 
 def test_documentation_lists_what_is_exported():
     documented = set(
-        re.findall(r"^\s*((?:datasets|get|metrics|model|pl|pp|tl)\.\w+)\s*$", API.read_text(), re.MULTILINE)
+        re.findall(r"^\s*((?:datasets|get|metrics|model|pl|pp|splitting|tl)\.\w+)\s*$", API.read_text(), re.MULTILINE)
     )
     exported = {f"{name}.{member}" for name, member in FUNCTIONS} | {f"model.{m}" for m in ho.model.__all__}
     assert documented == exported

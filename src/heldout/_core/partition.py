@@ -140,13 +140,20 @@ class Partition:
 
 
 def write_partition(
-    adata: AnnData, codes: np.ndarray, *, key: str, scheme: str, params: Mapping[str, Any], axis: Axis = "obs"
+    adata: AnnData,
+    codes: np.ndarray,
+    *,
+    key: str,
+    scheme: str,
+    params: Mapping[str, Any],
+    axis: Axis = "obs",
+    assignment: Assignment | None = None,
 ) -> None:
-    """Write the categorical column and its record."""
+    """Write the categorical column and its record; ``assignment`` if the split is of more names than are at hand."""
     frame = adata.obs if axis == "obs" else adata.var
     _check_key_is_free(adata, frame, key, axis)
     column = pd.Categorical.from_codes(np.asarray(codes), categories=list(PARTITIONS))
-    assignment = Assignment.of(frame.index, codes)
+    assignment = Assignment.of(frame.index, codes) if assignment is None else assignment
     record = {
         "axis": axis,
         "scheme": scheme,

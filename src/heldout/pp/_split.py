@@ -79,13 +79,13 @@ def split_groups(
     {'train': 9, 'test': 3}
     """
     check_key("key_added", key_added)
-    fractions = _fractions(val=val, test=test)
+    fractions = checked_fractions(val=val, test=test)
     adata = store.start(adata, copy=copy)
-    groups = _groups(adata, group_key, label_key)
+    groups = read_groups(adata, group_key, label_key)
     codes = by_fraction(groups, fractions, generator(rng))
     if label_key is not None:
         check_classes(groups, codes, label_key=label_key)
-    params = {"group_key": group_key, "label_key": label_key, **_shares(fractions), "rng": _seed(rng)}
+    params = {"group_key": group_key, "label_key": label_key, **recorded_shares(fractions), "rng": recorded_seed(rng)}
     _write(adata, groups, codes, key=key_added, scheme="groups", params=params)
     return store.finish(adata, copy=copy)
 
@@ -143,7 +143,7 @@ def split_matched(
     """
     check_key("key_added", key_added)
     adata = store.start(adata, copy=copy)
-    groups = _groups(adata, group_key, label_key)
+    groups = read_groups(adata, group_key, label_key)
     match = store.as_names(store.column(adata, match_key, argument="match_key"))
     by_group = Groups.of(groups.names[groups.of_cell], match, argument=f"match_key={match_key!r}")
     chosen = {"val": _listed(val), "test": _listed(test)}
@@ -217,7 +217,7 @@ def split_assigned(
     """
     check_key("key_added", key_added)
     adata = store.start(adata, copy=copy)
-    groups = _groups(adata, group_key, label_key)
+    groups = read_groups(adata, group_key, label_key)
     lists = {"train": _listed(train), "val": _listed(val), "test": _listed(test)}
     if not lists["train"]:
         msg = "train is empty; list the groups to fit on."
@@ -274,7 +274,7 @@ def split_cells(
     >>> ho.pp.split_cells(adata, test=0.5, val=0)
     """
     check_key("key_added", key_added)
-    fractions = _fractions(val=val, test=test)
+    fractions = checked_fractions(val=val, test=test)
     adata = store.start(adata, copy=copy)
     order = np.argsort(digests(adata.obs_names), kind="stable")
     edges = np.round(np.cumsum([fractions[name] for name in ("train", "val", "test")]) * adata.n_obs).astype(int)
@@ -288,12 +288,13 @@ def split_cells(
     codes = np.empty(adata.n_obs, dtype=np.int8)
     shuffled = order[generator(rng).permutation(adata.n_obs)]
     codes[shuffled] = np.searchsorted(edges, np.arange(adata.n_obs), side="right")
-    params = {"group_key": None, **_shares(fractions), "rng": _seed(rng)}
+    params = {"group_key": None, **recorded_shares(fractions), "rng": recorded_seed(rng)}
     write_partition(adata, codes, key=key_added, scheme="cells", params=params)
     return store.finish(adata, copy=copy)
 
 
-def _groups(adata: AnnData, group_key: str | Sequence[str], label_key: str | None) -> Groups:
+def read_groups(adata: AnnData, group_key: str | Sequence[str], label_key: str | None) -> Groups:
+    """Units and their labels from the columns, which are checked."""
     group_keys = [group_key] if isinstance(group_key, str) else list(group_key)
     if not group_keys:
         msg = "group_key is empty; name the obs column(s) of the independent unit. For single cells use split_cells."
@@ -315,7 +316,8 @@ def _write(adata: AnnData, groups: Groups, codes: np.ndarray, *, key: str, schem
     write_partition(adata, codes[groups.of_cell], key=key, scheme=scheme, params=params)
 
 
-def _fractions(*, val: float, test: float) -> dict[str, float]:
+def checked_fractions(*, val: float, test: float) -> dict[str, float]:
+    """Shares of the partitions, if they leave something for train and hold something out."""
     shares: dict[str, Any] = {"val": val, "test": test}
     for name, share in shares.items():
         if not (isinstance(share, int | float | np.number) and 0 <= share < 1):
@@ -327,7 +329,8 @@ def _fractions(*, val: float, test: float) -> dict[str, float]:
     return {"train": float(1 - val - test), "val": float(val), "test": float(test)}
 
 
-def _shares(fractions: dict[str, float]) -> dict[str, float]:
+def recorded_shares(fractions: dict[str, float]) -> dict[str, float]:
+    """What a record says of the shares."""
     return {name: fractions[name] for name in ("val", "test")}
 
 
@@ -337,5 +340,6 @@ def _listed(values: Any) -> list[str]:
     return store.as_names(list(values) if several else [values]).tolist()
 
 
-def _seed(rng: Rng) -> int | None:
+def recorded_seed(rng: Rng) -> int | None:
+    """Return the seed for the record; None for a Generator, whose state is not kept."""
     return int(rng) if isinstance(rng, int | np.integer) else None

@@ -72,7 +72,7 @@ def confusion(
         raise ValueError(msg)
     predicted = read_predicted(adata, key, partition, group_key)
     if level == "group" and predicted.groups is None:
-        msg = "No group is known: the split was made by cell. Pass group_key, the obs column of the independent unit."
+        msg = "No group is known: the split was not made by group. Pass group_key, the obs column of the independent unit."
         raise ValueError(msg)
     units = predicted.groups if level == "group" and predicted.groups is not None else predicted.cells
     counts = confusion_counts(units.labels, units.log_probability)

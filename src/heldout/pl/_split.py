@@ -112,7 +112,7 @@ def split_layout(
     """Count the cells of each group, match value and label in each partition."""
     columns = [group_key] if isinstance(group_key, str) else list(group_key or partition.group_key or [])
     if not columns:
-        msg = "No group is known: the split was made by cell. Pass group_key, the obs column of the independent unit."
+        msg = "No group is known: the split was not made by group. Pass group_key, the obs column of the independent unit."
         raise ValueError(msg)
     label_key = label_key or partition.params.get("label_key")
     match_key = match_key or partition.params.get("match_key")

@@ -166,7 +166,7 @@ def _cells(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:
 
 def _group_key(task: Task) -> list[str]:
     if task.group_key is None:
-        msg = "No group is known: the split was made by cell. Pass group_key, the obs column of the independent unit."
+        msg = "No group is known: the split was not made by group. Pass group_key, the obs column of the independent unit."
         raise ValueError(msg)
     return task.group_key
 

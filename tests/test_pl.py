@@ -13,7 +13,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import scanpy as sc
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
@@ -32,20 +31,6 @@ PLOTS = {
 def close_figures():
     yield
     plt.close("all")
-
-
-@pytest.fixture(scope="module")
-def fitted():
-    """LMNA layout with day 19 held out: a logistic fit that was evaluated, an MLP that was not."""
-    adata = ho.datasets.lmna_simulated(n_cells=30, n_genes=150)
-    ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
-    sc.pp.normalize_total(adata, target_sum=1e4)
-    sc.pp.log1p(adata)
-    ho.tl.genotype(adata, "genotype", method="logistic")
-    ho.tl.evaluate(adata, "genotype", baselines=["majority", "qc_logistic"], n_bootstrap=20)
-    config = ho.model.MLPConfig(max_epochs=3, n_hidden=16)
-    ho.tl.genotype(adata, "genotype", auxiliary_key="day", config=config, key_added="mlp")
-    return adata
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import heldout as ho
 from heldout._core.partition import PARTITIONS, read_partition
 from heldout.pp import split_time
-from heldout.splitting._time import leave_one_time_out, rolling_origins
+from heldout.splitting import leave_one_time_out, rolling_origins
 
 HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 CHU = (0, 12, 24, 36, 72, 96)

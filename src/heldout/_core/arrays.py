@@ -61,11 +61,6 @@ def take(X: Matrix, rows: np.ndarray | slice | None, columns: np.ndarray | None)
     return X if columns is None else X[:, columns]
 
 
-def dense(X: Matrix) -> np.ndarray:
-    """Return a dense float32 array."""
-    return np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float32)
-
-
 @dataclass(frozen=True)
 class MatrixState:
     """What a matrix holds, judged by its numbers.

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from heldout.splitting._time import leave_one_time_out, rolling_origins
+
 if TYPE_CHECKING:
     from heldout.splitting.splitters import GroupStratifiedKFold, LeaveOneMatchOut, LeaveOnePairOut
 
-__all__ = ["GroupStratifiedKFold", "LeaveOneMatchOut", "LeaveOnePairOut"]
+__all__ = ["GroupStratifiedKFold", "LeaveOneMatchOut", "LeaveOnePairOut", "leave_one_time_out", "rolling_origins"]
+
+_SPLITTERS = ("GroupStratifiedKFold", "LeaveOneMatchOut", "LeaveOnePairOut")
 
 
 def __getattr__(name: str) -> Any:
     """Import the splitters, and with them scikit-learn, when they are first asked for."""
-    if name in __all__:
+    if name in _SPLITTERS:
         from heldout.splitting import splitters
 
         return getattr(splitters, name)

@@ -112,7 +112,8 @@ def rolling_origins(times: npt.ArrayLike, min_train: int = 2) -> Splits:
 
     Examples
     --------
-    >>> [(train.tolist(), test) for train, test in rolling_origins([0, 12, 12, 24, 36])]
+    >>> import heldout as ho
+    >>> [(train.tolist(), test) for train, test in ho.splitting.rolling_origins([0, 12, 12, 24, 36])]
     [([0.0, 12.0], 24.0), ([0.0, 12.0, 24.0], 36.0)]
     """
     points = _points(times)
@@ -145,7 +146,8 @@ def leave_one_time_out(times: npt.ArrayLike) -> Splits:
 
     Examples
     --------
-    >>> [(train.tolist(), test) for train, test in leave_one_time_out([0, 12, 12, 24])]
+    >>> import heldout as ho
+    >>> [(train.tolist(), test) for train, test in ho.splitting.leave_one_time_out([0, 12, 12, 24])]
     [([12.0, 24.0], 0.0), ([0.0, 24.0], 12.0), ([0.0, 12.0], 24.0)]
     """
     points = _points(times)

@@ -12,7 +12,6 @@ import torch
 from scipy import sparse
 from scvi.train import Trainer
 
-from heldout._core.arrays import row_chunks
 from heldout._core.progress import show_progress
 from heldout._core.training import SplitDataModule, local_seed, quiet_lightning, stopping, to_tensor
 from heldout.tasks.genotype.config import MLPConfig
@@ -34,6 +33,9 @@ class MLP:
     features: ClassVar[Any] = "genes"
     config_class: ClassVar[type] = MLPConfig
 
+    _fitted: Fitted | None = None
+    _module: GenotypeModule
+
     def fit(self, data: Data, config: MLPConfig, *, seed: int) -> Fitted:
         """Train on the CPU or the first accelerator, stop on val, keep the best epoch's weights."""
         with local_seed(seed):
@@ -42,8 +44,10 @@ class MLP:
         return pack(module, config, history)
 
     def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
-        """Log-probabilities, computed on the CPU in chunks of fixed size so that they are the same each time."""
-        return predict_module(unpack(fitted), X)
+        """Log-probabilities, computed on the CPU; the module is rebuilt once for all chunks of a prediction."""
+        if self._fitted is not fitted:
+            self._fitted, self._module = fitted, unpack(fitted)
+        return predict_module(self._module, X)
 
 
 def fit_module(
@@ -115,8 +119,5 @@ def unpack(fitted: Fitted) -> GenotypeModule:
 @torch.inference_mode()
 def predict_module(module: GenotypeModule, X: Matrix) -> np.ndarray:
     """Log-probabilities, (n × n_classes) float32."""
-    result = np.empty((X.shape[0], module.n_classes), dtype=np.float32)
-    for rows in row_chunks(X.shape[0]):
-        logits = module.label_head(module.trunk(to_tensor(X[rows])))
-        result[rows] = module.log_probability(logits).numpy()
-    return result
+    logits = module.label_head(module.trunk(to_tensor(X)))
+    return np.asarray(module.log_probability(logits).numpy(), dtype=np.float32)

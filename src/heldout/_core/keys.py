@@ -25,6 +25,9 @@ EVALUATIONS = "evaluations"
 SCORES = "scores"
 """``uns["heldout"]["scores"][key]``: the score of each group and method behind an evaluation."""
 
+AUDITS = "audits"
+"""``uns["heldout"]["audits"][key]``: the table of an audit, and what it was asked."""
+
 LEDGER = "ledger"
 """``uns["heldout"]["ledger"]``: one row for each look at a test set."""
 

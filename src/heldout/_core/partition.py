@@ -222,6 +222,21 @@ def read_partition(adata: AnnData, key: str = "split", *, axis: Axis = "obs") ->
     return Partition(key, axis, codes, assignment, str(record["scheme"]), json.loads(record["params"]))
 
 
+def inspect_partition(adata: AnnData, key: str) -> tuple[np.ndarray, Partition | None, str]:
+    """Codes (n,) of a column that need not be a valid split, -1 for what is no partition; what it is; what is wrong.
+
+    For the audit, which looks at any split and says what it finds. All else goes through :func:`read_partition`.
+    """
+    try:
+        partition = read_partition(adata, key)
+    except ValueError as problem:
+        if key not in adata.obs.columns:
+            raise
+        text = adata.obs[key].astype(object)
+        return pd.Categorical(text, categories=list(PARTITIONS)).codes.astype(np.int8), None, str(problem)
+    return partition.codes, partition, ""
+
+
 def _adoption(values: pd.Series, *, key: str, axis: Axis) -> str:
     """Say how to turn one's own column of cells into a split."""
     if axis == "var":

@@ -1,7 +1,8 @@
 """Fitting, predicting, evaluating."""
 
+from heldout.tl._audit import audit
 from heldout.tl._evaluate import evaluate
 from heldout.tl._genotype import genotype
 from heldout.tl._predict import predict
 
-__all__ = ["evaluate", "genotype", "predict"]
+__all__ = ["audit", "evaluate", "genotype", "predict"]

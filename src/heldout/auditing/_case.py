@@ -1,0 +1,235 @@
+"""All that the items of the audit may ask: the split, the units, the covariates, the matrix."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from heldout._core import store
+from heldout._core.arrays import MatrixState, describe, get_matrix, moments, take
+from heldout._core.partition import PARTITIONS, Partition, digests
+from heldout.auditing._finding import NotRun
+from heldout.auditing._units import Units
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from heldout._core.arrays import Matrix
+
+N_COMPS = 50
+MAX_GENES = 2000
+TARGET = 1e4
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some cells in log-normalised values, and their coordinates on components that were fitted on train cells.
+
+    Parameters
+    ----------
+    rows
+        Row numbers in the AnnData, ascending, (m,).
+    columns
+        Column numbers of the genes, (p,): all, or the 2000 that vary most among the train cells.
+    X
+        Log-normalised values, (m × p).
+    pcs
+        Coordinates, (m × k) float32, k at most 50.
+    mean, components
+        Of the genes over the sampled train cells (p,), and loadings (k × p).
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    X: Matrix
+    pcs: np.ndarray
+    mean: np.ndarray
+    components: np.ndarray
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is audited. Built by :func:`heldout.tl.audit`; items read it and change nothing.
+
+    Parameters
+    ----------
+    codes
+        Partition code of each cell, -1 where the column holds no partition, (n,).
+    partition, problem
+        The checked split, or None and what is wrong with it.
+    group_key, label_key, covariate_keys, match_key, time_key, perturbation_key
+        Columns of ``obs``; empty or None where there is none.
+    layer
+        Layer to read instead of ``X``.
+    n_cells
+        How many cells the costly items look at.
+    """
+
+    adata: AnnData
+    split_key: str
+    codes: np.ndarray
+    partition: Partition | None
+    problem: str = ""
+    group_key: list[str] = field(default_factory=list)
+    label_key: str | None = None
+    covariate_keys: list[str] = field(default_factory=list)
+    match_key: str | None = None
+    time_key: str | None = None
+    perturbation_key: str | None = None
+    layer: str | None = None
+    n_cells: int = 20_000
+    seed: int = 0
+
+    def mask(self, *partitions: str) -> np.ndarray:
+        """Boolean mask (n,) of the cells in these partitions."""
+        return np.isin(self.codes, [PARTITIONS.index(p) for p in partitions])
+
+    @property
+    def unit(self) -> str:
+        """What a group is called, e.g. ``library``."""
+        return "+".join(self.group_key) or "group"
+
+    @property
+    def scheme(self) -> str | None:
+        """How the split was made, if that is recorded."""
+        return None if self.partition is None else self.partition.scheme
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """A generator of its own for each purpose, so that items do not depend on which others run."""
+        return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """Label of each cell as text, (n,)."""
+        if self.label_key is None:
+            return None
+        return store.as_names(store.column(self.adata, self.label_key, argument="label_key"))
+
+    @cached_property
+    def units(self) -> Units:
+        """The independent units.
+
+        Raises
+        ------
+        NotRun
+            If no group is known.
+        """
+        if not self.group_key:
+            msg = "no group is known; pass group_key, the obs column of the independent unit"
+            raise NotRun(msg)
+        from heldout.splitting._components import components
+
+        columns = [store.as_names(store.column(self.adata, key, argument="group_key")) for key in self.group_key]
+        return Units.of(components(*columns), self.labels, self.codes)
+
+    def need_labels(self) -> np.ndarray:
+        """Labels of the units, (U,) text.
+
+        Raises
+        ------
+        NotRun
+            If no label or group is known, or there is only one class.
+        """
+        if self.label_key is None:
+            msg = "no label is known; pass label_key, the obs column that is predicted"
+            raise NotRun(msg)
+        labels = self.units.labels
+        if labels is None or len(set(labels)) < 2:
+            msg = f"{self.label_key} has one class only"
+            raise NotRun(msg)
+        return labels
+
+    def covariate(self, key: str) -> pd.Series:
+        """A covariate column."""
+        return store.column(self.adata, key, argument="covariate_keys")
+
+    @cached_property
+    def crossing(self) -> np.ndarray:
+        """Mask (U,) of the units with cells on both sides, train or val and test."""
+        return self.units.within("train", "val") & self.units.within("test")
+
+    @cached_property
+    def matrix(self) -> tuple[Matrix, MatrixState]:
+        """The matrix that is read and what it holds: ``layer``, else ``X``, else a layer that is not scaled.
+
+        Raises
+        ------
+        NotRun
+            If there is no matrix in memory, or only scaled values.
+        """
+        found = [self.layer] if self.layer is not None else [None, *sorted(self.adata.layers)]
+        for layer in found:
+            try:
+                X = get_matrix(self.adata, layer)
+            except (TypeError, ValueError) as problem:
+                if layer is not None or self.layer is not None or not len(self.adata.layers):
+                    raise NotRun(str(problem)) from problem
+                continue
+            state = describe(X)
+            if state.kind != "centred":
+                return X, state
+        msg = "the matrix is scaled; pass layer, the one that holds counts or log-normalised values"
+        raise NotRun(msg)
+
+    def lognormalised(self, rows: np.ndarray | slice, columns: np.ndarray | None = None) -> Matrix:
+        """Rows of the matrix as log1p of counts per 10,000, or as they are if they are logged already; a copy."""
+        X, state = self.matrix
+        block = take(X, rows, None)
+        if state.kind in {"counts", "normalised"}:
+            total = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
+            factor = TARGET / np.where(total > 0, total, 1)
+            block = sparse.csr_array(block) if sparse.issparse(block) else np.asarray(block)
+            block = sparse.diags_array(factor) @ block if sparse.issparse(block) else block * factor[:, None]
+            block = block.log1p() if sparse.issparse(block) else np.log1p(block)
+        return take(block, None, columns)
+
+    def drawn(self, mask: np.ndarray, n: int, purpose: str) -> np.ndarray:
+        """At most ``n`` row numbers out of ``mask``, ascending; the draw does not depend on the order of the cells."""
+        rows = np.flatnonzero(mask)
+        if len(rows) <= n:
+            return rows
+        rows = rows[np.argsort(digests(self.adata.obs_names[rows]), kind="stable")]
+        return np.sort(rows[self.rng(purpose).permutation(len(rows))[:n]])
+
+    @cached_property
+    def sample(self) -> Sample:
+        """Cells of all partitions in use, at most ``n_cells``, and components fitted on the train cells among them."""
+        from sklearn.decomposition import PCA
+
+        rows = self.drawn(self.mask("train", "val", "test"), self.n_cells, "sample")
+        train = self.mask("train")[rows]
+        if train.sum() < 3:
+            msg = "there are too few train cells"
+            raise NotRun(msg)
+        X = self.lognormalised(rows)
+        found = moments(X, train)
+        informative = np.flatnonzero(found.var > 0)
+        if len(informative) < 2:
+            msg = "fewer than two genes vary among the train cells"
+            raise NotRun(msg)
+        columns = np.sort(informative[np.argsort(-found.var[informative], kind="stable")[:MAX_GENES]])
+        X = take(X, None, columns)
+        k = int(min(N_COMPS, len(columns), train.sum() - 1))
+        fitted = PCA(k, svd_solver="covariance_eigh").fit(X[np.flatnonzero(train)])
+        mean, components = fitted.mean_, fitted.components_
+        pcs = np.asarray(X @ components.T - mean @ components.T, dtype=np.float32)
+        return Sample(rows, columns, X, pcs, mean, components)
+
+
+def build(adata: AnnData, **options: Any) -> Case:
+    """Build a case; the columns that are named are checked here, before any item runs."""
+    case = Case(adata, **options)
+    for argument in ("label_key", "match_key", "time_key", "perturbation_key"):
+        key = getattr(case, argument)
+        if key is not None:
+            store.column(adata, key, argument=argument)
+    for argument in ("group_key", "covariate_keys"):
+        for key in getattr(case, argument):
+            store.column(adata, key, argument=argument)
+    return case

@@ -1,0 +1,107 @@
+"""The independent units of an audit: groups, or the samples of a group where it has several labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from heldout._core.partition import PARTITIONS
+from heldout._core.store import as_names, factorize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MAX_LEVELS = 10
+"""Numbers with more distinct values than this are cut into quartiles."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """One row a unit (U of them), sorted by name.
+
+    A unit is a group. Where cells of one group have different labels (a donor before and after treatment), each group
+    and label is a unit, and the group is the block in which labels could be exchanged.
+
+    Parameters
+    ----------
+    names, groups
+        Name of the unit and of its group, (U,) text.
+    of_cell
+        Unit number of each cell, (n,).
+    labels
+        Label of the unit, (U,) text, or None.
+    counts
+        Cells of each unit in each partition, (U × 4).
+    paired
+        Whether groups have several labels.
+    """
+
+    names: np.ndarray
+    groups: np.ndarray
+    of_cell: np.ndarray
+    labels: np.ndarray | None
+    counts: np.ndarray
+    paired: bool
+
+    @classmethod
+    def of(cls, groups: np.ndarray, labels: np.ndarray | None, codes: np.ndarray) -> Units:
+        """Build from one group, label and partition code (-1 counts nowhere) a cell."""
+        group_names, group_of_cell = factorize(groups)
+        if labels is None:
+            names, unit_groups, of_cell, unit_labels, paired = group_names, group_names, group_of_cell, None, False
+        else:
+            label_names, label_of_cell = factorize(labels)
+            pairs, of_cell = np.unique(np.stack([group_of_cell, label_of_cell]), axis=1, return_inverse=True)
+            of_cell = of_cell.ravel()
+            unit_groups, unit_labels = group_names[pairs[0]], label_names[pairs[1]]
+            paired = pairs.shape[1] > len(group_names)
+            names = np.array([f"{g} {y}" for g, y in zip(unit_groups, unit_labels, strict=True)], dtype=object)
+            names = names if paired else unit_groups
+        counts = np.zeros((len(names), len(PARTITIONS)), dtype=np.int64)
+        known = codes >= 0
+        np.add.at(counts, (of_cell[known], codes[known]), 1)
+        return cls(names, unit_groups, of_cell, unit_labels, counts, paired)
+
+    def within(self, *partitions: str) -> np.ndarray:
+        """Mask (U,) of the units with cells in any of these partitions."""
+        return self.counts[:, [PARTITIONS.index(p) for p in partitions]].sum(axis=1) > 0
+
+    def values(self, column: pd.Series) -> np.ndarray | None:
+        """One value of a column for each unit, (U,) text; None where a unit has several.
+
+        Numbers that vary within units are averaged; with more than ten distinct values they are cut into quartiles.
+        """
+        if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+            numbers = column.to_numpy(dtype=float)
+            if not np.isfinite(numbers).all():
+                return None
+            of_unit = np.bincount(self.of_cell, numbers) / np.bincount(self.of_cell)
+            constant = np.allclose(of_unit[self.of_cell], numbers)
+            if constant and len(np.unique(numbers)) <= _MAX_LEVELS:
+                return as_names(self._first(numbers))
+            return _quartiles(of_unit)
+        codes, unique = pd.factorize(as_names(column), sort=True)
+        first = self._first(codes)
+        return unique[first] if np.array_equal(first[self.of_cell], codes) else None
+
+    def _first(self, values: np.ndarray) -> np.ndarray:
+        """The value of any cell of each unit; only asked for where all agree."""
+        result = np.empty(len(self.names), dtype=values.dtype)
+        result[self.of_cell] = values
+        return result
+
+
+def _quartiles(values: np.ndarray) -> np.ndarray:
+    edges = np.unique(np.quantile(values, [0.25, 0.5, 0.75]))
+    texts = [f"up to {edges[0]:.4g}", *(f"up to {edge:.4g}" for edge in edges[1:]), f"above {edges[-1]:.4g}"]
+    return np.array(texts, dtype=object)[np.searchsorted(edges, values)]
+
+
+def listed(names: Sequence[str], limit: int = 3) -> str:
+    """A few names for a sentence."""
+    names = [str(name) for name in names]
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

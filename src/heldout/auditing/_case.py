@@ -151,8 +151,11 @@ class Case:
 
     @cached_property
     def crossing(self) -> np.ndarray:
-        """Mask (U,) of the units with cells on both sides, train or val and test."""
-        return self.units.within("train", "val") & self.units.within("test")
+        """Mask (U,) of the units whose group has cells on both sides, train or val and test."""
+        _, group = store.factorize(self.units.groups)
+        seen = np.bincount(group, self.units.within("train", "val")) > 0
+        test = np.bincount(group, self.units.within("test")) > 0
+        return (seen & test)[group]
 
     @cached_property
     def matrix(self) -> tuple[Matrix, MatrixState]:
@@ -184,9 +187,10 @@ class Case:
         if state.kind in {"counts", "normalised"}:
             total = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
             factor = TARGET / np.where(total > 0, total, 1)
-            block = sparse.csr_array(block) if sparse.issparse(block) else np.asarray(block)
-            block = sparse.diags_array(factor) @ block if sparse.issparse(block) else block * factor[:, None]
-            block = block.log1p() if sparse.issparse(block) else np.log1p(block)
+            if sparse.issparse(block):
+                block = (sparse.diags_array(factor) @ sparse.csr_array(block)).log1p()
+            else:
+                block = np.log1p(np.asarray(block) * factor[:, None])
         return take(block, None, columns)
 
     def drawn(self, mask: np.ndarray, n: int, purpose: str) -> np.ndarray:

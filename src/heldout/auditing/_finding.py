@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,6 +54,15 @@ class Finding:
     value: float = np.nan
     threshold: float = np.nan
     advice: str = ""
+
+    @classmethod
+    def about(cls, subject: str, measure: str = "", value: float = np.nan, threshold: float = np.nan) -> Finding:
+        """Build one that has measured something and says nothing yet."""
+        return cls("pass", "", subject, measure, float(value), float(threshold))
+
+    def says(self, status: Status, finding: str, advice: str = "") -> Finding:
+        """The same measure with a status and a sentence."""
+        return replace(self, status=status, finding=finding, advice=advice)
 
 
 class NotRun(Exception):
@@ -115,12 +124,13 @@ def _lines(table: pd.DataFrame) -> list[str]:
             lines += ["", *_wrapped(f"{status.upper():<15}{row.item}{_about(row)}: {row.finding}")]
             if row.advice:
                 lines += _wrapped(f"{'':<15}-> {row.advice}")
-    for status in ("pass", "not run"):
-        rows = table[table["status"] == status]
-        if len(rows):
-            lines.append("")
-        for row in rows.itertuples():
-            lines += _wrapped(f"{status:<15}{row.item}{_about(row)}: {row.finding}")
+    lines.append("")
+    for row in table[table["status"] == "pass"].itertuples():
+        lines += _wrapped(f"{'pass':<15}{row.item}{_about(row)}: {row.finding}")
+    lines.append("")
+    for reason, rows in table[table["status"] == "not run"].groupby("finding", sort=False):
+        names = ", ".join(f"{row.item}{_about(row)}" for row in rows.itertuples())
+        lines += _wrapped(f"{'not run':<15}{names}: {reason}")
     return lines
 
 

@@ -12,7 +12,7 @@ from heldout._core.partition import PARTITIONS
 from heldout._core.store import as_names, factorize
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 _MAX_LEVELS = 10
 """Numbers with more distinct values than this are cut into quartiles."""
@@ -100,7 +100,7 @@ def _quartiles(values: np.ndarray) -> np.ndarray:
     return np.array(texts, dtype=object)[np.searchsorted(edges, values)]
 
 
-def listed(names: Sequence[str], limit: int = 3) -> str:
+def listed(names: Iterable[str], limit: int = 3) -> str:
     """A few names for a sentence."""
     names = [str(name) for name in names]
     more = f" and {len(names) - limit} more" if len(names) > limit else ""

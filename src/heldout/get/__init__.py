@@ -1,10 +1,12 @@
 """Tidy tables of what is stored in the AnnData."""
 
+from heldout.get._audit import audit
 from heldout.get._folds import fold_keys, iterate_folds
 from heldout.get._split_table import split_table
 from heldout.get._tables import evaluation, fits, history, ledger, predictions, scores, split
 
 __all__ = [
+    "audit",
     "evaluation",
     "fits",
     "fold_keys",

@@ -136,9 +136,8 @@ def audit(
         said += [(item.name, item.leak, finding) for finding in item.run(case)]
     for item in ITEMS.values():
         if item not in wanted:
-            how = "costly" if item.cost == "costly" else "not asked for"
             said.append(
-                (item.name, item.leak, Finding("not run", f"{how}; ask with items='all' or items=[{item.name!r}]"))
+                (item.name, item.leak, Finding("not run", "not asked for; name it in items, or ask for items='all'"))
             )
     table = AuditTable.of(said, _title(case))
     record = {

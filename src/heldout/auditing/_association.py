@@ -1,0 +1,84 @@
+"""Association of two categories over a few units: bias-corrected Cramér's V, and an exact test."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import gammaln, logsumexp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAX_STATES = 200_000
+_N_DRAWS = 10_000
+
+
+def crosstab(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Table of counts (r × c) of two arrays of names."""
+    (r, row_of), (c, column_of) = (np.unique(x, return_inverse=True) for x in (rows.astype(str), columns.astype(str)))
+    table = np.zeros((len(r), len(c)), dtype=np.int64)
+    np.add.at(table, (row_of, column_of), 1)
+    return table
+
+
+def cramers_v(table: np.ndarray) -> float:
+    """Cramér's V with the bias correction of Bergsma; NaN where a side has one value."""
+    n, (r, c) = table.sum(), table.shape
+    if min(r, c) < 2 or n < 2:
+        return np.nan
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / n
+    phi2 = float(((table - expected) ** 2 / expected).sum() / n)
+    phi2 = max(0.0, phi2 - (r - 1) * (c - 1) / (n - 1))
+    smaller = min(r - (r - 1) ** 2 / (n - 1), c - (c - 1) ** 2 / (n - 1)) - 1
+    return float(np.sqrt(phi2 / smaller)) if smaller > 0 else np.nan
+
+
+def exact_p(table: np.ndarray, rng: np.random.Generator) -> float:
+    """Fisher-Freeman-Halton p-value: the probability of a table with these margins that is no likelier than this one.
+
+    By enumeration, or from 10,000 random tables where there are too many.
+    """
+    rows, columns = table.sum(axis=1), table.sum(axis=0)
+    constant = gammaln(rows + 1).sum() + gammaln(columns + 1).sum() - gammaln(table.sum() + 1)
+    observed = constant - gammaln(table + 1).sum()
+    states = _enumerate(rows, columns)
+    if states is not None:
+        weights, counts = states
+        unlikely = weights + constant <= observed + 1e-7
+        return float(min(1.0, np.exp(logsumexp(weights[unlikely] + constant, b=counts[unlikely]))))
+    from scipy.stats import random_table
+
+    drawn = random_table(rows, columns).rvs(_N_DRAWS, random_state=rng)
+    likelihood = constant - gammaln(drawn + 1).sum(axis=(1, 2))
+    return float((1 + (likelihood <= observed + 1e-7).sum()) / (1 + _N_DRAWS))
+
+
+def _enumerate(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Log weights of all tables with these margins and how many tables have each; None if that is too many.
+
+    Column by column; tables that agree so far in what is left of the rows and in weight are counted together.
+    """
+    states: dict[tuple[tuple[int, ...], float], int] = {(tuple(rows.tolist()), 0.0): 1}
+    for size in columns.tolist():
+        reached: dict[tuple[tuple[int, ...], float], int] = defaultdict(int)
+        for (left, weight), count in states.items():
+            for part in _parts(size, left):
+                rest = tuple(have - take for have, take in zip(left, part, strict=True))
+                reached[rest, round(weight - float(gammaln(np.add(part, 1)).sum()), 9)] += count
+            if len(reached) > _MAX_STATES:
+                return None
+        states = reached
+    return np.array([weight for _, weight in states]), np.array(list(states.values()), dtype=float)
+
+
+def _parts(size: int, limits: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """All ways to take ``size`` out of rows that have ``limits`` left."""
+    if len(limits) == 1:
+        if size <= limits[0]:
+            yield (size,)
+        return
+    for first in range(max(0, size - sum(limits[1:])), min(size, limits[0]) + 1):
+        for rest in _parts(size - first, limits[1:]):
+            yield (first, *rest)

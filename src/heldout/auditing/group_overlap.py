@@ -1,0 +1,118 @@
+"""Libraries, donors, lanes with cells on both sides of the split."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import store
+from heldout._core.partition import PARTITIONS
+from heldout.auditing._finding import Finding
+from heldout.auditing._units import listed
+
+if TYPE_CHECKING:
+    from heldout.auditing._case import Case
+
+UNIT_WORDS = re.compile(
+    r"(?:^|[^a-z])(animal|batch|capture|channel|chip|clone|cohort|culture|dish|donor|embryo|flowcell|gem|gsm|hashtag|id|indiv|"
+    r"individual|lane|library|litter|mouse|organoid|patient|plate|pool|rep|replicate|run|sample|site|slide|specimen|subject|"
+    r"well)(?:[^a-z]|$)"
+)
+"""A column whose name holds one of these words is taken for a unit that nobody declared."""
+
+
+def group_overlap(case: Case) -> list[Finding]:
+    """Declared keys fail when a value crosses; undeclared columns that look like units warn."""
+    findings = [_declared(case, key) for key in case.group_key]
+    if len(case.group_key) > 1:
+        linked = len(set(case.units.groups[case.crossing]))
+        if linked and all(finding.status == "pass" for finding in findings):
+            findings.append(_linked(case, linked))
+    if not case.group_key:
+        text = "no group is declared, so nothing says which cells belong together"
+        advice = "Pass group_key, the obs column of the independent unit (library, donor)."
+        findings.append(Finding("warn", text, advice=advice))
+    findings += [finding for key in _undeclared(case) if (finding := _judged(case, key)) is not None]
+    return findings
+
+
+def _declared(case: Case, key: str) -> Finding:
+    crossing = _crossing(case, key)
+    both, seen = crossing.names[crossing.both], crossing.names[crossing.train_and_val]
+    found = Finding.about(key, "values on both sides", len(both), 0)
+    advice = f"Split again by it: heldout.pp.split_groups(adata, {key!r}, ...)."
+    if len(both):
+        text = (
+            f"{len(both)} of {len(crossing.names)} values of {key} have cells in train or val and in test (e.g. "
+            f"{listed(both)}): {crossing.n_test} test cells have sisters that were trained on"
+        )
+        return found.says("fail", text, advice)
+    if len(seen):
+        text = f"{len(seen)} values of {key} are in train and in val (e.g. {listed(seen)}), so val looks better than test will"
+        return found.says("warn", text, advice)
+    return found.says("pass", f"none of {len(crossing.names)} values of {key} is in two of train, val and test")
+
+
+def _linked(case: Case, n: int) -> Finding:
+    found = Finding.about(case.unit, "groups on both sides", n, 0)
+    text = f"{n} groups that are linked through {' and '.join(case.group_key)} have cells on both sides"
+    return found.says("fail", text, f"Split again with group_key={case.group_key}.")
+
+
+def _judged(case: Case, key: str) -> Finding | None:
+    crossing = _crossing(case, key)
+    both = crossing.names[crossing.both]
+    if not len(both):
+        return None
+    text = (
+        f"{key} looks like a unit, was not declared, and {len(both)} of its {len(crossing.names)} values have cells on both "
+        f"sides (e.g. {listed(both)}; {crossing.n_test} test cells)"
+    )
+    advice = f"If cells of one {key} are not independent, split by group_key={[*case.group_key, key]}."
+    return Finding.about(key, "values on both sides", len(both), 0).says("warn", text, advice)
+
+
+class _Crossing(NamedTuple):
+    """Values of a column, masks of those in train or val and in test, in train and in val; test cells of the first."""
+
+    names: np.ndarray
+    both: np.ndarray
+    train_and_val: np.ndarray
+    n_test: int
+
+
+def _crossing(case: Case, key: str) -> _Crossing:
+    values = case.adata.obs[key]
+    known = ~values.isna().to_numpy()
+    names, codes = store.factorize(store.as_names(values)[known])
+    counts = np.zeros((len(names), len(PARTITIONS) + 1), dtype=np.int64)
+    np.add.at(counts, (codes, case.codes[known]), 1)  # code -1 lands in the spare last column
+    train, val, test = (counts[:, :3] > 0).T
+    both = (train | val) & test
+    return _Crossing(names, both, train & val, int(counts[both, 2].sum()))
+
+
+def _undeclared(case: Case) -> list[str]:
+    known = {
+        *case.group_key,
+        *case.covariate_keys,
+        case.label_key,
+        case.match_key,
+        case.time_key,
+        case.perturbation_key,
+        case.split_key,
+    }
+    return [key for key in map(str, case.adata.obs.columns) if key not in known and _is_unit(case.adata.obs[key], key)]
+
+
+def _is_unit(values: pd.Series, key: str) -> bool:
+    """Named like a unit, and with values that cells share."""
+    if not UNIT_WORDS.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()):
+        return False
+    if pd.api.types.is_float_dtype(values.dtype):
+        return False
+    n = values.nunique()
+    return 1 < n <= len(values) / 2

@@ -53,7 +53,7 @@ def _one(case: Case, key: str, values: np.ndarray, labels: np.ndarray) -> Findin
             f"each {key} has one {case.label_key} only ({_example(levels, values, labels)}): any score for {case.label_key} is "
             f"as good a score for {key}"
         )
-        return Finding("fail", text, f"No split mends this; get data with several classes in one {key}.")
+        return found.says("fail", text, f"No split mends this; get data with several classes in one {key}.")
     numbers = f"V {v:.2f}, exact p {p:.2g}, {overlap:.0%} of the units at a {key} with several classes"
     if p <= LEVEL and v > STRONG:
         text = f"{case.label_key} goes along with {key} ({numbers})"

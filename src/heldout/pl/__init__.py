@@ -1,8 +1,9 @@
 """Plots: each returns Axes that can be styled further, none shows or saves; matplotlib is imported when one is drawn."""
 
+from heldout.pl._audit import audit
 from heldout.pl._confusion import confusion
 from heldout.pl._history import history
 from heldout.pl._roc import roc
 from heldout.pl._split import split
 
-__all__ = ["confusion", "history", "roc", "split"]
+__all__ = ["audit", "confusion", "history", "roc", "split"]

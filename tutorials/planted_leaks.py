@@ -1,0 +1,387 @@
+"""Plant leaks, one at a time, in clean data, and see whether the audit names each and stays silent on the clean twin.
+
+python tutorials/planted_leaks.py                 # simulated data
+python tutorials/planted_leaks.py onek1k          # 40 donors of OneK1K, with HELDOUT_DATA_DIR set
+python tutorials/planted_leaks.py --clean 200     # how often each item raises a false alarm on clean simulations
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from scipy import sparse
+
+import heldout as ho
+from heldout.auditing.registry import ITEMS
+
+Plant = Callable[[ad.AnnData], dict[str, Any]]
+
+N_DONORS, N_DAYS = 24, 4
+LEAKS: list[tuple[str, str, Plant]] = []
+"""What is planted, the item that must name it, and the function that plants it and says how to audit."""
+
+
+def simulate(seed: int, *, n_cells: int = 40, n_genes: int = 400) -> ad.AnnData:
+    """24 donors with two libraries each, on four days with both labels; library, donor, day and label leave their mark."""
+    rng = np.random.default_rng(seed)
+    donors = pd.DataFrame({"donor": [f"D{i:02d}" for i in range(N_DONORS)], "day": np.arange(N_DONORS) % N_DAYS})
+    donors["label"] = np.where(np.arange(N_DONORS) // N_DAYS % 2, "patient", "control")
+    donors["sex"] = rng.permutation(np.repeat(["f", "m"], N_DONORS // 2))
+    base = rng.normal(0, 1, n_genes)
+    effect = {
+        "day": rng.normal(0, 0.5, (N_DAYS, n_genes)),
+        "label": rng.normal(0, 0.3, n_genes) * (rng.random(n_genes) < 0.1),
+    }
+    states = rng.normal(0, 0.4, (3, n_genes))
+    blocks, rows = [], []
+    for donor in donors.itertuples():
+        own = rng.normal(0, 0.2, n_genes)
+        for lane in range(2):
+            log = (
+                base
+                + effect["day"][donor.day]
+                + effect["label"] * (donor.label == "patient")
+                + own
+                + rng.normal(0, 0.15, n_genes)
+            )
+            log = log + states[rng.integers(3, size=n_cells)]
+            share = np.exp(log) / np.exp(log).sum(axis=1, keepdims=True)
+            depth = rng.lognormal(np.log(3 * n_genes) + rng.normal(0, 0.2), 0.3, n_cells)
+            mean = share * depth[:, None]
+            blocks.append(rng.poisson(mean * rng.gamma(5, 1 / 5, mean.shape)))
+            rows += [{"library": f"{donor.donor}-{lane}", **donor._asdict()}] * n_cells
+    obs = pd.DataFrame(rows).drop(columns="Index")
+    obs.index = [f"cell{i}" for i in range(len(obs))]
+    var = pd.DataFrame(index=[f"G{i}" for i in range(n_genes)])
+    return ad.AnnData(sparse.csr_matrix(np.concatenate(blocks).astype(np.float32)), obs=obs, var=var)
+
+
+def onek1k(seed: int) -> ad.AnnData:
+    """40 donors; a random label and a random day, balanced over each other; two libraries a donor, split at random."""
+    folder = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+    adata = ad.read_h5ad(folder / "onek1k" / "onek1k_40donors.h5ad")
+    rng = np.random.default_rng(seed)
+    donors = rng.permutation(np.sort(adata.obs["indiv"].astype(str).unique()))
+    number = adata.obs["indiv"].astype(str).map({name: i for i, name in enumerate(donors)}).to_numpy()
+    half = rng.integers(2, size=adata.n_obs).astype(str)
+    donor = adata.obs["indiv"].astype(str).to_numpy()
+    adata.obs = pd.DataFrame(
+        {
+            "library": [f"{d}-{h}" for d, h in zip(donor, half, strict=True)],
+            "donor": donor,
+            "day": number % N_DAYS,
+            "label": np.where(number // N_DAYS % 2, "patient", "control"),
+            "sex": adata.obs["sex"].astype(str).to_numpy(),
+        },
+        index=adata.obs_names,
+    )
+    return adata
+
+
+def hold_out(adata: ad.AnnData) -> ad.AnnData:
+    """The clean split: all donors of day 3 in test, of day 2 in val."""
+    ho.pp.split_matched(adata, ["library", "donor"], "day", label_key="label", test=3, val=2)
+    return adata
+
+
+def leak(what: str, item: str) -> Callable[[Plant], Plant]:
+    """Register a function that plants a leak."""
+
+    def register(plant: Plant) -> Plant:
+        LEAKS.append((what, item, plant))
+        return plant
+
+    return register
+
+
+def rows_of(adata: ad.AnnData, partition: str) -> np.ndarray:
+    return np.flatnonzero(adata.obs["split"] == partition)
+
+
+def replace_cells(adata: ad.AnnData, at: np.ndarray, X: Any) -> None:
+    """Put other counts into these rows; names and columns stay."""
+    dense = sparse.lil_matrix(adata.X)
+    dense[at] = X
+    adata.X = sparse.csr_matrix(dense)
+
+
+@leak("cells split at random", "group_overlap")
+def _cells(adata):
+    ho.pp.split_cells(adata, test=0.25, val=0)
+    return {"group_key": "library", "label_key": "label"}
+
+
+@leak("two libraries of a donor on two sides", "group_overlap")
+def _undeclared_donor(adata):
+    side = np.where(adata.obs["library"].str.endswith("0"), "train", "test")
+    adata.obs["side"] = side
+    ho.pp.split_assigned(adata, "side", train=["train"], test=["test"])
+    return {"group_key": "library", "label_key": "label"}
+
+
+@leak("one lane for train and test libraries", "group_overlap")
+def _lane(adata):
+    libraries = np.sort(adata.obs["library"].unique())
+    adata.obs["flowcell_lane"] = adata.obs["library"].map({name: f"lane{i % 5}" for i, name in enumerate(libraries)})
+    return {}
+
+
+@leak("cells moved to test after the split", "integrity")
+def _moved(adata):
+    adata.obs.iloc[rows_of(adata, "train")[:5], adata.obs.columns.get_loc("split")] = "test"
+    return {"group_key": ["library", "donor"], "label_key": "label"}
+
+
+@leak("cells in no partition", "integrity")
+def _lost(adata):
+    adata.obs["split"] = adata.obs["split"].astype(object)
+    adata.obs.iloc[:7, adata.obs.columns.get_loc("split")] = None
+    return {"group_key": ["library", "donor"], "label_key": "label"}
+
+
+@leak("test cells copied into train under new names", "duplicates")
+def _copies(adata):
+    replace_cells(adata, rows_of(adata, "train")[:20], adata.X[rows_of(adata, "test")[:20]])
+    return {}
+
+
+@leak("a test library sequenced again into train", "near_duplicates")
+def _again(adata):
+    rng = np.random.default_rng(0)
+    deep = np.argsort(-np.asarray(adata.X[rows_of(adata, "test")].sum(axis=1)).ravel())[:40]
+    thinned = adata.X[rows_of(adata, "test")[deep]].copy()
+    thinned.data = rng.binomial(thinned.data.astype(int), 0.7).astype(np.float32)
+    replace_cells(adata, rows_of(adata, "train")[:40], thinned)
+    return {"items": "all"}
+
+
+@leak("the same barcodes in a train and a test library", "duplicates")
+def _barcodes(adata):
+    rng = np.random.default_rng(0)
+    names = np.array(["".join(word) for word in rng.choice(list("ACGT"), (adata.n_obs, 16))])
+    names[rows_of(adata, "train")[:30]] = names[rows_of(adata, "test")[:30]]
+    barcoded = [f"{name}-{library}" for name, library in zip(names, adata.obs["library"], strict=True)]
+    del adata.uns["heldout"], adata.obs["split"]
+    adata.obs_names = barcoded
+    hold_out(adata)
+    return {}
+
+
+@leak("variable genes chosen by scanpy on all cells", "provenance")
+def _genes(adata):
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    sc.pp.highly_variable_genes(adata, n_top_genes=100)
+    return {}
+
+
+@leak("scaled by scanpy on all cells", "provenance")
+def _scaled(adata):
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    adata.layers["log"] = adata.X.copy()
+    adata.X = adata.X.toarray()
+    sc.pp.scale(adata, max_value=10)
+    return {}
+
+
+@leak("principal components by scanpy on all cells", "provenance")
+def _components(adata):
+    copy = adata.copy()
+    sc.pp.normalize_total(copy, target_sum=1e4)
+    sc.pp.log1p(copy)
+    sc.pp.pca(copy, n_comps=20)
+    adata.obsm["X_pca"], adata.varm["PCs"], adata.uns["pca"] = copy.obsm["X_pca"], copy.varm["PCs"], copy.uns["pca"]
+    return {}
+
+
+@leak("a model of another split", "provenance")
+def _stale(adata):
+    ho.pp.split_matched(adata, ["library", "donor"], "day", label_key="label", test=0, val=2)
+    ho.tl.genotype(adata, "label", method="qc_logistic")
+    hold_out(adata)
+    return {}
+
+
+@leak("label and batch are the same", "confounding")
+def _batch(adata):
+    adata.obs["kit"] = np.where(adata.obs["label"] == "patient", "v3", "v2")
+    return {"covariate_keys": ["kit"]}
+
+
+@leak("test days that train knows from the other label only", "covariate_prediction")
+def _mixed(adata):
+    donors = adata.obs[["donor", "day", "label"]].drop_duplicates()
+    late, early = donors["day"] == 3, donors["day"] == 0
+    test = donors[(late & (donors["label"] == "control")) | (early & (donors["label"] == "patient"))]["donor"]
+    del adata.uns["heldout"]
+    train = [donor for donor in donors["donor"] if donor not in set(test)]
+    ho.pp.split_assigned(adata, "donor", train=train, test=list(test), label_key="label")
+    return {"match_key": "day"}
+
+
+@leak("a class that is not in test", "class_coverage")
+def _one_class(adata):
+    donors = adata.obs[["donor", "label"]].drop_duplicates()
+    test = donors.loc[donors["label"] == "control", "donor"].iloc[:4].tolist()
+    ho.pp.split_assigned(adata, "donor", train=[d for d in donors["donor"] if d not in test], test=test)
+    return {"label_key": "label"}
+
+
+@leak("two test donors", "power")
+def _few(adata):
+    donors = adata.obs[["donor", "label"]].drop_duplicates()
+    test = donors.groupby("label")["donor"].first().tolist()
+    ho.pp.split_assigned(
+        adata, "donor", train=[d for d in donors["donor"] if d not in test], test=test, label_key="label"
+    )
+    return {}
+
+
+@leak("a reporter gene in the patients", "single_genes")
+def _reporter(adata):
+    names = adata.var_names.to_list()
+    names[5] = "EGFP"
+    adata.var_names = names
+    dense = sparse.lil_matrix(adata.X)
+    patient = (adata.obs["label"] == "patient").to_numpy()
+    dense[:, 5] = (patient * np.random.default_rng(0).poisson(3, adata.n_obs))[:, None]
+    adata.X = sparse.csr_matrix(dense)
+    return {}
+
+
+@leak("all patients are women (XIST, RPS4Y1)", "single_genes")
+def _sex(adata):
+    names = adata.var_names.to_list()
+    names[5], names[6] = "XIST", "RPS4Y1"
+    adata.var_names = names
+    rng = np.random.default_rng(0)
+    patient = (adata.obs["label"] == "patient").to_numpy()
+    dense = sparse.lil_matrix(adata.X)
+    dense[:, 5] = (patient * rng.poisson(2, adata.n_obs))[:, None]
+    dense[:, 6] = (~patient * rng.poisson(2, adata.n_obs))[:, None]
+    adata.X = sparse.csr_matrix(dense)
+    return {}
+
+
+@leak("patients sequenced half as deep", "nuisance")
+def _depth(adata):
+    thinned = adata.X.copy().astype(int)
+    keep = np.where((adata.obs["label"] == "patient").to_numpy(), 0.4, 1.0)
+    thinned.data = np.random.default_rng(0).binomial(thinned.data, np.repeat(keep, np.diff(thinned.indptr)))
+    adata.X = sparse.csr_matrix(thinned.astype(np.float32))
+    return {}
+
+
+@leak("a forecast that is trained on the future", "temporal_order")
+def _future(adata):
+    ho.pp.split_assigned(adata, "day", train=[0, 1, 3], test=[2])
+    return {"group_key": "donor", "time_key": "day", "covariate_keys": []}
+
+
+@leak("cells of the held-out time in train", "temporal_order")
+def _same_time(adata):
+    ho.pp.split_groups(adata, "donor", val=0, test=0.25)
+    return {"time_key": "day"}
+
+
+@leak("three models chosen on the test set", "test_looks")
+def _looks(adata):
+    for method in ("majority", "qc_logistic", "pseudobulk_logistic"):
+        ho.tl.genotype(adata, "label", method=method)
+        ho.tl.evaluate(adata, "genotype", baselines=[], n_bootstrap=10)
+    return {}
+
+
+@leak("another chemistry in the test set", "shift")
+def _chemistry(adata):
+    ho.pp.split_groups(adata, ["library", "donor"], "label", val=0, test=0.25, rng=1)
+    rng = np.random.default_rng(0)
+    keep = np.ones(adata.shape[1])
+    keep[rng.random(adata.n_vars) < 0.3] = 0.5
+    thinned = adata.X.copy().astype(int).tocsr()
+    of_row = np.repeat(np.arange(adata.n_obs), np.diff(thinned.indptr))
+    share = np.where(np.isin(of_row, rows_of(adata, "test")), keep[thinned.indices], 1.0)
+    thinned.data = rng.binomial(thinned.data, share)
+    adata.X = sparse.csr_matrix(thinned.astype(np.float32))
+    return {"items": "all"}
+
+
+@leak("a fingerprint that crosses the split", "fingerprint")
+def _fingerprint(adata):
+    return {**_cells(adata), "items": "all"}
+
+
+@leak("a random label that can be predicted", "random_labels")
+def _random_labels(adata):
+    return {**_cells(adata), "items": "all"}
+
+
+@leak("a score that comes from sister cells", "leakage_gap")
+def _gap(adata):
+    return {**_cells(adata), "items": "all"}
+
+
+def audited(adata: ad.AnnData, **options: Any) -> pd.DataFrame:
+    """Audit with the covariates of these data unless a plant names others."""
+    options = {"covariate_keys": ["day", "sex"], "match_key": None, **options}
+    return ho.tl.audit(adata, **options, rng=0)
+
+
+def alarms(table: pd.DataFrame) -> list[str]:
+    """Items that fail or warn, and the power item where it cannot be met."""
+    raised = table["status"].isin(["fail", "warn"]) | (
+        (table["item"] == "power") & (table["status"] == "unidentifiable")
+    )
+    return list(dict.fromkeys(table.loc[raised, "item"]))
+
+
+def plant_all(clean: ad.AnnData) -> pd.DataFrame:
+    """One row a leak: what was planted, the item that must name it, and the items that raised an alarm."""
+    rows = []
+    for what, item, plant in LEAKS:
+        adata = clean.copy()
+        options = plant(adata)
+        raised = alarms(audited(adata, **options))
+        rows.append(
+            {"planted": what, "item": item, "named": item in raised, "also": ", ".join(i for i in raised if i != item)}
+        )
+    return pd.DataFrame(rows)
+
+
+def false_alarms(n: int, **size: int) -> pd.DataFrame:
+    """Share of clean simulations in which each item fails or warns."""
+    raised = pd.DataFrame(0, index=list(ITEMS), columns=["alarms"])
+    for seed in range(n):
+        for item in alarms(audited(hold_out(simulate(seed, **size)), items="all")):
+            raised.loc[item] += 1
+    return raised.assign(rate=raised["alarms"] / n)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", default="simulated", choices=["simulated", "onek1k"])
+    parser.add_argument("--clean", type=int, metavar="N", help="audit N clean simulations instead")
+    parser.add_argument("--n-cells", type=int, default=40, help="cells of a simulated library")
+    arguments = parser.parse_args()
+    if arguments.clean:
+        print(false_alarms(arguments.clean, n_cells=arguments.n_cells).to_string())
+        return
+    clean = simulate(0, n_cells=arguments.n_cells) if arguments.data == "simulated" else onek1k(0)
+    table = audited(hold_out(clean), items="all")
+    print(f"The clean twin raises: {', '.join(alarms(table)) or 'nothing'}\n")
+    planted = plant_all(clean)
+    print(planted.to_string(index=False))
+    print(f"\n{int(planted['named'].sum())} of {len(planted)} planted leaks are named.")
+
+
+if __name__ == "__main__":
+    main()

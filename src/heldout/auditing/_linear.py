@@ -1,0 +1,96 @@
+"""Linear classifiers and components for the audit, on arrays."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from heldout._core.arrays import Matrix
+
+
+def logistic(train: np.ndarray, labels: np.ndarray, test: np.ndarray, n_classes: int) -> np.ndarray:
+    """Log-probabilities (m × n_classes) of logistic regression on features that are standardised on the train cells."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    mean, sd = train.mean(axis=0), train.std(axis=0)
+    sd[sd <= 1e-9 * np.abs(mean) + 1e-12] = 1.0
+    model = LogisticRegression(max_iter=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit((train - mean) / sd, labels)
+    found = model.predict_log_proba((test - mean) / sd)
+    result = np.full((len(test), n_classes), -50.0)
+    result[:, model.classes_] = np.maximum(found, -50.0)
+    return result
+
+
+def ridge_scores(train: np.ndarray, targets: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Scores (m × R) of R linear discriminants at once: least squares on targets (n × R) of -1 and 1, slightly damped."""
+    mean = train.mean(axis=0)
+    centred = train - mean
+    gram = centred.T @ centred
+    gram[np.diag_indices_from(gram)] += 1e-3 * np.trace(gram) / len(gram) + 1e-12
+    weights = np.linalg.solve(gram, centred.T @ (targets - targets.mean(axis=0)))
+    return np.asarray((test - mean) @ weights)
+
+
+def column_aucs(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """AUC of each column of scores (m × R) for targets (m × R) of -1 and 1, (R,); NaN where a class is absent."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(scores, axis=0)
+    positive = targets > 0
+    n = positive.sum(axis=0)
+    pairs = n * (len(scores) - n)
+    won = (ranks * positive).sum(axis=0) - n * (n + 1) / 2
+    return np.divide(won, pairs, out=np.full(len(n), np.nan), where=pairs > 0)
+
+
+class FoldComponents:
+    """Principal components of the train cells of any fold, from products of genes that are summed once for each fold.
+
+    Parameters
+    ----------
+    X
+        Log-normalised values, (m × p).
+    folds
+        Fold of each cell in which it is tested, (m,); -1 for cells that are never tested.
+    """
+
+    def __init__(self, X: Matrix, folds: np.ndarray, *, n_comps: int) -> None:
+        self.X, self.folds, self.n_comps = X, folds, n_comps
+        self.parts = {fold: _products(X, np.flatnonzero(folds == fold)) for fold in np.unique(folds)}
+
+    def coordinates(self, fold: int, dropped: np.ndarray) -> np.ndarray:
+        """Coordinates (m × k) of all cells on the components of the cells outside ``fold`` and not in ``dropped``."""
+        from scipy.linalg import eigh
+
+        p = self.X.shape[1]
+        n, total, products = 0, np.zeros(p), np.zeros((p, p))
+        for part in (part for name, part in self.parts.items() if name != fold):
+            n, total, products = n + part[0], total + part[1], products + part[2]
+        left = np.flatnonzero(dropped & (self.folds != fold))
+        if len(left):
+            part = _products(self.X, left)
+            n, total, products = n - part[0], total - part[1], products - part[2]
+        mean = total / n
+        covariance = products / n - np.outer(mean, mean)
+        k = min(self.n_comps, p, n - 1)
+        loadings = eigh(covariance, subset_by_index=[p - k, p - 1])[1][:, ::-1]
+        return np.asarray(self.X @ loadings - mean @ loadings)
+
+
+def _products(X: Matrix, rows: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    """Number of cells, sums (p,) and products (p × p) of the genes, blocks of cells at a time."""
+    p = X.shape[1]
+    total, products = np.zeros(p), np.zeros((p, p))
+    for first in range(0, len(rows), 2048):
+        block = X[rows[first : first + 2048]]
+        dense = np.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float32)
+        total += dense.sum(axis=0, dtype=np.float64)
+        products += dense.T @ dense
+    return len(rows), total, products

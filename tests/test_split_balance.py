@@ -182,6 +182,19 @@ def test_a_search_that_is_cut_off_says_so_and_still_keeps_the_classes(monkeypatc
     assert (adata.obs.groupby("group")["split"].nunique() == 1).all()
 
 
+def test_a_search_of_many_groups_ends_at_the_same_node_everywhere(monkeypatch, caplog):
+    monkeypatch.setattr(_balance, "TOLERANCE", 0)
+    monkeypatch.setattr(_balance, "MAX_NODES", 20)
+    adata = unequal(60, 0, n_days=7)
+    hashes = set()
+    for _ in range(2):
+        ho.pp.split_groups(adata, "group", "label", share_of="cells", covariate_keys=["day", "sex"])
+        hashes.add(read_partition(adata).hash)
+    assert len(hashes) == 1
+    assert not read_partition(adata).params["balance"]["proven"]
+    assert "cut off" not in caplog.text
+
+
 def test_rows_count_groups_or_cells():
     groups = Groups.of(np.array(list("xxxyyz"), dtype=object), np.array(list("aaabba"), dtype=object))
     day, sex = np.array(list("112222"), dtype=object), np.array(list("fmffff"), dtype=object)

@@ -49,8 +49,8 @@ def split_groups(
     is smallest: :math:`f_p` is the wanted share of partition :math:`p`, :math:`s_{pv}` its share of what has the value
     :math:`v` of the column :math:`c`; the columns are one that is the same everywhere, ``label_key`` and each of
     ``covariate_keys``. This is an integer program: up to 20 groups the optimum is proven, in seconds; with more the
-    search ends within 0.01 (one plus the sum) of the lower bound, or after 60 s with a warning. Then ``rng`` only
-    decides between equals.
+    search ends when the sum is within 1 % (of one plus itself) of a lower bound, or after 2000 nodes, or after 120 s
+    with a warning. ``rng`` then only decides between equals.
 
     Parameters
     ----------

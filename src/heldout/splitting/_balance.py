@@ -27,10 +27,13 @@ EXACT_LIMIT = 20
 """Number of groups up to which the search goes on until the optimum is proven."""
 
 TOLERANCE = 1e-2
-"""With more groups the search ends when the deviation is within this of the lower bound."""
+"""With more groups the search ends when the deviation is within this of the lower bound, times one plus itself."""
 
-SEARCH_SECONDS = 60
-"""Where the search is cut off; what was found until then is used, with a warning."""
+MAX_NODES = 2000
+"""With more groups the search also ends after so many nodes of its tree, which no speed of a machine changes."""
+
+SEARCH_SECONDS = 120
+"""Where any search is cut off; what was found until then is used, with a warning."""
 
 PROVEN = 1e-6
 """Difference of deviation and bound that counts as none; the precision of the solver."""
@@ -106,7 +109,7 @@ def balance(
     order = rng.permutation(kinds.shape[1])
     sizes = np.bincount(kind)[order]
     totals = weights.sum(axis=1)
-    table, bound = _solve(kinds[1:, order] / totals[:, None], importance, kinds[0, order], sizes, shares)
+    table, bound, in_time = _solve(kinds[1:, order] / totals[:, None], importance, kinds[0, order], sizes, shares)
     if table is None:
         parts = draw(classes, allocate(np.bincount(classes), shares), rng)
     else:
@@ -114,7 +117,7 @@ def balance(
     found = Balanced(parts, deviation(weights, importance, shares, parts), bound)
     words = "no assignment is better" if found.proven else f"none can be below {found.bound:.4f}"
     logger.info("The shares deviate by %.4f in all; %s.", found.deviation, words)
-    if found.deviation - found.bound > max(PROVEN, 0 if len(classes) <= EXACT_LIMIT else _allowed(found.deviation)):
+    if not in_time:
         logger.warning(
             "The search for the best balance of %d groups was cut off after %d s, and another machine may find another "
             "split: publish this one with heldout.get.split_table.",
@@ -124,14 +127,10 @@ def balance(
     return found
 
 
-def _allowed(value: float) -> float:
-    return TOLERANCE * (1 + value)
-
-
 def _solve(
     weights: np.ndarray, importance: np.ndarray, classes: np.ndarray, sizes: np.ndarray, shares: np.ndarray
-) -> tuple[np.ndarray | None, float]:
-    """Count of each kind of group in each partition, (K × P), None if none was found in time, and the lower bound.
+) -> tuple[np.ndarray | None, float, bool]:
+    """Count of each kind of group in each partition, (K × P), None if none was found; the lower bound; if in time.
 
     Minimised is twice the sum of what is above the wanted share: what is above in one partition is below in the others.
     """
@@ -142,9 +141,10 @@ def _solve(
     once = sparse.kron(sparse.eye_array(n_kinds), np.ones((1, n_parts)))
     cover = sparse.kron(sparse.csr_array(stands_in.astype(float)), each_part)
     above = sparse.hstack([sparse.kron(sparse.csr_array(weights), each_part), -sparse.eye_array(n_above)])
-    pad = [(0, n_above + 1), (0, n_above + 1), (0, 1)]  # the last variable is 1: it makes the relative gap absolute
-    once, cover, above = (_padded(block, more) for block, (_, more) in zip((once, cover, above), pad, strict=True))
+    # The last variable is 1, which makes the relative gap an absolute one.
+    once, cover, above = (_padded(once, n_above + 1), _padded(cover, n_above + 1), _padded(above, 1))
     exact = sizes.sum() <= EXACT_LIMIT
+    effort = {"mip_rel_gap": 0} if exact else {"mip_rel_gap": TOLERANCE, "node_limit": MAX_NODES}
     result = milp(
         np.concatenate([np.zeros(n_counts), np.repeat(2 * importance, n_parts), [1]]),
         integrality=np.concatenate([np.ones(n_counts), np.zeros(n_above + 1)]),
@@ -157,12 +157,12 @@ def _solve(
             LinearConstraint(cover, 1, np.inf),
             LinearConstraint(above, -np.inf, np.tile(shares, n_rows)),
         ],
-        options={"time_limit": SEARCH_SECONDS, "mip_rel_gap": 0 if exact else TOLERANCE},
+        options={"time_limit": SEARCH_SECONDS, **effort},
     )
     bound = 0.0 if result.mip_dual_bound is None else max(float(result.mip_dual_bound) - 1, 0.0)
-    if result.x is None:
-        return None, bound
-    return np.round(result.x[:n_counts]).astype(int).reshape(n_kinds, n_parts), bound
+    in_time = result.status == 0 or (not exact and (result.mip_node_count or 0) >= MAX_NODES)
+    table = None if result.x is None else np.round(result.x[:n_counts]).astype(int).reshape(n_kinds, n_parts)
+    return table, bound, in_time
 
 
 def _padded(block: sparse.sparray, more: int) -> sparse.csr_array:

@@ -54,6 +54,7 @@ def test_signature(name, member):
     parameters = inspect.signature(function(name, member)).parameters
     positional = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert positional[0].name == "adata"
+    assert positional[0].annotation in ("AnnData", "AnnData | MuData")
     assert len(positional) <= 3
     assert not any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values())
     for p in parameters.values():
@@ -62,7 +63,8 @@ def test_signature(name, member):
     if "copy" in parameters:
         assert parameters["copy"].kind is inspect.Parameter.KEYWORD_ONLY
         assert parameters["copy"].default is False
-        assert inspect.signature(function(name, member)).return_annotation == "AnnData | None"
+        returned = inspect.signature(function(name, member)).return_annotation
+        assert returned == f"{positional[0].annotation} | None"
 
 
 @pytest.mark.parametrize(("name", "member"), FUNCTIONS)

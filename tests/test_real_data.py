@@ -6,7 +6,11 @@ import importlib.util
 import os
 from pathlib import Path
 
+import anndata as ad
 import pytest
+
+import heldout as ho
+from heldout._core.partition import read_partition
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("HELDOUT_DATA_DIR", ROOT.parent / "shared" / "data"))
@@ -44,3 +48,19 @@ def test_kang_logistic_regression(donor_leak):
     result = donor_leak.study("kang", repeats=1, methods={"logistic": "logistic"}).set_index("folds of")
     assert result.loc["cells", "donor"] > 0.9
     assert result.loc["donors", "cell"] < 0.6
+
+
+@needs_data
+def test_kang_donors_and_cell_types_balanced():
+    """Eight donors of unequal size: the proven best split is close in cells where a split by number of donors is not."""
+    adata = ad.read_h5ad(DATA / "kang2018" / "kang2018_8donors.h5ad", backed="r")
+    ho.pp.split_groups(adata, "sample_id", share_of="cells", covariate_keys="cluster_id", test=0.25)
+    ho.pp.split_groups(adata, "sample_id", test=0.25, key_added="plain")
+    assert read_partition(adata).params["balance"]["proven"]
+    wanted = {"train": 0.55, "val": 0.2, "test": 0.25}
+    off = {
+        key: sum(abs((adata.obs[key] == name).mean() - share) for name, share in wanted.items())
+        for key in ("split", "plain")
+    }
+    assert off["split"] < 0.02 < 0.2 < off["plain"]
+    adata.file.close()

@@ -170,22 +170,10 @@ def two_modalities(rna):
     return md.MuData({"rna": rna, "protein": protein})
 
 
-def test_a_mudata_is_refused_and_its_modalities_are_not(make, lmna):
+def test_a_modality_of_a_mudata_by_itself(make, lmna):
     mdata = two_modalities(lmna)
     columns = [*mdata.obs.columns]
-    with pytest.raises(TypeError, match=r"adata must be an AnnData, got MuData\. Of a MuData pass one modality"):
-        make(mdata)
-    assert [*mdata.obs.columns] == columns
-    assert "heldout" not in mdata.uns
     make(mdata["rna"])
     assert read_partition(mdata["rna"]).counts()["train"] > 0
-
-
-def test_a_published_split_on_a_mudata(lmna):
-    ho.pp.split_cells(lmna)
-    table = split_table(lmna)
-    mdata = two_modalities(lmna)
-    with pytest.raises(TypeError, match="Of a MuData pass one modality"):
-        split_from(mdata, table)
-    with pytest.raises(TypeError, match="Of a MuData pass one modality"):
-        split_table(mdata)
+    assert [*mdata.obs.columns] == columns
+    assert "split" not in mdata["protein"].obs

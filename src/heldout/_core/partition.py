@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from heldout._core import keys
+from heldout._core import cells, keys
 from heldout._core.store import commit, section, some, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from anndata import AnnData
+    from mudata import MuData
 
 PARTITIONS = ("train", "val", "test", "unused")
 """The four partitions, in the order of their codes."""
@@ -140,7 +141,7 @@ class Partition:
 
 
 def write_partition(
-    adata: AnnData,
+    adata: AnnData | MuData,
     codes: np.ndarray,
     *,
     key: str,
@@ -149,24 +150,64 @@ def write_partition(
     axis: Axis = "obs",
     assignment: Assignment | None = None,
 ) -> None:
-    """Write the categorical column and its record; ``assignment`` if the split is of more names than are at hand."""
+    """Write the categorical column and its record; ``assignment`` if the split is of more names than are at hand.
+
+    A split of the cells of a MuData is written to itself and to each modality, with one hash.
+    """
+    names = adata.obs_names if axis == "obs" else adata.var_names
+    assignment = Assignment.of(names, codes) if assignment is None else assignment
+    write_partitions(adata, {key: NewSplit(codes, assignment, params)}, scheme=scheme, axis=axis)
+
+
+@dataclass(frozen=True)
+class NewSplit:
+    """A split to write: codes of the names at hand, in their order (n,), the assignment they are from, parameters."""
+
+    codes: np.ndarray
+    assignment: Assignment
+    params: Mapping[str, Any]
+
+
+def write_partitions(
+    adata: AnnData | MuData, splits: Mapping[str, NewSplit], *, scheme: str, axis: Axis = "obs"
+) -> None:
+    """Write several splits by key, as :func:`write_partition`; all of them or none."""
+    planned = []
+    for name, target in cells.targets(adata).items():
+        own = splits if name is None else {key: _of_modality(split, name, target) for key, split in splits.items()}
+        planned.append((target, *_planned(target, own, scheme=scheme, axis=axis)))
+    for target, columns, sections in planned:
+        commit(target, heldout=sections, **{axis: columns})
+
+
+def _of_modality(split: NewSplit, name: str, adata: AnnData) -> NewSplit:
+    codes = split.assignment.lookup(adata.obs_names)
+    return NewSplit(codes, split.assignment, cells.params_of_modality(split.params, name, adata))
+
+
+def _planned(
+    adata: AnnData | MuData, splits: Mapping[str, NewSplit], *, scheme: str, axis: Axis
+) -> tuple[dict[str, pd.Series], dict[str, Any]]:
+    """Columns, and the sections of ``uns["heldout"]`` as they will be."""
     frame = adata.obs if axis == "obs" else adata.var
-    _check_key_is_free(adata, frame, key, axis)
-    column = pd.Categorical.from_codes(np.asarray(codes), categories=list(PARTITIONS))
-    assignment = Assignment.of(frame.index, codes) if assignment is None else assignment
-    record = {
-        "axis": axis,
-        "scheme": scheme,
-        "params": json.dumps(params, sort_keys=True),
-        "hash": assignment.hash,
-    }
-    splits = {**section(adata, keys.SPLITS), key: record}
-    columns: dict[str, Any] = {axis: {key: pd.Series(column, index=frame.index)}}
-    sections = {keys.SPLITS: splits, keys.ASSIGNMENTS: keep_assignments(adata, splits=splits, add=assignment)}
-    commit(adata, heldout=sections, **columns)
+    columns, records = {}, section(adata, keys.SPLITS)
+    for key, split in splits.items():
+        _check_key_is_free(adata, frame, key, axis)
+        columns[key] = pd.Series(
+            pd.Categorical.from_codes(np.asarray(split.codes), categories=list(PARTITIONS)), index=frame.index
+        )
+        records[key] = {
+            "axis": axis,
+            "scheme": scheme,
+            "params": json.dumps(split.params, sort_keys=True),
+            "hash": split.assignment.hash,
+        }
+    kept = keep_assignments(adata, splits=records)
+    kept |= {split.assignment.hash: split.assignment.stored() for split in splits.values()}
+    return columns, {keys.SPLITS: records, keys.ASSIGNMENTS: kept}
 
 
-def _check_key_is_free(adata: AnnData, frame: pd.DataFrame, key: str, axis: Axis) -> None:
+def _check_key_is_free(adata: AnnData | MuData, frame: pd.DataFrame, key: str, axis: Axis) -> None:
     """Refuse to overwrite a column that is no split, or the record of a split of the other axis (kept by name)."""
     other: Axis = "var" if axis == "obs" else "obs"
     record = section(adata, keys.SPLITS).get(key)
@@ -195,7 +236,7 @@ def keep_assignments(
     return {name: stored for name, stored in known.items() if name in used}
 
 
-def read_partition(adata: AnnData, key: str = "split", *, axis: Axis = "obs") -> Partition:
+def read_partition(adata: AnnData | MuData, key: str = "split", *, axis: Axis = "obs") -> Partition:
     """Read and check the split column ``key``.
 
     Raises

@@ -12,15 +12,16 @@ if TYPE_CHECKING:
 
     import numpy as np
     from anndata import AnnData
+    from mudata import MuData
 
 
-def fold_keys(adata: AnnData, key: str = "fold") -> list[str]:
+def fold_keys(adata: AnnData | MuData, key: str = "fold") -> list[str]:
     """Names of the split columns that :func:`heldout.pp.folds` wrote, in their order.
 
     Parameters
     ----------
     adata
-        AnnData with folds, (n_obs × n_vars).
+        AnnData with folds, (n_obs × n_vars), or a MuData.
     key
         ``key_added`` of :func:`heldout.pp.folds`.
 
@@ -44,7 +45,7 @@ def fold_keys(adata: AnnData, key: str = "fold") -> list[str]:
     return [partition.key for partition in _read(adata, key)]
 
 
-def iterate_folds(adata: AnnData, key: str = "fold") -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def iterate_folds(adata: AnnData | MuData, key: str = "fold") -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the row numbers of train and of test of each fold, as scikit-learn takes them for ``cv``.
 
     Cells of val are in neither; make the folds with ``val=0`` for a method that does not use val.
@@ -52,7 +53,7 @@ def iterate_folds(adata: AnnData, key: str = "fold") -> Iterator[tuple[np.ndarra
     Parameters
     ----------
     adata
-        AnnData with folds, (n_obs × n_vars).
+        AnnData with folds, (n_obs × n_vars), or a MuData.
     key
         ``key_added`` of :func:`heldout.pp.folds`.
 
@@ -77,7 +78,7 @@ def iterate_folds(adata: AnnData, key: str = "fold") -> Iterator[tuple[np.ndarra
         yield partition.rows("train"), partition.rows("test")
 
 
-def _read(adata: AnnData, key: str) -> list[Partition]:
+def _read(adata: AnnData | MuData, key: str) -> list[Partition]:
     """Read the checked splits of the folds ``key``, by the list of columns in the record of the first."""
     splits = store.section(adata, keys.SPLITS)
     first = [name for name in (f"{key}_0", f"{key}_0_0") if name in splits]

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from heldout._core import store
+from heldout._core import cells, store
 from heldout._core.partition import PARTITIONS, Axis, digests, read_partition
 from heldout._core.split_table import DIGEST, NAMES, SCHEMA
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
 
-def split_table(adata: AnnData, split_key: str = "split", *, axis: Axis = "obs") -> pd.DataFrame:
+def split_table(adata: AnnData | MuData, split_key: str = "split", *, axis: Axis = "obs") -> pd.DataFrame:
     """Table of a split to publish: the partition of each cell, with the hash that proves it.
 
     Write it with ``to_csv`` (also ``.csv.gz``) or ``to_parquet``, with its index. :func:`heldout.pp.split_from` reads
@@ -25,7 +26,7 @@ def split_table(adata: AnnData, split_key: str = "split", *, axis: Axis = "obs")
     Parameters
     ----------
     adata
-        AnnData with the split, (n_obs × n_vars).
+        AnnData with the split, (n_obs × n_vars), or for a split of cells a MuData.
     split_key
         The split.
     axis
@@ -52,10 +53,13 @@ def split_table(adata: AnnData, split_key: str = "split", *, axis: Axis = "obs")
     >>> table["partition"].value_counts().to_dict()
     {'train': 160, 'val': 40, 'test': 40, 'unused': 0}
     """
-    store.check_adata(adata)
     if axis not in NAMES:
         msg = f"axis={axis!r} must be 'obs' (a split of cells) or 'var' (a split of genes)."
         raise ValueError(msg)
+    if axis == "obs":
+        cells.check(adata)
+    else:
+        store.check_adata(adata)
     partition = read_partition(adata, split_key, axis=axis)
     names = adata.obs_names if axis == "obs" else adata.var_names
     made = partition.assignment

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from heldout._core import keys, store
+from heldout._core import cells, keys, store
 from heldout._core.fits import read_fit
 from heldout._core.keys import PredictionKeys
 from heldout._core.ledger import read_ledger
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from mudata import MuData
 
 
-def split(adata: AnnData, split_key: str = "split", *, group_key: str | Sequence[str] | None = None) -> pd.DataFrame:
+def split(
+    adata: AnnData | MuData, split_key: str = "split", *, group_key: str | Sequence[str] | None = None
+) -> pd.DataFrame:
     """Table of a split: one row a group and partition, with the number of cells.
 
     Parameters
     ----------
     adata
-        AnnData with the split, (n_obs × n_vars).
+        AnnData with the split, (n_obs × n_vars), or a MuData.
     split_key
         The split.
     group_key
@@ -55,7 +58,7 @@ def split(adata: AnnData, split_key: str = "split", *, group_key: str | Sequence
     else:
         columns = [group_key] if isinstance(group_key, str) else list(group_key)
     columns = list(dict.fromkeys(columns))
-    frame = pd.DataFrame({name: store.column(adata, name, argument="group_key") for name in columns})
+    frame = pd.DataFrame({name: cells.column(adata, name, argument="group_key") for name in columns})
     frame["partition"] = pd.Categorical.from_codes(partition.codes, categories=list(PARTITIONS))
     counted = frame.groupby([*columns, "partition"], observed=True).size().rename("n_cells").reset_index()
     return counted.sort_values(["partition", *columns], ignore_index=True)

@@ -5,9 +5,10 @@ from heldout.pp._highly_variable_genes import highly_variable_genes
 from heldout.pp._pca import pca
 from heldout.pp._replay import replay
 from heldout.pp._scale import scale
-from heldout.pp._split import split_assigned, split_cells, split_groups, split_matched
+from heldout.pp._split import split_assigned, split_cells, split_matched
 from heldout.pp._split_from import split_from
 from heldout.pp._split_genes import split_genes
+from heldout.pp._split_groups import split_groups
 from heldout.pp._split_time import split_time
 from heldout.pp._subsample import subsample
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from heldout._core import keys, store
+from heldout._core import cells, store
 from heldout._core.keys import check_key
-from heldout._core.partition import PARTITIONS, write_partition
+from heldout._core.partition import PARTITIONS, Assignment, NewSplit, write_partitions
 from heldout._core.rng import Rng, generator
 from heldout.pp._split import read_groups, recorded_seed
 from heldout.splitting import _folds
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
+    from mudata import MuData
 
 Scheme = Literal["kfold", "leave_one_group_out", "leave_one_pair_out", "leave_one_match_out"]
 SCHEMES = ("kfold", "leave_one_group_out", "leave_one_pair_out", "leave_one_match_out")
 
 
 def folds(
-    adata: AnnData,
+    adata: AnnData | MuData,
     group_key: str | Sequence[str],
     label_key: str | None = None,
     *,
@@ -38,7 +39,7 @@ def folds(
     rng: Rng = 0,
     key_added: str = "fold",
     copy: bool = False,
-) -> AnnData | None:
+) -> AnnData | MuData | None:
     """Hold out every group in turn: one split column for each fold of a cross-validation.
 
     Groups (libraries, donors) stay whole, and train always has every class. With ``scheme="kfold"`` every class stands
@@ -48,7 +49,7 @@ def folds(
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars).
+        Annotated data, (n_obs × n_vars), or a MuData, see :func:`split_groups`.
     group_key
         Column(s) of ``obs`` that name the independent unit. Several columns are merged: whatever shares a value in
         any of them stays together.
@@ -81,7 +82,7 @@ def folds(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are, for each fold from 0:
+    ``None``, or the AnnData (MuData) if ``copy=True``. Written are, for each fold from 0:
 
     ``obs[f"{key_added}_{fold}"]``
         Categorical with the values train, val, test (and unused, here empty).
@@ -106,7 +107,7 @@ def folds(
     """
     check_key("key_added", key_added)
     _check(scheme, match_key, val, n_inner)
-    adata = store.start(adata, copy=copy)
+    adata = cells.start(adata, copy=copy)
     groups = read_groups(adata, group_key, label_key)
     labels = None if groups.labels is None else groups.labels[groups.of_cell]
     units = Units.of(groups.names[groups.of_cell], labels)
@@ -148,8 +149,8 @@ def _check(scheme: str, match_key: str | None, val: Any, n_inner: int | None) ->
         raise ValueError(msg)
 
 
-def _match(adata: AnnData, groups: Groups, match_key: str) -> np.ndarray:
-    values = store.as_names(store.column(adata, match_key, argument="match_key"))
+def _match(adata: AnnData | MuData, groups: Groups, match_key: str) -> np.ndarray:
+    values = store.as_names(cells.column(adata, match_key, argument="match_key"))
     match = Groups.of(groups.names[groups.of_cell], values, argument=f"match_key={match_key!r}").labels
     assert match is not None
     return match
@@ -226,15 +227,12 @@ def _check_codes(groups: Groups, codes: np.ndarray, *, scheme: str, label_key: s
 
 
 def _write(
-    adata: AnnData, groups: Groups, columns: Mapping[str, np.ndarray], scheme: str, params: Mapping[str, Any]
+    adata: AnnData | MuData, groups: Groups, columns: Mapping[str, np.ndarray], scheme: str, params: Mapping[str, Any]
 ) -> None:
-    """Write all columns into a sketch of the AnnData first, so that a name that is taken changes nothing."""
-    from anndata import AnnData
-
-    sketch = AnnData(obs=adata.obs.copy(), var=adata.var.copy(), uns={keys.UNS: dict(adata.uns.get(keys.UNS, {}))})
+    splits = {}
     for fold, (key, codes) in enumerate(columns.items()):
         lists = {name: groups.names[codes == CODE[name]].tolist() for name in PARTITIONS}
         record = {**params, "fold": fold, "folds": list(columns), "groups": lists}
-        write_partition(sketch, codes[groups.of_cell], key=key, scheme=scheme, params=record)
-    sections = {name: store.section(sketch, name) for name in (keys.SPLITS, keys.ASSIGNMENTS)}
-    store.commit(adata, obs={key: sketch.obs[key] for key in columns}, heldout=sections)
+        of_cell = codes[groups.of_cell]
+        splits[key] = NewSplit(of_cell, Assignment.of(adata.obs_names, of_cell), record)
+    write_partitions(adata, splits, scheme=scheme)

@@ -7,91 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heldout._core import store
+from heldout._core import cells, store
 from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, digests, write_partition
 from heldout._core.rng import Rng, generator
 from heldout.splitting._components import components
-from heldout.splitting._groups import CODE, Groups, by_fraction, by_list, by_match, check_classes
+from heldout.splitting._groups import CODE, Groups, by_list, by_match, check_classes
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-
-def split_groups(
-    adata: AnnData,
-    group_key: str | Sequence[str],
-    label_key: str | None = None,
-    *,
-    val: float = 0.2,
-    test: float = 0.2,
-    rng: Rng = 0,
-    key_added: str = "split",
-    copy: bool = False,
-) -> AnnData | None:
-    """Put whole groups (libraries, donors) into train, val and test, by share of groups, stratified by label.
-
-    The number of groups of each class in each partition is the exact optimum (least squares to the wanted shares,
-    found by enumeration up to 60 groups, rounded class by class beyond), with every class in every partition. Which
-    groups they are is drawn at random from ``rng``. The result does not depend on the order of the cells.
-
-    Parameters
-    ----------
-    adata
-        Annotated data, (n_obs × n_vars).
-    group_key
-        Column(s) of ``obs`` that name the independent unit. Several columns are merged: whatever shares a value in
-        any of them stays together.
-    label_key
-        Column of ``obs`` to stratify by; each group must have one label. None stratifies by nothing.
-    val, test
-        Wanted share of the groups, each in [0, 1); the rest is train. 0 leaves a partition out.
-    rng
-        Seed or Generator of the draw.
-    key_added
-        Name of the new column.
-    copy
-        Return a changed copy instead of changing ``adata``.
-
-    Returns
-    -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
-
-    ``obs[key_added]``
-        Categorical with the values train, val, test (and unused, here empty).
-    ``uns["heldout"]["splits"][key_added]``
-        Scheme, parameters and hash.
-    ``uns["heldout"]["assignments"]``
-        The partition of each cell name, as digests, under the hash.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing or has missing values, a group has two labels, or a class has fewer groups than there
-        are partitions to fill.
-
-    Examples
-    --------
-    >>> import heldout as ho
-    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
-    >>> ho.pp.split_groups(adata, "library", "genotype", val=0, test=0.25)
-    >>> adata.obs.groupby("split", observed=True)["library"].nunique().to_dict()
-    {'train': 9, 'test': 3}
-    """
-    check_key("key_added", key_added)
-    fractions = checked_fractions(val=val, test=test)
-    adata = store.start(adata, copy=copy)
-    groups = read_groups(adata, group_key, label_key)
-    codes = by_fraction(groups, fractions, generator(rng))
-    if label_key is not None:
-        check_classes(groups, codes, label_key=label_key)
-    params = {"group_key": group_key, "label_key": label_key, **recorded_shares(fractions), "rng": recorded_seed(rng)}
-    _write(adata, groups, codes, key=key_added, scheme="groups", params=params)
-    return store.finish(adata, copy=copy)
+    from mudata import MuData
 
 
 def split_matched(
-    adata: AnnData,
+    adata: AnnData | MuData,
     group_key: str | Sequence[str],
     match_key: str,
     *,
@@ -100,7 +29,7 @@ def split_matched(
     val: Any = (),
     key_added: str = "split",
     copy: bool = False,
-) -> AnnData | None:
+) -> AnnData | MuData | None:
     """Hold out all groups of one day (batch, site), so that both classes are compared within it.
 
     A classifier that learnt the day instead of the label gains nothing on such a test set.
@@ -108,7 +37,7 @@ def split_matched(
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars).
+        Annotated data, (n_obs × n_vars), or a MuData, see :func:`split_groups`.
     group_key
         Column(s) of ``obs`` that name the independent unit.
     match_key
@@ -125,7 +54,7 @@ def split_matched(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are ``obs[key_added]``, its record
+    ``None``, or the AnnData (MuData) if ``copy=True``. Written are ``obs[key_added]``, its record
     ``uns["heldout"]["splits"][key_added]`` and ``uns["heldout"]["assignments"]``, see :func:`split_groups`.
 
     Raises
@@ -142,9 +71,9 @@ def split_matched(
     ['GSM8325052', 'GSM8325057']
     """
     check_key("key_added", key_added)
-    adata = store.start(adata, copy=copy)
+    adata = cells.start(adata, copy=copy)
     groups = read_groups(adata, group_key, label_key)
-    match = store.as_names(store.column(adata, match_key, argument="match_key"))
+    match = store.as_names(cells.column(adata, match_key, argument="match_key"))
     by_group = Groups.of(groups.names[groups.of_cell], match, argument=f"match_key={match_key!r}")
     chosen = {"val": _listed(val), "test": _listed(test)}
     if not chosen["test"]:
@@ -160,12 +89,12 @@ def split_matched(
         raise ValueError(msg)
     check_classes(groups, codes, label_key=label_key)
     params = {"group_key": group_key, "label_key": label_key, "match_key": match_key, **chosen}
-    _write(adata, groups, codes, key=key_added, scheme="matched", params=params)
+    write_groups(adata, groups, codes, key=key_added, scheme="matched", params=params)
     return store.finish(adata, copy=copy)
 
 
 def split_assigned(
-    adata: AnnData,
+    adata: AnnData | MuData,
     group_key: str,
     *,
     train: Sequence[Any],
@@ -174,13 +103,13 @@ def split_assigned(
     label_key: str | None = None,
     key_added: str = "split",
     copy: bool = False,
-) -> AnnData | None:
+) -> AnnData | MuData | None:
     """Assign groups to partitions by explicit lists, e.g. those of a publication.
 
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars).
+        Annotated data, (n_obs × n_vars), or a MuData, see :func:`split_groups`.
     group_key
         Column of ``obs`` that the lists name values of.
     train, val, test
@@ -194,7 +123,7 @@ def split_assigned(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are ``obs[key_added]``, its record
+    ``None``, or the AnnData (MuData) if ``copy=True``. Written are ``obs[key_added]``, its record
     ``uns["heldout"]["splits"][key_added]`` and ``uns["heldout"]["assignments"]``, see :func:`split_groups`.
 
     Raises
@@ -216,7 +145,7 @@ def split_assigned(
     ... )
     """
     check_key("key_added", key_added)
-    adata = store.start(adata, copy=copy)
+    adata = cells.start(adata, copy=copy)
     groups = read_groups(adata, group_key, label_key)
     lists = {"train": _listed(train), "val": _listed(val), "test": _listed(test)}
     if not lists["train"]:
@@ -226,19 +155,19 @@ def split_assigned(
     if label_key is not None:
         check_classes(groups, codes, label_key=label_key)
     params = {"group_key": group_key, "label_key": label_key, **lists}
-    _write(adata, groups, codes, key=key_added, scheme="assigned", params=params)
+    write_groups(adata, groups, codes, key=key_added, scheme="assigned", params=params)
     return store.finish(adata, copy=copy)
 
 
 def split_cells(
-    adata: AnnData,
+    adata: AnnData | MuData,
     *,
     val: float = 0.2,
     test: float = 0.2,
     rng: Rng = 0,
     key_added: str = "split",
     copy: bool = False,
-) -> AnnData | None:
+) -> AnnData | MuData | None:
     """Split cells at random, whatever library or donor they come from. This leaks; it is here to measure the leak.
 
     Cells of one library share depth, ambient RNA and batch, so a model recognises the library of a test cell from its
@@ -247,7 +176,7 @@ def split_cells(
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars).
+        Annotated data, (n_obs × n_vars), or a MuData, see :func:`split_groups`.
     val, test
         Share of the cells, each in [0, 1); the rest is train.
     rng
@@ -259,7 +188,7 @@ def split_cells(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are ``obs[key_added]``, its record
+    ``None``, or the AnnData (MuData) if ``copy=True``. Written are ``obs[key_added]``, its record
     ``uns["heldout"]["splits"][key_added]`` and ``uns["heldout"]["assignments"]``, see :func:`split_groups`.
 
     Raises
@@ -275,7 +204,7 @@ def split_cells(
     """
     check_key("key_added", key_added)
     fractions = checked_fractions(val=val, test=test)
-    adata = store.start(adata, copy=copy)
+    adata = cells.start(adata, copy=copy)
     order = np.argsort(digests(adata.obs_names), kind="stable")
     edges = np.round(np.cumsum([fractions[name] for name in ("train", "val", "test")]) * adata.n_obs).astype(int)
     for name, size in zip(fractions, np.diff(edges, prepend=0), strict=True):
@@ -293,23 +222,26 @@ def split_cells(
     return store.finish(adata, copy=copy)
 
 
-def read_groups(adata: AnnData, group_key: str | Sequence[str], label_key: str | None) -> Groups:
+def read_groups(adata: AnnData | MuData, group_key: str | Sequence[str], label_key: str | None) -> Groups:
     """Units and their labels from the columns, which are checked."""
     group_keys = [group_key] if isinstance(group_key, str) else list(group_key)
     if not group_keys:
         msg = "group_key is empty; name the obs column(s) of the independent unit. For single cells use split_cells."
         raise ValueError(msg)
-    columns = [store.as_names(store.column(adata, key, argument="group_key")) for key in group_keys]
+    columns = [store.as_names(cells.column(adata, key, argument="group_key")) for key in group_keys]
     if not adata.n_obs:
         msg = "adata has no cells, so there is nothing to split. Look at the filter before."
         raise ValueError(msg)
     labels = None
     if label_key is not None:
-        labels = store.as_names(store.column(adata, label_key, argument="label_key"))
+        labels = store.as_names(cells.column(adata, label_key, argument="label_key"))
     return Groups.of(components(*columns), labels, argument=f"label_key={label_key!r}")
 
 
-def _write(adata: AnnData, groups: Groups, codes: np.ndarray, *, key: str, scheme: str, params: dict[str, Any]) -> None:
+def write_groups(
+    adata: AnnData | MuData, groups: Groups, codes: np.ndarray, *, key: str, scheme: str, params: dict[str, Any]
+) -> None:
+    """Write the split of the groups to their cells; the record lists the groups of each partition."""
     lists = {name: groups.names[codes == CODE[name]].tolist() for name in PARTITIONS}
     group_key = params["group_key"]
     params = {**params, "group_key": group_key if isinstance(group_key, str) else list(group_key), "groups": lists}

@@ -11,26 +11,27 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from heldout._core import store
+from heldout._core import cells, store
 from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, Assignment, Axis, digests, write_partition
 from heldout._core.split_table import DIGEST, NAMES, SCHEMA
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
 _COLUMNS = ("partition", "split_hash", "record")
 _UNUSED = PARTITIONS.index("unused")
 
 
 def split_from(
-    adata: AnnData,
+    adata: AnnData | MuData,
     table: pd.DataFrame | str | os.PathLike[str],
     *,
     key_added: str = "split",
     missing: Literal["error", "unused"] = "error",
     copy: bool = False,
-) -> AnnData | None:
+) -> AnnData | MuData | None:
     """Put a published split on the cells at hand, after checking that the table is what was published.
 
     The hash is computed anew from the names and partitions of the table. The split that is written has the hash of
@@ -39,7 +40,8 @@ def split_from(
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars); its names must be those of the table, in any order.
+        Annotated data, (n_obs × n_vars), or for a table of cells a MuData, see :func:`split_groups`; its names must be
+        those of the table, in any order.
     table
         What :func:`heldout.get.split_table` returned, or the path of it as ``.csv``, ``.csv.gz`` or ``.parquet`` (needs
         pyarrow). Read by yourself, a csv needs ``dtype=str, keep_default_na=False``.
@@ -53,7 +55,7 @@ def split_from(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are, for a table of genes to ``var`` instead of ``obs``:
+    ``None``, or the AnnData (MuData) if ``copy=True``. Written are, for a table of genes to ``var`` instead of ``obs``:
 
     ``obs[key_added]``
         Categorical with the values train, val, test, unused.
@@ -85,8 +87,11 @@ def split_from(
     if missing not in ("error", "unused"):
         msg = f"missing={missing!r} must be 'error' or 'unused' (put cells that the table does not list there)."
         raise ValueError(msg)
-    adata = store.start(adata, copy=copy)
+    cells.check(adata)
     published = _Published.of(_read(table))
+    if published.axis == "var":
+        store.check_adata(adata)  # genes are of one modality, so there is nothing to write them to in a MuData
+    adata = cells.start(adata, copy=copy)
     names = adata.obs_names if published.axis == "obs" else adata.var_names
     split = published.extended(names, missing=missing)
     made = split.assignment

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from heldout._core import store
+from heldout._core import cells, store
 from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, write_partition
 from heldout.splitting._groups import CODE
@@ -16,10 +16,11 @@ from heldout.splitting._time import forecast_codes, interpolation_codes, number,
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
 
 def split_time(
-    adata: AnnData,
+    adata: AnnData | MuData,
     time_key: str,
     *,
     test: float | Sequence[float],
@@ -29,7 +30,7 @@ def split_time(
     direction: Literal["forecast", "interpolate"] = "forecast",
     key_added: str = "split",
     copy: bool = False,
-) -> AnnData | None:
+) -> AnnData | MuData | None:
     """Hold out whole time points, to forecast what comes later or to interpolate what lies in the middle.
 
     In a forecast all train times are before all val times, and those before all test times; a time after the first
@@ -39,7 +40,7 @@ def split_time(
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars).
+        Annotated data, (n_obs × n_vars), or a MuData, see :func:`split_groups`.
     time_key
         Numeric column of ``obs``, or a categorical whose categories are numbers. Text such as ``"36h"`` is refused:
         it would have to be guessed.
@@ -61,7 +62,7 @@ def split_time(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData (MuData) if ``copy=True``. Written are:
 
     ``obs[key_added]``
         Categorical with the values train, val, test and unused.
@@ -88,7 +89,7 @@ def split_time(
     """
     check_key("key_added", key_added)
     _check_choices(train=train, between=between, direction=direction)
-    store.check_adata(adata)
+    cells.check(adata)
     column = _numeric(adata, time_key)
     points, of_cell = np.unique(column.to_numpy(dtype=np.float64), return_inverse=True)
     held = {name: _asked(name, given, column, points, time_key) for name, given in (("val", val), ("test", test))}
@@ -110,7 +111,7 @@ def split_time(
         "direction": direction,
         "times": {name: [number(time) for time in points[codes == CODE[name]]] for name in PARTITIONS},
     }
-    adata = store.start(adata, copy=copy)
+    adata = cells.start(adata, copy=copy)
     write_partition(adata, codes[of_cell], key=key_added, scheme="time", params=params)
     return store.finish(adata, copy=copy)
 
@@ -132,9 +133,9 @@ def _check_choices(*, train: float | None, between: str, direction: str) -> None
         raise ValueError(msg)
 
 
-def _numeric(adata: AnnData, time_key: str) -> pd.Series:
+def _numeric(adata: AnnData | MuData, time_key: str) -> pd.Series:
     """Times of the cells; refuses what is no finite number."""
-    values = store.column(adata, time_key, argument="time_key")
+    values = cells.column(adata, time_key, argument="time_key")
     if not adata.n_obs:
         msg = "adata has no cells, so there is nothing to split. Look at the filter before."
         raise ValueError(msg)
@@ -142,7 +143,7 @@ def _numeric(adata: AnnData, time_key: str) -> pd.Series:
         values = values.astype(values.cat.categories.dtype)
     if values.dtype.kind not in "iuf":
         msg = (
-            f"adata.obs[{time_key!r}] (time_key) is {adata.obs[time_key].dtype}, not numeric (e.g. "
+            f"adata.obs[{time_key!r}] (time_key) is {cells.column(adata, time_key, argument='time_key').dtype}, not numeric (e.g. "
             f"{store.some(values.unique())}). Make it numbers first, e.g. adata.obs[{time_key!r}] = "
             f"pd.to_numeric(adata.obs[{time_key!r}].astype(str).str.extract(r'([-0-9.]+)')[0])"
         )

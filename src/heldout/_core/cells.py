@@ -1,0 +1,159 @@
+"""Cells of an AnnData or of a MuData whose modalities share them: the columns of both, read in one way."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import store
+from heldout._core.store import some, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+
+def is_mudata(adata: Any) -> TypeGuard[MuData]:
+    """Whether this is a MuData; whoever has one has imported mudata."""
+    mudata = sys.modules.get("mudata")
+    return mudata is not None and isinstance(adata, mudata.MuData)
+
+
+def start(adata: AnnData | MuData, *, copy: bool) -> AnnData | MuData:
+    """Return what the function works on, as :func:`heldout._core.store.start`, also for a MuData."""
+    check(adata)
+    if is_mudata(adata) and not copy:
+        _check_writable(adata)
+    return adata.copy() if copy else adata
+
+
+def check(adata: AnnData | MuData) -> None:
+    """Refuse anything but an AnnData, or a MuData whose cells are known by name across modalities."""
+    if not is_mudata(adata):
+        store.check_adata(adata)
+        return
+    if adata.axis == 1:
+        msg = (
+            "adata is a MuData with axis=1: its modalities share genes, not cells, so there is no cell to have one "
+            "partition in all of them. Pass one modality, e.g. mdata['rna']."
+        )
+        raise ValueError(msg)
+    for name, modality in adata.mod.items():
+        if is_mudata(modality):
+            msg = f"mdata[{name!r}] is a MuData itself; nested ones are not supported. Pass it on its own."
+            raise TypeError(msg)
+    for where, names in (("mdata", adata.obs_names), *((f"mdata[{n!r}]", m.obs_names) for n, m in adata.mod.items())):
+        if not names.is_unique:
+            twice = names[names.duplicated()].unique()
+            msg = (
+                f"{where}.obs_names has {len(twice)} duplicated names (e.g. {some(twice)}); splits are recorded by name. "
+                "Make the names unique in each modality first, the same name for the same cell."
+            )
+            raise ValueError(msg)
+    _check_current(adata)
+
+
+def _check_current(mdata: MuData) -> None:
+    found = pd.Index(np.unique(np.concatenate([np.asarray(mod.obs_names, dtype=object) for mod in mdata.mod.values()])))
+    for names, what in (
+        (found.difference(mdata.obs_names), "are in a modality, but not in mdata.obs"),
+        (mdata.obs_names.difference(found), "are in mdata.obs, but in no modality"),
+    ):
+        if len(names):
+            msg = f"{len(names)} cells {what} (e.g. {some(names)}). Call mdata.update() after changing a modality."
+            raise ValueError(msg)
+
+
+def _check_writable(mdata: MuData) -> None:
+    """Refuse a view, before anything is written: neither MuData nor a backed AnnData can be made its own in place."""
+    if mdata.is_view:
+        msg = "adata is a view of another MuData, which cannot be written to. Call .copy() on it first, or pass copy=True."
+        raise ValueError(msg)
+    for name, modality in mdata.mod.items():
+        if modality.is_view and modality.isbacked:
+            msg = f"mdata[{name!r}] is a view of a backed AnnData, which cannot be written to. Load it: .to_memory()"
+            raise ValueError(msg)
+
+
+def targets(adata: AnnData | MuData) -> dict[str | None, AnnData | MuData]:
+    """Everything that a split of these cells is written to: itself (under None), and each modality by name."""
+    return {None: adata, **adata.mod} if is_mudata(adata) else {None: adata}
+
+
+def column(adata: AnnData | MuData, key: str, *, argument: str) -> pd.Series:
+    """Fetch a column of ``obs`` without missing values, naming the argument and near matches when it is not there.
+
+    Of a MuData: ``"modality:column"``, or a column of its own ``obs``, or else what the modalities agree on.
+    """
+    if not is_mudata(adata):
+        return store.column(adata, key, argument=argument)
+    modality, _, rest = str(key).partition(":")
+    if modality in adata.mod and rest in adata.mod[modality].obs.columns:
+        return _merged(adata, rest, [modality], argument=f"{argument}={key!r}")
+    if key in adata.obs.columns:
+        return store.column(adata, key, argument=argument)
+    having = [name for name, mod in adata.mod.items() if key in mod.obs.columns]
+    if having:
+        return _merged(adata, key, having, argument=f"{argument}={key!r}")
+    columns = dict.fromkeys([*adata.obs.columns, *(c for mod in adata.mod.values() for c in mod.obs.columns)])
+    msg = f"{argument}={key!r} is not a column of adata.obs, nor of a modality. {suggest(key, columns)}"
+    raise ValueError(msg)
+
+
+def _merged(mdata: MuData, key: str, modalities: Sequence[str], *, argument: str) -> pd.Series:
+    """Column of the given modalities on all cells; where several have a value it must be the same, as text."""
+    parts = {name: mdata.mod[name].obs[key].dropna() for name in modalities}
+    parts = {name: part for name, part in parts.items() if len(part)}
+    values = _concatenated(list(parts.values())) if parts else pd.Series(index=mdata.obs_names[:0], dtype=object)
+    owner = np.repeat(np.array(list(parts), dtype=object), [len(part) for part in parts.values()])
+    first = ~values.index.duplicated()
+    names = pd.Series(store.as_names(values), index=values.index, dtype=object)
+    differ = names.to_numpy() != names[first].loc[values.index].to_numpy()
+    if differ.any():
+        cell = values.index[differ][0]
+        said = ", ".join(f"{owner[at]!r} says {names.iloc[at]!r}" for at in np.flatnonzero(values.index == cell))
+        msg = (
+            f"{argument} is not the same in all modalities for {int(differ.sum())} cells (e.g. of {cell!r} {said}). "
+            f"Make them agree, or name one of them, e.g. {owner[0] + ':' + key!r}."
+        )
+        raise ValueError(msg)
+    lacking = mdata.obs_names.difference(values.index, sort=False)
+    if len(lacking):
+        within = [name for name, mod in mdata.mod.items() if lacking.isin(mod.obs_names).any()]
+        msg = (
+            f"{argument} has no value for {len(lacking)} of {mdata.n_obs} cells (e.g. {some(lacking)}), which are in "
+            f"{some(within)}. Give each cell one in mdata.obs[{key!r}], or drop those cells."
+        )
+        raise ValueError(msg)
+    return values[first].loc[mdata.obs_names]
+
+
+def _concatenated(parts: list[pd.Series]) -> pd.Series:
+    """Values one after the other; categoricals stay so, whatever their categories."""
+    dtypes = [part.dtype for part in parts]
+    categorical = all(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes)
+    if not categorical or len(set(dtypes)) == 1:
+        return pd.concat(parts)
+    index = parts[0].index.append([part.index for part in parts[1:]])
+    if len({dtype.categories.dtype for dtype in dtypes}) > 1:
+        return pd.Series(np.concatenate([np.asarray(part, dtype=object) for part in parts]), index=index)
+    union = pd.api.types.union_categoricals([part.cat.as_unordered() for part in parts], sort_categories=True)
+    return pd.Series(union, index=index)
+
+
+def params_of_modality(params: Mapping[str, Any], name: str, adata: AnnData) -> dict[str, Any]:
+    """Parameters of a split for the record of the modality ``name``: its own columns go by their plain name there."""
+    prefix = f"{name}:"
+
+    def plain(key: Any) -> Any:
+        if isinstance(key, list):
+            return [plain(one) for one in key]
+        own = isinstance(key, str) and key.startswith(prefix) and key.removeprefix(prefix) in adata.obs.columns
+        return key.removeprefix(prefix) if own else key
+
+    return {word: plain(value) if word.endswith(("_key", "_keys")) else value for word, value in params.items()}

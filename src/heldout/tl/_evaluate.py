@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
-from heldout._core import keys, store
-from heldout._core.arrays import get_matrix, take
-from heldout._core.fits import check_split, read_fit
-from heldout._core.ledger import next_look
-from heldout._core.partition import read_partition
-from heldout._core.progress import progress
-from heldout._core.rng import Rng, generator, seed_of
-from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
-from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
+from heldout._core import store
+from heldout._core.fits import read_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.fits import Fit
-    from heldout._core.partition import Partition
+    from heldout._core.rng import Rng
 
-logger = logging.getLogger("heldout")
-
-BASELINES = ("majority", "qc_logistic", "logistic", "pseudobulk_logistic")
+_WINGS = {"genotype": "heldout.tl._evaluate_genotype"}
+"""The module that scores the fits of a wing."""
 
 
 def evaluate(
@@ -38,7 +26,7 @@ def evaluate(
     *,
     partition: Literal["test", "val", "train"] = "test",
     group_key: str | Sequence[str] | None = None,
-    baselines: Sequence[str] = BASELINES,
+    baselines: Sequence[str] | None = None,
     n_bootstrap: int = 2000,
     rng: Rng = 0,
 ) -> pd.DataFrame:
@@ -53,13 +41,14 @@ def evaluate(
     adata
         AnnData with the fit, (n_obs × n_vars).
     key
-        Name of the fit.
+        Name of the fit; the wing that it is of decides how it is scored.
     partition
         Cells to score. Each look at ``test`` is written to the ledger, and from the second on a warning says so.
     group_key
         Column(s) of ``obs`` with the independent unit; taken from the fit if not given.
     baselines
-        Baselines to fit on train and score on the same cells.
+        Baselines to fit on train and score on the same cells; for a genotype fit ``majority``, ``qc_logistic``,
+        ``logistic`` and ``pseudobulk_logistic`` if not given.
     n_bootstrap
         Number of bootstrap draws.
     rng
@@ -100,98 +89,13 @@ def evaluate(
     [2, 2, 2]
     """
     store.check_adata(adata)
-    for name in baselines:
-        METHODS[name]
     fit = read_fit(adata, key)
-    split = read_partition(adata, fit.split_key)
-    check_split(adata, fit, split, key=key)
-    check_prepared(fit, adata, key=key, layer=fit.info["layer"])
-    split.require(partition, purpose=f"evaluate(partition={partition!r})")
-    task = _task(adata, fit, split, group_key)
-    rows = split.rows(partition)
-    names, groups = store.factorize(group_names(adata, _group_key(task))[rows])
-    labels = task.labels[rows]
-    group_labels(names, groups, labels, task.classes)
-
-    method = fit.method.removeprefix("genotype.")
-    cells = _cells(adata, rows, task.layer)
-    scored = [Scored(method, "model", predict(fit, cells, key=key))]
-    others = [name for name in baselines if name != method]
-    for name in progress(others, "baselines"):
-        other = task.fit(name)
-        note = "" if other.info["fitted"].get("converged", True) else "solver did not converge"
-        scored.append(Scored(name, "baseline", predict(other, cells, key=name), note))
-    X = take(cells.X, None, task.columns)
-    table = evaluation_table(
-        scored,
-        labels,
-        groups,
-        unit="+".join(_group_key(task)),
-        ceiling=seen_groups_ceiling(X, labels, groups, seed=seed_of(rng)) if len(task.columns) else None,
-        n_bootstrap=n_bootstrap,
-        rng=generator(rng),
-    )
-    missing = split.missing(partition)
-    if missing:
-        note = f"{missing} of {missing + len(rows)} {partition} cells of the split are not here"
-        table["note"] = [f"{note}; {old}" if old else note for old in table["note"]]
-        logger.warning("%s: this is a score on a part of the %s set", note, partition)
-    by_group = group_table(scored, labels, groups, names, task.classes)
-    return _store(adata, key, fit, split, table, by_group, partition=partition)
-
-
-def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[str] | None) -> Task:
-    task = Task.of(
-        adata,
-        split,
-        label_key=fit.info["label_key"],
-        group_key=group_key or fit.info["group_key"],
-        mask_var=None,
-        layer=fit.info["layer"],
-    )
-    if task.classes != fit.info["classes"]:
-        msg = f"The fit knows the classes {fit.info['classes']}, adata has {task.classes}. Fit again."
+    wing = fit.method.split(".")[0]
+    if wing not in _WINGS:
+        msg = f"The fit {key!r} is a {fit.method!r} step, which predicts nothing that could be scored."
         raise ValueError(msg)
-    if fit.info["features"] == "genes":
-        task = replace(task, columns=fit.columns(adata.var_names, key="of this evaluation"))
-    return task
-
-
-def _cells(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:
-    """The cells that are judged, with the matrix that is read as X, copied once."""
-    from anndata import AnnData
-
-    return AnnData(take(get_matrix(adata, layer), rows, None), obs=adata.obs.iloc[rows], var=adata.var[[]])
-
-
-def _group_key(task: Task) -> list[str]:
-    if task.group_key is None:
-        msg = "No group is known: the split was not made by group. Pass group_key, the obs column of the independent unit."
-        raise ValueError(msg)
-    return task.group_key
-
-
-def _store(
-    adata: AnnData,
-    key: str,
-    fit: Fit,
-    split: Partition,
-    table: pd.DataFrame,
-    by_group: pd.DataFrame,
-    *,
-    partition: str,
-) -> pd.DataFrame:
-    sections = {}
-    look = 0
-    if partition == "test":
-        sections[keys.LEDGER], look = next_look(adata, key, fit, split)
-    table = table.assign(partition=partition, look=look)
-    sections[keys.EVALUATIONS] = {**store.section(adata, keys.EVALUATIONS), key: table.rename(index=str)}
-    sections[keys.SCORES] = {
-        **store.section(adata, keys.SCORES),
-        key: by_group.assign(partition=partition).rename(index=str),
-    }
-    store.commit(adata, heldout=sections)
-    if look > 1:
-        logger.warning("this is look %d at the same test set; choose between models on val, not on test", look)
+    options = {"partition": partition, "group_key": group_key, "baselines": baselines}
+    table: pd.DataFrame = import_module(_WINGS[wing]).evaluate(
+        adata, key, fit, **options, n_bootstrap=n_bootstrap, rng=rng
+    )
     return table

@@ -50,7 +50,8 @@ def perturbations(adata: AnnData, split_key: str = "split") -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If there is no such split, it is of another scheme, or a column that it was made from is missing.
+        If there is no such split, it is of another scheme, or a column that it was made from is missing or was
+        changed.
 
     Examples
     --------
@@ -74,8 +75,12 @@ def perturbations(adata: AnnData, split_key: str = "split") -> pd.DataFrame:
         [tuple(t) for t in params["perturbations"]], np.empty(0, int), separator=params["separator"]
     )
     counted = _counted(adata, partition)
-    rows = pd.concat([_pairs(found, params), _controls(counted)], ignore_index=True)
-    rows = rows.merge(counted, on=["number", "context", "code"], how="left")
+    rows = _rows(counted, params)
+    train = np.zeros(len(found.names) + 1, dtype=bool)  # the last one is the control, whose number is -1
+    train[rows.loc[rows["code"] == _TRAIN, "number"]] = True
+    n_seen, n_alone = seen_in_train(found.members, train[:-1])
+    for name, numbers in (("n_targets", found.sizes), ("n_seen", n_seen), ("n_seen_alone", n_alone)):
+        rows[name] = np.append(numbers, 0)[rows["number"]]
     table = _named(rows, found, params)
     order = ["partition", "control", *table.columns[2 : 2 + len(params["covariate_keys"])], "perturbation"]
     return table.sort_values(order, ignore_index=True)
@@ -111,27 +116,21 @@ def _contexts(columns: list[pd.Series], contexts: list[list[str]], n_obs: int) -
     return np.where(at < 0, np.nan, at)
 
 
-def _pairs(found: Perturbations, params: dict[str, Any]) -> pd.DataFrame:
+def _rows(counted: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
+    """Pairs of the split with the cells at hand, pools of controls, and unused cells that joined the split later."""
+    by = ["number", "context", "code"]
     pairs = params["pairs"]
-    number, code = np.array(pairs["perturbation"]), np.array(pairs["partition"])
-    train = np.zeros(len(found.names), dtype=bool)
-    train[number[code == _TRAIN]] = True
-    n_seen, n_alone = seen_in_train(found.members, train)
-    return pd.DataFrame(
-        {
-            "number": number,
-            "context": pairs["context"],
-            "code": code,
-            "n_targets": found.sizes[number],
-            "n_seen": n_seen[number],
-            "n_seen_alone": n_alone[number],
-        }
-    )
-
-
-def _controls(counted: pd.DataFrame) -> pd.DataFrame:
-    pools = counted.loc[counted["number"] < 0, ["number", "context", "code"]]
-    return pools.assign(n_targets=0, n_seen=0, n_seen_alone=0)
+    made = pd.DataFrame(dict(zip(by, (pairs[name] for name in ("perturbation", "context", "partition")), strict=True)))
+    rows = made.merge(counted, on=by, how="outer", indicator="from").sort_values(by, ignore_index=True)
+    moved = (rows["from"] == "right_only") & (rows["number"] >= 0) & (rows["code"] != PARTITIONS.index("unused"))
+    if moved.any():
+        msg = (
+            f"{int(rows.loc[moved, 'n_cells'].sum())} cells stand in another partition than their perturbation, so the column "
+            f"perturbation_key={params['perturbation_key']!r} or one of covariate_keys={params['covariate_keys']} was changed "
+            "since the split was made. Restore it, or make the split again."
+        )
+        raise ValueError(msg)
+    return rows.drop(columns="from")
 
 
 def _named(rows: pd.DataFrame, found: Perturbations, params: dict[str, Any]) -> pd.DataFrame:

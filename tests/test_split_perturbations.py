@@ -1,9 +1,5 @@
 """Splits of perturbation screens: nothing held out is seen, whatever it is called, and controls are divided, too."""
 
-import os
-from pathlib import Path
-
-import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,14 +10,11 @@ from scipy.sparse.csgraph import maximum_flow
 from screencases import HYPOTHESIS, frame, in_partition, screen, screens, targets_of
 from splitcases import assigned
 
-import heldout as ho
 from heldout._core.partition import read_partition
 from heldout.get import perturbations
 from heldout.pp import split_perturbations
 from heldout.splitting._contexts import divide_pairs, draw_pairs
 
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
-NORMAN_FILE = DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad"
 SEEDS = st.integers(0, 2**16)
 
 
@@ -138,9 +131,13 @@ def test_no_group_of_controls_is_in_two_pools(adata, call, seed, n_groups, cross
     obs = adata.obs
     pools = obs[(obs["guide"] == "control") & (obs["split"] != "unused")]
     assert (pools.groupby("library")["split"].nunique() == 1).all()
-    unit = ["line"] if call["covariate_keys"] else []
+    obs["context"] = obs["line"].astype(str) if call["covariate_keys"] else "all"
+    pools = pools.assign(context=obs["context"])
     held = obs[(obs["guide"] != "control") & obs["split"].isin(["val", "test"])]
-    assert set(held[[*unit, "split"]].itertuples(index=False)) <= set(pools[[*unit, "split"]].itertuples(index=False))
+    needed = set(zip(held["context"], held["split"], strict=True)) | {
+        (context, "train") for context in set(obs["context"])
+    }
+    assert set(zip(pools["context"], pools["split"], strict=True)) == needed
     listed = read_partition(adata).params["control_groups"]
     of_group = {group: pool for pool, groups in listed.items() for group in groups}
     assert pools["library"].map(of_group).eq(pools["split"].astype(str)).all()
@@ -314,6 +311,21 @@ def test_contexts_keep_the_order_of_their_values():
     assert len(perturbations(adata)[keys].drop_duplicates()) == 4
 
 
+def test_units_in_several_contexts(caplog):
+    """All libraries are in both lines, but only one line has a test set: in the other its controls are unused."""
+    rows = [(name, line) for line in ("x", "y") for name in ["control"] * 8 + list("ABCDEF")]
+    adata = frame(rows, library=lambda o: [f"L{i % 14 % 4}" for i in range(len(o))])
+    call = {"hold_out": "context", "covariate_keys": "line", "contexts": ["x"], "val": 0, "test": 0.5}
+    split_perturbations(adata, "guide", group_key="library", **call)
+    controls = adata.obs[adata.obs["guide"] == "control"]
+    assert pd.crosstab(controls["line"], controls["split"].astype(str)).to_dict() == {
+        "test": {"x": 2, "y": 0},
+        "train": {"x": 6, "y": 6},
+        "unused": {"x": 0, "y": 2},
+    }
+    assert "2 control cells are unused" in caplog.text
+
+
 # --- names ----------------------------------------------------------------------------------------------------------
 
 
@@ -356,108 +368,3 @@ def test_controls_need_no_target_in_the_column():
     )
     split_perturbations(adata, "guide", targets="gene")
     assert set(perturbations(adata)["perturbation"]) == {"A", "B", "C", "control"}
-
-
-# --- what is recorded -----------------------------------------------------------------------------------------------
-
-
-def test_the_record_outlives_dropped_cells(through_file):
-    adata = screen(contexts=("k562", "rpe1"))
-    split_perturbations(adata, "guide", hold_out="context", covariate_keys="line")
-    table = perturbations(adata)
-    stored = through_file(adata)
-    assert perturbations(stored).equals(table)
-    less = stored[stored.obs["split"] != "train"].copy()
-    found = perturbations(less)
-    merged = found.merge(table, on=["perturbation", "line", "partition"], suffixes=("", "_made"))
-    assert len(merged) == len(found)
-    assert (merged["n_seen"] == merged["n_seen_made"]).all()
-    assert (merged["n_cells"] == np.where(merged["partition"] == "train", 0, merged["n_cells_made"])).all()
-
-
-def test_the_other_functions_take_the_split():
-    adata = screen(library=lambda o: (["L1", "L2", "L3", "L4", "L5"] * len(o))[: len(o)])
-    split_perturbations(adata, "guide", group_key="library")
-    assert read_partition(adata).group_key is None
-    counted = ho.get.split(adata)
-    assert set(counted.columns) == {"guide", "partition", "n_cells"}
-    assert counted["n_cells"].sum() == adata.n_obs
-    with pytest.raises(ValueError, match="No group is known"):
-        ho.pl.split(adata)
-    assert ho.pl.split(adata, group_key="guide")
-    theirs = screen(library=lambda o: "L1")
-    ho.pp.split_from(theirs, ho.get.split_table(adata))
-    assert assigned(theirs) == assigned(adata)
-    assert perturbations(theirs).equals(perturbations(adata))
-    ho.pp.folds(adata, "library", n_folds=2, val=0)
-    assert ho.get.fold_keys(adata) == ["fold_0", "fold_1"]
-
-
-def test_cells_that_were_put_into_unused_later(caplog):
-    adata, more = screen(), screen(["control", "A", "A+B", "new"])
-    more.obs_names = "more_" + more.obs_names
-    split_perturbations(adata, "guide")
-    theirs = ad.concat([adata, more])
-    ho.pp.split_from(theirs, ho.get.split_table(adata), missing="unused")
-    table = perturbations(theirs)
-    assert "4 unused cells are not counted" in caplog.text
-    assert table["n_cells"].sum() == (theirs.obs["guide"] != "new").sum()
-    unused = table[table["partition"] == "unused"].set_index("perturbation")["n_cells"]
-    assert unused.to_dict() == {"A": 4, "A+B": 4, "control": 8}
-    assert table[table["partition"] != "unused"].reset_index(drop=True).equals(perturbations(adata))
-
-
-# --- Norman 2019 ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def norman_file():
-    if not NORMAN_FILE.is_file():
-        pytest.skip(f"real data not found: {NORMAN_FILE}; set HELDOUT_DATA_DIR")
-    return ad.read_h5ad(NORMAN_FILE)
-
-
-@pytest.fixture
-def norman(norman_file):
-    return norman_file[norman_file.obs["dataset"] == "norman19"].copy()
-
-
-def test_norman_all_doubles(norman):
-    split_perturbations(norman, "condition", hold_out="combination", val=0, test=1)
-    table = perturbations(norman)
-    doubles = table[(table["partition"] == "test") & ~table["control"]]
-    assert len(doubles) == 15
-    assert (doubles["n_seen"] == 2).sum() == 5
-    singles = set(norman.obs["condition"].astype(str)) & {t for targets in doubles["targets"] for t in targets}
-    assert doubles["n_seen_alone"].tolist() == [len(singles & set(targets)) for targets in doubles["targets"]]
-    assert "KLF1+SET" in set(doubles["perturbation"])
-    assert table.loc[table["control"], ["partition", "n_cells"]].values.tolist() == [["train", 75], ["test", 25]]
-
-
-@pytest.mark.parametrize("n_seen", [0, 1, 2])
-def test_norman_by_seen_members(norman, n_seen):
-    split_perturbations(norman, "condition", hold_out="combination", n_seen=n_seen, val=0.2, test=0.2, rng=3)
-    table = perturbations(norman)
-    held = table[table["partition"].isin(["val", "test"]) & ~table["control"]]
-    assert held["n_seen"].tolist() == [n_seen] * 6
-
-
-def test_norman_singles(norman):
-    split_perturbations(norman, "condition")
-    table = perturbations(norman)
-    singles = table[(table["n_targets"] == 1)]
-    assert singles["partition"].value_counts().to_dict() == {"train": 11, "val": 3, "test": 4, "unused": 0}
-    assert (
-        table.loc[table["partition"] == "test", "n_seen"] < table.loc[table["partition"] == "test", "n_targets"].clip(1)
-    ).all()
-
-
-def test_mcfaline_contexts(norman_file):
-    adata = norman_file[norman_file.obs["dataset"] == "mcfaline23"].copy()
-    caps = {"max_contexts": 1, "max_fraction": 0.3}
-    split_perturbations(adata, "condition", hold_out="context", covariate_keys="cell_type", val=0.1, test=0.1, **caps)
-    table = perturbations(adata)
-    held = table[~table["control"] & (table["partition"] != "train")]
-    assert held.groupby("cell_type").size().to_dict() == {"A172": 2, "T98G": 2, "U87MG": 2}
-    assert held["perturbation"].is_unique
-    assert table.loc[table["control"]].groupby("cell_type")["n_cells"].apply(sorted).tolist() == [[25, 25, 50]] * 3

@@ -152,9 +152,7 @@ def split_perturbations(
     codes[perturbed] = of_pair[where.pair_of_cell[perturbed]]
     codes[~perturbed], groups = control_codes(adata, where, of_pair, group_key, control_share, draws)
     _tell_unused(found, where, of_pair, int((codes[~perturbed] == CODE["unused"]).sum()))
-    number = {of_name: i for i, of_name in enumerate(found.targets)}
-    params = {
-        "group_key": None,
+    asked = {
         "perturbation_key": perturbation_key,
         "control": controls,
         "hold_out": hold_out,
@@ -163,20 +161,16 @@ def split_perturbations(
         "covariate_keys": keys,
         "control_group_key": group_key if group_key is None or isinstance(group_key, str) else list(group_key),
         **recorded_shares(fractions),
-        **({"n_seen": n_seen} if hold_out == "combination" else {}),
+        **({"n_seen": None if n_seen is None else int(n_seen)} if hold_out == "combination" else {}),
         **(caps.recorded() if hold_out == "context" else {}),
         "control_share": float(control_share),
         "rng": recorded_seed(rng),
-        "perturbations": [list(of_name) for of_name in found.targets],
-        "names": {str(name): number.get(of_name, -1) for name, of_name in zip(names, parsed, strict=True)},
-        "contexts": [list(context) for context in where.names],
-        "pairs": {
-            "perturbation": where.perturbation.tolist(),
-            "context": where.context.tolist(),
-            "partition": of_pair.tolist(),
-        },
+    }
+    found_out = {
+        **_recorded(names, parsed, found, where, of_pair),
         **({} if groups is None else {"control_groups": groups}),
     }
+    params = {"group_key": None, **asked, **found_out}
     adata = store.start(adata, copy=copy)
     write_partition(adata, codes, key=key_added, scheme="perturbations", params=params)
     return store.finish(adata, copy=copy)
@@ -296,6 +290,27 @@ def _unseen(
     if n_seen is None:
         return draw_combinations(found.members, fractions, rng)
     return draw_seen(found.members, fractions, n_seen, rng)
+
+
+def _recorded(
+    names: np.ndarray,
+    parsed: Sequence[tuple[str, ...]],
+    found: Perturbations,
+    where: Contexts,
+    of_pair: np.ndarray,
+) -> dict[str, Any]:
+    """What the table of the split needs: each name's perturbation, and each pair's partition."""
+    number = {of_name: i for i, of_name in enumerate(found.targets)}
+    return {
+        "perturbations": [list(of_name) for of_name in found.targets],
+        "names": {str(name): number.get(of_name, -1) for name, of_name in zip(names, parsed, strict=True)},
+        "contexts": [list(context) for context in where.names],
+        "pairs": {
+            "perturbation": where.perturbation.tolist(),
+            "context": where.context.tolist(),
+            "partition": of_pair.tolist(),
+        },
+    }
 
 
 def _check_train(of_pair: np.ndarray, *, val: float, test: float) -> None:

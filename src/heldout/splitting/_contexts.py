@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _RESTARTS = 100
 
+_WASTE = 1e-3
+"""What a group's cells in a context count that cannot be used there: it breaks ties only, as a missing pool is worse."""
+
 
 def draw_pairs(
     perturbation: np.ndarray,
@@ -185,7 +188,7 @@ def _one_draw(inside: np.ndarray, counts: np.ndarray, rng: np.random.Generator) 
     weight = np.where(counts > 0, 1 / np.maximum(counts, 1), 0)
     for group in rng.permutation(len(inside)):
         at = inside[group]
-        gain = np.where(counts[at] > 0, np.maximum(left[at], 0) * weight[at], -1).sum(axis=0)
+        gain = np.where(counts[at] > 0, np.maximum(left[at], 0) * weight[at], -_WASTE).sum(axis=0)
         codes[group] = np.argmax(gain)
         left[at, codes[group]] -= 1
     return codes

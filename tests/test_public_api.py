@@ -131,6 +131,10 @@ def test_documented_slots_are_the_written_ones(lmna):
             ho.pp.split_matched,
             {"group_key": "library", "match_key": "day", "label_key": "genotype", "test": 19, "val": 0},
         ),
+        (
+            ho.pp.split_perturbations,
+            {"perturbation_key": "library", "control": "GSM8325046", "key_added": "perturbation_split"},
+        ),
         (ho.pp.highly_variable_genes, {"n_top_genes": 40}),
         (ho.pp.scale, {}),
         (ho.pp.pca, {"n_comps": 3}),
@@ -156,7 +160,18 @@ def test_import_is_light():
 
 def test_imports_run_downwards_only():
     floors = ["_core", "metrics", "splitting", "auditing", "tasks", "pp", "tl", "get", "pl", "_accessor"]
-    rank = {"_core": 0, "metrics": 1, "splitting": 2, "auditing": 3, "tasks": 3, "datasets": 2, "pp": 4, "tl": 4, "get": 4, "pl": 5}
+    rank = {
+        "_core": 0,
+        "metrics": 1,
+        "splitting": 2,
+        "auditing": 3,
+        "tasks": 3,
+        "datasets": 2,
+        "pp": 4,
+        "tl": 4,
+        "get": 4,
+        "pl": 5,
+    }
     source = Path(ho.__file__).parent
     for path in source.rglob("*.py"):
         own = path.relative_to(source).parts[0]

@@ -9,6 +9,7 @@ from heldout.pp._split import split_assigned, split_cells, split_matched
 from heldout.pp._split_from import split_from
 from heldout.pp._split_genes import split_genes
 from heldout.pp._split_groups import split_groups
+from heldout.pp._split_perturbations import split_perturbations
 from heldout.pp._split_time import split_time
 from heldout.pp._subsample import subsample
 
@@ -24,6 +25,7 @@ __all__ = [
     "split_genes",
     "split_groups",
     "split_matched",
+    "split_perturbations",
     "split_time",
     "subsample",
 ]

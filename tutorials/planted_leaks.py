@@ -293,6 +293,15 @@ def _same_time(adata):
     return {"time_key": "day"}
 
 
+@leak("the perturbation A+B in train is B+A in test", "perturbations")
+def _renamed(adata):
+    names = ["control", "A", "B", "C", "A+B", "B+A", "A+C"]
+    adata.obs["perturbation"] = np.random.default_rng(0).choice(names, adata.n_obs)
+    del adata.uns["heldout"]
+    ho.pp.split_assigned(adata, "perturbation", train=["control", "A", "B", "C", "A+B"], test=["B+A", "A+C"])
+    return {"perturbation_key": "perturbation", "label_key": "label"}
+
+
 @leak("three models chosen on the test set", "test_looks")
 def _looks(adata):
     for method in ("majority", "qc_logistic", "pseudobulk_logistic"):

@@ -22,7 +22,9 @@ def barcodes(adata, **options):
     return found
 
 
-@pytest.mark.parametrize("load", [simulated, lambda: real("kang"), lambda: real("onek1k")], ids=["lmna", "kang", "onek1k"])
+@pytest.mark.parametrize(
+    "load", [simulated, lambda: real("kang"), lambda: real("onek1k")], ids=["lmna", "kang", "onek1k"]
+)
 @pytest.mark.parametrize("n", [0, 7])
 def test_copies_are_counted(load, n):
     adata = load()

@@ -193,7 +193,9 @@ def test_a_fit_on_another_split_counts_the_test_cells_it_has_seen():
     ho.pp.pca(adata, 10, mask_var=None)
     before = adata.obs["split"].to_numpy()
     libraries = np.sort(adata.obs["library"].unique())
-    ho.pp.split_assigned(adata, "library", train=list(libraries[3:]), val=[libraries[1]], test=[libraries[0], libraries[2]])
+    ho.pp.split_assigned(
+        adata, "library", train=list(libraries[3:]), val=[libraries[1]], test=[libraries[0], libraries[2]]
+    )
     seen = int(((before != "test") & (adata.obs["split"] == "test")).sum())
     found = about(adata, "X_pca")
     assert seen

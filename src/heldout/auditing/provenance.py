@@ -132,7 +132,8 @@ def _scaled(case: Case, fits: dict[str, Fit], clean: set[str]) -> Finding | None
     by_us = {f.config["layer"] for key, f in fits.items() if f.method == "pp.scale" and key in clean}
     found = []
     names = list(parts(case.codes))
-    for layer in [None, *sorted(case.adata.layers)]:
+    # anndata 0.13 counts X among the layers, as None.
+    for layer in [None, *sorted(layer for layer in case.adata.layers if layer is not None)]:
         try:
             X = get_matrix(case.adata, layer)
             state = describe(X)

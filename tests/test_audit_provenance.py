@@ -106,12 +106,14 @@ def test_pca_of_cells_that_are_gone():
 def test_scale(everything, lmna_split, zero_center, max_value):
     for before in (everything, lmna_split):
         leaky = before.copy()
+        leaky.X = leaky.X.toarray() if zero_center else leaky.X
         sc.pp.scale(leaky, zero_center=zero_center, max_value=max_value)
         found = about(leaky, "X")
         assert found.status == "fail"
         assert "all cells" in found.finding
 
         clean, fitted = before.copy(), train(before)
+        fitted.X = fitted.X.toarray()
         sc.pp.scale(fitted)
         sd = np.where(fitted.var["std"] > 0, fitted.var["std"], 1)
         X = before.X.toarray() - (fitted.var["mean"].to_numpy() if zero_center else 0)
@@ -156,12 +158,14 @@ def test_highly_variable_genes(everything, lmna_split, flavor):
 def test_genes_chosen_before_scaling_are_told_from_the_counts(target_sum):
     adata = prepared()
     adata.X = adata.layers["counts"].copy()
+    del adata.uns["log1p"]
     sc.pp.normalize_total(adata, target_sum=target_sum)
     sc.pp.log1p(adata)
     for cells, status in ((adata.copy(), "fail"), (train(adata), "pass")):
         sc.pp.highly_variable_genes(cells, n_top_genes=200)
         scaled = adata.copy()
         scaled.var = cells.var.copy()
+        scaled.X = scaled.X.toarray()
         sc.pp.scale(scaled)
         assert about(scaled, GENES).status == status
 
@@ -202,8 +206,6 @@ def test_a_fit_on_another_split_counts_the_test_cells_it_has_seen():
     assert found.status == "fail"
     assert found.value == seen
     assert str(seen) in found.finding
-    proved = about(adata, COORDINATES)  # the numbers say nothing of a union of parts of partitions
-    assert proved.status != "pass"
 
 
 def test_fits_of_other_splits_are_left_to_their_own_audit():

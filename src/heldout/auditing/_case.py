@@ -166,7 +166,11 @@ class Case:
         NotRun
             If there is no matrix in memory, or only scaled values.
         """
-        found = [self.layer] if self.layer is not None else [None, *sorted(self.adata.layers)]
+        found = (
+            [self.layer]
+            if self.layer is not None
+            else [None, *sorted(layer for layer in self.adata.layers if layer is not None)]
+        )
         for layer in found:
             try:
                 X = get_matrix(self.adata, layer)

@@ -75,7 +75,7 @@ def _readings(case: Case) -> Iterator[_Reading]:
     hvg = case.adata.uns.get("hvg")
     flavor = str(hvg.get("flavor")) if hasattr(hvg, "get") else ""
     matrices = []
-    for layer in dict.fromkeys([case.layer, None, *sorted(case.adata.layers)]):
+    for layer in dict.fromkeys([case.layer, None, *sorted(layer for layer in case.adata.layers if layer is not None)]):
         try:
             X = get_matrix(case.adata, layer)
             state = describe(X)

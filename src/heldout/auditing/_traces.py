@@ -163,11 +163,11 @@ def _total(sums: list[Sums]) -> Sums:
     return total
 
 
-def of_coordinates(Y: np.ndarray, codes: np.ndarray) -> Verdict | None:
-    """Which cells principal components were fitted on, from the coordinates (n × k) alone.
+def of_coordinates(Y: np.ndarray, codes: np.ndarray) -> tuple[Verdict, str] | None:
+    """Which cells principal components were fitted on, from the coordinates (n × k) alone, and what proves it.
 
-    Over those cells the coordinates have mean zero and are uncorrelated. Without centring (truncated SVD) they are
-    orthogonal.
+    Over those cells the coordinates have mean zero and are uncorrelated. Without centring (truncated SVD, diffusion
+    maps) they are orthogonal.
     """
     masks = parts(codes)
     Y = np.asarray(Y, dtype=np.float64)
@@ -191,14 +191,16 @@ def of_coordinates(Y: np.ndarray, codes: np.ndarray) -> Verdict | None:
     if verdict is not None:
         # Other coordinates may be centred by chance or choice; only components are uncorrelated as well.
         union = min(centred, key=lambda u: (centred[u], len(u)))
-        return verdict if orthogonal[union] <= 10 * EXACT else None
-    return decide(orthogonal, masks)
+        proof = "coordinates have mean 0 and are uncorrelated over these cells"
+        return (verdict, proof) if orthogonal[union] <= 10 * EXACT else None
+    verdict = decide(orthogonal, masks)
+    return None if verdict is None else (verdict, "coordinates are orthogonal over these cells")
 
 
-def looks_scaled(total: Sums) -> bool:
+def looks_scaled(total: Sums, within: float = 0.02) -> bool:
     """Whether most genes have a standard deviation near one."""
     varies = total.var > 0
-    return bool(varies.any()) and float(np.median(np.abs(np.sqrt(total.var[varies]) - 1))) <= _NEAR_ONE
+    return bool(varies.any()) and float(np.median(np.abs(np.sqrt(total.var[varies]) - 1))) <= within
 
 
 def of_scaled(sums: dict[tuple[str, ...], Sums], names: Iterable[str], *, centred: bool) -> Verdict | None:
@@ -213,7 +215,7 @@ def of_scaled(sums: dict[tuple[str, ...], Sums], names: Iterable[str], *, centre
 
 def _scale_error(total: Sums, best: float, *, centred: bool) -> float:
     varies = total.var > 0
-    if not varies.any() or total.n < 2 or not (centred or looks_scaled(total)):
+    if not varies.any() or total.n < 2 or not (centred or looks_scaled(total, _NEAR_ONE)):
         return np.inf
     sd = np.sqrt(total.var[varies])
     # scikit-learn divides by n, scanpy by n - 1.

@@ -14,6 +14,8 @@ from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._units import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from heldout._core.arrays import Matrix
     from heldout.auditing._case import Case, Sample
     from heldout.auditing._finding import Status
@@ -78,8 +80,7 @@ def near_duplicates(case: Case) -> list[Finding]:
     if not len(test) or len(null) < WARN_CELLS:
         msg = f"too few cells have {MIN_GENES} or more of the {len(sample.columns)} genes that are compared"
         raise NotRun(msg)
-    found = _search(residual, test, reference, None)
-    expected = _search(residual, null, np.flatnonzero(case.mask("train")), _kept_apart(case))
+    found, expected = _search(residual, test, null, reference, _kept_apart(case))
     return [_judged(case, test, found, expected)]
 
 
@@ -108,9 +109,17 @@ class _Residual:
         block -= (block @ self.components.T) @ self.components
         return block
 
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """Residuals of these cells with mean 0 and length 1, (rows × p) float32: their product is a correlation."""
-        block = self.raw(self.case.lognormalised(rows, self.sample.columns))
+    def __call__(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Some of the rows, and their residuals with mean 0 and length 1 (rows × p): a product is a correlation."""
+        n = 16_384 if sparse.issparse(self.case.matrix[0]) else 4096  # to take rows of a csc matrix is slow
+        for part in row_chunks(len(rows), n):
+            X = self.case.lognormalised(rows[part], self.sample.columns)
+            X = X.tocsr() if sparse.issparse(X) else X
+            for some in row_chunks(X.shape[0], 2048):
+                yield rows[part][some], self._unit(X[some])
+
+    def _unit(self, X: Matrix) -> np.ndarray:
+        block = self.raw(X)
         block /= self.sd
         np.clip(block, -CLIP, CLIP, out=block)  # one rare gene must not decide
         block -= block.mean(axis=1, keepdims=True)
@@ -130,17 +139,25 @@ def _kept_apart(case: Case) -> np.ndarray | None:
     return np.unique(case.units.groups.astype(str), return_inverse=True)[1][case.units.of_cell]
 
 
-def _search(residual: _Residual, queries: np.ndarray, reference: np.ndarray, groups: np.ndarray | None) -> Nearest:
-    """All queries against all reference cells, chunk by chunk, exactly; a cell is not compared with itself."""
-    asked = residual(queries)
+def _search(
+    residual: _Residual, test: np.ndarray, null: np.ndarray, reference: np.ndarray, groups: np.ndarray | None
+) -> tuple[Nearest, Nearest]:
+    """All queries against all reference cells, chunk by chunk, exactly; a cell is not compared with itself.
+
+    The null looks at train cells only, and not within its own group where ``groups`` says so.
+    """
+    queries = np.concatenate([test, null])
+    asked = np.concatenate([block for _, block in residual(queries)])
+    is_null = np.arange(len(queries)) >= len(test)
+    train = residual.case.mask("train")
     best = np.full((len(queries), N_TOP), -1.0, dtype=np.float32)
     rows = np.full((len(queries), N_TOP), -1, dtype=np.int64)
-    for part in row_chunks(len(reference), 2048):
-        some = reference[part]
-        alike = asked @ residual(some).T
-        alike[queries[:, None] == some] = -1
+    for some, block in residual(reference):
+        alike = asked @ block.T
+        barred = (null[:, None] == some) | ~train[some]
         if groups is not None:
-            alike[groups[queries][:, None] == groups[some]] = -1
+            barred |= groups[null][:, None] == groups[some]
+        alike[len(test) :][barred] = -1
         # Most chunks have nothing for most queries, and sorting costs more than the product.
         new = np.flatnonzero(alike.max(axis=1) > best[:, -1])
         joined = np.concatenate([best[new], alike[new]], axis=1)
@@ -148,7 +165,7 @@ def _search(residual: _Residual, queries: np.ndarray, reference: np.ndarray, gro
         top = np.argpartition(-joined, N_TOP - 1, axis=1)[:, :N_TOP]
         top = np.take_along_axis(top, np.argsort(-np.take_along_axis(joined, top, 1), axis=1, kind="stable"), 1)
         best[new], rows[new] = np.take_along_axis(joined, top, 1), np.take_along_axis(names, top, 1)
-    return Nearest(rows[:, 0], best)
+    return Nearest(rows[~is_null, 0], best[~is_null]), Nearest(rows[is_null, 0], best[is_null])
 
 
 def _judged(case: Case, test: np.ndarray, found: Nearest, expected: Nearest) -> Finding:

@@ -132,7 +132,8 @@ def _scaled(case: Case, fits: dict[str, Fit], clean: set[str]) -> Finding | None
     by_us = {f.config["layer"] for key, f in fits.items() if f.method == "pp.scale" and key in clean}
     found = []
     names = list(parts(case.codes))
-    for layer in [None, *sorted(case.adata.layers)]:
+    # anndata 0.13 counts X among the layers, as None.
+    for layer in [None, *sorted(layer for layer in case.adata.layers if layer is not None)]:
         try:
             X = get_matrix(case.adata, layer)
             state = describe(X)
@@ -149,8 +150,8 @@ def _scaled(case: Case, fits: dict[str, Fit], clean: set[str]) -> Finding | None
             found.append(_proved(where, f"{where} was scaled on", f"genes have {how} over these cells", verdict))
         elif centred or looks_scaled(sums[tuple(names)]):
             text = (
-                f"{where} is scaled, but it cannot be told on which cells: its genes are exactly scaled over neither all "
-                "cells nor the train cells; maybe cells were dropped since"
+                f"{where} looks centred or scaled, but its genes have mean 0 and standard deviation 1 over neither all cells "
+                "nor the train cells; it was made otherwise, or cells were dropped since"
             )
             found.append(
                 Finding("not run", text, subject=where, advice="scale with heldout.pp.scale, which records the cells")
@@ -164,9 +165,9 @@ def _embedding(case: Case, key: str, *, recorded: bool) -> Finding | None:
     Y = _coordinates(case.adata.obsm[key])
     if Y is None or key in _NOT_FITTED or _is_ours(case, key):
         return None
-    verdict = of_coordinates(Y, case.codes)
+    told = of_coordinates(Y, case.codes)
     where = f"obsm[{key!r}]"
-    if verdict is None:
+    if told is None:
         if key == "X_pca" and not recorded:
             text = (
                 f"{where} has mean 0 over neither all cells nor the train cells; it was fitted on something else, or cells "
@@ -174,11 +175,11 @@ def _embedding(case: Case, key: str, *, recorded: bool) -> Finding | None:
             )
             return Finding("not run", text, subject=where, advice="fit it with heldout.pp.pca, which records the cells")
         return None
+    verdict, proof = told
     if recorded and verdict.status == "pass":
         return None
     since = " (not what heldout.pp.pca wrote; it was overwritten)" if recorded else ""
-    proof = "coordinates have mean 0 and are uncorrelated over these cells"
-    return _proved(where, f"{where}{since} are components of", proof, verdict)
+    return _proved(where, f"{where}{since} was fitted on", proof, verdict)
 
 
 def _proved(subject: str, what: str, proof: str, verdict: Verdict) -> Finding:

@@ -380,12 +380,27 @@ def false_alarms(n: int, **size: int) -> pd.DataFrame:
     return raised.assign(rate=raised["alarms"] / n)
 
 
+def gaps() -> pd.DataFrame:
+    """AUC of a random label and of the sex of OneK1K's donors when cells are held out, and when donors are."""
+    found = {}
+    for label in ("label", "sex"):
+        adata = onek1k(0)
+        ho.pp.split_groups(adata, "donor", label, val=0, test=0.3)
+        table = ho.tl.audit(adata, items=["leakage_gap"])
+        found["random label" if label == "label" else label] = table.loc[table["item"] == "leakage_gap", "finding"]
+    return pd.concat(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default="simulated", choices=["simulated", "onek1k"])
     parser.add_argument("--clean", type=int, metavar="N", help="audit N clean simulations instead")
+    parser.add_argument("--gap", action="store_true", help="measure the leakage gap on OneK1K instead")
     parser.add_argument("--n-cells", type=int, default=40, help="cells of a simulated library")
     arguments = parser.parse_args()
+    if arguments.gap:
+        print("\n".join(f"{label}: {text}" for (label, _), text in gaps().items()))
+        return
     if arguments.clean:
         print(false_alarms(arguments.clean, n_cells=arguments.n_cells).to_string())
         return

@@ -375,7 +375,7 @@ def false_alarms(n: int, **size: int) -> pd.DataFrame:
     for seed in range(n):
         adata = hold_out(simulate(seed, **size))
         raised.loc[alarms(audited(adata, items="all"))] += 1
-        ho.pp.split_groups(adata, ["library", "donor"], "label", val=0, test=0.25, rng=seed)
+        ho.pp.split_groups(adata, ["library", "donor"], "label", val=0, test=0.25, rng=seed + 10_000)
         raised.loc[alarms(audited(adata, items=["shift"]))] += 1
     return raised.assign(rate=raised["alarms"] / n)
 

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from heldout._core import store
 from heldout._core.arrays import MatrixState, describe, get_matrix, moments, take
+from heldout._core.chain import is_scaled
 from heldout._core.partition import PARTITIONS, Partition, digests
 from heldout.auditing._finding import NotRun
 from heldout.auditing._units import Units
@@ -179,7 +180,7 @@ class Case:
                     raise NotRun(str(problem)) from problem
                 continue
             state = describe(X)
-            if state.kind != "centred":
+            if state.kind != "centred" and not is_scaled(self.adata, layer, state):
                 return X, state
         msg = "the matrix is scaled; pass layer, the one that holds counts or log-normalised values"
         raise NotRun(msg)

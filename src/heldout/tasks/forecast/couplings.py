@@ -112,9 +112,9 @@ def coupling(
     scale = _median_cost(X0, X1, batch_size, random)
     options = (epsilon * scale, np.inf if unbalanced is None else unbalanced * scale)
     if max(len(X0), len(X1)) <= batch_size:
-        plan, *errors, n_iterations = _sinkhorn(_cost(X0, X1), _shares(weights), *options)
+        plan, source_error, target_error, n_iterations = _sinkhorn(_cost(X0, X1), _shares(weights), *options)
         rows = plan.sum(axis=1)
-        found = Coupling(_sparse(plan / rows[:, None]), rows / rows.mean(), *errors, n_iterations, 1)
+        found = Coupling(_sparse(plan / rows[:, None]), rows / rows.mean(), source_error, target_error, n_iterations, 1)
     else:
         found = _in_batches(X0, X1, weights, options, batch_size, random)
     if not found.converged:
@@ -159,7 +159,13 @@ def sample_chains(couplings: Sequence[Coupling], n_chains: int, rng: Rng = 0) ->
 
 
 def _checked(
-    X0: np.ndarray, X1: np.ndarray, growth: np.ndarray | None, *, epsilon: float, unbalanced: float | None, batch_size: int
+    X0: np.ndarray,
+    X1: np.ndarray,
+    growth: np.ndarray | None,
+    *,
+    epsilon: float,
+    unbalanced: float | None,
+    batch_size: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     X0, X1 = np.asarray(X0, dtype=np.float64), np.asarray(X1, dtype=np.float64)
     if X0.ndim != 2 or X1.ndim != 2 or X0.shape[1] != X1.shape[1] or not len(X0) or not len(X1):
@@ -218,8 +224,9 @@ def _sinkhorn(cost: np.ndarray, a: np.ndarray, eps: float, rho: float) -> tuple[
     g = (cost - f[:, None]).min(axis=0)
     kernel = _kernel(cost, f, g, eps)
     u, v = np.ones(len(a)), 1 / (n1 * kernel.sum(axis=0))
-    moved = np.inf
-    for iteration in range(1, _MAX_ITERATIONS + 1):
+    moved, iteration = np.inf, 0
+    while iteration < _MAX_ITERATIONS:
+        iteration += 1
         new = (a / (kernel @ v)) ** power
         if power < 1:
             new *= np.exp(-(1 - power) * f / eps)
@@ -280,9 +287,7 @@ def _batches(
     few, many = sorted(-(-n // batch_size) for n in (n0, n1))
     many = -(-many // few) * few
     for _ in range(_DRAWS):
-        first, second = (
-            np.array_split(random.permutation(n), many if n == max(n0, n1) else few) for n in (n0, n1)
-        )
+        first, second = (np.array_split(random.permutation(n), many if n == max(n0, n1) else few) for n in (n0, n1))
         yield [(first[b % len(first)], second[b % len(second)]) for b in range(max(len(first), len(second)))]
 
 

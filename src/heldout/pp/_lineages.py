@@ -103,9 +103,10 @@ def lineages(
     -----
     Two times of n cells need four n × n matrices of float64. Above ``batch_size`` cells the memory stays that of a batch
     (0.1 GB at 2048) and about 1 kB a cell. A cell then meets a sample of the next time only, four times over, so couplings are
-    somewhat more diffuse.
+    somewhat more diffuse: for 4000 cells a time of :func:`heldout.datasets.branching_simulated` the distance to the true ancestors
+    is 1.07 as a whole, 1.07 in batches of 2048, 1.10 in batches of 256, and 1.49 at random.
 
-    A chain of training cells may use a cell several times, and two chains may share cells: chains are no independent units.
+    A cell stands in several chains, so chains are no independent units.
 
     Examples
     --------

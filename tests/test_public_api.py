@@ -138,6 +138,7 @@ def test_documented_slots_are_the_written_ones(lmna):
         (ho.pp.highly_variable_genes, {"n_top_genes": 40}),
         (ho.pp.scale, {}),
         (ho.pp.pca, {"n_comps": 3}),
+        (ho.pp.lineages, {"time_key": "day", "n_chains": 10}),
         (ho.tl.genotype, {"method": "logistic"}),
         (ho.tl.evaluate, {"baselines": ["majority"]}),
     ]

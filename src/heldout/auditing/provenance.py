@@ -14,6 +14,7 @@ from heldout._core.fits import read_fit
 from heldout._core.partition import PARTITIONS, load_assignment
 from heldout._core.store import section
 from heldout.auditing._finding import Finding
+from heldout.auditing._lineages import lineage_findings
 from heldout.auditing._trace_genes import COLUMN, genes_finding
 from heldout.auditing._traces import Verdict, looks_scaled, of_coordinates, of_scaled, parts, sums_by_part
 from heldout.auditing._units import listed
@@ -32,6 +33,7 @@ def provenance(case: Case) -> list[Finding]:
     findings, fits = _recorded(case)
     clean = {f.subject for f in findings if f.status == "pass"}
     unknown = []
+    findings += lineage_findings(case)
     findings += [f for f in (_altered_genes(case, fits), _scaled(case, fits, clean)) if f is not None]
     if "highly_variable_genes" not in fits and (genes := genes_finding(case)) is not None:
         findings.append(genes)
@@ -64,6 +66,8 @@ def _recorded(case: Case) -> tuple[list[Finding], dict[str, Fit]]:
         except ValueError as problem:
             findings.append(Finding("fail", str(problem), subject=key, advice=_AGAIN))
             continue
+        if fit.method == "pp.lineages" and fit.split_key == case.split_key:
+            continue  # judged cell by cell
         of_genes = splits.get(fit.split_key, {}).get("axis") == "var"
         # What shaped the matrix concerns every split; a model of another split is not used under this one.
         if of_genes or (fit.split_key != case.split_key and key not in chain):

@@ -2,6 +2,7 @@
 
 from heldout.pp._folds import folds
 from heldout.pp._highly_variable_genes import highly_variable_genes
+from heldout.pp._lineages import lineages
 from heldout.pp._pca import pca
 from heldout.pp._replay import replay
 from heldout.pp._scale import scale
@@ -16,6 +17,7 @@ from heldout.pp._subsample import subsample
 __all__ = [
     "folds",
     "highly_variable_genes",
+    "lineages",
     "pca",
     "replay",
     "scale",

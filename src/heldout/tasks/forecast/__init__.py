@@ -1,0 +1,1 @@
+"""Forecasts of cells and genes at times that nobody has seen."""

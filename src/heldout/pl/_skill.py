@@ -1,0 +1,94 @@
+"""The ladder of methods of a forecast: how much better than repeating the last time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heldout.get import evaluation
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+METRIC = "skill"
+_LOWEST = -1.0
+
+
+def skill(adata: AnnData, key: str = "forecast", *, ax: Axes | None = None) -> Axes:
+    """Draw the skill of each method of an evaluated forecast over persistence, best on top.
+
+    Skill is the share of persistence's error above the noise floor that a method removes: 0 is no better than the last time
+    repeated, 1 as good as other cells of the target time. What is below -1 is cut off and said in numbers. The judged method is
+    dark, baselines are light; whiskers are the intervals of the evaluation.
+
+    Parameters
+    ----------
+    adata
+        AnnData with an evaluated fit of :func:`heldout.tl.forecast` or :func:`heldout.tl.forecast_genes`, (n_obs × n_vars).
+    key
+        Name of the fit.
+    ax
+        Axes to draw into; a new figure is made if not given.
+
+    Returns
+    -------
+    The axes.
+
+    Raises
+    ------
+    ValueError
+        If the fit was not evaluated, or its evaluation has no skill.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.branching_simulated(n_cells=40, n_genes=100)
+    >>> ho.pp.split_time(adata, "time", test=96)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.tl.forecast(adata, "time", method="damped_shift")
+    >>> table = ho.tl.evaluate(adata, "forecast", baselines=["persistence", "pooled_past"])
+    >>> ax = ho.pl.skill(adata)
+    """
+    table = evaluation(adata, key)
+    rows = table[(table["metric"] == METRIC) & table["estimate"].notna()]
+    if rows.empty:
+        msg = f"The evaluation of {key!r} has no skill: it is no forecast, or persistence is as good as the floor already."
+        raise ValueError(msg)
+    rows = rows[rows["level"] == rows["level"].iloc[0]].sort_values("estimate", kind="stable")
+    ax = new_axes(ax, (6.0, 0.9 + 0.32 * len(rows)))
+    for at, row in enumerate(rows.itertuples()):
+        _draw(ax, at, row)
+    ax.axvline(0, color=INK, linewidth=0.9, zorder=0)
+    ax.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows["method"]])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_xlim(max(_LOWEST, float(rows["estimate"].min())) - 0.12, max(1.0, float(rows["estimate"].max())) + 0.08)
+    ax.set_xlabel("skill over persistence (0: the last time repeated, 1: noise floor)")
+    ax.set_title(_title(rows, key), loc="left", fontsize="medium")
+    despine(ax, "bottom")
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def _draw(ax: Axes, at: int, row: pd.Series) -> None:
+    judged = row.role == "model"
+    colour = CLASS_COLORS[0] if judged else FAINT
+    value = max(row.estimate, _LOWEST)
+    ax.plot([0, value], [at, at], color=colour, linewidth=2.2 if judged else 1.2, solid_capstyle="butt", zorder=1)
+    if np.isfinite(row.ci_low) and np.isfinite(row.ci_high):
+        low, high = np.clip([row.ci_low, row.ci_high], _LOWEST, None)
+        ax.plot([low, high], [at - 0.22, at - 0.22], color=colour, linewidth=0.9)
+    ax.plot(value, at, marker="o" if row.estimate >= _LOWEST else "<", markersize=7 if judged else 5, color=colour, zorder=2)
+    if row.estimate < _LOWEST:
+        ax.annotate(f"{row.estimate:.1f}", (value, at), xytext=(7, 5), textcoords="offset points", fontsize="x-small", color=INK)
+
+
+def _title(rows: pd.DataFrame, key: str) -> str:
+    judged = rows[rows["role"] == "model"]
+    verdict = judged["verdict"].iloc[0] if len(judged) else ""
+    n, level = int(rows["n"].iloc[0]), str(rows["level"].iloc[0])
+    return f"{key}: {n} {level}{'' if n == 1 else 's'}" + (f", verdict: {verdict}" if verdict else "")

@@ -1,0 +1,159 @@
+"""Genes over time, with what was predicted at the target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import store
+from heldout._core.arrays import get_matrix
+from heldout._core.fits import read_fit
+from heldout.get import scores
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_COLUMNS = 4
+
+
+def trajectories(
+    adata: AnnData,
+    key: str = "forecast_genes",
+    *,
+    genes: Sequence[str] | None = None,
+    n_genes: int = 8,
+    baseline: str | None = None,
+    axes: Sequence[Axes] | None = None,
+) -> np.ndarray:
+    """Draw the mean of held-out genes over time, with the observed and the predicted value at the target time.
+
+    Bars are two standard errors. The prediction is a diamond, that of a baseline a cross; a dotted line is persistence.
+
+    Parameters
+    ----------
+    adata
+        AnnData with an evaluated fit of :func:`heldout.tl.forecast_genes`, (n_obs × n_vars).
+    key
+        Name of the fit.
+    genes
+        Genes to draw, among those that were scored; by default the ``n_genes`` that change most.
+    n_genes
+        Number of genes if none are named.
+    baseline
+        Baseline to draw beside it; the best one of the evaluation if not given.
+    axes
+        One Axes a gene; a new figure is made if not given.
+
+    Returns
+    -------
+    Array of the axes.
+
+    Raises
+    ------
+    ValueError
+        If the fit is none of genes or was not evaluated, or a gene was not scored.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.branching_simulated(n_cells=40, n_genes=100)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.split_genes(adata, val=0, test=0.3)
+    >>> ho.tl.forecast_genes(adata, "time", method="ridge")
+    >>> table = ho.tl.evaluate(adata, "forecast_genes", n_bootstrap=100)
+    >>> len(ho.pl.trajectories(adata, n_genes=4))
+    4
+    """
+    fit = read_fit(adata, key)
+    if not fit.method.startswith("forecast_genes."):
+        msg = f"The fit {key!r} ({fit.method}) forecasts no genes. Pass the key of a fit of heldout.tl.forecast_genes."
+        raise ValueError(msg)
+    table = scores(adata, key)
+    judged = table[table["role"] == "model"].set_index("gene")
+    others = [name for name in table["method"].unique() if name not in set(judged["method"]) | {"persistence"}]
+    if baseline is None and others:
+        errors = {name: float(((g := table[table["method"] == name])["predicted"] - g["change"]).pow(2).mean()) for name in others}
+        baseline = min(errors, key=lambda name: errors[name])
+    elif baseline is not None and baseline not in others:
+        msg = f"baseline={baseline!r} was not scored. {store.suggest(baseline, others)}"
+        raise ValueError(msg)
+    chosen = _chosen(judged, genes, n_genes)
+    panels = _panels(axes, len(chosen))
+    beside = table[table["method"] == baseline].set_index("gene") if baseline else None
+    drawn = _observed(adata, fit.info["time_key"], fit.config.get("layer", fit.info.get("layer")), chosen)
+    last, at = fit.info["history"][-1], fit.info["at"]
+    for panel, gene in zip(panels, chosen, strict=True):
+        _draw(panel, drawn[gene], judged.loc[gene], None if beside is None else beside.loc[gene], last=last, at=at)
+        panel.set_title(gene, fontsize="small", loc="left", style="italic")
+    _finish(panels, fit.info["time_key"], str(judged["method"].iloc[0]), baseline)
+    return panels
+
+
+def _chosen(judged: pd.DataFrame, genes: Sequence[str] | None, n_genes: int) -> list[str]:
+    if genes is None:
+        return judged["change"].abs().sort_values(ascending=False).index[:n_genes].tolist()
+    for gene in genes:
+        if gene not in judged.index:
+            msg = f"genes names {gene!r}, which was not scored: it is no gene of the test partition. {store.suggest(gene, judged.index)}"
+            raise ValueError(msg)
+    return list(genes)
+
+
+def _observed(adata: AnnData, time_key: str, layer: str | None, genes: list[str]) -> dict[str, pd.DataFrame]:
+    """Mean and standard error of each gene at each time."""
+    times = adata.obs[time_key].astype(float).to_numpy()
+    X = get_matrix(adata, layer)[:, adata.var_names.get_indexer(genes)]
+    X = np.asarray(X.toarray() if hasattr(X, "toarray") else X, dtype=float)
+    frames = {gene: pd.DataFrame({"time": times, "value": X[:, i]}).groupby("time")["value"] for i, gene in enumerate(genes)}
+    return {gene: pd.DataFrame({"mean": g.mean(), "error": g.sem()}).reset_index() for gene, g in frames.items()}
+
+
+def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
+    if axes is not None:
+        panels = np.asarray(axes, dtype=object).ravel()
+        if len(panels) < n:
+            msg = f"axes has {len(panels)} Axes for {n} genes. Pass one for each gene."
+            raise ValueError(msg)
+        return panels[:n]
+    import matplotlib.pyplot as plt
+
+    columns = min(_COLUMNS, n)
+    rows = -(-n // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(2.1 * columns + 1.2, 1.8 * rows + 0.3), layout="constrained", sharex=True, squeeze=False)
+    for panel in grid.ravel()[n:]:
+        figure.delaxes(panel)
+    return grid.ravel()[:n]
+
+
+def _draw(
+    panel: Axes, observed: pd.DataFrame, judged: pd.Series, beside: pd.Series | None, *, last: float, at: float
+) -> None:
+    past, target = observed[observed["time"] <= last], observed[observed["time"] == at]
+    start = float(past["mean"].iloc[-1])
+    panel.errorbar(past["time"], past["mean"], 2 * past["error"], color=FAINT, marker="o", markersize=3.5, linewidth=1.2, label="observed")
+    panel.plot([last, at], [start, start], color=FAINT, linestyle=":", linewidth=1, label="persistence")
+    colour = PARTITION_COLORS["test"]
+    panel.errorbar(target["time"], target["mean"], 2 * target["error"], color=colour, marker="o", markersize=4.5, linestyle="none", label="held out")
+    panel.plot(at, start + judged["predicted"], marker="D", markersize=5.5, markerfacecolor="none", markeredgecolor=CLASS_COLORS[0], markeredgewidth=1.5, linestyle="none", label="predicted")
+    if beside is not None:
+        panel.plot(at, start + beside["predicted"], marker="x", markersize=5, color=INK, linestyle="none", label="baseline")
+    panel.margins(x=0.12)
+
+
+def _finish(panels: np.ndarray, time_key: str, method: str, baseline: str | None) -> None:
+    for panel in panels:
+        despine(panel, "left", "bottom")
+        panel.tick_params(labelsize="small")
+    handles, labels = panels[0].get_legend_handles_labels()
+    names = {"predicted": method.replace("_", " "), "baseline": str(baseline).replace("_", " ")}
+    figure = panels[0].figure
+    figure.legend(handles, [names.get(label, label) for label in labels], loc="outside right upper", frameon=False, fontsize="small")
+    figure.supxlabel(time_key, fontsize="small")
+    figure.supylabel("mean expression", fontsize="small")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,7 @@ def numeric_times(adata: AnnData, time_key: str) -> np.ndarray:
 
 
 def choose_times(
-    time: np.ndarray, *, at: float | None, history: Sequence[float] | None, time_key: str
+    time: np.ndarray, *, at: float | None, history: Any, time_key: str
 ) -> tuple[float, np.ndarray]:
     """The target time, and the times of the history in ascending order.
 

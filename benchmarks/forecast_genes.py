@@ -48,8 +48,8 @@ def load(path: str, *, normalise: bool, ceiling: float | None):
     return adata
 
 
-def one_split(arguments: argparse.Namespace, split: int) -> list[dict]:
-    """Errors of every method on the test genes of one split."""
+def one_job(arguments: argparse.Namespace, split: int, seed: int) -> list[dict]:
+    """Errors of every method on the test genes of one split with one seed; closed forms run with the first only."""
     import torch
 
     import heldout as ho
@@ -67,23 +67,17 @@ def one_split(arguments: argparse.Namespace, split: int) -> list[dict]:
     )
     rows = []
     for method in arguments.methods:
-        for seed in range(arguments.seeds if method in NETWORKS else 1):
-            start = time.perf_counter()
-            ho.tl.forecast_genes(adata, arguments.time_key, method=method, rng=seed)
-            seconds = time.perf_counter() - start
-            predicted = adata.var["forecast_genes_prediction"].to_numpy()[test]
-            rows.append(
-                {
-                    "split": split,
-                    "method": method,
-                    "seed": seed,
-                    "sse": float(((truth - predicted) ** 2).sum()),
-                    "persistence": float(((truth - before) ** 2).sum()),
-                    "spread": float(((truth - truth.mean()) ** 2).sum()),
-                    "n": len(truth),
-                    "seconds": seconds,
-                }
-            )
+        if seed and method not in NETWORKS:
+            continue
+        start = time.perf_counter()
+        ho.tl.forecast_genes(adata, arguments.time_key, method=method, rng=seed)
+        seconds = time.perf_counter() - start
+        predicted = adata.var["forecast_genes_prediction"].to_numpy()[test]
+        row = {"split": split, "method": method, "seed": seed, "n": len(truth), "seconds": seconds}
+        row["sse"] = float(((truth - predicted) ** 2).sum())
+        row["persistence"] = float(((truth - before) ** 2).sum())
+        row["spread"] = float(((truth - truth.mean()) ** 2).sum())
+        rows.append(row)
     return rows
 
 
@@ -93,6 +87,9 @@ def ladder(rows: pd.DataFrame, *, n_bootstrap: int = 4000) -> pd.DataFrame:
     splits = rows["split"].unique()
     draws = np.random.default_rng(0).multinomial(len(splits), np.full(len(splits), 1 / len(splits)), n_bootstrap)
     draws = np.vstack([np.ones(len(splits), dtype=int), draws])
+
+    def limit(values: np.ndarray, percent: float) -> float:
+        return float(np.percentile(values[1:], percent)) if len(splits) > 2 else np.nan  # of two nothing follows
 
     def skill(method: str) -> np.ndarray:
         own = sums.loc[method].loc[splits]
@@ -106,11 +103,11 @@ def ladder(rows: pd.DataFrame, *, n_bootstrap: int = 4000) -> pd.DataFrame:
             {
                 "method": method,
                 "skill": own[0],
-                "low": np.percentile(own[1:], 2.5),
-                "high": np.percentile(own[1:], 97.5),
+                "low": limit(own, 2.5),
+                "high": limit(own, 97.5),
                 "vs ridge": own[0] - ridge[0],
-                "vs low": np.percentile((own - ridge)[1:], 2.5),
-                "vs high": np.percentile((own - ridge)[1:], 97.5),
+                "vs low": limit(own - ridge, 2.5),
+                "vs high": limit(own - ridge, 97.5),
                 "wins over persistence": f"{int((sums.loc[method]['sse'] < sums.loc[method]['persistence'] * (1 - 1e-9)).sum())}/{len(splits)}",
                 "seed sd": (1 - by_seed["sse"] / by_seed["persistence"]).std() if len(by_seed) > 1 else np.nan,
                 "rmse": np.sqrt(part["sse"].sum() / part["n"].sum()),
@@ -137,8 +134,10 @@ def main() -> None:
     arguments.methods = list(dict.fromkeys(["persistence", "ridge", *arguments.methods]))
     start = time.perf_counter()
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        splits = range(arguments.first_split, arguments.first_split + arguments.splits)
-        rows = [row for part in pool.map(one_split, [arguments] * len(splits), splits) for row in part]
+        first = arguments.first_split
+        jobs = [(s, i) for s in range(first, first + arguments.splits) for i in range(arguments.seeds)]
+        parts = pool.map(one_job, [arguments] * len(jobs), *zip(*jobs, strict=True))
+        rows = [row for part in parts for row in part]
     pd.set_option("display.width", 200, "display.max_columns", 20)
     print(ladder(pd.DataFrame(rows)).to_string(index=False, float_format="{:.3f}".format))
     print(

@@ -36,9 +36,7 @@ def numeric_times(adata: AnnData, time_key: str) -> np.ndarray:
     return time
 
 
-def choose_times(
-    time: np.ndarray, *, at: float | None, history: Any, time_key: str
-) -> tuple[float, np.ndarray]:
+def choose_times(time: np.ndarray, *, at: float | None, history: Any, time_key: str) -> tuple[float, np.ndarray]:
     """The target time, and the times of the history in ascending order.
 
     Raises

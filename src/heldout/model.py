@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import LogisticConfig, MLPConfig
 
 if TYPE_CHECKING:
+    from heldout.tasks.forecast_genes.networks._model import GeneForecaster
     from heldout.tasks.genotype.networks._model import GenotypeClassifier
 
-__all__ = ["GenotypeClassifier", "LogisticConfig", "MLPConfig"]
+__all__ = ["GeneForecaster", "GeneNetworkConfig", "GenotypeClassifier", "LogisticConfig", "MLPConfig"]
 
-_NETWORKS = {"GenotypeClassifier": "heldout.tasks.genotype.networks._model"}
+_NETWORKS = {
+    "GeneForecaster": "heldout.tasks.forecast_genes.networks._model",
+    "GenotypeClassifier": "heldout.tasks.genotype.networks._model",
+}
 
 
 def __getattr__(name: str) -> Any:

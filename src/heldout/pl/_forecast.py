@@ -20,7 +20,12 @@ _MAX_CELLS = 3000
 
 
 def forecast(
-    adata: AnnData, key: str = "forecast", *, at: float | None = None, components: tuple[int, int] = (1, 2), ax: Axes | None = None
+    adata: AnnData,
+    key: str = "forecast",
+    *,
+    at: float | None = None,
+    components: tuple[int, int] = (1, 2),
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw predicted beside observed cells of a target time, on components that were fitted on the train cells.
 
@@ -101,9 +106,13 @@ def _draw(ax: Axes, clouds: dict[str, Any], components: tuple[int, int], time_ke
     rng = np.random.default_rng(0)
     for label, (cells, colour) in clouds.items():
         some = cells[rng.permutation(len(cells))[:_MAX_CELLS]]
-        ax.scatter(some[:, x], some[:, y], s=9, color=colour, alpha=0.55, linewidths=0, label=label, rasterized=len(some) > 500)
+        ax.scatter(
+            some[:, x], some[:, y], s=9, color=colour, alpha=0.55, linewidths=0, label=label, rasterized=len(some) > 500
+        )
         centre = cells.mean(axis=0)
-        ax.plot(centre[x], centre[y], marker="P", markersize=9, color=colour, markeredgecolor="white", markeredgewidth=1)
+        ax.plot(
+            centre[x], centre[y], marker="P", markersize=9, color=colour, markeredgecolor="white", markeredgewidth=1
+        )
     ax.set_xlabel(f"component {components[0]}")
     ax.set_ylabel(f"component {components[1]}")
     ax.set_xticks([])

@@ -82,9 +82,13 @@ def _draw(ax: Axes, at: int, row: pd.Series) -> None:
     if np.isfinite(row.ci_low) and np.isfinite(row.ci_high):
         low, high = np.clip([row.ci_low, row.ci_high], _LOWEST, None)
         ax.plot([low, high], [at - 0.22, at - 0.22], color=colour, linewidth=0.9)
-    ax.plot(value, at, marker="o" if row.estimate >= _LOWEST else "<", markersize=7 if judged else 5, color=colour, zorder=2)
+    ax.plot(
+        value, at, marker="o" if row.estimate >= _LOWEST else "<", markersize=7 if judged else 5, color=colour, zorder=2
+    )
     if row.estimate < _LOWEST:
-        ax.annotate(f"{row.estimate:.1f}", (value, at), xytext=(7, 5), textcoords="offset points", fontsize="x-small", color=INK)
+        ax.annotate(
+            f"{row.estimate:.1f}", (value, at), xytext=(7, 5), textcoords="offset points", fontsize="x-small", color=INK
+        )
 
 
 def _title(rows: pd.DataFrame, key: str) -> str:

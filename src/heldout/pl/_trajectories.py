@@ -79,7 +79,10 @@ def trajectories(
     judged = table[table["role"] == "model"].set_index("gene")
     others = [name for name in table["method"].unique() if name not in set(judged["method"]) | {"persistence"}]
     if baseline is None and others:
-        errors = {name: float(((g := table[table["method"] == name])["predicted"] - g["change"]).pow(2).mean()) for name in others}
+        errors = {
+            name: float(((g := table[table["method"] == name])["predicted"] - g["change"]).pow(2).mean())
+            for name in others
+        }
         baseline = min(errors, key=lambda name: errors[name])
     elif baseline is not None and baseline not in others:
         msg = f"baseline={baseline!r} was not scored. {store.suggest(baseline, others)}"
@@ -111,7 +114,9 @@ def _observed(adata: AnnData, time_key: str, layer: str | None, genes: list[str]
     times = adata.obs[time_key].astype(float).to_numpy()
     X = get_matrix(adata, layer)[:, adata.var_names.get_indexer(genes)]
     X = np.asarray(X.toarray() if hasattr(X, "toarray") else X, dtype=float)
-    frames = {gene: pd.DataFrame({"time": times, "value": X[:, i]}).groupby("time")["value"] for i, gene in enumerate(genes)}
+    frames = {
+        gene: pd.DataFrame({"time": times, "value": X[:, i]}).groupby("time")["value"] for i, gene in enumerate(genes)
+    }
     return {gene: pd.DataFrame({"mean": g.mean(), "error": g.sem()}).reset_index() for gene, g in frames.items()}
 
 
@@ -126,7 +131,9 @@ def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
 
     columns = min(_COLUMNS, n)
     rows = -(-n // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(2.1 * columns + 1.2, 1.8 * rows + 0.3), layout="constrained", sharex=True, squeeze=False)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(2.1 * columns + 1.2, 1.8 * rows + 0.3), layout="constrained", sharex=True, squeeze=False
+    )
     for panel in grid.ravel()[n:]:
         figure.delaxes(panel)
     return grid.ravel()[:n]
@@ -137,13 +144,43 @@ def _draw(
 ) -> None:
     past, target = observed[observed["time"] <= last], observed[observed["time"] == at]
     start = float(past["mean"].iloc[-1])
-    panel.errorbar(past["time"], past["mean"], 2 * past["error"], color=FAINT, marker="o", markersize=3.5, linewidth=1.2, label="observed")
+    panel.errorbar(
+        past["time"],
+        past["mean"],
+        2 * past["error"],
+        color=FAINT,
+        marker="o",
+        markersize=3.5,
+        linewidth=1.2,
+        label="observed",
+    )
     panel.plot([last, at], [start, start], color=FAINT, linestyle=":", linewidth=1, label="persistence")
     colour = PARTITION_COLORS["test"]
-    panel.errorbar(target["time"], target["mean"], 2 * target["error"], color=colour, marker="o", markersize=4.5, linestyle="none", label="held out")
-    panel.plot(at, start + judged["predicted"], marker="D", markersize=5.5, markerfacecolor="none", markeredgecolor=CLASS_COLORS[0], markeredgewidth=1.5, linestyle="none", label="predicted")
+    panel.errorbar(
+        target["time"],
+        target["mean"],
+        2 * target["error"],
+        color=colour,
+        marker="o",
+        markersize=4.5,
+        linestyle="none",
+        label="held out",
+    )
+    panel.plot(
+        at,
+        start + judged["predicted"],
+        marker="D",
+        markersize=5.5,
+        markerfacecolor="none",
+        markeredgecolor=CLASS_COLORS[0],
+        markeredgewidth=1.5,
+        linestyle="none",
+        label="predicted",
+    )
     if beside is not None:
-        panel.plot(at, start + beside["predicted"], marker="x", markersize=5, color=INK, linestyle="none", label="baseline")
+        panel.plot(
+            at, start + beside["predicted"], marker="x", markersize=5, color=INK, linestyle="none", label="baseline"
+        )
     panel.margins(x=0.12)
 
 
@@ -154,6 +191,12 @@ def _finish(panels: np.ndarray, time_key: str, method: str, baseline: str | None
     handles, labels = panels[0].get_legend_handles_labels()
     names = {"predicted": method.replace("_", " "), "baseline": str(baseline).replace("_", " ")}
     figure = panels[0].figure
-    figure.legend(handles, [names.get(label, label) for label in labels], loc="outside right upper", frameon=False, fontsize="small")
+    figure.legend(
+        handles,
+        [names.get(label, label) for label in labels],
+        loc="outside right upper",
+        frameon=False,
+        fontsize="small",
+    )
     figure.supxlabel(time_key, fontsize="small")
     figure.supylabel("mean expression", fontsize="small")

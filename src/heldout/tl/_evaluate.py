@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from heldout._core.rng import Rng
 
-_WINGS = {"genotype": "heldout.tl._evaluate_genotype"}
+_WINGS = {
+    "forecast_genes": "heldout.tl._evaluate_forecast_genes",
+    "genotype": "heldout.tl._evaluate_genotype",
+}
 """The module that scores the fits of a wing."""
 
 
@@ -36,6 +39,12 @@ def evaluate(
     stratified by class, at the cell level too: cells of one group are not independent. The fit is compared with the
     best baseline on the same draws.
 
+    Of a forecast of genes (:func:`heldout.tl.forecast_genes`) the units are genes, or modules where the split is by
+    module, and ``partition`` is one of genes. Metrics are ``skill`` (1 - MSE / MSE of persistence), ``skill_corrected``
+    (the same with the split-half floor of the target's cells taken off both), ``rmse``, ``mae``, ``r2`` over genes, and
+    correlation and sign of the change over the genes that change by more than twice their bootstrap error. The ceiling is
+    what half of the target's cells say of the other half, and ``n_genes`` stands in place of ``n_groups`` and ``p_value``.
+
     Parameters
     ----------
     adata
@@ -48,7 +57,8 @@ def evaluate(
         Column(s) of ``obs`` with the independent unit; taken from the fit if not given.
     baselines
         Baselines to fit on train and score on the same cells; for a genotype fit ``majority``, ``qc_logistic``,
-        ``logistic`` and ``pseudobulk_logistic`` if not given.
+        ``logistic`` and ``pseudobulk_logistic`` if not given, for a forecast of genes ``persistence``, ``mean``,
+        ``linear`` and ``ridge``.
     n_bootstrap
         Number of bootstrap draws.
     rng

@@ -79,6 +79,8 @@ def predict(
     store.check_adata(adata)
     source = adata if reference is None else reference
     fit = read_fit(source, key)
+    if fit.method.startswith("forecast_genes."):
+        return _predict_genes(adata, key, reference=reference, layer=layer, copy=copy)
     layer = fit.info["layer"] if layer is None else layer
     if fit.split_key in adata.obs.columns and reference is None:
         check_split(adata, fit, read_partition(adata, fit.split_key), key=key)
@@ -92,6 +94,22 @@ def predict(
     adata = store.start(adata, copy=copy)
     store.commit(adata, heldout=sections, **slots)
     return store.finish(adata, copy=copy)
+
+
+def _predict_genes(
+    adata: AnnData, key: str, *, reference: AnnData | None, layer: str | None, copy: bool
+) -> AnnData | None:
+    """A forecast of genes is tied to its time course: it is computed again from the cells it was made on."""
+    given = {name: value for name, value in (("reference", reference), ("layer", layer)) if value is not None}
+    if given:
+        msg = (
+            f"{next(iter(given))} is not for the fit {key!r}, a forecast of genes: it belongs to its own time course. Call "
+            "heldout.tl.forecast_genes on the other data."
+        )
+        raise ValueError(msg)
+    from heldout.tl._forecast_genes import predict_again
+
+    return predict_again(adata, key, copy=copy)
 
 
 def prediction_slots(fit: Fit, log_probability: np.ndarray, *, key: str, index: pd.Index) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""Simple methods that a network has to beat, and the best linear one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from heldout.tasks.forecast_genes.config import NoConfig
+from heldout.tasks.forecast_genes.features import static_features
+from heldout.tasks.forecast_genes.interface import Data, Fitted
+from heldout.tasks.forecast_genes.regression import apply_components, apply_ridge, fit_components, fit_ridge
+
+if TYPE_CHECKING:
+    from heldout.tasks.forecast_genes.features import History
+
+N_COMPONENTS = 4
+"""Principal components of the features that carry the forecast; 2 to 5 were alike on two of three data sets."""
+
+
+class Persistence:
+    """No change."""
+
+    default_config: ClassVar[Any] = NoConfig()
+
+    def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
+        """Nothing to learn."""
+        return Fitted({"held_out": np.zeros(len(data.train))})
+
+    def predict(self, fitted: Fitted, history: History) -> np.ndarray:
+        """Zero for each gene."""
+        return np.zeros(len(history.last))
+
+
+class Mean:
+    """The mean change of the train genes, for every gene."""
+
+    default_config: ClassVar[Any] = NoConfig()
+
+    def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
+        """Take the mean."""
+        change = data.change[data.train]
+        others = (change.sum() - change) / max(len(change) - 1, 1)
+        return Fitted({"change": np.array([change.mean()]), "held_out": others})
+
+    def predict(self, fitted: Fitted, history: History) -> np.ndarray:
+        """Repeat the mean."""
+        return np.full(len(history.last), fitted.arrays["change"][0])
+
+
+class Linear:
+    """Each gene goes on at the speed of its last step, over the real time to the target."""
+
+    default_config: ClassVar[Any] = NoConfig()
+
+    def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
+        """Only the length of the step is kept."""
+        ahead = np.array([data.at - data.history.times[-1]])
+        speed = _speed(data.history)
+        return Fitted({"ahead": ahead, "held_out": speed[data.train] * ahead[0]})
+
+    def predict(self, fitted: Fitted, history: History) -> np.ndarray:
+        """Speed times time."""
+        return _speed(history) * fitted.arrays["ahead"][0]
+
+
+def _speed(history: History) -> np.ndarray:
+    return np.asarray((history.mean[:, -1] - history.mean[:, -2]) / (history.times[-1] - history.times[-2]))
+
+
+class Ridge:
+    """Ridge regression of the change on the history of a gene, centred over its times."""
+
+    default_config: ClassVar[Any] = NoConfig()
+
+    def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
+        """Closed form; the penalty is chosen by leaving out one gene at a time."""
+        return Fitted(fit_ridge(_centred(data.history)[data.train], data.change[data.train]))
+
+    def predict(self, fitted: Fitted, history: History) -> np.ndarray:
+        """Linear in the centred history."""
+        return apply_ridge(fitted.arrays, _centred(history))
+
+
+def _centred(history: History) -> np.ndarray:
+    return np.asarray(history.mean - history.mean.mean(axis=1, keepdims=True))
+
+
+class LowRank:
+    """Ridge regression on the first principal components of all features of a gene.
+
+    Besides the centred history, these say how the cells of the last time are distributed; with a few dozen train genes
+    their components carry more than the features one by one.
+    """
+
+    default_config: ClassVar[Any] = NoConfig()
+
+    def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
+        """Components of the train genes, then closed form."""
+        F = data.features
+        components = fit_components(F, data.train, N_COMPONENTS)
+        return Fitted({**components, **fit_ridge(apply_components(components, F)[data.train], data.change[data.train])})
+
+    def predict(self, fitted: Fitted, history: History) -> np.ndarray:
+        """Linear in the components."""
+        return apply_ridge(fitted.arrays, apply_components(fitted.arrays, static_features(history)))

@@ -1,0 +1,200 @@
+"""How a gene forecast is judged: over genes (or their modules), beside baselines, with a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+METRICS = ("skill", "skill_corrected", "rmse", "mae", "r2", "change_correlation", "change_sign_accuracy")
+
+LOWER_IS_BETTER = frozenset({"rmse", "mae"})
+
+FEW = 10
+"""Units below which a bootstrap interval is known to be too narrow."""
+
+FEWEST = 3
+"""Units below which there is no interval."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predicted change of the judged genes by one method, (n,)."""
+
+    method: str
+    role: str
+    change: np.ndarray
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What happened to the judged genes.
+
+    Parameters
+    ----------
+    change
+        True change of each gene, (n,).
+    level
+        True mean at the target time, (n,).
+    error
+        Bootstrap standard error of the change, (n,).
+    floor
+        Squared difference of the means of two halves of the target cells, (n,), mean over draws.
+    halves
+        Means of one and the other half in each draw, (2 × draws × n).
+    units
+        Number of each gene's unit, (n,).
+    """
+
+    change: np.ndarray
+    level: np.ndarray
+    error: np.ndarray
+    floor: np.ndarray
+    halves: np.ndarray
+    units: np.ndarray
+
+
+def split_halves(cells: np.ndarray, libraries: np.ndarray | None, *, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Means of two random halves of the cells, libraries counting alike, (2 × n × genes)."""
+    libraries = np.zeros(len(cells), dtype=int) if libraries is None else libraries
+    draws = np.empty((2, n, cells.shape[1]))
+    for draw in range(n):
+        parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        for library in np.unique(libraries):
+            here = rng.permutation(np.flatnonzero(libraries == library))
+            for side in (0, 1):
+                if len(here) > side:
+                    parts[side].append(cells[here[side::2]].mean(axis=0))
+        for side in (0, 1):
+            draws[side, draw] = np.mean(parts[side], axis=0)
+    return draws
+
+
+def scores(truth: Truth, change: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Each metric for weights of the genes, (draws × n); ones give the plain metric.
+
+    ``skill`` is 1 - MSE / MSE of persistence, ``skill_corrected`` the same with the floor taken off both. Correlation
+    and sign of the change are over genes whose change exceeds twice its error.
+    """
+    total = weights.sum(axis=1)
+    wrong = truth.change - change
+    squares, nothing, floor = (weights @ v for v in (wrong**2, truth.change**2, truth.floor))
+    mean = weights @ truth.level / total
+    spread = weights @ truth.level**2 - total * mean**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        room = np.where(nothing > floor, nothing - floor, np.nan)
+        return {
+            "skill": 1 - squares / np.where(nothing > 0, nothing, np.nan),
+            "skill_corrected": (nothing - squares) / room,
+            "rmse": np.sqrt(squares / total),
+            "mae": weights @ np.abs(wrong) / total,
+            "r2": 1 - squares / np.where(spread > 1e-12 * total, spread, np.nan),
+            **_change_scores(truth, change, weights),
+        }
+
+
+def _change_scores(truth: Truth, change: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    moves = np.abs(truth.change) > 2 * truth.error
+    W, true, said = weights[:, moves], truth.change[moves], change[moves]
+    total = W.sum(axis=1)
+    total = np.where(total > 0, total, np.nan)
+    a, b = W @ true / total, W @ said / total
+    covariance = W @ (true * said) / total - a * b
+    var_a, var_b = W @ true**2 / total - a**2, W @ said**2 / total - b**2
+    flat = (var_a < 1e-12) | (var_b < 1e-12 * max(1.0, float(np.max(said**2, initial=0.0))))
+    right = np.where(said == 0, 0.5, np.sign(said) == np.sign(true))
+    return {
+        "change_correlation": covariance / np.sqrt(np.where(flat, np.nan, var_a * var_b)),
+        "change_sign_accuracy": W @ right / total,
+    }
+
+
+def ceilings(truth: Truth) -> dict[str, float]:
+    """What half of the target cells says of the other half, by each metric."""
+    one = np.ones((1, len(truth.change)))
+    last = truth.level - truth.change
+    found = []
+    for first, second in zip(*truth.halves, strict=True):
+        half = Truth(first - last, first, truth.error, truth.floor, truth.halves, truth.units)
+        found.append({name: float(value[0]) for name, value in scores(half, second - last, one).items()})
+    result = {name: float(np.nanmean([f[name] for f in found])) if found else np.nan for name in METRICS}
+    return {**result, "skill_corrected": 1.0}
+
+
+def evaluation_table(
+    scored: list[Scored], truth: Truth, *, unit: str, n_bootstrap: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    """One row a method and metric; the judged method first, then the baselines."""
+    n_units = int(truth.units.max()) + 1
+    drawn = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_bootstrap)
+    weights = np.vstack([np.ones(n_units), drawn])[:, truth.units].astype(np.float64)
+    values = {one.method: scores(truth, one.change, weights) for one in scored}
+    best_possible = ceilings(truth)
+    n_moving = int((np.abs(truth.change) > 2 * truth.error).sum())
+    rows = []
+    for metric in METRICS:
+        sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+        baselines = [one.method for one in scored[1:] if np.isfinite(values[one.method][metric][0])]
+        best = max(baselines, key=lambda name: sign * values[name][metric][0], default=None)
+        n = n_moving if metric.startswith("change_") else len(truth.change)
+        for one in scored:
+            low, high = _interval(values[one.method][metric], n_units)
+            row = {
+                "method": one.method,
+                "role": one.role,
+                "level": unit,
+                "metric": metric,
+                "estimate": float(values[one.method][metric][0]),
+                "ci_low": low,
+                "ci_high": high,
+                "n": n_units,
+                "n_genes": n,
+                "baseline": "",
+                "difference": np.nan,
+                "difference_low": np.nan,
+                "difference_high": np.nan,
+                "ceiling": best_possible[metric],
+                "verdict": "",
+                "note": _note(n_units, unit),
+            }
+            if one is scored[0]:
+                row |= _against(best, values[one.method][metric], values, metric, sign=sign, n_units=n_units)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _interval(values: np.ndarray, n_units: int) -> tuple[float, float]:
+    draws = values[1:][np.isfinite(values[1:])]
+    if n_units < FEWEST or not len(draws) or not np.isfinite(values[0]):
+        return np.nan, np.nan
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _against(
+    best: str | None,
+    own: np.ndarray,
+    values: dict[str, dict[str, np.ndarray]],
+    metric: str,
+    *,
+    sign: float,
+    n_units: int,
+) -> dict[str, object]:
+    """Paired difference to the best baseline on the same draws, and the verdict it allows."""
+    if best is None or not np.isfinite(own[0]):
+        return {"baseline": best or "", "verdict": "unidentifiable"}
+    difference = own - values[best][metric]
+    low, high = _interval(difference, n_units)
+    row: dict[str, object] = {"baseline": best, "difference": float(difference[0])}
+    if not np.isfinite(low):
+        return {**row, "verdict": "unidentifiable"}
+    worst, best_case = sorted((sign * low, sign * high))
+    verdict = "better" if worst > 0 else "not better" if best_case <= 0 else "undecided"
+    return {**row, "difference_low": low, "difference_high": high, "verdict": verdict}
+
+
+def _note(n_units: int, unit: str) -> str:
+    if n_units < FEWEST:
+        return f"{n_units} {unit}s: no interval"
+    return f"{n_units} {unit}s: interval too narrow" if n_units < FEW else ""

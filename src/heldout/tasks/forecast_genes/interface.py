@@ -1,0 +1,76 @@
+"""What a gene forecast is: it fits on train genes and predicts the change of all. Baselines and networks alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import pandas as pd
+
+from heldout.tasks.forecast_genes.features import History, static_features
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a method may see. Values at the target time are NaN but for train and val genes.
+
+    Parameters
+    ----------
+    history
+        What each gene did at the times before the target, and the cells themselves.
+    at
+        The target time.
+    target
+        Mean of each gene at the target time, (G,).
+    change
+        ``target`` minus the mean at the last time of the history, (G,).
+    replicates
+        Bootstrap replicates: the statistics of :func:`heldout.tasks.forecast_genes.features.statistics` at each time,
+        (R × G × T × S).
+    replicate_target
+        Mean at the target time in each replicate, (R × G).
+    train, val
+        Numbers of the genes. Fitting sees train, stopping sees val.
+    """
+
+    history: History
+    at: float
+    target: np.ndarray
+    change: np.ndarray
+    replicates: np.ndarray
+    replicate_target: np.ndarray
+    train: np.ndarray
+    val: np.ndarray
+
+    @property
+    def features(self) -> np.ndarray:
+        """Features of each gene, all from the history, (G × P)."""
+        return static_features(self.history)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Result of a fit: numbers, JSON values, and a table with one row an epoch.
+
+    ``arrays["held_out"]``, where a method has it, is the change of each train gene as predicted without that gene.
+    """
+
+    arrays: dict[str, np.ndarray]
+    info: dict[str, Any] = field(default_factory=dict)
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+class GeneForecastMethod(Protocol):
+    """The two verbs of a gene forecast."""
+
+    default_config: ClassVar[Any]
+    """Options if none are given; those given must be of its class."""
+
+    def fit(self, data: Data, config: Any, *, seed: int) -> Fitted:
+        """Fit on train genes (and stop on val genes)."""
+
+    def predict(self, fitted: Fitted, history: History) -> np.ndarray:
+        """Change of each gene from the last time of the history to the target, (G,) float64."""

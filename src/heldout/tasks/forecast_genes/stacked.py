@@ -1,0 +1,67 @@
+"""A weighted mean of the closed forms, the weights from how they predict train genes that are held out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from heldout.tasks.forecast_genes.baselines import LowRank
+from heldout.tasks.forecast_genes.coexpression import Coexpression
+from heldout.tasks.forecast_genes.config import NoConfig
+from heldout.tasks.forecast_genes.gaussian_process import GaussianProcess
+from heldout.tasks.forecast_genes.interface import Data, Fitted
+
+if TYPE_CHECKING:
+    from heldout.tasks.forecast_genes.features import History
+
+_MEMBERS: dict[str, Any] = {
+    "low_rank": LowRank,
+    "gaussian_process": GaussianProcess,
+    "coexpression": Coexpression,
+}
+_PRIOR = np.array([0.5, 0.5, 0.0])
+"""Weights that are shrunk towards: what the history says; coexpression has to show that it is worth something."""
+
+_STRENGTH = 0.03
+"""Of the shrinkage, in units of the sum of squared changes of the train genes."""
+
+
+class Stacked:
+    """Stacking: weights are non-negative, sum to one, and predict held-out train genes best, shrunk to a prior."""
+
+    default_config: ClassVar[Any] = NoConfig()
+
+    def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
+        """Fit the members, then the weights by non-negative least squares."""
+        members = {name: method().fit(data, NoConfig(), seed=seed) for name, method in _MEMBERS.items()}
+        held_out = np.stack([fitted.arrays["held_out"] for fitted in members.values()], axis=1)
+        weights = _weights(held_out, data.change[data.train])
+        arrays = {f"{name}.{k}": v for name, fitted in members.items() for k, v in fitted.arrays.items()}
+        info = {
+            "weights": dict(zip(members, weights.tolist(), strict=True)),
+            "members": {name: fitted.info for name, fitted in members.items()},
+        }
+        return Fitted({**arrays, "weights": weights, "held_out": held_out @ weights}, info)
+
+    def predict(self, fitted: Fitted, history: History) -> np.ndarray:
+        """Weighted mean of what the members predict."""
+        total = np.zeros(len(history.last))
+        for weight, (name, method) in zip(fitted.arrays["weights"], _MEMBERS.items(), strict=True):
+            if weight > 0:
+                own = {k.removeprefix(f"{name}."): v for k, v in fitted.arrays.items() if k.startswith(f"{name}.")}
+                member = replace(fitted, arrays=own, info=fitted.info["members"][name])
+                total += weight * method().predict(member, history)
+        return total
+
+
+def _weights(held_out: np.ndarray, change: np.ndarray) -> np.ndarray:
+    from scipy.optimize import nnls
+
+    size, k = np.sqrt((change**2).sum()) or 1.0, held_out.shape[1]
+    one = 1e3  # a row heavy enough to make the weights sum to one
+    A = np.vstack([held_out / size, np.sqrt(_STRENGTH) * np.eye(k), np.full((1, k), one)])
+    b = np.concatenate([change / size, np.sqrt(_STRENGTH) * _PRIOR, [one]])
+    weights = nnls(A, b)[0]
+    return np.asarray(weights / weights.sum())

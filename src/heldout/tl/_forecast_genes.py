@@ -1,0 +1,147 @@
+"""Forecast genes that were held out, and keep the fit in the AnnData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import store
+from heldout._core.fits import Fit, check_key_is_free, check_split, read_fit, write_fit
+from heldout._core.keys import check_key
+from heldout._core.partition import read_partition
+from heldout._core.rng import Rng, seed_of
+from heldout.tasks.forecast_genes import METHODS
+from heldout.tasks.forecast_genes.task import Task, check_config, predict, task_of_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+def forecast_genes(
+    adata: AnnData,
+    time_key: str,
+    *,
+    at: float | None = None,
+    history: Sequence[float] | None = None,
+    method: str = "stacked",
+    group_key: str | None = None,
+    n_replicates: int = 20,
+    split_key: str = "gene_split",
+    layer: str | None = None,
+    config: Any = None,
+    rng: Rng = 0,
+    key_added: str = "forecast_genes",
+    copy: bool = False,
+) -> AnnData | None:
+    """Forecast what genes that the model has not seen do at the last time, from their own past.
+
+    Train genes show how a past (the pseudobulk of each time) goes on at the target time; stopping looks at val genes;
+    of test genes no value at the target time is read. What is predicted is the change from the last time of the history.
+    Train and test genes come from the same cells, so this is a forecast for unseen genes, not for unseen cells.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars), log-normalised, with a split of genes by :func:`heldout.pp.split_genes`.
+    time_key
+        Numeric column of ``obs``.
+    at
+        Target time; the last one if not given.
+    history
+        Times that are used, at least three, all before ``at``; all of them if not given.
+    method
+        ``persistence`` (no change), ``mean`` (of the train genes), ``linear`` (the last step goes on), ``ridge`` (on the
+        centred history), ``low_rank`` (ridge on the first components of history and last distribution),
+        ``gaussian_process`` (on the same), ``coexpression`` (each gene from the train genes, over cells of the history,
+        carried over to the target's), ``stacked`` (of these three, weighted by held-out train genes), ``lstm`` and
+        ``feedforward`` (ensembles on top of ``low_rank``), ``lstm_published`` and ``feedforward_published``.
+    group_key
+        Column of ``obs`` with the library; libraries of a time then count alike, and are drawn in the bootstrap.
+    n_replicates
+        Bootstrap replicates over cells (and libraries) of each time: the trajectories networks are trained on.
+    split_key
+        The split of the genes, in ``var``.
+    layer
+        Layer to use instead of ``X``.
+    config
+        Options of the networks, a :class:`heldout.model.GeneNetworkConfig`.
+    rng
+        Seed or Generator of the bootstrap and of training; torch's global state is left alone.
+    key_added
+        Name of the fit and prefix of what is written.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. Written are:
+
+    ``var[key_added + "_prediction"]``
+        Predicted mean of each gene at the target time, float64, in the unit of the matrix. Of a train gene it is the
+        fitted value. NaN for unused genes.
+    ``var[key_added + "_change"]``
+        The same minus the mean at the last time of the history.
+    ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
+        The fit with numbers, options, genes, history and versions; and the split of genes it was made on.
+
+    Raises
+    ------
+    ValueError
+        If a column or time is missing or not numeric, the target is not after the history, the history has fewer than
+        three times, a time has fewer than 10 cells, or values that are read are not finite.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.split_genes(adata)
+    >>> ho.tl.forecast_genes(adata, "day", method="ridge")
+    >>> adata.var["forecast_genes_change"].shape
+    (200,)
+    """
+    check_key("key_added", key_added)
+    check_config(method, METHODS[method].load().default_config, config)
+    store.check_adata(adata)
+    check_key_is_free(adata, key_added, f"forecast_genes.{method}")
+    partition = read_partition(adata, split_key, axis="var")
+    task = Task.of(
+        adata,
+        partition,
+        time_key=time_key,
+        at=at,
+        history=history,
+        group_key=group_key,
+        n_replicates=n_replicates,
+        layer=layer,
+    )
+    data = task.data(seed=seed_of(rng))
+    fit, change = task.fit(method, config, seed=seed_of(rng), data=data)
+    slots = prediction_slots(task, change, data.history.last, key=key_added)
+    adata = store.start(adata, copy=copy)
+    write_fit(adata, key_added, fit, partition, **slots)
+    return store.finish(adata, copy=copy)
+
+
+def predict_again(adata: AnnData, key: str, *, copy: bool) -> AnnData | None:
+    """Predict the genes of the AnnData with its own stored fit; :func:`heldout.tl.predict` comes here."""
+    fit: Fit = read_fit(adata, key)
+    partition = read_partition(adata, fit.split_key, axis="var")
+    check_split(adata, fit, partition, key=key)
+    task = task_of_fit(adata, partition, fit)
+    seen = task.history()
+    slots = prediction_slots(task, predict(fit, seen), seen.last, key=key)
+    adata = store.start(adata, copy=copy)
+    store.commit(adata, **slots)
+    return store.finish(adata, copy=copy)
+
+
+def prediction_slots(task: Task, change: np.ndarray, last: np.ndarray, *, key: str) -> dict[str, Any]:
+    """What a prediction writes into var."""
+    level, step = np.full(task.adata.n_vars, np.nan), np.full(task.adata.n_vars, np.nan)
+    step[task.genes], level[task.genes] = change, last + change
+    return {"var": {f"{key}_prediction": level, f"{key}_change": step}}

@@ -1,0 +1,120 @@
+"""Wasserstein distances between two sets of cells."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from heldout.metrics._checks import as_pair, at_least, one_of
+from heldout.metrics._pairs import draw_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+_TOLERANCE = 1e-6
+
+
+def wasserstein(
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    p: Literal[1, 2] = 1,
+    method: Literal["exact", "sinkhorn"] = "exact",
+    regularisation: float = 0.05,
+    n_max: int = 2000,
+    rng: int | np.random.Generator = 0,
+) -> float:
+    """Wasserstein distance W_p, (min over couplings of E‖x - y‖^p)^(1/p), in the unit of the values; lower is better.
+
+    Parameters
+    ----------
+    X
+        Cells, (n × d), n at least 2.
+    Y
+        Cells in the same space, (m × d), m at least 2.
+    p
+        1 (mean distance moved) or 2 (root mean squared distance moved).
+    method
+        ``exact``: linear programme. ``sinkhorn``: cost of the plan with entropic regularisation :cite:p:`cuturi2013`, at
+        least the exact one. Both are computed by POT :cite:p:`flamary2021`.
+    regularisation
+        Of ``sinkhorn``, as a share of the mean of ‖x - y‖^p, so that it has no unit. Smaller is closer to exact and slower.
+    n_max
+        From a larger set so many rows are drawn. Memory grows with its square, time of ``exact`` faster.
+    rng
+        Seed or generator of that draw, which does not depend on the order of the rows.
+
+    Returns
+    -------
+    W_p itself: the root is taken, the entropy is not part of it, and no bias is subtracted.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 rows, NaN, different numbers of columns, or an option is out of range.
+    RuntimeError
+        If the linear programme was not solved.
+
+    Warns
+    -----
+    UserWarning
+        If Sinkhorn's iterations did not converge.
+
+    Notes
+    -----
+    It can reward collapse. In many dimensions two samples of one distribution are far apart, and their mean is nearer to
+    both: to 500 cells of a normal distribution in 50 dimensions, 500 fresh cells have W1 7.7 (W2 7.8), the mean repeated 500
+    times 7.0 (7.0). Use it in at most about 10 dimensions, with equal numbers of cells, as :func:`skill` over a
+    :func:`split_half` floor of the same numbers, and never alone. The debiased Sinkhorn divergence does not remove this at
+    small regularisation, where the terms that it subtracts vanish.
+
+    Examples
+    --------
+    >>> import numpy as np, heldout as ho
+    >>> ho.metrics.wasserstein(np.array([[0.0], [1.0]]), np.array([[2.0], [3.0]]), p=2)
+    2.0
+    """
+    from scipy.spatial.distance import cdist  # slow to import
+
+    one_of(p, (1, 2), "p")
+    one_of(method, ("exact", "sinkhorn"), "method")
+    at_least(n_max, 2, "n_max")
+    if not 0 < regularisation < np.inf:
+        msg = f"regularisation={regularisation!r} must be above 0, for example 0.05."
+        raise ValueError(msg)
+    generator = np.random.default_rng(rng)
+    first, second = (draw_rows(cells, n_max, generator) for cells in as_pair(X, Y))
+    cost = cdist(first, second, "euclidean" if p == 1 else "sqeuclidean")
+    moved = _exact(cost) if method == "exact" else _sinkhorn(cost, regularisation)
+    return max(moved, 0.0) ** (1 / p)
+
+
+def _exact(cost: np.ndarray) -> float:
+    import ot  # imports torch
+
+    moved, log = ot.emd2([], [], cost, numItermax=100_000_000, log=True)
+    if log["warning"]:
+        msg = f"the linear programme of {cost.shape[0]} × {cost.shape[1]} cells was not solved: {log['warning']}. Take method='sinkhorn'."
+        raise RuntimeError(msg)
+    return float(moved)
+
+
+def _sinkhorn(cost: np.ndarray, regularisation: float) -> float:
+    import ot  # imports torch
+
+    mean = float(cost.mean())
+    if mean == 0:
+        return 0.0
+    share = [np.full(n, 1 / n) for n in cost.shape]
+    # The logarithmic form keeps small kernels; of a plan that is far from converged the exponential can overflow.
+    with np.errstate(over="ignore"):
+        plan, log = ot.bregman.sinkhorn_log(
+            *share, cost / mean, regularisation, numItermax=10_000, stopThr=_TOLERANCE / 10, warn=False, log=True
+        )
+    off = float(log["err"][-1]) if log["err"] else 0.0
+    if not off <= _TOLERANCE:
+        msg = f"Sinkhorn did not converge at regularisation={regularisation!r}: marginals are off by {off:.1e}. Raise it, or take method='exact'."
+        warnings.warn(msg, UserWarning, stacklevel=3)
+    return float(np.sum(plan * cost))

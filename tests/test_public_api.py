@@ -156,7 +156,18 @@ def test_import_is_light():
 
 def test_imports_run_downwards_only():
     floors = ["_core", "metrics", "splitting", "auditing", "tasks", "pp", "tl", "get", "pl", "_accessor"]
-    rank = {"_core": 0, "metrics": 1, "splitting": 2, "auditing": 3, "tasks": 3, "datasets": 2, "pp": 4, "tl": 4, "get": 4, "pl": 5}
+    rank = {
+        "_core": 0,
+        "metrics": 1,
+        "splitting": 2,
+        "auditing": 3,
+        "tasks": 3,
+        "datasets": 2,
+        "pp": 4,
+        "tl": 4,
+        "get": 4,
+        "pl": 5,
+    }
     source = Path(ho.__file__).parent
     for path in source.rglob("*.py"):
         own = path.relative_to(source).parts[0]

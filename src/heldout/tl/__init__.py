@@ -2,7 +2,8 @@
 
 from heldout.tl._audit import audit
 from heldout.tl._evaluate import evaluate
+from heldout.tl._forecast import forecast
 from heldout.tl._genotype import genotype
 from heldout.tl._predict import predict
 
-__all__ = ["audit", "evaluate", "genotype", "predict"]
+__all__ = ["audit", "evaluate", "forecast", "genotype", "predict"]

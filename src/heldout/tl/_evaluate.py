@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from heldout._core.rng import Rng
 
-_WINGS = {"genotype": "heldout.tl._evaluate_genotype"}
+_WINGS = {"genotype": "heldout.tl._evaluate_genotype", "forecast": "heldout.tl._evaluate_forecast"}
 """The module that scores the fits of a wing."""
 
 

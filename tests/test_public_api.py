@@ -75,7 +75,7 @@ def test_docstring_names_every_parameter(name, member):
     assert "Examples" in documented
 
 
-@pytest.mark.parametrize(("name", "member"), [*FUNCTIONS, ("model", "GenotypeClassifier")])
+@pytest.mark.parametrize(("name", "member"), [*FUNCTIONS, ("model", "CellForecaster"), ("model", "GenotypeClassifier")])
 def test_example_runs(name, member):
     namespace = {}
     finder = doctest.DocTestFinder(recurse=False)

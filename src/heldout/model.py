@@ -4,14 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from heldout.tasks.forecast.config import (
+    DampingConfig,
+    FlowConfig,
+    PublishedConfig,
+    SequenceConfig,
+)
 from heldout.tasks.genotype.config import LogisticConfig, MLPConfig
 
 if TYPE_CHECKING:
+    from heldout.tasks.forecast.networks._model import CellForecaster
     from heldout.tasks.genotype.networks._model import GenotypeClassifier
 
-__all__ = ["GenotypeClassifier", "LogisticConfig", "MLPConfig"]
+__all__ = [
+    "CellForecaster",
+    "DampingConfig",
+    "FlowConfig",
+    "GenotypeClassifier",
+    "LogisticConfig",
+    "MLPConfig",
+    "PublishedConfig",
+    "SequenceConfig",
+]
 
-_NETWORKS = {"GenotypeClassifier": "heldout.tasks.genotype.networks._model"}
+_NETWORKS = {
+    "CellForecaster": "heldout.tasks.forecast.networks._model",
+    "GenotypeClassifier": "heldout.tasks.genotype.networks._model",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,9 +16,18 @@ from heldout._core.progress import progress
 from heldout._core.rng import generator
 from heldout.tasks.forecast import KINDS, METHODS
 from heldout.tasks.forecast.evaluate import COLLAPSED, REFERENCE, Target, evaluation_table, score_targets, target_table
-from heldout.tasks.forecast.task import MIN_CELLS, Task, check_at, check_prepared, coordinates, kind, predict, space_of
+from heldout.tasks.forecast.task import (
+    MIN_CELLS,
+    Task,
+    check_at,
+    check_prepared,
+    coordinates,
+    kind,
+    predict,
+    space_of,
+    start_cells,
+)
 from heldout.tasks.forecast.words import damping_note
-from heldout.tl._forecast import start_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, generator, seed_of
 from heldout.tasks.forecast import METHODS
-from heldout.tasks.forecast.task import Task, cell_times, check_at, check_prepared, coordinates, predict, space_of
+from heldout.tasks.forecast.task import Task, check_at, check_prepared, coordinates, predict, space_of, start_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -159,19 +159,3 @@ def predicted_cells(
         "predicted": {"key": key, "method": fit.method, "fit": fit.hash, "split": fit.split_hash}
     }
     return predicted
-
-
-def start_cells(adata: AnnData, fit: Fit, at: float, *, own: bool) -> tuple[np.ndarray, float]:
-    """Rows of the cells to start from, and their time: the latest train time before ``at``, of an own AnnData its train cells."""
-    train = np.array(fit.info["train_times"])
-    start_time = float(train[train < at][-1])
-    here = cell_times(adata, fit.info["time_key"]) == start_time
-    if own:
-        here &= read_partition(adata, fit.split_key).mask("train")
-    if not here.any():
-        msg = (
-            f"adata has no cells at {fit.info['time_key']}={start_time:g}, the latest train time before at={at:g}, to start "
-            "from. Pass the AnnData that the fit was made on, or new cells of that time."
-        )
-        raise ValueError(msg)
-    return np.flatnonzero(here), start_time

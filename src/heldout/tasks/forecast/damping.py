@@ -90,7 +90,9 @@ def _gains(
     rows = _rows(len(past.cells[-1]))
     start, truth = past.cells[-1][rows], data.cells[origin][_rows(len(data.cells[origin]))]
     ahead = horizon(past.times, float(past.times[-1]), at)
-    distances = np.array([energy_distance(truth, start + sum(m[rows] for m in damped(directions, s, compounds, ahead))) for s in shares])
+    distances = np.array(
+        [energy_distance(truth, start + sum(m[rows] for m in damped(directions, s, compounds, ahead))) for s in shares]
+    )
     spread = 2 * float(np.linalg.norm(truth - truth.mean(axis=0), axis=1).mean())
     return np.asarray((distances[0] - distances) / max(distances[0], NOTHING * spread))
 

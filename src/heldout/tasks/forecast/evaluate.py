@@ -132,10 +132,7 @@ class Scorer:
                 lambda a, b: _of_means(self.space.decode(a.mean(axis=0)), self.space.decode(b.mean(axis=0)))[name]
             )
 
-        floor = {
-            name: halves(self._one(name))
-            for name in ("mmd", "variance_error", "wasserstein2")
-        }
+        floor = {name: halves(self._one(name)) for name in ("mmd", "variance_error", "wasserstein2")}
         floor |= {name: means(name) / np.sqrt(2) for name in ("rmse", "mae")}
         return {PRIMARY: max(halves(energy_distance), 0.0), **floor, "r2": means("r2"), "skill": 1.0}
 

@@ -15,6 +15,7 @@ from heldout._core.arrays import describe, get_matrix, take
 from heldout._core.chain import scaled_with, state_from_json, state_to_json
 from heldout._core.fits import Fit, check_split, read_fit
 from heldout._core.genes import gene_columns
+from heldout._core.partition import read_partition
 from heldout.tasks.forecast import KINDS, METHODS
 from heldout.tasks.forecast.interface import Fitted, Snapshots
 from heldout.tasks.forecast.space import Space, fit_space
@@ -188,6 +189,29 @@ def kind(train: np.ndarray, at: float) -> str:
 def coordinates(adata: AnnData, rows: np.ndarray, columns: np.ndarray, space: Space, layer: str | None) -> np.ndarray:
     """Coordinates of some cells, (n × k) float64, independent of the order of all others."""
     return space.encode(take(take(get_matrix(adata, layer), rows, None), None, columns))
+
+
+def start_cells(adata: AnnData, fit: Fit, at: float, *, own: bool) -> tuple[np.ndarray, float]:
+    """Rows of the cells to start from, and their time: the latest train time before ``at``, of an own AnnData its train cells."""
+    train = np.array(fit.info["train_times"])
+    start_time = float(train[train < at][-1])
+    here = cell_times(adata, fit.info["time_key"]) == start_time
+    if own:
+        here &= read_partition(adata, fit.split_key).mask("train")
+    if not here.any():
+        msg = (
+            f"adata has no cells at {fit.info['time_key']}={start_time:g}, the latest train time before at={at:g}, to start "
+            "from. Pass the AnnData that the fit was made on, or new cells of that time."
+        )
+        raise ValueError(msg)
+    return np.flatnonzero(here), start_time
+
+
+def cells_at(adata: AnnData, fit: Fit, at: Any, *, key: str, own: bool = True) -> tuple[np.ndarray, float, np.ndarray]:
+    """Rows of the start cells for a time that is asked for, their time, and their coordinates (n × k)."""
+    rows, start_time = start_cells(adata, fit, check_at(fit, at), own=own)
+    columns = fit.columns(adata.var_names, key=key)
+    return rows, start_time, coordinates(adata, rows, columns, space_of(fit), fit.info["layer"])
 
 
 def space_of(fit: Fit) -> Space:

@@ -166,6 +166,8 @@ def test_shift_is_exact_over_all_choices_of_test():
     means = means[:, rate >= 0.05]
     for name in set(label):
         means[label == name] -= means[label == name].mean(axis=0)
+    sd = means.std(axis=0)
+    means /= sd + np.median(sd)
 
     def size(chosen: np.ndarray) -> float:
         z = chosen.astype(float)

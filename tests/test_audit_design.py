@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from auditcases import MIXED, assigned, design, row
 
 import heldout as ho
@@ -290,3 +292,28 @@ def test_stored_read_back_and_printed(lmna_mixed, through_file):
 def test_a_clean_report_does_not_claim_too_much(split):
     text = str(audit(split, covariate_keys=()))
     assert text.splitlines()[-1] == "No leak found by the 7 items that ran."
+
+
+def test_where_the_matrix_is_not_in_memory_the_design_is_audited(lmna, tmp_path):
+    ho.pp.split_matched(lmna, "library", "day", label_key="genotype", test=19, val=0)
+    lmna.write_h5ad(tmp_path / "lmna.h5ad")
+    backed = ad.read_h5ad(tmp_path / "lmna.h5ad", backed="r")
+    table = ho.tl.audit(backed, items="all")
+    ran = table[table["status"] != "not run"]
+    assert {"integrity", "group_overlap", "covariate_prediction"} <= set(ran["item"])
+    assert row(table, "duplicates")["status"] == "not run"
+    assert "Load" in row(table, "duplicates")["finding"]
+    backed.file.close()
+
+
+def test_scaled_values_are_read_from_another_layer(split):
+    split.layers["counts"] = split.X.copy()
+    sc.pp.normalize_total(split, target_sum=1e4)
+    sc.pp.log1p(split)
+    split.X = np.asarray(split.X.todense())
+    ho.pp.scale(split)
+    table = ho.tl.audit(split)
+    assert not table["status"].isin(["fail", "warn"]).any(), str(table)
+    assert row(table, "effective_size", "test")["status"] == "pass"
+    del split.layers["counts"]
+    assert "layer" in row(ho.tl.audit(split), "effective_size")["finding"]

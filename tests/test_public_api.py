@@ -131,9 +131,14 @@ def test_documented_slots_are_the_written_ones(lmna):
             ho.pp.split_matched,
             {"group_key": "library", "match_key": "day", "label_key": "genotype", "test": 19, "val": 0},
         ),
+        (
+            ho.pp.split_perturbations,
+            {"perturbation_key": "library", "control": "GSM8325046", "key_added": "perturbation_split"},
+        ),
         (ho.pp.highly_variable_genes, {"n_top_genes": 40}),
         (ho.pp.scale, {}),
         (ho.pp.pca, {"n_comps": 3}),
+        (ho.pp.lineages, {"time_key": "day", "n_chains": 10}),
         (ho.tl.genotype, {"method": "logistic"}),
         (ho.tl.evaluate, {"baselines": ["majority"]}),
     ]

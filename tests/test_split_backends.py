@@ -17,6 +17,7 @@ SPLITS = {
     "groups": lambda a, **kw: ho.pp.split_groups(a, "library", "genotype", val=0.2, test=0.2, **kw),
     "matched": lambda a, **kw: ho.pp.split_matched(a, "library", "day", label_key="genotype", test=19, val=0, **kw),
     "assigned": lambda a, **kw: ho.pp.split_assigned(a, "day", train=[0, 2], val=[4], test=[19], **kw),
+    "perturbations": lambda a, **kw: ho.pp.split_perturbations(a, "library", control="GSM8325046", **kw),
     "cells": lambda a, **kw: ho.pp.split_cells(a, **kw),
 }
 

@@ -25,6 +25,9 @@ SPLITS = {
     "matched": lambda a, **kw: ho.pp.split_matched(a, "library", "day", label_key="genotype", test=19, val=0, **kw),
     "assigned": lambda a, **kw: ho.pp.split_assigned(a, "library", train=TRAIN, test="GSM8325052", **kw),
     "cells": lambda a, **kw: ho.pp.split_cells(a, **kw),
+    "perturbations": lambda a, **kw: ho.pp.split_perturbations(
+        a, "day", control="0", hold_out="single", val=0, test=0.3, group_key="library", control_share=0.4, **kw
+    ),
     "time": lambda a, **kw: ho.pp.split_time(a, "day", train=9, test=30, between="val", **kw),
 }
 

@@ -85,18 +85,19 @@ def targets(adata: AnnData | MuData) -> dict[str | None, AnnData | MuData]:
     return {None: adata, **adata.mod} if is_mudata(adata) else {None: adata}
 
 
-def column(adata: AnnData | MuData, key: str, *, argument: str) -> pd.Series:
-    """Fetch a column of ``obs`` without missing values, naming the argument and near matches when it is not there.
+def column(adata: AnnData | MuData, key: str, *, argument: str, allow_missing: bool = False) -> pd.Series:
+    """Fetch a column of ``obs``, naming the argument and near matches when it is not there.
 
-    Of a MuData: ``"modality:column"``, or a column of its own ``obs``, or else what the modalities agree on.
+    Of a MuData: ``"modality:column"``, or a column of its own ``obs``, or else what the modalities agree on, where every
+    cell must have a value.
     """
     if not is_mudata(adata):
-        return store.column(adata, key, argument=argument)
+        return store.column(adata, key, argument=argument, allow_missing=allow_missing)
     modality, _, rest = str(key).partition(":")
     if modality in adata.mod and rest in adata.mod[modality].obs.columns:
         return _merged(adata, rest, [modality], argument=f"{argument}={key!r}")
     if key in adata.obs.columns:
-        return store.column(adata, key, argument=argument)
+        return store.column(adata, key, argument=argument, allow_missing=allow_missing)
     having = [name for name, mod in adata.mod.items() if key in mod.obs.columns]
     if having:
         return _merged(adata, key, having, argument=f"{argument}={key!r}")

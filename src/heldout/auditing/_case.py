@@ -12,6 +12,7 @@ from scipy import sparse
 
 from heldout._core import store
 from heldout._core.arrays import MatrixState, describe, get_matrix, moments, take
+from heldout._core.chain import is_scaled
 from heldout._core.partition import PARTITIONS, Partition, digests
 from heldout.auditing._finding import NotRun
 from heldout.auditing._units import Units
@@ -166,7 +167,11 @@ class Case:
         NotRun
             If there is no matrix in memory, or only scaled values.
         """
-        found = [self.layer] if self.layer is not None else [None, *sorted(self.adata.layers)]
+        found = (
+            [self.layer]
+            if self.layer is not None
+            else [None, *sorted(layer for layer in self.adata.layers if layer is not None)]
+        )
         for layer in found:
             try:
                 X = get_matrix(self.adata, layer)
@@ -175,7 +180,7 @@ class Case:
                     raise NotRun(str(problem)) from problem
                 continue
             state = describe(X)
-            if state.kind != "centred":
+            if state.kind != "centred" and not is_scaled(self.adata, layer, state):
                 return X, state
         msg = "the matrix is scaled; pass layer, the one that holds counts or log-normalised values"
         raise NotRun(msg)
@@ -186,11 +191,13 @@ class Case:
         block = take(X, rows, None)
         if state.kind in {"counts", "normalised"}:
             total = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
-            factor = TARGET / np.where(total > 0, total, 1)
+            factor = (TARGET / np.where(total > 0, total, 1)).astype(np.float32)
             if sparse.issparse(block):
-                block = (sparse.diags_array(factor) @ sparse.csr_array(block)).log1p()
+                block = sparse.csr_array(block, dtype=np.float32, copy=isinstance(rows, slice))
+                block.data *= np.repeat(factor, np.diff(block.indptr))
+                np.log1p(block.data, out=block.data)
             else:
-                block = np.log1p(np.asarray(block) * factor[:, None])
+                block = np.log1p(np.asarray(block, dtype=np.float32) * factor[:, None])
         return take(block, None, columns)
 
     def drawn(self, mask: np.ndarray, n: int, purpose: str) -> np.ndarray:
@@ -204,26 +211,47 @@ class Case:
     @cached_property
     def sample(self) -> Sample:
         """Cells of all partitions in use, at most ``n_cells``, and components fitted on the train cells among them."""
-        from sklearn.decomposition import PCA
-
         rows = self.drawn(self.mask("train", "val", "test"), self.n_cells, "sample")
-        train = self.mask("train")[rows]
-        if train.sum() < 3:
+        train = np.flatnonzero(self.mask("train")[rows])
+        if len(train) < 3:
             msg = "there are too few train cells"
             raise NotRun(msg)
         X = self.lognormalised(rows)
-        found = moments(X, train)
-        informative = np.flatnonzero(found.var > 0)
+        variance = moments(X, self.mask("train")[rows]).var
+        informative = np.flatnonzero(variance > 0)
         if len(informative) < 2:
             msg = "fewer than two genes vary among the train cells"
             raise NotRun(msg)
-        columns = np.sort(informative[np.argsort(-found.var[informative], kind="stable")[:MAX_GENES]])
+        columns = np.sort(informative[np.argsort(-variance[informative], kind="stable")[:MAX_GENES]])
         X = take(X, None, columns)
-        k = int(min(N_COMPS, len(columns), train.sum() - 1))
-        fitted = PCA(k, svd_solver="covariance_eigh").fit(X[np.flatnonzero(train)])
-        mean, components = fitted.mean_, fitted.components_
+        mean, components = principal_components(*products(X, train), min(N_COMPS, len(train) - 1))
         pcs = np.asarray(X @ components.T - mean @ components.T, dtype=np.float32)
         return Sample(rows, columns, X, pcs, mean, components)
+
+
+def products(X: Matrix, rows: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    """Number of these cells, sums (p,) and products (p × p) of the genes over them, blocks of cells at a time."""
+    p = X.shape[1]
+    total, squares = np.zeros(p), np.zeros((p, p))
+    for first in range(0, len(rows), 2048):
+        block = X[rows[first : first + 2048]]
+        dense = np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float32)
+        total += dense.sum(axis=0, dtype=np.float64)
+        squares += dense.T @ dense
+    return len(rows), total, squares
+
+
+def principal_components(n: int, total: np.ndarray, squares: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (p,) and at most ``k`` components (k × p), the strongest first, from the sums of :func:`products`."""
+    from scipy.linalg import eigh
+
+    mean = total / n
+    covariance = squares / n
+    covariance -= np.outer(mean, mean)
+    p = len(mean)
+    k = min(k, p)
+    vectors = eigh(covariance, subset_by_index=[p - k, p - 1], overwrite_a=True, check_finite=False)[1]
+    return mean, vectors[:, ::-1].T
 
 
 def build(adata: AnnData, **options: Any) -> Case:

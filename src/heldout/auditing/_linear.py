@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout.auditing._case import principal_components, products
+
 if TYPE_CHECKING:
     from heldout._core.arrays import Matrix
 
@@ -63,34 +65,19 @@ class FoldComponents:
 
     def __init__(self, X: Matrix, folds: np.ndarray, *, n_comps: int) -> None:
         self.X, self.folds, self.n_comps = X, folds, n_comps
-        self.parts = {fold: _products(X, np.flatnonzero(folds == fold)) for fold in np.unique(folds)}
+        self.parts = {fold: products(X, np.flatnonzero(folds == fold)) for fold in np.unique(folds)}
 
     def coordinates(self, fold: int, dropped: np.ndarray) -> np.ndarray:
         """Coordinates (m × k) of all cells on the components of the cells outside ``fold`` and not in ``dropped``."""
-        from scipy.linalg import eigh
-
         p = self.X.shape[1]
-        n, total, products = 0, np.zeros(p), np.zeros((p, p))
+        n, total, squares = 0, np.zeros(p), np.zeros((p, p))
         for part in (part for name, part in self.parts.items() if name != fold):
-            n, total, products = n + part[0], total + part[1], products + part[2]
+            n, total = n + part[0], total + part[1]
+            squares += part[2]
         left = np.flatnonzero(dropped & (self.folds != fold))
         if len(left):
-            part = _products(self.X, left)
-            n, total, products = n - part[0], total - part[1], products - part[2]
-        mean = total / n
-        covariance = products / n - np.outer(mean, mean)
-        k = min(self.n_comps, p, n - 1)
-        loadings = eigh(covariance, subset_by_index=[p - k, p - 1])[1][:, ::-1]
-        return np.asarray(self.X @ loadings - mean @ loadings)
-
-
-def _products(X: Matrix, rows: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-    """Number of cells, sums (p,) and products (p × p) of the genes, blocks of cells at a time."""
-    p = X.shape[1]
-    total, products = np.zeros(p), np.zeros((p, p))
-    for first in range(0, len(rows), 2048):
-        block = X[rows[first : first + 2048]]
-        dense = np.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float32)
-        total += dense.sum(axis=0, dtype=np.float64)
-        products += dense.T @ dense
-    return len(rows), total, products
+            part = products(self.X, left)
+            n, total = n - part[0], total - part[1]
+            squares -= part[2]
+        mean, components = principal_components(n, total, squares, min(self.n_comps, n - 1))
+        return np.asarray(self.X @ components.T - mean @ components.T)

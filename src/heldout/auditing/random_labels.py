@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from heldout.auditing._case import Case
 
 N_LABELS = 20
-MATERIAL = 0.6
+MATERIAL = 0.55
 SD = 3
 
 

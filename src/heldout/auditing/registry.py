@@ -59,6 +59,7 @@ _ALL = (
         "covariate_prediction", "cheap", _FEATURES, "what a covariate alone, learnt on train, says of the test groups"
     ),
     Item("temporal_order", "cheap", "L3.1 temporal", "a forecast is tested after what it was trained on"),
+    Item("perturbations", "cheap", _DEPENDENCE, "no test perturbation was seen in train under another name or context"),
     Item("test_looks", "cheap", "L1.1 no clean test set", "how often the test set was looked at"),
     Item("provenance", "cheap", _PREPARATION, "genes, scaling, components and models were fitted on train only"),
     Item("duplicates", "cheap", _DUPLICATES, "the same cell on both sides, under any name"),

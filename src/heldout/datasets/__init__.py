@@ -1,5 +1,7 @@
-"""Data sets to learn and test with: simulators whose truth is known."""
+"""Data sets to learn and test with: simulators whose truth is known, and public data by accession."""
 
+from heldout.datasets._branching import branching_cells, branching_simulated
+from heldout.datasets._chu import chu16
 from heldout.datasets._lmna import lmna_simulated
 
-__all__ = ["lmna_simulated"]
+__all__ = ["branching_cells", "branching_simulated", "chu16", "lmna_simulated"]

@@ -2,6 +2,8 @@
 
 from heldout.get._audit import audit
 from heldout.get._folds import fold_keys, iterate_folds
+from heldout.get._lineages import lineages
+from heldout.get._perturbations import perturbations
 from heldout.get._split_table import split_table
 from heldout.get._tables import evaluation, fits, history, ledger, predictions, scores, split
 
@@ -13,6 +15,8 @@ __all__ = [
     "history",
     "iterate_folds",
     "ledger",
+    "lineages",
+    "perturbations",
     "predictions",
     "scores",
     "split",

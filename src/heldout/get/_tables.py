@@ -32,7 +32,8 @@ def split(
     split_key
         The split.
     group_key
-        Column(s) of ``obs`` to list; taken from the split's record, with its label, match and time columns, if not given.
+        Column(s) of ``obs`` to list; taken from the split's record if not given, with its label, match, time and
+        perturbation columns.
 
     Returns
     -------
@@ -53,7 +54,7 @@ def split(
     """
     partition = read_partition(adata, split_key)
     if group_key is None:
-        beside = [partition.params.get(name) for name in ("label_key", "match_key", "time_key")]
+        beside = [partition.params.get(name) for name in ("label_key", "match_key", "time_key", "perturbation_key")]
         columns = [*(partition.group_key or []), *(name for name in beside if name)]
     else:
         columns = [group_key] if isinstance(group_key, str) else list(group_key)

@@ -2,8 +2,9 @@
 
 from heldout.pl._audit import audit
 from heldout.pl._confusion import confusion
+from heldout.pl._genes_per_cell import genes_per_cell
 from heldout.pl._history import history
 from heldout.pl._roc import roc
 from heldout.pl._split import split
 
-__all__ = ["audit", "confusion", "history", "roc", "split"]
+__all__ = ["audit", "confusion", "genes_per_cell", "history", "roc", "split"]

@@ -2,6 +2,7 @@
 
 from heldout.pp._folds import folds
 from heldout.pp._highly_variable_genes import highly_variable_genes
+from heldout.pp._lineages import lineages
 from heldout.pp._pca import pca
 from heldout.pp._replay import replay
 from heldout.pp._scale import scale
@@ -9,12 +10,14 @@ from heldout.pp._split import split_assigned, split_cells, split_matched
 from heldout.pp._split_from import split_from
 from heldout.pp._split_genes import split_genes
 from heldout.pp._split_groups import split_groups
+from heldout.pp._split_perturbations import split_perturbations
 from heldout.pp._split_time import split_time
 from heldout.pp._subsample import subsample
 
 __all__ = [
     "folds",
     "highly_variable_genes",
+    "lineages",
     "pca",
     "replay",
     "scale",
@@ -24,6 +27,7 @@ __all__ = [
     "split_genes",
     "split_groups",
     "split_matched",
+    "split_perturbations",
     "split_time",
     "subsample",
 ]

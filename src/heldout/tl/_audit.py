@@ -94,7 +94,7 @@ def audit(
     Notes
     -----
     Cheap items, which always run: ``integrity`` of the split, ``group_overlap``, ``class_coverage``, ``power`` of the
-    test set, ``confounding`` of the label, ``covariate_prediction``, ``temporal_order``, ``test_looks``, ``provenance``
+    test set, ``confounding`` of the label, ``covariate_prediction``, ``temporal_order``, ``perturbations``, ``test_looks``, ``provenance``
     of whatever was fitted, ``duplicates``, ``single_genes``, ``nuisance`` and ``effective_size``. Costly ones:
     ``near_duplicates``, ``fingerprint``, ``random_labels``, ``leakage_gap`` and ``shift``.
 

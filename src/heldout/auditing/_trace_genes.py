@@ -1,0 +1,214 @@
+"""Which cells a choice of highly variable genes was made on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from heldout._core.arrays import describe, get_matrix
+from heldout.auditing._case import TARGET
+from heldout.auditing._finding import Finding
+from heldout.auditing._traces import Verdict, of_values, parts, spoken, status_of, sums_by_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from heldout._core.arrays import Matrix
+    from heldout.auditing._case import Case
+    from heldout.auditing._traces import Sums
+
+COLUMN = "highly_variable"
+_MEASURE = "Jaccard index of the genes chosen on all and on train cells"
+_ADVICE = "choose again on the train cells with heldout.pp.highly_variable_genes, and repeat all that follows"
+_N_BINS = 20
+_CLOSE = 0.02
+
+_Unions = dict[tuple[str, ...], "Sums"]
+
+
+def genes_finding(case: Case) -> Finding | None:
+    """Who was looked at for ``var["highly_variable"]``, if it is there; told by the means that were stored with it."""
+    if COLUMN not in case.adata.var.columns:
+        return None
+    chosen = case.adata.var[COLUMN].isin([True]).to_numpy()
+    if not chosen.any():
+        return None
+    subject = f"var[{COLUMN!r}]"
+    names = list(parts(case.codes))
+    plain: _Unions | None = None
+    expanded: _Unions | None = None
+    for reading in _readings(case):
+        sums = sums_by_part(reading.X, case.codes, reading.function, factor=reading.factor)
+        if reading.expanded:
+            expanded = sums if expanded is None else expanded
+        else:
+            plain = sums if plain is None else plain
+        verdict = _by_means(case, sums, names, normalised=reading.factor is not None)
+        if verdict is not None:
+            share = _jaccard_of_sides(sums if expanded is None else expanded, chosen, names)
+            return _said(subject, chosen, verdict, "their stored means are those of", share)
+    plain, expanded = plain or expanded, expanded or plain
+    if plain is None or expanded is None:
+        text = (
+            f"{int(chosen.sum())} genes were chosen with no record of the cells, and there are no counts or log-normalised "
+            "values to choose again on"
+        )
+        return Finding("not run", text, subject=subject)
+    return _by_choice(subject, chosen, plain, expanded, names)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One way to read a matrix: as it is, on the scale of counts, or with cells normalised by a factor."""
+
+    X: Matrix
+    function: Callable[[np.ndarray], np.ndarray] | None = None
+    factor: np.ndarray | None = None
+    expanded: bool = False
+
+
+def _readings(case: Case) -> Iterator[_Reading]:
+    """Ways to read each matrix that is not scaled, the likeliest first."""
+    hvg = case.adata.uns.get("hvg")
+    flavor = str(hvg.get("flavor")) if hasattr(hvg, "get") else ""
+    matrices = []
+    for layer in dict.fromkeys([case.layer, None, *sorted(layer for layer in case.adata.layers if layer is not None)]):
+        try:
+            X = get_matrix(case.adata, layer)
+            state = describe(X)
+        except (TypeError, ValueError):
+            continue
+        if state.kind != "centred":
+            matrices.append((X, state.kind))
+    wants_counts = flavor.startswith(("seurat_v3", "pearson"))
+    for X, kind in sorted(matrices, key=lambda found: (found[1] == "counts") != wants_counts):
+        if kind in {"counts", "normalised"}:
+            yield _Reading(X)
+        else:
+            plain, expanded = _Reading(X), _Reading(X, _expm1(case), expanded=True)
+            yield from (plain, expanded) if flavor == "cell_ranger" else (expanded, plain)
+    for X, kind in matrices:
+        if kind in {"counts", "normalised"}:
+            total = np.asarray(X.sum(axis=1), dtype=np.float64).ravel()
+            yield _Reading(X, factor=TARGET / np.where(total > 0, total, 1), expanded=True)
+
+
+def _expm1(case: Case) -> Callable[[np.ndarray], np.ndarray]:
+    base = (case.adata.uns.get("log1p") or {}).get("base")
+    factor = 1.0 if base is None else float(np.log(float(base)))
+    return lambda x: np.expm1(x * factor if base is not None else x)
+
+
+def _by_means(case: Case, sums: _Unions, names: list[str], *, normalised: bool) -> Verdict | None:
+    """Compare the means that scanpy and heldout store with the choice.
+
+    What cells were normalised to before is not known, so those means are compared up to a factor.
+    """
+    if "means" not in case.adata.var.columns:
+        return None
+    stored = pd.to_numeric(case.adata.var["means"], errors="coerce").to_numpy(dtype=float)
+    means = {union: total.mean for union, total in sums.items()}
+    with np.errstate(over="ignore"):
+        readings = (np.expm1(stored),) if normalised else (stored, np.expm1(stored))
+    for reading in readings:
+        verdict = of_values(reading, means, names, up_to_factor=normalised)
+        if verdict is not None:
+            return verdict
+    return None
+
+
+def _said(subject: str, chosen: np.ndarray, verdict: Verdict, how: str, share: float) -> Finding:
+    text = f"{int(chosen.sum())} genes were chosen on {verdict.cells}: {how} these cells"
+    matters = f"; on the train cells alone {share:.0%} of all genes chosen either way are the same" if share < 1 else ""
+    if share == 1:
+        matters = "; on the train cells alone the same genes would be chosen"
+    common: dict[str, Any] = {"subject": subject, "measure": _MEASURE, "value": share, "threshold": 1.0}
+    if verdict.status == "pass":
+        return Finding("pass", text, **common)
+    return Finding(verdict.status, text + matters, advice=_ADVICE, **common)
+
+
+def _by_choice(subject: str, chosen: np.ndarray, plain: _Unions, expanded: _Unions, names: list[str]) -> Finding:
+    """Choose again by each recipe, on each union, and compare the sets."""
+    share = _jaccard_of_sides(expanded, chosen, names)
+    nearest: dict[tuple[str, ...], float] = {}
+    recipes = ((_by_dispersion, expanded), (_by_cutoffs, expanded), (_by_ranger, plain), (_by_variance, plain))
+    for recipe, seen in recipes:
+        agree = {union: _jaccard(chosen, recipe(total, int(chosen.sum()))) for union, total in seen.items()}
+        best = max(agree, key=lambda union: (agree[union], -len(union)))
+        rivals = [value for union, value in agree.items() if status_of(union) != status_of(best)]
+        close = agree[best] == 1 and max(rivals, default=0) < 1
+        near = agree[best] >= 1 - _CLOSE and max(rivals, default=0) < agree[best] - _CLOSE
+        if close or near:
+            verdict = Verdict(status_of(best), spoken(best, names), 1 - agree[best], "", np.nan)
+            return _said(subject, chosen, verdict, f"choosing again gives {agree[best]:.1%} of them on", share)
+        if agree[best] == 1:
+            text = f"{int(chosen.sum())} genes: the same would be chosen on the train cells as on all"
+            return Finding("pass", text, subject=subject, measure=_MEASURE, value=1.0, threshold=1.0)
+        if not nearest or agree[best] > max(nearest.values()):
+            nearest = agree
+    everything, train = nearest[tuple(names)], nearest.get(("train",), np.nan)
+    text = (
+        f"{int(chosen.sum())} genes were chosen with no record of the cells, and choosing again settles nothing: "
+        f"{everything:.0%} agree on all cells, {train:.0%} on the train cells"
+    )
+    advice = "choose with heldout.pp.highly_variable_genes, which records the cells"
+    return Finding("not run", text, subject=subject, measure=_MEASURE, value=share, threshold=1.0, advice=advice)
+
+
+def _jaccard_of_sides(sums: _Unions, chosen: np.ndarray, names: list[str]) -> float:
+    """How much the choice depends on which cells are looked at, by scanpy's default recipe."""
+    if ("train",) not in sums or chosen.all():
+        return np.nan
+    n = int(chosen.sum())
+    return _jaccard(_by_dispersion(sums[tuple(names)], n), _by_dispersion(sums[("train",)], n))
+
+
+def _jaccard(one: np.ndarray, other: np.ndarray) -> float:
+    either = int((one | other).sum())
+    return float((one & other).sum() / either) if either else 1.0
+
+
+def _dispersion(total: Sums) -> tuple[np.ndarray, np.ndarray]:
+    """Mean on the log scale and dispersion normalised within bins of it, as Seurat does."""
+    mean = np.maximum(total.mean, 1e-12)
+    with np.errstate(divide="ignore"):
+        dispersion = np.where(total.var > 0, np.log(total.var / mean), np.nan)
+    frame = pd.DataFrame({"dispersion": dispersion, "bin": pd.cut(np.log1p(mean), bins=_N_BINS, labels=False)})
+    grouped = frame.groupby("bin")["dispersion"]
+    middle, spread = grouped.transform("mean"), grouped.transform("std")
+    alone = spread.isna()
+    scaled = (frame["dispersion"] - middle.where(~alone, 0)) / spread.where(~alone, middle)
+    return np.log1p(mean), scaled.to_numpy()
+
+
+def _top(score: np.ndarray, n: int) -> np.ndarray:
+    known = np.sort(score[~np.isnan(score)])
+    return np.nan_to_num(score, nan=-np.inf) >= known[-min(n, len(known))] if len(known) else np.zeros(len(score), bool)
+
+
+def _by_dispersion(total: Sums, n: int) -> np.ndarray:
+    return _top(_dispersion(total)[1], n)
+
+
+def _by_cutoffs(total: Sums, n: int) -> np.ndarray:
+    """Scanpy's default limits, without a number of genes."""
+    mean, score = _dispersion(total)
+    return (mean > 0.0125) & (mean < 3) & (np.nan_to_num(score) > 0.5)
+
+
+def _by_ranger(total: Sums, n: int) -> np.ndarray:
+    mean = np.maximum(total.mean, 1e-12)
+    dispersion = total.var / mean
+    edges = np.unique(np.r_[-np.inf, np.percentile(mean, np.arange(10, 105, 5)), np.inf])
+    grouped = pd.Series(dispersion).groupby(pd.cut(mean, bins=edges, labels=False))
+    middle = grouped.transform("median")
+    spread = (pd.Series(dispersion) - middle).abs().groupby(pd.cut(mean, bins=edges, labels=False)).transform("median")
+    return _top(((dispersion - middle) / spread.where(spread > 0)).to_numpy(), n)
+
+
+def _by_variance(total: Sums, n: int) -> np.ndarray:
+    return _top(total.var, n)

@@ -1,0 +1,236 @@
+"""What fitted numbers give away about the cells they were fitted on.
+
+A mean over some cells is exact on those cells only: coordinates on principal components have mean zero over the cells
+that were fitted on, scaled genes mean zero and standard deviation one. So moments are taken once for each partition and
+combined to those of each union of partitions; the union on which the numbers are exact is the one that was fitted on.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from heldout._core.arrays import moments, row_chunks
+from heldout._core.partition import PARTITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from heldout._core.arrays import Matrix
+    from heldout.auditing._finding import Status
+
+EXACT = 1e-3
+RATIO = 10.0
+_FLOOR = 1e-6
+_N_GRAM = 10
+_NEAR_ONE = 0.1
+
+_REST = "in no partition"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which cells were fitted on, with the errors over them and over the best union that would be another status."""
+
+    status: Status
+    cells: str
+    error: float
+    rival: str
+    rival_error: float
+
+
+def parts(codes: np.ndarray) -> dict[str, np.ndarray]:
+    """Mask (n,) of each partition that has cells; those in none come last."""
+    named = {name: codes == i for i, name in enumerate(PARTITIONS)}
+    return {name: mask for name, mask in {**named, _REST: codes < 0}.items() if mask.any()}
+
+
+def unions(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Each union of partitions that could have been fitted on."""
+    names = list(names)
+    for size in range(1, len(names) + 1):
+        yield from itertools.combinations(names, size)
+
+
+def status_of(union: tuple[str, ...]) -> Status:
+    """Test cells must not be fitted on; val cells may stop a fit but not shape it."""
+    if "test" in union or _REST in union:
+        return "fail"
+    return "warn" if "val" in union else "pass"
+
+
+def spoken(union: tuple[str, ...], names: Iterable[str]) -> str:
+    """A union in words."""
+    if len(union) == len(list(names)):
+        return f"all cells ({', '.join(union)})" if len(union) > 1 else f"the {union[0]} cells"
+    return f"the {' and '.join(union)} cells"
+
+
+def decide(errors: dict[tuple[str, ...], float], names: Iterable[str]) -> Verdict | None:
+    """The union on which the numbers are exact, if there is one and none of another status comes near."""
+    names = list(names)
+    best = min(errors, key=lambda union: (errors[union], len(union)))
+    error = max(errors[best], _FLOOR)
+    rivals = {u: e for u, e in errors.items() if status_of(u) != status_of(best)}
+    if not np.isfinite(errors[best]) or errors[best] > EXACT:
+        return None
+    if not rivals:
+        return Verdict(status_of(best), spoken(best, names), errors[best], "", np.nan)
+    rival = min(rivals, key=lambda union: rivals[union])
+    if rivals[rival] < RATIO * error:
+        return None
+    return Verdict(status_of(best), spoken(best, names), errors[best], spoken(rival, names), rivals[rival])
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Number of cells, means (p,) and sums of squared deviations from them (p,); unions are made with ``+``."""
+
+    n: int
+    mean: np.ndarray
+    squares: np.ndarray
+
+    def __add__(self, other: Sums) -> Sums:
+        n = self.n + other.n
+        delta = other.mean - self.mean
+        return Sums(
+            n, self.mean + delta * (other.n / n), self.squares + other.squares + delta**2 * (self.n * other.n / n)
+        )
+
+    @property
+    def var(self) -> np.ndarray:
+        """Variance (ddof 1), (p,)."""
+        return self.squares / max(self.n - 1, 1)
+
+
+def sums_by_part(
+    X: Matrix,
+    codes: np.ndarray,
+    function: Callable[[np.ndarray], np.ndarray] | None = None,
+    *,
+    factor: np.ndarray | None = None,
+) -> dict[tuple[str, ...], Sums]:
+    """Sums over each union of partitions, of the values or of a function of them that keeps zeros.
+
+    Rows are multiplied by ``factor`` (n,) first. The matrix is read once, block by block.
+    """
+    masks = parts(codes)
+    by_column = sparse.issparse(X) and X.format == "csc"
+    single: dict[str, list[Sums]] = {name: [] for name in masks}
+    for chunk in row_chunks(X.shape[by_column], 512 if by_column else 8192):
+        block = X[:, chunk] if by_column else X[chunk]
+        if factor is not None:
+            block = _multiplied(block, factor if by_column else factor[chunk])
+        block = block if function is None else _transformed(block, function)
+        for name, mask in masks.items():
+            inside = mask if by_column else mask[chunk]
+            if inside.any():
+                found = moments(block, inside)
+                single[name].append(Sums(found.n, found.mean, found.var * max(found.n - 1, 1)))
+    join = _side_by_side if by_column else _total
+    joined = {name: join(found) for name, found in single.items()}
+    return {u: _total([joined[name] for name in u]) for u in unions(joined)}
+
+
+def _transformed(X: Matrix, function: Callable[[np.ndarray], np.ndarray]) -> Matrix:
+    if not sparse.issparse(X):
+        return function(X)
+    result = X.copy()
+    result.data = function(result.data)
+    return result
+
+
+def _multiplied(X: Matrix, factor: np.ndarray) -> Matrix:
+    if not sparse.issparse(X):
+        return X * factor[:, None]
+    result = X.astype(np.float64)
+    result.data *= factor[X.indices] if X.format == "csc" else np.repeat(factor, np.diff(X.indptr))
+    return result
+
+
+def _side_by_side(sums: list[Sums]) -> Sums:
+    return Sums(sums[0].n, np.concatenate([s.mean for s in sums]), np.concatenate([s.squares for s in sums]))
+
+
+def _total(sums: list[Sums]) -> Sums:
+    total = sums[0]
+    for more in sums[1:]:
+        total = total + more
+    return total
+
+
+def of_coordinates(Y: np.ndarray, codes: np.ndarray) -> tuple[Verdict, str] | None:
+    """Which cells principal components were fitted on, from the coordinates (n × k) alone, and what proves it.
+
+    Over those cells the coordinates have mean zero and are uncorrelated. Without centring (truncated SVD, diffusion
+    maps) they are orthogonal.
+    """
+    masks = parts(codes)
+    Y = np.asarray(Y, dtype=np.float64)
+    n = {name: int(mask.sum()) for name, mask in masks.items()}
+    mean = {name: Y[mask].mean(axis=0) for name, mask in masks.items()}
+    head = Y[:, :_N_GRAM]
+    gram = {name: head[mask].T @ head[mask] for name, mask in masks.items()}
+    spread = Y.std(axis=0)
+    if Y.shape[1] < 2 or not (spread > 0).all() or not np.isfinite(spread).all():
+        return None
+    centred, orthogonal = {}, {}
+    for union in unions(masks):
+        total = sum(n[name] for name in union)
+        middle = sum(n[name] * mean[name] for name in union) / total
+        products = np.asarray(sum(gram[name] for name in union))
+        length = np.sqrt(np.diag(products))
+        cosine = products / np.outer(length, length)
+        centred[union] = float(np.sqrt(np.mean((middle / spread) ** 2)))
+        orthogonal[union] = float(np.sqrt(np.mean(cosine[~np.eye(len(cosine), dtype=bool)] ** 2)))
+    verdict = decide(centred, masks)
+    if verdict is not None:
+        # Other coordinates may be centred by chance or choice; only components are uncorrelated as well.
+        union = min(centred, key=lambda u: (centred[u], len(u)))
+        proof = "coordinates have mean 0 and are uncorrelated over these cells"
+        return (verdict, proof) if orthogonal[union] <= 10 * EXACT else None
+    verdict = decide(orthogonal, masks)
+    return None if verdict is None else (verdict, "coordinates are orthogonal over these cells")
+
+
+def looks_scaled(total: Sums, within: float = 0.02) -> bool:
+    """Whether most genes have a standard deviation near one."""
+    varies = total.var > 0
+    return bool(varies.any()) and float(np.median(np.abs(np.sqrt(total.var[varies]) - 1))) <= within
+
+
+def of_scaled(sums: dict[tuple[str, ...], Sums], names: Iterable[str], *, centred: bool) -> Verdict | None:
+    """Which cells genes were scaled on. Clipping moves many genes, so those that fit best decide."""
+    names = list(names)
+    for best in (0.1, 0.02):
+        verdict = decide({union: _scale_error(total, best, centred=centred) for union, total in sums.items()}, names)
+        if verdict is not None:
+            return verdict
+    return None
+
+
+def _scale_error(total: Sums, best: float, *, centred: bool) -> float:
+    varies = total.var > 0
+    if not varies.any() or total.n < 2 or not (centred or looks_scaled(total, _NEAR_ONE)):
+        return np.inf
+    sd = np.sqrt(total.var[varies])
+    # scikit-learn divides by n, scanpy by n - 1.
+    error = min(float(np.quantile(np.abs(s - 1), best)) for s in (sd, sd * np.sqrt((total.n - 1) / total.n)))
+    return error + (float(np.quantile(np.abs(total.mean[varies]), best)) if centred else 0.0)
+
+
+def of_values(
+    stored: np.ndarray, computed: dict[tuple[str, ...], np.ndarray], names: Iterable[str], *, up_to_factor: bool = False
+) -> Verdict | None:
+    """Which cells a stored number of each gene was computed on, from what it would be on each union."""
+    errors = {}
+    for union, expected in computed.items():
+        there = np.isfinite(stored) & np.isfinite(expected) & (np.abs(expected) > 1e-8)
+        ratio = stored[there] / expected[there]
+        difference = np.abs(ratio / np.median(ratio) - 1 if up_to_factor and len(ratio) else ratio - 1)
+        errors[union] = float(np.median(difference)) if there.sum() >= 2 else np.inf
+    return decide(errors, names)

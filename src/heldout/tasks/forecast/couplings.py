@@ -1,0 +1,325 @@
+"""Who becomes whom: entropic optimal transport between two snapshots, and chains of cells drawn from it.
+
+Each cell is measured once and destroyed, so no cell is seen at two times. A coupling says for each cell of the earlier
+snapshot how likely each cell of the later one is to be its descendant.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from heldout._core.rng import generator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from heldout._core.rng import Rng
+
+BATCH = 2048
+"""Cells of one snapshot in a problem that is solved at once; its matrices then take 100 MB."""
+
+_DRAWS = 4
+_KEPT = 16  # entries of a row that stay of each problem when there are several
+_NEGLIGIBLE = 1e-9  # share of a row
+_TOLERANCE = 1e-4
+_MAX_ITERATIONS = 5000
+_LARGE = 1e30  # factors beyond this move into the potentials
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """A transition between two snapshots.
+
+    Parameters
+    ----------
+    transition
+        Probability (n0 × n1) that a cell becomes another one; each row sums to 1.
+    mass
+        Descendants of each cell of the first snapshot, relative to their mean, (n0,).
+    source_error, target_error
+        Share of the mass that does not lie where the marginals of the first and of the second snapshot want it. With
+        ``unbalanced`` the first is free, and ``source_error`` is how much it still moves.
+    n_iterations
+        Iterations of the longest problem.
+    n_problems
+        1, or the number of minibatches.
+    """
+
+    transition: sparse.csr_array
+    mass: np.ndarray
+    source_error: float
+    target_error: float
+    n_iterations: int
+    n_problems: int
+
+    @property
+    def converged(self) -> bool:
+        """Whether all problems were solved to the tolerance of 1e-4 of the mass."""
+        return max(self.source_error, self.target_error) <= 2 * _TOLERANCE
+
+
+def coupling(
+    X0: np.ndarray,
+    X1: np.ndarray,
+    *,
+    epsilon: float = 0.05,
+    unbalanced: float | None = None,
+    growth: np.ndarray | None = None,
+    batch_size: int = BATCH,
+    rng: Rng = 0,
+) -> Coupling:
+    """Entropic optimal transport from one snapshot to the next, at squared Euclidean cost.
+
+    Snapshots of more than ``batch_size`` cells are cut at random into batches of that size, which are solved against
+    each other; this is done four times and averaged. Of each row of a batch 16 entries stay, drawn so that they equal the
+    row on average. Memory is then at most four matrices of ``batch_size²`` float64 and about 1 kB for each cell of the
+    larger snapshot. A cell then meets only a sample of the cells of the other snapshot, so the transition is somewhat
+    more diffuse than that of the whole problem.
+
+    Parameters
+    ----------
+    X0, X1
+        Coordinates of the cells of the earlier (n0 × d) and of the later snapshot (n1 × d).
+    epsilon
+        Strength of the entropy as a share of the median cost; larger is more diffuse.
+    unbalanced
+        How strongly, as a share of the median cost, the descendants of a cell are kept to ``growth``, so that cells may
+        grow or die as fits; every cell of the later snapshot still has ancestors. None keeps to ``growth`` exactly.
+    growth
+        Expected descendants of each cell of the earlier snapshot, (n0,), up to a factor; None gives all the same.
+    batch_size
+        Largest number of cells of a snapshot that is solved at once.
+    rng
+        Seed of the batches.
+
+    Raises
+    ------
+    ValueError
+        If shapes, values or options are not as above, or all cells are at one point.
+
+    Warns
+    -----
+    UserWarning
+        If a problem has not converged after 5000 iterations.
+    """
+    X0, X1, weights = _checked(X0, X1, growth, epsilon=epsilon, unbalanced=unbalanced, batch_size=batch_size)
+    random = generator(rng)
+    scale = _median_cost(X0, X1, batch_size, random)
+    options = (epsilon * scale, np.inf if unbalanced is None else unbalanced * scale)
+    if max(len(X0), len(X1)) <= batch_size:
+        plan, source_error, target_error, n_iterations = _sinkhorn(_cost(X0, X1), _shares(weights), *options)
+        rows = plan.sum(axis=1)
+        found = Coupling(_sparse(plan / rows[:, None]), rows / rows.mean(), source_error, target_error, n_iterations, 1)
+    else:
+        found = _in_batches(X0, X1, weights, options, batch_size, random)
+    if not found.converged:
+        msg = (
+            f"Sinkhorn has not converged after {found.n_iterations} iterations: {max(found.source_error, found.target_error):.1%} "
+            f"of the mass does not lie where it should. Raise epsilon={epsilon:g}."
+        )
+        warnings.warn(msg, stacklevel=2)
+    return found
+
+
+def sample_chains(couplings: Sequence[Coupling], n_chains: int, rng: Rng = 0) -> np.ndarray:
+    """Chains of cells through T snapshots, (n_chains × T) int32 row numbers of each snapshot, from T − 1 couplings.
+
+    A cell with twice the descendants starts twice as many chains: a chain is drawn in proportion to the product of the
+    mass that flows along it, so that the chains meet the last snapshot evenly. With equal masses the first cell is drawn
+    evenly, and each next one from its row of the transition.
+
+    Raises
+    ------
+    ValueError
+        If there is no coupling, they do not fit together, or ``n_chains`` is below 1.
+    """
+    shapes = [c.transition.shape for c in couplings]
+    if not shapes or any(one[1] != two[0] for one, two in zip(shapes, shapes[1:], strict=False)):
+        msg = f"couplings of shapes {shapes} do not join: each needs as many rows as the one before it has columns."
+        raise ValueError(msg)
+    if n_chains < 1:
+        msg = f"n_chains={n_chains!r} must be at least 1."
+        raise ValueError(msg)
+    random = generator(rng)
+    ahead = [np.ones(shapes[-1][1])]  # mass that flows on from each cell, up to a factor
+    for one in reversed(couplings):
+        flow = one.mass * (one.transition @ ahead[-1])
+        ahead.append(flow / flow.max())
+    ahead.reverse()
+    chains = np.empty((n_chains, len(shapes) + 1), dtype=np.int32)
+    chains[:, 0] = _systematic(ahead[0], n_chains, random)
+    for step, one in enumerate(couplings):
+        chains[:, step + 1] = _next(one.transition, ahead[step + 1], chains[:, step], random)
+    return random.permutation(chains)
+
+
+def _checked(
+    X0: np.ndarray,
+    X1: np.ndarray,
+    growth: np.ndarray | None,
+    *,
+    epsilon: float,
+    unbalanced: float | None,
+    batch_size: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    X0, X1 = np.asarray(X0, dtype=np.float64), np.asarray(X1, dtype=np.float64)
+    if X0.ndim != 2 or X1.ndim != 2 or X0.shape[1] != X1.shape[1] or not len(X0) or not len(X1):
+        msg = f"X0 and X1 must be (n0 × d) and (n1 × d) with cells in both; they are {X0.shape} and {X1.shape}."
+        raise ValueError(msg)
+    if not (np.isfinite(X0).all() and np.isfinite(X1).all()):
+        msg = "X0 or X1 has NaN or infinite values. Drop those cells first."
+        raise ValueError(msg)
+    weights = np.ones(len(X0)) if growth is None else np.asarray(growth, dtype=np.float64)
+    if weights.shape != (len(X0),) or not np.isfinite(weights).all() or (weights <= 0).any():
+        msg = f"growth must be {len(X0)} finite numbers above 0, one for each cell of X0."
+        raise ValueError(msg)
+    for name, value in (("epsilon", epsilon), ("unbalanced", unbalanced)):
+        if value is not None and not (np.isfinite(value) and value > 0):
+            msg = f"{name}={value!r} must be a number above 0, a share of the median cost."
+            raise ValueError(msg)
+    if batch_size < 2:
+        msg = f"batch_size={batch_size!r} must be at least 2 cells."
+        raise ValueError(msg)
+    return X0, X1, weights
+
+
+def _shares(weights: np.ndarray) -> np.ndarray:
+    return np.asarray(weights / weights.sum())
+
+
+def _cost(X0: np.ndarray, X1: np.ndarray) -> np.ndarray:
+    """Squared distances, (n0 × n1)."""
+    centre = X0.mean(axis=0)
+    X0, X1 = X0 - centre, X1 - centre
+    cost = X0 @ (-2 * X1.T)
+    cost += (X0**2).sum(axis=1)[:, None]
+    cost += (X1**2).sum(axis=1)
+    return np.asarray(np.maximum(cost, 0, out=cost))
+
+
+def _median_cost(X0: np.ndarray, X1: np.ndarray, batch_size: int, random: np.random.Generator) -> float:
+    """Median cost between the snapshots, of a sample of large ones; one scale for all their batches."""
+    X0, X1 = (X if len(X) <= batch_size else X[random.permutation(len(X))[:batch_size]] for X in (X0, X1))
+    median = float(np.median(_cost(X0, X1)))
+    if median <= 0:
+        msg = "Half of the cells of X0 and X1 or more are at one point, so no cell is nearer than another. Use other coordinates."
+        raise ValueError(msg)
+    return median
+
+
+def _sinkhorn(cost: np.ndarray, a: np.ndarray, eps: float, rho: float) -> tuple[np.ndarray, float, float, int]:
+    """Plan (n0 × n1) between the marginal ``a`` and the even one; its errors, and the number of iterations.
+
+    With a finite ``rho`` the first marginal is free at rho times its Kullback-Leibler divergence from ``a``. Factors that
+    grow large move into potentials, which keeps small ``eps`` from underflowing at the cost of two products an iteration.
+    """
+    n1 = cost.shape[1]
+    power = 1.0 if np.isinf(rho) else rho / (rho + eps)
+    f = cost.min(axis=1)
+    g = (cost - f[:, None]).min(axis=0)
+    kernel = _kernel(cost, f, g, eps)
+    u, v = np.ones(len(a)), 1 / (n1 * kernel.sum(axis=0))
+    moved, iteration = np.inf, 0
+    while iteration < _MAX_ITERATIONS:
+        iteration += 1
+        new = (a / (kernel @ v)) ** power
+        if power < 1:
+            new *= np.exp(-(1 - power) * f / eps)
+        moved = float(np.sum(a * np.abs(u / new - 1)))
+        if moved <= _TOLERANCE:
+            break
+        u = new
+        v = 1 / (n1 * (u @ kernel))
+        if max(u.max(), v.max()) > _LARGE or min(u.min(), v.min()) < 1 / _LARGE:
+            f, g = f + eps * np.log(u), g + eps * np.log(v)
+            kernel = _kernel(cost, f, g, eps)
+            u, v = np.ones(len(a)), np.ones(n1)
+    kernel *= u[:, None]
+    kernel *= v
+    target_error = float(np.abs(kernel.sum(axis=0) - 1 / n1).sum())
+    return kernel, moved, target_error, iteration
+
+
+def _kernel(cost: np.ndarray, f: np.ndarray, g: np.ndarray, eps: float) -> np.ndarray:
+    kernel = f[:, None] - cost
+    kernel += g
+    kernel /= eps
+    return np.asarray(np.exp(kernel, out=kernel))
+
+
+def _in_batches(
+    X0: np.ndarray,
+    X1: np.ndarray,
+    weights: np.ndarray,
+    options: tuple[float, float],
+    batch_size: int,
+    random: np.random.Generator,
+) -> Coupling:
+    total = sparse.csr_array((len(X0), len(X1)))
+    mass, met = np.zeros(len(X0)), np.zeros(len(X0))
+    errors, longest, n_problems = np.zeros(2), 0, 0
+    for batches in _batches(len(X0), len(X1), batch_size, random):
+        parts = []
+        for rows, columns in batches:
+            plan, *error, n_iterations = _sinkhorn(_cost(X0[rows], X1[columns]), _shares(weights[rows]), *options)
+            sums = plan.sum(axis=1)
+            chosen = _thinned(plan, sums, random)
+            parts.append((np.repeat(rows, _KEPT), columns[chosen]))
+            mass[rows] += sums * weights[rows].sum()
+            met[rows] += 1
+            errors, longest, n_problems = np.maximum(errors, error), max(longest, n_iterations), n_problems + 1
+        i, j = (np.concatenate(ends) for ends in zip(*parts, strict=True))
+        total = total + sparse.csr_array((np.ones(len(i)), (i, j)), shape=total.shape)  # sums what occurs twice
+    total = sparse.csr_array(sparse.diags_array(1 / total.sum(axis=1)) @ total)
+    mass = mass / met
+    return Coupling(total, mass / mass.mean(), float(errors[0]), float(errors[1]), longest, n_problems)
+
+
+def _batches(
+    n0: int, n1: int, batch_size: int, random: np.random.Generator
+) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    """For each draw, pairs of row numbers of both snapshots in which each cell occurs, and equally often."""
+    few, many = sorted(-(-n // batch_size) for n in (n0, n1))
+    many = -(-many // few) * few
+    for _ in range(_DRAWS):
+        first, second = (np.array_split(random.permutation(n), many if n == max(n0, n1) else few) for n in (n0, n1))
+        yield [(first[b % len(first)], second[b % len(second)]) for b in range(max(len(first), len(second)))]
+
+
+def _thinned(plan: np.ndarray, sums: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Column numbers (n0 · 16,) drawn from each row, at equal steps of its cumulated mass: true on average, little noise."""
+    steps = (np.arange(_KEPT) + random.random((len(plan), 1))) / _KEPT
+    chosen = np.empty(steps.shape, dtype=np.int64)
+    for row, (cumulated, at) in enumerate(zip(np.cumsum(plan / sums[:, None], axis=1), steps, strict=True)):
+        chosen[row] = np.searchsorted(cumulated, at * cumulated[-1])
+    return chosen.ravel()
+
+
+def _sparse(rows: np.ndarray) -> sparse.csr_array:
+    """Rows that sum to 1 without their negligible entries."""
+    rows[rows < _NEGLIGIBLE] = 0
+    rows /= rows.sum(axis=1, keepdims=True)
+    return sparse.csr_array(rows)
+
+
+def _systematic(weights: np.ndarray, n: int, random: np.random.Generator) -> np.ndarray:
+    """``n`` numbers drawn in proportion to weights, each within 1 of its expected count, whatever has no weight never."""
+    cumulated = np.cumsum(weights)
+    at = (np.arange(n) + random.random()) / n * cumulated[-1]
+    return np.minimum(np.searchsorted(cumulated, at, side="right"), np.flatnonzero(weights)[-1])
+
+
+def _next(transition: sparse.csr_array, ahead: np.ndarray, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The column that follows each row, drawn in proportion to its transition times the mass that flows on."""
+    chosen = np.empty(len(rows), dtype=np.int32)
+    for at, (row, draw) in enumerate(zip(rows, random.random(len(rows)), strict=True)):
+        entries = slice(transition.indptr[row], transition.indptr[row + 1])
+        columns = transition.indices[entries]
+        cumulated = np.cumsum(transition.data[entries] * ahead[columns])
+        chosen[at] = columns[np.searchsorted(cumulated, draw * cumulated[-1], side="right").clip(max=len(columns) - 1)]
+    return chosen

@@ -198,7 +198,7 @@ def test_one_target_time_is_no_evidence():
     for metric in ("energy_distance", "mmd", "variance_error"):
         assert wide.loc["damped_shift", metric] < wide.loc["collapsed", metric], "the sentinel must lose"
     assert wide.loc["persistence", "skill"] == 0
-    assert wide.loc["damped_shift", "skill"] > 0.8
+    assert wide.loc["damped_shift", "skill"] > 0.6
     assert np.isnan(wide.loc["persistence", "change_correlation"])
     again = ho.tl.evaluate(adata, "forecast", baselines=["persistence"])
     assert set(again["look"]) == {2}

@@ -36,6 +36,12 @@ def evaluate(
     stratified by class, at the cell level too: cells of one group are not independent. The fit is compared with the
     best baseline on the same draws.
 
+    A forecast of cells (:func:`heldout.tl.forecast`) is scored at its target times, on predicted against observed cells: energy
+    distance, MMD, variance error and W2 in the space of the fit, errors of the means of the genes, and the floor-corrected
+    skill against persistence (1 is the truth against itself, 0 is repeating the last time). Its unit is the target time;
+    with one, the range over five seeds stands in place of an interval and the verdict is unidentifiable. A predictor of
+    nothing but the mean, ``collapsed``, stands beside it, and loses by any score that sees the cells.
+
     Parameters
     ----------
     adata

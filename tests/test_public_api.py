@@ -75,7 +75,10 @@ def test_docstring_names_every_parameter(name, member):
     assert "Examples" in documented
 
 
-@pytest.mark.parametrize(("name", "member"), [*FUNCTIONS, ("model", "GenotypeClassifier"), ("model", "GeneForecaster")])
+CLASSES = [("model", name) for name in ("CellForecaster", "GeneForecaster", "GenotypeClassifier")]
+
+
+@pytest.mark.parametrize(("name", "member"), [*FUNCTIONS, *CLASSES])
 def test_example_runs(name, member):
     namespace = {}
     finder = doctest.DocTestFinder(recurse=False)

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from heldout.tasks.forecast.config import (
+    DampingConfig,
+    FlowConfig,
+    PublishedConfig,
+    SequenceConfig,
+)
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import LogisticConfig, MLPConfig
 
 if TYPE_CHECKING:
+    from heldout.tasks.forecast.networks._model import CellForecaster
     from heldout.tasks.forecast_genes.networks._model import GeneForecaster
     from heldout.tasks.genotype.networks._model import GenotypeClassifier
 
-__all__ = ["GeneForecaster", "GeneNetworkConfig", "GenotypeClassifier", "LogisticConfig", "MLPConfig"]
+__all__ = [
+    "CellForecaster",
+    "DampingConfig",
+    "FlowConfig",
+    "GeneForecaster",
+    "GeneNetworkConfig",
+    "GenotypeClassifier",
+    "LogisticConfig",
+    "MLPConfig",
+    "PublishedConfig",
+    "SequenceConfig",
+]
 
 _NETWORKS = {
+    "CellForecaster": "heldout.tasks.forecast.networks._model",
     "GeneForecaster": "heldout.tasks.forecast_genes.networks._model",
     "GenotypeClassifier": "heldout.tasks.genotype.networks._model",
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from heldout._core.rng import Rng
 
 _WINGS = {
+    "forecast": "heldout.tl._evaluate_forecast",
     "forecast_genes": "heldout.tl._evaluate_forecast_genes",
     "genotype": "heldout.tl._evaluate_genotype",
 }
@@ -44,6 +45,12 @@ def evaluate(
     (the same with the split-half floor of the target's cells taken off both), ``rmse``, ``mae``, ``r2`` over genes, and
     correlation and sign of the change over the genes that change by more than twice their bootstrap error. The ceiling is
     what half of the target's cells say of the other half, and ``n_genes`` stands in place of ``n_groups`` and ``p_value``.
+
+    A forecast of cells (:func:`heldout.tl.forecast`) is scored at its target times, on predicted against observed cells: energy
+    distance, MMD, variance error and W2 in the space of the fit, errors of the means of the genes, and the floor-corrected
+    skill against persistence (1 is the truth against itself, 0 is repeating the last time). Its unit is the target time;
+    with one, the range over five seeds stands in place of an interval and the verdict is unidentifiable. A predictor of
+    nothing but the mean, ``collapsed``, stands beside it, and loses by any score that sees the cells.
 
     Parameters
     ----------

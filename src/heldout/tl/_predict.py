@@ -14,8 +14,11 @@ from heldout._core.keys import PredictionKeys
 from heldout._core.partition import PARTITIONS, load_assignment, read_partition
 from heldout.tasks.genotype.task import check_prepared
 from heldout.tasks.genotype.task import predict as predict_genotype
+from heldout.tl._forecast import predicted_cells
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
 logger = logging.getLogger("heldout")
@@ -26,10 +29,11 @@ def predict(
     key: str = "genotype",
     *,
     reference: AnnData | None = None,
+    at: float | Sequence[float] | None = None,
     layer: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Predict all cells with a stored fit, of this AnnData or of a reference.
+    """Predict all cells with a stored fit, of this AnnData or of a reference; with a forecast, cells at another time.
 
     Predicting the same cells again gives the same bits, in another process too (same machine and versions).
 
@@ -42,6 +46,9 @@ def predict(
         Name of the fit.
     reference
         AnnData that holds the fit, if it is another one; the fit is copied into ``adata``.
+    at
+        Time or times to forecast; only for a fit of :func:`heldout.tl.forecast`. The start cells are the train cells of the
+        latest train time before it; with ``reference`` all cells of ``adata`` at that time.
     layer
         Layer to use instead of the one that was fitted on.
     copy
@@ -59,6 +66,10 @@ def predict(
         Log-probabilities, (n_obs × n_classes) float32.
     ``uns["heldout"]["fits"][key]``, ``uns["heldout"]["assignments"]``
         With ``reference``: the fit and the split it was made on.
+
+    A forecast changes nothing. It returns a new AnnData of predicted cells: genes in ``X`` (float32), coordinates in
+    ``obsm``, in ``obs`` the time, ``start_time`` and ``start_cell`` (empty where a method keeps no cell), in ``uns`` the hash of
+    the fit. It warns when the time is further ahead than 1.5 times the longest step between train times.
 
     Raises
     ------
@@ -79,8 +90,15 @@ def predict(
     store.check_adata(adata)
     source = adata if reference is None else reference
     fit = read_fit(source, key)
+    if at is not None and not fit.method.startswith("forecast."):
+        msg = f"at={at!r} is for a forecast of cells; the fit {key!r} is a {fit.method!r}. Leave it out."
+        raise ValueError(msg)
     if fit.method.startswith("forecast_genes."):
         return _predict_genes(adata, key, reference=reference, layer=layer, copy=copy)
+    if fit.method.startswith("forecast."):
+        if reference is None:
+            check_split(adata, fit, read_partition(adata, fit.split_key), key=key)
+        return predicted_cells(adata, fit, key=key, at=at, reference=reference, layer=layer)
     layer = fit.info["layer"] if layer is None else layer
     if fit.split_key in adata.obs.columns and reference is None:
         check_split(adata, fit, read_partition(adata, fit.split_key), key=key)

@@ -1,0 +1,133 @@
+"""The skill ladder of cell-state forecasts: every method beside persistence, on public time courses and a simulation.
+
+    python benchmarks/forecast_cells.py [--data chu] [--seeds 5] [--methods flow lstm]
+
+Each line is one target: what was trained on, the energy distance of persistence, and the skill of each method (1 = as near
+as the truth to itself, 0 = persistence), as mean and range over seeds of training and chains. The range is no
+confidence interval: each line is one target time of one experiment. With --rolling each later time is forecast from
+all before it, with --middle each middle time is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+import heldout as ho
+from heldout._core.partition import read_partition
+from heldout.tasks.forecast import KINDS, METHODS
+from heldout.tasks.forecast.task import Task, predict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+NAMED = {"chu": [(36, 96), (72, 96)]}
+MODELS = {"flow", "lstm", "feedforward", "lstm_published", "feedforward_published"}
+
+
+def load(name: str) -> ad.AnnData:
+    """Cells with their time in obs["time"], higher values are more expression."""
+    import scanpy as sc
+
+    if name == "simulation":
+        adata = ho.datasets.branching_simulated(n_cells=200, n_genes=100)
+        adata.obs["time"] = adata.obs["time"].astype(float)
+        return adata
+    path, key = {
+        "chu": ("chu2016/chu2016_100tf.h5ad", "time_h"),
+        "bargaje": ("bargaje2017/bargaje2017_qpcr.h5ad", "time_h"),
+        "klein": ("klein2015/klein2015_mesc.h5ad", "day"),
+    }[name]
+    adata = ad.read_h5ad(DATA / path)
+    adata.obs["time"] = adata.obs[key].astype(float)
+    if name == "bargaje":
+        adata.X = 25 - adata.X
+    if name == "klein":
+        sc.pp.normalize_total(adata, target_sum=1e4)
+        sc.pp.log1p(adata)
+    return adata
+
+
+def cases(name: str, times: np.ndarray, *, rolling: bool, middle: bool) -> Iterator[tuple[str, dict]]:
+    """Label and arguments of pp.split_time."""
+    for last, target in NAMED.get(name, []):
+        yield f"≤{last}→{target}", {"train": last, "test": target}
+    if rolling:
+        for i in range(3, len(times)):
+            if (times[i - 1], times[i]) not in NAMED.get(name, []):
+                yield f"≤{times[i - 1]:g}→{times[i]:g}", {"train": times[i - 1], "test": times[i]}
+    if middle:
+        for target in times[1:-1]:
+            yield f"without {target:g}", {"test": target, "direction": "interpolate"}
+
+
+def run(adata: ad.AnnData, methods: list[str], seeds: int) -> dict[str, np.ndarray]:
+    """Energy distance of each method, one a seed, to all cells of the target; and the floor."""
+    task = Task.of(adata, read_partition(adata), time_key="time", mask_var=None)
+    data = task.data()
+    at = float(task.times_of("test")[0])
+    first = int(np.searchsorted(data.times, at)) - 1
+    start, start_time = data.cells[first], float(data.times[first])
+    truth = data.space.encode(adata[adata.obs["split"] == "test"].X)
+    wanted = "forecast" if at > data.times[-1] else "interpolation"
+    found = {"floor": ho.metrics.split_half(truth, ho.metrics.energy_distance).clip(min=0)}
+    for method in methods:
+        if wanted not in KINDS[method]:
+            continue
+        scores = []
+        for seed in range(seeds if METHODS[method].load().stochastic else 1):
+            fit = task.fit(method, seed=seed, data=data)
+            cells = predict(fit, start, start_time, at, rng=np.random.default_rng(seed))
+            scores.append(ho.metrics.energy_distance(truth, cells))
+            if seed == 0:
+                found[f"{method} share"] = np.array(((fit.info["fitted"].get("damping") or {}).get("share")) or [])
+        found[method] = np.array(scores)
+        if method == "flow":
+            found["collapsed"] = np.array([ho.metrics.energy_distance(truth, ho.metrics.collapse(cells))])
+    return found
+
+
+def main() -> None:
+    """Print one block a data set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", default=["chu"], choices=["chu", "bargaje", "klein", "simulation"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--methods", nargs="+", default=METHODS.names(), choices=METHODS.names())
+    parser.add_argument("--rolling", action="store_true", help="forecast every time from the fourth on")
+    parser.add_argument("--middle", action="store_true", help="leave out every middle time")
+    arguments = parser.parse_args()
+    logging.getLogger("heldout").setLevel(logging.ERROR)
+    methods = list(dict.fromkeys(["persistence", *arguments.methods]))
+    for name in arguments.data:
+        adata, began, rows = load(name), time.perf_counter(), {}
+        times = np.unique(adata.obs["time"])
+        rolling = arguments.rolling or (name not in NAMED and not arguments.middle)
+        for label, options in cases(name, times, rolling=rolling, middle=arguments.middle):
+            ho.pp.split_time(adata, "time", **options)
+            found = run(adata, methods, arguments.seeds)
+            floor, reference = found["floor"].mean(), found["persistence"].mean()
+            row = {"persistence": f"{reference:.2f}", "floor": f"{floor:.2f}"}
+            for method, scores in found.items():
+                if method in ("persistence", "floor") or method.endswith("share"):
+                    continue
+                reached = (reference - scores) / (reference - floor)
+                span = f" [{reached.min():.2f}, {reached.max():.2f}]" if len(scores) > 1 else ""
+                row[method] = f"{reached.mean():.2f}{span}"
+                if len(shares := found.get(f"{method} share", [])):
+                    row[method] += f" ({'/'.join(f'{share:g}' for share in shares)})"
+            rows[label] = row
+        print(f"\n{name}: skill (share of the movement made), {time.perf_counter() - began:.0f} s")
+        print(pd.DataFrame(rows).fillna("").to_string(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Simple forecasts that a network has to beat. Persistence is the bar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from scipy import sparse
+
+from heldout.tasks.forecast.config import DampingConfig, NoForecastConfig
+from heldout.tasks.forecast.couplings import coupling
+from heldout.tasks.forecast.damping import backtest, damped
+from heldout.tasks.forecast.interface import Fitted, Snapshots
+from heldout.tasks.forecast.stored import keep_cells, kept_cells, nearest
+
+if TYPE_CHECKING:
+    from heldout.tasks.forecast.couplings import Coupling
+
+
+class Persistence:
+    """The start cells as they are: nothing changes."""
+
+    config_class: ClassVar[type] = NoForecastConfig
+    min_times: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
+    keeps_cells: ClassVar[bool] = True
+
+    def fit(self, data: Snapshots, config: NoForecastConfig, *, seed: int) -> Fitted:
+        """Nothing to learn."""
+        return Fitted({})
+
+    def predict(
+        self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Repeat the start cells."""
+        return start.copy()
+
+
+class PooledPast:
+    """Cells drawn from all train times before the target."""
+
+    config_class: ClassVar[type] = NoForecastConfig
+    min_times: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
+    keeps_cells: ClassVar[bool] = False
+
+    def fit(self, data: Snapshots, config: NoForecastConfig, *, seed: int) -> Fitted:
+        """Keep the cells."""
+        return Fitted(keep_cells(data, seed=seed))
+
+    def predict(
+        self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
+    ) -> np.ndarray:
+        """As many cells as start cells, each at most once where there are enough."""
+        times, cells = kept_cells(fitted)
+        pool = np.concatenate([c for time, c in zip(times, cells, strict=True) if time < at])
+        return pool[rng.choice(len(pool), len(start), replace=len(start) > len(pool))]
+
+
+class Moving:
+    """A method that moves each start cell, by a share that was chosen on past times."""
+
+    config_class: ClassVar[type] = DampingConfig
+    min_times: ClassVar[int] = 2
+    stochastic: ClassVar[bool] = False
+    keeps_cells: ClassVar[bool] = True
+    fades: ClassVar[bool] = True
+    """Whether the movement grows with the horizon, so that a damped one must fade."""
+
+    def learn(self, data: Snapshots, config: Any, *, seed: int) -> Fitted:
+        """Fit what moves the cells."""
+        raise NotImplementedError
+
+    def move(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> np.ndarray:
+        """Undamped movement, (n × k)."""
+        raise NotImplementedError
+
+    def fit(self, data: Snapshots, config: Any, *, seed: int) -> Fitted:
+        """Learn the movement, and on past times its share."""
+
+        def past_moves(past: Snapshots, at: float) -> list[np.ndarray]:
+            fitted = self.learn(past, config, seed=seed)
+            return [self.move(fitted, past.cells[-1], float(past.times[-1]), at)]
+
+        record: dict[str, Any] = {"share": [config.damping]}
+        if config.damping is None:
+            record = backtest(data, past_moves, compounds=(self.fades,))
+        record["longest_step"] = float(np.diff(data.times).max())
+        fitted = self.learn(data, config, seed=seed)
+        return Fitted(fitted.arrays, {**fitted.info, "damping": record}, fitted.history)
+
+    def predict(
+        self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Move the start cells."""
+        record = fitted.info["damping"]
+        ahead = max(1.0, (at - start_time) / record["longest_step"])
+        moves = [self.move(fitted, start, start_time, at)]
+        return start + damped(moves, tuple(record["share"]), (self.fades,), ahead)[0]
+
+
+class DampedShift(Moving):
+    """The mean goes on as between the last two times, and all cells with it."""
+
+    def learn(self, data: Snapshots, config: DampingConfig, *, seed: int) -> Fitted:
+        """Change of the mean in one unit of time."""
+        change = data.cells[-1].mean(axis=0) - data.cells[-2].mean(axis=0)
+        return Fitted({"rate": change / (data.times[-1] - data.times[-2])})
+
+    def move(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> np.ndarray:
+        """The same for all cells."""
+        return np.tile((at - start_time) * fitted.arrays["rate"], (len(start), 1))
+
+
+class OTLinear(Moving):
+    """Each cell goes on as it came from the mean of its likely ancestors."""
+
+    def learn(self, data: Snapshots, config: DampingConfig, *, seed: int) -> Fitted:
+        """Change of each cell since the time before, in one unit of time."""
+        pair = coupling(data.cells[-2], data.cells[-1], rng=seed)
+        rate = (data.cells[-1] - ancestors(pair) @ data.cells[-2]) / (data.times[-1] - data.times[-2])
+        return Fitted({"known": data.cells[-1].astype(np.float32), "rate": rate})
+
+    def move(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> np.ndarray:
+        """A cell that train does not have moves as the nearest one that it has."""
+        rows = nearest(start, fitted.arrays["known"].astype(np.float64))
+        return np.asarray((at - start_time) * fitted.arrays["rate"][rows])
+
+
+class VarRidge(Moving):
+    """Ridge regression of the change of a cell, in one unit of time, on where it is: dx/dt = Ax + b.
+
+    It is learnt from cells and the mean of their likely descendants between all neighbouring train times.
+    """
+
+    def learn(self, data: Snapshots, config: DampingConfig, *, seed: int) -> Fitted:
+        """Solve on standardised coordinates."""
+        at, change = [], []
+        for i, step in enumerate(np.diff(data.times)):
+            after = coupling(data.cells[i], data.cells[i + 1], rng=seed).transition @ data.cells[i + 1]
+            at.append(data.cells[i])
+            change.append((after - data.cells[i]) / step)
+        X, Y = np.concatenate(at), np.concatenate(change)
+        middle, scale = X.mean(axis=0), X.std(axis=0) + 1e-9
+        Z = (X - middle) / scale
+        slope = np.linalg.solve(Z.T @ Z + config.penalty * len(Z) * np.eye(Z.shape[1]), Z.T @ (Y - Y.mean(axis=0)))
+        slope /= scale[:, None]
+        return Fitted({"slope": slope, "intercept": Y.mean(axis=0) - middle @ slope})
+
+    def move(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> np.ndarray:
+        """One straight step."""
+        return np.asarray((at - start_time) * (start @ fitted.arrays["slope"] + fitted.arrays["intercept"]))
+
+
+def ancestors(pair: Coupling) -> sparse.csr_array:
+    """Probability that each later cell came from each earlier one, (n1 × n0), rows sum to 1."""
+    back = sparse.csr_array((sparse.diags_array(pair.mass) @ pair.transition).T)
+    return sparse.csr_array(sparse.diags_array(1 / np.asarray(back.sum(axis=1)).ravel().clip(1e-12)) @ back)

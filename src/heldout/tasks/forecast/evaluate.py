@@ -1,0 +1,355 @@
+"""How a forecast is judged: predicted against observed cells, beside baselines, floor and the collapsed predictor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from heldout.metrics import (
+    change_correlation,
+    change_sign_accuracy,
+    collapse,
+    energy_distance,
+    mae,
+    median_bandwidths,
+    mmd,
+    paired_interval,
+    r2,
+    rmse,
+    skill,
+    split_half,
+    variance_error,
+    wasserstein,
+)
+from heldout.tasks.forecast.words import sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from heldout.metrics import Interval
+    from heldout.tasks.forecast.space import Space
+
+PRIMARY = "energy_distance"
+LOWER_IS_BETTER = frozenset({PRIMARY, "mmd", "variance_error", "wasserstein2", "rmse", "mae"})
+METRICS = (
+    PRIMARY,
+    "skill",
+    "mmd",
+    "variance_error",
+    "wasserstein2",
+    "rmse",
+    "mae",
+    "r2",
+    "change_correlation",
+    "change_sign_accuracy",
+)
+REFERENCE = "persistence"
+COLLAPSED = "collapsed"
+MIN_UNITS = 3
+_W2_CELLS = 300
+_MIN_CELLS = 10
+_NOTES = {
+    "wasserstein2": "secondary: with many components it rewards a forecast of nothing but the mean",
+    "r2": "of the means of the genes; repeating the last time scores high",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target time.
+
+    Parameters
+    ----------
+    time, start_time
+        When it is, and when the start cells were measured.
+    truth, last
+        Observed cells at the target and start cells, (n × k) in the space of the fit.
+    predicted
+        Cells by method, the judged method first.
+    seeds
+        Cells of the judged method fitted with other seeds.
+    groups
+        Library of each observed cell, (n,), if there is one.
+    """
+
+    time: float
+    start_time: float
+    truth: np.ndarray
+    last: np.ndarray
+    predicted: dict[str, np.ndarray]
+    seeds: list[np.ndarray] = field(default_factory=list)
+    groups: np.ndarray | None = None
+
+
+class Scorer:
+    """Scores predictions of one target; what does not depend on the prediction is computed once."""
+
+    def __init__(self, truth: np.ndarray, last: np.ndarray, space: Space) -> None:
+        self.truth, self.space = truth, space
+        self.widths = median_bandwidths(truth)
+        genes, before = space.decode(truth), space.decode(last)
+        self.mean, self.last = genes.mean(axis=0), before.mean(axis=0)
+        self.error = np.sqrt(genes.var(axis=0, ddof=1) / len(genes) + before.var(axis=0, ddof=1) / len(before))
+
+    def __call__(self, cells: np.ndarray, *, primary: bool = False) -> dict[str, float]:
+        """Every metric but skill; with ``primary`` the energy distance alone."""
+        distance = {PRIMARY: energy_distance(self.truth, cells)}
+        if primary:
+            return distance
+        mean = self.space.decode(cells.mean(axis=0))
+        change = (self.mean, mean, self.last)
+        same = np.allclose(mean, self.last, rtol=0, atol=1e-9 * max(1.0, float(np.abs(self.last).max())))
+        return {
+            **distance,
+            **self._distances(cells, self.truth),
+            **_of_means(self.mean, mean),
+            "change_correlation": np.nan if same else change_correlation(*change, error=self.error),
+            "change_sign_accuracy": 0.5 if same else change_sign_accuracy(*change, error=self.error),
+        }
+
+    def _distances(self, cells: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+        return {
+            "mmd": mmd(truth, cells, bandwidths=self.widths),
+            "variance_error": variance_error(truth, cells),
+            "wasserstein2": wasserstein(truth, cells, p=2, n_max=_W2_CELLS),
+        }
+
+    def _one(self, name: str) -> Callable[[np.ndarray, np.ndarray], float]:
+        return lambda a, b: self._distances(b, a)[name]
+
+    def floor(self, groups: np.ndarray | None, rng: np.random.Generator) -> dict[str, float]:
+        """One half of the truth against the other; of the errors of means as if the halves were whole."""
+        kept = groups if groups is not None and len(np.unique(groups)) >= 4 else None
+
+        def halves(score: Callable[[np.ndarray, np.ndarray], float]) -> float:
+            return float(split_half(self.truth, score, n=5, groups=kept, rng=rng).mean())
+
+        def means(name: str) -> float:
+            return halves(
+                lambda a, b: _of_means(self.space.decode(a.mean(axis=0)), self.space.decode(b.mean(axis=0)))[name]
+            )
+
+        floor = {name: halves(self._one(name)) for name in ("mmd", "variance_error", "wasserstein2")}
+        floor |= {name: means(name) / np.sqrt(2) for name in ("rmse", "mae")}
+        return {PRIMARY: max(halves(energy_distance), 0.0), **floor, "r2": means("r2"), "skill": 1.0}
+
+
+def _of_means(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
+    """Errors of the mean of each gene."""
+    return {name: float(f(truth, prediction)) for name, f in (("rmse", rmse), ("mae", mae), ("r2", r2))}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of all targets: method → metric → (n_targets,); the floors; and the energy distances library by library."""
+
+    times: list[float]
+    values: dict[str, dict[str, np.ndarray]]
+    floor: dict[str, np.ndarray]
+    seeds: list[dict[str, np.ndarray]]
+    by_group: pd.DataFrame
+
+
+def score_targets(targets: list[Target], space: Space, *, rng: np.random.Generator) -> Scores:
+    """Score every method on every target; the collapsed predictor is the mean of the judged method's cells."""
+    rows: dict[str, list[dict[str, float]]] = {}
+    floors, groups = [], []
+    seeds: list[list[dict[str, float]]] = [[] for _ in (targets[0].seeds if targets else [])]
+    for target in targets:
+        scorer = Scorer(target.truth, target.last, space)
+        predicted = dict(target.predicted)
+        predicted[COLLAPSED] = collapse(next(iter(predicted.values())))
+        for method, cells in predicted.items():
+            rows.setdefault(method, []).append(scorer(cells))
+        for i, cells in enumerate(target.seeds):
+            seeds[i].append(scorer(cells))
+        floors.append(scorer.floor(target.groups, rng))
+        groups += _by_group(target, predicted, space)
+    floor = _columns(floors)
+    values = {method: _columns(found) for method, found in rows.items()}
+    every = [*values.values(), *(_columns(found) for found in seeds)]
+    for found in every:
+        found["skill"] = np.atleast_1d(skill(found[PRIMARY], values[REFERENCE][PRIMARY], floor[PRIMARY]))
+    return Scores([t.time for t in targets], values, floor, every[len(values) :], pd.DataFrame(groups))
+
+
+def _columns(rows: list[dict[str, float]]) -> dict[str, np.ndarray]:
+    return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else {})}
+
+
+def _by_group(target: Target, predicted: dict[str, np.ndarray], space: Space) -> list[dict[str, Any]]:
+    if target.groups is None:
+        return []
+    names, counts = np.unique(target.groups, return_counts=True)
+    rows = []
+    for name in names[counts >= _MIN_CELLS]:
+        scorer = Scorer(target.truth[target.groups == name], target.last, space)
+        for method, cells in predicted.items():
+            rows.append(
+                {"target": target.time, "group": name, "method": method, PRIMARY: scorer(cells, primary=True)[PRIMARY]}
+            )
+    return rows
+
+
+def evaluation_table(
+    scores: Scores,
+    *,
+    roles: dict[str, str],
+    notes: dict[str, str],
+    time_key: str,
+    n_bootstrap: int,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """One row a method, level and metric; the first method of ``scores.values`` is judged.
+
+    Levels are ``time_key``, the mean over target times, and with several targets each of them, ``time_key=time``.
+    """
+    rows: list[dict[str, Any]] = []
+    levels = [(time_key, np.arange(len(scores.times)))]
+    if len(scores.times) > 1:
+        levels += [(f"{time_key}={time:g}", np.array([i])) for i, time in enumerate(scores.times)]
+    for level, at in levels:
+        for metric in METRICS:
+            rows += _rows(scores, level, at, metric, roles, notes, n_bootstrap, rng)
+    return pd.DataFrame(rows)
+
+
+def _rows(
+    scores: Scores,
+    level: str,
+    at: np.ndarray,
+    metric: str,
+    roles: dict[str, str],
+    notes: dict[str, str],
+    n_bootstrap: int,
+    rng: np.random.Generator,
+) -> list[dict[str, Any]]:
+    judged = next(iter(scores.values))
+    estimate = {method: _mean(found[metric][at]) for method, found in scores.values.items()}
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    baselines = [m for m, role in roles.items() if role == "baseline" and m != judged and np.isfinite(estimate[m])]
+    best = max(baselines, key=lambda m: sign * estimate[m]) if baselines else None
+    rows = []
+    for method, found in scores.values.items():
+        interval = _interval(found[metric][at], n_bootstrap, rng)
+        row: dict[str, Any] = {
+            "method": method,
+            "role": roles[method],
+            "level": level,
+            "metric": metric,
+            "estimate": estimate[method],
+            "ci_low": interval[0],
+            "ci_high": interval[1],
+            "n": len(at),
+            "n_groups": _n_groups(scores, at),
+            "p_value": np.nan,
+            "baseline": "",
+            "difference": np.nan,
+            "difference_low": np.nan,
+            "difference_high": np.nan,
+            "ceiling": _mean(scores.floor[metric][at]) if metric in scores.floor else np.nan,
+            "verdict": "",
+            "note": "; ".join(filter(None, [notes.get(method, ""), _NOTES.get(metric, "")])),
+        }
+        if method == judged:
+            row |= _judged(scores, at, metric, judged, best, sign=sign, row=row, n_bootstrap=n_bootstrap, rng=rng)
+        rows.append(row)
+    return rows
+
+
+def _judged(
+    scores: Scores,
+    at: np.ndarray,
+    metric: str,
+    judged: str,
+    best: str | None,
+    *,
+    sign: float,
+    row: dict[str, Any],
+    n_bootstrap: int,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Paired difference to the best baseline over what is independent, and the verdict it allows."""
+    own = scores.values[judged]
+    other = scores.values[best][metric][at] if best else np.full(len(at), np.nan)
+    differences = own[metric][at] - other
+    low, high, unit, n_units = np.nan, np.nan, "", len(at)
+    changes: dict[str, Any] = {"baseline": best or "", "difference": _mean(differences)}
+    if best and len(at) >= MIN_UNITS and np.isfinite(differences).all():
+        low, high = paired_interval(differences, units=at, n=n_bootstrap, rng=rng)[1:3]
+        unit = "target times"
+    elif best and metric == PRIMARY and _n_groups(scores, at) >= MIN_UNITS:
+        interval = _group_interval(scores, at, judged, best, n_bootstrap, rng)
+        low, high, n_units, unit = interval.low, interval.high, interval.n_units, "groups"
+    elif scores.seeds:
+        reached = np.array([_mean(one[metric][at]) for one in [own, *scores.seeds]])
+        if np.isfinite(reached).all():
+            changes |= {"ci_low": reached.min(), "ci_high": reached.max()}
+            changes |= {
+                "difference_low": (reached - _mean(other)).min(),
+                "difference_high": (reached - _mean(other)).max(),
+            }
+    verdict = "unidentifiable"
+    if unit:
+        changes |= {"difference_low": low, "difference_high": high}
+        worst, best_case = sorted((sign * low, sign * high))
+        verdict = "better" if worst > 0 else "not better" if best_case <= 0 else "undecided"
+    note = sentence(
+        n_targets=len(at),
+        unit=unit,
+        n_units=n_units,
+        n_seeds=len(scores.seeds) + 1 if "ci_low" in changes else 0,
+        skill=_mean(own["skill"][at]),
+        collapsed_wins=_mean(scores.values[COLLAPSED][PRIMARY][at]) < _mean(own[PRIMARY][at]),
+    )
+    return {**changes, "verdict": verdict, "note": "; ".join(filter(None, [row["note"], note]))}
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean, NaN if one is."""
+    return float(np.mean(values))
+
+
+def _interval(values: np.ndarray, n: int, rng: np.random.Generator) -> tuple[float, float]:
+    if len(values) < MIN_UNITS or not np.isfinite(values).all():
+        return np.nan, np.nan
+    found = paired_interval(values, units=np.arange(len(values)), n=n, rng=rng)
+    return found.low, found.high
+
+
+def _n_groups(scores: Scores, at: np.ndarray) -> int:
+    if scores.by_group.empty:
+        return 0
+    here = scores.by_group["target"].isin([scores.times[i] for i in at])
+    return int(scores.by_group.loc[here, "group"].nunique())
+
+
+def _group_interval(
+    scores: Scores, at: np.ndarray, judged: str, best: str, n: int, rng: np.random.Generator
+) -> Interval:
+    here = scores.by_group[scores.by_group["target"].isin([scores.times[i] for i in at])]
+    wide = here.pivot_table(index=["target", "group"], columns="method", values=PRIMARY)
+    differences = (wide[judged] - wide[best]).to_numpy()
+    return paired_interval(differences, units=wide.index.get_level_values("group").to_numpy(), n=n, rng=rng)
+
+
+def target_table(scores: Scores, targets: list[Target], roles: dict[str, str]) -> pd.DataFrame:
+    """Every score of every method at every target time."""
+    rows = []
+    for method, found in scores.values.items():
+        for i, target in enumerate(targets):
+            rows.append(
+                {
+                    "method": method,
+                    "role": roles[method],
+                    "target": target.time,
+                    "start": target.start_time,
+                    "n_cells": len(target.truth),
+                    **{metric: float(found[metric][i]) for metric in METRICS},
+                    "floor": float(scores.floor[PRIMARY][i]),
+                }
+            )
+    return pd.DataFrame(rows)

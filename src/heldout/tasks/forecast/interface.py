@@ -1,0 +1,88 @@
+"""What a forecast method is: it fits on snapshots and moves cells to another time. Baselines and networks alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from heldout.tasks.forecast.space import Space
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Cells at ascending times, in a space that was fitted on train cells.
+
+    Parameters
+    ----------
+    times
+        Distinct times, ascending, (T,).
+    cells
+        Coordinates of the cells of each time, T arrays (n_t × k) float64.
+    space
+        How coordinates become genes, for methods that look at genes.
+    chains
+        Row numbers of each snapshot, (n_chains × T), if they were drawn before the fit.
+    val
+        Cells that only the stopping sees, at times of their own.
+    targets
+        Times that will be asked for; of what happens there nothing is known. Empty if they are not known.
+    """
+
+    times: np.ndarray
+    cells: list[np.ndarray]
+    space: Space
+    chains: np.ndarray | None = None
+    val: Snapshots | None = None
+    targets: tuple[float, ...] = ()
+
+    @property
+    def goes_beyond(self) -> bool:
+        """Whether a target may lie after the last time."""
+        return not self.targets or max(self.targets) > self.times[-1]
+
+    def until(self, n: int) -> Snapshots:
+        """The first ``n`` times, as if later ones had not been measured yet."""
+        chains = None if self.chains is None else np.unique(self.chains[:, :n], axis=0)
+        return replace(self, times=self.times[:n], cells=self.cells[:n], chains=chains, val=None)
+
+    @property
+    def span(self) -> float:
+        """Time from the first to the last snapshot."""
+        return float(self.times[-1] - self.times[0])
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Result of a fit: numbers, JSON values, and a table with one row an epoch."""
+
+    arrays: dict[str, np.ndarray]
+    info: dict[str, Any] = field(default_factory=dict)
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+class ForecastMethod(Protocol):
+    """The two verbs of a forecast method."""
+
+    config_class: ClassVar[type]
+    """Dataclass of its options."""
+
+    min_times: ClassVar[int]
+    """Train times it needs to forecast; an interpolation needs two."""
+
+    stochastic: ClassVar[bool]
+    """Whether another seed gives another fit."""
+
+    keeps_cells: ClassVar[bool]
+    """Whether row i of the prediction is start cell i, moved."""
+
+    def fit(self, data: Snapshots, config: Any, *, seed: int) -> Fitted:
+        """Fit on the snapshots (and stop on ``data.val``)."""
+
+    def predict(
+        self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Cells at the time ``at``, (n × k) float64, from cells (n × k) at ``start_time``."""

@@ -1,0 +1,74 @@
+"""Cells at a time between two that were measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from heldout.tasks.forecast.config import NoForecastConfig
+from heldout.tasks.forecast.couplings import coupling
+from heldout.tasks.forecast.interface import Fitted, Snapshots
+from heldout.tasks.forecast.stored import keep_cells, kept_cells, nearest
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+
+class _Middle:
+    config_class: ClassVar[type] = NoForecastConfig
+    min_times: ClassVar[int] = 2
+    stochastic: ClassVar[bool] = False
+    keeps_cells: ClassVar[bool] = False
+
+    def fit(self, data: Snapshots, config: NoForecastConfig, *, seed: int) -> Fitted:
+        """Keep the cells."""
+        return Fitted(keep_cells(data, seed=seed))
+
+
+class OTInterpolation(_Middle):
+    """Each start cell on the straight line to a likely descendant at the next train time."""
+
+    keeps_cells: ClassVar[bool] = True
+
+    def predict(
+        self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draw a descendant for each start cell and go as far as the time says."""
+        before, after, share = around(fitted, at)
+        pair = coupling(before, after, rng=0)
+        rows = nearest(start, before)
+        descendants = np.array(
+            [_draw(pair.transition, row, draw) for row, draw in zip(rows, rng.random(len(rows)), strict=True)]
+        )
+        return (1 - share) * start + share * after[descendants]
+
+
+class NeighbourMixture(_Middle):
+    """Cells of the train times before and after the target, the nearer time the more of them."""
+
+    def predict(
+        self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
+    ) -> np.ndarray:
+        """As many cells as start cells."""
+        before, after, share = around(fitted, at)
+        n_after = round(share * len(start))
+        picked = [
+            pool[rng.choice(len(pool), n, replace=n > len(pool))]
+            for pool, n in ((before, len(start) - n_after), (after, n_after))
+        ]
+        return np.concatenate(picked)
+
+
+def around(fitted: Fitted, at: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Cells of the train times before and after ``at``, and how far it lies between them, 0 to 1."""
+    times, cells = kept_cells(fitted)
+    i = int(np.searchsorted(times, at)) - 1
+    return cells[i], cells[i + 1], float((at - times[i]) / (times[i + 1] - times[i]))
+
+
+def _draw(transition: sparse.csr_array, row: int, draw: float) -> int:
+    entries = slice(transition.indptr[row], transition.indptr[row + 1])
+    cumulated = np.cumsum(transition.data[entries])
+    at = min(np.searchsorted(cumulated, draw * cumulated[-1]), len(cumulated) - 1)
+    return int(transition.indices[entries][at])

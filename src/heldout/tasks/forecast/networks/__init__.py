@@ -1,0 +1,1 @@
+"""Networks of the forecast wing, on scvi-tools base classes."""

@@ -1,0 +1,47 @@
+"""The space that cells are forecast in: principal components of the train cells, and back to genes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from heldout._core.arrays import Matrix
+
+
+@dataclass(frozen=True)
+class Space:
+    """Affine map between genes and coordinates: ``mean`` (n_genes,), ``components`` (k × n_genes) with orthonormal rows."""
+
+    mean: np.ndarray
+    components: np.ndarray
+
+    def encode(self, X: Matrix) -> np.ndarray:
+        """Coordinates (n × k) of cells (n × n_genes)."""
+        return np.asarray(X @ self.components.T, dtype=np.float64) - self.mean @ self.components.T
+
+    def decode(self, coordinates: np.ndarray) -> np.ndarray:
+        """Cells (n × n_genes) of coordinates (n × k)."""
+        return coordinates @ self.components + self.mean
+
+
+def fit_space(X: Matrix, n_comps: int) -> Space:
+    """Principal components of dense or sparse cells (n × n_genes), exact, the largest loading of each positive.
+
+    With no more genes than ``n_comps`` all directions are kept, so nothing is lost.
+    """
+    mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
+    n, n_genes = X.shape
+    if n_genes <= max(n, 6000):
+        product = X.T @ X
+        product = np.asarray(product.toarray() if sparse.issparse(product) else product, dtype=np.float64)
+        _, vectors = np.linalg.eigh(product - n * np.outer(mean, mean))
+        components = vectors[:, ::-1].T[:n_comps]
+    else:
+        dense = np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64) - mean
+        components = np.linalg.svd(dense, full_matrices=False)[2][:n_comps]
+    signs = np.sign(components[np.arange(len(components)), np.abs(components).argmax(axis=1)])
+    return Space(mean, np.ascontiguousarray(components * signs[:, None]))

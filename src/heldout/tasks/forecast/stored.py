@@ -1,0 +1,39 @@
+"""Train cells that a fit keeps, for methods that look at them again when they predict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from heldout.tasks.forecast.interface import Fitted, Snapshots
+
+MOST = 4000
+"""Cells of each time that are kept."""
+
+
+def keep_cells(data: Snapshots, *, seed: int) -> dict[str, np.ndarray]:
+    """Times and cells as arrays of a fit."""
+    rng = np.random.default_rng(seed)
+    kept = [c if len(c) <= MOST else c[np.sort(rng.choice(len(c), MOST, replace=False))] for c in data.cells]
+    return {
+        "times": np.asarray(data.times, dtype=np.float64),
+        "sizes": np.array([len(c) for c in kept]),
+        "cells": np.concatenate(kept).astype(np.float32),
+    }
+
+
+def kept_cells(fitted: Fitted) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Inverse of :func:`keep_cells`: times (T,) and their cells."""
+    cells = fitted.arrays["cells"].astype(np.float64)
+    return fitted.arrays["times"], np.split(cells, np.cumsum(fitted.arrays["sizes"])[:-1])
+
+
+def nearest(start: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Row of ``known`` nearest to each row of ``start``; the row itself where it is among them."""
+    from scipy.spatial import cKDTree
+
+    if len(start) == len(known) and np.allclose(start, known, rtol=1e-4, atol=1e-4):
+        return np.arange(len(start))
+    return np.asarray(cKDTree(known).query(start)[1])

@@ -1,0 +1,335 @@
+"""From an AnnData and a split to the snapshots that the forecast methods see, and back."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from heldout._core import store
+from heldout._core.arrays import describe, get_matrix, take
+from heldout._core.chain import scaled_with, state_from_json, state_to_json
+from heldout._core.fits import Fit, check_split, read_fit
+from heldout._core.genes import gene_columns
+from heldout._core.partition import read_partition
+from heldout.tasks.forecast import KINDS, METHODS
+from heldout.tasks.forecast.interface import Fitted, Snapshots
+from heldout.tasks.forecast.space import Space, fit_space
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from heldout._core.partition import Partition
+
+logger = logging.getLogger("heldout")
+
+MIN_CELLS = 10
+"""Cells below which a time says nothing about a distribution."""
+
+FAR = 1.5
+"""Ratio of the horizon to the longest step between train times, above which a prediction warns."""
+
+_ALL_GENES = 100
+_AT_CEILING = 0.05
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question about the future on one AnnData. Build it with :meth:`of`, which checks everything first."""
+
+    adata: AnnData
+    partition: Partition
+    time_key: str
+    times: np.ndarray
+    columns: np.ndarray
+    layer: str | None
+    use_rep: str | None
+    n_comps: int
+
+    @classmethod
+    def of(
+        cls,
+        adata: AnnData,
+        partition: Partition,
+        *,
+        time_key: str,
+        mask_var: str | None = "highly_variable",
+        layer: str | None = None,
+        use_rep: str | None = None,
+        n_comps: int = 50,
+    ) -> Task:
+        """Check the times of train, val and test, and the representation."""
+        partition.require("train", purpose="A forecast")
+        times = cell_times(adata, time_key)
+        if isinstance(n_comps, bool) or not isinstance(n_comps, int) or n_comps < 1:
+            msg = f"n_comps={n_comps!r} must be a whole number above 0."
+            raise ValueError(msg)
+        columns = gene_columns(adata, mask_var)
+        if use_rep is not None:
+            pca = _representation(adata, partition, use_rep)
+            columns, layer = pca.columns(adata.var_names, key=use_rep), pca.config["layer"]
+        task = cls(adata, partition, time_key, times, columns, layer, use_rep, n_comps)
+        _check_times(task)
+        return task
+
+    def times_of(self, partition: str) -> np.ndarray:
+        """Distinct times of a partition, ascending."""
+        return np.unique(self.times[self.partition.mask(partition)])
+
+    def data(self) -> Snapshots:
+        """Snapshots of the train cells, in their space, with val beside them. Test cells are not read."""
+        train, val = self.partition.rows("train"), self.partition.rows("val")
+        space = self.space(train)
+        later = None
+        if len(val):
+            points, cells = self._snapshots(val, space)
+            later = Snapshots(points, cells, space)
+        points, cells = self._snapshots(train, space)
+        return Snapshots(points, cells, space, val=later, targets=tuple(map(float, self.times_of("test"))))
+
+    def space(self, train: np.ndarray) -> Space:
+        """Principal components of the train cells; all directions if there are at most 100 genes."""
+        if self.use_rep is not None:
+            fit = _representation(self.adata, self.partition, self.use_rep)
+            return Space(np.asarray(fit.arrays["mean"]), np.asarray(fit.arrays["components"]))
+        X = take(take(get_matrix(self.adata, self.layer), train, None), None, self.columns)
+        _say_if_at_ceiling(X)
+        n_genes = len(self.columns)
+        return fit_space(X, n_genes if n_genes <= _ALL_GENES else min(self.n_comps, len(train) - 1, n_genes))
+
+    def _snapshots(self, rows: np.ndarray, space: Space) -> tuple[np.ndarray, list[np.ndarray]]:
+        points, of_cell = np.unique(self.times[rows], return_inverse=True)
+        return points, [
+            coordinates(self.adata, rows[of_cell == i], self.columns, space, self.layer) for i in range(len(points))
+        ]
+
+    def fit(self, method: str, config: Any = None, *, seed: int = 0, data: Snapshots | None = None) -> Fit:
+        """Fit one method of the registry."""
+        implementation = METHODS[method].load()()
+        config = check_config(method, implementation.config_class, config)
+        self.check_method(method, implementation.min_times, config)
+        data = self.data() if data is None else data
+        return self.pack(method, config, implementation.fit(data, config, seed=seed), data.space, seed=seed)
+
+    def check_method(self, method: str, min_times: int, config: Any) -> None:
+        """Refuse a method that cannot answer the question of the split, or not with so few train times."""
+        train, test = self.times_of("train"), self.times_of("test")
+        wanted = {kind(train, at) for at in test}
+        if wanted - KINDS[method]:
+            able = [name for name, kinds in KINDS.items() if wanted <= kinds]
+            what = {"forecast": "after the last train time", "interpolation": "between train times"}
+            msg = (
+                f"method={method!r} cannot predict the test time(s) {shown(test)}, which lie "
+                f"{' and '.join(what[k] for k in sorted(wanted))} ({shown(train)}). Use one of {', '.join(able)}."
+            )
+            raise ValueError(msg)
+        learnt = getattr(config, "damping", 0.0) is None
+        need = 2 if "forecast" not in wanted and method == "flow" else max(min_times, 3 if learnt else 1)
+        if len(train) < need:
+            hint = ", or give its config a damping" if learnt and len(train) >= min_times else ""
+            msg = (
+                f"method={method!r} needs {need} train times, {self.time_key} has {len(train)} in train: {shown(train)}. "
+                f"Train on more times{hint}, or use method='persistence'."
+            )
+            raise ValueError(msg)
+
+    def pack(self, method: str, config: Any, fitted: Fitted, space: Space, *, seed: int) -> Fit:
+        """Turn the result of a method into a fit that can be stored."""
+        mask = self.partition.mask("train", "val")
+        info = {
+            "time_key": self.time_key,
+            "layer": self.layer,
+            "use_rep": self.use_rep,
+            "n_comps": self.n_comps,
+            **{f"{part}_times": self.times_of(part).tolist() for part in ("train", "val", "test")},
+            "input": state_to_json(describe(take(get_matrix(self.adata, self.layer), np.flatnonzero(mask), None))),
+            "scaled_with": scaled_with(self.adata, self.layer),
+            "fitted": fitted.info,
+        }
+        arrays = {f"fitted.{name}": array for name, array in fitted.arrays.items()}
+        return Fit(
+            method=f"forecast.{method}",
+            config={**asdict(config), "seed": seed},
+            split_key=self.partition.key,
+            split_hash=self.partition.hash,
+            genes=self.adata.var_names[self.columns].to_numpy(dtype=object),
+            arrays={"space.mean": space.mean, "space.components": space.components, **arrays},
+            info=info,
+            history=fitted.history,
+        )
+
+
+def cell_times(adata: AnnData, time_key: str) -> np.ndarray:
+    """Time of each cell, (n_obs,) float64; refuses what is no finite number."""
+    values = store.column(adata, time_key, argument="time_key")
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    if values.dtype.kind not in "iuf":
+        msg = (
+            f"adata.obs[{time_key!r}] (time_key) is {values.dtype}, not numeric (e.g. {store.some(values.unique())}). Make it "
+            f"numbers first, e.g. adata.obs[{time_key!r}] = pd.to_numeric(adata.obs[{time_key!r}].str.extract(r'([-0-9.]+)')[0])"
+        )
+        raise ValueError(msg)
+    times = values.to_numpy(dtype=np.float64)
+    if not np.isfinite(times).all():
+        msg = f"adata.obs[{time_key!r}] (time_key) has infinite values. Drop those cells first."
+        raise ValueError(msg)
+    return times
+
+
+def kind(train: np.ndarray, at: float) -> str:
+    """What it takes to predict a time: ``forecast`` after the last train time, else ``interpolation``."""
+    return "forecast" if at > train[-1] else "interpolation"
+
+
+def coordinates(adata: AnnData, rows: np.ndarray, columns: np.ndarray, space: Space, layer: str | None) -> np.ndarray:
+    """Coordinates of some cells, (n × k) float64, independent of the order of all others."""
+    return space.encode(take(take(get_matrix(adata, layer), rows, None), None, columns))
+
+
+def start_cells(adata: AnnData, fit: Fit, at: float, *, own: bool) -> tuple[np.ndarray, float]:
+    """Rows of the cells to start from, and their time: the latest train time before ``at``, of an own AnnData its train cells."""
+    train = np.array(fit.info["train_times"])
+    start_time = float(train[train < at][-1])
+    here = cell_times(adata, fit.info["time_key"]) == start_time
+    if own:
+        here &= read_partition(adata, fit.split_key).mask("train")
+    if not here.any():
+        msg = (
+            f"adata has no cells at {fit.info['time_key']}={start_time:g}, the latest train time before at={at:g}, to start "
+            "from. Pass the AnnData that the fit was made on, or new cells of that time."
+        )
+        raise ValueError(msg)
+    return np.flatnonzero(here), start_time
+
+
+def cells_at(adata: AnnData, fit: Fit, at: Any, *, key: str, own: bool = True) -> tuple[np.ndarray, float, np.ndarray]:
+    """Rows of the start cells for a time that is asked for, their time, and their coordinates (n × k)."""
+    rows, start_time = start_cells(adata, fit, check_at(fit, at), own=own)
+    columns = fit.columns(adata.var_names, key=key)
+    return rows, start_time, coordinates(adata, rows, columns, space_of(fit), fit.info["layer"])
+
+
+def space_of(fit: Fit) -> Space:
+    """The space that a fit lives in."""
+    return Space(fit.arrays["space.mean"], fit.arrays["space.components"])
+
+
+def predict(fit: Fit, start: np.ndarray, start_time: float, at: float, *, rng: np.random.Generator) -> np.ndarray:
+    """Cells (n × k) at the time ``at`` with a stored fit."""
+    implementation = METHODS[fit.method.removeprefix("forecast.")].load()()
+    arrays = {n.removeprefix("fitted."): a for n, a in fit.arrays.items() if n.startswith("fitted.")}
+    moved: np.ndarray = implementation.predict(Fitted(arrays, fit.info["fitted"]), start, start_time, at, rng)
+    return moved
+
+
+def check_at(fit: Fit, at: Any) -> float:
+    """A time that the fit can be asked for; says so when it is far outside of what was trained."""
+    plain = isinstance(at, int | float | np.integer | np.floating) and not isinstance(at, bool)
+    if not plain or not np.isfinite(at):
+        msg = f"at={at!r} must be a finite number, a time of {fit.info['time_key']!r}."
+        raise ValueError(msg)
+    train = np.array(fit.info["train_times"])
+    method = fit.method.removeprefix("forecast.")
+    if at <= train[0] or at in train:
+        where = "not after the first train time" if at <= train[0] else "a train time, whose cells are known"
+        msg = f"at={at:g} is {where} ({shown(train)}). Ask for a time after {train[0]:g} that was not trained on."
+        raise ValueError(msg)
+    if kind(train, at) not in KINDS[method]:
+        msg = f"method={method!r} of this fit cannot do {kind(train, at)}: at={at:g} with train times {shown(train)}."
+        raise ValueError(msg)
+    longest = np.diff(train).max() if len(train) > 1 else np.inf
+    if (at - train[-1]) / longest > FAR:
+        logger.warning(
+            "at=%g is %g after the last train time, %.1f times the longest step between train times (%g): nothing that far "
+            "was learnt",
+            at,
+            at - train[-1],
+            (at - train[-1]) / longest,
+            longest,
+        )
+    return float(at)
+
+
+def check_prepared(fit: Fit, adata: AnnData, *, key: str, layer: str | None) -> None:
+    """Refuse cells that were not prepared as those the fit was made on."""
+    before, now = state_from_json(fit.info["input"]), describe(get_matrix(adata, layer))
+    if before.kind == now.kind and fit.info["scaled_with"] == scaled_with(adata, layer):
+        return
+    msg = (
+        f"The fit {key!r} was trained on {before}; adata holds {now}, or was scaled otherwise. Prepare these cells as the "
+        "others were: heldout.pp.replay(adata, reference) on the raw cells."
+    )
+    raise ValueError(msg)
+
+
+def check_config(method: str, expected: type, config: Any) -> Any:
+    """The default options of a method, or those given if they are of its class."""
+    if config is None:
+        return expected()
+    if not isinstance(config, expected):
+        msg = f"config must be a {expected.__name__} for method={method!r}, got {type(config).__name__}."
+        raise TypeError(msg)
+    return config
+
+
+def shown(times: Any) -> str:
+    """Times as text."""
+    return ", ".join(f"{time:g}" for time in times)
+
+
+def _check_times(task: Task) -> None:
+    train = task.times_of("train")
+    for part in ("train", "val"):
+        points, counts = np.unique(task.times[task.partition.mask(part)], return_counts=True)
+        if (counts < MIN_CELLS).any():
+            few = counts.argmin()
+            msg = (
+                f"{task.time_key}={points[few]:g} has {counts[few]} cells in {part}; a time needs at least {MIN_CELLS} to be "
+                "compared with another. Drop that time, or pool it with a neighbour."
+            )
+            raise ValueError(msg)
+    test = task.times_of("test")
+    both = np.intersect1d(train, test)
+    if len(both):
+        msg = (
+            f"{task.time_key}={shown(both)} has cells in train and in test, so its cells are known and nothing is forecast. "
+            "Hold out whole times with heldout.pp.split_time."
+        )
+        raise ValueError(msg)
+    if len(test) and test[0] < train[0]:
+        msg = (
+            f"The test time {test[0]:g} lies before the first train time {train[0]:g}: there is no history to predict it from. "
+            "Hold out a later time with heldout.pp.split_time."
+        )
+        raise ValueError(msg)
+
+
+def _representation(adata: AnnData, partition: Partition, use_rep: str) -> Fit:
+    if use_rep not in adata.obsm:
+        msg = f"use_rep={use_rep!r} is not in adata.obsm. {store.suggest(use_rep, adata.obsm)}"
+        raise ValueError(msg)
+    fit = read_fit(adata, use_rep)
+    if fit.method != "pp.pca":
+        msg = f"use_rep={use_rep!r} must be made by heldout.pp.pca on the same split; it is a {fit.method!r}."
+        raise ValueError(msg)
+    check_split(adata, fit, partition, key=use_rep)
+    return fit
+
+
+def _say_if_at_ceiling(X: Any) -> None:
+    """Say so when values pile up at the maximum, as cycle numbers do where nothing was detected."""
+    stored = X.data if sparse.issparse(X) else X
+    high = stored.max() if stored.size else 0.0
+    share = float((stored == high).sum()) / (X.shape[0] * X.shape[1])
+    if high > 0 and share > _AT_CEILING:
+        logger.warning(
+            "%.0f %% of the values of the train cells are exactly the maximum, %g. If these are cycle numbers (Ct), lower is "
+            "higher expression: use that maximum less the values, so that what was not detected is 0",
+            100 * share,
+            high,
+        )

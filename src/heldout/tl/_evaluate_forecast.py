@@ -1,0 +1,197 @@
+"""Score a forecast of cells beside its baselines."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import keys, store
+from heldout._core.fits import check_split
+from heldout._core.ledger import next_look
+from heldout._core.partition import read_partition
+from heldout._core.progress import progress
+from heldout._core.rng import generator
+from heldout.tasks.forecast import KINDS, METHODS
+from heldout.tasks.forecast.evaluate import COLLAPSED, REFERENCE, Target, evaluation_table, score_targets, target_table
+from heldout.tasks.forecast.task import (
+    MIN_CELLS,
+    Task,
+    check_at,
+    check_prepared,
+    coordinates,
+    kind,
+    predict,
+    space_of,
+    start_cells,
+)
+from heldout.tasks.forecast.words import damping_note
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from heldout._core.fits import Fit
+    from heldout._core.partition import Partition
+    from heldout._core.rng import Rng
+    from heldout.tasks.forecast.interface import Snapshots
+
+logger = logging.getLogger("heldout")
+
+N_SEEDS = 5
+"""Fits of the judged method whose range stands where there are too few target times for an interval."""
+
+
+def evaluate(
+    adata: AnnData,
+    key: str,
+    fit: Fit,
+    *,
+    partition: str,
+    group_key: str | Sequence[str] | None,
+    baselines: Sequence[str] | None,
+    n_bootstrap: int,
+    rng: Rng,
+) -> pd.DataFrame:
+    """Compare predicted with observed cells at each target time; see :func:`heldout.tl.evaluate`."""
+    split = read_partition(adata, fit.split_key)
+    check_split(adata, fit, split, key=key)
+    check_prepared(fit, adata, key=key, layer=fit.info["layer"])
+    split.require(partition, purpose=f"evaluate(partition={partition!r})")
+    info = fit.info
+    options = {name: info[name] for name in ("time_key", "layer", "use_rep", "n_comps")}
+    task = Task.of(adata, split, mask_var=None, **options)
+    at = _target_times(task, fit, partition)
+    method = fit.method.removeprefix("forecast.")
+    names = _baselines(baselines, at, np.array(info["train_times"]), judged=method)
+
+    data = task.data() if info["use_rep"] else _data(task, fit, key)
+    fits = {method: fit, **{name: _fit(task, fit, name, data) for name in progress(names, "baselines")}}
+    seeds: list[Fit] = []
+    if METHODS[method].load().stochastic and len(at) < 3:
+        config = METHODS[method].load().config_class(**{n: v for n, v in fit.config.items() if n != "seed"})
+        first = int(fit.config["seed"])
+        others = range(first + 1, first + N_SEEDS)
+        seeds = [_fit(task, fit, method, data, config, seed=seed) for seed in progress(list(others), "seeds")]
+    groups = None if group_key is None else _groups(adata, group_key)
+    targets = [_target(task, fit, key, time, partition, fits, seeds, groups) for time in at]
+
+    roles = {name: "model" if i == 0 else "baseline" for i, name in enumerate(fits)} | {COLLAPSED: "sentinel"}
+    scores = score_targets(targets, space_of(fit), rng=generator(rng))
+    beyond = bool(at[-1] > info["train_times"][-1])
+    notes = {n: damping_note(f.info["fitted"].get("damping", {}).get("share"), beyond=beyond) for n, f in fits.items()}
+    table = evaluation_table(
+        scores, roles=roles, notes=notes, time_key=info["time_key"], n_bootstrap=n_bootstrap, rng=generator(rng)
+    )
+    return _store(adata, key, fit, split, table, target_table(scores, targets, roles), partition=partition)
+
+
+def _target_times(task: Task, fit: Fit, partition: str) -> np.ndarray:
+    """Times to score: those of the partition that have a train time before them."""
+    points, counts = np.unique(task.times[task.partition.mask(partition)], return_counts=True)
+    if partition == "train" or np.isin(points, fit.info["train_times"]).any():
+        msg = f"partition={partition!r} has cells of train times ({points.tolist()}); a forecast is scored at times that were not trained on."
+        raise ValueError(msg)
+    if (counts < MIN_CELLS).any():
+        few = counts.argmin()
+        msg = (
+            f"{task.time_key}={points[few]:g} has {counts[few]} cells in {partition}; a score needs at least {MIN_CELLS}. Drop "
+            "that time from the split."
+        )
+        raise ValueError(msg)
+    for point in points:
+        check_at(fit, point)
+    return points
+
+
+def _baselines(asked: Sequence[str] | None, at: np.ndarray, train: np.ndarray, *, judged: str) -> list[str]:
+    """Baselines that can do all targets, persistence always."""
+    wanted = {kind(train, time) for time in at}
+    if asked is None:
+        asked = [m.name for m in METHODS if m.role == "baseline" and wanted <= KINDS[m.name]]
+        asked = [n for n in asked if "interpolation" in wanted or len(train) >= 3 or n in (REFERENCE, "pooled_past")]
+    for name in asked:
+        METHODS[name]
+        if not wanted <= KINDS[name]:
+            msg = f"baselines has {name!r}, which cannot do {' and '.join(sorted(wanted))}. Leave it out."
+            raise ValueError(msg)
+    return [name for name in dict.fromkeys([REFERENCE, *asked]) if name != judged]
+
+
+def _data(task: Task, fit: Fit, key: str) -> Snapshots:
+    """What the fit saw: its genes, in its space."""
+    return replace(task, columns=fit.columns(task.adata.var_names, key=key)).data()
+
+
+def _fit(task: Task, fit: Fit, method: str, data: Snapshots, config: Any = None, *, seed: int = 0) -> Fit:
+    columns = fit.columns(task.adata.var_names, key=method)
+    return replace(task, columns=columns).fit(method, config, seed=seed, data=data)
+
+
+def _groups(adata: AnnData, group_key: str | Sequence[str]) -> np.ndarray:
+    from heldout.splitting._components import components
+
+    names = [group_key] if isinstance(group_key, str) else group_key
+    return components(*[store.as_names(store.column(adata, name, argument="group_key")) for name in names])
+
+
+def _target(
+    task: Task,
+    fit: Fit,
+    key: str,
+    at: float,
+    partition: str,
+    fits: dict[str, Fit],
+    seeds: list[Fit],
+    groups: np.ndarray | None,
+) -> Target:
+    rows, start_time = start_cells(task.adata, fit, at, own=True)
+    columns, space, layer = fit.columns(task.adata.var_names, key=key), space_of(fit), task.layer
+    start = coordinates(task.adata, rows, columns, space, layer)
+    observed = np.flatnonzero(task.partition.mask(partition) & (task.times == at))
+    truth = coordinates(task.adata, observed, columns, space, layer)
+
+    def moved(one: Fit) -> np.ndarray:
+        return predict(one, start, start_time, at, rng=np.random.default_rng(int(one.config["seed"])))
+
+    return Target(
+        time=float(at),
+        start_time=start_time,
+        truth=truth,
+        last=start,
+        predicted={name: moved(one) for name, one in fits.items()},
+        seeds=[moved(one) for one in seeds],
+        groups=None if groups is None else groups[observed],
+    )
+
+
+def _store(
+    adata: AnnData,
+    key: str,
+    fit: Fit,
+    split: Partition,
+    table: pd.DataFrame,
+    by_target: pd.DataFrame,
+    *,
+    partition: str,
+) -> pd.DataFrame:
+    sections: dict[str, Any] = {}
+    look = 0
+    if partition == "test":
+        sections[keys.LEDGER], look = next_look(adata, key, fit, split)
+    missing = split.missing(partition)
+    if missing:
+        note = f"{missing} {partition} cells of the split are not here"
+        table["note"] = [f"{note}; {old}" if old else note for old in table["note"]]
+        logger.warning("%s: this is a score on a part of the %s set", note, partition)
+    table = table.assign(partition=partition, look=look)
+    for name, frame in ((keys.EVALUATIONS, table), (keys.SCORES, by_target.assign(partition=partition))):
+        sections[name] = {**store.section(adata, name), key: frame.rename(index=str)}
+    store.commit(adata, heldout=sections)
+    if look > 1:
+        logger.warning("this is look %d at the same test set; choose between models on val, not on test", look)
+    return table

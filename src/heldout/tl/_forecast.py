@@ -1,0 +1,161 @@
+"""Fit a forecast of cell states and keep it in the AnnData; predict cells with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import keys, store
+from heldout._core.chain import check_steps
+from heldout._core.fits import check_key_is_free, write_fit
+from heldout._core.keys import check_key
+from heldout._core.partition import read_partition
+from heldout._core.rng import Rng, generator, seed_of
+from heldout.tasks.forecast import METHODS
+from heldout.tasks.forecast.task import Task, check_at, check_prepared, coordinates, predict, space_of, start_cells
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from heldout._core.fits import Fit
+
+logger = logging.getLogger("heldout")
+
+
+def forecast(
+    adata: AnnData,
+    time_key: str,
+    *,
+    method: str = "flow",
+    split_key: str = "split",
+    mask_var: str | None = "highly_variable",
+    layer: str | None = None,
+    use_rep: str | None = None,
+    n_comps: int = 50,
+    config: Any = None,
+    rng: Rng = 0,
+    key_added: str = "forecast",
+    copy: bool = False,
+) -> AnnData | None:
+    """Learn how cells change with time, to predict cells at a later time or at one in the middle.
+
+    The fit sees the cells of the train times, stopping sees val, and test is not read. The target times are those of the test
+    partition, see :func:`heldout.pp.split_time`; only their numbers are known to the fit. Predict cells with
+    ``heldout.tl.predict(adata, key, at=96)`` and score them with :func:`heldout.tl.evaluate`.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars), log-normalised or with values of which higher is more.
+    time_key
+        Numeric column of ``obs``. Times may be irregular: their distances count, in their own unit.
+    method
+        ``flow`` (optimal-transport flow matching), ``lstm``, ``feedforward``; ``lstm_published`` and
+        ``feedforward_published`` (no skip connection, blind to the real times); or one of the baselines ``persistence``,
+        ``pooled_past``, ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion``; for times in the middle
+        ``ot_interpolation`` and ``neighbour_mixture``.
+    split_key
+        The split.
+    mask_var
+        Bool column of ``var`` with the genes to use. The default is used if it is there; None uses all genes.
+    layer
+        Layer to use instead of ``X``.
+    use_rep
+        Name in ``obsm`` of a PCA by :func:`heldout.pp.pca` on the same split, with its genes and layer. By default a PCA of
+        the train cells is fitted inside.
+    n_comps
+        Number of its components. With at most 100 genes all directions are kept.
+    config
+        Options of the method, e.g. :class:`heldout.model.FlowConfig`.
+    rng
+        Seed or Generator; torch's global state is left alone.
+    key_added
+        Name of the fit.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. Written are:
+
+    ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
+        The fit with weights, space, options, genes, history and versions; and the split it was made on.
+
+    Raises
+    ------
+    ValueError
+        If the times are not numeric or a train time has under 10 cells, a test time is also in train or lies before all of
+        train, the method cannot do what the split asks, or it needs more train times.
+
+    Notes
+    -----
+    Methods that move cells on learn from past times how much of the movement to make: each train time from the third on
+    is forecast from those before it. Often the answer is none of it, which is persistence.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> ho.pp.split_time(adata, "day", test=30)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.tl.forecast(adata, "day", method="reversion")
+    >>> predicted = ho.tl.predict(adata, "forecast", at=30)
+    >>> predicted.obs["day"].unique().tolist()
+    [30.0]
+    """
+    check_key("key_added", key_added)
+    METHODS[method]
+    store.check_adata(adata)
+    check_key_is_free(adata, key_added, f"forecast.{method}")
+    partition = read_partition(adata, split_key)
+    check_steps(adata, partition)
+    task = Task.of(
+        adata, partition, time_key=time_key, mask_var=mask_var, layer=layer, use_rep=use_rep, n_comps=n_comps
+    )
+    fit = task.fit(method, config, seed=seed_of(rng))
+    adata = store.start(adata, copy=copy)
+    write_fit(adata, key_added, fit, partition)
+    return store.finish(adata, copy=copy)
+
+
+def predicted_cells(
+    adata: AnnData, fit: Fit, *, key: str, at: Any, reference: AnnData | None, layer: str | None, rng: Rng = 0
+) -> AnnData:
+    """Cells at one time or several, moved on from the latest known cells; see :func:`heldout.tl.predict`."""
+    from anndata import AnnData, concat
+
+    if at is None:
+        msg = f"The fit {key!r} forecasts cells; say for which time, e.g. heldout.tl.predict(adata, {key!r}, at=96)."
+        raise ValueError(msg)
+    times = [check_at(fit, one) for one in (at if isinstance(at, Sequence | np.ndarray) else [at])]
+    layer = fit.info["layer"] if layer is None else layer
+    check_prepared(fit, adata, key=key, layer=layer)
+    parts = []
+    for time in times:
+        rows, start_time = start_cells(adata, fit, time, own=reference is None)
+        space, columns = space_of(fit), fit.columns(adata.var_names, key=key)
+        moved = predict(fit, coordinates(adata, rows, columns, space, layer), start_time, time, rng=generator(rng))
+        keeps = METHODS[fit.method.removeprefix("forecast.")].load().keeps_cells
+        obs = pd.DataFrame(
+            {
+                fit.info["time_key"]: time,
+                "start_time": start_time,
+                "start_cell": adata.obs_names[rows] if keeps else "",
+            },
+            index=[f"{time:g}_{i}" for i in range(len(moved))],
+        )
+        part = AnnData(
+            space.decode(moved).astype(np.float32), obs=obs, var=pd.DataFrame(index=pd.Index(fit.genes.astype(str)))
+        )
+        part.obsm[fit.info["use_rep"] or "X_pca"] = moved.astype(np.float32)
+        parts.append(part)
+    predicted = parts[0] if len(parts) == 1 else concat(parts)
+    predicted.uns[keys.UNS] = {
+        "predicted": {"key": key, "method": fit.method, "fit": fit.hash, "split": fit.split_hash}
+    }
+    return predicted

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +12,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+
+def data_dir() -> Path:
+    """Folder with the real data."""
+    return Path(os.environ.get("HELDOUT_DATA_DIR", ROOT.parent / "shared" / "data"))
 
 
 def run(arguments: list[str], folder: Path) -> str:
@@ -39,10 +46,29 @@ def test_demo(tmp_path):
         assert (tmp_path / "demo_output" / f"{name}.png").stat().st_size > 5_000
 
 
+def cells_of(notebook: Path) -> str:
+    """The code of a notebook as one script; pictures are not shown."""
+    cells = json.loads(notebook.read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return "\n".join(["import matplotlib; matplotlib.use('Agg')", *code])
+
+
+@pytest.mark.parametrize("data", ["real", "simulated"])
+def test_the_forecasting_notebook(tmp_path, monkeypatch, data):
+    if data == "simulated":
+        monkeypatch.setenv("HELDOUT_DATA_DIR", str(tmp_path))
+    elif not (data_dir() / "chu2016" / "chu2016_100tf.h5ad").exists():
+        pytest.skip("chu2016/chu2016_100tf.h5ad is not in HELDOUT_DATA_DIR")
+    else:
+        monkeypatch.setenv("HELDOUT_DATA_DIR", str(data_dir().resolve()))
+    printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "forecasting.ipynb")], tmp_path)
+    assert "one target time: no statement beyond this experiment" in printed
+
+
 def test_donor_leak_explains_itself(tmp_path):
     assert "random label" in run([str(ROOT / "tutorials" / "donor_leak.py"), "--help"], tmp_path)
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("bench_*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
 def test_benchmarks_start(script, tmp_path):
     assert "--" in run([str(script), "--help"], tmp_path)

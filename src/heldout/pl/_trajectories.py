@@ -10,6 +10,7 @@ import pandas as pd
 from heldout._core import store
 from heldout._core.arrays import get_matrix
 from heldout._core.fits import read_fit
+from heldout._core.partition import read_partition
 from heldout.get import scores
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
+    from heldout._core.fits import Fit
+
 _COLUMNS = 4
+_ALPHA = 0.1
 
 
 def trajectories(
@@ -34,6 +38,8 @@ def trajectories(
     """Draw the mean of held-out genes over time, with the observed and the predicted value at the target time.
 
     Bars are two standard errors. The prediction is a diamond, that of a baseline a cross; a dotted line is persistence.
+    Where there are val genes, the bar of the prediction is a split-conformal interval from their errors: 90 % of genes that
+    are alike would lie within it (all val genes, if they are fewer than 10).
 
     Parameters
     ----------
@@ -90,10 +96,12 @@ def trajectories(
     chosen = _chosen(judged, genes, n_genes)
     panels = _panels(axes, len(chosen))
     beside = table[table["method"] == baseline].set_index("gene") if baseline else None
-    drawn = _observed(adata, fit.info["time_key"], fit.config.get("layer", fit.info.get("layer")), chosen)
-    last, at = fit.info["history"][-1], fit.info["at"]
+    last, at, layer = fit.info["history"][-1], fit.info["at"], fit.info["layer"]
+    drawn = _observed(adata, fit.info["time_key"], layer, chosen)
+    width = _interval(adata, fit, key, last=last, at=at, layer=layer)
     for panel, gene in zip(panels, chosen, strict=True):
-        _draw(panel, drawn[gene], judged.loc[gene], None if beside is None else beside.loc[gene], last=last, at=at)
+        row = None if beside is None else beside.loc[gene]
+        _draw(panel, drawn[gene], judged.loc[gene], row, last=last, at=at, width=width)
         panel.set_title(gene, fontsize="small", loc="left", style="italic")
     _finish(panels, fit.info["time_key"], str(judged["method"].iloc[0]), baseline)
     return panels
@@ -120,6 +128,20 @@ def _observed(adata: AnnData, time_key: str, layer: str | None, genes: list[str]
     return {gene: pd.DataFrame({"mean": g.mean(), "error": g.sem()}).reset_index() for gene, g in frames.items()}
 
 
+def _interval(adata: AnnData, fit: Fit, key: str, *, last: float, at: float, layer: str | None) -> float:
+    """Half-width of the interval of a prediction, from the errors on the val genes; NaN without any."""
+    split = read_partition(adata, fit.split_key, axis="var")
+    genes = adata.var_names[split.mask("val")].tolist()
+    if not genes or f"{key}_change" not in adata.var.columns:
+        return np.nan
+    observed = _observed(adata, fit.info["time_key"], layer, genes)
+    means = {gene: frame.set_index("time")["mean"] for gene, frame in observed.items()}
+    change = np.array([means[gene][at] - means[gene][last] for gene in genes])
+    errors = np.sort(np.abs(change - adata.var.loc[genes, f"{key}_change"].to_numpy(dtype=float)))
+    rank = int(np.ceil((1 - _ALPHA) * (len(errors) + 1)))
+    return float(errors[min(rank, len(errors)) - 1])
+
+
 def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
     if axes is not None:
         panels = np.asarray(axes, dtype=object).ravel()
@@ -140,7 +162,14 @@ def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
 
 
 def _draw(
-    panel: Axes, observed: pd.DataFrame, judged: pd.Series, beside: pd.Series | None, *, last: float, at: float
+    panel: Axes,
+    observed: pd.DataFrame,
+    judged: pd.Series,
+    beside: pd.Series | None,
+    *,
+    last: float,
+    at: float,
+    width: float,
 ) -> None:
     past, target = observed[observed["time"] <= last], observed[observed["time"] == at]
     start = float(past["mean"].iloc[-1])
@@ -166,6 +195,9 @@ def _draw(
         linestyle="none",
         label="held out",
     )
+    if np.isfinite(width):
+        middle, shifted = start + judged["predicted"], at - 0.03 * (at - float(observed["time"].min()))
+        panel.plot([shifted] * 2, [middle - width, middle + width], color=CLASS_COLORS[0], linewidth=1)
     panel.plot(
         at,
         start + judged["predicted"],

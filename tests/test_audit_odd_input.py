@@ -170,3 +170,27 @@ def test_the_exact_test_of_many_groups_does_not_hang():
     p = exact_p(table, np.random.default_rng(0))
     assert time.perf_counter() - started < 20  # hours, if every table were looked at
     assert 0 < p <= 1
+
+
+def random_covariate(n, levels, seed):
+    """Statuses of the two items for a covariate that has nothing to do with the label."""
+    values = np.random.default_rng(seed).integers(0, levels, n)
+    adata = design(n_cells=1, n_genes=3, label=list("ab") * (n // 2), site=[f"s{value}" for value in values])
+    ho.pp.split_groups(adata, "library", "label", rng=seed)
+    table = ho.tl.audit(adata, covariate_keys="site", items=["covariate_prediction", "confounding"])
+    return [row(table, item)["status"] for item in ("covariate_prediction", "confounding")]
+
+
+@pytest.mark.parametrize(("n", "levels"), [(24, 8), (24, 16), (40, 8)])
+def test_a_covariate_of_many_values_raises_no_more_alarms_than_its_level(n, levels):
+    """Train often knows a site from one class only, since it has one or two donors of it."""
+    statuses = np.array([random_covariate(n, levels, seed) for seed in range(40)])
+    assert (np.isin(statuses, ["fail", "warn"]).sum(axis=0) <= 5).all()  # of 40, at 5 %: with probability 0.99
+
+
+def test_values_of_one_group_each_do_not_fix_the_label():
+    site = ["s1", "s1", *(f"s{i}" for i in range(2, 8))]
+    adata = assigned(design(label=list("aabbabab"), site=site), ["train"] * 4 + ["test"] * 4, label_key="label")
+    assert row(ho.tl.audit(adata, covariate_keys="site"), "confounding")["status"] == "unidentifiable"
+    adata = assigned(design(label=list("aabb"), site=list("xxyy")), ["train", "test"] * 2, label_key="label")
+    assert row(ho.tl.audit(adata, covariate_keys="site"), "confounding")["status"] == "fail"

@@ -61,7 +61,7 @@ def tiles(ax):
 
 def test_public_names_are_sorted_and_exist():
     assert ho.pl.__all__ == sorted(ho.pl.__all__)
-    assert set(PLOTS) | {"history"} == set(ho.pl.__all__)
+    assert set(PLOTS) | {"audit", "history"} == set(ho.pl.__all__)
 
 
 def test_import_leaves_pyplot_alone():

@@ -56,7 +56,7 @@ def test_a_textbook_table():
 def test_random_tables_agree_with_enumeration(monkeypatch):
     table = np.array([[4, 1, 2, 0], [1, 3, 2, 5]])
     exact = exact_p(table, rng())
-    monkeypatch.setattr(_association, "_MAX_STATES", 1)
+    monkeypatch.setattr(_association, "_MAX_STEPS", 1)
     assert exact_p(table, rng()) == pytest.approx(exact, abs=0.01)
 
 

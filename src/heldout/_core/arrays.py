@@ -36,7 +36,7 @@ def get_matrix(adata: AnnData, layer: str | None = None) -> Matrix:
     if not (isinstance(X, np.ndarray) or (sparse.issparse(X) and X.format in {"csr", "csc"})):
         msg = f"{where} is a {type(X).__name__}; supported are numpy arrays and scipy csr and csc. Load or convert it first."
         raise TypeError(msg)
-    return X
+    return X.astype(np.float32) if X.dtype == np.float16 else X  # sums of half precision overflow at 65,504
 
 
 def values(X: Matrix) -> np.ndarray:

@@ -274,7 +274,8 @@ def inspect_partition(adata: AnnData, key: str) -> tuple[np.ndarray, Partition |
         if key not in adata.obs.columns:
             raise
         text = adata.obs[key].astype(object)
-        return pd.Categorical(text, categories=list(PARTITIONS)).codes.astype(np.int8), None, str(problem)
+        known = text.where(text.isin(PARTITIONS), None)  # pandas 3 warns of values that are no category
+        return pd.Categorical(known, categories=list(PARTITIONS)).codes.astype(np.int8), None, str(problem)
     return partition.codes, partition, ""
 
 

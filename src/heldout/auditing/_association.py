@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
+from heldout._core.arrays import row_chunks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MAX_STATES = 200_000
+_MAX_STEPS = 200_000
 _N_DRAWS = 10_000
+_ENTRIES = 2**22
+"""Of random tables at a time."""
 
 
 def crosstab(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -50,9 +54,11 @@ def exact_p(table: np.ndarray, rng: np.random.Generator) -> float:
         return float(min(1.0, np.exp(logsumexp(weights[unlikely] + constant, b=counts[unlikely]))))
     from scipy.stats import random_table
 
-    drawn = random_table(rows, columns).rvs(_N_DRAWS, random_state=rng)
-    likelihood = constant - gammaln(drawn + 1).sum(axis=(1, 2))
-    return float((1 + (likelihood <= observed + 1e-7).sum()) / (1 + _N_DRAWS))
+    tables, hits = random_table(rows, columns), 0
+    for part in row_chunks(_N_DRAWS, max(1, _ENTRIES // table.size)):
+        drawn = tables.rvs(part.stop - part.start, random_state=rng)
+        hits += int((constant - gammaln(drawn + 1).sum(axis=(1, 2)) <= observed + 1e-7).sum())
+    return float((1 + hits) / (1 + _N_DRAWS))
 
 
 def _enumerate(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -61,14 +67,17 @@ def _enumerate(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.nd
     Column by column; tables that agree so far in what is left of the rows and in weight are counted together.
     """
     states: dict[tuple[tuple[int, ...], float], int] = {(tuple(rows.tolist()), 0.0): 1}
+    log_factorial = gammaln(np.arange(rows.sum() + 1) + 1).tolist()
+    steps = 0
     for size in columns.tolist():
         reached: dict[tuple[tuple[int, ...], float], int] = defaultdict(int)
         for (left, weight), count in states.items():
             for part in _parts(size, left):
                 rest = tuple(have - take for have, take in zip(left, part, strict=True))
-                reached[rest, round(weight - float(gammaln(np.add(part, 1)).sum()), 9)] += count
-            if len(reached) > _MAX_STATES:
-                return None
+                reached[rest, round(weight - sum(log_factorial[k] for k in part), 9)] += count
+                steps += 1
+                if steps > _MAX_STEPS:
+                    return None
         states = reached
     return np.array([weight for _, weight in states]), np.array(list(states.values()), dtype=float)
 

@@ -31,8 +31,9 @@ def shared_barcodes(case: Case) -> list[Finding]:
             Finding("not run", "no group is known, so barcodes of libraries cannot be compared", subject="barcodes")
         ]
     barcodes = case.adata.obs_names.to_series().astype(str).str.extract(_PATTERN, expand=False).to_numpy(dtype=object)
-    known = ~pd.isna(barcodes)
-    if known.mean() < 0.5:
+    used = case.units.of_cell >= 0
+    known = ~pd.isna(barcodes) & used
+    if known.sum() < 0.5 * max(used.sum(), 1):
         return [Finding("not run", "the names of the cells hold no cell barcodes", subject="barcodes")]
     groups, of_cell = np.unique(case.units.groups[case.units.of_cell].astype(str), return_inverse=True)
     sets = _incidence(barcodes[known], of_cell[known], len(groups))

@@ -106,11 +106,14 @@ class Case:
         return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
 
     @cached_property
+    def used(self) -> np.ndarray:
+        """Mask (n,) of the cells in train, val or test."""
+        return self.mask("train", "val", "test")
+
+    @cached_property
     def labels(self) -> np.ndarray | None:
         """Label of each cell as text, (n,)."""
-        if self.label_key is None:
-            return None
-        return store.as_names(store.column(self.adata, self.label_key, argument="label_key"))
+        return None if self.label_key is None else store.as_names(self.adata.obs[self.label_key])
 
     @cached_property
     def units(self) -> Units:
@@ -124,10 +127,16 @@ class Case:
         if not self.group_key:
             msg = "no group is known; pass group_key, the obs column of the independent unit"
             raise NotRun(msg)
+        if not self.used.any():
+            msg = "no cell is in train, val or test"
+            raise NotRun(msg)
         from heldout.splitting._components import components
 
-        columns = [store.as_names(store.column(self.adata, key, argument="group_key")) for key in self.group_key]
-        return Units.of(components(*columns), self.labels, self.codes)
+        columns = self.adata.obs[self.group_key]
+        known = columns.notna().all(axis=1).to_numpy()  # an unused cell may link groups, but not by what it lacks
+        groups = np.full(self.adata.n_obs, "", dtype=object)
+        groups[known] = components(*(store.as_names(columns[key][known]) for key in self.group_key))
+        return Units.of(groups, self.labels, self.codes)
 
     def need_labels(self) -> np.ndarray:
         """Labels of the units, (U,) text.
@@ -147,8 +156,8 @@ class Case:
         return labels
 
     def covariate(self, key: str) -> pd.Series:
-        """A covariate column."""
-        return store.column(self.adata, key, argument="covariate_keys")
+        """A covariate column; it may have missing values."""
+        return self.adata.obs[key]
 
     @cached_property
     def crossing(self) -> np.ndarray:
@@ -172,18 +181,18 @@ class Case:
             if self.layer is not None
             else [None, *sorted(layer for layer in self.adata.layers if layer is not None)]
         )
+        problems: list[str] = []
         for layer in found:
             try:
                 X = get_matrix(self.adata, layer)
+                state = describe(X)
             except (TypeError, ValueError) as problem:
-                if layer is not None or self.layer is not None or not len(self.adata.layers):
-                    raise NotRun(str(problem)) from problem
+                problems.append(str(problem))
                 continue
-            state = describe(X)
             if state.kind != "centred" and not is_scaled(self.adata, layer, state):
                 return X, state
-        msg = "the matrix is scaled; pass layer, the one that holds counts or log-normalised values"
-        raise NotRun(msg)
+        scaled = "the matrix is scaled; pass layer, the one that holds counts or log-normalised values"
+        raise NotRun(problems[0] if problems else scaled)
 
     def lognormalised(self, rows: np.ndarray | slice, columns: np.ndarray | None = None) -> Matrix:
         """Rows of the matrix as log1p of counts per 10,000, or as they are if they are logged already; a copy."""
@@ -257,11 +266,23 @@ def principal_components(n: int, total: np.ndarray, squares: np.ndarray, k: int)
 def build(adata: AnnData, **options: Any) -> Case:
     """Build a case; the columns that are named are checked here, before any item runs."""
     case = Case(adata, **options)
-    for argument in ("label_key", "match_key", "time_key", "perturbation_key"):
-        key = getattr(case, argument)
-        if key is not None:
-            store.column(adata, key, argument=argument)
-    for argument in ("group_key", "covariate_keys"):
-        for key in getattr(case, argument):
-            store.column(adata, key, argument=argument)
+    for argument in ("group_key", "label_key", "match_key", "time_key", "perturbation_key", "covariate_keys"):
+        asked = getattr(case, argument)
+        for key in [asked] if isinstance(asked, str) else asked or ():
+            values = store.column(adata, key, argument=argument, allow_missing=True)
+            if argument != "covariate_keys":
+                _check_complete(values[case.used], key, argument)
+    if case.label_key is not None and case.label_key in case.covariate_keys:
+        msg = f"covariate_keys has {case.label_key!r}, which is label_key: a label explains itself. Leave it out."
+        raise ValueError(msg)
     return case
+
+
+def _check_complete(values: pd.Series, key: str, argument: str) -> None:
+    missing = int(values.isna().sum())
+    if missing:
+        msg = (
+            f"adata.obs[{key!r}] ({argument}) has {missing} missing values in {len(values)} cells of train, val and test. "
+            "Fill them, drop those cells, or make the split again with those cells in unused."
+        )
+        raise ValueError(msg)

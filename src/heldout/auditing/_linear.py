@@ -24,7 +24,8 @@ def logistic(train: np.ndarray, labels: np.ndarray, test: np.ndarray, n_classes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit((train - mean) / sd, labels)
-    found = model.predict_log_proba((test - mean) / sd)
+    with np.errstate(divide="ignore"):  # a probability of 0
+        found = model.predict_log_proba((test - mean) / sd)
     result = np.full((len(test), n_classes), -50.0)
     result[:, model.classes_] = np.maximum(found, -50.0)
     return result

@@ -23,14 +23,15 @@ class Units:
     """One row a unit (U of them), sorted by name.
 
     A unit is a group. Where cells of one group have different labels (a donor before and after treatment), each group
-    and label is a unit, and the group is the block in which labels could be exchanged.
+    and label is a unit, and the group is the block in which labels could be exchanged. Cells that are in none of train,
+    val and test are of no unit.
 
     Parameters
     ----------
     names, groups
         Name of the unit and of its group, (U,) text.
     of_cell
-        Unit number of each cell, (n,).
+        Unit number of each cell, -1 for one that is not used, (n,).
     labels
         Label of the unit, (U,) text, or None.
     counts
@@ -48,7 +49,9 @@ class Units:
 
     @classmethod
     def of(cls, groups: np.ndarray, labels: np.ndarray | None, codes: np.ndarray) -> Units:
-        """Build from one group, label and partition code (-1 counts nowhere) a cell."""
+        """Build from one group, label and partition code a cell; only cells of train, val and test count."""
+        used = np.isin(codes, [PARTITIONS.index(name) for name in ("train", "val", "test")])
+        groups, labels = groups[used], None if labels is None else labels[used]
         group_names, group_of_cell = factorize(groups)
         if labels is None:
             names, unit_groups, of_cell, unit_labels, paired = group_names, group_names, group_of_cell, None, False
@@ -61,42 +64,49 @@ class Units:
             names = np.array([f"{g} {y}" for g, y in zip(unit_groups, unit_labels, strict=True)], dtype=object)
             names = names if paired else unit_groups
         counts = np.zeros((len(names), len(PARTITIONS)), dtype=np.int64)
-        known = codes >= 0
-        np.add.at(counts, (of_cell[known], codes[known]), 1)
-        return cls(names, unit_groups, of_cell, unit_labels, counts, paired)
+        np.add.at(counts, (of_cell, codes[used]), 1)
+        of_every_cell = np.full(len(codes), -1)
+        of_every_cell[used] = of_cell
+        return cls(names, unit_groups, of_every_cell, unit_labels, counts, paired)
 
     def within(self, *partitions: str) -> np.ndarray:
         """Mask (U,) of the units with cells in any of these partitions."""
         return self.counts[:, [PARTITIONS.index(p) for p in partitions]].sum(axis=1) > 0
 
     def values(self, column: pd.Series) -> np.ndarray | None:
-        """One value of a column for each unit, (U,) text; None where a unit has several.
+        """One value of a column for each unit, (U,) text; None where a unit has several, or a used cell has none.
 
         Numbers that vary within units are averaged; with more than ten distinct values they are cut into quartiles.
         """
+        used = self.of_cell >= 0
+        column = column[used]
+        if column.isna().any():
+            return None
         if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
             numbers = column.to_numpy(dtype=float)
             if not np.isfinite(numbers).all():
                 return None
-            of_unit = np.bincount(self.of_cell, numbers) / np.bincount(self.of_cell)
-            constant = np.allclose(of_unit[self.of_cell], numbers)
+            first = self._any(numbers)
+            constant = np.array_equal(first[self.of_cell[used]], numbers)
             if constant and len(np.unique(numbers)) <= _MAX_LEVELS:
-                return as_names(self._first(numbers))
-            return _quartiles(of_unit)
+                return as_names(first)
+            return _quartiles(first if constant else np.bincount(self.of_cell[used], numbers) / self.counts.sum(axis=1))
         codes, unique = pd.factorize(as_names(column), sort=True)
-        first = self._first(codes)
-        return unique[first] if np.array_equal(first[self.of_cell], codes) else None
+        first = self._any(codes)
+        return unique[first] if np.array_equal(first[self.of_cell[used]], codes) else None
 
-    def _first(self, values: np.ndarray) -> np.ndarray:
-        """The value of any cell of each unit; only asked for where all agree."""
+    def _any(self, values: np.ndarray) -> np.ndarray:
+        """The value of any cell of each unit, (U,), of one value for each used cell."""
         result = np.empty(len(self.names), dtype=values.dtype)
-        result[self.of_cell] = values
+        result[self.of_cell[self.of_cell >= 0]] = values
         return result
 
 
 def _quartiles(values: np.ndarray) -> np.ndarray:
     edges = np.unique(np.quantile(values, [0.25, 0.5, 0.75]))
-    texts = [f"up to {edges[0]:.4g}", *(f"up to {edge:.4g}" for edge in edges[1:]), f"above {edges[-1]:.4g}"]
+    digits = next((k for k in range(4, 17) if len({f"{edge:.{k}g}" for edge in edges}) == len(edges)), 17)
+    said = [f"{edge:.{digits}g}" for edge in edges]
+    texts = [*(f"up to {edge}" for edge in said), f"above {said[-1]}"]
     return np.array(texts, dtype=object)[np.searchsorted(edges, values)]
 
 

@@ -48,6 +48,10 @@ def _one(case: Case, key: str, values: np.ndarray, labels: np.ndarray) -> Findin
     mixed = [level for level in levels if len(set(labels[values == level])) > 1]
     overlap = float(np.isin(values, mixed).mean())
     found = Finding.about(key, "Cramér's V (bias-corrected)", v, STRONG)
+    alone = float((table.sum(axis=0) == 1).sum() / len(values))
+    if not mixed and p > LEVEL and alone > 0.5:  # a value of one unit has one class in any design
+        text = f"most {key} have one {case.unit} only, so what is due to {key} and what to {case.label_key} cannot be told apart"
+        return found.says("unidentifiable", text, f"Get several of each {key}.")
     if not mixed:
         text = (
             f"each {key} has one {case.label_key} only ({_example(levels, values, labels)}): any score for {case.label_key} is "

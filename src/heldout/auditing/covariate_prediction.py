@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 LEVEL, FAR, DECISIVE = 0.05, 0.2, 0.5
 _MAX_LABELLINGS = 20_000
+_N_CHANCE = 1000
 
 
 def covariate_prediction(case: Case) -> list[Finding]:
     """Predict each test unit by the share of its class among the train units with its value of the covariate.
 
-    It fails where most test units have a value that train knows from one class only: a model that learnt the covariate
-    then is right, or wrong, for a reason that has nothing to do with the label.
+    It fails where most test units have a value that train knows from one class only, and are of that class, or most
+    are of another: a model that learnt the covariate then is right, or wrong, for a reason that has nothing to do with
+    the label. With few units of each value that comes about by chance, so unless it is so for every test unit, labels
+    exchanged within train and within test must do as much in at most 5 % of the draws.
     """
     labels = case.need_labels()
     if not case.covariate_keys:
@@ -56,14 +59,17 @@ def _one(case: Case, key: str, values: np.ndarray, labels: np.ndarray, train: np
     n = int(test.sum())
     found = Finding.about(key, "AUC of the covariate alone", auc, 0.5)
     advice = f"Hold out whole values of {key} with every class: heldout.pp.split_matched with match_key={key!r}."
-    if len(wrong) >= DECISIVE * n:
+    net = 2 * len(wrong) - len(known)
+    decisive = abs(net) >= DECISIVE * n
+    decisive = decisive and (abs(net) == n or _chance(case, key, values, labels, (train, test), abs(net)) <= LEVEL)
+    if decisive and net > 0:
         name, value, label = wrong[0]
         text = (
             f"a model that learns {key} instead of {case.label_key} is wrong on {len(wrong)} of {n} test units and ranks them "
             f"with AUC {auc:.2f}: {key} {value} was only {told[value]} in train, but {name} is {label}"
         )
         return found.says("fail", text, advice)
-    if len(known) - len(wrong) >= DECISIVE * n:
+    if decisive:
         right = [(value, label) for _, value, label in known if told[value] == label]
         text = (
             f"a model that learns {key} instead of {case.label_key} is right on {len(right)} of {n} test units (AUC {auc:.2f}): "
@@ -76,6 +82,25 @@ def _one(case: Case, key: str, values: np.ndarray, labels: np.ndarray, train: np
     unseen = ~np.isin(values[test], values[train])
     new = f"; {listed(sorted(set(values[test][unseen])))} was never seen in train" if unseen.any() else ""
     return found.says("pass", f"{key} alone, learnt on train, says little of the test units (AUC {auc:.2f}){new}")
+
+
+def _chance(
+    case: Case, key: str, values: np.ndarray, labels: np.ndarray, sides: tuple[np.ndarray, np.ndarray], net: int
+) -> float:
+    """Share of the exchanges of labels, within train and within test, that tell as much of the test units."""
+    train, test = sides
+    (_, value), (_, label) = (np.unique(x.astype(str), return_inverse=True) for x in (values, labels))
+    n_values, n_classes = value.max() + 1, label.max() + 1
+    rng = case.rng(f"chance {key}")
+    hits = 0
+    for _ in range(_N_CHANCE):
+        drawn = rng.permutation(label[train])
+        counts = np.bincount(value[train] * n_classes + drawn, minlength=n_values * n_classes)
+        counts = counts.reshape(n_values, n_classes)
+        told = np.where((counts > 0).sum(axis=1) == 1, counts.argmax(axis=1), -1)[value[test]]
+        right = (told == rng.permutation(label[test]))[told >= 0]
+        hits += abs(2 * int(right.sum()) - len(right)) >= net
+    return (1 + hits) / (1 + _N_CHANCE)
 
 
 def _told(values: np.ndarray, labels: np.ndarray, train: np.ndarray) -> dict[str, str]:

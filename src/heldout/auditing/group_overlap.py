@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     from heldout.auditing._case import Case
 
 UNIT_WORDS = re.compile(
-    r"(?:^|[^a-z])(animal|batch|capture|channel|chip|clone|cohort|culture|dish|donor|embryo|flowcell|gem|gsm|hashtag|id|indiv|"
-    r"individual|lane|library|litter|mouse|organoid|patient|plate|pool|rep|replicate|run|sample|site|slide|specimen|subject|"
-    r"well)(?:[^a-z]|$)"
+    r"(?:^|[^a-z])(animal|batch|capture|channel|chip|clone|cohort|culture|dish|donor|embryo|flowcell|gem|gsm|hashtag|ident|"
+    r"indiv|individual|lane|library|litter|mouse|organoid|participant|patient|person|plate|pool|rep|replicate|run|sample|site|"
+    r"slide|specimen|subject|well)(?:[^a-z]|$)|^id$"
 )
 """A column whose name holds one of these words is taken for a unit that nobody declared."""
+
+PROPERTY_WORDS = re.compile(
+    r"[^a-z](age|color|colour|condition|count|diagnosis|disease|dose|ethnicity|gender|group|label|organism|race|score|sex|"
+    r"source|stage|state|status|strain|term|time|tissue|treatment|type)(?:[^a-z]|$)"
+)
+"""A column that ends in one of these says something of units, e.g. ``donor_sex``, and may well be on both sides."""
 
 
 def group_overlap(case: Case) -> list[Finding]:
@@ -86,10 +92,10 @@ class _Crossing(NamedTuple):
 
 def _crossing(case: Case, key: str) -> _Crossing:
     values = case.adata.obs[key]
-    known = ~values.isna().to_numpy()
+    known = case.used & values.notna().to_numpy()
     names, codes = store.factorize(store.as_names(values)[known])
-    counts = np.zeros((len(names), len(PARTITIONS) + 1), dtype=np.int64)
-    np.add.at(counts, (codes, case.codes[known]), 1)  # code -1 lands in the spare last column
+    counts = np.zeros((len(names), len(PARTITIONS)), dtype=np.int64)
+    np.add.at(counts, (codes, case.codes[known]), 1)
     train, val, test = (counts[:, :3] > 0).T
     both = (train | val) & test
     return _Crossing(names, both, train & val, int(counts[both, 2].sum()))
@@ -105,14 +111,16 @@ def _undeclared(case: Case) -> list[str]:
         case.perturbation_key,
         case.split_key,
     }
-    return [key for key in map(str, case.adata.obs.columns) if key not in known and _is_unit(case.adata.obs[key], key)]
+    columns = [key for key in case.adata.obs.columns if isinstance(key, str)]
+    return [key for key in columns if key not in known and _is_unit(case.adata.obs[key], key)]
 
 
 def _is_unit(values: pd.Series, key: str) -> bool:
     """Named like a unit, and with values that cells share."""
-    if not UNIT_WORDS.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()):
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
+    if not UNIT_WORDS.search(plain) or PROPERTY_WORDS.search(plain):
         return False
-    if pd.api.types.is_float_dtype(values.dtype):
+    if pd.api.types.is_float_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
         return False
     n = values.nunique()
     return 1 < n <= len(values) / 2

@@ -27,9 +27,12 @@ def perturbations(case: Case) -> list[Finding]:
     if case.perturbation_key is None:
         msg = "no perturbation is known; pass perturbation_key if perturbations are held out"
         raise NotRun(msg)
-    names, codes = store.factorize(
-        store.as_names(store.column(case.adata, case.perturbation_key, argument="perturbation_key"))
-    )
+    if not case.used.any():
+        msg = "no cell is in train, val or test"
+        raise NotRun(msg)
+    names, of_used = store.factorize(store.as_names(case.adata.obs[case.perturbation_key])[case.used])
+    codes = np.zeros(case.adata.n_obs, dtype=np.int64)  # what is not used is never looked at
+    codes[case.used] = of_used
     try:
         targets = _targets(case, names)
     except ValueError as problem:
@@ -111,7 +114,7 @@ def _controls(case: Case, targets: list[tuple[str, ...]], codes: np.ndarray, con
     perturbed = set(contexts[case.mask("test") & ~control])
     lacking = sorted(perturbed - set(contexts[case.mask("test") & control]))
     found = Finding.about("control", "contexts without test controls", len(lacking), 0)
-    if not control.any():
+    if not (control & case.used).any():
         return found.says(
             "warn", "no cell is a control, so a change against control cannot be scored", "Name the controls."
         )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout._core import store
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._units import listed
 
@@ -19,9 +18,9 @@ def temporal_order(case: Case) -> list[Finding]:
     if case.time_key is None:
         msg = "no time is known; pass time_key if the split holds out time points"
         raise NotRun(msg)
-    values = store.column(case.adata, case.time_key, argument="time_key")
+    times = np.full(case.adata.n_obs, np.nan)
     try:
-        times = values.astype(object).astype(float).to_numpy()
+        times[case.used] = case.adata.obs[case.time_key][case.used].astype(object).astype(float)
     except (TypeError, ValueError) as problem:
         msg = f"{case.time_key} is not numeric"
         raise NotRun(msg) from problem

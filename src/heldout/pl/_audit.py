@@ -21,7 +21,7 @@ STATUS_COLORS = {"fail": "#A50F3C", "warn": "#E0A820", "unidentifiable": "#8E7CC
 
 _WIDTH, _LINE = 9.0, 0.2  # inches
 _GAP = 0.6  # between two findings, in lines
-_CHARACTERS = 92  # of a finding in one line
+_CHARACTERS, _SUBJECT = 92, 26  # of a finding in one line, of its subject
 
 
 def audit(
@@ -73,7 +73,7 @@ def audit(
     rows = table[table["status"].isin(shown)].sort_values("status", kind="stable")
     blocks = [_text(row) for row in rows.itertuples()]
     missing = sorted(
-        set(table.loc[table["status"] == "not run", "item"]) - set(rows["item"]), key=list(table["item"]).index
+        set(table["item"]) - set(table.loc[table["status"] != "not run", "item"]), key=list(table["item"]).index
     )
     foot = textwrap.wrap(f"Not run: {', '.join(missing)}." if missing else "", _CHARACTERS + 30)
     n_lines = sum(len(block) + _GAP for block in blocks) + len(foot) + 4.4
@@ -107,6 +107,6 @@ def _draw(ax: Axes, at: float, row: pd.Series, block: list[str]) -> None:
     ax.text(0.05, at + 0.45, row.status, ha="center", va="center", color=text_on(colour), fontsize="small")
     ax.text(0.115, at, row.item, va="top", color=INK, fontsize="small", weight="bold")
     if row.subject and len(block) > 1:
-        subject = textwrap.shorten(str(row.subject), 26, placeholder="…")
+        subject = row.subject if len(row.subject) <= _SUBJECT else f"{row.subject[: _SUBJECT - 1]}…"
         ax.text(0.115, at + 1.0, subject, va="top", color=FAINT, fontsize="x-small")
     ax.text(0.3, at, "\n".join(block), va="top", color=INK, fontsize="small", linespacing=1.3)

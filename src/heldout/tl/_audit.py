@@ -89,7 +89,8 @@ def audit(
     Raises
     ------
     ValueError
-        If a column or an item does not exist.
+        If a column or an item does not exist; if a column other than a covariate has missing values in cells of train,
+        val or test; if ``adata`` is a view of a backed AnnData.
 
     Notes
     -----
@@ -109,6 +110,11 @@ def audit(
     """
     check_key("key_added", key_added)
     store.check_adata(adata)
+    if adata.is_view and adata.isbacked:
+        msg = (
+            "adata is a view of a backed AnnData, so the audit cannot be stored in it. Load it first: adata.to_memory()"
+        )
+        raise ValueError(msg)
     wanted = chosen(items)
     if not isinstance(n_cells, int) or n_cells < 100:
         msg = f"n_cells={n_cells!r} must be an integer of at least 100."
@@ -164,7 +170,7 @@ def _title(case: Case) -> str:
     parts = [f"Audit of obs[{case.split_key!r}]: {case.adata.n_obs} cells"]
     counts = {name: int(case.mask(name).sum()) for name in ("train", "val", "test", "unused")}
     parts.append(", ".join(f"{n} {name}" for name, n in counts.items() if n))
-    if case.group_key:
+    if case.group_key and case.used.any():
         n = {name: int(case.units.within(name).sum()) for name in ("train", "val", "test")}
         parts.append(f"{case.unit}: " + ", ".join(f"{k} {name}" for name, k in n.items() if k))
     if case.label_key:

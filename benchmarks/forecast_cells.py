@@ -119,7 +119,7 @@ def main() -> None:
             for method, scores in found.items():
                 if method in ("persistence", "floor") or method.endswith("share"):
                     continue
-                reached = (reference - scores) / (reference - floor)
+                reached = ho.metrics.skill(scores, reference, floor)  # NaN where nothing was to be gained
                 span = f" [{reached.min():.2f}, {reached.max():.2f}]" if len(scores) > 1 else ""
                 row[method] = f"{reached.mean():.2f}{span}"
                 if len(shares := found.get(f"{method} share", [])):

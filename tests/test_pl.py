@@ -61,7 +61,9 @@ def tiles(ax):
 
 def test_public_names_are_sorted_and_exist():
     assert ho.pl.__all__ == sorted(ho.pl.__all__)
-    assert set(PLOTS) | {"audit", "genes_per_cell", "history"} == set(ho.pl.__all__)
+    assert set(PLOTS) | {"audit", "forecast", "genes_per_cell", "history", "skill", "trajectories"} == set(
+        ho.pl.__all__
+    )
 
 
 def test_import_leaves_pyplot_alone():

@@ -37,7 +37,10 @@ def group_overlap(case: Case) -> list[Finding]:
         linked = len(set(case.units.groups[case.crossing]))
         if linked and all(finding.status == "pass" for finding in findings):
             findings.append(_linked(case, linked))
-    if not case.group_key:
+    held = case.perturbation_key or case.time_key
+    if not case.group_key and held:
+        findings.append(Finding("not run", f"no group is declared; what is held out is {held}"))
+    elif not case.group_key:
         text = "no group is declared, so nothing says which cells belong together"
         advice = "Pass group_key, the obs column of the independent unit (library, donor)."
         findings.append(Finding("warn", text, advice=advice))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-METRIC = "skill"
+METRIC = "skill_corrected"
 _LOWEST = -1.0
 
 

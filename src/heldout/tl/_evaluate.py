@@ -47,8 +47,9 @@ def evaluate(
     what half of the target's cells say of the other half, and ``n_genes`` stands in place of ``n_groups`` and ``p_value``.
 
     A forecast of cells (:func:`heldout.tl.forecast`) is scored at its target times, on predicted against observed cells: energy
-    distance, MMD, variance error and W2 in the space of the fit, errors of the means of the genes, and the floor-corrected
-    skill against persistence (1 is the truth against itself, 0 is repeating the last time). Its unit is the target time;
+    distance, MMD, variance error and W2 in the space of the fit, errors of the means of the genes, ``skill`` (1 - energy
+    distance / that of persistence) and ``skill_corrected`` (the same above the split-half floor: 1 is the truth against itself, 0 is
+    repeating the last time). Its unit is the target time;
     with one, the range over five seeds stands in place of an interval and the verdict is unidentifiable. A predictor of
     nothing but the mean, ``collapsed``, stands beside it, and loses by any score that sees the cells.
 

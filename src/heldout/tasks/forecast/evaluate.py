@@ -37,6 +37,7 @@ LOWER_IS_BETTER = frozenset({PRIMARY, "mmd", "variance_error", "wasserstein2", "
 METRICS = (
     PRIMARY,
     "skill",
+    "skill_corrected",
     "mmd",
     "variance_error",
     "wasserstein2",
@@ -134,7 +135,7 @@ class Scorer:
 
         floor = {name: halves(self._one(name)) for name in ("mmd", "variance_error", "wasserstein2")}
         floor |= {name: means(name) / np.sqrt(2) for name in ("rmse", "mae")}
-        return {PRIMARY: max(halves(energy_distance), 0.0), **floor, "r2": means("r2"), "skill": 1.0}
+        return {PRIMARY: max(halves(energy_distance), 0.0), **floor, "r2": means("r2"), "skill_corrected": 1.0}
 
 
 def _of_means(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
@@ -172,7 +173,8 @@ def score_targets(targets: list[Target], space: Space, *, rng: np.random.Generat
     values = {method: _columns(found) for method, found in rows.items()}
     every = [*values.values(), *(_columns(found) for found in seeds)]
     for found in every:
-        found["skill"] = np.atleast_1d(skill(found[PRIMARY], values[REFERENCE][PRIMARY], floor[PRIMARY]))
+        found["skill"] = np.atleast_1d(skill(found[PRIMARY], values[REFERENCE][PRIMARY]))
+        found["skill_corrected"] = np.atleast_1d(skill(found[PRIMARY], values[REFERENCE][PRIMARY], floor[PRIMARY]))
     return Scores([t.time for t in targets], values, floor, every[len(values) :], pd.DataFrame(groups))
 
 
@@ -302,7 +304,7 @@ def _judged(
         unit=unit,
         n_units=n_units,
         n_seeds=len(scores.seeds) + 1 if "ci_low" in changes else 0,
-        skill=_mean(own["skill"][at]),
+        skill=_mean(own["skill_corrected"][at]),
         collapsed_wins=_mean(scores.values[COLLAPSED][PRIMARY][at]) < _mean(own[PRIMARY][at]),
     )
     return {**changes, "verdict": verdict, "note": "; ".join(filter(None, [row["note"], note]))}

@@ -1,14 +1,16 @@
-"""Couplings and chains on arrays, against POT and against what is known."""
+"""Couplings and chains on arrays, against textbook iterations, linear programmes and closed forms."""
 
 from __future__ import annotations
 
 import numpy as np
-import ot
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from scipy.special import logsumexp
+from scipy.optimize import linear_sum_assignment, linprog, minimize
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp, softmax
+from scipy.stats import norm
 
 from heldout.tasks.forecast import couplings
 from heldout.tasks.forecast.couplings import Coupling, coupling, sample_chains
@@ -29,40 +31,122 @@ def given_transition(rows, mass=None) -> Coupling:
     return Coupling(sparse.csr_array(rows), mass / mass.mean(), 0.0, 0.0, 1, 1)
 
 
+def squared(X0, X1):
+    """Squared distances and their median."""
+    M = cdist(X0, X1, "sqeuclidean")
+    return M, float(np.median(M))
+
+
+def textbook(M, a, eps, rho=np.inf):
+    """Sinkhorn's plan, each iteration wholly in logarithms, until it stands."""
+    b = np.full(M.shape[1], 1 / M.shape[1])
+    power = 1 if np.isinf(rho) else rho / (rho + eps)
+    g = np.zeros(len(b))
+    moved = np.inf
+    while moved > 1e-7:
+        f = power * eps * (np.log(a) - logsumexp((g - M) / eps, axis=1))
+        new = eps * (np.log(b) - logsumexp((f[:, None] - M) / eps, axis=0))
+        moved, g = np.abs(new - g).max() / eps, new
+    return np.exp((f[:, None] + g - M) / eps)
+
+
+def growing(n, grow=True):
+    growth = np.random.default_rng(1).uniform(0.3, 3, n) if grow else np.ones(n)
+    return growth, growth / growth.sum()
+
+
 @pytest.mark.parametrize("epsilon", [0.5, 0.05, 0.01])
 @pytest.mark.parametrize("grow", [False, True])
-def test_balanced_is_that_of_pot(epsilon, grow):
-    X0, X1 = clouds()
-    growth = np.random.default_rng(1).uniform(0.3, 3, len(X0)) if grow else np.ones(len(X0))
+def test_balanced_is_that_of_a_textbook(epsilon, grow):
+    X0, X1 = clouds(40, 50)
+    growth, a = growing(40, grow)
     found = coupling(X0, X1, epsilon=epsilon, growth=growth if grow else None)
-    M = ot.dist(X0, X1)
-    a, b = growth / growth.sum(), np.full(len(X1), 1 / len(X1))
-    reference = ot.sinkhorn(
-        a, b, M / np.median(M), epsilon, method="sinkhorn_log", stopThr=1e-10, numItermax=100_000, warn=False
-    )
-    assert np.abs(plan_of(found) - reference).sum() < 2e-3
+    M, scale = squared(X0, X1)
+    assert np.abs(plan_of(found) - textbook(M, a, epsilon * scale)).sum() < 2e-3
     assert found.converged
     np.testing.assert_allclose(found.transition.sum(axis=1), 1)
+    np.testing.assert_allclose(found.mass / 40, a)
 
 
-@pytest.mark.parametrize("unbalanced", [0.05, 1.0])
-def test_unbalanced_is_that_of_pot(unbalanced):
-    X0, X1 = clouds()
-    growth = np.random.default_rng(1).uniform(0.3, 3, len(X0))
-    found = coupling(X0, X1, epsilon=0.05, growth=growth, unbalanced=unbalanced)
-    M = ot.dist(X0, X1)
-    reference = ot.unbalanced.sinkhorn_unbalanced(
-        growth / growth.sum(),
-        np.full(len(X1), 1 / len(X1)),
-        M / np.median(M),
-        0.05,
-        (unbalanced, np.inf),
-        reg_type="kl",
-        c=np.ones(M.shape),  # POT's "entropy", without its warning
-        numItermax=50_000,
-        stopThr=1e-12,
-    )
-    assert np.abs(plan_of(found) - reference).sum() < 2e-3
+@pytest.mark.parametrize("unbalanced", [0.01, 0.05, 1.0])
+@pytest.mark.parametrize("epsilon", [0.5, 0.05, 0.01])
+def test_unbalanced_is_that_of_a_textbook(epsilon, unbalanced):
+    X0, X1 = clouds(40, 50)
+    X0[0] += 30  # one cell that has no descendant
+    growth, a = growing(40)
+    found = coupling(X0, X1, epsilon=epsilon, growth=growth, unbalanced=unbalanced)
+    M, scale = squared(X0, X1)
+    assert np.abs(plan_of(found) - textbook(M, a, epsilon * scale, unbalanced * scale)).sum() < 2e-3
+    assert found.converged
+
+
+def test_unbalanced_is_the_least_of_what_it_minimises():
+    """A general minimiser, over all plans of which the second marginal is even, finds the same one."""
+    X0, X1 = clouds(5, 4, d=2)
+    growth, a = growing(5)
+    M, scale = squared(X0, X1)
+    M, eps, rho = M / scale, 0.2, 0.5
+
+    def plan(logits):
+        return softmax(logits.reshape(M.shape), axis=0) / 4
+
+    def objective(logits):
+        P = plan(logits)
+        rows = P.sum(axis=1)
+        return (P * M).sum() + eps * (P * np.log(P)).sum() + rho * (rows * np.log(rows / a)).sum()
+
+    best = minimize(objective, np.zeros(M.size), method="BFGS", options={"gtol": 1e-7})
+    found = coupling(X0, X1, epsilon=eps, unbalanced=rho, growth=growth)
+    np.testing.assert_allclose(plan_of(found), plan(best.x), atol=1e-4)
+
+
+def test_a_free_growth_leaves_each_descendant_its_own_choice():
+    X0, X1 = clouds(30, 40)
+    M, scale = squared(X0, X1)
+    growth, _ = growing(30)
+    found = coupling(X0, X1, epsilon=0.1, unbalanced=1e-6, growth=growth)
+    np.testing.assert_allclose(plan_of(found), softmax(-M / (0.1 * scale), axis=0) / 40, atol=1e-5)
+
+
+def test_a_tight_growth_is_balanced():
+    X0, X1 = clouds(30, 40)
+    growth, _ = growing(30)
+    tight, balanced = (coupling(X0, X1, epsilon=0.2, unbalanced=u, growth=growth) for u in (1000, None))
+    assert np.abs(plan_of(tight) - plan_of(balanced)).sum() < 1e-2
+
+
+@pytest.mark.parametrize("unbalanced", [None, 1.0])
+def test_at_much_entropy_descendants_are_independent(unbalanced):
+    X0, X1 = clouds(30, 40)
+    growth, a = growing(30)
+    plan = plan_of(coupling(X0, X1, epsilon=1e4, growth=growth, unbalanced=unbalanced))
+    expected = a if unbalanced is None else np.full(30, 1 / 30)  # entropy outweighs the growth, too
+    np.testing.assert_allclose(plan, np.outer(expected, np.full(40, 1 / 40)), rtol=5e-3)
+
+
+def test_cost_is_near_that_of_the_linear_programme():
+    """Above the least cost by no more than eps times the largest entropy of a plan."""
+    X0, X1 = clouds(8, 10)
+    growth, a = growing(8)
+    M, scale = squared(X0, X1)
+    marginals = np.vstack([np.kron(np.eye(8), np.ones(10)), np.kron(np.ones(8), np.eye(10))])
+    least = linprog(M.ravel(), A_eq=marginals, b_eq=np.r_[a, np.full(10, 0.1)]).fun
+    found = coupling(X0, X1, epsilon=0.01, growth=growth)
+    cost = (plan_of(found) * M).sum()
+    assert least * (1 - 1e-3) < cost < least + 0.01 * scale * np.log(80)
+    assert cost < 1.03 * least
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.5])
+def test_normal_distributions_have_a_closed_form(epsilon):
+    """Covariance of cell and descendant, (sqrt(4 s² t² + v²) − v) / 2 with v half of eps (Janati et al. 2020)."""
+    s, t = 1.0, 2.0
+    at = norm.ppf((np.arange(500) + 0.5) / 500)
+    X0, X1 = s * at[:, None], 3 + t * at[:, None]
+    _, scale = squared(X0, X1)
+    v = epsilon * scale / 2
+    covariance = (plan_of(coupling(X0, X1, epsilon=epsilon)) * np.outer(X0, X1 - 3)).sum()
+    assert covariance == pytest.approx((np.sqrt(4 * s**2 * t**2 + v**2) - v) / 2, rel=0.02)
 
 
 def test_a_small_epsilon_does_not_underflow():
@@ -70,9 +154,8 @@ def test_a_small_epsilon_does_not_underflow():
     X1[0] += 100  # an outlier whose kernel would be 0 in every row
     found = coupling(X0, X1, epsilon=0.02)
     np.testing.assert_allclose(plan_of(found).sum(axis=0), 1 / 30, atol=1e-4)
-    exact = ot.emd(np.full(30, 1 / 30), np.full(30, 1 / 30), ot.dist(X0, X1))
-    cost = ot.dist(X0, X1)
-    assert (plan_of(found) * cost).sum() < 1.05 * (exact * cost).sum()
+    cost, _ = squared(X0, X1)
+    assert (plan_of(found) * cost).sum() < 1.05 * cost[linear_sum_assignment(cost)].mean()
 
 
 def test_unbalanced_lets_cells_die():
@@ -85,22 +168,61 @@ def test_unbalanced_lets_cells_die():
     assert free.mass[40:].mean() < 0.05 * free.mass[:40].mean()
 
 
-def test_it_warns_of_what_has_not_converged(monkeypatch):
+@pytest.mark.parametrize("unbalanced", [None, 1.0])
+def test_it_warns_of_what_has_not_converged(monkeypatch, unbalanced):
+    """Once and in our words; POT's own warnings stay inside."""
     monkeypatch.setattr(couplings, "_MAX_ITERATIONS", 3)
-    with pytest.warns(UserWarning, match=r"has not converged after 3 iterations.*Raise epsilon"):
-        found = coupling(*clouds(), epsilon=0.01)
+    with pytest.warns(UserWarning, match=r"has not converged after 3 iterations.*Raise epsilon") as caught:
+        found = coupling(*clouds(), epsilon=0.01, unbalanced=unbalanced)
+    assert len(caught) == 1
     assert not found.converged
+    assert found.n_iterations == 3
 
 
-def test_errors_are_those_of_the_marginals():
+def test_only_our_warning_leaves_when_numbers_break_down(monkeypatch):
+    """Growth over more orders of magnitude than numbers have digits makes POT warn of numerical errors."""
+    monkeypatch.setattr(couplings, "_MAX_ITERATIONS", 100)
+    rng = np.random.default_rng(0)
+    X0, X1 = rng.normal(size=(40, 3)), rng.normal(size=(30, 3))
+    with pytest.warns(UserWarning, match="has not converged") as caught:
+        found = coupling(X0, X1, epsilon=0.001, unbalanced=10.0, growth=np.exp(30 * rng.normal(size=40)))
+    assert len(caught) == 1
+    assert np.isfinite(found.transition.data).all()
+    assert np.isfinite(found.mass).all()
+
+
+@pytest.mark.parametrize("error", [(np.nan, 0.0), (0.0, np.nan), (0.0, 1e-3)])
+def test_an_error_that_is_no_number_is_no_convergence(error):
+    assert not Coupling(sparse.csr_array(np.eye(2)), np.ones(2), *error, 1, 1).converged
+
+
+@pytest.mark.parametrize("n_max", [3, 5000])
+def test_errors_are_those_of_the_marginals(monkeypatch, n_max):
     """A plan that was stopped early is as wrong as it says."""
-    X0, X1 = clouds()
-    cost = ot.dist(X0, X1)
+    monkeypatch.setattr(couplings, "_MAX_ITERATIONS", n_max)
+    cost, _ = squared(*clouds())
     plan, source_error, target_error, n_iterations = couplings._sinkhorn(cost, np.full(60, 1 / 60), 0.05, np.inf)
-    assert source_error == pytest.approx(np.abs(plan.sum(axis=1) - 1 / 60).sum(), rel=1e-6)
+    assert source_error == pytest.approx(np.abs(plan.sum(axis=1) - 1 / 60).sum(), abs=1e-12)
+    assert target_error == pytest.approx(np.abs(plan.sum(axis=0) - 1 / 80).sum(), abs=1e-12)
+    assert source_error < 1e-12
+    assert (target_error <= 1e-4) == (n_max > 3)
+    assert (n_iterations == 3) == (n_max == 3)
+
+
+def test_unbalanced_errors_bound_what_is_left_to_do():
+    cost, scale = squared(*clouds(40, 50))
+    _, a = growing(40)
+    plan, source_error, target_error, _ = couplings._sinkhorn(cost, a, 0.05 * scale, 0.2 * scale)
     assert target_error < 1e-12
-    assert source_error <= 1e-4
-    assert n_iterations > 10
+    assert 0 < source_error <= 1e-4
+    assert np.abs(plan - textbook(cost, a, 0.05 * scale, 0.2 * scale)).sum() < 1e-3
+
+
+def test_refuses_a_plan_that_underflows():
+    cost, scale = squared(*clouds(20, 20))
+    growth = np.r_[np.full(19, 1.0), 0.0]  # smaller than any number once it is a share
+    with pytest.raises(ValueError, match="underflows"):
+        couplings._sinkhorn(cost, growth / 19, 0.05 * scale, np.inf)
 
 
 @settings(max_examples=25, deadline=None)
@@ -221,16 +343,3 @@ def test_refuses_arrays():
         sample_chains([], 10)
     with pytest.raises(ValueError, match="n_chains=0"):
         sample_chains([found], 0)
-
-
-def test_log_domain_reference_agrees():
-    """An independent textbook iteration in logarithms, on a problem of a few cells."""
-    X0, X1 = clouds(7, 5)
-    M = ot.dist(X0, X1)
-    eps = 0.1 * np.median(M)
-    f, g = np.zeros(7), np.zeros(5)
-    for _ in range(20_000):
-        f = -eps * logsumexp((g - M) / eps - np.log(5), axis=1)
-        g = -eps * logsumexp((f[:, None] - M) / eps - np.log(7), axis=0)
-    reference = np.exp((f[:, None] + g - M) / eps) / 35
-    assert np.abs(plan_of(coupling(X0, X1, epsilon=0.1)) - reference).sum() < 5e-4

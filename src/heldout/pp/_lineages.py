@@ -101,8 +101,8 @@ def lineages(
 
     Notes
     -----
-    Two times of n cells need four n × n matrices of float64. Above ``batch_size`` cells the memory stays that of a batch
-    (0.1 GB at 2048) and about 1 kB a cell. A cell then meets a sample of the next time only, four times over, so couplings are
+    Two times of n cells need six n × n matrices of float64. Above ``batch_size`` cells the memory stays that of a batch
+    (0.2 GB at 2048) and about 1 kB a cell. A cell then meets a sample of the next time only, four times over, so couplings are
     somewhat more diffuse: for 4000 cells a time of :func:`heldout.datasets.branching_simulated` the distance to the true ancestors
     is 1.07 as a whole, 1.07 in batches of 2048, 1.10 in batches of 256, and 1.49 at random.
 

@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from heldout._core.rng import Rng
 
 BATCH = 2048
-"""Cells of one snapshot in a problem that is solved at once; its matrices then take 100 MB."""
+"""Cells of one snapshot in a problem that is solved at once; its matrices then take 200 MB."""
 
 _DRAWS = 4
 _KEPT = 16  # entries of a row that stay of each problem when there are several
 _NEGLIGIBLE = 1e-9  # share of a row
 _TOLERANCE = 1e-4
 _MAX_ITERATIONS = 5000
+_CHECKED_EVERY = 50  # iterations
 _LARGE = 1e30  # factors beyond this move into the potentials
+_DEAD = 300.0  # factors of e by which a cell can have fewer descendants than another; its row of the plan then still has digits
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Coupling:
     @property
     def converged(self) -> bool:
         """Whether all problems were solved to the tolerance of 1e-4 of the mass."""
-        return max(self.source_error, self.target_error) <= 2 * _TOLERANCE
+        return bool(np.maximum(self.source_error, self.target_error) <= 2 * _TOLERANCE)  # not if one is NaN
 
 
 def coupling(
@@ -73,11 +75,11 @@ def coupling(
     batch_size: int = BATCH,
     rng: Rng = 0,
 ) -> Coupling:
-    """Entropic optimal transport from one snapshot to the next, at squared Euclidean cost.
+    """Entropic optimal transport from one snapshot to the next, at squared Euclidean cost, by POT :cite:p:`flamary2021`.
 
     Snapshots of more than ``batch_size`` cells are cut at random into batches of that size, which are solved against
     each other; this is done four times and averaged. Of each row of a batch 16 entries stay, drawn so that they equal the
-    row on average. Memory is then at most four matrices of ``batch_size²`` float64 and about 1 kB for each cell of the
+    row on average. Memory is then at most six matrices of ``batch_size²`` float64 and about 1 kB for each cell of the
     larger snapshot. A cell then meets only a sample of the cells of the other snapshot, so the transition is somewhat
     more diffuse than that of the whole problem.
 
@@ -100,7 +102,7 @@ def coupling(
     Raises
     ------
     ValueError
-        If shapes, values or options are not as above, or all cells are at one point.
+        If shapes, values or options are not as above, all cells are at one point, or the plan of a cell underflows.
 
     Warns
     -----
@@ -118,9 +120,10 @@ def coupling(
     else:
         found = _in_batches(X0, X1, weights, options, batch_size, random)
     if not found.converged:
+        off = np.maximum(found.source_error, found.target_error)
         msg = (
-            f"Sinkhorn has not converged after {found.n_iterations} iterations: {max(found.source_error, found.target_error):.1%} "
-            f"of the mass does not lie where it should. Raise epsilon={epsilon:g}."
+            f"Sinkhorn has not converged after {found.n_iterations} iterations: {off:.1%} of the mass does not lie where it "
+            f"should. Raise epsilon={epsilon:g}."
         )
         warnings.warn(msg, stacklevel=2)
     return found
@@ -215,41 +218,88 @@ def _median_cost(X0: np.ndarray, X1: np.ndarray, batch_size: int, random: np.ran
 def _sinkhorn(cost: np.ndarray, a: np.ndarray, eps: float, rho: float) -> tuple[np.ndarray, float, float, int]:
     """Plan (n0 × n1) between the marginal ``a`` and the even one; its errors, and the number of iterations.
 
-    With a finite ``rho`` the first marginal is free at rho times its Kullback-Leibler divergence from ``a``. Factors that
-    grow large move into potentials, which keeps small ``eps`` from underflowing at the cost of two products an iteration.
+    With a finite ``rho`` the first marginal is free at rho times its Kullback-Leibler divergence from ``a``.
     """
-    n1 = cost.shape[1]
-    power = 1.0 if np.isinf(rho) else rho / (rho + eps)
+    b = np.full(cost.shape[1], 1 / cost.shape[1])
+    # POT warns of what the errors say; factors of a plan that is far from converged can overflow.
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        plan, wanted, n_iterations = _balanced(cost, a, b, eps) if np.isinf(rho) else _unbalanced(cost, a, b, eps, rho)
+    rows = plan.sum(axis=1)
+    if not (rows > 0).all():
+        msg = "The plan of some cells underflows. Raise epsilon, or give growth that differs less."
+        raise ValueError(msg)
+    return plan, _off(rows, wanted), _off(plan.sum(axis=0), b), n_iterations
+
+
+def _off(got: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.abs(got - wanted).sum())
+
+
+def _balanced(cost: np.ndarray, a: np.ndarray, b: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Plan, first marginal that it should have, and number of iterations, in POT's form that is safe at small ``eps``."""
+    import ot  # imports torch
+
     f = cost.min(axis=1)
-    g = (cost - f[:, None]).min(axis=0)
-    kernel = _kernel(cost, f, g, eps)
-    u, v = np.ones(len(a)), 1 / (n1 * kernel.sum(axis=0))
-    moved, iteration = np.inf, 0
-    while iteration < _MAX_ITERATIONS:
-        iteration += 1
-        new = (a / (kernel @ v)) ** power
-        if power < 1:
-            new *= np.exp(-(1 - power) * f / eps)
-        moved = float(np.sum(a * np.abs(u / new - 1)))
-        if moved <= _TOLERANCE:
+    plan, log = ot.sinkhorn(
+        a,
+        b,
+        cost,
+        eps,
+        method="sinkhorn_stabilized",
+        numItermax=_MAX_ITERATIONS,
+        stopThr=_TOLERANCE / np.sqrt(len(b)),  # of the root of the sum of squares, which bounds the sum
+        tau=_LARGE,
+        # Potentials that leave a 1 in each row and column of the kernel: from zeros, a row far from all others underflows.
+        warmstart=(f, (cost - f[:, None]).min(axis=0)),
+        print_period=_CHECKED_EVERY,
+        warn=False,
+        log=True,
+    )
+    return plan, a, log["n_iter"] + 1
+
+
+def _unbalanced(
+    cost: np.ndarray, a: np.ndarray, b: np.ndarray, eps: float, rho: float
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Plan, first marginal that the next iteration would give it, and number of iterations.
+
+    POT runs for few iterations at a time, each time at a cost less the potentials so far, which keeps small ``eps`` from
+    underflowing. The problem stays the same if the free marginal p pays for the potentials f of its cells:
+    rho KL(p | a) + p·f is, up to a constant, rho KL(p | a exp(-f / rho)). Its factor is free, as the mass is that of ``b``.
+    """
+    import ot  # imports torch
+
+    power = rho / (rho + eps)
+    g, n_iterations = (cost - cost.min(axis=1, keepdims=True)).min(axis=0), 0
+    while n_iterations < _MAX_ITERATIONS:
+        n_steps = min(_CHECKED_EVERY, _MAX_ITERATIONS - n_iterations)
+        left = cost - g
+        least = left.min(axis=1)
+        f = least - eps * np.minimum((least - least.min()) / (rho + eps), _DEAD)  # about what it becomes
+        left -= f[:, None]
+        plan, log = ot.unbalanced.sinkhorn_unbalanced(
+            np.maximum(_softmax(np.log(a) - f / rho), np.exp(-_DEAD)),
+            b,
+            left,
+            eps,
+            (rho, np.inf),
+            c=np.broadcast_to(1.0, cost.shape),  # the entropy of the plan itself, as without ``unbalanced``
+            numItermax=n_steps,
+            stopThr=0,
+            log=True,
+        )
+        g, n_iterations = g + eps * log["logv"], n_iterations + n_steps
+        marginal = plan.sum(axis=1)
+        wanted = np.log(a) - (f + eps * log["logu"]) / rho
+        after = _softmax((1 - power) * np.log(marginal) + power * wanted)
+        if _off(marginal, after) <= _TOLERANCE:
             break
-        u = new
-        v = 1 / (n1 * (u @ kernel))
-        if max(u.max(), v.max()) > _LARGE or min(u.min(), v.min()) < 1 / _LARGE:
-            f, g = f + eps * np.log(u), g + eps * np.log(v)
-            kernel = _kernel(cost, f, g, eps)
-            u, v = np.ones(len(a)), np.ones(n1)
-    kernel *= u[:, None]
-    kernel *= v
-    target_error = float(np.abs(kernel.sum(axis=0) - 1 / n1).sum())
-    return kernel, moved, target_error, iteration
+    return plan, after, n_iterations
 
 
-def _kernel(cost: np.ndarray, f: np.ndarray, g: np.ndarray, eps: float) -> np.ndarray:
-    kernel = f[:, None] - cost
-    kernel += g
-    kernel /= eps
-    return np.asarray(np.exp(kernel, out=kernel))
+def _softmax(logarithms: np.ndarray) -> np.ndarray:
+    return _shares(np.exp(logarithms - logarithms.max()))
 
 
 def _in_batches(

@@ -27,8 +27,11 @@ def run(arguments: list[str], folder: Path) -> str:
 
 
 def test_readme_snippet(tmp_path):
-    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    run(["-c", f"import matplotlib; matplotlib.use('Agg')\n{snippet}\nprint(table.shape)"], tmp_path)
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(snippets) == 2
+    script = "\n".join(["import matplotlib; matplotlib.use('Agg')", *snippets, "print(cells.shape)"])
+    printed = run(["-c", script], tmp_path)
+    assert "No leak found by the" in printed
     assert (tmp_path / "fitted.h5ad").is_file()
 
 

@@ -47,16 +47,16 @@ def history(adata: AnnData, key: str = "genotype", *, axes: Sequence[Axes] | Non
     key
         Name of the fit.
     axes
-        Two axes to draw into, loss first; a new figure is made if not given.
+        Axes to draw into, loss first: two for a classifier, one for a forecast; a new figure is made if not given.
 
     Returns
     -------
-    Array with the two axes, as from :func:`matplotlib.pyplot.subplots`: loss, then accuracy and validation AUC.
+    Array of the axes: loss, then, for a classifier, accuracy and validation AUC.
 
     Raises
     ------
     ValueError
-        If there is no such fit, it has no training history, or ``axes`` are not two.
+        If there is no such fit, it has no training history, or the number of ``axes`` is wrong.
 
     Examples
     --------
@@ -74,8 +74,10 @@ def history(adata: AnnData, key: str = "genotype", *, axes: Sequence[Axes] | Non
         hint = f"Fits with one are {some(trained)}." if trained else "Fit a network, e.g. method='mlp'."
         msg = f"The fit {key!r} ({fit.method}) has no training history: it was not trained in epochs. {hint}"
         raise ValueError(msg)
-    panels = _panels(axes)
-    _draw(panels, fit.history, curves(fit.history), best_epoch(fit.history))
+    lines = curves(fit.history)
+    panels = _panels(axes, 1 + max(line.panel for line in lines))
+    unit = {"genotype": " (nats)", "forecast_genes": " (squared error, standardised)"}.get(fit.method.split(".")[0], "")
+    _draw(panels, fit.history, lines, best_epoch(fit.history), unit=unit)
     return panels
 
 
@@ -101,19 +103,27 @@ def best_epoch(table: pd.DataFrame) -> tuple[int, str, float] | None:
     return None
 
 
-def _panels(axes: Sequence[Axes] | None) -> np.ndarray:
+def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
     if axes is None:
         import matplotlib.pyplot as plt
 
-        return plt.subplots(1, 2, figsize=(8.2, 2.9), layout="constrained")[1]
+        return plt.subplots(1, n, figsize=(4.6 if n == 1 else 8.2, 2.9), layout="constrained", squeeze=False)[1][0]
     panels = np.asarray(axes, dtype=object).ravel()
-    if len(panels) != 2:
-        msg = f"axes must be two Axes, for loss and accuracy; got {len(panels)}."
+    if len(panels) != n:
+        what = "two Axes, for loss and accuracy" if n == 2 else "one Axes, for the loss"
+        msg = f"axes must be {what}; got {len(panels)}."
         raise ValueError(msg)
     return panels
 
 
-def _draw(panels: np.ndarray, table: pd.DataFrame, lines: list[Curve], best: tuple[int, str, float] | None) -> None:
+def _draw(
+    panels: np.ndarray,
+    table: pd.DataFrame,
+    lines: list[Curve],
+    best: tuple[int, str, float] | None,
+    *,
+    unit: str,
+) -> None:
     from matplotlib.ticker import MaxNLocator
 
     marker = "o" if len(table) < 15 else None
@@ -133,13 +143,14 @@ def _draw(panels: np.ndarray, table: pd.DataFrame, lines: list[Curve], best: tup
         watched = column.replace("_", " ").replace("auc", "AUC")
         for panel in panels:
             panel.axvline(epoch, color=INK, linewidth=0.9, linestyle=":", zorder=0)
-        panels[1].get_lines()[-1].set_label(f"weights kept: epoch {epoch}\n({watched} {value:.2f})")
+        panels[-1].get_lines()[-1].set_label(f"weights kept: epoch {epoch}\n({watched} {value:.2f})")
     label = next(curve.column for curve in lines).removeprefix("train_").replace("_", " ")
-    for panel, name in zip(panels, (f"{label} (nats)", "accuracy, AUC"), strict=True):
+    for panel, name in zip(panels, (f"{label}{unit}", "accuracy, AUC"), strict=False):
         panel.set_xlabel("epoch")
         panel.set_ylabel(name)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         despine(panel, "left", "bottom")
     panels[0].set_ylim(bottom=0)
-    panels[1].set_ylim(top=1.02)
-    legend_beside(panels[1])
+    if len(panels) > 1:
+        panels[1].set_ylim(top=1.02)
+    legend_beside(panels[-1])

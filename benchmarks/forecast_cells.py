@@ -14,6 +14,7 @@ import argparse
 import logging
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,28 @@ def run(adata: ad.AnnData, methods: list[str], seeds: int) -> dict[str, np.ndarr
     return found
 
 
+def row(name: str, options: dict, methods: list[str], seeds: int) -> dict[str, str]:
+    """One column of the table: the scores of every method at one target, as text."""
+    import torch
+
+    torch.set_num_threads(1)
+    logging.getLogger("heldout").setLevel(logging.ERROR)
+    adata = load(name)
+    ho.pp.split_time(adata, "time", **options)
+    found = run(adata, methods, seeds)
+    floor, reference = found["floor"].mean(), found["persistence"].mean()
+    texts = {"persistence": f"{reference:.2f}", "floor": f"{floor:.2f}"}
+    for method, scores in found.items():
+        if method in ("persistence", "floor") or method.endswith("share"):
+            continue
+        reached = ho.metrics.skill(scores, reference, floor)  # NaN where nothing was to be gained
+        span = f" [{reached.min():.2f}, {reached.max():.2f}]" if len(scores) > 1 else ""
+        texts[method] = f"{reached.mean():.2f}{span}"
+        if len(shares := found.get(f"{method} share", [])):
+            texts[method] += f" ({'/'.join(f'{share:g}' for share in shares)})"
+    return texts
+
+
 def main() -> None:
     """Print one block a data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -113,29 +136,18 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS.names(), choices=METHODS.names())
     parser.add_argument("--rolling", action="store_true", help="forecast every time from the fourth on")
     parser.add_argument("--middle", action="store_true", help="leave out every middle time")
+    parser.add_argument("--jobs", type=int, default=2, help="processes; each takes one target")
     arguments = parser.parse_args()
-    logging.getLogger("heldout").setLevel(logging.ERROR)
     methods = list(dict.fromkeys(["persistence", *arguments.methods]))
-    for name in arguments.data:
-        adata, began, rows = load(name), time.perf_counter(), {}
-        times = np.unique(adata.obs["time"])
-        rolling = arguments.rolling or (name not in NAMED and not arguments.middle)
-        for label, options in cases(name, times, rolling=rolling, middle=arguments.middle):
-            ho.pp.split_time(adata, "time", **options)
-            found = run(adata, methods, arguments.seeds)
-            floor, reference = found["floor"].mean(), found["persistence"].mean()
-            row = {"persistence": f"{reference:.2f}", "floor": f"{floor:.2f}"}
-            for method, scores in found.items():
-                if method in ("persistence", "floor") or method.endswith("share"):
-                    continue
-                reached = ho.metrics.skill(scores, reference, floor)  # NaN where nothing was to be gained
-                span = f" [{reached.min():.2f}, {reached.max():.2f}]" if len(scores) > 1 else ""
-                row[method] = f"{reached.mean():.2f}{span}"
-                if len(shares := found.get(f"{method} share", [])):
-                    row[method] += f" ({'/'.join(f'{share:g}' for share in shares)})"
-            rows[label] = row
-        print(f"\n{name}: skill (share of the movement made), {time.perf_counter() - began:.0f} s")
-        print(pd.DataFrame(rows).fillna("").to_string(), flush=True)
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        for name in arguments.data:
+            began, times = time.perf_counter(), np.unique(load(name).obs["time"])
+            rolling = arguments.rolling or (name not in NAMED and not arguments.middle)
+            asked = list(cases(name, times, rolling=rolling, middle=arguments.middle))
+            waiting = [pool.submit(row, name, options, methods, arguments.seeds) for _, options in asked]
+            rows = {label: one.result() for (label, _), one in zip(asked, waiting, strict=True)}
+            print(f"\n{name}: skill (share of the movement made), {time.perf_counter() - began:.0f} s")
+            print(pd.DataFrame(rows).fillna("").to_string(), flush=True)
 
 
 if __name__ == "__main__":

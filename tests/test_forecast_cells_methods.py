@@ -56,7 +56,9 @@ def test_the_flow_continues_a_line_nearly_to_the_noise_floor():
 def test_the_flow_follows_a_bend_part_of_the_way():
     data, truth = snapshots("circle", PAST, 6)
     cells, fitted = forecast("flow", data, 8.0)
-    assert skill(truth, cells, data.cells[-1]) > 0.2  # 0.3 to 0.75 over seeds: two shares are nearly as good on the past
+    assert (
+        skill(truth, cells, data.cells[-1]) > 0.2
+    )  # 0.3 to 0.75 over seeds: two shares are nearly as good on the past
     assert fitted.info["damping"]["share"][0] >= 0.5
 
 

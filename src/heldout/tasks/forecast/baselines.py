@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -57,7 +58,7 @@ class PooledPast:
         return pool[rng.choice(len(pool), len(start), replace=len(start) > len(pool))]
 
 
-class Moving:
+class Moving(ABC):
     """A method that moves each start cell, by a share that was chosen on past times."""
 
     config_class: ClassVar[type] = DampingConfig
@@ -67,13 +68,13 @@ class Moving:
     fades: ClassVar[bool] = True
     """Whether the movement grows with the horizon, so that a damped one must fade."""
 
+    @abstractmethod
     def learn(self, data: Snapshots, config: Any, *, seed: int) -> Fitted:
         """Fit what moves the cells."""
-        raise NotImplementedError
 
+    @abstractmethod
     def move(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> np.ndarray:
         """Undamped movement, (n × k)."""
-        raise NotImplementedError
 
     def fit(self, data: Snapshots, config: Any, *, seed: int) -> Fitted:
         """Learn the movement, and on past times its share."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Network:
+class Network(ABC):
     """What the networks share: standardised cells, damping learnt on past times, weights as arrays."""
 
     config_class: ClassVar[type]
@@ -37,17 +38,17 @@ class Network:
     _fitted: Fitted | None = None
     _module: Any
 
+    @abstractmethod
     def learn(self, data: Snapshots, config: Any, *, seed: int, trainer_options: Mapping[str, Any] | None) -> Fitted:
         """Train the network on all train times."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build(self, info: Mapping[str, Any]) -> Any:
         """The module of a fit, with initial weights."""
-        raise NotImplementedError
 
+    @abstractmethod
     def directions(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> list[np.ndarray]:
         """Undamped movements of cells at or after the last train time, one array a direction."""
-        raise NotImplementedError
 
     def fades(self, config: Any) -> tuple[bool, ...]:
         """Of each direction, whether its movement grows with the horizon, so that a damped one must fade."""

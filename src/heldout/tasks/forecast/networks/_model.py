@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from scvi.model.base import BaseModelClass
 from heldout._core.chain import check_steps
 from heldout._core.fits import Fit, check_split, read_fit, write_fit
 from heldout._core.keys import check_key
+from heldout._core.no_pickle import NoPickle
 from heldout._core.partition import read_partition
 from heldout._core.rng import generator, seed_of
 from heldout.tasks.forecast.interface import Fitted
@@ -28,14 +29,10 @@ if TYPE_CHECKING:
     from heldout._core.rng import Rng
     from heldout.tasks.forecast.config import FlowConfig, SequenceConfig
 
-_NO_PICKLE = (
-    "CellForecaster keeps no pickle files. Store the model in its AnnData with model.to_adata(adata, key) and write that with "
-    "adata.write_h5ad; CellForecaster.from_adata(adata, key) reads it back."
-)
 _NETWORKS: dict[str, type[Network]] = {"flow": Flow, "lstm": LSTM, "feedforward": FeedForward}
 
 
-class CellForecaster(BaseModelClass):
+class CellForecaster(NoPickle, BaseModelClass):
     """Forecast cell states with a network: a flow, an LSTM or a feed-forward network.
 
     Training sees the train cells of the split, stopping sees val, test is never read. Most users want
@@ -218,25 +215,6 @@ class CellForecaster(BaseModelClass):
         arrays = {n.removeprefix("fitted."): a for n, a in fit.arrays.items() if n.startswith("fitted.")}
         model._finish(fit, Fitted(arrays, fit.info["fitted"], fit.history))
         return model
-
-    def save(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: scvi-tools writes a pickle. Use :meth:`to_adata`."""
-        raise TypeError(_NO_PICKLE)
-
-    @classmethod
-    def load(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: scvi-tools reads a pickle. Use :meth:`from_adata`."""
-        raise TypeError(_NO_PICKLE)
-
-    @staticmethod
-    def load_registry(*args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: scvi-tools reads a pickle. Use :meth:`from_adata`."""
-        raise TypeError(_NO_PICKLE)
-
-    @classmethod
-    def convert_legacy_save(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: scvi-tools reads and writes a pickle. Use :meth:`to_adata`."""
-        raise TypeError(_NO_PICKLE)
 
     def _trained(self, verb: str) -> Fit:
         if self.fit_ is None:

@@ -80,8 +80,9 @@ class FlowModule(BaseModuleClass):
         return LossOutput(loss=off.mean(), n_obs_minibatch=len(off))
 
     def sample(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Cells are moved by :class:`heldout.tasks.forecast.networks._method.Flow`."""
-        raise NotImplementedError
+        """Cells are moved along the velocity, not drawn."""
+        msg = "FlowModule is a velocity; heldout.tl.predict moves cells along it."
+        raise TypeError(msg)
 
 
 class SequenceModule(BaseModuleClass):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from scvi.model.base import BaseModelClass
 
 from heldout._core.fits import Fit, check_split, read_fit, write_fit
 from heldout._core.keys import check_key
+from heldout._core.no_pickle import NoPickle
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
@@ -26,14 +27,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-_NO_PICKLE = (
-    "GeneForecaster keeps no pickle files. Store the model in its AnnData with model.to_adata(adata, key) and write that "
-    "with adata.write_h5ad; GeneForecaster.from_adata(adata, key) reads it back."
-)
 _SPLIT = "split_key"
 
 
-class GeneForecaster(BaseModelClass):
+class GeneForecaster(NoPickle, BaseModelClass):
     """Forecast what unseen genes do at a later time, with LSTMs or feed-forward networks.
 
     An ensemble of small networks reads the pseudobulk of a gene at each time (mean, spread, share of expressing cells),
@@ -216,25 +213,6 @@ class GeneForecaster(BaseModelClass):
         model.module, model.seed_ = unpack(fitted), int(fit.config["seed"])
         model._finish(fitted)
         return model
-
-    def save(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: scvi-tools writes a pickle. Use :meth:`to_adata`."""
-        raise TypeError(_NO_PICKLE)
-
-    @classmethod
-    def load(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: scvi-tools reads a pickle. Use :meth:`from_adata`."""
-        raise TypeError(_NO_PICKLE)
-
-    @staticmethod
-    def load_registry(*args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: scvi-tools reads a pickle. Use :meth:`from_adata`."""
-        raise TypeError(_NO_PICKLE)
-
-    @classmethod
-    def convert_legacy_save(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: scvi-tools reads and writes a pickle. Use :meth:`to_adata`."""
-        raise TypeError(_NO_PICKLE)
 
     def _summary(self) -> str:
         times = ", ".join(f"{time:g}" for time in self.task.times)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from scvi.model.base import BaseModelClass
 from heldout._core.chain import check_steps
 from heldout._core.fits import Fit, check_split, read_fit, write_fit
 from heldout._core.keys import check_key
+from heldout._core.no_pickle import NoPickle
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
 from heldout._core.training import local_seed
@@ -28,13 +29,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-_NO_PICKLE = (
-    "GenotypeClassifier keeps no pickle files. Store the model in its AnnData with model.to_adata(adata, key) and write "
-    "that with adata.write_h5ad; GenotypeClassifier.from_adata(adata, key) reads it back."
-)
 
-
-class GenotypeClassifier(BaseModelClass):
+class GenotypeClassifier(NoPickle, BaseModelClass):
     """Classify cells as coming from one of two or more groups of people, e.g. patients and controls.
 
     Model A is a multilayer perceptron, [linear → batch norm → activation → dropout] × depth with a sigmoid (softmax for
@@ -249,25 +245,6 @@ class GenotypeClassifier(BaseModelClass):
         model.seed_ = int(fit.config["seed"])
         model._finish(fit.history)
         return model
-
-    def save(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: scvi-tools writes a pickle. Use :meth:`to_adata`."""
-        raise TypeError(_NO_PICKLE)
-
-    @classmethod
-    def load(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: scvi-tools reads a pickle. Use :meth:`from_adata`."""
-        raise TypeError(_NO_PICKLE)
-
-    @staticmethod
-    def load_registry(*args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: scvi-tools reads a pickle. Use :meth:`from_adata`."""
-        raise TypeError(_NO_PICKLE)
-
-    @classmethod
-    def convert_legacy_save(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse: scvi-tools reads and writes a pickle. Use :meth:`to_adata`."""
-        raise TypeError(_NO_PICKLE)
 
     def _summary(self) -> str:
         heads = " and ".join(filter(None, [self.task.label_key, self.task.auxiliary_key]))

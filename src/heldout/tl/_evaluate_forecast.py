@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heldout._core import keys, store
+from heldout._core import store
 from heldout._core.fits import check_split
-from heldout._core.ledger import next_look
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator
@@ -28,6 +26,7 @@ from heldout.tasks.forecast.task import (
     start_cells,
 )
 from heldout.tasks.forecast.words import damping_note
+from heldout.tl._write_evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,11 +35,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from heldout._core.fits import Fit
-    from heldout._core.partition import Partition
     from heldout._core.rng import Rng
     from heldout.tasks.forecast.interface import Snapshots
-
-logger = logging.getLogger("heldout")
 
 N_SEEDS = 5
 """Fits of the judged method whose range stands where there are too few target times for an interval."""
@@ -87,7 +83,7 @@ def evaluate(
     table = evaluation_table(
         scores, roles=roles, notes=notes, time_key=info["time_key"], n_bootstrap=n_bootstrap, rng=generator(rng)
     )
-    return _store(adata, key, fit, split, table, target_table(scores, targets, roles), partition=partition)
+    return write_evaluation(adata, key, fit, split, table, target_table(scores, targets, roles), partition=partition)
 
 
 def _target_times(task: Task, fit: Fit, partition: str) -> np.ndarray:
@@ -167,31 +163,3 @@ def _target(
         seeds=[moved(one) for one in seeds],
         groups=None if groups is None else groups[observed],
     )
-
-
-def _store(
-    adata: AnnData,
-    key: str,
-    fit: Fit,
-    split: Partition,
-    table: pd.DataFrame,
-    by_target: pd.DataFrame,
-    *,
-    partition: str,
-) -> pd.DataFrame:
-    sections: dict[str, Any] = {}
-    look = 0
-    if partition == "test":
-        sections[keys.LEDGER], look = next_look(adata, key, fit, split)
-    missing = split.missing(partition)
-    if missing:
-        note = f"{missing} {partition} cells of the split are not here"
-        table["note"] = [f"{note}; {old}" if old else note for old in table["note"]]
-        logger.warning("%s: this is a score on a part of the %s set", note, partition)
-    table = table.assign(partition=partition, look=look)
-    for name, frame in ((keys.EVALUATIONS, table), (keys.SCORES, by_target.assign(partition=partition))):
-        sections[name] = {**store.section(adata, name), key: frame.rename(index=str)}
-    store.commit(adata, heldout=sections)
-    if look > 1:
-        logger.warning("this is look %d at the same test set; choose between models on val, not on test", look)
-    return table

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from heldout._core import keys, store
+from heldout._core import store
 from heldout._core.fits import check_split
-from heldout._core.ledger import next_look
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator, seed_of
 from heldout.tasks.forecast_genes import METHODS
 from heldout.tasks.forecast_genes.evaluate import Scored, Truth, evaluation_table, split_halves
 from heldout.tasks.forecast_genes.task import predict, task_of_fit
+from heldout.tl._write_evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from heldout._core.rng import Rng
     from heldout.tasks.forecast_genes.interface import Data
     from heldout.tasks.forecast_genes.task import Task
-
-logger = logging.getLogger("heldout")
 
 BASELINES = ("persistence", "mean", "linear", "ridge")
 
@@ -70,13 +67,8 @@ def evaluate(
     unit, units = _units(adata, task, split, genes)
     truth = _truth(task, data, genes, units, seed=seed_of(rng))
     table = evaluation_table(scored, truth, unit=unit, n_bootstrap=n_bootstrap, rng=generator(rng))
-    missing = split.missing(partition)
-    if missing:
-        note = f"{missing} of {missing + len(genes)} {partition} genes of the split are not here"
-        table["note"] = [f"{note}; {old}" if old else note for old in table["note"]]
-        logger.warning("%s: this is a score on a part of the %s set", note, partition)
     by_gene = _gene_table(scored, truth, adata.var_names[task.genes[genes]])
-    return _store(adata, key, fit, split, table, by_gene, partition=partition)
+    return write_evaluation(adata, key, fit, split, table, by_gene, partition=partition)
 
 
 def _units(adata: AnnData, task: Task, split: Partition, genes: np.ndarray) -> tuple[str, np.ndarray]:
@@ -114,28 +106,3 @@ def _gene_table(scored: list[Scored], truth: Truth, names: pd.Index) -> pd.DataF
         for one in scored
     ]
     return pd.concat(parts, ignore_index=True)
-
-
-def _store(
-    adata: AnnData,
-    key: str,
-    fit: Fit,
-    split: Partition,
-    table: pd.DataFrame,
-    by_gene: pd.DataFrame,
-    *,
-    partition: str,
-) -> pd.DataFrame:
-    sections, look = {}, 0
-    if partition == "test":
-        sections[keys.LEDGER], look = next_look(adata, key, fit, split)
-    table = table.assign(partition=partition, look=look)
-    sections[keys.EVALUATIONS] = {**store.section(adata, keys.EVALUATIONS), key: table.rename(index=str)}
-    sections[keys.SCORES] = {
-        **store.section(adata, keys.SCORES),
-        key: by_gene.assign(partition=partition).rename(index=str),
-    }
-    store.commit(adata, heldout=sections)
-    if look > 1:
-        logger.warning("this is look %d at the same test set; choose between models on val, not on test", look)
-    return table

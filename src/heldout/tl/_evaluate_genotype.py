@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from heldout._core import keys, store
+from heldout._core import store
 from heldout._core.arrays import get_matrix, take
 from heldout._core.fits import check_split
-from heldout._core.ledger import next_look
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator, seed_of
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
 from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
+from heldout.tl._write_evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from heldout._core.fits import Fit
     from heldout._core.partition import Partition
     from heldout._core.rng import Rng
-
-logger = logging.getLogger("heldout")
 
 BASELINES = ("majority", "qc_logistic", "logistic", "pseudobulk_logistic")
 
@@ -76,13 +73,8 @@ def evaluate(
         n_bootstrap=n_bootstrap,
         rng=generator(rng),
     )
-    missing = split.missing(partition)
-    if missing:
-        note = f"{missing} of {missing + len(rows)} {partition} cells of the split are not here"
-        table["note"] = [f"{note}; {old}" if old else note for old in table["note"]]
-        logger.warning("%s: this is a score on a part of the %s set", note, partition)
     by_group = group_table(scored, labels, groups, names, task.classes)
-    return _store(adata, key, fit, split, table, by_group, partition=partition)
+    return write_evaluation(adata, key, fit, split, table, by_group, partition=partition)
 
 
 def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[str] | None) -> Task:
@@ -114,29 +106,3 @@ def _group_key(task: Task) -> list[str]:
         msg = "No group is known: the split was not made by group. Pass group_key, the obs column of the independent unit."
         raise ValueError(msg)
     return task.group_key
-
-
-def _store(
-    adata: AnnData,
-    key: str,
-    fit: Fit,
-    split: Partition,
-    table: pd.DataFrame,
-    by_group: pd.DataFrame,
-    *,
-    partition: str,
-) -> pd.DataFrame:
-    sections = {}
-    look = 0
-    if partition == "test":
-        sections[keys.LEDGER], look = next_look(adata, key, fit, split)
-    table = table.assign(partition=partition, look=look)
-    sections[keys.EVALUATIONS] = {**store.section(adata, keys.EVALUATIONS), key: table.rename(index=str)}
-    sections[keys.SCORES] = {
-        **store.section(adata, keys.SCORES),
-        key: by_group.assign(partition=partition).rename(index=str),
-    }
-    store.commit(adata, heldout=sections)
-    if look > 1:
-        logger.warning("this is look %d at the same test set; choose between models on val, not on test", look)
-    return table

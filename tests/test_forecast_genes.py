@@ -1,4 +1,4 @@
-"""Forecasts of held-out genes: what they see, what they say, what they write, and what they refuse."""
+"""Forecasts of held-out genes: what they see, what they say, and what they write."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 import textwrap
 from dataclasses import replace
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from coursecases import CLOSED, NETWORKS, QUICK, course, options
 from scipy import sparse
 
 import heldout as ho
@@ -20,36 +20,10 @@ from heldout._core.partition import read_partition
 from heldout.tasks.forecast_genes import METHODS
 from heldout.tasks.forecast_genes.task import Task
 
-CLOSED = ("persistence", "mean", "linear", "ridge", "low_rank", "gaussian_process", "coexpression", "stacked")
-NETWORKS = ("lstm", "feedforward", "lstm_published", "feedforward_published")
-QUICK = {
-    name: replace(METHODS[name].load().default_config, max_epochs=3, n_hidden=(8, 4), batch_size=64)
-    for name in NETWORKS
-}
-
-
-def course(n_cells: int = 30, n_genes: int = 40, rng: int = 0) -> ad.AnnData:
-    """A time course in which a gene's level at time 8 follows from its last step: change = 0.7 × step + 0.3."""
-    draw = np.random.default_rng(rng)
-    past = draw.normal(2, 0.7, size=(n_genes, 4)).cumsum(axis=1)
-    levels = np.column_stack([past, past[:, 3] + 0.7 * (past[:, 3] - past[:, 2]) + 0.3])
-    times = np.array([0.0, 1.0, 2.0, 4.0, 8.0])
-    X = np.concatenate([draw.normal(level, 0.2, size=(n_cells, n_genes)) for level in levels.T])
-    obs = pd.DataFrame({"hour": np.repeat(times, n_cells), "library": draw.permutation(np.arange(5 * n_cells) % 3)})
-    obs.index = [f"cell{i}" for i in range(len(obs))]
-    obs["library"] = [f"lib{i}" for i in obs["library"]]
-    adata = ad.AnnData(X, obs=obs, var=pd.DataFrame(index=[f"gene{i}" for i in range(n_genes)]))
-    ho.pp.split_genes(adata, test=0.25, val=0.15)
-    return adata
-
 
 @pytest.fixture
 def adata():
     return course()
-
-
-def options(method: str) -> dict:
-    return {"method": method, "config": QUICK.get(method), "n_replicates": 4}
 
 
 def test_every_method_is_listed():
@@ -280,90 +254,6 @@ def test_bootstrap_draws_libraries_and_cells():
     X = np.random.default_rng(1).normal(size=(120, 1))
     error = (single[:, time_of == 0] @ X[time_of == 0]).std()
     assert error == pytest.approx(X[time_of == 0].std() / np.sqrt(60), rel=0.15)
-
-
-def hours(change):
-    """Spoil the times."""
-
-    def spoil(adata):
-        adata.obs = adata.obs.assign(hour=change(adata.obs["hour"]))
-
-    return spoil
-
-
-BAD = {
-    "no column": (lambda a: None, {"time_key": "hours"}, ["hours", "hour"]),
-    "text": (hours(lambda h: h.map("{:g} h".format)), {}, ["not numeric", "0 h"]),
-    "missing": (hours(lambda h: h.where(h > 0)), {}, ["missing"]),
-    "infinite": (hours(lambda h: h.replace(8, np.inf)), {}, ["infinite"]),
-    "few cells": (hours(lambda h: np.r_[3.0, h[1:]]), {}, ["time 3", "1 cells", "10"]),
-    "no such target": (lambda a: None, {"at": 5}, ["at=5", "0, 1, 2, 4, 8"]),
-    "no such history": (lambda a: None, {"history": [0, 1, 3]}, ["history=3"]),
-    "history is a number": (lambda a: None, {"history": 3}, ["list"]),
-    "target in the history": (lambda a: None, {"at": 4, "history": [0, 1, 2, 4]}, ["not after", "at=4"]),
-    "target before": (lambda a: None, {"at": 2, "history": [0, 1, 4]}, ["not after"]),
-    "two times": (lambda a: None, {"at": 2}, ["2 times", "at least 3"]),
-    "no split": (lambda a: None, {"split_key": "split"}, ["split"]),
-    "no such method": (lambda a: None, {"method": "ridgee"}, ["ridge"]),
-    "replicates": (lambda a: None, {"n_replicates": 1}, ["n_replicates=1"]),
-    "no library": (lambda a: None, {"group_key": "lib"}, ["group_key", "library"]),
-    "nan": (lambda a: a.X.__setitem__((0, 0), np.nan), {}, ["NaN"]),
-    "key": (lambda a: None, {"key_added": "a/b"}, ["/"]),
-}
-
-
-@pytest.mark.parametrize(("spoil", "arguments", "words"), BAD.values(), ids=BAD.keys())
-def test_bad_input_is_refused_and_changes_nothing(adata, refuses, spoil, arguments, words):
-    spoil(adata)
-    call = {"time_key": "hour", "method": "ridge", **arguments}
-    refuses(lambda a: ho.tl.forecast_genes(a, **call), adata, *words)
-
-
-def test_a_wrong_config_is_refused(adata):
-    with pytest.raises(TypeError, match="GeneNetworkConfig"):
-        ho.tl.forecast_genes(adata, "hour", method="lstm", config={"dropout": 0.1})
-    for name, value in (
-        ("n_hidden", ()),
-        ("dropout", 1),
-        ("damping", 0),
-        ("lr", 0),
-        ("n_members", 1.5),
-        ("weight_decay", -1),
-    ):
-        with pytest.raises(ValueError, match=name):
-            ho.model.GeneNetworkConfig(**{name: value})
-
-
-def test_ct_values_and_counts_are_told(adata, caplog):
-    adata.X = np.minimum(adata.X, np.quantile(adata.X, 0.7))
-    with caplog.at_level(logging.WARNING, "heldout"):
-        ho.tl.forecast_genes(adata, "hour", method="ridge")
-    assert "Ct values" in caplog.text
-    caplog.clear()
-    adata.X = np.round(adata.X * 20).clip(0)
-    with caplog.at_level(logging.WARNING, "heldout"):
-        ho.tl.forecast_genes(adata, "hour", method="ridge")
-    assert "Ct values" in caplog.text
-    caplog.clear()
-    adata.X = np.round(np.exp(course().X))
-    with caplog.at_level(logging.WARNING, "heldout"):
-        ho.tl.forecast_genes(adata, "hour", method="ridge")
-    assert "raw counts" in caplog.text
-
-
-def test_a_split_that_moved_is_refused(adata):
-    ho.tl.forecast_genes(adata, "hour", method="ridge")
-    ho.pp.split_genes(adata, rng=5)
-    with pytest.raises(ValueError, match="another split"):
-        ho.tl.predict(adata, "forecast_genes")
-    with pytest.raises(ValueError, match="another split"):
-        ho.tl.evaluate(adata, "forecast_genes")
-
-
-def test_predict_says_what_it_cannot_do(adata):
-    ho.tl.forecast_genes(adata, "hour", method="ridge")
-    with pytest.raises(ValueError, match="reference is not for"):
-        ho.tl.predict(adata, "forecast_genes", reference=adata.copy())
 
 
 def test_copy_leaves_the_original(adata, unchanged):

@@ -10,8 +10,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from coursecases import course
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
-from test_forecast_genes import course
 
 import heldout as ho
 from heldout.tasks.forecast_genes.evaluate import METRICS, Truth, scores, split_halves

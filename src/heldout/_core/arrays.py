@@ -155,10 +155,10 @@ def moments(X: Matrix, mask: np.ndarray | None = None) -> Moments:
         m2 += block_m2 + delta**2 * (n * k / (n + k))
         mean += delta * (k / (n + k))
         n, nonzero = n + k, nonzero + block_nonzero
-    return Moments(n, mean, _variance(m2, mean, n), nonzero)
+    return Moments(n, mean, variance(m2, mean, n), nonzero)
 
 
-def _variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
+def variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
     """Variance from the sum of squared deviations; a constant column gets 0, not the rounding error of its mean."""
     var = m2 / max(n - 1, 1)
     var[var <= (n * np.finfo(np.float64).eps * mean) ** 2] = 0
@@ -172,10 +172,15 @@ def _block_moments(block: Matrix) -> tuple[int, np.ndarray, np.ndarray, np.ndarr
         mean = block.mean(axis=0)
         return k, mean, ((block - mean) ** 2).sum(axis=0), (block != 0).sum(axis=0)
     data = block.data.astype(np.float64)
-    mean = np.bincount(block.indices, data, minlength=p) / k
-    squares = np.bincount(block.indices, (data - mean[block.indices]) ** 2, minlength=p)
-    m2 = squares + (k - np.bincount(block.indices, minlength=p)) * mean**2
+    mean, m2 = sparse_moments(block.indices, data, k, p)
     return k, mean, m2, np.bincount(block.indices[data != 0], minlength=p)
+
+
+def sparse_moments(indices: np.ndarray, data: np.ndarray, k: int, p: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and sum of squared deviations of ``p`` columns over ``k`` rows, of which these are the stored entries."""
+    mean = np.bincount(indices, data, minlength=p) / k
+    squares = np.bincount(indices, (data - mean[indices]) ** 2, minlength=p)
+    return mean, squares + (k - np.bincount(indices, minlength=p)) * mean**2
 
 
 def _moments_csc(X: Matrix, mask: np.ndarray) -> Moments:
@@ -191,6 +196,6 @@ def _moments_csc(X: Matrix, mask: np.ndarray) -> Moments:
         squares = np.bincount(of_gene, (data - mean[of_gene]) ** 2, minlength=block.shape[1])
         m2 = squares + (n - np.bincount(of_gene, minlength=block.shape[1])) * mean**2
         nonzero = np.bincount(of_gene[data != 0], minlength=block.shape[1])
-        parts.append((mean, _variance(m2, mean, n), nonzero))
+        parts.append((mean, variance(m2, mean, n), nonzero))
     mean, var, nonzero = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Moments(n, mean, var, nonzero)

@@ -1,0 +1,1 @@
+"""What does a perturbation do that was never seen? What is known of it from elsewhere."""

@@ -48,7 +48,7 @@ class LatentAdditiveConfig:
         Most components of the train changes that are kept.
     penalty
         Ridge penalty on what a target does beyond the mean target, in cells: an effect that rests on as many cells is
-        halved. None chooses it by leaving out one perturbation of train at a time.
+        halved. None takes the variance of a cell over the variance of the effects, component by component.
     """
 
     n_components: int = 50

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ N_TOP = 1000
 N_RECALL = 50
 """Genes that respond most, of which a prediction should name many."""
 
-LOWER_IS_BETTER = frozenset({"l2", "rmse", "weighted_mse", "rank"})
+LOWER_IS_BETTER = frozenset({"l2", "rmse", "weighted_mse", "rank", "energy_distance"})
 
 CHANCE = {"pearson_delta": 0.0, "pearson_delta_perturbed": 0.0, "cosine_logfc": 0.0, "rank": 0.5, "discrimination": 0.5}
 """What a prediction that knows nothing of the perturbation gets; the others have no such level."""
@@ -33,9 +33,10 @@ METRICS = (
     "discrimination",
     "weighted_mse",
     "deg_recall",
+    "energy_distance",
     "variance_ratio",
 )
-"""Columns of the evaluation, in this order. The last one says how varied predictions are; its best value is 1."""
+"""Metrics of the evaluation, in this order. The last one says how varied predictions are; its best value is 1."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,15 @@ class Scored:
         Predicted change from the train controls, (m × G); rows of NaN were not predicted.
     fallback
         Rows that rest on a stand-in, (m,).
+    cells
+        Predicted cells of each, m arrays (n × G), where cells were predicted; otherwise the train controls are moved.
     """
 
     method: str
     role: Literal["model", "baseline", "control"]
     change: np.ndarray
     fallback: np.ndarray
+    cells: list[np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Reference:
 
 
 def score_rows(truth: Observed, change: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
-    """Each metric for each judged perturbation and context, (m,); NaN where it is not defined.
+    """Each metric of profiles for each judged perturbation and context, (m,); NaN where it is not defined.
 
     The true change is counted from the controls measured beside the truth, the predicted one from the train controls, so
     that no noise of controls is in both.
@@ -97,7 +101,7 @@ def score_rows(truth: Observed, change: np.ndarray, reference: Reference) -> dic
     context, top = truth.pairs.context, reference.top
     start = reference.control[context]
     said = start + change
-    result = {
+    result: dict[str, Any] = {
         "l2": metrics.profile_l2(truth.mean[:, top], said[:, top]),
         "rmse": metrics.profile_rmse(truth.mean[:, top], said[:, top]),
         "pearson_delta_perturbed": metrics.pearson_delta(
@@ -120,7 +124,7 @@ def score_controls(
     start, beside = reference.control[context], control[context]
     said, own = start + change, reference.own(truth)
     rows = (truth.mean[:, top], said[:, top])
-    result = {
+    result: dict[str, Any] = {
         "pearson_delta": metrics.pearson_delta(*rows, beside[:, top], prediction_reference=start[:, top]),
         "cosine_logfc": metrics.cosine_logfc(truth.mean, said, beside, prediction_control=start),
         "discrimination": np.full(len(context), np.nan),

@@ -102,6 +102,9 @@ class Data:
         Number of cells behind each row, (m,).
     control
         Mean of the train controls of each context, (C × G).
+    half_difference
+        Difference of the means of two random halves of the cells behind each row, (m × G), NaN for a single cell: how noisy
+        a row is, in any direction.
     gene_vectors
         Vectors of the genes, (G × d), or None; a gene without one has NaN.
     target_vectors
@@ -113,6 +116,7 @@ class Data:
     change: np.ndarray
     n_cells: np.ndarray
     control: np.ndarray
+    half_difference: np.ndarray
     gene_vectors: np.ndarray | None = None
     target_vectors: Vectors | None = None
 

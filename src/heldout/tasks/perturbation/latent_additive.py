@@ -1,4 +1,4 @@
-"""Additive effects of targets in the components of the train changes, by ridge regression."""
+"""Additive effects of targets in the components of the train changes, shrunk by how noisy they are."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ if TYPE_CHECKING:
 
     from heldout.splitting._perturbations import Targets
 
-PENALTIES = np.geomspace(0.1, 1e5, 25)
-"""Ridge penalties that are tried, in cells."""
+_LEAST = 1e-3
 
 
 class LatentAdditive:
     """Each target has an effect, and a combination the sum of them, in the first components of the train changes.
 
     The effects are found by ridge regression over all train perturbations, weighted by their cells, so that combinations
-    say something of their targets too; noisy effects are drawn to the mean effect of a target in the context. The penalty
-    is the one under which each train perturbation is predicted best from all others. It is the closed form of what
-    PerturBench :cite:p:`wu2024` calls a latent additive model and trains by gradient descent with two networks.
+    say something of their targets too; they are drawn to the mean effect of a target in the context. How far is empirical
+    Bayes: the penalty of each component is the variance of a cell, from the difference between halves of the cells, over
+    the variance of the effects that is left beyond it. It is a closed form of what PerturBench
+    :cite:p:`wu2024perturbench` calls latent additive and trains as two networks by gradient descent.
     """
 
     default_config: ClassVar[Any] = LatentAdditiveConfig()
 
     def fit(self, data: Data, config: LatentAdditiveConfig, *, seed: int) -> Fitted:
-        """Components, then ridge regression; the penalty by leaving out one perturbation at a time."""
+        """Components, penalties, then ridge regression."""
         targets = sorted({target for of_row in data.pairs.targets for target in of_row})
         basis = _components(data, config.n_components)
         latent = data.change @ basis.T
         design = _design(data.pairs.targets, targets)
-        means, lacking = _mean_effects(latent, design.sum(axis=1), data.pairs.context, data.n_contexts)
-        rest = latent - design.sum(axis=1)[:, None] * means[data.pairs.context]
-        penalty = config.penalty or _best_penalty(design, rest, data.n_cells)
-        effects = _effects(design, rest, data.n_cells, penalty)
+        n_targets = design.sum(axis=1)
+        means, lacking = _mean_effects(latent, n_targets, data.pairs.context, data.n_contexts)
+        rest = latent - n_targets[:, None] * means[data.pairs.context]
+        penalties = _penalties(rest, n_targets, data, basis) if config.penalty is None else config.penalty
+        effects = _effects(design, rest, data.n_cells, np.broadcast_to(penalties, len(basis)))
         arrays = {"basis": basis, "effects": effects, "means": means, "lacking": lacking}
-        return Fitted(arrays, {"targets": targets, "penalty": float(penalty)})
+        return Fitted(arrays, {"targets": targets, "penalty": np.round(penalties, 6).tolist()})
 
     def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
         """Sum of the effects; of a target that train has nowhere the mean effect stands in."""
@@ -87,22 +88,25 @@ def _mean_effects(
     return means, lacking
 
 
-def _effects(design: np.ndarray, rest: np.ndarray, n_cells: np.ndarray, penalty: float) -> np.ndarray:
-    """Weighted ridge regression of what the mean effects leave, (T × K)."""
-    weighted = design * n_cells[:, None]
-    return np.asarray(np.linalg.solve(design.T @ weighted + penalty * np.eye(design.shape[1]), weighted.T @ rest))
+def _penalties(rest: np.ndarray, n_targets: np.ndarray, data: Data, basis: np.ndarray) -> np.ndarray:
+    """Variance of a cell over the variance of the effects, for each component, (K,).
+
+    Halves of n cells differ by 4 / n times the variance of a cell. A row varies by that of its targets' effects and 1 / n
+    of that of a cell; both are estimated by moments.
+    """
+    known = np.isfinite(data.half_difference).all(axis=1)
+    if not known.any():
+        return np.full(len(basis), 1.0)
+    n = data.n_cells[known][:, None]
+    noise = (n * (data.half_difference[known] @ basis.T) ** 2 / 4).mean(axis=0)
+    beyond = (rest**2 - noise / data.n_cells[:, None]).sum(axis=0) / n_targets.sum()
+    total = (rest**2).sum(axis=0) / n_targets.sum()
+    return np.asarray(noise / np.maximum(beyond, _LEAST * np.maximum(total, np.finfo(np.float64).tiny)))
 
 
-def _best_penalty(design: np.ndarray, rest: np.ndarray, n_cells: np.ndarray) -> float:
-    """Penalty with the least squared error of each row predicted from all others, weighted by cells."""
+def _effects(design: np.ndarray, rest: np.ndarray, n_cells: np.ndarray, penalties: np.ndarray) -> np.ndarray:
+    """Weighted ridge regression of what the mean effects leave, each component with its own penalty, (T × K)."""
     root = np.sqrt(n_cells)[:, None]
-    X, Y = design * root, rest * root
-    U, S, _ = np.linalg.svd(X, full_matrices=False)
-    UtY = U.T @ Y
-    errors = []
-    for penalty in PENALTIES:
-        shrunk = S**2 / (S**2 + penalty)
-        leverage = np.einsum("ij,j,ij->i", U, shrunk, U)
-        left_out = (Y - U @ (shrunk[:, None] * UtY)) / (1 - np.minimum(leverage, 1 - 1e-9))[:, None]
-        errors.append(float((left_out**2).sum()))
-    return float(PENALTIES[int(np.argmin(errors))])
+    U, S, Vt = np.linalg.svd(design * root, full_matrices=False)
+    shrunk = S[:, None] / (S[:, None] ** 2 + penalties)
+    return np.asarray(Vt.T @ (shrunk * (U.T @ (rest * root))))

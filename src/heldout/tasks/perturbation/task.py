@@ -16,6 +16,7 @@ from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.calibration import calibrate, scale_of, seen_targets, stratum
 from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction
 from heldout.tasks.perturbation.observed import Observed, observe
+from heldout.tasks.perturbation.resampling import half_difference
 from heldout.tasks.perturbation.screen import Names, Screen, screen_of
 from heldout.tasks.perturbation.side_information import side_information
 
@@ -85,7 +86,10 @@ class Task:
     def observed(self, *partitions: str) -> Observed:
         """Pseudobulks of the cells of some partitions."""
         found = observe(self.matrix(), self.screen, self.partition.mask(*partitions), self.columns)
-        bad = ~(np.isfinite(found.mean).all(axis=0) & (np.isfinite(found.control) | (found.control_n == 0)[:, None]).all(axis=0))
+        bad = ~(
+            np.isfinite(found.mean).all(axis=0)
+            & (np.isfinite(found.control) | (found.control_n == 0)[:, None]).all(axis=0)
+        )
         if bad.any():
             msg = (
                 f"{int(bad.sum())} genes (e.g. {store.some(self.genes[bad])}) have NaN or infinite values. Find them with "
@@ -104,6 +108,7 @@ class Task:
             change=train.change,
             n_cells=train.n_cells,
             control=train.control,
+            half_difference=half_difference(self, train),
             **side_information(self.adata, self.genes, config, replacement, seed=seed),
         )
 
@@ -137,7 +142,6 @@ class Task:
         }
         arrays = {
             "control": train.control,
-            "centroid": centroids(train),
             "scale": scale_of(train.change),
             **{f"fitted.{name}": array for name, array in fitted.arrays.items()},
         }
@@ -178,9 +182,7 @@ def task_of_fit(adata: AnnData, partition: Partition, fit: Fit, *, key: str) -> 
     recorded = partition.scheme == "perturbations"
     given = {} if recorded else {"control": names.control, "covariate_keys": names.covariate_keys}
     targets = None if recorded or not names.known else {**names.known}
-    screen = screen_of(
-        adata, partition, names.perturbation_key, **given, targets=targets, separator=names.separator
-    )
+    screen = screen_of(adata, partition, names.perturbation_key, **given, targets=targets, separator=names.separator)
     columns = fit.columns(adata.var_names, key=key)
     return Task(adata, partition, screen, columns, fit.info["layer"], fit.info["mask_var"])
 

@@ -3,6 +3,7 @@
 from heldout.get._audit import audit
 from heldout.get._embedding import embedding
 from heldout.get._folds import fold_keys, iterate_folds
+from heldout.get._leaderboard import leaderboard
 from heldout.get._lineages import lineages
 from heldout.get._perturbations import perturbations
 from heldout.get._split_table import split_table
@@ -16,6 +17,7 @@ __all__ = [
     "fold_keys",
     "history",
     "iterate_folds",
+    "leaderboard",
     "ledger",
     "lineages",
     "perturbations",

@@ -2,12 +2,14 @@
 
 from heldout.pl._audit import audit
 from heldout.pl._confusion import confusion
+from heldout.pl._coverage import coverage
 from heldout.pl._forecast import forecast
 from heldout.pl._genes_per_cell import genes_per_cell
 from heldout.pl._history import history
+from heldout.pl._leaderboard import leaderboard
 from heldout.pl._roc import roc
 from heldout.pl._skill import skill
 from heldout.pl._split import split
 from heldout.pl._trajectories import trajectories
 
-__all__ = ["audit", "confusion", "forecast", "genes_per_cell", "history", "roc", "skill", "split", "trajectories"]
+__all__ = ["audit", "confusion", "coverage", "forecast", "genes_per_cell", "history", "leaderboard", "roc", "skill", "split", "trajectories"]

@@ -84,7 +84,7 @@ def test_pairs_deviate_where_they_should(simulated, bulk):
     assert 0.95 < ((deviation - truth["deviations"]) / np.maximum(noise, 4e-3)).std() < 1.1
     interacting = truth["kinds"] > 0
     assert np.corrcoef(deviation[interacting], truth["deviations"][interacting])[0, 1] > 0.95
-    assert abs((deviation - truth["deviations"])[~interacting].mean()) < 0.005
+    assert abs((deviation - truth["deviations"])[~interacting].mean()) < 0.01  # all share the noise of the control
 
 
 def test_kinds_are_what_they_are_called(simulated):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from heldout._core import grouped
-from heldout._core.grouped import group_moments, is_dask
+from heldout._core.arrays import is_dask
+from heldout._core.grouped import group_moments
 
 
 def by_hand(X, codes, k):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,8 +24,14 @@ _ENTRIES = 2**20
 _SAMPLE = 2000
 
 
-def get_matrix(adata: AnnData, layer: str | None = None) -> Matrix:
-    """Fetch ``X`` or a layer and check that its kind is supported."""
+def is_dask(X: Any) -> bool:
+    """Whether this is a dask array; whoever has one has imported dask."""
+    dask = sys.modules.get("dask.array")
+    return dask is not None and isinstance(X, dask.Array)
+
+
+def get_matrix(adata: AnnData, layer: str | None = None, *, dask: bool = False) -> Matrix:
+    """Fetch ``X`` or a layer and check that its kind is supported; a dask array only where the caller can take it."""
     if layer is not None and layer not in adata.layers:
         msg = f"layer={layer!r} is not in adata.layers. {suggest(layer, adata.layers)}"
         raise ValueError(msg)
@@ -33,6 +40,8 @@ def get_matrix(adata: AnnData, layer: str | None = None) -> Matrix:
     if X is None:
         msg = f"{where} is None; there is nothing to compute on. Pass the layer that holds the data."
         raise ValueError(msg)
+    if dask and is_dask(X):
+        return X
     if not (isinstance(X, np.ndarray) or (sparse.issparse(X) and X.format in {"csr", "csc"})):
         msg = f"{where} is a {type(X).__name__}; supported are numpy arrays and scipy csr and csc. Load or convert it first."
         raise TypeError(msg)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
-from heldout._core.arrays import row_chunks, sparse_moments, take, variance
+from heldout._core.arrays import is_dask, row_chunks, sparse_moments, take, variance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +28,6 @@ class GroupMoments:
     n: np.ndarray
     mean: np.ndarray
     var: np.ndarray | None
-
-
-def is_dask(X: Any) -> bool:
-    """Whether this is a dask array; whoever has one has imported dask."""
-    dask = sys.modules.get("dask.array")
-    return dask is not None and isinstance(X, dask.Array)
 
 
 def group_moments(

@@ -15,7 +15,20 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 LOWER_IS_BETTER = frozenset(
-    {"l2", "rmse", "mae", "weighted_mse", "rank", "energy_distance", "loss", "log_loss", "brier", "mmd", "variance_error", "w2"}
+    {
+        "l2",
+        "rmse",
+        "mae",
+        "weighted_mse",
+        "rank",
+        "energy_distance",
+        "loss",
+        "log_loss",
+        "brier",
+        "mmd",
+        "variance_error",
+        "w2",
+    }
 )
 """Metrics of any wing of which lower is better."""
 

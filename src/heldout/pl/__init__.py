@@ -12,4 +12,16 @@ from heldout.pl._skill import skill
 from heldout.pl._split import split
 from heldout.pl._trajectories import trajectories
 
-__all__ = ["audit", "confusion", "coverage", "forecast", "genes_per_cell", "history", "leaderboard", "roc", "skill", "split", "trajectories"]
+__all__ = [
+    "audit",
+    "confusion",
+    "coverage",
+    "forecast",
+    "genes_per_cell",
+    "history",
+    "leaderboard",
+    "roc",
+    "skill",
+    "split",
+    "trajectories",
+]

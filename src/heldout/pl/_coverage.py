@@ -65,7 +65,13 @@ def coverage(adata: AnnData, key: str = "perturbation", *, ax: Axes | None = Non
     levels = np.array([float(name.removeprefix(_PREFIX)) for name in columns])
     for number, ((n_targets, n_seen), rows) in enumerate(own.groupby(["n_targets", "n_seen"])):
         if not rows[columns].isna().all(axis=None):
-            _draw(ax, levels, rows[columns], CLASS_COLORS[number % len(CLASS_COLORS)], _label(n_targets, n_seen, len(rows)))
+            _draw(
+                ax,
+                levels,
+                rows[columns],
+                CLASS_COLORS[number % len(CLASS_COLORS)],
+                _label(n_targets, n_seen, len(rows)),
+            )
     ends = [levels.min() - 0.05, 1.0]
     ax.plot(ends, ends, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
     ax.set_xlim(ends[0], 1.0)
@@ -82,7 +88,9 @@ def _draw(ax: Axes, levels: np.ndarray, shares: pd.DataFrame, colour: str, label
     for row in values:
         ax.plot(levels, row, color=colour, linewidth=0.5, alpha=0.35)
     known = np.isfinite(values).any(axis=0)
-    ax.plot(levels[known], np.nanmean(values[:, known], axis=0), "o-", color=colour, linewidth=2, markersize=5, label=label)
+    ax.plot(
+        levels[known], np.nanmean(values[:, known], axis=0), "o-", color=colour, linewidth=2, markersize=5, label=label
+    )
 
 
 def _label(n_targets: int, n_seen: int, n: int) -> str:

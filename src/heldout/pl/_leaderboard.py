@@ -115,13 +115,25 @@ def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
 
 def _draw(ax: Axes, at: int, row: pd.Series) -> None:
     if not np.isfinite(row.estimate):
-        ax.annotate("not defined", (0.02, at), xycoords=("axes fraction", "data"), va="center", fontsize="x-small", color=FAINT)
+        ax.annotate(
+            "not defined", (0.02, at), xycoords=("axes fraction", "data"), va="center", fontsize="x-small", color=FAINT
+        )
         return
     colour = CLASS_COLORS[0] if row.role == "model" else FAINT
     if np.isfinite(row.ci_low) and np.isfinite(row.ci_high):
-        ax.plot([row.ci_low, row.ci_high], [at, at], color=colour, linewidth=1.6 if row.role == "model" else 1.1, zorder=1)
+        ax.plot(
+            [row.ci_low, row.ci_high], [at, at], color=colour, linewidth=1.6 if row.role == "model" else 1.1, zorder=1
+        )
     face = "white" if row.role == "control" else colour
-    ax.plot(row.estimate, at, "o", markersize=6.5 if row.role == "model" else 5, color=colour, markerfacecolor=face, zorder=2)
+    ax.plot(
+        row.estimate,
+        at,
+        "o",
+        markersize=6.5 if row.role == "model" else 5,
+        color=colour,
+        markerfacecolor=face,
+        zorder=2,
+    )
 
 
 def _title(rows: pd.DataFrame) -> str:

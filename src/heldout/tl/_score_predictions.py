@@ -17,7 +17,6 @@ from heldout._core.genes import DEFAULT
 from heldout._core.grouped import group_moments
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
-from heldout._core.rng import Rng
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.evaluate import Scored
 from heldout.tasks.perturbation.task import Task, check_logged
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from heldout._core.arrays import Matrix
+    from heldout._core.rng import Rng
 
 logger = logging.getLogger("heldout")
 

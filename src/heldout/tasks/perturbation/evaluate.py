@@ -137,38 +137,34 @@ def score_controls(
 
 
 def _responding(truth: Observed, change: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
-    """The metrics that look at the genes that truly respond."""
+    """The metrics that look at the genes that truly respond; of perturbations with two cells or more."""
     context = truth.pairs.context
-    beside = (truth.control[context], truth.control_var[context], truth.control_n[context][:, None])
-    own = (truth.mean, truth.var, truth.n_cells[:, None])
-    measured = np.isfinite(truth.var).all(axis=1) & (truth.control_n[context] > 1)
     result = {name: np.full(len(context), np.nan) for name in ("weighted_mse", "deg_recall")}
-    if not measured.any():
-        return result
-    rows = np.flatnonzero(measured)
-    weights = metrics.score_weights(metrics.t_scores(*(part[rows] for part in (*own, *_rest(truth)))))
     said = reference.control[context] + change
-    result["weighted_mse"][rows] = metrics.weighted_mse(truth.mean[rows], said[rows], weights)
-    scores = metrics.t_scores(*(part[rows] for part in (*own, *beside)))
-    spread = np.sqrt(truth.control_var[context[rows]])
-    in_spreads = np.divide(change[rows], spread, out=np.zeros_like(change[rows]), where=spread > 0)
-    in_spreads[np.isnan(change[rows]).any(axis=1)] = np.nan
-    result["deg_recall"][rows] = metrics.deg_recall(scores, in_spreads, k=min(N_RECALL, change.shape[1]))
+    for here in _panels(context, fewest=1):
+        c = context[here[0]]
+        rows = here[truth.n_cells[here] > 1]
+        own = (truth.mean[rows], truth.var[rows], truth.n_cells[rows])
+        if len(rows) > 1:
+            mean, var, n = metrics.rest_moments(*own)
+            rest = metrics.t_scores(*own, control_mean=mean, control_variance=var, control_n=n)
+            weights = metrics.score_weights(rest)
+            result["weighted_mse"][rows] = metrics.weighted_mse(truth.mean[rows], said[rows], weights)
+        if len(rows) and truth.control_n[c] > 1 and change.shape[1] > N_RECALL:
+            beside = {"control_mean": truth.control[c], "control_variance": truth.control_var[c]}
+            scores = metrics.t_scores(*own, **beside, control_n=truth.control_n[c])
+            result["deg_recall"][rows] = metrics.deg_recall(
+                scores, _in_spreads(change[rows], truth.control_var[c]), k=N_RECALL
+            )
     return result
 
 
-def _rest(truth: Observed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, variance and number of all other judged cells of the same context, for each perturbation."""
-    n, squares = truth.n_cells[:, None].astype(np.float64), np.nan_to_num(truth.var) * (truth.n_cells[:, None] - 1)
-    sums, second = n * truth.mean, squares + n * truth.mean**2
-    mean, var, others = (np.full(truth.mean.shape, np.nan) for _ in range(3))
-    for here in _panels(truth.pairs.context, fewest=1):
-        others[here] = n[here].sum() - n[here]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean[here] = (sums[here].sum(axis=0) - sums[here]) / others[here]
-            left = second[here].sum(axis=0) - second[here]
-            var[here] = np.maximum(left - others[here] * mean[here] ** 2, 0) / (others[here] - 1)
-    return mean, var, others
+def _in_spreads(change: np.ndarray, var: np.ndarray) -> np.ndarray:
+    """Predicted changes in standard deviations of a control cell; a row without any change ranks no gene and is NaN."""
+    spread = np.sqrt(var)
+    scores = np.divide(change, spread, out=np.zeros_like(change), where=spread > 0)
+    scores[np.isnan(change).any(axis=1) | (change == 0).all(axis=1)] = np.nan
+    return scores
 
 
 def _panels(context: np.ndarray, *, fewest: int = 2) -> list[np.ndarray]:

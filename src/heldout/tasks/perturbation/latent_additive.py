@@ -58,7 +58,7 @@ def _components(data: Data, n: int) -> np.ndarray:
     """First principal directions of the train changes, not centred, weighted by the root of their cells, (K × G)."""
     weighted = data.change * np.sqrt(data.n_cells / data.n_cells.mean())[:, None]
     _, S, Vt = np.linalg.svd(weighted, full_matrices=False)
-    rank = int((S > S[0] * max(weighted.shape) * np.finfo(np.float64).eps).sum()) if S[0] > 0 else 0
+    rank = int((S[0] * max(weighted.shape) * np.finfo(np.float64).eps < S).sum()) if S[0] > 0 else 0
     return np.asarray(Vt[: max(1, min(n, rank))])
 
 

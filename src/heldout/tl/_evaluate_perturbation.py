@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from heldout._core.fits import Fit
     from heldout._core.rng import Rng
+    from heldout.tasks.perturbation.interface import Data
     from heldout.tasks.perturbation.observed import Observed
     from heldout.tasks.perturbation.task import Task
 
@@ -49,7 +50,7 @@ class Judged:
 
     task: Task
     partition: str
-    train: Observed
+    data: Data
     truth: Observed
     reference: Reference
 
@@ -66,7 +67,11 @@ class Judged:
         level = start[np.isfinite(start).all(axis=1)].mean(axis=0)
         columns = {str(gene): i for i, gene in enumerate(task.genes)}
         return cls(
-            task, partition, train, truth, Reference(start, centroids(train), metrics.top_genes(level, N_TOP), columns)
+            task,
+            partition,
+            task.data(train),
+            truth,
+            Reference(start, centroids(train), metrics.top_genes(level, N_TOP), columns),
         )
 
     def baselines(self, names: Sequence[str] | None, *, leave_out: str | None = None) -> list[Scored]:
@@ -75,7 +80,7 @@ class Judged:
         scored = []
         for name in progress([n for n in wanted if n != leave_out], "baselines"):
             try:
-                fit = self.task.fit(name, train=self.train, val=self.truth.only(np.empty(0, dtype=int)))
+                fit = self.task.fit(name, data=self.data)
             except ValueError as problem:
                 if names is not None:
                     raise
@@ -102,7 +107,7 @@ class Judged:
         return table, pd.concat(by_pair, ignore_index=True)
 
     def _default(self) -> list[str]:
-        seen = set(self.train.pairs.targets)
+        seen = set(self.data.pairs.targets)
         again = self.task.screen.n_contexts > 1 or any(targets in seen for targets in self.truth.pairs.targets)
         return [*ALWAYS, *(BY_CONTEXT if again else ())]
 
@@ -112,7 +117,7 @@ class Judged:
         frame[names.perturbation_key] = [names.joined(targets) for targets in truth.pairs.targets]
         for place, column in enumerate(names.covariate_keys):
             frame[column] = [names.contexts[c][place] for c in truth.pairs.context]
-        seen = {target for targets in self.train.pairs.targets for target in targets}
+        seen = {target for targets in self.data.pairs.targets for target in targets}
         frame["n_cells"] = truth.n_cells
         frame["n_targets"] = [len(targets) for targets in truth.pairs.targets]
         frame["n_seen"] = seen_targets(list(truth.pairs.targets), seen)
@@ -157,10 +162,9 @@ def replaced_embeddings(judged: Judged, fit: Fit) -> list[Scored]:
     config = replace(implementation.default_config, **options)
     if not embeddings_of(config):
         return []
-    none = judged.truth.only(np.empty(0, dtype=int))
     seed = int(fit.config["seed"])
     fits = {
-        how: judged.task.fit(method, config, seed=seed, train=judged.train, val=none, replacement=how)
+        how: judged.task.fit(method, config, seed=seed, data=judged.data, replacement=how)
         for how in ("shuffled", "random")
     }
     return [judged.scored(one, f"{method} ({how} embedding)", "control") for how, one in fits.items()]

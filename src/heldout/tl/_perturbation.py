@@ -23,7 +23,7 @@ def perturbation(
     adata: AnnData,
     perturbation_key: str | None = None,
     *,
-    method: str = "latent_additive",
+    method: str = "informed_additive",
     control: str | Sequence[str] | None = None,
     targets: str | Mapping[str, str | Sequence[str]] | None = None,
     separator: str | None = "+",
@@ -53,7 +53,8 @@ def perturbation(
         ``no_change``, ``mean`` (of the train perturbations), ``mean_of_cells`` (of their cells), ``context_mean`` (of those in
         the same context), ``transfer`` (the same perturbation in other contexts), ``additive`` (the sum of what the targets
         do alone), ``linear`` (Y = G W Pᵀ + b), ``latent_additive`` (effects of targets by ridge regression in few
-        components) or ``nearest`` (the most similar train perturbation).
+        components), ``informed_additive`` (the same, drawn to what the vectors of the targets foretell) or ``nearest`` (the most
+        similar train perturbation).
     control
         Name(s) of the controls; ``"control"`` if not given.
     targets
@@ -69,9 +70,9 @@ def perturbation(
     layer
         Layer to use instead of ``X``.
     config
-        Options of the method: :class:`heldout.model.LinearConfig`, :class:`heldout.model.LatentAdditiveConfig` or
-        :class:`heldout.model.NearestConfig`. The first and the last may name an embedding that
-        :func:`heldout.pp.embedding` has added.
+        Options of the method: :class:`heldout.model.LinearConfig`, :class:`heldout.model.LatentAdditiveConfig`,
+        :class:`heldout.model.InformedAdditiveConfig` or :class:`heldout.model.NearestConfig`. All but the second may name an
+        embedding that :func:`heldout.pp.embedding` has added.
     rng
         Seed or Generator, for methods that draw.
     key_added
@@ -126,7 +127,7 @@ def perturbation(
         mask_var=mask_var,
         layer=layer,
     )
-    fit = task.fit(method, config, seed=seed_of(rng))
+    fit = task.calibrated(task.fit(method, config, seed=seed_of(rng)))
     adata = store.start(adata, copy=copy)
     write_fit(adata, key_added, fit, partition)
     return store.finish(adata, copy=copy)

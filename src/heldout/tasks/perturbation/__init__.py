@@ -21,6 +21,12 @@ METHODS = Registry(
         "effects of targets by ridge regression, in the components of the train changes",
         f"{_HERE}.latent_additive:LatentAdditive",
     ),
+    Method(
+        "informed_additive",
+        "model",
+        "latent_additive, drawn to what the vectors of the targets foretell",
+        f"{_HERE}.informed_additive:InformedAdditive",
+    ),
     Method("nearest", "baseline", "the most similar train perturbation", f"{_HERE}.nearest:Nearest"),
 )
 

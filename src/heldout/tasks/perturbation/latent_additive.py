@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -31,35 +32,82 @@ class LatentAdditive:
 
     def fit(self, data: Data, config: LatentAdditiveConfig, *, seed: int) -> Fitted:
         """Components, penalties, then ridge regression."""
+        latent = Latent.of(data, config.n_components)
+        return Fitted(
+            latent.arrays(fit_effects(latent, latent.rest, data, config.penalty)), {"targets": latent.targets}
+        )
+
+    def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
+        """Sum of the effects; of a target that train has nowhere the mean effect stands in."""
+        return predict_latent(fitted, pairs)
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Train changes in their components, as sums over targets.
+
+    Parameters
+    ----------
+    targets
+        Targets that train has, (T,).
+    basis
+        Components, (K × G).
+    design
+        Which targets each row has, (m × T).
+    means
+        Mean effect of a target in each context, and over all contexts last, (C + 1 × K).
+    lacking
+        Contexts that have none of their own, (C + 1,).
+    rest
+        What the mean effects leave of each row, (m × K).
+    """
+
+    targets: list[str]
+    basis: np.ndarray
+    design: np.ndarray
+    means: np.ndarray
+    lacking: np.ndarray
+    rest: np.ndarray
+
+    @classmethod
+    def of(cls, data: Data, n_components: int | None) -> Latent:
+        """Take components and mean effects of the train changes."""
         targets = sorted({target for of_row in data.pairs.targets for target in of_row})
-        basis = _components(data, config.n_components)
+        basis = _components(data, n_components)
         latent = data.change @ basis.T
         design = _design(data.pairs.targets, targets)
         n_targets = design.sum(axis=1)
         means, lacking = _mean_effects(latent, n_targets, data.pairs.context, data.n_contexts)
-        rest = latent - n_targets[:, None] * means[data.pairs.context]
-        penalties = _penalties(rest, n_targets, data, basis) if config.penalty is None else config.penalty
-        effects = _effects(design, rest, data.n_cells, np.broadcast_to(penalties, len(basis)))
-        arrays = {"basis": basis, "effects": effects, "means": means, "lacking": lacking}
-        return Fitted(arrays, {"targets": targets, "penalty": np.round(penalties, 6).tolist()})
+        return cls(targets, basis, design, means, lacking, latent - n_targets[:, None] * means[data.pairs.context])
 
-    def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
-        """Sum of the effects; of a target that train has nowhere the mean effect stands in."""
-        arrays, known = fitted.arrays, set(fitted.info["targets"])
-        design = _design(pairs.targets, fitted.info["targets"])
-        n_targets = np.array([len(of_row) for of_row in pairs.targets], dtype=np.float64)
-        context = np.minimum(pairs.context, len(arrays["means"]) - 1)
-        latent = design @ arrays["effects"] + n_targets[:, None] * arrays["means"][context]
-        unseen = np.array([not known.issuperset(of_row) for of_row in pairs.targets], dtype=bool)
-        return Prediction(latent @ arrays["basis"], unseen | arrays["lacking"][context])
+    def arrays(self, effects: np.ndarray) -> dict[str, np.ndarray]:
+        """What :func:`predict_latent` needs, with the effects of the targets beyond the mean one, (T × K)."""
+        return {"basis": self.basis, "effects": effects, "means": self.means, "lacking": self.lacking}
 
 
-def _components(data: Data, n: int) -> np.ndarray:
+def fit_effects(latent: Latent, rest: np.ndarray, data: Data, penalty: float | None) -> np.ndarray:
+    """Effects of the targets by ridge regression weighted by cells, (T × K); the penalty by empirical Bayes if None."""
+    penalties = _penalties(rest, latent, data) if penalty is None else penalty
+    return _effects(latent.design, rest, data.n_cells, np.broadcast_to(penalties, len(latent.basis)))
+
+
+def predict_latent(fitted: Fitted, pairs: Pairs) -> Prediction:
+    """Sum of effects in components; of a target that train has nowhere the mean effect stands in."""
+    arrays, known = fitted.arrays, set(fitted.info["targets"])
+    design = _design(pairs.targets, fitted.info["targets"])
+    n_targets = np.array([len(of_row) for of_row in pairs.targets], dtype=np.float64)
+    context = np.minimum(pairs.context, len(arrays["means"]) - 1)
+    latent = design @ arrays["effects"] + n_targets[:, None] * arrays["means"][context]
+    unseen = np.array([not known.issuperset(of_row) for of_row in pairs.targets], dtype=bool)
+    return Prediction(latent @ arrays["basis"], unseen | arrays["lacking"][context])
+
+
+def _components(data: Data, n: int | None) -> np.ndarray:
     """First principal directions of the train changes, not centred, weighted by the root of their cells, (K × G)."""
     weighted = data.change * np.sqrt(data.n_cells / data.n_cells.mean())[:, None]
     _, S, Vt = np.linalg.svd(weighted, full_matrices=False)
     rank = int((S[0] * max(weighted.shape) * np.finfo(np.float64).eps < S).sum()) if S[0] > 0 else 0
-    return np.asarray(Vt[: max(1, min(n, rank))])
+    return np.asarray(Vt[: max(1, rank if n is None else min(n, rank))])
 
 
 def _design(rows: Sequence[Targets], targets: Sequence[str]) -> np.ndarray:
@@ -88,19 +136,20 @@ def _mean_effects(
     return means, lacking
 
 
-def _penalties(rest: np.ndarray, n_targets: np.ndarray, data: Data, basis: np.ndarray) -> np.ndarray:
+def _penalties(rest: np.ndarray, latent: Latent, data: Data) -> np.ndarray:
     """Variance of a cell over the variance of the effects, for each component, (K,).
 
     Halves of n cells differ by 4 / n times the variance of a cell. A row varies by that of its targets' effects and 1 / n
     of that of a cell; both are estimated by moments.
     """
-    known = np.isfinite(data.half_difference).all(axis=1)
+    difference = data.half_difference()
+    known = np.isfinite(difference).all(axis=1)
     if not known.any():
-        return np.full(len(basis), 1.0)
-    n = data.n_cells[known][:, None]
-    noise = (n * (data.half_difference[known] @ basis.T) ** 2 / 4).mean(axis=0)
-    beyond = (rest**2 - noise / data.n_cells[:, None]).sum(axis=0) / n_targets.sum()
-    total = (rest**2).sum(axis=0) / n_targets.sum()
+        return np.full(len(latent.basis), 1.0)
+    n_targets = latent.design.sum()
+    noise = (data.n_cells[known][:, None] * (difference[known] @ latent.basis.T) ** 2 / 4).mean(axis=0)
+    beyond = (rest**2 - noise / data.n_cells[:, None]).sum(axis=0) / n_targets
+    total = (rest**2).sum(axis=0) / n_targets
     return np.asarray(noise / np.maximum(beyond, _LEAST * np.maximum(total, np.finfo(np.float64).tiny)))
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 N_HALVINGS = 5
 """Random halvings of the judged cells that the ceiling is a mean over."""
 
-N_CONTROLS = 40
+N_CONTROLS = 20
 """Draws of the control cells."""
 
 

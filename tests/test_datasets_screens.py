@@ -24,7 +24,7 @@ SMALL = {
         {
             "guide_id": ["NegCtrl0_NegCtrl0", "CBL_NegCtrl0", "CBL_UBASH3A", "UBASH3A_NegCtrl0", None],
             "gemgroup": [1, 2, 1, 8, 3],
-            "perturbation": ["control", "CBL", "CBL_UBASH3A", "UBASH3A", None],
+            "perturbation": ["control", "CBL", "UBASH3A_CBL", "UBASH3A", None],
             "cell_line": "K562",
             "nperts": [0, 1, 2, 1, 0],
         }

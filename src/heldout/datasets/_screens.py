@@ -43,7 +43,8 @@ class Layout:
 
 
 def _joined(label: str) -> str:
-    return label.replace("_", "+")
+    """``B_A`` is the pair A+B; no gene of the screen has an underscore in its symbol."""
+    return "+".join(sorted(label.split("_")))
 
 
 def _of_vector(label: str) -> str:
@@ -121,7 +122,7 @@ def norman19(*, folder: str | os.PathLike[str] | None = None) -> AnnData:
     `X` : :class:`scipy.sparse.csr_matrix` (dtype `float32`)
         Counts.
     `obs['perturbation']` : :class:`pandas.Series` (dtype `category`)
-        Gene, two genes as ``A+B``, or ``control``.
+        Gene, two genes as ``A+B`` (sorted), or ``control``.
     `obs['n_targets']`, `obs['cell_line']`
         Number of genes perturbed, and ``K562``.
     `obs['guide']`, `obs['library']`

@@ -16,7 +16,9 @@ METHODS = (*CLOSED, "informed_additive", "nearest")
 
 def simulated(**options):
     """Log-normalised cells of a simulated screen, 12 singles and 12 pairs unless told otherwise."""
-    adata = ho.datasets.perturbations_simulated(**{"n_singles": 12, "n_doubles": 12, "n_genes": 80, "n_cells": 15, **options})
+    adata = ho.datasets.perturbations_simulated(
+        **{"n_singles": 12, "n_doubles": 12, "n_genes": 80, "n_cells": 15, **options}
+    )
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     return adata

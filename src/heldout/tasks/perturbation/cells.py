@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from heldout._core.arrays import take
-from heldout._core.grouped import is_dask
+from heldout._core.arrays import is_dask, take
 from heldout._core.partition import digests
 from heldout.metrics import energy_distance
 

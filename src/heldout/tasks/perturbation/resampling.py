@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from heldout._core.arrays import take
-from heldout._core.grouped import is_dask
+from heldout._core.arrays import is_dask, take
 from heldout._core.partition import digests
 from heldout.tasks.perturbation.observed import Observed, observe
 
@@ -27,7 +26,8 @@ def halves(
 ) -> list[tuple[Observed, Observed]]:
     """Pseudobulks of two random halves of the cells of each perturbation and of the controls, several times.
 
-    Perturbations of a single cell are in none. There is no halving where a context has fewer than two controls.
+    Perturbations of a single cell are in none. There is no halving where there are only such, or a context has fewer than
+    two controls.
     """
     pairs = []
     for _ in range(n):
@@ -36,7 +36,7 @@ def halves(
         if (parts[1].control_n[parts[0].pairs.context] == 0).any():
             return []
         pairs.append(_common(parts[0], parts[1]))
-    return pairs
+    return pairs if len(pairs[0][0].pairs) else []
 
 
 def half_difference(task: Task, train: Observed) -> np.ndarray:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.arrays import MatrixState, describe, get_matrix
+from heldout._core.arrays import MatrixState, describe, get_matrix, is_dask
 from heldout._core.fits import Fit
 from heldout._core.genes import DEFAULT, gene_columns
-from heldout._core.grouped import is_dask
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.calibration import calibrate, scale_of, seen_targets, stratum
 from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction
@@ -81,8 +80,7 @@ class Task:
 
     def matrix(self) -> Matrix:
         """The matrix, or the dask array."""
-        X = self.adata.X if self.layer is None else self.adata.layers.get(self.layer)
-        return X if is_dask(X) else get_matrix(self.adata, self.layer)
+        return get_matrix(self.adata, self.layer, dask=True)
 
     def observed(self, *partitions: str) -> Observed:
         """Pseudobulks of the cells of some partitions."""

@@ -83,7 +83,7 @@ def test_wilcoxon_equals_scanpy(varying, tie_correct):
 
 @pytest.mark.parametrize(("ours", "theirs"), [("t", "t-test"), ("t_overestimated", "t-test_overestim_var")])
 def test_t_tests_equal_scanpy(varying, ours, theirs):
-    X, codes, control = cells
+    X, codes, control = varying
     found = metrics.differential(X, control, groups=codes, test=ours)
     for own, other in zip(found, scanpy(varying, theirs), strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-6)

@@ -61,9 +61,9 @@ def pearson_delta(
     rows = as_rows(truth, prediction)
     own = as_beside(reference, "reference", rows.truth)
     other = own if prediction_reference is None else as_beside(prediction_reference, "prediction_reference", rows.truth)
-    inputs = [truth, prediction, reference] + ([] if prediction_reference is None else [prediction_reference])
-    true = _centred(rows.truth, own, rounding(*inputs))
-    predicted = _centred(np.where(rows.known[:, None], rows.prediction, other), other, rounding(*inputs))
+    least = rounding(prediction, reference if prediction_reference is None else prediction_reference)
+    true = _centred(rows.truth, own, rounding(truth, reference))
+    predicted = _centred(np.where(rows.known[:, None], rows.prediction, other), other, least)
     return rows.give(_cosine(true, predicted))
 
 
@@ -178,11 +178,11 @@ def cosine_logfc(
         raise ValueError(msg)
     own = as_beside(control, "control", rows.truth)
     other = own if prediction_control is None else as_beside(prediction_control, "prediction_control", rows.truth)
-    least = rounding(truth, prediction, control, *([] if prediction_control is None else [prediction_control]))
+    least = rounding(prediction, control if prediction_control is None else prediction_control)
     true = log_fold_change(rows.truth, own, pseudocount=pseudocount)
     predicted = log_fold_change(rows.prediction, other, pseudocount=pseudocount, floor=floor)
-    for change in (true, predicted):
-        change[np.abs(change).max(axis=1) <= least * 4] = 0
+    for change, error in ((true, rounding(truth, control)), (predicted, least)):
+        change[np.abs(change).max(axis=1) <= 4 * error] = 0
     return rows.give(_cosine(true, predicted))
 
 

@@ -189,6 +189,8 @@ def test_the_shared_shift_scores_against_the_control_only():
     mean = np.tile(train.mean(axis=0), (10, 1))
     assert (metrics.pearson_delta(truth, mean, control) > 0.8).all()
     assert np.isnan(metrics.pearson_delta(truth, mean, train.mean(axis=0))).all()
+    weak, no_change = control + own[:10] / 4, np.tile(control, (10, 1))
+    assert (metrics.pearson_delta(weak, no_change, train.mean(axis=0)) > 0.8).all()  # the other way round
 
 
 def test_weights_of_scores():

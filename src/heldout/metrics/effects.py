@@ -45,11 +45,12 @@ def pearson_delta(
     Notes
     -----
     Three traps. What all perturbations share (stress, cycle, the batch of the controls) counts for every one of them: the mean
-    of the training perturbations scores high against the control and knows nothing of a perturbation; against the
-    perturbed mean that falls away. Both changes contain the noise of one and the same reference: where controls are few,
-    a prediction that does not use them, even the mean of other controls, correlates above 0. Give each side the mean of
-    controls of its own, ``reference`` of held-out and ``prediction_reference`` of training controls, to be rid of that. And
-    it says nothing of the size of a change: show :func:`profile_rmse` beside it.
+    of the training perturbations scores high against the control and knows nothing of a perturbation. Against the
+    perturbed mean that falls away, but there "no change" scores high where a perturbation is weak. Both changes contain the
+    noise of one and the same reference: where controls are few, a prediction that does not use them, even the mean of other
+    controls, correlates above 0. Give each side the mean of controls of its own, ``reference`` of held-out and
+    ``prediction_reference`` of training controls, to be rid of that. And it says nothing of the size of a change: show
+    :func:`profile_rmse` beside it.
 
     Examples
     --------

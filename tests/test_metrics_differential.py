@@ -224,6 +224,8 @@ def test_what_cannot_be_tested_is_refused(cells):
     for matrix in (broken, sparse.csr_matrix(broken), sparse.csc_array(broken)):
         with pytest.raises(ValueError, match="cells has 1 NaN"):
             metrics.differential(matrix, control)
+    with pytest.raises(ValueError, match="control has shape"):
+        metrics.differential(X, control[0])
     with pytest.raises(TypeError, match="format coo"):
         metrics.differential(sparse.coo_matrix(X), control)
     with pytest.raises(ValueError, match="there must be cells"):

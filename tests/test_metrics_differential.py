@@ -83,7 +83,7 @@ def test_wilcoxon_equals_scanpy(varying, tie_correct):
 
 @pytest.mark.parametrize(("ours", "theirs"), [("t", "t-test"), ("t_overestimated", "t-test_overestim_var")])
 def test_t_tests_equal_scanpy(varying, ours, theirs):
-    X, codes, control = cells
+    X, codes, control = varying
     found = metrics.differential(X, control, groups=codes, test=ours)
     for own, other in zip(found, scanpy(varying, theirs), strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-6)
@@ -224,6 +224,8 @@ def test_what_cannot_be_tested_is_refused(cells):
     for matrix in (broken, sparse.csr_matrix(broken), sparse.csc_array(broken)):
         with pytest.raises(ValueError, match="cells has 1 NaN"):
             metrics.differential(matrix, control)
+    with pytest.raises(ValueError, match="control has shape"):
+        metrics.differential(X, control[0])
     with pytest.raises(TypeError, match="format coo"):
         metrics.differential(sparse.coo_matrix(X), control)
     with pytest.raises(ValueError, match="there must be cells"):

@@ -231,6 +231,23 @@ def test_two_units_have_no_interval():
     assert crossed.n_units == 2
 
 
+def test_rows_without_a_value_are_left_out_and_counted():
+    rng = np.random.default_rng(6)
+    units, values = np.repeat(np.arange(10), 2), rng.normal(size=20)
+    values[[3, 8, 9]] = np.nan  # one row of unit 1, all of unit 4
+    kept = ~np.isnan(values)
+    found = metrics.paired_interval(values, units=units, missing="leave_out")
+    assert found == (*metrics.paired_interval(values[kept], units=units[kept])[:4], 3)
+    assert found.n_units == 9
+    crossed = metrics.paired_interval(values, units=[units, np.arange(20) % 2], missing="leave_out")
+    assert crossed.n_units == 2
+    empty = metrics.paired_interval(np.full(4, np.nan), units=range(4), missing="leave_out")
+    assert np.isnan(empty[:3]).all()
+    assert empty[3:] == (0, 4)
+    with pytest.raises(ValueError, match="1 NaN or infinite"):
+        metrics.paired_interval([1.0, np.inf, 2.0], units=[1, 2, 3], missing="leave_out")
+
+
 @pytest.mark.parametrize(("n_units", "covered"), [(3, 0.75), (12, 0.91)])
 def test_coverage_is_what_the_docstring_says(n_units, covered):
     rng = np.random.default_rng(5)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from profilecases import needs_source, panel_b, screen
+from scipy import sparse
 from scipy.stats import pearsonr
 
 from heldout import metrics
@@ -189,6 +190,8 @@ def test_the_shared_shift_scores_against_the_control_only():
     mean = np.tile(train.mean(axis=0), (10, 1))
     assert (metrics.pearson_delta(truth, mean, control) > 0.8).all()
     assert np.isnan(metrics.pearson_delta(truth, mean, train.mean(axis=0))).all()
+    weak, no_change = control + own[:10] / 4, np.tile(control, (10, 1))
+    assert (metrics.pearson_delta(weak, no_change, train.mean(axis=0)) > 0.8).all()  # the other way round
 
 
 def test_weights_of_scores():
@@ -238,6 +241,10 @@ def test_shapes_are_checked():
     for score in ROW_SCORES.values():
         with pytest.raises(ValueError, match=r"\(6, 9\) and prediction \(5, 9\)"):
             score(truth, prediction[:5])
+        with pytest.raises(TypeError, match="prediction is sparse"):
+            score(truth, sparse.csr_matrix(prediction))
+        with pytest.raises(ValueError, match=r"prediction has shape \(0, 9\)"):
+            score(truth, prediction[:0])
     with pytest.raises(ValueError, match=r"reference has shape \(8,\)"):
         metrics.pearson_delta(truth, prediction, control[:8])
     with pytest.raises(ValueError, match=r"prediction_control has shape \(6,\)"):

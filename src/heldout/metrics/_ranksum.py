@@ -10,6 +10,9 @@ from scipy import sparse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_GENES = 64
+"""Columns of a dense matrix that are copied at a time, so that each lies in one piece."""
+
 
 def rank_sums(
     cells: Any, codes: np.ndarray, control: Any, *, tie_correct: bool, continuity: bool
@@ -72,9 +75,10 @@ def _cubes(n: Any) -> Any:
 def _nonzeros(X: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows and values of each column's entries that are not zero."""
     if not sparse.issparse(X):
-        for column in X.T:
-            rows = np.flatnonzero(column)
-            yield rows, column[rows]
+        for first in range(0, X.shape[1], _GENES):
+            for column in np.ascontiguousarray(X[:, first : first + _GENES].T):
+                rows = np.flatnonzero(column)
+                yield rows, column[rows]
         return
     columns = sparse.csc_array(X)
     for first, last in zip(columns.indptr[:-1], columns.indptr[1:], strict=True):

@@ -278,7 +278,13 @@ def _as_cells(X: Any, name: str) -> Any:
     if sparse.issparse(X):
         msg = f"{name} is sparse of format {X.format}; supported are csr and csc. Convert it with .tocsr()."
         raise TypeError(msg)
-    return as_numbers(X, name, shape="(n_cells × n_genes)", ndims=(2,))
+    array = np.asarray(X)
+    if array.dtype not in (np.float32, np.float64) or array.ndim != 2 or not array.size:
+        return as_numbers(array, name, shape="(n_cells × n_genes)", ndims=(2,))
+    if not np.isfinite(array).all():
+        msg = f"{name} has {int((~np.isfinite(array)).sum())} NaN or infinite values."
+        raise ValueError(msg)
+    return array  # as it is: large matrices are not copied
 
 
 def _as_groups(groups: ArrayLike | None, n: int) -> np.ndarray:

@@ -198,8 +198,8 @@ def _distances(probes: np.ndarray, others: np.ndarray, distance: str, left_out: 
     """Distance of each probe (rows) to each of the others (columns), over the genes that the probe's row leaves in."""
     if left_out is None:
         return _plain(probes, others, distance)
-    kept = ~left_out.all(axis=0)
-    probes, others, left_out = probes[:, kept], others[:, kept], left_out[:, kept]
+    kept = np.flatnonzero(~left_out.all(axis=0))
+    probes, others, left_out = (np.take(X, kept, axis=1) for X in (probes, others, left_out))  # in C order
     result = _plain(probes, others, distance)
     squares = np.sum(others**2, axis=1)
     for row in np.flatnonzero(left_out.any(axis=1)):

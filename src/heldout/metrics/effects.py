@@ -45,11 +45,12 @@ def pearson_delta(
     Notes
     -----
     Three traps. What all perturbations share (stress, cycle, the batch of the controls) counts for every one of them: the mean
-    of the training perturbations scores high against the control and knows nothing of a perturbation; against the
-    perturbed mean that falls away. Both changes contain the noise of one and the same reference: where controls are few,
-    a prediction that does not use them, even the mean of other controls, correlates above 0. Give each side the mean of
-    controls of its own, ``reference`` of held-out and ``prediction_reference`` of training controls, to be rid of that. And
-    it says nothing of the size of a change: show :func:`profile_rmse` beside it.
+    of the training perturbations scores high against the control and knows nothing of a perturbation. Against the
+    perturbed mean that falls away, but there "no change" scores high where a perturbation is weak. Both changes contain the
+    noise of one and the same reference: where controls are few, a prediction that does not use them, even the mean of other
+    controls, correlates above 0. Give each side the mean of controls of its own, ``reference`` of held-out and
+    ``prediction_reference`` of training controls, to be rid of that. And it says nothing of the size of a change: show
+    :func:`profile_rmse` beside it.
 
     Examples
     --------
@@ -61,9 +62,9 @@ def pearson_delta(
     rows = as_rows(truth, prediction)
     own = as_beside(reference, "reference", rows.truth)
     other = own if prediction_reference is None else as_beside(prediction_reference, "prediction_reference", rows.truth)
-    inputs = [truth, prediction, reference] + ([] if prediction_reference is None else [prediction_reference])
-    true = _centred(rows.truth, own, rounding(*inputs))
-    predicted = _centred(np.where(rows.known[:, None], rows.prediction, other), other, rounding(*inputs))
+    least = rounding(prediction, reference if prediction_reference is None else prediction_reference)
+    true = _centred(rows.truth, own, rounding(truth, reference))
+    predicted = _centred(np.where(rows.known[:, None], rows.prediction, other), other, least)
     return rows.give(_cosine(true, predicted))
 
 
@@ -178,11 +179,11 @@ def cosine_logfc(
         raise ValueError(msg)
     own = as_beside(control, "control", rows.truth)
     other = own if prediction_control is None else as_beside(prediction_control, "prediction_control", rows.truth)
-    least = rounding(truth, prediction, control, *([] if prediction_control is None else [prediction_control]))
+    least = rounding(prediction, control if prediction_control is None else prediction_control)
     true = log_fold_change(rows.truth, own, pseudocount=pseudocount)
     predicted = log_fold_change(rows.prediction, other, pseudocount=pseudocount, floor=floor)
-    for change in (true, predicted):
-        change[np.abs(change).max(axis=1) <= least * 4] = 0
+    for change, error in ((true, rounding(truth, control)), (predicted, least)):
+        change[np.abs(change).max(axis=1) <= 4 * error] = 0
     return rows.give(_cosine(true, predicted))
 
 

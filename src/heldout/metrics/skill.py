@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
 from heldout._core.store import as_names, factorize
-from heldout.metrics._checks import as_numbers, as_samples, at_least
+from heldout.metrics._checks import as_numbers, as_samples, at_least, one_of
 from heldout.metrics._pairs import in_fixed_order
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Interval(NamedTuple):
         Limits of the interval; NaN with fewer than 3 units.
     n_units
         Number of independent units; of several crossed factors, of the one that has fewest.
+    n_missing
+        Number of rows that had no value and were left out.
 
     Examples
     --------
@@ -42,6 +44,7 @@ class Interval(NamedTuple):
     low: float
     high: float
     n_units: int
+    n_missing: int = 0
 
 
 def skill(score: ArrayLike, reference: ArrayLike, floor: ArrayLike = 0.0) -> float | np.ndarray:
@@ -162,6 +165,7 @@ def paired_interval(
     units: ArrayLike | Sequence[ArrayLike],
     n: int = 2000,
     level: float = 0.95,
+    missing: Literal["refuse", "leave_out"] = "refuse",
     rng: int | np.random.Generator = 0,
 ) -> Interval:
     """Mean of paired differences with a bootstrap percentile interval over independent units.
@@ -181,17 +185,23 @@ def paired_interval(
         Number of draws.
     level
         Share of the draws inside the interval.
+    missing
+        ``refuse`` or ``leave_out`` rows of NaN, where one of the pair has no score: a perturbation that a method does not
+        predict, a correlation that does not exist. What is left out is counted in the result; say it with the estimate, which
+        holds for the rest only.
     rng
         Seed or generator.
 
     Returns
     -------
-    :class:`Interval`, in the unit of the differences. Its limits are NaN if any factor has fewer than 3 units.
+    :class:`Interval`, in the unit of the differences. Its limits are NaN if any factor has fewer than 3 units, and all of it
+    if no row has a value.
 
     Raises
     ------
     ValueError
-        If there are no rows, a difference is NaN, ``units`` has another length, or ``level`` or ``n`` is out of range.
+        If there are no rows, a difference is infinite, or NaN and not to be left out, ``units`` has another length, or
+        ``level`` or ``n`` is out of range.
 
     Notes
     -----
@@ -209,21 +219,28 @@ def paired_interval(
     >>> round(interval.estimate, 3), bool(interval.low > 0), interval.n_units
     (0.2, True, 3)
     """
-    values = as_numbers(differences, "differences", shape="(n_rows,)", ndims=(1,))
+    one_of(missing, ("refuse", "leave_out"), "missing")
+    given = np.asarray(differences, dtype=np.float64)
+    kept = ~np.isnan(given) if missing == "leave_out" else np.ones(given.shape, dtype=bool)
+    values = as_numbers(np.where(kept, given, 0), "differences", shape="(n_rows,)", ndims=(1,))
     at_least(n, 100, "n")
     if not 0 < level < 1:
         msg = f"level={level!r} is not between 0 and 1, for example 0.95."
         raise ValueError(msg)
     crossed = isinstance(units, list | tuple) and len(units) > 0 and np.ndim(units[0]) == 1
     columns: list[Any] = list(cast("Sequence[Any]", units)) if crossed else [units]
-    factors = [_codes(labels, len(values), "units") for labels in columns]
+    factors = [_codes(labels, len(values), "units")[kept] for labels in columns]
+    values, n_missing = values[kept], int((~kept).sum())
+    if not len(values):
+        return Interval(float("nan"), float("nan"), float("nan"), 0, n_missing)
+    factors = [np.unique(codes, return_inverse=True)[1] for codes in factors]  # a unit without rows is none
     cells, row_of = np.unique(np.stack(factors, axis=1), axis=0, return_inverse=True)
     row_of = row_of.ravel()
     means = np.bincount(row_of, values) / np.bincount(row_of)
     sizes = cells.max(axis=0) + 1
     estimate, fewest = float(means.mean()), int(sizes.min())
     if fewest < _MIN_UNITS:
-        return Interval(estimate, float("nan"), float("nan"), fewest)
+        return Interval(estimate, float("nan"), float("nan"), fewest, n_missing)
     generator = np.random.default_rng(rng)
     weights = np.ones((n, len(means)))
     for factor, size in zip(cells.T, sizes.tolist(), strict=True):
@@ -231,7 +248,7 @@ def paired_interval(
     total = weights.sum(axis=1)
     drawn = (weights @ means)[total > 0] / total[total > 0]  # a sparse design can draw no combination that exists
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high), fewest)
+    return Interval(estimate, float(low), float(high), fewest, n_missing)
 
 
 def _codes(labels: ArrayLike, n: int, name: str) -> np.ndarray:

@@ -132,7 +132,7 @@ def test_one_cell_a_perturbation_is_enough_to_fit():
 
 def test_a_split_of_donors_will_do(caplog):
     """Any split with controls in train; the controls of train stand in where test has none of its own."""
-    adata = simulated()
+    adata = simulated(n_cells=60)
     control = adata.obs["perturbation"] == "control"
     adata.obs["donor"] = np.where(control, "d0", np.where(np.arange(adata.n_obs) % 2, "d1", "d2"))
     ho.pp.split_assigned(adata, "donor", train=["d0", "d1"], test=["d2"])

@@ -13,6 +13,7 @@ from heldout._core.partition import digests
 from heldout.splitting._components import components
 from heldout.splitting._contexts import control_counts, divide_pairs, draw_pairs, pools_of_cells, pools_of_groups
 from heldout.splitting._groups import CODE
+from heldout.splitting._screen import context_codes
 from heldout.splitting._unseen import shared_out
 
 if TYPE_CHECKING:
@@ -54,17 +55,6 @@ class Contexts:
         """Name of a context for a message."""
         values = zip(self.keys, self.names[context], strict=True)
         return f"the context {', '.join(f'{k}={v!r}' for k, v in values)}" if self.keys else "adata"
-
-
-def context_codes(adata: AnnData | MuData, keys: Sequence[str]) -> tuple[list[tuple[str, ...]], np.ndarray]:
-    """Distinct tuples of values of the columns, sorted, and the number of each cell's, (n,)."""
-    names: list[tuple[str, ...]] = [()]
-    of_cell = np.zeros(adata.n_obs, dtype=np.int64)
-    for key in keys:
-        values, codes = store.factorize(store.as_names(cells.column(adata, key, argument="covariate_keys")))
-        distinct, of_cell = np.unique(of_cell * len(values) + codes, return_inverse=True)
-        names = [(*names[joint // len(values)], str(values[joint % len(values)])) for joint in distinct]
-    return names, of_cell
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,12 +13,16 @@ from heldout._core.rng import Rng, generator
 from heldout.pp._perturbation_contexts import Caps, Contexts, control_codes, pair_codes
 from heldout.pp._split import checked_fractions, recorded_seed, recorded_shares
 from heldout.splitting._groups import CODE
-from heldout.splitting._perturbations import Parser, Perturbations, check_controls, read_listed
+from heldout.splitting._screen import listed, read_perturbations
 from heldout.splitting._unseen import draw_combinations, draw_seen, draw_singles
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from anndata import AnnData
     from mudata import MuData
+
+    from heldout.splitting._perturbations import Perturbations
 
 HoldOut = Literal["single", "combination", "context"]
 
@@ -134,13 +137,13 @@ def split_perturbations(
     """
     check_key("key_added", key_added)
     cells.check(adata)
-    keys = _listed(covariate_keys)
+    keys = listed(covariate_keys)
     caps = Caps(contexts, max_contexts, max_fraction, max_perturbations, min_train_contexts)
     _check_options(hold_out, perturbation_key, keys, n_seen, caps)
     _check_share(control_share)
     fractions = _fractions(hold_out, val=val, test=test)
-    controls = _listed(control)
-    names, parsed, found = _perturbations(adata, perturbation_key, controls, targets, separator)
+    controls = listed(control)
+    names, parsed, found = read_perturbations(adata, perturbation_key, controls, targets, separator)
     where = Contexts.of(adata, keys, found.of_cell)
     draws = generator(rng)
     if hold_out == "context":
@@ -175,11 +178,6 @@ def split_perturbations(
     adata = cells.start(adata, copy=copy)
     write_partition(adata, codes, key=key_added, scheme="perturbations", params=params)
     return store.finish(adata, copy=copy)
-
-
-def _listed(values: Any) -> list[str]:
-    several = isinstance(values, Iterable) and not isinstance(values, str)
-    return list(dict.fromkeys(store.as_names(list(values) if several else [values]).tolist()))
 
 
 def _check_options(hold_out: str, perturbation_key: str, keys: Sequence[str], n_seen: int | None, caps: Caps) -> None:
@@ -219,68 +217,6 @@ def _fractions(hold_out: str, *, val: float, test: float) -> dict[str, float]:
     if hold_out == "combination" and numbers and abs(val + test - 1) < 1e-9:
         return {"train": 0.0, "val": float(val), "test": float(test)}
     return checked_fractions(val=val, test=test)
-
-
-def _perturbations(
-    adata: AnnData | MuData, key: str, control: Sequence[str], targets: Any, separator: str | None
-) -> tuple[np.ndarray, list[tuple[str, ...]], Perturbations]:
-    """Distinct names of the column, the targets of each, and the perturbations of the cells."""
-    if separator is not None and not (isinstance(separator, str) and separator.strip()):
-        msg = f"separator={separator!r} must be text other than spaces, or None if a name is one target."
-        raise ValueError(msg)
-    column = cells.column(adata, key, argument="perturbation_key")
-    if not adata.n_obs:
-        msg = "adata has no cells, so there is nothing to split. Look at the filter before."
-        raise ValueError(msg)
-    if not control:
-        msg = "control is empty; name the control(s) of perturbation_key."
-        raise ValueError(msg)
-    names, codes = store.factorize(store.as_names(column))
-    if isinstance(targets, Mapping):
-        listed, strict = read_listed(targets, separator=separator)
-        parsed = Parser(control, separator, listed, strict).parse(names.tolist())
-    elif isinstance(targets, str):
-        of_name = _column_targets(adata, targets, names, codes, control)
-        parsed = Parser(control, separator).parse(of_name)
-    elif targets is None:
-        parsed = Parser(control, separator).parse(names.tolist())
-    else:
-        msg = (
-            f"targets must be a column of obs, a mapping from guides to targets, or None, got {type(targets).__name__}."
-        )
-        raise TypeError(msg)
-    check_controls(control, names.tolist(), parsed)
-    return names, parsed, Perturbations.of(parsed, codes, separator=separator)
-
-
-def _column_targets(
-    adata: AnnData | MuData, key: str, names: np.ndarray, codes: np.ndarray, control: Sequence[str]
-) -> list[str]:
-    """Text of the targets column for each name; a control needs none there."""
-    values = cells.column(adata, key, argument="targets", allow_missing=True)
-    is_control = np.isin(names, list(control))[codes]
-    missing = values.isna().to_numpy() & ~is_control
-    if missing.any():
-        lacking = names[np.unique(codes[missing])]
-        msg = (
-            f"adata.obs[{key!r}] (targets) has no value in {int(missing.sum())} cells that are no controls (e.g. of "
-            f"{store.some(lacking)}). Fill them, or drop those cells."
-        )
-        raise ValueError(msg)
-    text, text_codes = store.factorize(store.as_names(values))
-    pairs = np.unique(np.stack([codes[~is_control], text_codes[~is_control]]), axis=1)
-    owner, times = np.unique(pairs[0], return_counts=True)
-    if (times > 1).any():
-        first = owner[times > 1][0]
-        msg = (
-            f"{int((times > 1).sum())} names have cells with different values of targets={key!r} (e.g. {names[first]!r} has "
-            f"{store.some(text[pairs[1][pairs[0] == first]])}). A guide has one target or set of targets; check the column."
-        )
-        raise ValueError(msg)
-    result = names.tolist()
-    for name, value in pairs.T:
-        result[name] = text[value]
-    return result
 
 
 def _unseen(

@@ -1,0 +1,102 @@
+"""Columns of an AnnData that say which cell is perturbed how, and in which context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import cells, store
+from heldout.splitting._perturbations import Parser, Perturbations, check_controls, read_listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from mudata import MuData
+
+
+def listed(values: Any) -> list[str]:
+    """One name, or several, as a list of distinct text."""
+    several = isinstance(values, Iterable) and not isinstance(values, str)
+    return list(dict.fromkeys(store.as_names(list(values) if several else [values]).tolist()))
+
+
+def read_perturbations(
+    adata: AnnData | MuData, key: str, control: Sequence[str], targets: Any, separator: str | None
+) -> tuple[np.ndarray, list[tuple[str, ...]], Perturbations]:
+    """Distinct names of the column, the targets of each, and the perturbations of the cells.
+
+    Raises
+    ------
+    ValueError
+        If there are no cells or controls, or a name cannot be cut into targets without guessing.
+    """
+    if separator is not None and not (isinstance(separator, str) and separator.strip()):
+        msg = f"separator={separator!r} must be text other than spaces, or None if a name is one target."
+        raise ValueError(msg)
+    column = cells.column(adata, key, argument="perturbation_key")
+    if not adata.n_obs:
+        msg = "adata has no cells, so there is nothing to split. Look at the filter before."
+        raise ValueError(msg)
+    if not control:
+        msg = "control is empty; name the control(s) of perturbation_key."
+        raise ValueError(msg)
+    names, codes = store.factorize(store.as_names(column))
+    if isinstance(targets, Mapping):
+        whole, strict = read_listed(targets, separator=separator)
+        parsed = Parser(control, separator, whole, strict).parse(names.tolist())
+    elif isinstance(targets, str):
+        of_name = _column_targets(adata, targets, names, codes, control)
+        parsed = Parser(control, separator).parse(of_name)
+    elif targets is None:
+        parsed = Parser(control, separator).parse(names.tolist())
+    else:
+        msg = (
+            f"targets must be a column of obs, a mapping from guides to targets, or None, got {type(targets).__name__}."
+        )
+        raise TypeError(msg)
+    check_controls(control, names.tolist(), parsed)
+    return names, parsed, Perturbations.of(parsed, codes, separator=separator)
+
+
+def _column_targets(
+    adata: AnnData | MuData, key: str, names: np.ndarray, codes: np.ndarray, control: Sequence[str]
+) -> list[str]:
+    """Text of the targets column for each name; a control needs none there."""
+    values = cells.column(adata, key, argument="targets", allow_missing=True)
+    is_control = np.isin(names, list(control))[codes]
+    missing = values.isna().to_numpy() & ~is_control
+    if missing.any():
+        lacking = names[np.unique(codes[missing])]
+        msg = (
+            f"adata.obs[{key!r}] (targets) has no value in {int(missing.sum())} cells that are no controls (e.g. of "
+            f"{store.some(lacking)}). Fill them, or drop those cells."
+        )
+        raise ValueError(msg)
+    text, text_codes = store.factorize(store.as_names(values))
+    pairs = np.unique(np.stack([codes[~is_control], text_codes[~is_control]]), axis=1)
+    owner, times = np.unique(pairs[0], return_counts=True)
+    if (times > 1).any():
+        first = owner[times > 1][0]
+        msg = (
+            f"{int((times > 1).sum())} names have cells with different values of targets={key!r} (e.g. {names[first]!r} has "
+            f"{store.some(text[pairs[1][pairs[0] == first]])}). A guide has one target or set of targets; check the column."
+        )
+        raise ValueError(msg)
+    result = names.tolist()
+    for name, value in pairs.T:
+        result[name] = text[value]
+    return result
+
+
+def context_codes(adata: AnnData | MuData, keys: Sequence[str]) -> tuple[list[tuple[str, ...]], np.ndarray]:
+    """Distinct tuples of values of the columns, sorted, and the number of each cell's, (n,)."""
+    names: list[tuple[str, ...]] = [()]
+    of_cell = np.zeros(adata.n_obs, dtype=np.int64)
+    for key in keys:
+        values, codes = store.factorize(store.as_names(cells.column(adata, key, argument="covariate_keys")))
+        distinct, of_cell = np.unique(of_cell * len(values) + codes, return_inverse=True)
+        names = [(*names[joint // len(values)], str(values[joint % len(values)])) for joint in distinct]
+    return names, of_cell

@@ -204,7 +204,9 @@ def _truth_and_score(
     )
     for name, array in (("predicted", guess), ("additive", expected)):
         if array.shape != truth.shape:
-            msg = f"{name} has shape {array.shape} and observed has {truth.shape}; they must be the same pairs and genes."
+            msg = (
+                f"{name} has shape {array.shape} and observed has {truth.shape}; they must be the same pairs and genes."
+            )
             raise ValueError(msg)
     low, high = cutoffs
     if not low < high:
@@ -226,7 +228,9 @@ def _lists(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return order, np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
 
 
-def _resampled(truth: np.ndarray, score: np.ndarray, weights: np.ndarray, fdp: Sequence[float]) -> dict[str, np.ndarray]:
+def _resampled(
+    truth: np.ndarray, score: np.ndarray, weights: np.ndarray, fdp: Sequence[float]
+) -> dict[str, np.ndarray]:
     """Each metric for each row of ``weights`` (B × n_pairs), (B,)."""
     order, ends = _lists(score.ravel())
     pair, hit = order // truth.shape[1], truth.ravel()[order]

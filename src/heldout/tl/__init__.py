@@ -5,6 +5,7 @@ from heldout.tl._evaluate import evaluate
 from heldout.tl._forecast import forecast
 from heldout.tl._forecast_genes import forecast_genes
 from heldout.tl._genotype import genotype
+from heldout.tl._interactions import interactions
 from heldout.tl._predict import predict
 
-__all__ = ["audit", "evaluate", "forecast", "forecast_genes", "genotype", "predict"]
+__all__ = ["audit", "evaluate", "forecast", "forecast_genes", "genotype", "interactions", "predict"]

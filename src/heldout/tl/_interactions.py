@@ -1,0 +1,232 @@
+"""Measured interactions of a screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import keys, store
+from heldout._core.arrays import describe, get_matrix, is_dask
+from heldout._core.keys import check_key
+from heldout._core.partition import PARTITIONS, read_partition
+from heldout._core.store import logger, some
+from heldout.tasks.perturbation.interactions import FEWEST_VALUES, Combinations, find_combinations, measure, top_genes
+from heldout.tasks.perturbation.screen import read_screen, screen_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+
+    from heldout.tasks.perturbation.screen import Screen
+
+
+def interactions(
+    adata: AnnData,
+    perturbation_key: str,
+    *,
+    control: str | Sequence[str] = "control",
+    separator: str | None = "+",
+    targets: str | Mapping[str, str | Sequence[str]] | None = None,
+    covariate_keys: str | Sequence[str] = (),
+    split_key: str | None = None,
+    partition: str | Sequence[str] = "train",
+    layer: str | None = None,
+    n_top_genes: int | None = 1000,
+    fdr: float = 0.05,
+    df: int = 7,
+    key_added: str = "interactions",
+    copy: bool = False,
+) -> AnnData | None:
+    """Find where a combination departs from the sum of its members' effects, gene by gene.
+
+    Of every combination A+B with cells of A alone, of B alone and of a control in the same context, the deviation is
+    ``y_AB - (y_A + y_B - y_0)``, ``y`` being the mean of log-normalised expression; of k members
+    ``y - sum(y_single) + (k - 1) y_0``. All deviations together give an empirical null
+    (:func:`heldout.metrics.empirical_null`), and those whose local false discovery rate is at most ``fdr`` are called and
+    classed (:func:`heldout.metrics.interaction_classes`), as Ahlmann-Eltze et al. :cite:p:`ahlmanneltze2025` did.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars), log-normalised; dense, csr, csc, or dask.
+    perturbation_key
+        Column of ``obs`` with the name of the perturbation (or guide). ``"B+A"`` is ``"A+B"``.
+    control
+        Name(s) of the controls.
+    separator
+        Text between the targets of a combination.
+    targets
+        What each name perturbs, where the name does not say it; see :func:`heldout.pp.split_perturbations`.
+    covariate_keys
+        Column(s) of ``obs`` that make up the context (cell line, treatment). Each context has its own combinations,
+        members and controls; the null is that of all of them.
+    split_key
+        A split. Without one all cells are used: interactions are measurements, and this is what a method is scored
+        against. Whatever is used to *fit* a method must not come from test cells; restrict it by a split then.
+    partition
+        With ``split_key``: where the combinations are. Their members and controls may be in train as well. ``"train"``
+        is what a fit may see, ``"test"`` what it is scored on.
+    layer
+        Layer to take instead of ``X``.
+    n_top_genes
+        Number of genes, those of the highest mean over controls; None takes all.
+    fdr
+        Local false discovery rate of the calls.
+    df
+        Degrees of freedom of the density of the deviations.
+    key_added
+        Name of the result.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. Written is:
+
+    ``uns["heldout"]["interactions"][key_added]``
+        Profiles of the combinations, members and controls, standard errors and the null, as arrays and JSON. Read it with
+        :func:`heldout.get.interactions` and :func:`heldout.get.interaction_pairs`, draw it with
+        :func:`heldout.pl.interactions`.
+
+    Raises
+    ------
+    ValueError
+        If a column or a control is missing, values are raw counts or scaled, no combination has all of its members and a
+        control, or there are too few values for a null.
+
+    Notes
+    -----
+    The null holds the noise of measuring means on finite numbers of cells, pooled over combinations. A combination of
+    few cells deviates more by chance than the others, and is called too often; its standard errors say so, and
+    :func:`heldout.get.interaction_pairs` counts the calls that they could explain. The control is in every deviation:
+    with few control cells its noise looks like an interaction of all combinations with one gene.
+
+    Examples
+    --------
+    >>> import numpy as np, anndata as ad, heldout as ho
+    >>> names = np.repeat(["control", "A", "B", "C", "A+B", "B+C"], 40)
+    >>> X = np.random.default_rng(0).normal(2, 0.3, (240, 200)).clip(0)
+    >>> X[names == "A+B", :4] += 1.5
+    >>> adata = ad.AnnData(X, obs={"guide": names})
+    >>> ho.tl.interactions(adata, "guide")
+    >>> ho.get.interactions(adata).query("called")["gene"].tolist()
+    ['0', '1', '2', '3']
+    """
+    check_key("key_added", key_added)
+    adata = store.start(adata, copy=copy)
+    _check_numbers(n_top_genes, fdr)
+    chosen = [partition] if isinstance(partition, str) else list(partition)
+    reading: dict[str, Any] = {"control": control, "separator": separator, "targets": targets}
+    screen, found, split_hash = _combinations(adata, perturbation_key, split_key, chosen, covariate_keys, reading)
+    X = get_matrix(adata, layer, dask=True)
+    _check_values(X, "adata.X" if layer is None else f"adata.layers[{layer!r}]")
+    columns = top_genes(X, found, n_top_genes)
+    _check_enough(found, len(columns))
+    genes = adata.var_names.to_numpy(dtype=object)[columns]
+    result = measure(X, found, columns, names=screen.names, genes=genes, level=float(fdr), df=df)
+    asked = {
+        "layer": layer,
+        "n_top_genes": n_top_genes,
+        "df": df,
+        "split_key": split_key,
+        "partition": chosen if split_key is not None else None,
+        "split_hash": split_hash,
+    }
+    result.info.update(asked)
+    _tell(result.n_cells, result.se, found)
+    section = {**store.section(adata, keys.INTERACTIONS), key_added: result.stored()}
+    store.commit(adata, heldout={keys.INTERACTIONS: section})
+    return store.finish(adata, copy=copy)
+
+
+def _check_numbers(n_top_genes: int | None, fdr: float) -> None:
+    if n_top_genes is not None and n_top_genes < 1:
+        msg = f"n_top_genes={n_top_genes!r} must be at least 1, or None for all genes."
+        raise ValueError(msg)
+    if not 0 < fdr < 1:
+        msg = f"fdr={fdr!r} must be in (0, 1)."
+        raise ValueError(msg)
+
+
+def _combinations(
+    adata: AnnData,
+    key: str,
+    split_key: str | None,
+    chosen: Sequence[str],
+    covariate_keys: str | Sequence[str],
+    reading: Mapping[str, Any],
+) -> tuple[Screen, Combinations, str | None]:
+    """The screen, its combinations that can be compared, and the hash of the split that they are restricted by."""
+    if split_key is None:
+        screen = read_screen(adata, key, covariate_keys=covariate_keys, **reading)
+        everything = np.ones(adata.n_obs, dtype=bool)
+        return screen, _complete(find_combinations(screen, everything, everything)), None
+    unknown = [name for name in chosen if name not in PARTITIONS[:3]]
+    if unknown or not chosen:
+        msg = f"partition={chosen!r} must name one or more of {', '.join(map(repr, PARTITIONS[:3]))}."
+        raise ValueError(msg)
+    split = read_partition(adata, split_key)
+    screen = screen_of(adata, split, key, covariate_keys=covariate_keys or None, **reading)
+    found = find_combinations(screen, split.mask(*chosen), split.mask("train", *chosen))
+    return screen, _complete(found), split.hash
+
+
+def _complete(found: Combinations) -> Combinations:
+    lacking = [f"{name} (lacks {what})" for name, what in found.incomplete.items()]
+    if not found.targets:
+        have = f"there are {len(lacking)}, e.g. {some(lacking)}" if lacking else "there is no combination at all"
+        msg = (
+            "No combination has cells of each of its members alone and of a control in its context and partition: "
+            f"{have}. Check separator, targets, covariate_keys and split_key."
+        )
+        raise ValueError(msg)
+    if lacking:
+        logger.warning(
+            "%d of %d combinations are left out, as they lack cells of a member or control: %s.",
+            len(lacking),
+            len(lacking) + len(found.targets),
+            some(lacking, 8),
+        )
+    return found
+
+
+def _check_values(X: Any, name: str) -> None:
+    """Refuse what is not on the scale of logarithms, on which effects are expected to add up."""
+    if is_dask(X):
+        X = X[:: max(1, X.shape[0] // 2000)].compute()
+    state = describe(X, name=name)
+    if state.kind in {"counts", "normalised"}:
+        msg = (
+            f"{name} holds {state}; effects add up on the log scale. Pass log-normalised values: "
+            "sc.pp.normalize_total(adata, target_sum=1e4); sc.pp.log1p(adata)"
+        )
+        raise ValueError(msg)
+    if state.kind == "centred":
+        msg = (
+            f"{name} holds {state}, so that control expression does not rank the genes and each gene has a scale of its own. "
+            "Pass the layer with the log-normalised values."
+        )
+        raise ValueError(msg)
+
+
+def _check_enough(found: Combinations, n_genes: int) -> None:
+    n = len(found.targets) * n_genes
+    if n < FEWEST_VALUES:
+        msg = (
+            f"{len(found.targets)} combinations × {n_genes} genes are {n} deviations; an empirical null needs at least "
+            f"{FEWEST_VALUES}, of which most are noise. Take more genes (n_top_genes)."
+        )
+        raise ValueError(msg)
+
+
+def _tell(n_cells: np.ndarray, se: np.ndarray, found: Combinations) -> None:
+    without = int(np.isnan(se).all(axis=1).sum())
+    if without:
+        logger.warning(
+            "%d of %d combinations have no standard error: they, a member or the control have one cell only (%d groups).",
+            without,
+            len(found.targets),
+            int((n_cells < 2).sum()),
+        )

@@ -15,7 +15,9 @@ class Known:
     deviation: np.ndarray
 
 
-def simulated(n_singles=20, n_doubles=40, n_genes=300, n_cells=30, *, share=0.05, size=0.6, noise="normal", seed=0):
+def simulated(
+    n_singles=20, n_doubles=40, n_genes=300, n_cells=30, *, share=0.05, size=0.6, noise="normal", kind="any", seed=0
+):
     """Cells with normal noise about log profiles; a share of the doubles' values is off additivity by about ``size``."""
     rng = np.random.default_rng(seed)
     control = rng.uniform(1.5, 4, n_genes)
@@ -23,8 +25,11 @@ def simulated(n_singles=20, n_doubles=40, n_genes=300, n_cells=30, *, share=0.05
     pairs = [(a, b) for a in range(n_singles) for b in range(a + 1, n_singles)]
     chosen = [pairs[i] for i in sorted(rng.choice(len(pairs), n_doubles, replace=False))]
     hit = rng.random((n_doubles, n_genes)) < share
+    added = np.array([effects[a] + effects[b] for a, b in chosen])
     deviation = hit * rng.choice([-1, 1], hit.shape) * rng.gamma(20, size / 20, hit.shape)
-    together = np.array([effects[a] + effects[b] for a, b in chosen]) + deviation
+    if kind == "buffering":  # as in real screens: where the members do much, together they do less than the sum
+        deviation = -added * rng.uniform(0.3, 0.9, hit.shape) * (rng.random(hit.shape) < 0.4) * (np.abs(added) > 0.5)
+    together = added + deviation
     singles = [f"T{a:02d}" for a in range(n_singles)]
     doubles = [f"T{a:02d}+T{b:02d}" for a, b in chosen]
     profiles = control + np.vstack([np.zeros((1, n_genes)), effects, together])

@@ -86,7 +86,7 @@ def interactions(adata: AnnData, key: str = "interactions") -> pd.DataFrame:
         there = found.of_member[:, i] >= 0
         columns[f"single_{chr(ord('a') + i)}"] = np.where(there[:, None], found.profiles[found.of_member[:, i]], np.nan)
     columns |= {"additive": found.additive, "observed": found.observed, "deviation": found.deviation, "se": found.se}
-    columns |= {"local_fdr": found.null.local_fdr(found.deviation), "called": found.called}
+    columns |= {"local_fdr": found.null.local_fdr(found.statistic), "called": found.called}
     for name, values in columns.items():
         frame[name] = values.ravel()
     frame["interaction"] = pd.Categorical.from_codes(found.classes.ravel(), categories=list(CLASSES))
@@ -147,8 +147,7 @@ def interaction_pairs(adata: AnnData, key: str = "interactions") -> pd.DataFrame
     table["n_called"] = found.called.sum(axis=1)
     for number, name in enumerate(CLASSES[1:], start=1):
         table[f"n_{name}"] = (found.classes == number).sum(axis=1)
-    near = np.abs(found.deviation - found.null.delta) < 1.96 * found.se
-    table["n_doubtful"] = (found.called & near).sum(axis=1)
+    table["n_doubtful"] = found.doubtful.sum(axis=1)
     return table.sort_values(["perturbation", *found.names.covariate_keys], ignore_index=True)
 
 
@@ -203,7 +202,7 @@ def interaction_curve(
     rows, values = _compared(found, predictions, perturbation_key)
     frames = []
     for name, predicted in values.items():
-        curve = curve_of(found.observed[rows], predicted, found.additive[rows], cutoffs=found.cutoffs)
+        curve = curve_of(found.observed[rows], predicted, found.additive[rows], cutoffs=found.limits(rows))
         frame = pd.DataFrame({"method": name, "fdp": GRID, "tpr": curve.tpr_at(GRID)})
         frames.append(frame.assign(n_pairs=len(rows), n_interactions=int(curve.n_interactions)))
     return pd.concat(frames, ignore_index=True)
@@ -270,7 +269,7 @@ def interaction_scores(
     covered = {name: len(common(found, {name: predictions[name]}, perturbation_key)[0]) for name in predictions}
     values = {"no_change": values.pop("no_change"), "additive": found.additive[rows], **values}
     scored = scores_of(
-        found.observed[rows], values, found.additive[rows], cutoffs=found.cutoffs, n_bootstrap=n_bootstrap, rng=rng
+        found.observed[rows], values, found.additive[rows], cutoffs=found.limits(rows), n_bootstrap=n_bootstrap, rng=rng
     )
     truth = found.called[rows]
     records: list[dict[str, Any]] = []

@@ -154,7 +154,10 @@ def _null_parameters(values: np.ndarray) -> tuple[float, float, float]:
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
     delta, sigma = float(median), float(high - low) / (2 * _QUARTILE)
     if not sigma > 0:
-        msg = "Half of values or more are equal, so that the noise has no width. Leave out genes that are constant."
+        msg = (
+            "Half of values or more are equal, so that the noise has no width. Leave out genes that are hardly expressed, "
+            "e.g. take fewer of the top genes."
+        )
         raise ValueError(msg)
     for _ in range(2):
         delta, sigma, p0 = _truncated_normal(values, delta - half * sigma, delta + half * sigma)

@@ -87,7 +87,7 @@ class InteractionCurve:
 
 
 def interaction_curve(
-    observed: ArrayLike, predicted: ArrayLike, additive: ArrayLike, *, cutoffs: tuple[float, float]
+    observed: ArrayLike, predicted: ArrayLike, additive: ArrayLike, *, cutoffs: tuple[ArrayLike, ArrayLike]
 ) -> InteractionCurve:
     """Curve of true positives against false discoveries for predicted interactions :cite:p:`ahlmanneltze2025`.
 
@@ -101,7 +101,8 @@ def interaction_curve(
         Observed and predicted mean expression of the combinations, and what additivity expects, all of one shape, as a
         rule (n_pairs × n_genes).
     cutoffs
-        Below and above which an observed deviation is an interaction, from :meth:`EmpiricalNull.cutoffs`.
+        Below and above which an observed deviation is an interaction, from :meth:`EmpiricalNull.cutoffs`: two numbers, or
+        two arrays of the same shape if they differ between values.
 
     Returns
     -------
@@ -131,7 +132,7 @@ def interaction_scores(
     predictions: Mapping[str, ArrayLike],
     additive: ArrayLike,
     *,
-    cutoffs: tuple[float, float],
+    cutoffs: tuple[ArrayLike, ArrayLike],
     fdp: Sequence[float] = (0.05, 0.2, 0.5),
     n_bootstrap: int = 200,
     rng: Rng = 0,
@@ -194,7 +195,7 @@ def interaction_scores(
 
 
 def _truth_and_score(
-    observed: ArrayLike, predicted: ArrayLike, additive: ArrayLike, cutoffs: tuple[float, float]
+    observed: ArrayLike, predicted: ArrayLike, additive: ArrayLike, cutoffs: tuple[ArrayLike, ArrayLike]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where the observed values are interactions, and how far the predicted ones deviate."""
     shape = "(n_pairs × n_genes)"
@@ -209,17 +210,17 @@ def _truth_and_score(
             )
             raise ValueError(msg)
     low, high = cutoffs
-    if not low < high:
-        msg = f"cutoffs={cutoffs!r} must be two numbers, the lower first."
+    if not np.all(np.asarray(low) < np.asarray(high)):
+        msg = f"cutoffs={cutoffs!r} must be the lower and then the upper limit."
         raise ValueError(msg)
     score = np.abs(guess - expected)
     score[score <= _ROUNDING * max(np.abs(guess).max(), np.abs(expected).max())] = 0
     return is_interaction(truth - expected, cutoffs), score
 
 
-def is_interaction(deviation: np.ndarray, cutoffs: tuple[float, float]) -> np.ndarray:
+def is_interaction(deviation: np.ndarray, cutoffs: tuple[ArrayLike, ArrayLike]) -> np.ndarray:
     """Whether each deviation is at or beyond a cut-off."""
-    return (deviation <= cutoffs[0]) | (deviation >= cutoffs[1])
+    return (deviation <= np.asarray(cutoffs[0])) | (deviation >= np.asarray(cutoffs[1]))
 
 
 def _lists(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

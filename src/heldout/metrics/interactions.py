@@ -96,6 +96,11 @@ def interaction_classes(
     ValueError
         If shapes differ, or there are NaN or infinite values.
 
+    Notes
+    -----
+    Directions are those of the measured means. Where the members hardly change a gene their directions are noise, and so
+    is the class; the call is not.
+
     Examples
     --------
     >>> import numpy as np, heldout as ho

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,8 +39,8 @@ def interactions(
 ) -> np.ndarray:
     """Draw the measured change of each combination and gene against what its members add up to, and who predicts it.
 
-    Points on the diagonal are additive. Dotted lines are the cut-offs of the calls; what is beyond them has the colour of its
-    class. With predictions a second panel shows what share of the interactions a method finds (true positive rate) at which
+    Points on the diagonal are additive. Dotted lines are the cut-offs of the calls (there are none where
+    deviations were scaled); what is beyond them has the colour of its class. With predictions a second panel shows what share of the interactions a method finds (true positive rate) at which
     share of false ones among those it puts first (false discovery proportion).
 
     Parameters
@@ -88,7 +88,7 @@ def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
     if axes is None:
         import matplotlib.pyplot as plt
 
-        size = (5.2, 3.6) if n == 1 else (10.4, 3.6)
+        size = (6.0, 3.8) if n == 1 else (11.4, 3.8)
         return plt.subplots(1, n, figsize=size, layout="constrained", squeeze=False)[1][0]
     panels = np.asarray(axes, dtype=object).ravel()
     if len(panels) != n:
@@ -101,37 +101,47 @@ def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
 def _scatter(ax: Axes, found: Interactions) -> None:
     expected, observed = found.additive - found.control, found.observed - found.control
     low, high = _limits(expected, observed)
-    for number, name in enumerate(CLASSES):
-        chosen = found.classes == number
-        n = int(chosen.sum())
-        if not n and number:
-            continue
-        ax.scatter(
-            expected[chosen],
-            observed[chosen],
-            s=1.5 if number == 0 else 6,
-            color=COLORS[name],
-            alpha=1.0 if number == 0 else 0.8,
-            linewidths=0,
-            rasterized=True,
-            label=f"{name}: {n:,} ({_percent(n / chosen.size)})",
-            zorder=1 if number == 0 else 2,
-        )
+    called = np.flatnonzero(found.called)
+    called = np.random.default_rng(0).permutation(called)  # so that no class hides another
+    colours = np.array(list(COLORS.values()))[found.classes.ravel()[called]]
+    crowded = expected.size > 20_000
+    for points, size, colour in (
+        (np.flatnonzero(~found.called), 1.2 if crowded else 5, COLORS["additive"]),
+        (called, 5 if crowded else 12, colours),
+    ):
+        x, y = expected.ravel()[points], observed.ravel()[points]
+        ax.scatter(x, y, s=size, c=colour, linewidths=0, rasterized=True)
     ax.axline((0, 0), slope=1, color=INK, linewidth=0.9, zorder=3)
     for cutoff in found.cutoffs:
-        if np.isfinite(cutoff):
+        if np.isfinite(cutoff) and found.scale == "none":
             ax.axline((0, cutoff), slope=1, color=INK, linewidth=0.8, linestyle=":", zorder=3)
     for line in (ax.axhline, ax.axvline):
         line(0, color=FAINT, linewidth=0.6, zorder=0)
-    ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    ax.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
     ax.set_xlabel("change if additive (log expression)")
     ax.set_ylabel("observed change")
     n_pairs, n_genes = observed.shape
     ax.set_title(f"{_counted(n_pairs, 'combination')} × {_counted(n_genes, 'gene')}", loc="left", fontsize="medium")
     despine(ax, "left", "bottom")
-    legend_beside(ax, title=f"local fdr ≤ {found.level:g}")
-    for handle in ax.get_legend().legend_handles:
-        handle.set_sizes([18])
+    legend_beside(ax, _handles(found), title=f"local fdr ≤ {found.level:g}")
+
+
+def _handles(found: Interactions) -> list[Any]:
+    """A dot and the number of values of each class that occurs."""
+    from matplotlib.lines import Line2D
+
+    counts = np.bincount(found.classes.ravel(), minlength=len(CLASSES))
+    return [
+        Line2D(
+            [], [], linestyle="none", marker="o", markersize=5, color=COLORS[name], label=_label(name, n, counts.sum())
+        )
+        for name, n in zip(CLASSES, counts, strict=True)
+        if n
+    ]
+
+
+def _label(name: str, n: int, of: int) -> str:
+    return f"{name}: {n:,} ({_percent(n / of)})"
 
 
 def _limits(expected: np.ndarray, observed: np.ndarray) -> tuple[float, float]:
@@ -164,9 +174,11 @@ def _curve(ax: Axes, curve: pd.DataFrame, found: Interactions) -> None:
     n_pairs, n_found = int(curve["n_pairs"].iloc[0]), int(curve["n_interactions"].iloc[0])
     chance = 1 - n_found / (n_pairs * found.deviation.shape[1])
     ax.axvline(chance, color=FAINT, linewidth=0.9, linestyle=":", zorder=1, label="order at random")
-    ax.set(xlim=(0, 1.01), ylim=(0, 1.01))
+    ax.set(xlim=(0, 1.01), ylim=(0, 1.01), box_aspect=1)
     ax.set_xlabel("false discovery proportion")
     ax.set_ylabel("true positive rate")
-    ax.set_title(f"{_counted(n_found, 'interaction')} in {_counted(n_pairs, 'combination')}", loc="left", fontsize="medium")
+    ax.set_title(
+        f"{_counted(n_found, 'interaction')} in {_counted(n_pairs, 'combination')}", loc="left", fontsize="medium"
+    )
     despine(ax, "left", "bottom")
     legend_beside(ax)

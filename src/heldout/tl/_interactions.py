@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -11,7 +11,15 @@ from heldout._core.arrays import describe, get_matrix, is_dask
 from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, read_partition
 from heldout._core.store import logger, some
-from heldout.tasks.perturbation.interactions import FEWEST_VALUES, Combinations, find_combinations, measure, top_genes
+from heldout.metrics._checks import one_of
+from heldout.tasks.perturbation.interactions import (
+    FEWEST_VALUES,
+    Combinations,
+    Interactions,
+    find_combinations,
+    measure,
+    top_genes,
+)
 from heldout.tasks.perturbation.screen import read_screen, screen_of
 
 if TYPE_CHECKING:
@@ -20,6 +28,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from heldout.tasks.perturbation.screen import Screen
+
+
+_DOUBTFUL = 0.1
+"""Share of the calls that noise may explain before it is said."""
 
 
 def interactions(
@@ -35,6 +47,7 @@ def interactions(
     layer: str | None = None,
     n_top_genes: int | None = 1000,
     fdr: float = 0.05,
+    scale: Literal["none", "se"] = "none",
     df: int = 7,
     key_added: str = "interactions",
     copy: bool = False,
@@ -74,6 +87,10 @@ def interactions(
         Number of genes, those of the highest mean over controls; None takes all.
     fdr
         Local false discovery rate of the calls.
+    scale
+        ``"none"`` holds the deviations as they are against one null, as published; fine where all genes and combinations
+        were measured about equally well. ``"se"`` divides each by its standard error first, for screens with noisy genes or
+        few cells of some combinations.
     df
         Degrees of freedom of the density of the deviations.
     key_added
@@ -98,10 +115,12 @@ def interactions(
 
     Notes
     -----
-    The null holds the noise of measuring means on finite numbers of cells, pooled over combinations. A combination of
-    few cells deviates more by chance than the others, and is called too often; its standard errors say so, and
-    :func:`heldout.get.interaction_pairs` counts the calls that they could explain. The control is in every deviation:
-    with few control cells its noise looks like an interaction of all combinations with one gene.
+    The null holds the noise of measuring means on finite numbers of cells, pooled over combinations and genes. With
+    ``scale="none"`` a combination of few cells, and a gene that varies much between cells, are called too often; their standard
+    errors say so, and a warning if they could explain more than a tenth of the calls. ``n_doubtful`` of
+    :func:`heldout.get.interaction_pairs` counts these. Either way the standard errors know nothing of differences between
+    libraries. The control is in every deviation: with few control cells its noise looks like an interaction of all
+    combinations with one gene.
 
     Examples
     --------
@@ -116,7 +135,7 @@ def interactions(
     """
     check_key("key_added", key_added)
     adata = store.start(adata, copy=copy)
-    _check_numbers(n_top_genes, fdr)
+    _check_numbers(n_top_genes, fdr, scale)
     chosen = [partition] if isinstance(partition, str) else list(partition)
     reading: dict[str, Any] = {"control": control, "separator": separator, "targets": targets}
     screen, found, split_hash = _combinations(adata, perturbation_key, split_key, chosen, covariate_keys, reading)
@@ -125,7 +144,7 @@ def interactions(
     columns = top_genes(X, found, n_top_genes)
     _check_enough(found, len(columns))
     genes = adata.var_names.to_numpy(dtype=object)[columns]
-    result = measure(X, found, columns, names=screen.names, genes=genes, level=float(fdr), df=df)
+    result = measure(X, found, columns, names=screen.names, genes=genes, level=float(fdr), scale=scale, df=df)
     asked = {
         "layer": layer,
         "n_top_genes": n_top_genes,
@@ -135,13 +154,14 @@ def interactions(
         "split_hash": split_hash,
     }
     result.info.update(asked)
-    _tell(result.n_cells, result.se, found)
+    _tell(result)
     section = {**store.section(adata, keys.INTERACTIONS), key_added: result.stored()}
     store.commit(adata, heldout={keys.INTERACTIONS: section})
     return store.finish(adata, copy=copy)
 
 
-def _check_numbers(n_top_genes: int | None, fdr: float) -> None:
+def _check_numbers(n_top_genes: int | None, fdr: float, scale: str) -> None:
+    one_of(scale, ("none", "se"), "scale")
     if n_top_genes is not None and n_top_genes < 1:
         msg = f"n_top_genes={n_top_genes!r} must be at least 1, or None for all genes."
         raise ValueError(msg)
@@ -221,12 +241,20 @@ def _check_enough(found: Combinations, n_genes: int) -> None:
         raise ValueError(msg)
 
 
-def _tell(n_cells: np.ndarray, se: np.ndarray, found: Combinations) -> None:
-    without = int(np.isnan(se).all(axis=1).sum())
+def _tell(result: Interactions) -> None:
+    without = int(np.isnan(result.se).all(axis=1).sum())
     if without:
         logger.warning(
             "%d of %d combinations have no standard error: they, a member or the control have one cell only (%d groups).",
             without,
-            len(found.targets),
-            int((n_cells < 2).sum()),
+            len(result.targets),
+            int((result.n_cells < 2).sum()),
+        )
+    n_called, n_doubtful = int(result.called.sum()), int(result.doubtful.sum())
+    if n_doubtful > _DOUBTFUL * n_called:
+        logger.warning(
+            "%d of %d calls are within 1.96 of their standard errors, so noisy genes or small numbers of cells may explain "
+            "them. Compare with scale='se'.",
+            n_doubtful,
+            n_called,
         )

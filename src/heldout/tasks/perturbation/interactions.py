@@ -117,6 +117,8 @@ class Interactions:
         The null that the deviations were held against.
     level
         Local false discovery rate of the calls.
+    scale
+        ``"none"`` if the null is of deviations, ``"se"`` if it is of deviations over their standard errors.
     info
         What else is to be kept, JSON values.
     """
@@ -133,6 +135,7 @@ class Interactions:
     se: np.ndarray
     null: EmpiricalNull
     level: float
+    scale: str
     info: dict[str, Any]
 
     @property
@@ -156,14 +159,33 @@ class Interactions:
         return self.observed - self.additive
 
     @cached_property
+    def statistic(self) -> np.ndarray:
+        """What the null is of: the deviations, or the deviations over their standard errors, (P × G)."""
+        return _scaled(self.deviation, self.se, self.scale)
+
+    @cached_property
     def cutoffs(self) -> tuple[float, float]:
-        """Deviations at and beyond which the local false discovery rate is at most ``level``."""
+        """Statistics at and beyond which the local false discovery rate is at most ``level``."""
         return self.null.cutoffs(self.level)
 
     @cached_property
     def called(self) -> np.ndarray:
         """Mask of the interactions, (P × G)."""
-        return is_interaction(self.deviation, self.cutoffs)
+        return is_interaction(self.statistic, self.cutoffs)
+
+    def limits(self, rows: np.ndarray) -> tuple[Any, Any]:
+        """Deviations at and beyond which some combinations are called: two numbers, or two arrays (m × G)."""
+        low, high = self.cutoffs
+        if self.scale == "none":
+            return low, high
+        unit = np.where(self.se[rows] > 0, self.se[rows], np.inf)
+        return low * unit, high * unit
+
+    @property
+    def doubtful(self) -> np.ndarray:
+        """Mask of the calls within 1.96 of their own standard errors of the centre of the null, (P × G)."""
+        centre = self.null.delta if self.scale == "none" else 0.0
+        return self.called & (np.abs(self.deviation - centre) < 1.96 * self.se)
 
     @cached_property
     def classes(self) -> np.ndarray:
@@ -195,6 +217,7 @@ class Interactions:
             "genes": [str(gene) for gene in self.genes],
             "targets": [list(targets) for targets in self.targets],
             "level": self.level,
+            "scale": self.scale,
             "null": {name: getattr(self.null, name) for name in _NULL_NUMBERS},
             "info": self.info,
         }
@@ -208,7 +231,8 @@ class Interactions:
     def load(cls, stored: Mapping[str, Any]) -> Interactions:
         """Inverse of :meth:`stored`."""
         text = json.loads(str(stored["json"]))
-        null = EmpiricalNull(**text["null"], **{name: np.asarray(stored[f"null_{name}"]) for name in _NULL_ARRAYS})
+        fitted: dict[str, Any] = {name: np.asarray(stored[f"null_{name}"]) for name in _NULL_ARRAYS}
+        null = EmpiricalNull(**text["null"], **fitted)
         arrays = ("context", "profiles", "n_cells", "of_double", "of_control", "of_member", "se")
         return cls(
             names=Names.from_json(text["names"]),
@@ -216,6 +240,7 @@ class Interactions:
             targets=[tuple(targets) for targets in text["targets"]],
             null=null,
             level=text["level"],
+            scale=text["scale"],
             info=text["info"],
             **{name: np.asarray(stored[name]) for name in arrays},
         )
@@ -226,6 +251,23 @@ def _additive(profiles: np.ndarray, of_member: np.ndarray, of_control: np.ndarra
     padded = np.vstack([profiles, np.zeros(profiles.shape[1])])  # the last row is for where there is no member
     n_members = (of_member >= 0).sum(axis=1, keepdims=True)
     return padded[of_member].sum(axis=1) - (n_members - 1) * profiles[of_control]
+
+
+def _scaled(deviation: np.ndarray, se: np.ndarray, scale: str) -> np.ndarray:
+    """Deviations, or deviations over their standard errors: 0 where no cell differs from another, as nothing was learnt."""
+    if scale == "none":
+        return deviation
+    return np.divide(deviation, se, out=np.zeros_like(deviation), where=se > 0)
+
+
+def _check_se(se: np.ndarray, scale: str) -> None:
+    lacking = int(np.isnan(se).all(axis=1).sum())
+    if lacking and scale == "se":
+        msg = (
+            f"scale='se' needs two cells of everything, and {lacking} of {len(se)} combinations have one cell only, of "
+            "themselves, a member or the control. Drop those, or take scale='none'."
+        )
+        raise ValueError(msg)
 
 
 def top_genes(X: Matrix, found: Combinations, n: int | None) -> np.ndarray:
@@ -240,7 +282,15 @@ def top_genes(X: Matrix, found: Combinations, n: int | None) -> np.ndarray:
 
 
 def measure(
-    X: Matrix, found: Combinations, columns: np.ndarray, *, names: Names, genes: np.ndarray, level: float, df: int
+    X: Matrix,
+    found: Combinations,
+    columns: np.ndarray,
+    *,
+    names: Names,
+    genes: np.ndarray,
+    level: float,
+    scale: str,
+    df: int,
 ) -> Interactions:
     """Profiles, deviations and their standard errors of combinations, and the null of all deviations together.
 
@@ -257,7 +307,10 @@ def measure(
     of_mean = np.vstack([moments.var / moments.n[:, None], np.zeros(len(columns))])
     times = (of_member >= 0).sum(axis=1, keepdims=True) - 1
     variance = of_mean[of_double] + of_mean[of_member].sum(axis=1) + times**2 * of_mean[of_control]
-    null = empirical_null(moments.mean[of_double] - _additive(moments.mean, of_member, of_control), df=df)
+    se = np.sqrt(variance)
+    deviation = moments.mean[of_double] - _additive(moments.mean, of_member, of_control)
+    _check_se(se, scale)
+    null = empirical_null(_scaled(deviation, se, scale), df=df)
     return Interactions(
         names=names,
         genes=genes,
@@ -268,9 +321,10 @@ def measure(
         of_double=of_double,
         of_control=of_control,
         of_member=of_member,
-        se=np.sqrt(variance),
+        se=se,
         null=null,
         level=level,
+        scale=scale,
         info={"incomplete": found.incomplete},
     )
 

@@ -25,6 +25,9 @@ EVALUATIONS = "evaluations"
 SCORES = "scores"
 """``uns["heldout"]["scores"][key]``: the score of each group and method behind an evaluation."""
 
+EMBEDDINGS = "embeddings"
+"""``uns["heldout"]["embeddings"][key]``: vectors of genes or perturbations that come from elsewhere."""
+
 AUDITS = "audits"
 """``uns["heldout"]["audits"][key]``: the table of an audit, and what it was asked."""
 

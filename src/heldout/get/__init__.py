@@ -1,6 +1,7 @@
 """Tidy tables of what is stored in the AnnData."""
 
 from heldout.get._audit import audit
+from heldout.get._embedding import embedding
 from heldout.get._folds import fold_keys, iterate_folds
 from heldout.get._interactions import interaction_curve, interaction_pairs, interaction_scores, interactions
 from heldout.get._lineages import lineages
@@ -11,6 +12,7 @@ from heldout.get._tables import evaluation, fits, history, ledger, predictions, 
 
 __all__ = [
     "audit",
+    "embedding",
     "evaluation",
     "fits",
     "fold_keys",

@@ -1,6 +1,7 @@
 """Scores as pure functions on arrays."""
 
 from heldout.metrics.classification import accuracy, group_log_probability, log_loss, roc_auc
+from heldout.metrics.discrimination import centroid_accuracy, discrimination_score, perturbation_rank
 from heldout.metrics.distribution import (
     collapse,
     correlation_error,
@@ -10,10 +11,20 @@ from heldout.metrics.distribution import (
     mmd,
     variance_error,
 )
+from heldout.metrics.effects import cosine_logfc, log_fold_change, pearson_delta
 from heldout.metrics.empirical_null import EmpiricalNull, empirical_null
 from heldout.metrics.inference import GroupScores, bootstrap_weights, group_scores, smallest_p
 from heldout.metrics.interaction_curve import InteractionCurve, interaction_curve, interaction_scores
 from heldout.metrics.interactions import additive_expectation, interaction_classes
+from heldout.metrics.profiles import (
+    profile_l2,
+    profile_mae,
+    profile_rmse,
+    score_weights,
+    top_genes,
+    variance_ratio,
+    weighted_mse,
+)
 from heldout.metrics.regression import change_correlation, change_sign_accuracy, mae, r2, rmse
 from heldout.metrics.skill import Interval, paired_interval, skill, split_half
 from heldout.metrics.transport import wasserstein
@@ -26,10 +37,13 @@ __all__ = [
     "accuracy",
     "additive_expectation",
     "bootstrap_weights",
+    "centroid_accuracy",
     "change_correlation",
     "change_sign_accuracy",
     "collapse",
     "correlation_error",
+    "cosine_logfc",
+    "discrimination_score",
     "distribution_scores",
     "empirical_null",
     "energy_distance",
@@ -38,17 +52,27 @@ __all__ = [
     "interaction_classes",
     "interaction_curve",
     "interaction_scores",
+    "log_fold_change",
     "log_loss",
     "mae",
     "median_bandwidths",
     "mmd",
     "paired_interval",
+    "pearson_delta",
+    "perturbation_rank",
+    "profile_l2",
+    "profile_mae",
+    "profile_rmse",
     "r2",
     "rmse",
     "roc_auc",
+    "score_weights",
     "skill",
     "smallest_p",
     "split_half",
+    "top_genes",
     "variance_error",
+    "variance_ratio",
     "wasserstein",
+    "weighted_mse",
 ]

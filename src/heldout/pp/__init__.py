@@ -1,5 +1,6 @@
 """Splitting and train-only preparation."""
 
+from heldout.pp._embedding import embedding
 from heldout.pp._folds import folds
 from heldout.pp._highly_variable_genes import highly_variable_genes
 from heldout.pp._lineages import lineages
@@ -15,6 +16,7 @@ from heldout.pp._split_time import split_time
 from heldout.pp._subsample import subsample
 
 __all__ = [
+    "embedding",
     "folds",
     "highly_variable_genes",
     "lineages",

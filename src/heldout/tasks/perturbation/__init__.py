@@ -10,6 +10,7 @@ METHODS = Registry(
     Method("mean", "baseline", "the mean change of the train perturbations", f"{_HERE}.baselines:Mean"),
     Method("mean_of_cells", "baseline", "the mean change of the perturbed train cells", f"{_HERE}.baselines:MeanOfCells"),
     Method("context_mean", "baseline", "the mean change in the context", f"{_HERE}.baselines:ContextMean"),
+    Method("transfer", "baseline", "the same perturbation in other contexts", f"{_HERE}.baselines:Transfer"),
     Method("additive", "baseline", "the sum of the changes of the single targets", f"{_HERE}.baselines:Additive"),
     Method("linear", "baseline", "Y = G W Pᵀ + b, in vectors of genes and targets", f"{_HERE}.linear:Linear"),
     Method(

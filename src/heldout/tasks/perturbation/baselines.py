@@ -69,6 +69,39 @@ class ContextMean:
         return Prediction(*in_context(fitted.arrays, pairs.context))
 
 
+class Transfer:
+    """The change that the same perturbation makes in the same context, or else its mean over the other contexts.
+
+    Of a perturbation that train has nowhere the mean change stands in.
+    """
+
+    default_config: ClassVar[Any] = NoPerturbationConfig()
+
+    def fit(self, data: Data, config: NoPerturbationConfig, *, seed: int) -> Fitted:
+        """Keep the changes of all train perturbations."""
+        distinct, means = over_contexts(data.pairs.targets, data.change)
+        number = {targets: i for i, targets in enumerate(distinct)}
+        codes = np.array([number[targets] for targets in data.pairs.targets])
+        arrays = {"change": data.change, "perturbation": codes, "context": data.pairs.context, "means": means}
+        return Fitted(arrays, {"targets": [list(targets) for targets in distinct]})
+
+    def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
+        """Look each up."""
+        arrays = fitted.arrays
+        number = {tuple(targets): i for i, targets in enumerate(fitted.info["targets"])}
+        row = {at: i for i, at in enumerate(zip(arrays["perturbation"].tolist(), arrays["context"].tolist(), strict=True))}
+        change = np.empty((len(pairs), arrays["change"].shape[1]))
+        fallback = np.zeros(len(pairs), dtype=bool)
+        for i, (targets, context) in enumerate(zip(pairs.targets, pairs.context.tolist(), strict=True)):
+            known = number.get(targets)
+            if known is None:
+                change[i], fallback[i] = arrays["means"].mean(axis=0), True
+            else:
+                at = row.get((known, context))
+                change[i] = arrays["means"][known] if at is None else arrays["change"][at]
+        return Prediction(change, fallback)
+
+
 class Additive:
     """The sum of the changes that the targets make alone, in the same context.
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 import pandas as pd
 
+from heldout._core.alignment import Names
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -50,22 +52,38 @@ class Vectors:
         Names of the rows, (n,).
     values
         The rows, (n × d).
+    aliases
+        Other names of the rows, ``{other: name}``.
     what
         What has these names, for a message.
     """
 
     names: np.ndarray
     values: np.ndarray
+    aliases: dict[str, str] = field(default_factory=dict)
     what: str = "genes at hand"
 
     def of(self, targets: Sequence[Targets]) -> np.ndarray:
-        """Sum of the vectors of the targets of each perturbation, (m × d); NaN where a target has none."""
-        row = {str(name): i for i, name in enumerate(self.names)}
+        """Sum of the vectors of the targets of each perturbation, (m × d); NaN where a target has none.
+
+        Names are found regardless of case and of the version of an Ensembl id, where that leaves one.
+        """
+        distinct = sorted({target for members in targets for target in members})
+        row = dict(zip(distinct, Names(self.names, self.aliases).match(distinct).rows.tolist(), strict=True))
         result = np.zeros((len(targets), self.values.shape[1]))
         for i, members in enumerate(targets):
-            at = [row.get(target, -1) for target in members]
-            result[i] = self.values[at].sum(axis=0) if min(at) >= 0 else np.nan
+            at = [row[target] for target in members]
+            result[i] = self.values[at].sum(axis=0, dtype=np.float64) if min(at) >= 0 else np.nan
         return result
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the rows, as JSON values."""
+        return {"names": [str(name) for name in self.names], "aliases": self.aliases, "what": self.what}
+
+    @classmethod
+    def load(cls, stored: dict[str, Any], values: np.ndarray) -> Vectors:
+        """Inverse of :meth:`to_json`."""
+        return cls(np.array(stored["names"], dtype=object), values, stored["aliases"], stored["what"])
 
 
 @dataclass(frozen=True)

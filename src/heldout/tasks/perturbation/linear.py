@@ -38,13 +38,13 @@ class Linear:
         b = _centres(Y, context, data.n_contexts)
         left = _ridge(G, (Y - b[context]).T, config.penalty)
         weights = _ridge(P, left.T, config.penalty).T
-        info = {"targets": [str(name) for name in vectors.names], "n_used": int(seen.sum())}
+        info = {"targets": vectors.to_json(), "n_used": int(seen.sum())}
         return Fitted({"genes": G, "targets": vectors.values, "weights": weights, "centre": b}, info)
 
     def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
         """Linear in the summed vectors of the targets."""
         arrays = fitted.arrays
-        P = Vectors(np.array(fitted.info["targets"], dtype=object), arrays["targets"]).of(pairs.targets)
+        P = Vectors.load(fitted.info["targets"], arrays["targets"]).of(pairs.targets)
         b, lacking = arrays["centre"][np.minimum(pairs.context, len(arrays["centre"]) - 1)], np.zeros(len(pairs), bool)
         lacking |= np.isnan(b).any(axis=1) | (pairs.context >= len(arrays["centre"]) - 1)
         b = np.where(lacking[:, None], arrays["centre"][-1], b)

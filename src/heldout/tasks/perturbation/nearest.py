@@ -39,13 +39,13 @@ class Nearest:
             "change": data.change[seen],
             "context": data.pairs.context[seen],
         }
-        info = {"targets": [str(name) for name in vectors.names], "n_neighbors": config.n_neighbors}
+        info = {"targets": vectors.to_json(), "n_neighbors": config.n_neighbors}
         return Fitted(arrays, {**info, "n_used": int(seen.sum())})
 
     def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
         """Mean change of the nearest ones; of equals the first."""
         arrays, k = fitted.arrays, int(fitted.info["n_neighbors"])
-        P = Vectors(np.array(fitted.info["targets"], dtype=object), arrays["targets"]).of(pairs.targets)
+        P = Vectors.load(fitted.info["targets"], arrays["targets"]).of(pairs.targets)
         cosine = _unit(P) @ _unit(arrays["train"]).T
         change = np.full((len(pairs), arrays["change"].shape[1]), np.nan)
         fallback = np.zeros(len(pairs), dtype=bool)

@@ -1,0 +1,138 @@
+"""Vectors of genes or perturbations that come from elsewhere, and how they are stored in the AnnData."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import keys
+from heldout._core.alignment import Matches, Names
+from heldout._core.rng import Rng, generator
+from heldout._core.store import section, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from anndata import AnnData
+
+SCHEMA = 1
+"""Version of the stored form. A file with a newer one is refused, an older one must stay readable."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """One vector a name.
+
+    Parameters
+    ----------
+    names
+        Names as the source has them, (n,), unique.
+    values
+        The vectors, (n × d), float32.
+    info
+        Where they come from, JSON values only. ``info["aliases"]`` maps other names to names.
+    """
+
+    names: np.ndarray
+    values: np.ndarray
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def hash(self) -> str:
+        """Sha256 over names, vectors and origin."""
+        state = hashlib.sha256(json.dumps(self.info, sort_keys=True).encode())
+        state.update(json.dumps([str(name) for name in self.names]).encode())
+        values = np.ascontiguousarray(self.values, dtype=np.float32)
+        state.update(f"{values.shape}".encode())
+        state.update(values.tobytes())
+        return state.hexdigest()
+
+    @cached_property
+    def _index(self) -> Names:
+        return Names(self.names, self.info.get("aliases", {}))
+
+    def match(self, names: Iterable[str]) -> Matches:
+        """Row numbers with how each was found, see :class:`heldout._core.alignment.Names`."""
+        return self._index.match(names)
+
+    def lookup(self, names: Iterable[str]) -> np.ndarray:
+        """Row number of each name, -1 where it has no vector.
+
+        A name is taken as it is where the source has it, else by its other names, else regardless of case and of the
+        version of an Ensembl id; if that leaves several rows, none is taken.
+        """
+        return self.match(names).rows
+
+    def shuffled(self, rng: Rng, *, among: Iterable[str] | None = None) -> Embedding:
+        """Control: the same vectors, each given to another name at random.
+
+        ``among`` names those that change places, by default all; a vector of any other stays where it is.
+        """
+        rows = np.arange(len(self.names)) if among is None else np.unique(self.lookup(among))
+        rows = rows[rows >= 0]
+        values = self.values.copy()
+        values[rows] = self.values[generator(rng).permutation(rows)]
+        return Embedding(self.names, values, {**self.info, "control": "shuffled"})
+
+    def random(self, rng: Rng) -> Embedding:
+        """Control: standard normal numbers of the same shape."""
+        values = generator(rng).standard_normal(self.values.shape, dtype=np.float32)
+        return Embedding(self.names, values, {**self.info, "control": "random"})
+
+    def stored(self) -> dict[str, Any]:
+        """Plain values for ``uns``."""
+        return {
+            "schema": SCHEMA,
+            "json": json.dumps(self.info, sort_keys=True),
+            "hash": self.hash,
+            "names": np.array([str(name) for name in self.names]),
+            "values": np.ascontiguousarray(self.values, dtype=np.float32),
+        }
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any], *, key: str) -> Embedding:
+        """Inverse of :meth:`stored`; refuses a newer schema and altered content."""
+        schema = int(stored["schema"])
+        if schema > SCHEMA:
+            msg = (
+                f"The embedding {key!r} was stored by a newer heldout (schema {schema}, this one reads up to {SCHEMA}). "
+                "Update heldout: pip install -U heldout"
+            )
+            raise ValueError(msg)
+        altered = f"The embedding {key!r} was altered after it was stored (its content has another hash). Add it again."
+        try:
+            info = json.loads(str(stored["json"]))
+            values = np.asarray(stored["values"]).astype(np.float32, copy=False)
+            names = np.array([str(name) for name in stored["names"]], dtype=object)
+        except (KeyError, ValueError) as error:
+            raise ValueError(altered) from error
+        embedding = cls(names, values, info)
+        if embedding.hash != str(stored["hash"]):
+            raise ValueError(altered)
+        return embedding
+
+
+def read_embedding(adata: AnnData, key: str) -> Embedding:
+    """Read the embedding ``key`` from ``uns["heldout"]["embeddings"]``.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name, or it was altered.
+    """
+    stored = section(adata, keys.EMBEDDINGS)
+    if key not in stored:
+        have = suggest(key, stored) if stored else "None was added yet."
+        msg = f"There is no embedding {key!r} in this AnnData. {have} Add one with heldout.pp.embedding."
+        raise ValueError(msg)
+    return Embedding.load(stored[key], key=key)
+
+
+def embedding_sections(adata: AnnData, key: str, embedding: Embedding) -> dict[str, Any]:
+    """Section of ``uns["heldout"]`` with this embedding in it, for :func:`heldout._core.store.commit`."""
+    return {keys.EMBEDDINGS: {**section(adata, keys.EMBEDDINGS), key: embedding.stored()}}

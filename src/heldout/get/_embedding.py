@@ -1,0 +1,50 @@
+"""Table of the vectors that were added."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from heldout._core import store
+from heldout._core.embeddings import read_embedding
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def embedding(adata: AnnData, key: str = "embedding") -> pd.DataFrame:
+    """Table of the vectors added by :func:`heldout.pp.embedding`.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars).
+    key
+        The embedding.
+
+    Returns
+    -------
+    One row a name, as the source has it, one column a dimension, numbered from 0. Where the vectors come from is in
+    ``attrs``: format, files with their checksums, coverage, and the other names by which rows are found.
+
+    Raises
+    ------
+    ValueError
+        If there is no such embedding, or it was altered.
+
+    Examples
+    --------
+    >>> import heldout as ho, pandas as pd
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> ho.pp.embedding(adata, pd.DataFrame([[1.0, 2.0]], index=adata.var_names[:1]))
+    >>> ho.get.embedding(adata).shape
+    (1, 2)
+    >>> ho.get.embedding(adata).attrs["coverage"]["genes"]
+    [1, 100]
+    """
+    store.check_adata(adata)
+    found = read_embedding(adata, key)
+    table = pd.DataFrame(found.values, index=pd.Index(found.names))
+    table.attrs = dict(found.info)
+    return table

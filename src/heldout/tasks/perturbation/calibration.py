@@ -1,0 +1,98 @@
+"""Intervals of predicted profiles, from the errors on the perturbations of val: split conformal prediction.
+
+A perturbation is the unit: genes of one perturbation err together. The errors of a new perturbation are exchangeable
+with those of the val perturbations with as many seen targets, so that an interval holds for the stated share of
+(perturbation, gene) pairs on average :cite:p:`lee2023`. It says nothing of a single gene.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from heldout.splitting._perturbations import Targets
+
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Nominal coverages that are calibrated."""
+
+_FLOOR = 0.05
+
+
+def seen_targets(targets: list[Targets] | tuple[Targets, ...], seen: set[str]) -> np.ndarray:
+    """Number of targets of each perturbation that train has in any perturbation, (m,)."""
+    return np.array([len(seen.intersection(of_row)) for of_row in targets], dtype=np.int64)
+
+
+def stratum(n_targets: np.ndarray, n_seen: np.ndarray) -> np.ndarray:
+    """What intervals are calibrated by: number of targets and of seen ones, as one number, (m,)."""
+    return np.asarray(n_targets * 100 + n_seen)
+
+
+def scale_of(change: np.ndarray) -> np.ndarray:
+    """What errors of each gene are measured in, (G,): root mean square of the train changes about their mean.
+
+    Genes that hardly change get 5 % of the root mean square over genes, so that noise is not blown up.
+    """
+    spread = np.sqrt(np.mean((change - change.mean(axis=0)) ** 2, axis=0))
+    typical = float(np.sqrt(np.mean(spread**2)))
+    return np.maximum(spread, _FLOOR * typical if typical > 0 else 1.0)
+
+
+def calibrate(
+    error: np.ndarray, scale: np.ndarray, strata: np.ndarray, perturbation: np.ndarray
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Half-widths in units of ``scale`` for each stratum and level, (S × L), and what they rest on, as JSON values.
+
+    Parameters
+    ----------
+    error
+        Measured minus predicted profile of the val perturbations, (m × G); rows of NaN were not predicted.
+    scale
+        Unit of each gene, (G,).
+    strata
+        Stratum of each row, (m,).
+    perturbation
+        Number of the perturbation of each row, (m,): rows of one in several contexts count as one unit.
+
+    Returns
+    -------
+    Half-widths; infinite where there are fewer than level / (1 - level) perturbations, which could support no interval.
+    """
+    known = np.isfinite(error).all(axis=1)
+    distinct = np.unique(strata[known])
+    widths = np.full((len(distinct), len(LEVELS)), np.inf)
+    counts = []
+    for i, number in enumerate(distinct):
+        rows = np.flatnonzero(known & (strata == number))
+        _, unit, of_unit = np.unique(perturbation[rows], return_inverse=True, return_counts=True)
+        scores = np.sort(np.abs(error[rows]) / scale, axis=1)
+        weights = np.repeat(1 / (of_unit[unit] * scores.shape[1]), scores.shape[1])
+        widths[i] = _quantiles(scores.ravel(), weights, len(of_unit))
+        counts.append(len(of_unit))
+    return widths, {"strata": distinct.tolist(), "n_perturbations": counts}
+
+
+def _quantiles(scores: np.ndarray, weights: np.ndarray, n: int) -> np.ndarray:
+    """Smallest scores below which lies level × (n + 1) of the weight n; infinite where that is more than n."""
+    order = np.argsort(scores, kind="stable")
+    below = np.cumsum(weights[order])
+    wanted = np.array(LEVELS) * (n + 1)
+    at = np.searchsorted(below, wanted - 1e-9 * n)
+    return np.where(wanted > n + 1e-9, np.inf, scores[order][np.minimum(at, len(order) - 1)])
+
+
+def half_widths(
+    widths: np.ndarray, info: dict[str, Any], scale: np.ndarray, strata: np.ndarray, level: float
+) -> np.ndarray:
+    """Half-width of each perturbation and gene at one of the levels, (m × G); NaN where none is supported."""
+    if level not in LEVELS:
+        msg = f"level={level!r} was not calibrated; these were: {', '.join(map(str, LEVELS))}."
+        raise ValueError(msg)
+    row = {int(number): i for i, number in enumerate(info["strata"])}
+    at = np.array([row.get(int(number), -1) for number in strata])
+    of_row = np.full(len(strata), np.nan)
+    of_row[at >= 0] = widths[at[at >= 0], LEVELS.index(level)]
+    of_row[np.isinf(of_row)] = np.nan
+    return np.asarray(of_row[:, None] * scale)

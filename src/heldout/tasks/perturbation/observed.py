@@ -1,0 +1,68 @@
+"""Pseudobulks of a screen: each perturbation and the controls, context by context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heldout._core.grouped import group_moments
+from heldout.tasks.perturbation.interface import Pairs
+
+if TYPE_CHECKING:
+    from heldout._core.arrays import Matrix
+    from heldout.tasks.perturbation.screen import Screen
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Moments of the cells of some partitions, float64. Of controls there is a row a context, NaN where it has none.
+
+    Parameters
+    ----------
+    pairs
+        Perturbations in contexts, m of them.
+    number
+        Number of the perturbation of each, (m,).
+    n_cells, mean, var
+        Cells behind each, (m,), and their mean and variance, (m × G); the variance of one cell is NaN.
+    control_n, control, control_var
+        The same of the controls, (C,) and (C × G).
+    """
+
+    pairs: Pairs
+    number: np.ndarray
+    n_cells: np.ndarray
+    mean: np.ndarray
+    var: np.ndarray
+    control_n: np.ndarray
+    control: np.ndarray
+    control_var: np.ndarray
+
+    @cached_property
+    def change(self) -> np.ndarray:
+        """Mean of each minus that of the controls of its context, (m × G)."""
+        return self.mean - self.control[self.pairs.context]
+
+    def only(self, rows: np.ndarray) -> Observed:
+        """Some of the perturbations, and all controls."""
+        pairs = Pairs([self.pairs.targets[i] for i in rows], self.pairs.context[rows])
+        moments = (self.n_cells[rows], self.mean[rows], self.var[rows])
+        return Observed(pairs, self.number[rows], *moments, self.control_n, self.control, self.control_var)
+
+
+def observe(X: Matrix, screen: Screen, mask: np.ndarray, columns: np.ndarray) -> Observed:
+    """Moments of the cells in ``mask`` by perturbation and context, in one pass over the matrix."""
+    number, context, codes = screen.groups(mask)
+    moments = group_moments(X, codes, len(number), columns=columns)
+    assert moments.var is not None
+    control = number < 0
+    pairs = Pairs([screen.perturbations[i] for i in number[~control]], context[~control])
+    n = np.zeros(screen.n_contexts, dtype=np.int64)
+    n[context[control]] = moments.n[control]
+    mean, var = (np.full((screen.n_contexts, len(columns)), np.nan) for _ in range(2))
+    mean[context[control]], var[context[control]] = moments.mean[control], moments.var[control]
+    of_pairs = (moments.n[~control], moments.mean[~control], moments.var[~control])
+    return Observed(pairs, number[~control], *of_pairs, n, mean, var)

@@ -1,0 +1,247 @@
+"""From an AnnData and a split to what the perturbation methods see, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import store
+from heldout._core.arrays import MatrixState, describe, get_matrix
+from heldout._core.fits import Fit
+from heldout._core.genes import DEFAULT, gene_columns
+from heldout._core.grouped import is_dask
+from heldout.tasks.perturbation import METHODS
+from heldout.tasks.perturbation.calibration import calibrate, scale_of, seen_targets, stratum
+from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction
+from heldout.tasks.perturbation.observed import Observed, observe
+from heldout.tasks.perturbation.screen import Names, Screen, screen_of
+from heldout.tasks.perturbation.side_information import side_information
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+
+    from heldout._core.arrays import Matrix
+    from heldout._core.partition import Partition
+    from heldout.tasks.perturbation.side_information import Replacement
+
+_SAMPLE = 2000
+
+
+@dataclass(frozen=True)
+class Task:
+    """One screen with its split: which genes and cells, and how they are perturbed. Build it with :meth:`of`."""
+
+    adata: AnnData
+    partition: Partition
+    screen: Screen
+    columns: np.ndarray
+    layer: str | None
+    mask_var: str | None
+
+    @classmethod
+    def of(
+        cls,
+        adata: AnnData,
+        partition: Partition,
+        perturbation_key: str | None = None,
+        *,
+        control: str | Sequence[str] | None = None,
+        targets: str | Mapping[str, str | Sequence[str]] | None = None,
+        separator: str | None = "+",
+        covariate_keys: str | Sequence[str] | None = None,
+        mask_var: str | None = DEFAULT,
+        layer: str | None = None,
+    ) -> Task:
+        """Check the columns, the partitions and the values before long work starts."""
+        partition.require("train", purpose="A perturbation method")
+        screen = screen_of(
+            adata,
+            partition,
+            perturbation_key,
+            control=control,
+            targets=targets,
+            separator=separator,
+            covariate_keys=covariate_keys,
+        )
+        task = cls(adata, partition, screen, gene_columns(adata, mask_var), layer, mask_var)
+        task._check_controls()
+        check_logged(task.matrix(), layer)
+        return task
+
+    @property
+    def genes(self) -> np.ndarray:
+        """Names of the genes, (G,)."""
+        return self.adata.var_names[self.columns].to_numpy(dtype=object)
+
+    def matrix(self) -> Matrix:
+        """The matrix, or the dask array."""
+        X = self.adata.X if self.layer is None else self.adata.layers.get(self.layer)
+        return X if is_dask(X) else get_matrix(self.adata, self.layer)
+
+    def observed(self, *partitions: str) -> Observed:
+        """Pseudobulks of the cells of some partitions."""
+        found = observe(self.matrix(), self.screen, self.partition.mask(*partitions), self.columns)
+        bad = ~(np.isfinite(found.mean).all(axis=0) & (np.isfinite(found.control) | (found.control_n == 0)[:, None]).all(axis=0))
+        if bad.any():
+            msg = (
+                f"{int(bad.sum())} genes (e.g. {store.some(self.genes[bad])}) have NaN or infinite values. Find them with "
+                "np.isfinite and drop or repair those cells or genes."
+            )
+            raise ValueError(msg)
+        return found
+
+    def data(
+        self, train: Observed, config: Any = None, *, replacement: Replacement | None = None, seed: int = 0
+    ) -> Data:
+        """Arrays for the methods."""
+        return Data(
+            genes=self.genes,
+            pairs=train.pairs,
+            change=train.change,
+            n_cells=train.n_cells,
+            control=train.control,
+            **side_information(self.adata, self.genes, config, replacement, seed=seed),
+        )
+
+    def fit(
+        self,
+        method: str,
+        config: Any = None,
+        *,
+        seed: int = 0,
+        train: Observed | None = None,
+        val: Observed | None = None,
+        replacement: Replacement | None = None,
+    ) -> Fit:
+        """Fit one method of the registry, and calibrate its intervals on the perturbations of val, if there are any."""
+        implementation = METHODS[method].load()()
+        config = check_config(method, implementation.default_config, config)
+        train = self.observed("train") if train is None else train
+        fitted = implementation.fit(self.data(train, config, replacement=replacement, seed=seed), config, seed=seed)
+        fit = self.pack(method, config, fitted, train, seed=seed)
+        val = self.observed("val") if val is None and self.partition.mask("val").any() else val
+        return fit if val is None or not len(val.pairs) else calibrated(fit, val)
+
+    def pack(self, method: str, config: Any, fitted: Fitted, train: Observed, *, seed: int) -> Fit:
+        """Turn the result of a method into a fit that can be stored."""
+        info = {
+            "names": self.screen.names.to_json(),
+            "layer": self.layer,
+            "mask_var": self.mask_var,
+            "seen": sorted({target for targets in train.pairs.targets for target in targets}),
+            "fitted": fitted.info,
+        }
+        arrays = {
+            "control": train.control,
+            "centroid": centroids(train),
+            "scale": scale_of(train.change),
+            **{f"fitted.{name}": array for name, array in fitted.arrays.items()},
+        }
+        return Fit(
+            method=f"perturbation.{method}",
+            config={**asdict(config), "seed": seed},
+            split_key=self.partition.key,
+            split_hash=self.partition.hash,
+            genes=self.genes,
+            arrays=arrays,
+            info=info,
+            history=fitted.history,
+        )
+
+    def _check_controls(self) -> None:
+        """Every context with perturbed cells in a partition that is used needs train controls."""
+        used = self.partition.mask("train", "val", "test")
+        number, context, _ = self.screen.groups(used)
+        train_number, train_context, _ = self.screen.groups(self.partition.mask("train"))
+        having = set(train_context[train_number < 0].tolist())
+        lacking = sorted(set(context[number >= 0].tolist()) - having)
+        if lacking:
+            names = self.screen.names
+            where = "" if not names.covariate_keys else f" in {len(lacking)} contexts (e.g. {names.shown(lacking[0])})"
+            msg = (
+                f"There are no control cells ({store.some(names.control)}) in train{where}, so there is nothing that a change could "
+                "be counted from. Drop these cells, or make a split with controls in train, e.g. with heldout.pp.split_perturbations."
+            )
+            raise ValueError(msg)
+        if not (train_number >= 0).any():
+            msg = "There are no perturbed cells in train, so there is nothing to learn from. Check the split and perturbation_key."
+            raise ValueError(msg)
+
+
+def task_of_fit(adata: AnnData, partition: Partition, fit: Fit, *, key: str) -> Task:
+    """The task that a stored fit was made on, with the genes in the fit's order."""
+    names = Names.from_json(fit.info["names"])
+    recorded = partition.scheme == "perturbations"
+    given = {} if recorded else {"control": names.control, "covariate_keys": names.covariate_keys}
+    targets = None if recorded or not names.known else {**names.known}
+    screen = screen_of(
+        adata, partition, names.perturbation_key, **given, targets=targets, separator=names.separator
+    )
+    columns = fit.columns(adata.var_names, key=key)
+    return Task(adata, partition, screen, columns, fit.info["layer"], fit.info["mask_var"])
+
+
+def predict(fit: Fit, pairs: Pairs) -> Prediction:
+    """Changes by a stored fit."""
+    implementation = METHODS[fit.method.removeprefix("perturbation.")].load()()
+    arrays = {name.removeprefix("fitted."): a for name, a in fit.arrays.items() if name.startswith("fitted.")}
+    prediction: Prediction = implementation.predict(Fitted(arrays, fit.info["fitted"]), pairs)
+    return prediction
+
+
+def profiles(fit: Fit, pairs: Pairs, change: np.ndarray) -> np.ndarray:
+    """Predicted profiles: the train controls of the context, changed, (m × G)."""
+    return np.asarray(fit.arrays["control"][pairs.context] + change)
+
+
+def strata_of(fit: Fit, pairs: Pairs) -> np.ndarray:
+    """What the intervals of these perturbations are calibrated by, (m,)."""
+    n_targets = np.array([len(targets) for targets in pairs.targets], dtype=np.int64)
+    return stratum(n_targets, seen_targets(list(pairs.targets), set(fit.info["seen"])))
+
+
+def calibrated(fit: Fit, val: Observed) -> Fit:
+    """The fit with the intervals that its errors on val support."""
+    error = val.mean - profiles(fit, val.pairs, predict(fit, val.pairs).change)
+    widths, basis = calibrate(error, fit.arrays["scale"], strata_of(fit, val.pairs), val.number)
+    arrays, info = {**fit.arrays, "half_widths": widths}, {**fit.info, "calibration": basis}
+    same = {name: getattr(fit, name) for name in ("method", "config", "split_key", "split_hash", "genes", "history")}
+    return Fit(**same, arrays=arrays, info=info)
+
+
+def centroids(train: Observed) -> np.ndarray:
+    """Mean change of the train perturbations in each context, and over all where a context has none, (C × G)."""
+    means = np.tile(train.change.mean(axis=0), (len(train.control), 1))
+    for context in np.unique(train.pairs.context):
+        means[context] = train.change[train.pairs.context == context].mean(axis=0)
+    return means
+
+
+def check_config(method: str, default: Any, config: Any) -> Any:
+    """The default options of a method, or those given if they are of its class."""
+    if config is None:
+        return default
+    if not isinstance(config, type(default)):
+        msg = f"config must be a {type(default).__name__} for method={method!r}, got {type(config).__name__}."
+        raise TypeError(msg)
+    return config
+
+
+def check_logged(X: Matrix, layer: str | None, *, name: str | None = None) -> MatrixState:
+    """Refuse raw counts and other values whose means are not those of log-normalised expression."""
+    name = name or ("adata.X" if layer is None else f"adata.layers[{layer!r}]")
+    sample = X[:_SAMPLE].compute() if is_dask(X) else X
+    state = describe(sample, name=name)
+    if state.kind in ("counts", "normalised", "centred"):
+        todo = {
+            "counts": "Normalise and log it first: scanpy.pp.normalize_total(adata, target_sum=1e4); scanpy.pp.log1p(adata)",
+            "normalised": "Log it first: scanpy.pp.log1p(adata)",
+            "centred": "Pass the layer with the log-normalised values, as they were before scaling",
+        }[state.kind]
+        msg = f"{name} holds {state}; changes of expression are computed on log-normalised values. {todo}."
+        raise ValueError(msg)
+    return state

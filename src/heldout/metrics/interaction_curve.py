@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.rng import Rng, generator
+from heldout._core.verdict import interval
 from heldout.metrics._checks import as_numbers, at_least
 from heldout.metrics.inference import bootstrap_weights
 from heldout.metrics.skill import Interval
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-_MIN_PAIRS = 3
 _ROUNDING = 2e-6
-"""Deviations below this share of the largest value are the rounding of single precision, and count as none."""
+"""Deviations that differ by less than this share of the largest value differ by the rounding of single precision."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def interaction_curve(
     Returns
     -------
     The curve. A method that predicts no deviation at all has chance level and no more: one list with everything in it.
-    Deviations that can be the rounding of single precision count as none.
+    Deviations that differ by the rounding of single precision count as the same.
 
     Raises
     ------
@@ -188,9 +188,10 @@ def interaction_scores(
     first = next(iter(values.values()))["average_precision"]
     result = {}
     for name, of_method in values.items():
-        of_method = {"average_precision": of_method.pop("average_precision"), "excess": 0, **of_method}
         of_method["excess"] = of_method["average_precision"] - first
-        result[name] = {metric: _interval(array, n_pairs) for metric, array in of_method.items()}
+        result[name] = {
+            metric: Interval(float(array[0]), *interval(array, n_pairs), n_pairs) for metric, array in of_method.items()
+        }
     return result
 
 
@@ -213,8 +214,8 @@ def _truth_and_score(
     if not np.all(np.asarray(low) < np.asarray(high)):
         msg = f"cutoffs={cutoffs!r} must be the lower and then the upper limit."
         raise ValueError(msg)
-    score = np.abs(guess - expected)
-    score[score <= _ROUNDING * max(np.abs(guess).max(), np.abs(expected).max())] = 0
+    unit = _ROUNDING * max(np.abs(guess).max(), np.abs(expected).max())
+    score = np.rint(np.abs(guess - expected) / unit) if unit else np.zeros_like(guess)
     return is_interaction(truth - expected, cutoffs), score
 
 
@@ -266,12 +267,3 @@ def _tpr_at(predicted: np.ndarray, found: np.ndarray, level: float) -> np.ndarra
     reached = np.where(room >= -1e-9, found, np.where(leaves, found - (1 - share) * gained, 0.0)).max(axis=1)
     total = found[:, -1]
     return np.divide(reached, total, out=np.full(len(total), np.nan), where=total > 0)
-
-
-def _interval(values: np.ndarray, n_pairs: int) -> Interval:
-    """Estimate from the first row, percentiles of the others."""
-    resampled = values[1:][np.isfinite(values[1:])]
-    if n_pairs < _MIN_PAIRS or not len(resampled):
-        return Interval(float(values[0]), np.nan, np.nan, n_pairs)
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return Interval(float(values[0]), float(low), float(high), n_pairs)

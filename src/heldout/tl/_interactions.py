@@ -16,9 +16,9 @@ from heldout.tasks.perturbation.interactions import (
     FEWEST_VALUES,
     Combinations,
     Interactions,
+    control_genes,
     find_combinations,
     measure,
-    top_genes,
 )
 from heldout.tasks.perturbation.screen import read_screen, screen_of
 
@@ -141,7 +141,7 @@ def interactions(
     screen, found, split_hash = _combinations(adata, perturbation_key, split_key, chosen, covariate_keys, reading)
     X = get_matrix(adata, layer, dask=True)
     _check_values(X, "adata.X" if layer is None else f"adata.layers[{layer!r}]")
-    columns = top_genes(X, found, n_top_genes)
+    columns = control_genes(X, found, n_top_genes)
     _check_enough(found, len(columns))
     genes = adata.var_names.to_numpy(dtype=object)[columns]
     result = measure(X, found, columns, names=screen.names, genes=genes, level=float(fdr), scale=scale, df=df)

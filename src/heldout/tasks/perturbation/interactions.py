@@ -14,6 +14,7 @@ from heldout._core.store import some
 from heldout.metrics.empirical_null import EmpiricalNull, empirical_null
 from heldout.metrics.interaction_curve import is_interaction
 from heldout.metrics.interactions import class_codes
+from heldout.metrics.profiles import top_genes as highest
 from heldout.tasks.perturbation.screen import Names
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ def _check_se(se: np.ndarray, scale: str) -> None:
         raise ValueError(msg)
 
 
-def top_genes(X: Matrix, found: Combinations, n: int | None) -> np.ndarray:
+def control_genes(X: Matrix, found: Combinations, n: int | None) -> np.ndarray:
     """Numbers of the ``n`` genes with the highest mean over the controls, each context counted once; all for None."""
     if n is None or n >= X.shape[1]:
         return np.arange(X.shape[1])
@@ -278,7 +279,7 @@ def top_genes(X: Matrix, found: Combinations, n: int | None) -> np.ndarray:
     renumbered = np.full(found.n_groups + 1, -1)  # the last one for cells without a group
     renumbered[controls] = np.arange(len(controls))
     mean = group_moments(X, renumbered[found.codes], len(controls), var=False).mean.mean(axis=0)
-    return np.sort(np.argsort(-mean, kind="stable")[:n])
+    return np.sort(highest(mean, n))
 
 
 def measure(

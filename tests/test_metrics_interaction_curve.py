@@ -34,14 +34,16 @@ def test_curve_by_brute_force(n, seed):
     observed, predicted, additive = case(n, seed)
     truth = [d <= CUTOFFS[0] or d >= CUTOFFS[1] for d in observed - additive]
     order = sorted(range(n), key=lambda i: -abs(predicted[i] - additive[i]))
-    hits = [sum(truth[i] for i in order[:l]) for l in range(1, n + 1)]
+    hits = [sum(truth[i] for i in order[:size]) for size in range(1, n + 1)]
     curve = ho.metrics.interaction_curve(observed, predicted, additive, cutoffs=CUTOFFS)
     np.testing.assert_array_equal(curve.n_found, hits)
-    np.testing.assert_allclose(curve.fdp, [1 - h / l for l, h in enumerate(hits, start=1)], atol=1e-12)
+    np.testing.assert_allclose(curve.fdp, [1 - h / size for size, h in enumerate(hits, start=1)], atol=1e-12)
     assert curve.prevalence == pytest.approx(sum(truth) / n)
     for level in (0.0, 0.05, 0.3, 1.0):
         if hits[-1]:
-            best = max([h for l, h in enumerate(hits, start=1) if 1 - h / l <= level + 1e-12], default=0) / hits[-1]
+            best = (
+                max([h for size, h in enumerate(hits, start=1) if 1 - h / size <= level + 1e-12], default=0) / hits[-1]
+            )
             assert curve.tpr_at(level) == pytest.approx(best)
         else:
             assert np.isnan(curve.tpr_at(level))
@@ -123,7 +125,12 @@ def test_scores_have_intervals_over_combinations():
     ],
 )
 def test_refused(change, words):
-    arguments = {"observed": np.ones((2, 2)), "predicted": np.ones((2, 2)), "additive": np.ones((2, 2)), "cutoffs": (-1, 1)}
+    arguments = {
+        "observed": np.ones((2, 2)),
+        "predicted": np.ones((2, 2)),
+        "additive": np.ones((2, 2)),
+        "cutoffs": (-1, 1),
+    }
     with pytest.raises(ValueError, match=words):
         ho.metrics.interaction_curve(**{**arguments, **change})
     with pytest.raises(ValueError, match="predictions is empty"):
@@ -198,7 +205,9 @@ def test_published_combination(published):
     """Panel B's one combination: additivity is chance, and no network is clearly better than no change, as published of all."""
     panel = published["Panel B"].pivot(index="gene_name", columns="method", values="prediction")
     truth = published["Panel B"].drop_duplicates("gene_name").set_index("gene_name").loc[panel.index]
-    labels = published["Panel F"].query("perturbation == 'CEBPE+CEBPB'").drop_duplicates("gene_name").set_index("gene_name")
+    labels = (
+        published["Panel F"].query("perturbation == 'CEBPE+CEBPB'").drop_duplicates("gene_name").set_index("gene_name")
+    )
     deviation = truth["observed"] - panel["additive_model"]
     called = (deviation < -0.2137) | (deviation > 0.2016)
     assert (called[labels.index] == (labels["interaction_label"] != "Additive")).all()

@@ -60,5 +60,6 @@ def _aligned(found: Interactions, predicted: AnnData, name: str, key: str) -> np
         (t, found.names.contexts[c]): i for i, (t, c) in enumerate(zip(found.targets, found.context, strict=True))
     }
     contexts = list(zip(*texts[1:], strict=True)) if texts[1:] else [()] * predicted.n_obs
-    row = np.array([number.get((targets[c], context), -1) for c, context in zip(codes, contexts, strict=True)])
+    rows = (number.get((targets[c], context), -1) for c, context in zip(codes, contexts, strict=True))
+    row = np.fromiter(rows, dtype=np.int64, count=predicted.n_obs)
     return group_moments(get_matrix(predicted), row, len(found.targets), columns=genes, var=False).mean

@@ -199,7 +199,7 @@ def interaction_curve(
     [1.0, 1.0]
     """
     found = read_interactions(adata, key)
-    rows, values = _compared(found, predictions, perturbation_key)
+    rows, values, _ = _compared(found, predictions, perturbation_key)
     frames = []
     for name, predicted in values.items():
         curve = curve_of(found.observed[rows], predicted, found.additive[rows], cutoffs=found.limits(rows))
@@ -265,8 +265,7 @@ def interaction_scores(
     [['no_change', 1.0], ['additive', 0.045], ['mine', 1.0]]
     """
     found = read_interactions(adata, key)
-    rows, values = _compared(found, predictions, perturbation_key)
-    covered = {name: len(common(found, {name: predictions[name]}, perturbation_key)[0]) for name in predictions}
+    rows, values, covered = _compared(found, predictions, perturbation_key)
     values = {"no_change": values.pop("no_change"), "additive": found.additive[rows], **values}
     scored = scores_of(
         found.observed[rows], values, found.additive[rows], cutoffs=found.limits(rows), n_bootstrap=n_bootstrap, rng=rng
@@ -275,7 +274,7 @@ def interaction_scores(
     records: list[dict[str, Any]] = []
     for method, of_method in scored.items():
         excess = of_method.pop("excess")
-        share = covered.get(method, len(found.targets)) / len(found.targets)
+        share = covered.get(method, 1.0)
         for metric, value in of_method.items():
             row = {"method": method, "metric": metric, "estimate": value.estimate, "ci_low": value.low}
             row |= {"ci_high": value.high, "chance": truth.mean() if metric == "average_precision" else 0.0}
@@ -304,18 +303,18 @@ def _contexts(found: Interactions) -> pd.DataFrame:
 
 def _compared(
     found: Interactions, predictions: Mapping[str, AnnData], perturbation_key: str
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Rows of the combinations that all methods predict, and the predicted profiles, no change first."""
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, float]]:
+    """Rows of the combinations that all methods predict, the profiles, no change first, and the share that each predicts."""
     reserved = {"no_change", "additive"}.intersection(predictions)
     if reserved or not predictions:
         what = f"{some(reserved)} are always compared with; choose another name" if reserved else "there are none"
         msg = f"predictions must be predicted profiles by method: {what}."
         raise ValueError(msg)
-    rows, values = common(found, predictions, perturbation_key)
+    rows, values, covered = common(found, predictions, perturbation_key)
     if len(rows) < len(found.targets):
         logger.warning(
             "%d of %d combinations are compared: the others are not predicted by every method.",
             len(rows),
             len(found.targets),
         )
-    return rows, {"no_change": found.control[rows], **values}
+    return rows, {"no_change": found.control[rows], **values}, covered

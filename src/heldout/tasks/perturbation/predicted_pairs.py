@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 def common(
     found: Interactions, predictions: Mapping[str, AnnData], perturbation_key: str
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Numbers of the combinations that every method predicts, (m,), and the profiles of each, (m × G).
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, float]]:
+    """Combinations that every method predicts, (m,), the profiles of each, (m × G), and the share that each predicts.
 
     Raises
     ------
@@ -30,14 +30,16 @@ def common(
         If a prediction lacks genes or columns, or no combination is predicted by all.
     """
     aligned = {name: _aligned(found, predicted, name, perturbation_key) for name, predicted in predictions.items()}
-    rows = np.flatnonzero(np.all([~np.isnan(values).any(axis=1) for values in aligned.values()], axis=0))
+    predicted = {name: np.isfinite(values).all(axis=1) for name, values in aligned.items()}
+    rows = np.flatnonzero(np.all(list(predicted.values()), axis=0))
     if not len(rows):
         msg = (
             f"No combination is predicted by all of {some(predictions)}. Measured are {some(found.labels)}; look at "
             f"obs[{perturbation_key!r}] of the predictions."
         )
         raise ValueError(msg)
-    return rows, {name: values[rows] for name, values in aligned.items()}
+    coverage = {name: float(mask.mean()) for name, mask in predicted.items()}
+    return rows, {name: values[rows] for name, values in aligned.items()}, coverage
 
 
 def _aligned(found: Interactions, predicted: AnnData, name: str, key: str) -> np.ndarray:
@@ -62,4 +64,4 @@ def _aligned(found: Interactions, predicted: AnnData, name: str, key: str) -> np
     contexts = list(zip(*texts[1:], strict=True)) if texts[1:] else [()] * predicted.n_obs
     rows = (number.get((targets[c], context), -1) for c, context in zip(codes, contexts, strict=True))
     row = np.fromiter(rows, dtype=np.int64, count=predicted.n_obs)
-    return group_moments(get_matrix(predicted), row, len(found.targets), columns=genes, var=False).mean
+    return group_moments(get_matrix(predicted, dask=True), row, len(found.targets), columns=genes, var=False).mean

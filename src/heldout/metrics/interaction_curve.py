@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-_ROUNDING = 2e-6
-"""Deviations that differ by less than this share of the largest value differ by the rounding of single precision."""
+_SINGLE, _DOUBLE = 2e-6, 1e-11
+"""Shares of the largest value: a deviation below the first may be the rounding of single precision and is none, and
+deviations that differ by less than the second differ by the rounding of double precision and are the same."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def interaction_curve(
     Returns
     -------
     The curve. A method that predicts no deviation at all has chance level and no more: one list with everything in it.
-    Deviations that differ by the rounding of single precision count as the same.
+    Deviations that may be the rounding of single precision count as none.
 
     Raises
     ------
@@ -214,8 +215,8 @@ def _truth_and_score(
     if not np.all(np.asarray(low) < np.asarray(high)):
         msg = f"cutoffs={cutoffs!r} must be the lower and then the upper limit."
         raise ValueError(msg)
-    unit = _ROUNDING * max(np.abs(guess).max(), np.abs(expected).max())
-    score = np.rint(np.abs(guess - expected) / unit) if unit else np.zeros_like(guess)
+    score = np.abs(guess - expected) / (max(np.abs(guess).max(), np.abs(expected).max()) or 1.0)
+    score = np.where(score <= _SINGLE, 0.0, np.rint(score / _DOUBLE))
     return is_interaction(truth - expected, cutoffs), score
 
 

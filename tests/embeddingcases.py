@@ -66,8 +66,9 @@ def write_safetensors(path, tensors):
     path.write_bytes(len(text).to_bytes(8, "little") + text + raw)
 
 
-def geneformer_folders(folder, *, dtype=np.float32, protocol=4, symbols=True, ids=ENSEMBL):
+def geneformer_folders(folder, *, dtype=np.float32, protocol=4, symbols=True, number=int):
     """Weights in one folder, dictionaries in another, as they are published."""
+    ids = ENSEMBL
     model, dictionaries = folder / "Geneformer-V2", folder / "geneformer"
     model.mkdir()
     dictionaries.mkdir()
@@ -77,7 +78,7 @@ def geneformer_folders(folder, *, dtype=np.float32, protocol=4, symbols=True, id
     key = "bert.embeddings.word_embeddings.weight"
     write_safetensors(model / "model.safetensors", {"bert.a": other, key: values, "cls.b": other})
     for name, content in {
-        "token_dictionary_gc104M.pkl": {token: i for i, token in enumerate(tokens)},
+        "token_dictionary_gc104M.pkl": {token: number(i) for i, token in enumerate(tokens)},
         "gene_name_id_dict_gc104M.pkl": dict(zip(GENES, ids, strict=True)) if symbols else None,
     }.items():
         if content is not None:

@@ -107,7 +107,7 @@ def slots_of(adata: ad.AnnData) -> dict[tuple[str, str], object]:
     found |= {("obsm", n): adata.obsm[n] for n in adata.obsm}
     found |= {("varm", n): adata.varm[n] for n in adata.varm}
     for section, entries in adata.uns.get(keys.UNS, {}).items():
-        if section in (keys.SPLITS, keys.FITS, keys.EVALUATIONS, keys.SCORES):
+        if section in (keys.SPLITS, keys.FITS, keys.EVALUATIONS, keys.SCORES, keys.EMBEDDINGS):
             found |= {("uns", f"heldout/{section}/{n}"): repr(e) for n, e in entries.items()}
         else:
             found["uns", f"heldout/{section}"] = repr(entries)
@@ -142,6 +142,7 @@ def test_documented_slots_are_the_written_ones(lmna):
         (ho.pp.scale, {}),
         (ho.pp.pca, {"n_comps": 3}),
         (ho.pp.lineages, {"time_key": "day", "n_chains": 10}),
+        (ho.pp.embedding, {"source": lmna.to_df().T}),
         (ho.tl.genotype, {"method": "logistic"}),
         (ho.tl.evaluate, {"baselines": ["majority"]}),
     ]

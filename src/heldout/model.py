@@ -12,6 +12,7 @@ from heldout.tasks.forecast.config import (
 )
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import LogisticConfig, MLPConfig
+from heldout.tasks.perturbation.config import InformedAdditiveConfig, LatentAdditiveConfig, LinearConfig, NearestConfig
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.networks._model import CellForecaster
@@ -25,8 +26,12 @@ __all__ = [
     "GeneForecaster",
     "GeneNetworkConfig",
     "GenotypeClassifier",
+    "InformedAdditiveConfig",
+    "LatentAdditiveConfig",
+    "LinearConfig",
     "LogisticConfig",
     "MLPConfig",
+    "NearestConfig",
     "PublishedConfig",
     "SequenceConfig",
 ]

@@ -1,6 +1,16 @@
 """Scores as pure functions on arrays."""
 
+from heldout.metrics.agreement import (
+    de_jaccard,
+    de_overlap,
+    deg_recall,
+    direction_fidelity,
+    direction_reach,
+    lfc_nmae,
+)
+from heldout.metrics.challenge import bulk_profile, challenge_score, expression_mse
 from heldout.metrics.classification import accuracy, group_log_probability, log_loss, roc_auc
+from heldout.metrics.differential import Differential, differential, rest_moments, t_scores
 from heldout.metrics.discrimination import centroid_accuracy, discrimination_score, perturbation_rank
 from heldout.metrics.distribution import (
     collapse,
@@ -30,6 +40,7 @@ from heldout.metrics.skill import Interval, paired_interval, skill, split_half
 from heldout.metrics.transport import wasserstein
 
 __all__ = [
+    "Differential",
     "EmpiricalNull",
     "GroupScores",
     "InteractionCurve",
@@ -37,21 +48,31 @@ __all__ = [
     "accuracy",
     "additive_expectation",
     "bootstrap_weights",
+    "bulk_profile",
     "centroid_accuracy",
+    "challenge_score",
     "change_correlation",
     "change_sign_accuracy",
     "collapse",
     "correlation_error",
     "cosine_logfc",
+    "de_jaccard",
+    "de_overlap",
+    "deg_recall",
+    "differential",
+    "direction_fidelity",
+    "direction_reach",
     "discrimination_score",
     "distribution_scores",
     "empirical_null",
     "energy_distance",
+    "expression_mse",
     "group_log_probability",
     "group_scores",
     "interaction_classes",
     "interaction_curve",
     "interaction_scores",
+    "lfc_nmae",
     "log_fold_change",
     "log_loss",
     "mae",
@@ -64,12 +85,14 @@ __all__ = [
     "profile_mae",
     "profile_rmse",
     "r2",
+    "rest_moments",
     "rmse",
     "roc_auc",
     "score_weights",
     "skill",
     "smallest_p",
     "split_half",
+    "t_scores",
     "top_genes",
     "variance_error",
     "variance_ratio",

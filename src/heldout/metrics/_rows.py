@@ -76,6 +76,30 @@ def as_beside(values: ArrayLike, name: str, like: np.ndarray) -> np.ndarray:
         raise ValueError(msg) from None
 
 
+def as_left_out(exclude: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Genes to leave out for each row, (P × G) of bool."""
+    if exclude is None:
+        return None
+    given = np.asarray(exclude)
+    n, n_genes = shape
+    if given.dtype == bool and given.shape in ((n_genes,), shape):
+        mask = np.broadcast_to(given, shape)
+    elif given.dtype.kind in "iu" and given.shape == (n,) and given.min() >= -1 and given.max() < n_genes:
+        mask = np.zeros(shape, dtype=bool)
+        rows = np.flatnonzero(given >= 0)
+        mask[rows, given[rows]] = True
+    else:
+        msg = (
+            f"exclude has shape {given.shape} and type {given.dtype}; wanted is bool of ({n_genes},) or {shape}, or the "
+            f"column of each target as int of ({n},), -1 for none."
+        )
+        raise ValueError(msg)
+    if mask.all(axis=1).any():
+        msg = f"exclude leaves no gene for {int(mask.all(axis=1).sum())} of {n} perturbations."
+        raise ValueError(msg)
+    return mask
+
+
 def rounding(*values: ArrayLike) -> float:
     """Relative rounding error of the least exact of these arrays; differences below it are no differences."""
     types = (np.asarray(v).dtype for v in values)

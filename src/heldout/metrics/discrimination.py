@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from heldout.metrics._checks import one_of
-from heldout.metrics._rows import as_rows
+from heldout.metrics._rows import as_left_out, as_rows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -84,7 +84,7 @@ def perturbation_rank(
     one_of(distance, _DISTANCES, "distance")
     one_of(among, ("predictions", "truths"), "among")
     rows = as_rows(truth, prediction, ndims=(2,))
-    left_out = _left_out(exclude, rows.truth.shape)
+    left_out = as_left_out(exclude, rows.truth.shape)
     ranks = np.full(len(rows.known), np.nan)
     known = np.flatnonzero(rows.known)
     if among == "predictions":
@@ -192,30 +192,6 @@ def discrimination_score(
     ranks = perturbation_rank(truth, prediction, distance=chosen, among="truths", exclude=exclude)
     n = len(ranks)
     return 1 - ranks * ((n - 1) / n if edition == 2025 else 1)
-
-
-def _left_out(exclude: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Genes to leave out for each row, (P × G) of bool."""
-    if exclude is None:
-        return None
-    given = np.asarray(exclude)
-    n, n_genes = shape
-    if given.dtype == bool and given.shape in ((n_genes,), shape):
-        mask = np.broadcast_to(given, shape)
-    elif given.dtype.kind in "iu" and given.shape == (n,) and given.min() >= -1 and given.max() < n_genes:
-        mask = np.zeros(shape, dtype=bool)
-        rows = np.flatnonzero(given >= 0)
-        mask[rows, given[rows]] = True
-    else:
-        msg = (
-            f"exclude has shape {given.shape} and type {given.dtype}; wanted is bool of ({n_genes},) or {shape}, or the "
-            f"column of each target as int of ({n},), -1 for none."
-        )
-        raise ValueError(msg)
-    if mask.all(axis=1).any():
-        msg = f"exclude leaves no gene for {int(mask.all(axis=1).sum())} of {n} perturbations."
-        raise ValueError(msg)
-    return mask
 
 
 def _distances(probes: np.ndarray, others: np.ndarray, distance: str, left_out: np.ndarray | None) -> np.ndarray:

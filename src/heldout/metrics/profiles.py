@@ -55,7 +55,7 @@ def top_genes(control: ArrayLike, n: int = 1000) -> np.ndarray:
 
 
 def profile_l2(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
-    """L2 distance of each predicted profile, √Σ_genes (truth - prediction)², in the unit of the values; lower is better.
+    """L2 distance of each predicted profile, √Σ (truth - prediction)² over genes, in the unit of the values; lower is better.
 
     The error of Ahlmann-Eltze, Huber and Anders, over :func:`top_genes` :cite:p:`ahlmanneltze2025`. 0 is perfect; there is no
     chance level: put the rows of "no change", the mean and the additive baseline beside it.
@@ -93,7 +93,7 @@ def profile_l2(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
 
 
 def profile_rmse(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
-    """RMSE of each predicted profile, √mean_genes (truth - prediction)², in the unit of the values; lower is better.
+    """RMSE of each predicted profile, √mean (truth - prediction)² over genes, in the unit of the values; lower is better.
 
     :func:`profile_l2` over the root of the number of genes; PerturBench's RMSE :cite:p:`wu2024perturbench`. 0 is perfect;
     there is no chance level.
@@ -130,7 +130,7 @@ def profile_rmse(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
 
 
 def profile_mae(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
-    """Mean absolute error of each predicted profile, mean_genes |truth - prediction|, in the unit of the values; lower is better.
+    """Mean absolute error of each predicted profile, mean over genes of abs(truth - prediction), in the unit of the values; lower is better.
 
     The MAE of the Virtual Cell Challenge 2025 :cite:p:`roohani2025`, over all genes. 0 is perfect; there is no chance level.
 
@@ -167,7 +167,7 @@ def profile_mae(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
 
 
 def score_weights(scores: ArrayLike) -> np.ndarray:
-    """Weight of each gene from its t-score, ((|t| - min) / (max - min))² over the genes of a row; no unit, 0 to 1.
+    """Weight of each gene from its t-score, ((abs(t) - min) / (max - min))² over the genes of a row; no unit, 0 to 1.
 
     The weights of Mejia and co-authors for :func:`weighted_mse` :cite:p:`mejia2025`.
 
@@ -304,7 +304,7 @@ def variance_ratio(truth: ArrayLike, prediction: ArrayLike, *, weights: ArrayLik
 
 
 def _weighted_spread(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Σ_rows w |x - weighted mean|² of each draw; 0 if all rows are alike."""
+    """Σ w (x - weighted mean)² over rows of each draw; 0 if all rows are alike."""
     centred = values - values.mean(axis=0)
     if not np.ptp(values, axis=0).any():
         return np.zeros(len(weights))

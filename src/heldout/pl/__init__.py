@@ -2,10 +2,12 @@
 
 from heldout.pl._audit import audit
 from heldout.pl._confusion import confusion
+from heldout.pl._coverage import coverage
 from heldout.pl._forecast import forecast
 from heldout.pl._genes_per_cell import genes_per_cell
 from heldout.pl._history import history
 from heldout.pl._interactions import interactions
+from heldout.pl._leaderboard import leaderboard
 from heldout.pl._roc import roc
 from heldout.pl._skill import skill
 from heldout.pl._split import split
@@ -14,10 +16,12 @@ from heldout.pl._trajectories import trajectories
 __all__ = [
     "audit",
     "confusion",
+    "coverage",
     "forecast",
     "genes_per_cell",
     "history",
     "interactions",
+    "leaderboard",
     "roc",
     "skill",
     "split",

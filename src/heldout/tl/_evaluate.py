@@ -20,6 +20,7 @@ _WINGS = {
     "forecast": "heldout.tl._evaluate_forecast",
     "forecast_genes": "heldout.tl._evaluate_forecast_genes",
     "genotype": "heldout.tl._evaluate_genotype",
+    "perturbation": "heldout.tl._evaluate_perturbation",
 }
 """The module that scores the fits of a wing."""
 

@@ -15,6 +15,7 @@ from heldout._core.partition import PARTITIONS, load_assignment, read_partition
 from heldout.tasks.genotype.task import check_prepared
 from heldout.tasks.genotype.task import predict as predict_genotype
 from heldout.tl._forecast import predicted_cells
+from heldout.tl._predict_perturbation import predicted_profiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +31,13 @@ def predict(
     *,
     reference: AnnData | None = None,
     at: float | Sequence[float] | None = None,
+    perturbations: Sequence[str] | None = None,
+    contexts: Sequence[Any] | None = None,
+    level: float = 0.9,
     layer: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Predict all cells with a stored fit, of this AnnData or of a reference; with a forecast, cells at another time.
+    """Predict all cells with a stored fit, of this AnnData or of a reference; or cells at another time, or perturbations.
 
     Predicting the same cells again gives the same bits, in another process too (same machine and versions).
 
@@ -49,6 +53,13 @@ def predict(
     at
         Time or times to forecast; only for a fit of :func:`heldout.tl.forecast`. The start cells are the train cells of the
         latest train time before it; with ``reference`` all cells of ``adata`` at that time.
+    perturbations
+        Names of perturbations, such as ``"A+B"``; only for a fit of :func:`heldout.tl.perturbation`. Those of the test cells,
+        in their contexts, if not given.
+    contexts
+        Contexts to predict them in: values of the covariate, or tuples of several. All if not given.
+    level
+        Nominal coverage of the intervals of predicted perturbations: 0.5, 0.6, 0.7, 0.8, 0.9 or 0.95.
     layer
         Layer to use instead of the one that was fitted on.
     copy
@@ -70,6 +81,13 @@ def predict(
     A forecast changes nothing. It returns a new AnnData of predicted cells: genes in ``X`` (float32), coordinates in
     ``obsm``, in ``obs`` the time, ``start_time`` and ``start_cell`` (empty where a method keeps no cell), in ``uns`` the hash of
     the fit. It warns when the time is further ahead than 1.5 times the longest step between train times.
+
+    Predicted perturbations change nothing either. They are the rows of a new AnnData: mean log-normalised expression in ``X``
+    (the train controls of the context, changed), ``layers["change"]``, with perturbations in val ``layers["lower"]`` and
+    ``layers["upper"]`` (NaN where too few of a kind are in val), all float32. ``obs`` has the perturbation, the context,
+    ``n_targets``, ``n_seen`` (targets that train has seen), ``predicted`` and ``fallback`` (rests on a stand-in, such as the
+    mean effect of a target). What the method cannot predict is a row of NaN. With ``reference`` the changes are added to the
+    controls of ``adata``, for a screen in other cells.
 
     Raises
     ------
@@ -93,6 +111,11 @@ def predict(
     if at is not None and not fit.method.startswith("forecast."):
         msg = f"at={at!r} is for a forecast of cells; the fit {key!r} is a {fit.method!r}. Leave it out."
         raise ValueError(msg)
+    _check_wing(fit, key, perturbations=perturbations, contexts=contexts)
+    if fit.method.startswith("perturbation."):
+        return predicted_profiles(
+            adata, fit, key=key, perturbations=perturbations, contexts=contexts, level=level, reference=reference
+        )
     if fit.method.startswith("forecast_genes."):
         return _predict_genes(adata, key, reference=reference, layer=layer, copy=copy)
     if fit.method.startswith("forecast."):
@@ -112,6 +135,15 @@ def predict(
     adata = store.start(adata, copy=copy)
     store.commit(adata, heldout=sections, **slots)
     return store.finish(adata, copy=copy)
+
+
+def _check_wing(fit: Fit, key: str, **given: Any) -> None:
+    """Refuse what is for predicted perturbations only."""
+    if not fit.method.startswith("perturbation."):
+        for name, value in given.items():
+            if value is not None:
+                msg = f"{name}={value!r} is for predicted perturbations; the fit {key!r} is a {fit.method!r}. Leave it out."
+                raise ValueError(msg)
 
 
 def _predict_genes(

@@ -89,7 +89,9 @@ class Transfer:
         """Look each up."""
         arrays = fitted.arrays
         number = {tuple(targets): i for i, targets in enumerate(fitted.info["targets"])}
-        row = {at: i for i, at in enumerate(zip(arrays["perturbation"].tolist(), arrays["context"].tolist(), strict=True))}
+        row = {
+            at: i for i, at in enumerate(zip(arrays["perturbation"].tolist(), arrays["context"].tolist(), strict=True))
+        }
         change = np.empty((len(pairs), arrays["change"].shape[1]))
         fallback = np.zeros(len(pairs), dtype=bool)
         for i, (targets, context) in enumerate(zip(pairs.targets, pairs.context.tolist(), strict=True)):
@@ -121,12 +123,12 @@ class Additive:
             )
             raise ValueError(msg)
         rows = np.flatnonzero(alone)
-        names = sorted({data.pairs.targets[i][0] for i in rows})
+        names = sorted({data.pairs.targets[i][0] for i in rows.tolist()})
         number = {name: i for i, name in enumerate(names)}
         return Fitted(
             {
                 "change": data.change[rows],
-                "target": np.array([number[data.pairs.targets[i][0]] for i in rows]),
+                "target": np.array([number[data.pairs.targets[i][0]] for i in rows.tolist()]),
                 "context": data.pairs.context[rows],
             },
             {"targets": names},
@@ -192,6 +194,6 @@ def in_context(arrays: dict[str, np.ndarray], context: np.ndarray) -> tuple[np.n
     means, overall = arrays["by_context"], arrays["change"]
     known = context < len(means)
     change = np.where(known[:, None], means[np.where(known, context, 0)], np.nan)
-    lacking = np.isnan(change).any(axis=1)
+    lacking = np.asarray(np.isnan(change).any(axis=1))
     change[lacking] = overall
     return change, lacking

@@ -45,19 +45,47 @@ class LatentAdditiveConfig:
     Parameters
     ----------
     n_components
-        Most components of the train changes that are kept.
+        Most components of the train changes that are kept; None keeps all, as noisy ones are shrunk anyway.
     penalty
         Ridge penalty on what a target does beyond the mean target, in cells: an effect that rests on as many cells is
-        halved. None chooses it by leaving out one perturbation of train at a time.
+        halved. None takes the variance of a cell over the variance of the effects, component by component.
     """
 
-    n_components: int = 50
+    n_components: int | None = None
     penalty: float | None = None
 
     def __post_init__(self) -> None:
-        _check_whole("n_components", self.n_components)
+        if self.n_components is not None:
+            _check_whole("n_components", self.n_components)
         if self.penalty is not None:
             _check_positive("penalty", self.penalty)
+
+
+@dataclass(frozen=True)
+class InformedAdditiveConfig:
+    """Options of ``informed_additive``.
+
+    Parameters
+    ----------
+    n_components
+        Most components of the train changes that are kept; None keeps all, as noisy ones are shrunk anyway.
+    penalty
+        Ridge penalty on what a target does beyond what is foretold, in cells, see :class:`LatentAdditiveConfig`.
+    perturbation_embedding
+        Key of an embedding (:func:`heldout.pp.embedding`) with vectors of the targets. None takes the principal components of
+        the train pseudobulks, with genes as observations, for targets that are genes at hand.
+    n_vector_components
+        Number of these components.
+    """
+
+    n_components: int | None = None
+    penalty: float | None = None
+    perturbation_embedding: str | None = None
+    n_vector_components: int = 30
+
+    def __post_init__(self) -> None:
+        _check_whole("n_vector_components", self.n_vector_components)
+        LatentAdditiveConfig(self.n_components, self.penalty)
 
 
 @dataclass(frozen=True)

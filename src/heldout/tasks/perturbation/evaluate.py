@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ N_TOP = 1000
 N_RECALL = 50
 """Genes that respond most, of which a prediction should name many."""
 
-LOWER_IS_BETTER = frozenset({"l2", "rmse", "weighted_mse", "rank"})
+LOWER_IS_BETTER = frozenset({"l2", "rmse", "weighted_mse", "rank", "energy_distance"})
 
 CHANCE = {"pearson_delta": 0.0, "pearson_delta_perturbed": 0.0, "cosine_logfc": 0.0, "rank": 0.5, "discrimination": 0.5}
 """What a prediction that knows nothing of the perturbation gets; the others have no such level."""
@@ -33,9 +33,10 @@ METRICS = (
     "discrimination",
     "weighted_mse",
     "deg_recall",
+    "energy_distance",
     "variance_ratio",
 )
-"""Columns of the evaluation, in this order. The last one says how varied predictions are; its best value is 1."""
+"""Metrics of the evaluation, in this order. The last one says how varied predictions are; its best value is 1."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,15 @@ class Scored:
         Predicted change from the train controls, (m × G); rows of NaN were not predicted.
     fallback
         Rows that rest on a stand-in, (m,).
+    cells
+        Predicted cells of each, m arrays (n × G), where cells were predicted; otherwise the train controls are moved.
     """
 
     method: str
     role: Literal["model", "baseline", "control"]
     change: np.ndarray
     fallback: np.ndarray
+    cells: list[np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Reference:
 
 
 def score_rows(truth: Observed, change: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
-    """Each metric for each judged perturbation and context, (m,); NaN where it is not defined.
+    """Each metric of profiles for each judged perturbation and context, (m,); NaN where it is not defined.
 
     The true change is counted from the controls measured beside the truth, the predicted one from the train controls, so
     that no noise of controls is in both.
@@ -97,7 +101,7 @@ def score_rows(truth: Observed, change: np.ndarray, reference: Reference) -> dic
     context, top = truth.pairs.context, reference.top
     start = reference.control[context]
     said = start + change
-    result = {
+    result: dict[str, Any] = {
         "l2": metrics.profile_l2(truth.mean[:, top], said[:, top]),
         "rmse": metrics.profile_rmse(truth.mean[:, top], said[:, top]),
         "pearson_delta_perturbed": metrics.pearson_delta(
@@ -120,7 +124,7 @@ def score_controls(
     start, beside = reference.control[context], control[context]
     said, own = start + change, reference.own(truth)
     rows = (truth.mean[:, top], said[:, top])
-    result = {
+    result: dict[str, Any] = {
         "pearson_delta": metrics.pearson_delta(*rows, beside[:, top], prediction_reference=start[:, top]),
         "cosine_logfc": metrics.cosine_logfc(truth.mean, said, beside, prediction_control=start),
         "discrimination": np.full(len(context), np.nan),
@@ -133,38 +137,34 @@ def score_controls(
 
 
 def _responding(truth: Observed, change: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
-    """The metrics that look at the genes that truly respond."""
+    """The metrics that look at the genes that truly respond; of perturbations with two cells or more."""
     context = truth.pairs.context
-    beside = (truth.control[context], truth.control_var[context], truth.control_n[context][:, None])
-    own = (truth.mean, truth.var, truth.n_cells[:, None])
-    measured = np.isfinite(truth.var).all(axis=1) & (truth.control_n[context] > 1)
     result = {name: np.full(len(context), np.nan) for name in ("weighted_mse", "deg_recall")}
-    if not measured.any():
-        return result
-    rows = np.flatnonzero(measured)
-    weights = metrics.score_weights(metrics.t_scores(*(part[rows] for part in (*own, *_rest(truth)))))
     said = reference.control[context] + change
-    result["weighted_mse"][rows] = metrics.weighted_mse(truth.mean[rows], said[rows], weights)
-    scores = metrics.t_scores(*(part[rows] for part in (*own, *beside)))
-    spread = np.sqrt(truth.control_var[context[rows]])
-    in_spreads = np.divide(change[rows], spread, out=np.zeros_like(change[rows]), where=spread > 0)
-    in_spreads[np.isnan(change[rows]).any(axis=1)] = np.nan
-    result["deg_recall"][rows] = metrics.deg_recall(scores, in_spreads, k=min(N_RECALL, change.shape[1]))
+    for here in _panels(context, fewest=1):
+        c = context[here[0]]
+        rows = here[truth.n_cells[here] > 1]
+        own = (truth.mean[rows], truth.var[rows], truth.n_cells[rows])
+        if len(rows) > 1:
+            mean, var, n = metrics.rest_moments(*own)
+            rest = metrics.t_scores(*own, control_mean=mean, control_variance=var, control_n=n)
+            weights = metrics.score_weights(rest)
+            result["weighted_mse"][rows] = metrics.weighted_mse(truth.mean[rows], said[rows], weights)
+        if len(rows) and truth.control_n[c] > 1 and change.shape[1] > N_RECALL:
+            beside = {"control_mean": truth.control[c], "control_variance": truth.control_var[c]}
+            scores = metrics.t_scores(*own, **beside, control_n=truth.control_n[c])
+            result["deg_recall"][rows] = metrics.deg_recall(
+                scores, _in_spreads(change[rows], truth.control_var[c]), k=N_RECALL
+            )
     return result
 
 
-def _rest(truth: Observed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, variance and number of all other judged cells of the same context, for each perturbation."""
-    n, squares = truth.n_cells[:, None].astype(np.float64), np.nan_to_num(truth.var) * (truth.n_cells[:, None] - 1)
-    sums, second = n * truth.mean, squares + n * truth.mean**2
-    mean, var, others = (np.full(truth.mean.shape, np.nan) for _ in range(3))
-    for here in _panels(truth.pairs.context, fewest=1):
-        others[here] = n[here].sum() - n[here]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean[here] = (sums[here].sum(axis=0) - sums[here]) / others[here]
-            left = second[here].sum(axis=0) - second[here]
-            var[here] = np.maximum(left - others[here] * mean[here] ** 2, 0) / (others[here] - 1)
-    return mean, var, others
+def _in_spreads(change: np.ndarray, var: np.ndarray) -> np.ndarray:
+    """Predicted changes in standard deviations of a control cell; a row without any change ranks no gene and is NaN."""
+    spread = np.sqrt(var)
+    scores = np.divide(change, spread, out=np.zeros_like(change), where=spread > 0)
+    scores[np.isnan(change).any(axis=1) | (change == 0).all(axis=1)] = np.nan
+    return scores
 
 
 def _panels(context: np.ndarray, *, fewest: int = 2) -> list[np.ndarray]:

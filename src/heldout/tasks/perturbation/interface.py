@@ -14,7 +14,7 @@ import pandas as pd
 from heldout._core.alignment import Names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from heldout.splitting._perturbations import Targets
 
@@ -102,6 +102,9 @@ class Data:
         Number of cells behind each row, (m,).
     control
         Mean of the train controls of each context, (C × G).
+    half_difference
+        Function that gives the difference of the means of two random halves of the cells behind each row, (m × G), NaN for a
+        single cell: how noisy a row is, in any direction. It reads the matrix when it is first called.
     gene_vectors
         Vectors of the genes, (G × d), or None; a gene without one has NaN.
     target_vectors
@@ -113,6 +116,7 @@ class Data:
     change: np.ndarray
     n_cells: np.ndarray
     control: np.ndarray
+    half_difference: Callable[[], np.ndarray]
     gene_vectors: np.ndarray | None = None
     target_vectors: Vectors | None = None
 

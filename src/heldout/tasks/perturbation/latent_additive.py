@@ -1,7 +1,8 @@
-"""Additive effects of targets in the components of the train changes, by ridge regression."""
+"""Additive effects of targets in the components of the train changes, shrunk by how noisy they are."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,51 +15,99 @@ if TYPE_CHECKING:
 
     from heldout.splitting._perturbations import Targets
 
-PENALTIES = np.geomspace(0.1, 1e5, 25)
-"""Ridge penalties that are tried, in cells."""
+_LEAST = 1e-3
 
 
 class LatentAdditive:
     """Each target has an effect, and a combination the sum of them, in the first components of the train changes.
 
     The effects are found by ridge regression over all train perturbations, weighted by their cells, so that combinations
-    say something of their targets too; noisy effects are drawn to the mean effect of a target in the context. The penalty
-    is the one under which each train perturbation is predicted best from all others. It is the closed form of what
-    PerturBench :cite:p:`wu2024` calls a latent additive model and trains by gradient descent with two networks.
+    say something of their targets too; they are drawn to the mean effect of a target in the context. How far is empirical
+    Bayes: the penalty of each component is the variance of a cell, from the difference between halves of the cells, over
+    the variance of the effects that is left beyond it. It is a closed form of what PerturBench
+    :cite:p:`wu2024perturbench` calls latent additive and trains as two networks by gradient descent.
     """
 
     default_config: ClassVar[Any] = LatentAdditiveConfig()
 
     def fit(self, data: Data, config: LatentAdditiveConfig, *, seed: int) -> Fitted:
-        """Components, then ridge regression; the penalty by leaving out one perturbation at a time."""
-        targets = sorted({target for of_row in data.pairs.targets for target in of_row})
-        basis = _components(data, config.n_components)
-        latent = data.change @ basis.T
-        design = _design(data.pairs.targets, targets)
-        means, lacking = _mean_effects(latent, design.sum(axis=1), data.pairs.context, data.n_contexts)
-        rest = latent - design.sum(axis=1)[:, None] * means[data.pairs.context]
-        penalty = config.penalty or _best_penalty(design, rest, data.n_cells)
-        effects = _effects(design, rest, data.n_cells, penalty)
-        arrays = {"basis": basis, "effects": effects, "means": means, "lacking": lacking}
-        return Fitted(arrays, {"targets": targets, "penalty": float(penalty)})
+        """Components, penalties, then ridge regression."""
+        latent = Latent.of(data, config.n_components)
+        return Fitted(
+            latent.arrays(fit_effects(latent, latent.rest, data, config.penalty)), {"targets": latent.targets}
+        )
 
     def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
         """Sum of the effects; of a target that train has nowhere the mean effect stands in."""
-        arrays, known = fitted.arrays, set(fitted.info["targets"])
-        design = _design(pairs.targets, fitted.info["targets"])
-        n_targets = np.array([len(of_row) for of_row in pairs.targets], dtype=np.float64)
-        context = np.minimum(pairs.context, len(arrays["means"]) - 1)
-        latent = design @ arrays["effects"] + n_targets[:, None] * arrays["means"][context]
-        unseen = np.array([not known.issuperset(of_row) for of_row in pairs.targets], dtype=bool)
-        return Prediction(latent @ arrays["basis"], unseen | arrays["lacking"][context])
+        return predict_latent(fitted, pairs)
 
 
-def _components(data: Data, n: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Latent:
+    """Train changes in their components, as sums over targets.
+
+    Parameters
+    ----------
+    targets
+        Targets that train has, (T,).
+    basis
+        Components, (K × G).
+    design
+        Which targets each row has, (m × T).
+    means
+        Mean effect of a target in each context, and over all contexts last, (C + 1 × K).
+    lacking
+        Contexts that have none of their own, (C + 1,).
+    rest
+        What the mean effects leave of each row, (m × K).
+    """
+
+    targets: list[str]
+    basis: np.ndarray
+    design: np.ndarray
+    means: np.ndarray
+    lacking: np.ndarray
+    rest: np.ndarray
+
+    @classmethod
+    def of(cls, data: Data, n_components: int | None) -> Latent:
+        """Take components and mean effects of the train changes."""
+        targets = sorted({target for of_row in data.pairs.targets for target in of_row})
+        basis = _components(data, n_components)
+        latent = data.change @ basis.T
+        design = _design(data.pairs.targets, targets)
+        n_targets = design.sum(axis=1)
+        means, lacking = _mean_effects(latent, n_targets, data.pairs.context, data.n_contexts)
+        return cls(targets, basis, design, means, lacking, latent - n_targets[:, None] * means[data.pairs.context])
+
+    def arrays(self, effects: np.ndarray) -> dict[str, np.ndarray]:
+        """What :func:`predict_latent` needs, with the effects of the targets beyond the mean one, (T × K)."""
+        return {"basis": self.basis, "effects": effects, "means": self.means, "lacking": self.lacking}
+
+
+def fit_effects(latent: Latent, rest: np.ndarray, data: Data, penalty: float | None) -> np.ndarray:
+    """Effects of the targets by ridge regression weighted by cells, (T × K); the penalty by empirical Bayes if None."""
+    penalties = _penalties(rest, latent, data) if penalty is None else penalty
+    return _effects(latent.design, rest, data.n_cells, np.broadcast_to(penalties, len(latent.basis)))
+
+
+def predict_latent(fitted: Fitted, pairs: Pairs) -> Prediction:
+    """Sum of effects in components; of a target that train has nowhere the mean effect stands in."""
+    arrays, known = fitted.arrays, set(fitted.info["targets"])
+    design = _design(pairs.targets, fitted.info["targets"])
+    n_targets = np.array([len(of_row) for of_row in pairs.targets], dtype=np.float64)
+    context = np.minimum(pairs.context, len(arrays["means"]) - 1)
+    latent = design @ arrays["effects"] + n_targets[:, None] * arrays["means"][context]
+    unseen = np.array([not known.issuperset(of_row) for of_row in pairs.targets], dtype=bool)
+    return Prediction(latent @ arrays["basis"], unseen | arrays["lacking"][context])
+
+
+def _components(data: Data, n: int | None) -> np.ndarray:
     """First principal directions of the train changes, not centred, weighted by the root of their cells, (K × G)."""
     weighted = data.change * np.sqrt(data.n_cells / data.n_cells.mean())[:, None]
     _, S, Vt = np.linalg.svd(weighted, full_matrices=False)
-    rank = int((S > S[0] * max(weighted.shape) * np.finfo(np.float64).eps).sum()) if S[0] > 0 else 0
-    return np.asarray(Vt[: max(1, min(n, rank))])
+    rank = int((S[0] * max(weighted.shape) * np.finfo(np.float64).eps < S).sum()) if S[0] > 0 else 0
+    return np.asarray(Vt[: max(1, rank if n is None else min(n, rank))])
 
 
 def _design(rows: Sequence[Targets], targets: Sequence[str]) -> np.ndarray:
@@ -87,22 +136,26 @@ def _mean_effects(
     return means, lacking
 
 
-def _effects(design: np.ndarray, rest: np.ndarray, n_cells: np.ndarray, penalty: float) -> np.ndarray:
-    """Weighted ridge regression of what the mean effects leave, (T × K)."""
-    weighted = design * n_cells[:, None]
-    return np.asarray(np.linalg.solve(design.T @ weighted + penalty * np.eye(design.shape[1]), weighted.T @ rest))
+def _penalties(rest: np.ndarray, latent: Latent, data: Data) -> np.ndarray:
+    """Variance of a cell over the variance of the effects, for each component, (K,).
+
+    Halves of n cells differ by 4 / n times the variance of a cell. A row varies by that of its targets' effects and 1 / n
+    of that of a cell; both are estimated by moments.
+    """
+    difference = data.half_difference()
+    known = np.isfinite(difference).all(axis=1)
+    if not known.any():
+        return np.full(len(latent.basis), 1.0)
+    n_targets = latent.design.sum()
+    noise = (data.n_cells[known][:, None] * (difference[known] @ latent.basis.T) ** 2 / 4).mean(axis=0)
+    beyond = (rest**2 - noise / data.n_cells[:, None]).sum(axis=0) / n_targets
+    total = (rest**2).sum(axis=0) / n_targets
+    return np.asarray(noise / np.maximum(beyond, _LEAST * np.maximum(total, np.finfo(np.float64).tiny)))
 
 
-def _best_penalty(design: np.ndarray, rest: np.ndarray, n_cells: np.ndarray) -> float:
-    """Penalty with the least squared error of each row predicted from all others, weighted by cells."""
+def _effects(design: np.ndarray, rest: np.ndarray, n_cells: np.ndarray, penalties: np.ndarray) -> np.ndarray:
+    """Weighted ridge regression of what the mean effects leave, each component with its own penalty, (T × K)."""
     root = np.sqrt(n_cells)[:, None]
-    X, Y = design * root, rest * root
-    U, S, _ = np.linalg.svd(X, full_matrices=False)
-    UtY = U.T @ Y
-    errors = []
-    for penalty in PENALTIES:
-        shrunk = S**2 / (S**2 + penalty)
-        leverage = np.einsum("ij,j,ij->i", U, shrunk, U)
-        left_out = (Y - U @ (shrunk[:, None] * UtY)) / (1 - np.minimum(leverage, 1 - 1e-9))[:, None]
-        errors.append(float((left_out**2).sum()))
-    return float(PENALTIES[int(np.argmin(errors))])
+    U, S, Vt = np.linalg.svd(design * root, full_matrices=False)
+    shrunk = S[:, None] / (S[:, None] ** 2 + penalties)
+    return np.asarray(Vt.T @ (shrunk * (U.T @ (rest * root))))

@@ -24,7 +24,11 @@ class Linear:
 
     def fit(self, data: Data, config: LinearConfig, *, seed: int) -> Fitted:
         """Two ridge regressions, one on either side."""
-        G = gene_components(data, config.n_components) if data.gene_vectors is None else np.nan_to_num(data.gene_vectors)
+        G = (
+            gene_components(data, config.n_components)
+            if data.gene_vectors is None
+            else np.nan_to_num(data.gene_vectors)
+        )
         vectors = own_vectors(data, G) if data.target_vectors is None else data.target_vectors
         P = vectors.of(data.pairs.targets)
         seen = np.isfinite(P).all(axis=1)

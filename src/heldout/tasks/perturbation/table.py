@@ -15,6 +15,7 @@ from heldout.tasks.perturbation.evaluate import CHANCE, LOWER_IS_BETTER, METRICS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from heldout.tasks.perturbation.cells import CellSpace
     from heldout.tasks.perturbation.evaluate import Scored
     from heldout.tasks.perturbation.observed import Observed
 
@@ -84,12 +85,13 @@ def evaluation_table(
     reference: Reference,
     halves: Sequence[tuple[Observed, Observed]],
     draws: Draws,
+    space: CellSpace,
 ) -> tuple[pd.DataFrame, list[dict[str, np.ndarray]]]:
     """One row a method and metric, and the scores of each method's perturbations and contexts."""
     _, unit = np.unique(truth.number, return_inverse=True)
     n_units = int(unit.max()) + 1
-    values = [_scores(one, truth, reference, draws.controls, unit) for one in scored]
-    best_possible = ceilings(halves, reference)
+    values = [_scores(one, truth, reference, draws.controls, unit, space) for one in scored]
+    best_possible = {**ceilings(halves, reference), "energy_distance": space.halves()}
     table = []
     for metric in METRICS:
         spread = [_spread(one, truth, draws, unit) if metric == _UNJUDGED else None for one in scored]
@@ -128,7 +130,7 @@ def ceilings(halves: Sequence[tuple[Observed, Observed]], reference: Reference) 
         rows = score_rows(first, second.change, half)
         means = {name: _mean(values) for name, values in rows.items()}
         found.append({**means, _UNJUDGED: float(variance_ratio(first.change, second.change))})
-    return {name: _mean(np.array([one[name] for one in found])) for name in METRICS}
+    return {name: _mean(np.array([one[name] for one in found if name in one])) for name in METRICS}
 
 
 def _mean(values: np.ndarray) -> float:
@@ -136,8 +138,11 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _scores(one: Scored, truth: Observed, reference: Reference, controls: np.ndarray, unit: np.ndarray) -> Rows:
+def _scores(
+    one: Scored, truth: Observed, reference: Reference, controls: np.ndarray, unit: np.ndarray, space: CellSpace
+) -> Rows:
     rows = score_rows(truth, one.change, reference)
+    rows["energy_distance"] = space.distances(one.change) if one.cells is None else space.distances_of_cells(one.cells)
     moved: dict[str, list[np.ndarray]] = {}
     for control in controls:
         for name, values in score_controls(truth, control, one.change, reference).items():
@@ -182,7 +187,10 @@ def _judge(metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows]
     best = max(level, key=lambda j: level[j])
     both = rivals[best]
     row = against(
-        scored[best].method, _difference(metric, values[i], values[best], draws, both), sign=sign, n_units=int(both.sum())
+        scored[best].method,
+        _difference(metric, values[i], values[best], draws, both),
+        sign=sign,
+        n_units=int(both.sum()),
     )
     beside = [j for j, one in enumerate(scored) if one.role == "control" and one.method.startswith(scored[i].method)]
     notes = []

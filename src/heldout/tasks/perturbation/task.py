@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.calibration import calibrate, scale_of, seen_targets, stratum
 from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction
 from heldout.tasks.perturbation.observed import Observed, observe
+from heldout.tasks.perturbation.resampling import half_difference
 from heldout.tasks.perturbation.screen import Names, Screen, screen_of
 from heldout.tasks.perturbation.side_information import side_information
 
@@ -85,7 +87,10 @@ class Task:
     def observed(self, *partitions: str) -> Observed:
         """Pseudobulks of the cells of some partitions."""
         found = observe(self.matrix(), self.screen, self.partition.mask(*partitions), self.columns)
-        bad = ~(np.isfinite(found.mean).all(axis=0) & (np.isfinite(found.control) | (found.control_n == 0)[:, None]).all(axis=0))
+        bad = ~(
+            np.isfinite(found.mean).all(axis=0)
+            & (np.isfinite(found.control) | (found.control_n == 0)[:, None]).all(axis=0)
+        )
         if bad.any():
             msg = (
                 f"{int(bad.sum())} genes (e.g. {store.some(self.genes[bad])}) have NaN or infinite values. Find them with "
@@ -94,17 +99,15 @@ class Task:
             raise ValueError(msg)
         return found
 
-    def data(
-        self, train: Observed, config: Any = None, *, replacement: Replacement | None = None, seed: int = 0
-    ) -> Data:
-        """Arrays for the methods."""
+    def data(self, train: Observed) -> Data:
+        """Arrays for the methods, without side information."""
         return Data(
             genes=self.genes,
             pairs=train.pairs,
             change=train.change,
             n_cells=train.n_cells,
             control=train.control,
-            **side_information(self.adata, self.genes, config, replacement, seed=seed),
+            half_difference=cache(lambda: half_difference(self, train)),
         )
 
     def fit(
@@ -113,32 +116,28 @@ class Task:
         config: Any = None,
         *,
         seed: int = 0,
-        train: Observed | None = None,
-        val: Observed | None = None,
+        data: Data | None = None,
         replacement: Replacement | None = None,
     ) -> Fit:
-        """Fit one method of the registry, and calibrate its intervals on the perturbations of val, if there are any."""
+        """Fit one method of the registry on the perturbations of train."""
         implementation = METHODS[method].load()()
         config = check_config(method, implementation.default_config, config)
-        train = self.observed("train") if train is None else train
-        fitted = implementation.fit(self.data(train, config, replacement=replacement, seed=seed), config, seed=seed)
-        fit = self.pack(method, config, fitted, train, seed=seed)
-        val = self.observed("val") if val is None and self.partition.mask("val").any() else val
-        return fit if val is None or not len(val.pairs) else calibrated(fit, val)
+        data = self.data(self.observed("train")) if data is None else data
+        data = replace(data, **side_information(self.adata, self.genes, config, replacement, seed=seed))
+        return self.pack(method, config, implementation.fit(data, config, seed=seed), data, seed=seed)
 
-    def pack(self, method: str, config: Any, fitted: Fitted, train: Observed, *, seed: int) -> Fit:
+    def pack(self, method: str, config: Any, fitted: Fitted, data: Data, *, seed: int) -> Fit:
         """Turn the result of a method into a fit that can be stored."""
         info = {
             "names": self.screen.names.to_json(),
             "layer": self.layer,
             "mask_var": self.mask_var,
-            "seen": sorted({target for targets in train.pairs.targets for target in targets}),
+            "seen": sorted({target for targets in data.pairs.targets for target in targets}),
             "fitted": fitted.info,
         }
         arrays = {
-            "control": train.control,
-            "centroid": centroids(train),
-            "scale": scale_of(train.change),
+            "control": data.control,
+            "scale": scale_of(data.change),
             **{f"fitted.{name}": array for name, array in fitted.arrays.items()},
         }
         return Fit(
@@ -151,6 +150,13 @@ class Task:
             info=info,
             history=fitted.history,
         )
+
+    def calibrated(self, fit: Fit) -> Fit:
+        """The fit with the intervals that its errors on the perturbations of val support; itself where val has none."""
+        if not self.partition.mask("val").any():
+            return fit
+        val = self.observed("val")
+        return calibrated(fit, val) if len(val.pairs) else fit
 
     def _check_controls(self) -> None:
         """Every context with perturbed cells in a partition that is used needs train controls."""
@@ -178,9 +184,7 @@ def task_of_fit(adata: AnnData, partition: Partition, fit: Fit, *, key: str) -> 
     recorded = partition.scheme == "perturbations"
     given = {} if recorded else {"control": names.control, "covariate_keys": names.covariate_keys}
     targets = None if recorded or not names.known else {**names.known}
-    screen = screen_of(
-        adata, partition, names.perturbation_key, **given, targets=targets, separator=names.separator
-    )
+    screen = screen_of(adata, partition, names.perturbation_key, **given, targets=targets, separator=names.separator)
     columns = fit.columns(adata.var_names, key=key)
     return Task(adata, partition, screen, columns, fit.info["layer"], fit.info["mask_var"])
 

@@ -22,7 +22,7 @@ def gene_components(data: Data, n_components: int) -> np.ndarray:
     columns = np.vstack([with_controls, data.change + data.control[data.pairs.context]])
     centred = (columns - columns.mean(axis=1, keepdims=True)).T
     U, S, _ = np.linalg.svd(centred, full_matrices=False)
-    rank = int((S > S[0] * max(centred.shape) * np.finfo(np.float64).eps).sum()) if S[0] > 0 else 0
+    rank = int((S[0] * max(centred.shape) * np.finfo(np.float64).eps < S).sum()) if S[0] > 0 else 0
     keep = min(n_components, rank)
     return np.asarray(U[:, :keep] * S[:keep])
 

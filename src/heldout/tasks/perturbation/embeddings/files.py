@@ -103,41 +103,46 @@ def safetensor(path: Path, key: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the header is damaged, or claims what the file does not have.
+        If the header is damaged, claims what the file does not have, or has no such matrix.
     """
     size = path.stat().st_size
-    damaged = f"{path} is not a whole safetensors file"
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
-            msg = f"{damaged}: its header claims {length} of {size} bytes. Download it again."
+            msg = f"{path} is not a whole safetensors file: its header claims {length} of {size} bytes. Download it again."
             raise ValueError(msg)
-        try:
-            header = json.loads(file.read(length))
-            names = [prefix + key for prefix in _WRAPPERS if prefix + key in header]
-            if not names:
-                msg = f"{path} has no tensor {key!r}. It has {some([n for n in header if n != '__metadata__'], 8)}."
-                raise LookupError(msg)
-            entry = header[names[0]]
-            kind, shape, (first, last) = entry["dtype"], tuple(map(int, entry["shape"])), entry["data_offsets"]
-            dtype = np.dtype(_DTYPES[kind])
-        except LookupError as error:
-            if str(error).startswith(str(path)):
-                raise ValueError(str(error)) from error
-            msg = f"{damaged}, or {key!r} is not of floating-point numbers ({error})."
-            raise ValueError(msg) from error
-        except (ValueError, TypeError) as error:
-            msg = f"{damaged}: its header cannot be read ({error}). Download it again."
-            raise ValueError(msg) from error
+        kind, shape, first, last = _entry(file.read(length), path, key)
+        dtype = np.dtype(_DTYPES[kind])
         n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
         if min(shape, default=0) < 0 or not 0 <= first <= last <= size - 8 - length or last - first != n_bytes:
-            msg = f"{damaged}: {names[0]!r} should lie at bytes {first} to {last}, {shape} {kind}. Download it again."
+            msg = f"{path} is not a whole safetensors file: it should have {shape} {kind} at {first} to {last}. Download it again."
             raise ValueError(msg)
         file.seek(8 + length + first)
         raw = np.frombuffer(file.read(n_bytes), dtype=dtype).reshape(shape)
     if kind == "BF16":  # the upper half of a float32
         return (raw.astype(np.uint32) << 16).view(np.float32)
     return raw.astype(np.float32)
+
+
+def _entry(header: bytes, path: Path, key: str) -> tuple[str, tuple[int, ...], int, int]:
+    """Kind of number, shape, and first and last byte of a matrix."""
+    try:
+        entries = dict(json.loads(header))
+    except (ValueError, TypeError) as error:
+        msg = f"{path} is not a whole safetensors file: its header cannot be read ({error}). Download it again."
+        raise ValueError(msg) from error
+    names = [prefix + key for prefix in _WRAPPERS if prefix + key in entries]
+    if not names:
+        msg = f"{path} has no tensor {key!r}. It has {some([name for name in entries if name != '__metadata__'], 8)}."
+        raise ValueError(msg)
+    match entries[names[0]]:
+        case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(first), int(last)]} if (
+            kind in _DTYPES and all(isinstance(n, int) for n in shape)
+        ):
+            return kind, tuple(shape), first, last
+        case other:
+            msg = f"{path} describes {names[0]!r} as {other}, which is no matrix of {some(_DTYPES, 4)}."
+            raise ValueError(msg)
 
 
 def numpy_file(path: Path) -> Any:

@@ -97,14 +97,14 @@ def _embedded(
     codes, names = pd.factorize(
         np.concatenate([np.asarray(first, dtype=str), np.asarray(second, dtype=str)]), sort=True
     )
-    n_components = DIMENSIONS if n_components is None else n_components
-    check_components(n_components, len(names) - 1)
     ends = np.sort(codes.reshape(2, -1), axis=0)
     edges = pd.DataFrame({"i": ends[0], "j": ends[1], "weight": weight}).query("i != j and weight > 0")
     edges = edges.groupby(["i", "j"], sort=False)["weight"].max().reset_index()
     if edges.empty:
         msg = f"{where} has no edge between two different genes."
         raise ValueError(msg)
+    n_components = DIMENSIONS if n_components is None else n_components
+    check_components(n_components, len(names) - 1)
     half = sparse.coo_array((edges["weight"], (edges["i"], edges["j"])), shape=(len(names),) * 2).tocsr()
     adjacency = sparse.csr_array(half + half.T)
     n_parts = int(sparse.csgraph.connected_components(adjacency, directed=False)[0])

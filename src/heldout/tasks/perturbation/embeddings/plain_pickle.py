@@ -1,32 +1,68 @@
-"""Read a pickle that holds nothing but a dict of text, numbers and sets of text, without unpickling it.
+"""Read a pickle that holds nothing but a dict of text, integers and sets of text, without unpickling it.
 
 Geneformer and GEARS publish their dictionaries as pickles, and unpickling can run code. This reader walks through the
 instructions of the file with :func:`pickletools.genops`, which executes none of them, and follows a closed list of those
-that build dicts, lists, sets, text and integers. Anything else, such as the name of a class or function, is refused.
+that build dicts, lists, sets, text and integers, Python's or numpy's. Anything else, such as the name of another class or
+function, is refused. The few names that are known are compared, never looked up.
 """
 
 from __future__ import annotations
 
 import pickletools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MARK = object()
-_SET = object()
-"""Stands for the name ``builtins.set`` in older protocols. It is not looked up, only compared."""
+_MARK, _SET, _DTYPE, _SCALAR = object(), object(), object(), object()
 
+_NAMES = {
+    **dict.fromkeys(["builtins set", "__builtin__ set", "builtins frozenset", "__builtin__ frozenset"], _SET),
+    **dict.fromkeys(["numpy.core.multiarray scalar", "numpy._core.multiarray scalar"], _SCALAR),
+    "numpy dtype": _DTYPE,
+}
 _VALUES = {
     *("BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4"),
     *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING"),
+    *("SHORT_BINBYTES", "BINBYTES"),
 }
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_SET": set, "EMPTY_TUPLE": tuple}
-_SETS = {"builtins set", "__builtin__ set", "builtins frozenset", "__builtin__ frozenset"}
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class _Refused(Exception):
     """The file holds an instruction that is not followed."""
+
+
+@dataclass
+class _Integers:
+    """A kind of numpy integer: signed or not, its bytes and their order."""
+
+    signed: bool
+    size: int
+    order: str = "<"
+
+    def read(self, raw: bytes) -> int:
+        """The number in these bytes."""
+        if len(raw) != self.size or self.order not in "<>|":
+            msg = f"{len(raw)} bytes for a number of {self.size}"
+            raise ValueError(msg)
+        return int.from_bytes(raw, "big" if self.order == ">" else "little", signed=self.signed)
+
+
+def _called(function: Any, arguments: Any) -> Any:
+    """What the few known names make of their arguments."""
+    match arguments:
+        case ([*items],) if function is _SET:
+            return set(items)
+        case (str(code), _, _) if function is _DTYPE and code[:1] in {"i", "u"} and code[1:] in {"1", "2", "4", "8"}:
+            return _Integers(signed=code[0] == "i", size=int(code[1:]))
+        case (_Integers() as kind, bytes(raw)) if function is _SCALAR:
+            return kind.read(raw)
+    msg = "REDUCE"
+    raise _Refused(msg)
 
 
 class _Machine:
@@ -40,6 +76,15 @@ class _Machine:
         at = max(i for i, item in enumerate(self.stack) if item is _MARK)
         items = self.stack[at + 1 :]
         del self.stack[at:]
+        return items
+
+    def last(self, n: int) -> list[Any]:
+        """Take the last ``n`` from the stack."""
+        if len(self.stack) < n:
+            msg = "too few values"
+            raise ValueError(msg)
+        items = self.stack[-n:]
+        del self.stack[-n:]
         return items
 
     def step(self, name: str, argument: Any) -> None:
@@ -56,16 +101,22 @@ class _Machine:
                 self.memo[int(argument)] = stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
                 stack.append(self.memo[int(argument)])
-            case "GLOBAL" if argument in _SETS:
-                stack.append(_SET)
-            case "STACK_GLOBAL" if f"{stack[-2]} {stack[-1]}" in _SETS:
-                stack[-2:] = [_SET]
-            case "REDUCE" if stack[-2] is _SET:
-                stack[-2:] = [set(*stack[-1])]
+            case "GLOBAL" | "STACK_GLOBAL":
+                named = argument if name == "GLOBAL" else " ".join(map(str, self.last(2)))
+                if named not in _NAMES:
+                    msg = f"{name} {named}"
+                    raise _Refused(msg)
+                stack.append(_NAMES[named])
+            case "REDUCE":
+                stack.append(_called(*self.last(2)))
             case _ if name in _VALUES:
                 stack.append(argument)
+            case _ if name in _CONSTANTS:
+                stack.append(_CONSTANTS[name])
             case _ if name in _EMPTY:
                 stack.append(_EMPTY[name]())
+            case _ if name in _TUPLES:
+                stack.append(tuple(self.last(_TUPLES[name])))
             case _:
                 self.build(name)
 
@@ -73,8 +124,11 @@ class _Machine:
         """Follow an instruction that fills a container."""
         stack = self.stack
         match name:
-            case "TUPLE1":
-                stack[-1:] = [(stack[-1],)]
+            case "TUPLE":
+                stack.append(tuple(self.since_mark()))
+            case "BUILD":
+                (state,) = self.last(1)
+                _of(_Integers, stack[-1]).order = _of(tuple, state)[1]
             case "DICT":
                 items = self.since_mark()
                 stack.append(dict(zip(items[::2], items[1::2], strict=True)))
@@ -83,8 +137,7 @@ class _Machine:
             case "FROZENSET":
                 stack.append(set(self.since_mark()))
             case "SETITEM":
-                key, value = stack[-2:]
-                del stack[-2:]
+                key, value = self.last(2)
                 _of(dict, stack[-1])[key] = value
             case "SETITEMS":
                 items = self.since_mark()
@@ -116,13 +169,11 @@ def read_plain_pickle(path: Path) -> dict[str, Any]:
             for instruction, argument, _ in pickletools.genops(file):
                 if instruction.name == "STOP":
                     break
-                if instruction.name in {"GLOBAL", "STACK_GLOBAL", "INST"}:
-                    _refuse_global(instruction.name, argument, machine.stack)
                 machine.step(instruction.name, argument)
         (found,) = machine.stack
     except _Refused as error:
         msg = (
-            f"{path} is a pickle with the instruction {error}, which is not needed for a dictionary of text and numbers. "
+            f"{path} is a pickle with the instruction {error}, which is not needed for a dictionary of text and integers. "
             "Nothing of it was run. Where you trust the file, export the dictionary as JSON and pass that."
         )
         raise ValueError(msg) from error
@@ -130,13 +181,6 @@ def read_plain_pickle(path: Path) -> dict[str, Any]:
         msg = f"{path} is not a whole pickle of a dictionary ({error}). Download it again, or pass the dictionary as JSON."
         raise ValueError(msg) from error
     return _checked(found, path)
-
-
-def _refuse_global(instruction: str, argument: Any, stack: list[Any]) -> None:
-    named = argument if instruction != "STACK_GLOBAL" else f"{stack[-2]} {stack[-1]}"
-    if instruction == "INST" or named not in _SETS:
-        msg = f"{instruction} {named}"
-        raise _Refused(msg)
 
 
 def _of(kind: type, container: Any) -> Any:

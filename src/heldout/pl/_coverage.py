@@ -1,0 +1,98 @@
+"""Whether intervals of predicted perturbations hold what they promise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heldout.get import scores
+from heldout.pl._style import CLASS_COLORS, INK, counted, despine, legend_beside, new_axes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_PREFIX = "coverage_"
+
+
+def coverage(adata: AnnData, key: str = "perturbation", *, ax: Axes | None = None) -> Axes:
+    """Draw the share of genes inside the intervals of held-out perturbations against the share that was promised.
+
+    One line for each number of targets and of those that train has seen; a point above the diagonal is an interval that is
+    wider than it need be, below it one that promises too much. Thin lines are single perturbations.
+
+    Parameters
+    ----------
+    adata
+        AnnData with an evaluated fit of :func:`heldout.tl.perturbation` that has perturbations in val, (n_obs × n_vars).
+    key
+        Name of the fit.
+    ax
+        Axes to draw into; a new figure is made if not given.
+
+    Returns
+    -------
+    The axes.
+
+    Raises
+    ------
+    ValueError
+        If the fit was not evaluated, or has no intervals.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.perturbations_simulated(n_singles=12, n_doubles=30, n_genes=100, n_cells=20)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0.4, test=0.4)
+    >>> ho.tl.perturbation(adata, method="additive")
+    >>> table = ho.tl.evaluate(adata, "perturbation", baselines=["no_change"])
+    >>> ax = ho.pl.coverage(adata)
+    """
+    table = scores(adata, key)
+    columns = [name for name in table.columns if name.startswith(_PREFIX)]
+    own = table[table["role"] == "model"]
+    if not columns or own[columns].isna().all(axis=None):
+        msg = (
+            f"The fit {key!r} has no intervals: they are calibrated on perturbations in val, of which at least level / (1 - level) of a "
+            "kind are needed (9 for 90 %). Make a split with more of them in val, fit and evaluate again."
+        )
+        raise ValueError(msg)
+    ax = new_axes(ax, (5.4, 3.6))
+    levels = np.array([float(name.removeprefix(_PREFIX)) for name in columns])
+    for number, ((n_targets, n_seen), rows) in enumerate(own.groupby(["n_targets", "n_seen"])):
+        if not rows[columns].isna().all(axis=None):
+            _draw(
+                ax,
+                levels,
+                rows[columns],
+                CLASS_COLORS[number % len(CLASS_COLORS)],
+                _label(n_targets, n_seen, len(rows)),
+            )
+    ends = [levels.min() - 0.05, 1.0]
+    ax.plot(ends, ends, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+    ax.set_xlim(ends[0], 1.0)
+    ax.set_ylim(min(ends[0], float(np.nanmin(own[columns].to_numpy())) - 0.03), 1.01)
+    ax.set_xlabel("promised coverage")
+    ax.set_ylabel("genes inside the interval")
+    despine(ax, "left", "bottom")
+    legend_beside(ax, title="held out")
+    return ax
+
+
+def _draw(ax: Axes, levels: np.ndarray, shares: pd.DataFrame, colour: str, label: str) -> None:
+    values = shares.to_numpy(dtype=float)
+    for row in values:
+        ax.plot(levels, row, color=colour, linewidth=0.5, alpha=0.35)
+    known = np.isfinite(values).any(axis=0)
+    ax.plot(
+        levels[known], np.nanmean(values[:, known], axis=0), "o-", color=colour, linewidth=2, markersize=5, label=label
+    )
+
+
+def _label(n_targets: int, n_seen: int, n: int) -> str:
+    what = "single" if n_targets == 1 else "pair" if n_targets == 2 else f"combination of {n_targets}"
+    return f"{what}, {n_seen} of {n_targets} seen ({counted(n, 'perturbation')})"

@@ -1,0 +1,143 @@
+"""Every method of an evaluation beside every other, one panel a metric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heldout.get import evaluation
+from heldout.get._leaderboard import LOWER_IS_BETTER, choose_metrics, ranked, top_level
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, counted, despine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+SHOWN = ("pearson_delta", "pearson_delta_perturbed", "discrimination", "l2", "skill_corrected", "rmse", "auc", "loss")
+"""Metrics that are drawn unless asked otherwise: at most four of these."""
+
+_MOST = 4
+
+
+def leaderboard(
+    adata: AnnData,
+    key: str = "perturbation",
+    *,
+    metrics: Sequence[str] | None = None,
+    sort_by: str | None = None,
+    axes: Sequence[Axes] | None = None,
+) -> np.ndarray:
+    """Draw the methods of an evaluation, best on top, one panel a metric.
+
+    Judged methods are dark, baselines light, and open where an embedding was replaced; whiskers are 95 % intervals. The dashed
+    line is chance, the dotted one what one half of the cells says of the other, and the verdict stands above each panel.
+
+    Parameters
+    ----------
+    adata
+        AnnData with an evaluation, (n_obs × n_vars).
+    key
+        Name of the fit, or of the evaluation by :func:`heldout.tl.score_predictions`.
+    metrics
+        Metrics to draw; up to four of the usual ones if not given.
+    sort_by
+        Metric that methods are sorted by, see :func:`heldout.get.leaderboard`.
+    axes
+        Axes to draw into, one a metric; a new figure is made if not given.
+
+    Returns
+    -------
+    Array of the axes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such evaluation or metric, or the number of ``axes`` is wrong.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.perturbations_simulated(n_singles=12, n_doubles=8, n_genes=100, n_cells=20)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.5)
+    >>> ho.tl.perturbation(adata, method="additive")
+    >>> table = ho.tl.evaluate(adata, "perturbation", baselines=["no_change", "mean"])
+    >>> axes = ho.pl.leaderboard(adata, metrics=["pearson_delta", "l2"])
+    """
+    table = top_level(evaluation(adata, key))
+    if metrics is None:
+        metrics = [name for name in SHOWN if (table["metric"] == name).any()][:_MOST] or None
+    chosen, first = choose_metrics(table, metrics, sort_by)
+    order = ranked(table, first)[::-1]
+    drawn = _axes(axes, len(chosen), len(order))
+    for number, (ax, metric) in enumerate(zip(drawn, chosen, strict=True)):
+        rows = table[table["metric"] == metric].set_index("method").loc[order]
+        _panel(ax, rows, metric)
+        if number:
+            ax.tick_params(axis="y", labelleft=False)
+    return drawn
+
+
+def _axes(axes: Sequence[Axes] | None, n: int, n_methods: int) -> np.ndarray:
+    if axes is None:
+        import matplotlib.pyplot as plt
+
+        size = (1.9 + 2.3 * n, 1.3 + 0.3 * n_methods)
+        return np.atleast_1d(plt.subplots(1, n, figsize=size, sharey=True, layout="constrained")[1])
+    drawn = np.atleast_1d(np.asarray(axes, dtype=object))
+    if len(drawn) != n:
+        msg = f"axes has {len(drawn)} axes for {n} metrics. Pass one for each, or name as many metrics."
+        raise ValueError(msg)
+    return drawn
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
+    for at, row in enumerate(rows.itertuples()):
+        _draw(ax, at, row)
+    for column, style in (("chance", (0, (4, 3))), ("ceiling", (0, (1, 2)))):
+        known = rows[column].dropna() if column in rows else rows.iloc[:0]
+        if len(known):
+            ax.axvline(float(known.iloc[0]), color=INK, linewidth=0.9, linestyle=style, zorder=0)
+    ax.set_yticks(range(len(rows)), [str(name).replace("_", " ") for name in rows.index])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_xlabel(f"{metric.replace('_', ' ')} ({'lower' if metric in LOWER_IS_BETTER else 'higher'} is better)")
+    ax.set_title(_title(rows), loc="left", fontsize="small")
+    ax.grid(axis="x", color="#E6E6E6", linewidth=0.6)
+    ax.set_axisbelow(True)
+    despine(ax, "bottom")
+    ax.tick_params(axis="y", length=0)
+
+
+def _draw(ax: Axes, at: int, row: pd.Series) -> None:
+    if not np.isfinite(row.estimate):
+        ax.annotate(
+            "not defined", (0.02, at), xycoords=("axes fraction", "data"), va="center", fontsize="x-small", color=FAINT
+        )
+        return
+    colour = CLASS_COLORS[0] if row.role == "model" else FAINT
+    if np.isfinite(row.ci_low) and np.isfinite(row.ci_high):
+        ax.plot(
+            [row.ci_low, row.ci_high], [at, at], color=colour, linewidth=1.6 if row.role == "model" else 1.1, zorder=1
+        )
+    face = "white" if row.role == "control" else colour
+    ax.plot(
+        row.estimate,
+        at,
+        "o",
+        markersize=6.5 if row.role == "model" else 5,
+        color=colour,
+        markerfacecolor=face,
+        zorder=2,
+    )
+
+
+def _title(rows: pd.DataFrame) -> str:
+    judged = rows[(rows["role"] == "model") & (rows["verdict"] != "")]
+    n, level = int(rows["n"].max()), str(rows["level"].iloc[0])
+    shown = counted(n, level)
+    return shown if len(judged) != 1 else f"{shown}: {judged['verdict'].iloc[0]}"

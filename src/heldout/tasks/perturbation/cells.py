@@ -1,0 +1,107 @@
+"""Energy distance of predicted from measured cells, in components fitted on train cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from heldout._core.arrays import take
+from heldout._core.grouped import is_dask
+from heldout.metrics import energy_distance
+
+if TYPE_CHECKING:
+    from heldout.tasks.perturbation.observed import Observed
+    from heldout.tasks.perturbation.task import Task
+
+N_COMPS = 50
+MOST_CELLS = 200
+"""Cells of a perturbation that are compared; more are drawn from."""
+
+_MOST_FITTED = 5000
+
+
+@dataclass(frozen=True)
+class CellSpace:
+    """Measured cells in few components: those of the judged perturbations, and the train controls of each context.
+
+    Parameters
+    ----------
+    directions
+        Components, (K × G); coordinates are not centred, as distances do not mind.
+    truth
+        Measured cells of each judged perturbation and context, m arrays (n × K).
+    start
+        Train controls of each context, C arrays (n × K), which a predicted change moves.
+    context
+        Context of each judged perturbation, (m,).
+    """
+
+    directions: np.ndarray
+    truth: list[np.ndarray]
+    start: list[np.ndarray]
+    context: np.ndarray
+
+    @classmethod
+    def of(cls, task: Task, truth: Observed, mask: np.ndarray, rng: np.random.Generator) -> CellSpace:
+        """Fit components on train cells, and fetch the cells to compare."""
+        directions = _directions(_fetch(task, _drawn(np.flatnonzero(task.partition.mask("train")), _MOST_FITTED, rng)))
+        screen = task.screen
+        number, context, codes = screen.groups(mask)
+        group = {(int(n), int(c)): i for i, (n, c) in enumerate(zip(number, context, strict=True))}
+        rows = [
+            _drawn(np.flatnonzero(codes == group[int(n), int(c)]), MOST_CELLS, rng)
+            for n, c in zip(truth.number, truth.pairs.context, strict=True)
+        ]
+        train = task.partition.mask("train") & (screen.of_cell == -1)
+        controls = [
+            _drawn(np.flatnonzero(train & (screen.context == c)), MOST_CELLS, rng) for c in range(screen.n_contexts)
+        ]
+        cells, start = (_split(_fetch(task, np.concatenate(of)) @ directions.T, of) for of in (rows, controls))
+        return cls(directions, cells, start, truth.pairs.context)
+
+    def distances(self, change: np.ndarray) -> np.ndarray:
+        """Energy distance of the train controls, moved by the predicted change, from the measured cells, (m,)."""
+        moved = change @ self.directions.T
+        return np.array([self._distance(i, self.start[c] + moved[i]) for i, c in enumerate(self.context)])
+
+    def distances_of_cells(self, cells: list[np.ndarray]) -> np.ndarray:
+        """The same of predicted cells themselves, m arrays (n × G); NaN where there are none."""
+        return np.array([self._distance(i, one @ self.directions.T) for i, one in enumerate(cells)])
+
+    def halves(self) -> float:
+        """Mean energy distance of one half of the measured cells from the other, over perturbations."""
+        found = [energy_distance(one[::2], one[1::2]) for one in self.truth if len(one) >= 4]
+        return float(np.mean(found)) if found else float("nan")
+
+    def _distance(self, i: int, predicted: np.ndarray) -> float:
+        truth = self.truth[i]
+        if len(truth) < 2 or len(predicted) < 2 or not np.isfinite(predicted).all():
+            return float("nan")
+        return energy_distance(truth, predicted)
+
+
+def _drawn(rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    return rows if len(rows) <= n else np.sort(rng.choice(rows, n, replace=False))
+
+
+def _fetch(task: Task, rows: np.ndarray) -> np.ndarray:
+    """Some cells, dense, float64."""
+    X = task.matrix()[rows]
+    X = take(X.compute() if is_dask(X) else X, None, task.columns)
+    return np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
+
+
+def _directions(cells: np.ndarray) -> np.ndarray:
+    """First principal directions of the cells, (K × G); all of them where there are no more genes than components."""
+    if cells.shape[1] <= N_COMPS:
+        return np.eye(cells.shape[1])
+    from sklearn.decomposition import PCA
+
+    return np.asarray(PCA(min(N_COMPS, *cells.shape), random_state=0).fit(cells).components_)
+
+
+def _split(cells: np.ndarray, rows: list[np.ndarray]) -> list[np.ndarray]:
+    return np.split(cells, np.cumsum([len(of) for of in rows])[:-1])

@@ -241,7 +241,7 @@ def test_lacking_members_are_named(screen, caplog):
     )
     assert left_out == {name for name in ho.get.interaction_pairs(first)["perturbation"] if "T03" in name}
     assert f"{len(left_out)} of 40 combinations are left out" in caplog.text
-    assert "(lacks T03)" in caplog.text
+    assert "(T03: 0 cells)" in caplog.text
 
 
 def test_one_cell_has_no_standard_error(screen, caplog):
@@ -249,13 +249,19 @@ def test_one_cell_has_no_standard_error(screen, caplog):
     rows = np.flatnonzero(screen.obs["guide"] == name)[1:]
     few = screen[~np.isin(np.arange(screen.n_obs), rows)].copy()
     with caplog.at_level(logging.WARNING, logger="heldout"):
-        ho.tl.interactions(few, "guide")
+        ho.tl.interactions(few, "guide", scale="none", min_cells=1)
     assert "1 of 40 combinations have no standard error" in caplog.text
     table = ho.get.interactions(few)
     assert table.loc[table["perturbation"] == name, "se"].isna().all()
     assert table.loc[table["perturbation"] != name, "se"].notna().all()
-    with pytest.raises(ValueError, match="scale='se' needs two cells"):
-        ho.tl.interactions(few, "guide", scale="se")
+    for least in (1, 10):
+        caplog.clear()
+        ho.tl.interactions(few, "guide", min_cells=least)
+        assert (
+            f"1 of 40 combinations are left out, as there are too few cells of them, a member or the control: '{name} ({name}: 1 cell)'"
+            in caplog.text
+        )
+        assert name not in ho.get.interaction_pairs(few)["perturbation"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -267,6 +273,8 @@ def test_one_cell_has_no_standard_error(screen, caplog):
         ({"n_top_genes": 0}, ("n_top_genes=0",)),
         ({"n_top_genes": 2}, ("40 combinations × 2 genes", "at least 200")),
         ({"scale": "sd"}, ("scale='sd'",)),
+        ({"min_cells": 0}, ("min_cells=0",)),
+        ({"min_cells": 31}, ("No combination has enough cells", "30 cells")),
         ({"layer": "none"}, ("layer='none'",)),
         ({"key_added": "a/b"}, ("key_added",)),
         ({"covariate_keys": "line"}, ("covariate_keys='line'",)),
@@ -367,7 +375,7 @@ def test_norman(caplog):
     """Five pairs of 100 cells a group: one null for all genes calls noisy ones (HBZ, HBG2), over standard errors none is left."""
     adata = ad.read_h5ad(DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad")
     adata = adata[adata.obs["dataset"] == "norman19"].copy()
-    ho.tl.interactions(adata, "perturbation", n_top_genes=100)
+    ho.tl.interactions(adata, "perturbation", n_top_genes=100, scale="none")
     assert "10 of 15 combinations are left out" in caplog.text
     pairs = ho.get.interaction_pairs(adata)
     assert pairs["perturbation"].tolist() == [
@@ -379,5 +387,5 @@ def test_norman(caplog):
     ]
     assert pairs["n_doubtful"].sum() > 0.7 * pairs["n_called"].sum() > 20
     assert "Compare with scale='se'" in caplog.text
-    ho.tl.interactions(adata, "perturbation", n_top_genes=100, scale="se")
+    ho.tl.interactions(adata, "perturbation", n_top_genes=100)
     assert ho.get.interaction_pairs(adata)["n_called"].sum() == 0

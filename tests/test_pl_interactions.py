@@ -26,8 +26,8 @@ def close_figures():
 @pytest.fixture(scope="module")
 def measured():
     adata = simulated(12, 20, 150, kind="buffering", seed=4).adata
-    ho.tl.interactions(adata, "guide", n_top_genes=None)
-    ho.tl.interactions(adata, "guide", n_top_genes=None, scale="se", key_added="se")
+    ho.tl.interactions(adata, "guide", n_top_genes=None, scale="none")
+    ho.tl.interactions(adata, "guide", n_top_genes=None, key_added="se")
     return adata
 
 

@@ -59,8 +59,11 @@ class Combinations:
     incomplete: dict[str, str]
 
 
-def find_combinations(screen: Screen, doubles: np.ndarray, others: np.ndarray) -> Combinations:
-    """Combinations with cells in ``doubles``, whose members and controls have cells in ``others``; both masks (n,)."""
+def find_combinations(screen: Screen, doubles: np.ndarray, others: np.ndarray, *, min_cells: int = 1) -> Combinations:
+    """Combinations with cells in ``doubles``, whose members and controls have cells in ``others``; both masks (n,).
+
+    Of all of them there must be ``min_cells``.
+    """
     sizes = np.array([len(targets) for targets in screen.perturbations])
     combined = np.append(sizes > 1, False)[np.maximum(screen.of_cell, -1)]
     number, context, codes = screen.groups((combined & doubles) | (~combined & others))
@@ -68,14 +71,18 @@ def find_combinations(screen: Screen, doubles: np.ndarray, others: np.ndarray) -
         (screen.perturbations[n] if n >= 0 else (), int(c)): g
         for g, (n, c) in enumerate(zip(number, context, strict=True))
     }
+    n_cells = np.bincount(codes[codes >= 0], minlength=len(number))
     rows: list[tuple[Targets, int, list[int]]] = []
     incomplete: dict[str, str] = {}
     for targets, where in at:
         if len(targets) < 2:
             continue
-        lacking = [*(t for t in targets if ((t,), where) not in at), *(() if ((), where) in at else ("control",))]
-        if lacking:
-            incomplete[_name(screen.names, targets, where)] = ", ".join(lacking)
+        needed = {screen.names.joined(targets): targets, **{t: (t,) for t in targets}, "control": ()}
+        counted = {
+            name: int(n_cells[at[of_name, where]]) if (of_name, where) in at else 0 for name, of_name in needed.items()
+        }
+        if min(counted.values()) < min_cells:
+            incomplete[_name(screen.names, targets, where)] = _lacking(counted, min_cells)
         else:
             rows.append((targets, where, [at[(t,), where] for t in targets]))
     width = max((len(members) for _, _, members in rows), default=2)
@@ -89,6 +96,11 @@ def find_combinations(screen: Screen, doubles: np.ndarray, others: np.ndarray) -
         n_groups=len(number),
         incomplete=incomplete,
     )
+
+
+def _lacking(n_cells: Mapping[str, int], min_cells: int) -> str:
+    few = {name: n for name, n in n_cells.items() if n < min_cells}
+    return ", ".join(f"{name}: {n} cell{'' if n == 1 else 's'}" for name, n in few.items())
 
 
 def _name(names: Names, targets: Targets, context: int) -> str:
@@ -261,16 +273,6 @@ def _scaled(deviation: np.ndarray, se: np.ndarray, scale: str) -> np.ndarray:
     return np.divide(deviation, se, out=np.zeros_like(deviation), where=se > 0)
 
 
-def _check_se(se: np.ndarray, scale: str) -> None:
-    lacking = int(np.isnan(se).all(axis=1).sum())
-    if lacking and scale == "se":
-        msg = (
-            f"scale='se' needs two cells of everything, and {lacking} of {len(se)} combinations have one cell only, of "
-            "themselves, a member or the control. Drop those, or take scale='none'."
-        )
-        raise ValueError(msg)
-
-
 def control_genes(X: Matrix, found: Combinations, n: int | None) -> np.ndarray:
     """Numbers of the ``n`` genes with the highest mean over the controls, each context counted once; all for None."""
     if n is None or n >= X.shape[1]:
@@ -310,7 +312,6 @@ def measure(
     variance = of_mean[of_double] + of_mean[of_member].sum(axis=1) + times**2 * of_mean[of_control]
     se = np.sqrt(variance)
     deviation = moments.mean[of_double] - _additive(moments.mean, of_member, of_control)
-    _check_se(se, scale)
     null = empirical_null(_scaled(deviation, se, scale), df=df)
     return Interactions(
         names=names,

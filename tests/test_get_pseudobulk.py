@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import anndata as ad
 import dask.array as da
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from anndata.experimental import read_elem_lazy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import sparse
 
 import heldout as ho
@@ -61,6 +65,36 @@ def test_dask_stays_lazy_until_it_is_read(screen, array_type):
     np.testing.assert_allclose(bulk.X, expected.X, rtol=1e-12)
     np.testing.assert_allclose(bulk.layers["var"], expected.layers["var"], rtol=1e-10)
     assert isinstance(screen.X, da.Array)
+
+
+def test_a_matrix_on_disk_is_read_block_by_block(screen, tmp_path):
+    screen.X = sparse.csr_matrix(screen.X)
+    expected = ho.get.pseudobulk(screen, ["guide", "line"], split_key="split")
+    screen.write_h5ad(tmp_path / "screen.h5ad")
+    with h5py.File(tmp_path / "screen.h5ad") as file:
+        screen.X = read_elem_lazy(file["X"], chunks=(50, 12))
+        assert screen.X.numblocks == (5, 1)
+        bulk = ho.get.pseudobulk(screen, ["guide", "line"], split_key="split")
+    np.testing.assert_allclose(bulk.X, expected.X, rtol=1e-12)
+    np.testing.assert_allclose(bulk.layers["var"], expected.layers["var"], rtol=1e-10)
+
+
+@settings(max_examples=30, derandomize=True, deadline=None, database=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 60), blocks=st.integers(1, 4))
+def test_finer_groups_add_up_to_coarser_ones(seed, n, blocks):
+    rng = np.random.default_rng(seed)
+    obs = pd.DataFrame({"a": rng.choice(["x", "y"], n), "b": rng.integers(0, 3, n)}, index=[str(i) for i in range(n)])
+    X = rng.poisson(1.0, (n, 4)).astype(np.float64)
+    adata = ad.AnnData(da.from_array(X, chunks=(-(-n // blocks), 4)), obs=obs)
+    fine, coarse = ho.get.pseudobulk(adata, ["a", "b"]), ho.get.pseudobulk(adata, "a")
+    assert fine.obs["n_cells"].sum() == coarse.obs["n_cells"].sum() == n
+    for i, a in enumerate(coarse.obs["a"]):
+        of = (fine.obs["a"] == a).to_numpy()
+        k, mean, var = fine.obs["n_cells"].to_numpy()[of, None], fine.X[of], np.nan_to_num(fine.layers["var"][of])
+        np.testing.assert_allclose((k * mean).sum(axis=0) / k.sum(), coarse.X[i], atol=1e-12)
+        if k.sum() > 1:
+            total = ((k - 1) * var + k * (mean - coarse.X[i]) ** 2).sum(axis=0) / (k.sum() - 1)
+            np.testing.assert_allclose(total, coarse.layers["var"][i], atol=1e-12)
 
 
 def test_equals_scanpy(screen):

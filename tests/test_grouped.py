@@ -165,6 +165,13 @@ def test_the_matrix_is_left_alone(array_type):
 def test_codes_are_checked():
     with pytest.raises(ValueError, match="codes has 2, but there are n_groups=2"):
         group_moments(np.ones((3, 2)), np.array([0, 1, 2]), 2)
+    with pytest.raises(ValueError, match="X has 3 rows, and codes 2"):
+        group_moments(np.ones((3, 2)), np.array([0, 1]), 2)
+
+
+def test_more_groups_than_small_codes_can_count(array_type):
+    X, codes = counts()
+    check(group_moments(array_type(X), codes.astype(np.int8), 200), X, codes, 200)
 
 
 def test_no_dask_array():

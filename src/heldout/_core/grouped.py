@@ -51,7 +51,10 @@ def group_moments(
     var
         Whether variances are wanted; otherwise ``var`` is None.
     """
-    codes = np.asarray(codes)
+    codes = np.asarray(codes).astype(np.int64)
+    if X.shape[0] != len(codes) and not np.isnan(X.shape[0]):
+        msg = f"X has {X.shape[0]} rows, and codes {len(codes)}."
+        raise ValueError(msg)
     if codes.size and codes.max() >= n_groups:
         msg = f"codes has {codes.max()}, but there are n_groups={n_groups}, numbered from 0."
         raise ValueError(msg)
@@ -132,17 +135,21 @@ def _one_value_an_entry(X: Matrix) -> Matrix:
 def _of_dask(
     X: Any, codes: np.ndarray, n_groups: int, *, columns: np.ndarray | None, var: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
+    """Totals of each stripe of columns; almost always there is one, whose totals are the result."""
     columns = np.arange(X.shape[1]) if columns is None else np.asarray(columns)
-    mean = np.empty((n_groups, len(columns)))
-    m2 = np.empty((n_groups, len(columns))) if var else None
     edges = np.cumsum([0, *X.chunks[1]])
+    stripes = []
     for j in range(X.numblocks[1]):
         at = np.flatnonzero((columns >= edges[j]) & (columns < edges[j + 1]))
-        if not len(at):
-            continue
         totals = _Totals(n_groups, len(at), var=var)
-        for block, of_block in _blocks(X, j, codes):
+        for block, of_block in _blocks(X, j, codes) if len(at) else ():
             totals.add(block, of_block, columns[at] - edges[j])
+        if len(at) == len(columns):
+            return totals.mean, totals.m2
+        stripes.append((at, totals))
+    mean = np.empty((n_groups, len(columns)))
+    m2 = np.empty((n_groups, len(columns))) if var else None
+    for at, totals in stripes:
         mean[:, at] = totals.mean
         if m2 is not None:
             m2[:, at] = totals.m2

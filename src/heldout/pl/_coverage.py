@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.get import scores
-from heldout.pl._style import CLASS_COLORS, INK, counted, despine, legend_beside, new_axes
+from heldout.pl._style import CLASS_COLORS, INK, counted, despine, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ def coverage(adata: AnnData, key: str = "perturbation", *, ax: Axes | None = Non
             "kind are needed (9 for 90 %). Make a split with more of them in val, fit and evaluate again."
         )
         raise ValueError(msg)
-    ax = new_axes(ax, (5.4, 3.6))
+    ax = new_axes(ax, (4.2, 4.0))
     levels = np.array([float(name.removeprefix(_PREFIX)) for name in columns])
     for number, ((n_targets, n_seen), rows) in enumerate(own.groupby(["n_targets", "n_seen"])):
         if not rows[columns].isna().all(axis=None):
@@ -79,7 +79,7 @@ def coverage(adata: AnnData, key: str = "perturbation", *, ax: Axes | None = Non
     ax.set_xlabel("promised coverage")
     ax.set_ylabel("genes inside the interval")
     despine(ax, "left", "bottom")
-    legend_beside(ax, title="held out")
+    ax.legend(loc="lower right", frameon=False, fontsize="small", title="held out", title_fontsize="small")
     return ax
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from heldout.get import evaluation
 from heldout.get._leaderboard import LOWER_IS_BETTER, choose_metrics, ranked, top_level
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, counted, despine
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, counted, despine, legend_beside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SHOWN = ("pearson_delta", "pearson_delta_perturbed", "discrimination", "l2", "skill_corrected", "rmse", "auc", "loss")
 """Metrics that are drawn unless asked otherwise: at most four of these."""
+
+LINES: dict[str, tuple[int, tuple[int, int]]] = {"chance": (0, (4, 3)), "ceiling": (0, (1, 2))}
+"""Lines across a panel, and how they are dashed."""
 
 _MOST = 4
 
@@ -34,7 +37,8 @@ def leaderboard(
     """Draw the methods of an evaluation, best on top, one panel a metric.
 
     Judged methods are dark, baselines light, and open where an embedding was replaced; whiskers are 95 % intervals. The dashed
-    line is chance, the dotted one what one half of the cells says of the other, and the verdict stands above each panel.
+    line is chance, the dotted one the ceiling (what one half of the cells says of the other), an arrow points to the better
+    side, and the verdict stands above each panel.
 
     Parameters
     ----------
@@ -80,6 +84,11 @@ def leaderboard(
         _panel(ax, rows, metric)
         if number:
             ax.tick_params(axis="y", labelleft=False)
+    there = [name for name in LINES if name in table and table[name].notna().any()]
+    if axes is None and there:
+        from matplotlib.lines import Line2D
+
+        legend_beside(drawn[-1], [Line2D([], [], color=INK, linewidth=1.0, linestyle=LINES[n], label=n) for n in there])
     return drawn
 
 
@@ -87,7 +96,7 @@ def _axes(axes: Sequence[Axes] | None, n: int, n_methods: int) -> np.ndarray:
     if axes is None:
         import matplotlib.pyplot as plt
 
-        size = (1.9 + 2.3 * n, 1.3 + 0.3 * n_methods)
+        size = (2.6 + 2.4 * n, 1.3 + 0.3 * n_methods)
         return np.atleast_1d(plt.subplots(1, n, figsize=size, sharey=True, layout="constrained")[1])
     drawn = np.atleast_1d(np.asarray(axes, dtype=object))
     if len(drawn) != n:
@@ -99,13 +108,14 @@ def _axes(axes: Sequence[Axes] | None, n: int, n_methods: int) -> np.ndarray:
 def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     for at, row in enumerate(rows.itertuples()):
         _draw(ax, at, row)
-    for column, style in (("chance", (0, (4, 3))), ("ceiling", (0, (1, 2)))):
+    for column, style in LINES.items():
         known = rows[column].dropna() if column in rows else rows.iloc[:0]
         if len(known):
-            ax.axvline(float(known.iloc[0]), color=INK, linewidth=0.9, linestyle=style, zorder=0)
+            ax.axvline(float(known.iloc[0]), color=INK, linewidth=1.0, linestyle=style, zorder=1.5)
     ax.set_yticks(range(len(rows)), [str(name).replace("_", " ") for name in rows.index])
     ax.set_ylim(-0.6, len(rows) - 0.4)
-    ax.set_xlabel(f"{metric.replace('_', ' ')} ({'lower' if metric in LOWER_IS_BETTER else 'higher'} is better)")
+    name = metric.replace("_", " ")
+    ax.set_xlabel(f"← {name}" if metric in LOWER_IS_BETTER else f"{name} →")
     ax.set_title(_title(rows), loc="left", fontsize="small")
     ax.grid(axis="x", color="#E6E6E6", linewidth=0.6)
     ax.set_axisbelow(True)

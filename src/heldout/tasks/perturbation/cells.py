@@ -10,6 +10,7 @@ from scipy import sparse
 
 from heldout._core.arrays import take
 from heldout._core.grouped import is_dask
+from heldout._core.partition import digests
 from heldout.metrics import energy_distance
 
 if TYPE_CHECKING:
@@ -47,18 +48,25 @@ class CellSpace:
     @classmethod
     def of(cls, task: Task, truth: Observed, mask: np.ndarray, rng: np.random.Generator) -> CellSpace:
         """Fit components on train cells, and fetch the cells to compare."""
-        directions = _directions(_fetch(task, _drawn(np.flatnonzero(task.partition.mask("train")), _MOST_FITTED, rng)))
+        order = np.argsort(digests(task.adata.obs_names), kind="stable")
+        place = np.empty(len(order), dtype=np.int64)
+        place[rng.permutation(order)] = np.arange(len(order))
+
+        def drawn(mask: np.ndarray, most: int) -> np.ndarray:
+            """Some of the cells in random order, which depends on their names, not on the order of the rows."""
+            rows = np.flatnonzero(mask)
+            return rows[np.argsort(place[rows])[:most]]
+
+        directions = _directions(_fetch(task, drawn(task.partition.mask("train"), _MOST_FITTED)))
         screen = task.screen
         number, context, codes = screen.groups(mask)
         group = {(int(n), int(c)): i for i, (n, c) in enumerate(zip(number, context, strict=True))}
         rows = [
-            _drawn(np.flatnonzero(codes == group[int(n), int(c)]), MOST_CELLS, rng)
+            drawn(codes == group[int(n), int(c)], MOST_CELLS)
             for n, c in zip(truth.number, truth.pairs.context, strict=True)
         ]
         train = task.partition.mask("train") & (screen.of_cell == -1)
-        controls = [
-            _drawn(np.flatnonzero(train & (screen.context == c)), MOST_CELLS, rng) for c in range(screen.n_contexts)
-        ]
+        controls = [drawn(train & (screen.context == c), MOST_CELLS) for c in range(screen.n_contexts)]
         cells, start = (_split(_fetch(task, np.concatenate(of)) @ directions.T, of) for of in (rows, controls))
         return cls(directions, cells, start, truth.pairs.context)
 
@@ -81,10 +89,6 @@ class CellSpace:
         if len(truth) < 2 or len(predicted) < 2 or not np.isfinite(predicted).all():
             return float("nan")
         return energy_distance(truth, predicted)
-
-
-def _drawn(rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    return rows if len(rows) <= n else np.sort(rng.choice(rows, n, replace=False))
 
 
 def _fetch(task: Task, rows: np.ndarray) -> np.ndarray:

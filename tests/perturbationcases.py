@@ -1,0 +1,64 @@
+"""Small screens for the tests of perturbation methods, log-normalised, with their split."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from scipy import sparse
+
+import heldout as ho
+from heldout._core.partition import read_partition
+from heldout.tasks.perturbation.task import Task
+
+CLOSED = ("no_change", "mean", "mean_of_cells", "context_mean", "transfer", "additive", "linear", "latent_additive")
+METHODS = (*CLOSED, "informed_additive", "nearest")
+
+
+def simulated(**options):
+    """Log-normalised cells of a simulated screen, 12 singles and 12 pairs unless told otherwise."""
+    adata = ho.datasets.perturbations_simulated(**{"n_singles": 12, "n_doubles": 12, "n_genes": 80, "n_cells": 15, **options})
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    return adata
+
+
+def combinations(**options):
+    """The simulated screen with half of its pairs in test."""
+    adata = simulated(**options)
+    ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.5)
+    return adata
+
+
+def contexts(**options):
+    """Two cell lines, with a fifth of the perturbations held out in one of them."""
+    adata = simulated(n_contexts=2, **options)
+    ho.pp.split_perturbations(
+        adata, "perturbation", hold_out="context", covariate_keys="cell_line", val=0, test=0.2, max_contexts=1
+    )
+    return adata
+
+
+def exact(effects, pairs, *, n_cells=4, genes=6, seed=0):
+    """Noise-free cells: each is the mean of its perturbation; ``effects`` of singles, ``pairs`` with what is added to the sum."""
+    rng = np.random.default_rng(seed)
+    base = rng.uniform(6, 9, genes)
+    profiles = {"control": base} | {name: base + effect for name, effect in effects.items()}
+    for (a, b), extra in pairs.items():
+        profiles[f"{a}+{b}"] = base + effects[a] + effects[b] + extra
+    names = [name for name in profiles for _ in range(4 * n_cells if name == "control" else n_cells)]
+    X = np.stack([profiles[name] for name in names])
+    obs = pd.DataFrame({"guide": names}, index=[f"cell{i}" for i in range(len(names))])
+    var = pd.DataFrame(index=[f"G{i}" for i in range(genes)])
+    return ad.AnnData(sparse.csr_matrix(X), obs=obs, var=var), profiles
+
+
+def task_of(adata, **options):
+    """The task of a screen with its split."""
+    return Task.of(adata, read_partition(adata, "split"), **options)
+
+
+def brute_means(adata, mask, key="perturbation"):
+    """Mean of the masked cells of each perturbation, dense, by a loop."""
+    X = (adata.X.toarray() if sparse.issparse(adata.X) else np.asarray(adata.X)).astype(np.float64)
+    names = adata.obs[key].astype(str).to_numpy()
+    return {name: X[mask & (names == name)].mean(axis=0) for name in np.unique(names[mask])}

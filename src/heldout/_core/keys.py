@@ -31,6 +31,9 @@ EMBEDDINGS = "embeddings"
 AUDITS = "audits"
 """``uns["heldout"]["audits"][key]``: the table of an audit, and what it was asked."""
 
+INTERACTIONS = "interactions"
+"""``uns["heldout"]["interactions"][key]``: profiles of combinations and of their members, and the null of the deviations."""
+
 LEDGER = "ledger"
 """``uns["heldout"]["ledger"]``: one row for each look at a test set."""
 

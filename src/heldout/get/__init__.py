@@ -3,6 +3,7 @@
 from heldout.get._audit import audit
 from heldout.get._embedding import embedding
 from heldout.get._folds import fold_keys, iterate_folds
+from heldout.get._interactions import interaction_curve, interaction_pairs, interaction_scores, interactions
 from heldout.get._leaderboard import leaderboard
 from heldout.get._lineages import lineages
 from heldout.get._perturbations import perturbations
@@ -17,6 +18,10 @@ __all__ = [
     "fits",
     "fold_keys",
     "history",
+    "interaction_curve",
+    "interaction_pairs",
+    "interaction_scores",
+    "interactions",
     "iterate_folds",
     "leaderboard",
     "ledger",

@@ -22,7 +22,10 @@ from heldout.metrics.distribution import (
     variance_error,
 )
 from heldout.metrics.effects import cosine_logfc, log_fold_change, pearson_delta
+from heldout.metrics.empirical_null import EmpiricalNull, empirical_null
 from heldout.metrics.inference import GroupScores, bootstrap_weights, group_scores, smallest_p
+from heldout.metrics.interaction_curve import InteractionCurve, interaction_curve, interaction_scores
+from heldout.metrics.interactions import additive_expectation, interaction_classes
 from heldout.metrics.profiles import (
     profile_l2,
     profile_mae,
@@ -38,9 +41,12 @@ from heldout.metrics.transport import wasserstein
 
 __all__ = [
     "Differential",
+    "EmpiricalNull",
     "GroupScores",
+    "InteractionCurve",
     "Interval",
     "accuracy",
+    "additive_expectation",
     "bootstrap_weights",
     "bulk_profile",
     "centroid_accuracy",
@@ -58,10 +64,14 @@ __all__ = [
     "direction_reach",
     "discrimination_score",
     "distribution_scores",
+    "empirical_null",
     "energy_distance",
     "expression_mse",
     "group_log_probability",
     "group_scores",
+    "interaction_classes",
+    "interaction_curve",
+    "interaction_scores",
     "lfc_nmae",
     "log_fold_change",
     "log_loss",

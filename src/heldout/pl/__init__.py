@@ -6,6 +6,7 @@ from heldout.pl._coverage import coverage
 from heldout.pl._forecast import forecast
 from heldout.pl._genes_per_cell import genes_per_cell
 from heldout.pl._history import history
+from heldout.pl._interactions import interactions
 from heldout.pl._leaderboard import leaderboard
 from heldout.pl._roc import roc
 from heldout.pl._skill import skill
@@ -19,6 +20,7 @@ __all__ = [
     "forecast",
     "genes_per_cell",
     "history",
+    "interactions",
     "leaderboard",
     "roc",
     "skill",

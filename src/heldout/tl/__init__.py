@@ -5,6 +5,7 @@ from heldout.tl._evaluate import evaluate
 from heldout.tl._forecast import forecast
 from heldout.tl._forecast_genes import forecast_genes
 from heldout.tl._genotype import genotype
+from heldout.tl._interactions import interactions
 from heldout.tl._perturbation import perturbation
 from heldout.tl._predict import predict
 from heldout.tl._score_predictions import score_predictions
@@ -15,6 +16,7 @@ __all__ = [
     "forecast",
     "forecast_genes",
     "genotype",
+    "interactions",
     "perturbation",
     "predict",
     "score_predictions",

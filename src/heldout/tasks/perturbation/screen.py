@@ -137,8 +137,27 @@ def screen_of(
     if perturbation_key is None:
         msg = f"obs[{partition.key!r}] is a split of scheme {partition.scheme!r}, which names no perturbation_key. Pass it."
         raise ValueError(msg)
-    controls = ["control"] if control is None else listed(control)
-    keys = [] if covariate_keys is None else listed(covariate_keys)
+    return read_screen(
+        adata,
+        perturbation_key,
+        control="control" if control is None else control,
+        targets=targets,
+        separator=separator,
+        covariate_keys=() if covariate_keys is None else covariate_keys,
+    )
+
+
+def read_screen(
+    adata: AnnData,
+    perturbation_key: str,
+    *,
+    control: str | Sequence[str],
+    targets: str | Mapping[str, str | Sequence[str]] | None,
+    separator: str | None,
+    covariate_keys: str | Sequence[str],
+) -> Screen:
+    """Read the screen from columns of ``obs``, whether or not it is split."""
+    controls, keys = listed(control), listed(covariate_keys)
     texts, parsed, found = read_perturbations(adata, perturbation_key, controls, targets, separator)
     contexts, context = context_codes(adata, keys)
     plain = Parser(controls, separator)
@@ -207,4 +226,4 @@ def _contradicts(name: str, value: Any, recorded: Any, split_key: str) -> None:
     raise ValueError(msg)
 
 
-__all__ = ["CONTROL", "Names", "Perturbations", "Screen", "screen_of"]
+__all__ = ["CONTROL", "Names", "Perturbations", "Screen", "read_screen", "screen_of"]

@@ -1,7 +1,10 @@
 """Vectors find their genes and targets, are stored, survive files, and have their controls."""
 
+import os
 import re
+from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 import heldout as ho
 from heldout._core.embeddings import SCHEMA, Embedding, read_embedding
 
+DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
 
@@ -217,3 +221,17 @@ def test_the_order_of_the_source_does_not_matter(names, order):
     again = adata.copy()
     ho.pp.embedding(again, mixed)
     np.testing.assert_array_equal(adata.varm["embedding"], again.varm["embedding"])
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"real data not found in {DATA}; set HELDOUT_DATA_DIR")
+@pytest.mark.parametrize("spelt", [str, str.lower])
+def test_norman_and_the_genes_of_scfoundation(spelt):
+    screen = ad.read_h5ad(DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad")
+    screen = screen[screen.obs["dataset"] == "norman19"].copy()
+    listed = pd.read_csv(DATA / "gene_sets" / "scfoundation_gene_index.19264.tsv", sep="\t", keep_default_na=False)
+    ho.pp.embedding(screen, frame(map(spelt, listed["gene_name"])), perturbation_key="perturbation")
+    coverage = ho.get.embedding(screen).attrs["coverage"]
+    by_hand = int(screen.var_names.str.lower().isin(listed["gene_name"].str.lower()).sum())
+    assert coverage["genes"] == [by_hand, 500]
+    assert (coverage["targets"], coverage["perturbations"]) == ([31, 31], [33, 33])
+    assert coverage["genes_folded"] == (0 if spelt is str else by_hand)

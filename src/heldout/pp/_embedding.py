@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Keep = Literal["used", "all"]
 
+_NOTHING = 1e-6
+"""Largest entry of a vector, as a share of the largest of all, up to which it counts as zero."""
+
 logger = logging.getLogger("heldout")
 
 
@@ -309,7 +312,8 @@ def _tell(key: str, aligned: _Aligned, hand: _Hand, found: Source) -> None:
             "%s: %d names (%s) have no vector because several rows fit regardless of case or version. Rename the right row.",
             *(key, len(aligned.ambiguous), _few(aligned.ambiguous)),
         )
-    n_zero = int((~found.values.any(axis=1)).sum())
+    size = np.abs(found.values).max(axis=1)
+    n_zero = int((size <= _NOTHING * size.max()).sum())
     if n_zero:
         logger.warning("%s: %d of %d vectors of the source are zero and say nothing", key, n_zero, len(found.names))
 

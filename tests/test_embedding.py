@@ -229,7 +229,7 @@ def test_norman_and_the_genes_of_scfoundation(spelt):
     screen = ad.read_h5ad(DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad")
     screen = screen[screen.obs["dataset"] == "norman19"].copy()
     listed = pd.read_csv(DATA / "gene_sets" / "scfoundation_gene_index.19264.tsv", sep="\t", keep_default_na=False)
-    ho.pp.embedding(screen, frame(map(spelt, listed["gene_name"])), perturbation_key="perturbation")
+    ho.pp.embedding(screen, frame([spelt(name) for name in listed["gene_name"]]), perturbation_key="perturbation")
     coverage = ho.get.embedding(screen).attrs["coverage"]
     by_hand = int(screen.var_names.str.lower().isin(listed["gene_name"].str.lower()).sum())
     assert coverage["genes"] == [by_hand, 500]

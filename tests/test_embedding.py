@@ -104,6 +104,15 @@ def test_compounds_need_no_genes():
     assert ho.get.embedding(adata, "drugs").attrs["coverage"]["perturbations"] == [3, 3]
 
 
+def test_compounds_in_the_place_of_genes_leave_nothing_of_them():
+    adata = screen(guides=("DMSO", "aspirin"))
+    adata.varm["own"] = np.ones((5, 1))
+    ho.pp.embedding(adata, frame(GENES))
+    for key in ("embedding", "own"):
+        ho.pp.embedding(adata, frame(["aspirin"]), perturbation_key="guide", control="DMSO", key_added=key)
+    assert list(adata.varm) == ["own"]
+
+
 def test_a_row_may_be_a_whole_combination():
     adata = screen(guides=("ctrl", "TP53+MYC", "KLF1+NOPE"))
     ho.pp.embedding(adata, frame(["MYC+TP53", "NOPE+KLF1", "KLF1+ctrl"]), perturbation_key="guide", control="ctrl")

@@ -126,6 +126,15 @@ def test_only_what_is_used_is_kept():
     adata = screen(genes=GENES[:2], guides=("control", "SOX2"))
     ho.pp.embedding(adata, source, perturbation_key="guide")
     assert list(ho.get.embedding(adata).index) == ["TP53", "MYC", "SOX2"]
+    about = ho.get.embedding(adata).attrs
+    assert {name: about[name] for name in ("format", "files", "n", "d", "n_source", "aliases")} == {
+        "format": "table",
+        "files": [],
+        "n": 3,
+        "d": 3,
+        "n_source": 7,
+        "aliases": {},
+    }
     ho.pp.embedding(adata, source, keep="all")
     assert list(ho.get.embedding(adata).index) == [*GENES, "FAR", "AWAY"]
 

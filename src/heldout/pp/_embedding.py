@@ -144,6 +144,8 @@ def embedding(
     inside = set(found.names[kept])
     info = {
         **found.info,
+        "n": len(kept),
+        "d": found.values.shape[1],
         "n_source": len(found.names),
         "coverage": aligned.coverage,
         "aliases": {other: name for other, name in aligned.aliases.items() if name in inside},

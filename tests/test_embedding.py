@@ -1,7 +1,10 @@
 """Vectors find their genes and targets, are stored, survive files, and have their controls."""
 
+import os
 import re
+from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 import heldout as ho
 from heldout._core.embeddings import SCHEMA, Embedding, read_embedding
 
+DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
 
@@ -100,6 +104,15 @@ def test_compounds_need_no_genes():
     assert ho.get.embedding(adata, "drugs").attrs["coverage"]["perturbations"] == [3, 3]
 
 
+def test_compounds_in_the_place_of_genes_leave_nothing_of_them():
+    adata = screen(guides=("DMSO", "aspirin"))
+    adata.varm["own"] = np.ones((5, 1))
+    ho.pp.embedding(adata, frame(GENES))
+    for key in ("embedding", "own"):
+        ho.pp.embedding(adata, frame(["aspirin"]), perturbation_key="guide", control="DMSO", key_added=key)
+    assert list(adata.varm) == ["own"]
+
+
 def test_a_row_may_be_a_whole_combination():
     adata = screen(guides=("ctrl", "TP53+MYC", "KLF1+NOPE"))
     ho.pp.embedding(adata, frame(["MYC+TP53", "NOPE+KLF1", "KLF1+ctrl"]), perturbation_key="guide", control="ctrl")
@@ -113,6 +126,15 @@ def test_only_what_is_used_is_kept():
     adata = screen(genes=GENES[:2], guides=("control", "SOX2"))
     ho.pp.embedding(adata, source, perturbation_key="guide")
     assert list(ho.get.embedding(adata).index) == ["TP53", "MYC", "SOX2"]
+    about = ho.get.embedding(adata).attrs
+    assert {name: about[name] for name in ("format", "files", "n", "d", "n_source", "aliases")} == {
+        "format": "table",
+        "files": [],
+        "n": 3,
+        "d": 3,
+        "n_source": 7,
+        "aliases": {},
+    }
     ho.pp.embedding(adata, source, keep="all")
     assert list(ho.get.embedding(adata).index) == [*GENES, "FAR", "AWAY"]
 
@@ -217,3 +239,17 @@ def test_the_order_of_the_source_does_not_matter(names, order):
     again = adata.copy()
     ho.pp.embedding(again, mixed)
     np.testing.assert_array_equal(adata.varm["embedding"], again.varm["embedding"])
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"real data not found in {DATA}; set HELDOUT_DATA_DIR")
+@pytest.mark.parametrize("spelt", [str, str.lower])
+def test_norman_and_the_genes_of_scfoundation(spelt):
+    screen = ad.read_h5ad(DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad")
+    screen = screen[screen.obs["dataset"] == "norman19"].copy()
+    listed = pd.read_csv(DATA / "gene_sets" / "scfoundation_gene_index.19264.tsv", sep="\t", keep_default_na=False)
+    ho.pp.embedding(screen, frame([spelt(name) for name in listed["gene_name"]]), perturbation_key="perturbation")
+    coverage = ho.get.embedding(screen).attrs["coverage"]
+    by_hand = int(screen.var_names.str.lower().isin(listed["gene_name"].str.lower()).sum())
+    assert coverage["genes"] == [by_hand, 500]
+    assert (coverage["targets"], coverage["perturbations"]) == ([31, 31], [33, 33])
+    assert coverage["genes_folded"] == (0 if spelt is str else by_hand)

@@ -231,3 +231,23 @@ def test_bad_input_is_refused(source, arguments, words, refuses):
 def test_a_source_of_another_kind_is_refused():
     with pytest.raises(TypeError, match="got ndarray"):
         ho.pp.embedding(screen(), vectors(5))
+
+
+def test_a_torch_that_is_not_safe_opens_no_file(tmp_path, monkeypatch):
+    scgpt_folder(tmp_path)
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
+    with pytest.raises(RuntimeError, match=r"torch>=2\.6"):
+        ho.pp.embedding(screen(), tmp_path, format="scgpt")
+
+
+def test_names_that_fit_only_several_rows_are_no_overlap(refuses):
+    source = pd.DataFrame(vectors(2), index=["Tp53", "tp53"])
+    refuses(lambda adata: ho.pp.embedding(adata, source), screen(genes=["TP53"]), "No name in source fits", "'Tp53'")
+
+
+@pytest.mark.parametrize("names", [["MYC+ctrl", "ctrl+MYC"], ["MYC", "MYC+ctrl"], ["MYC+ctrl", "MYC"], ["A+B", "B+A"]])
+def test_a_perturbation_spelt_twice_is_refused(names, refuses):
+    def call(adata):
+        ho.pp.embedding(adata, pd.DataFrame(vectors(2), index=names), perturbation_key="guide", control="ctrl")
+
+    refuses(call, screen(guides=("ctrl", "MYC")), "twice", *map(repr, names))

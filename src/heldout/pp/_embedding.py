@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from heldout._core import store
+from heldout._core import keys, store
 from heldout._core.alignment import Names, fold
 from heldout._core.embeddings import Embedding, embedding_sections
 from heldout._core.keys import check_key
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from heldout.tasks.perturbation.embeddings.source import Source
 
 Keep = Literal["used", "all"]
+
+_COUNTED = ("genes", "targets", "perturbations")
+_NOTHING = 1e-6
+"""Largest entry of a vector, as a share of the largest of all, up to which it counts as zero."""
 
 logger = logging.getLogger("heldout")
 
@@ -133,13 +137,15 @@ def embedding(
     )
     found = read_source(source, format, names=names, n_components=n_components, at_hand=hand.every)
     aligned = _align(hand, found)
-    if not (aligned.gene_rows >= 0).any() and not aligned.rows.size:
+    if not any(aligned.coverage[counted][0] for counted in _COUNTED if counted in aligned.coverage):
         msg = _no_overlap(hand, found, gene_ids_key)
         raise ValueError(msg)
     kept = np.arange(len(found.names)) if keep == "all" else aligned.rows
     inside = set(found.names[kept])
     info = {
         **found.info,
+        "n": len(kept),
+        "d": found.values.shape[1],
         "n_source": len(found.names),
         "coverage": aligned.coverage,
         "aliases": {other: name for other, name in aligned.aliases.items() if name in inside},
@@ -151,7 +157,10 @@ def embedding(
         vectors[aligned.gene_rows >= 0] = found.values[aligned.gene_rows[aligned.gene_rows >= 0]]
         slots["varm"] = {key_added: vectors}
     adata = store.start(adata, copy=copy)
+    replaced = key_added in store.section(adata, keys.EMBEDDINGS)
     store.commit(adata, heldout=embedding_sections(adata, key_added, stored), **slots)
+    if replaced and not slots and key_added in adata.varm:  # of the embedding that was replaced
+        del adata.varm[key_added]
     _tell(key_added, aligned, hand, found)
     return store.finish(adata, copy=copy)
 
@@ -255,17 +264,23 @@ def _canonical(hand: _Hand, found: Source) -> dict[str, str]:
     separator = hand.parser.separator
     if not hand.perturbations or separator is None:
         return {}
-    aliases, twice, known = {}, set(), set(found.names)
+    aliases: dict[str, str] = {}
+    known = set(found.names)
     for name in found.names:
         parts = name.split(separator)
         if len(parts) == 1 or not all(part.strip() for part in parts):
             continue
         whole = hand.whole(hand.parser.parse([name])[0])
-        if whole in aliases:
-            twice.add(whole)
-        if whole and whole not in known:
+        twin = whole if whole in known else aliases.get(whole, name)
+        if twin != name:
+            msg = (
+                f"source has the perturbation {whole!r} twice, as {twin!r} and as {name!r} (control={some(hand.parser.control)}, "
+                f"separator={separator!r}). Keep one of them, or their mean."
+            )
+            raise ValueError(msg)
+        if whole and whole != name:
             aliases[whole] = name
-    return {whole: name for whole, name in aliases.items() if whole not in twice}
+    return aliases
 
 
 def _gene_aliases(hand: _Hand, rows: np.ndarray, names: Names) -> dict[str, str]:
@@ -289,7 +304,7 @@ def _no_overlap(hand: _Hand, found: Source, gene_ids_key: str | None) -> str:
     if hand.perturbations:
         sought += f", perturbation targets such as {some(hand.targets)}"
     hint = "" if gene_ids_key else " Ensembl ids and symbols meet through a column of var: gene_ids_key=."
-    return f"No name in source is in adata. source has {some(found.names)}; adata has {sought}.{hint}"
+    return f"No name in source fits one in adata. source has {some(found.names)}; adata has {sought}.{hint}"
 
 
 def _tell(key: str, aligned: _Aligned, hand: _Hand, found: Source) -> None:
@@ -309,7 +324,8 @@ def _tell(key: str, aligned: _Aligned, hand: _Hand, found: Source) -> None:
             "%s: %d names (%s) have no vector because several rows fit regardless of case or version. Rename the right row.",
             *(key, len(aligned.ambiguous), _few(aligned.ambiguous)),
         )
-    n_zero = int((~found.values.any(axis=1)).sum())
+    size = np.abs(found.values).max(axis=1)
+    n_zero = int((size <= _NOTHING * size.max()).sum())
     if n_zero:
         logger.warning("%s: %d of %d vectors of the source are zero and say nothing", key, n_zero, len(found.names))
 

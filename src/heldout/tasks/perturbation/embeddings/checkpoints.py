@@ -154,9 +154,9 @@ def read_gene2vec(source: Any, names: Any) -> Source:
 
 
 def read_uce(source: Any, names: Any) -> Source:
-    """UCE, and State: a dict of gene symbol to vector in one ``.pt`` file a species.
+    """UCE: a dict of gene symbol to vector in one ``.pt`` file a species.
 
-    UCE's is ``protein_embeddings/Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt`` (ESM2, 5120 numbers a gene).
+    The human one is ``protein_embeddings/Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt`` (ESM2, 5120 numbers a gene).
     """
     import torch
 

@@ -23,6 +23,7 @@ NamesLike = Any
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 _LONGEST_HEADER = 100_000_000  # as in the reference implementation
+_SAFE_TORCH = (2, 6)
 _WRAPPERS = ("", "module.", "model.", "_orig_mod.")
 
 
@@ -68,6 +69,12 @@ def torch_file(path: Path) -> Any:
     """What a torch file holds, tensors and plain containers only (``weights_only=True``)."""
     import torch
 
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH:
+        msg = (
+            f"torch {torch.__version__} can be made to run code by a file even with weights_only=True (CVE-2025-32434). Update "
+            "it to read checkpoints: pip install -U 'torch>=2.6'"
+        )
+        raise RuntimeError(msg)
     try:
         return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a damaged file can make torch raise anything

@@ -30,9 +30,22 @@ def read_graph(source: Any, n_components: int | None) -> Source:
     if isinstance(source, pd.DataFrame):
         return _embedded(*_edges(source, "source"), n_components=n_components, where="source", files=[])
     path = find(source, "go_essential_all.csv", "go.csv", what="an edge list (go.csv, go_essential_all.csv)")
-    separator = "," if path.name.endswith(".csv") else "\t"
-    table = pd.read_csv(path, sep=separator, keep_default_na=False, na_values=[""])
+    table = _edge_table(path)
     return _embedded(*_edges(table, str(path)), n_components=n_components, where=str(path), files=recorded(path))
+
+
+def _edge_table(path: Path) -> pd.DataFrame:
+    """Only the columns that are used; names as categories, as each stands in thousands of edges."""
+    separator = "," if ".csv" in path.suffixes else "\t"
+    columns = _used(pd.read_csv(path, sep=separator, nrows=0))
+    kinds = dict.fromkeys(columns[:2], "category")
+    return pd.read_csv(path, sep=separator, usecols=columns, dtype=kinds, keep_default_na=False, na_values=[""])
+
+
+def _used(table: pd.DataFrame) -> list[str]:
+    """Columns of the two ends and the weight."""
+    named = all(column in table for column in _COLUMNS[:2])
+    return [c for c in _COLUMNS if c in table] if named else list(table.columns[:3])
 
 
 def read_gene2go(source: Any, n_components: int | None, genes: set[str]) -> Source:
@@ -67,8 +80,8 @@ def spectral_embedding(adjacency: sparse.csr_array, n_components: int) -> np.nda
     if n <= _DENSE or n_components >= n - 1:
         values, vectors = np.linalg.eigh(matrix.toarray())
     else:
-        start = np.random.default_rng(0).random(n)
-        values, vectors = sparse.linalg.eigsh(matrix.tocsr(), k=n_components, which="LM", v0=start)
+        start, basis = np.random.default_rng(0).random(n), min(n, max(4 * n_components + 1, 40))
+        values, vectors = sparse.linalg.eigsh(matrix.tocsr(), k=n_components, which="LM", v0=start, ncv=basis)
     order = np.argsort(-np.abs(values), kind="stable")[:n_components]
     values, vectors = values[order], vectors[:, order]
     sign = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(n_components)])
@@ -77,8 +90,7 @@ def spectral_embedding(adjacency: sparse.csr_array, n_components: int) -> np.nda
 
 def _edges(table: pd.DataFrame, where: str) -> tuple[pd.Series, pd.Series, np.ndarray]:
     """The two ends and the weight of each edge."""
-    named = all(column in table for column in _COLUMNS[:2])
-    columns = [c for c in _COLUMNS if c in table] if named else list(table.columns[:3])
+    columns = _used(table)
     if len(columns) < 2:
         msg = f"{where} must have an edge a row, two names and a weight if there is one; it has the columns {some(table.columns)}."
         raise ValueError(msg)

@@ -23,7 +23,9 @@ def read_table(source: Any) -> Source:
         if X is None:
             msg = "source is an AnnData without X. Put what stands for the observations into X."
             raise ValueError(msg)
-        return Source.of(source.obs_names, X.toarray() if sparse.issparse(X) else np.asarray(X), where="source.X")
+        return Source.of(
+            source.obs_names, X.toarray() if sparse.issparse(X) else np.asarray(X), where="source.X", files=[]
+        )
     if isinstance(source, pd.DataFrame):
         return _framed(source, "source", [])
     path = find(source, "*.csv", "*.tsv", what="a table (.csv or .tsv)")

@@ -54,6 +54,18 @@ def evaluate(
     with one, the range over five seeds stands in place of an interval and the verdict is unidentifiable. A predictor of
     nothing but the mean, ``collapsed``, stands beside it, and loses by any score that sees the cells.
 
+    Predicted perturbations (:func:`heldout.tl.perturbation`) are scored over perturbations, each the mean over its contexts. True
+    changes are counted from the controls of the partition, predicted ones from the train controls, so that no noise of
+    controls is in both; intervals draw perturbations and the controls of the partition. ``l2`` and ``rmse`` (of
+    profiles), ``pearson_delta`` (change from control) and ``pearson_delta_perturbed`` (from the mean of the train perturbations) and
+    ``rank`` are over the 1,000 genes most expressed in the train controls; ``cosine_logfc`` (predicted means below 0 count
+    as 0), ``discrimination`` (2026 edition, without the targets of the perturbation), ``weighted_mse``, ``deg_recall`` (50
+    genes) and ``variance_ratio`` over all; ``energy_distance`` is in up to 50 components of train cells. See
+    :mod:`heldout.metrics`. The ceiling is one half of the cells (and controls) against the other. A row counts the
+    perturbations that are predicted, a difference is over those that both predict, and ``n_fallback`` of them rest on a
+    stand-in; ``chance`` and ``n_fallback`` stand in place of ``n_groups`` and ``p_value``. A method with an embedding stands
+    beside itself with the embedding shuffled and replaced by noise, and its note says whether it is better.
+
     Parameters
     ----------
     adata
@@ -67,7 +79,8 @@ def evaluate(
     baselines
         Baselines to fit on train and score on the same cells; for a genotype fit ``majority``, ``qc_logistic``,
         ``logistic`` and ``pseudobulk_logistic`` if not given, for a forecast of genes ``persistence``, ``mean``,
-        ``linear`` and ``ridge``.
+        ``linear`` and ``ridge``, for perturbations ``no_change``, ``mean``, ``additive``, ``linear`` and ``latent_additive`` (with
+        several contexts also ``context_mean`` and ``transfer``).
     n_bootstrap
         Number of bootstrap draws.
     rng

@@ -164,6 +164,19 @@ def test_nearest_takes_the_most_similar_train_perturbation():
     np.testing.assert_allclose(found, (effects["B"] + effects["A"]) / 2, atol=1e-12)
 
 
+def test_a_combination_may_have_a_vector_of_its_own():
+    rng = np.random.default_rng(0)
+    effects = {name: rng.normal(size=6) for name in "ABC"}
+    adata, _ = exact(effects, {("A", "B"): 0.0, ("B", "C"): 0.0})
+    ho.pp.split_perturbations(adata, "guide", hold_out="combination", val=0, test=1)
+    vectors = pd.DataFrame([[1.0, 0], [0, 1], [-1, 0], [-1.0, 0.1]], index=["A", "B", "C", "A+B"])
+    ho.pp.embedding(adata, vectors, perturbation_key="guide", key_added="v")
+    config = ho.model.NearestConfig(perturbation_embedding="v")
+    found = change(adata, "nearest", ["A+B", "B+C"], config).change
+    np.testing.assert_allclose(found[0], effects["C"], atol=1e-6)
+    assert not np.allclose(found[1], found[0])
+
+
 def test_contexts_have_their_own_controls_and_means():
     adata = contexts()
     train = (adata.obs["split"] == "train").to_numpy()

@@ -24,8 +24,8 @@ class LinearConfig:
         Key of an embedding (:func:`heldout.pp.embedding`) for G, whose genes without a vector get a row of zeros. None
         takes the principal components of the train pseudobulks, with genes as observations.
     perturbation_embedding
-        Key of an embedding for P. None takes the rows of G of the perturbed genes. A combination has the sum of the
-        vectors of its targets.
+        Key of an embedding for P. None takes the rows of G of the perturbed genes. A combination that has
+        no row of its own has the sum of the vectors of its targets.
     """
 
     n_components: int = 10

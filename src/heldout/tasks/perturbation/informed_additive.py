@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -70,7 +71,7 @@ def _standardised(vectors: Vectors) -> Vectors:
     values = vectors.values.astype(np.float64)
     values = values - values.mean(axis=0)
     length = float(np.sqrt((values**2).sum(axis=1).mean()))
-    return Vectors(vectors.names, values / length if length > 0 else values, vectors.aliases, vectors.what)
+    return replace(vectors, values=values / length if length > 0 else values)
 
 
 def _best_penalty(latent: Latent, P: np.ndarray, n_cells: np.ndarray, rng: np.random.Generator) -> float:

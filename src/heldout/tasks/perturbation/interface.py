@@ -56,34 +56,39 @@ class Vectors:
         Other names of the rows, ``{other: name}``.
     what
         What has these names, for a message.
+    separator
+        Text between the targets in the name of a combination.
     """
 
     names: np.ndarray
     values: np.ndarray
     aliases: dict[str, str] = field(default_factory=dict)
     what: str = "genes at hand"
+    separator: str = "+"
 
     def of(self, targets: Sequence[Targets]) -> np.ndarray:
-        """Sum of the vectors of the targets of each perturbation, (m × d); NaN where a target has none.
+        """Vector of each perturbation, (m × d): a row of its own, or the sum over its targets; NaN where one has none.
 
         Names are found regardless of case and of the version of an Ensembl id, where that leaves one.
         """
-        distinct = sorted({target for members in targets for target in members})
+        whole = [self.separator.join(members) for members in targets]
+        distinct = sorted({*whole, *(target for members in targets for target in members)})
         row = dict(zip(distinct, Names(self.names, self.aliases).match(distinct).rows.tolist(), strict=True))
         result = np.zeros((len(targets), self.values.shape[1]))
         for i, members in enumerate(targets):
-            at = [row[target] for target in members]
+            at = [row[whole[i]]] if row[whole[i]] >= 0 else [row[target] for target in members]
             result[i] = self.values[at].sum(axis=0, dtype=np.float64) if min(at) >= 0 else np.nan
         return result
 
     def to_json(self) -> dict[str, Any]:
         """All but the rows, as JSON values."""
-        return {"names": [str(name) for name in self.names], "aliases": self.aliases, "what": self.what}
+        rest = {"aliases": self.aliases, "what": self.what, "separator": self.separator}
+        return {"names": [str(name) for name in self.names], **rest}
 
     @classmethod
     def load(cls, stored: dict[str, Any], values: np.ndarray) -> Vectors:
         """Inverse of :meth:`to_json`."""
-        return cls(np.array(stored["names"], dtype=object), values, stored["aliases"], stored["what"])
+        return cls(**{**stored, "names": np.array(stored["names"], dtype=object), "values": values})
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def embeddings_of(config: Any) -> list[str]:
 
 
 def side_information(
-    adata: AnnData, genes: np.ndarray, config: Any, replacement: Replacement | None, *, seed: int
+    adata: AnnData, genes: np.ndarray, config: Any, replacement: Replacement | None, *, separator: str, seed: int
 ) -> dict[str, Any]:
     """Vectors of genes (G × d) and of targets that the options name, or what replaces them; None where they name none."""
     gene_key, target_key = (getattr(config, field, None) for field in FIELDS)
@@ -43,7 +43,7 @@ def side_information(
         embedding = _replaced(read_embedding(adata, target_key), replacement, seed)
         aliases = embedding.info.get("aliases", {})
         what = f"names of the embedding {target_key!r}"
-        result["target_vectors"] = Vectors(embedding.names, embedding.values, aliases, what)
+        result["target_vectors"] = Vectors(embedding.names, embedding.values, aliases, what, separator)
     return result
 
 

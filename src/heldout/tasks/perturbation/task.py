@@ -121,7 +121,9 @@ class Task:
         implementation = METHODS[method].load()()
         config = check_config(method, implementation.default_config, config)
         data = self.data(self.observed("train")) if data is None else data
-        data = replace(data, **side_information(self.adata, self.genes, config, replacement, seed=seed))
+        separator = self.screen.names.separator or "+"
+        extra = side_information(self.adata, self.genes, config, replacement, separator=separator, seed=seed)
+        data = replace(data, **extra)
         return self.pack(method, config, implementation.fit(data, config, seed=seed), data, seed=seed)
 
     def pack(self, method: str, config: Any, fitted: Fitted, data: Data, *, seed: int) -> Fit:

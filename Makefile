@@ -77,7 +77,7 @@ $(PYTHON_STAMP):
 # torch goes first, so that the build chosen here is kept by everything that depends on it.
 $(VENV)/.base: pyproject.toml constraints.txt $(PYTHON_STAMP)
 	@echo "== setup: torch (several minutes the first time)"
-	@$(PIP) $(CONSTRAINTS) 'torch>=2.5'
+	@$(PIP) $(CONSTRAINTS) 'torch>=2.6'
 	@echo "== setup: heldout and its dependencies"
 	@$(PIP) $(CONSTRAINTS) -e .
 	@touch $@

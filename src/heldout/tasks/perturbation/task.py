@@ -122,7 +122,9 @@ class Task:
         config = check_config(method, implementation.default_config, config)
         data = self.data(self.observed("train")) if data is None else data
         separator = self.screen.names.separator or "+"
-        extra = side_information(self.adata, self.genes, config, replacement, separator=separator, seed=seed)
+        joined = {separator.join(members) for members in self.screen.perturbations}
+        every = sorted(joined | {target for members in self.screen.perturbations for target in members})
+        extra = side_information(self.adata, self.genes, every, config, replacement, separator=separator, seed=seed)
         data = replace(data, **extra)
         return self.pack(method, config, implementation.fit(data, config, seed=seed), data, seed=seed)
 

@@ -128,7 +128,10 @@ def test_contexts_need_their_column():
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda p: setattr(p, "obs", p.obs.rename(columns={"perturbation": "condition"})), ["no column", "perturbation"]),
+        (
+            lambda p: setattr(p, "obs", p.obs.rename(columns={"perturbation": "condition"})),
+            ["no column", "perturbation"],
+        ),
         (
             lambda p: p.obs.__setitem__("perturbation", [f"X{i}" for i in range(p.n_obs)]),
             ["predicts none", "separator"],

@@ -28,6 +28,9 @@ SCORES = "scores"
 AUDITS = "audits"
 """``uns["heldout"]["audits"][key]``: the table of an audit, and what it was asked."""
 
+LIBRARIES = "libraries"
+"""``uns["heldout"]["libraries"]``: cells found, dropped and kept of each library that was read."""
+
 LEDGER = "ledger"
 """``uns["heldout"]["ledger"]``: one row for each look at a test set."""
 

@@ -4,6 +4,7 @@ from heldout.pp._folds import folds
 from heldout.pp._highly_variable_genes import highly_variable_genes
 from heldout.pp._lineages import lineages
 from heldout.pp._pca import pca
+from heldout.pp._read_libraries import read_libraries
 from heldout.pp._replay import replay
 from heldout.pp._scale import scale
 from heldout.pp._split import split_assigned, split_cells, split_matched
@@ -19,6 +20,7 @@ __all__ = [
     "highly_variable_genes",
     "lineages",
     "pca",
+    "read_libraries",
     "replay",
     "scale",
     "split_assigned",

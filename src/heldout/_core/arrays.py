@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,8 +24,14 @@ _ENTRIES = 2**20
 _SAMPLE = 2000
 
 
-def get_matrix(adata: AnnData, layer: str | None = None) -> Matrix:
-    """Fetch ``X`` or a layer and check that its kind is supported."""
+def is_dask(X: Any) -> bool:
+    """Whether this is a dask array; whoever has one has imported dask."""
+    dask = sys.modules.get("dask.array")
+    return dask is not None and isinstance(X, dask.Array)
+
+
+def get_matrix(adata: AnnData, layer: str | None = None, *, dask: bool = False) -> Matrix:
+    """Fetch ``X`` or a layer and check that its kind is supported; a dask array only where the caller can take it."""
     if layer is not None and layer not in adata.layers:
         msg = f"layer={layer!r} is not in adata.layers. {suggest(layer, adata.layers)}"
         raise ValueError(msg)
@@ -33,6 +40,8 @@ def get_matrix(adata: AnnData, layer: str | None = None) -> Matrix:
     if X is None:
         msg = f"{where} is None; there is nothing to compute on. Pass the layer that holds the data."
         raise ValueError(msg)
+    if dask and is_dask(X):
+        return X
     if not (isinstance(X, np.ndarray) or (sparse.issparse(X) and X.format in {"csr", "csc"})):
         msg = f"{where} is a {type(X).__name__}; supported are numpy arrays and scipy csr and csc. Load or convert it first."
         raise TypeError(msg)
@@ -155,10 +164,10 @@ def moments(X: Matrix, mask: np.ndarray | None = None) -> Moments:
         m2 += block_m2 + delta**2 * (n * k / (n + k))
         mean += delta * (k / (n + k))
         n, nonzero = n + k, nonzero + block_nonzero
-    return Moments(n, mean, _variance(m2, mean, n), nonzero)
+    return Moments(n, mean, variance(m2, mean, n), nonzero)
 
 
-def _variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
+def variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
     """Variance from the sum of squared deviations; a constant column gets 0, not the rounding error of its mean."""
     var = m2 / max(n - 1, 1)
     var[var <= (n * np.finfo(np.float64).eps * mean) ** 2] = 0
@@ -172,10 +181,15 @@ def _block_moments(block: Matrix) -> tuple[int, np.ndarray, np.ndarray, np.ndarr
         mean = block.mean(axis=0)
         return k, mean, ((block - mean) ** 2).sum(axis=0), (block != 0).sum(axis=0)
     data = block.data.astype(np.float64)
-    mean = np.bincount(block.indices, data, minlength=p) / k
-    squares = np.bincount(block.indices, (data - mean[block.indices]) ** 2, minlength=p)
-    m2 = squares + (k - np.bincount(block.indices, minlength=p)) * mean**2
+    mean, m2 = sparse_moments(block.indices, data, k, p)
     return k, mean, m2, np.bincount(block.indices[data != 0], minlength=p)
+
+
+def sparse_moments(indices: np.ndarray, data: np.ndarray, k: int, p: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and sum of squared deviations of ``p`` columns over ``k`` rows, of which these are the stored entries."""
+    mean = np.bincount(indices, data, minlength=p) / k
+    squares = np.bincount(indices, (data - mean[indices]) ** 2, minlength=p)
+    return mean, squares + (k - np.bincount(indices, minlength=p)) * mean**2
 
 
 def _moments_csc(X: Matrix, mask: np.ndarray) -> Moments:
@@ -191,6 +205,6 @@ def _moments_csc(X: Matrix, mask: np.ndarray) -> Moments:
         squares = np.bincount(of_gene, (data - mean[of_gene]) ** 2, minlength=block.shape[1])
         m2 = squares + (n - np.bincount(of_gene, minlength=block.shape[1])) * mean**2
         nonzero = np.bincount(of_gene[data != 0], minlength=block.shape[1])
-        parts.append((mean, _variance(m2, mean, n), nonzero))
+        parts.append((mean, variance(m2, mean, n), nonzero))
     mean, var, nonzero = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Moments(n, mean, var, nonzero)

@@ -4,6 +4,7 @@ from heldout.get._audit import audit
 from heldout.get._folds import fold_keys, iterate_folds
 from heldout.get._lineages import lineages
 from heldout.get._perturbations import perturbations
+from heldout.get._pseudobulk import pseudobulk
 from heldout.get._split_table import split_table
 from heldout.get._tables import evaluation, fits, history, ledger, predictions, scores, split
 
@@ -18,6 +19,7 @@ __all__ = [
     "lineages",
     "perturbations",
     "predictions",
+    "pseudobulk",
     "scores",
     "split",
     "split_table",

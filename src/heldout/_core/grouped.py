@@ -1,0 +1,192 @@
+"""Cell counts, means and variances of many groups of cells in one pass. Dense, csr, csc, and dask arrays of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from heldout._core.arrays import is_dask, row_chunks, sparse_moments, take, variance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from heldout._core.arrays import Matrix
+
+_ROWS, _ENTRIES = 4096, 2**20
+
+
+@dataclass(frozen=True)
+class GroupMoments:
+    """Number of cells of each group, (k,), and mean and variance (ddof 1) of each gene in it, (k × n_genes), float64.
+
+    What cannot be said is NaN: the mean of a group without cells, and the variance of one with fewer than two.
+    """
+
+    n: np.ndarray
+    mean: np.ndarray
+    var: np.ndarray | None
+
+
+def group_moments(
+    X: Matrix, codes: np.ndarray, n_groups: int, *, columns: np.ndarray | None = None, var: bool = True
+) -> GroupMoments:
+    """Moments of the rows of each group; of ``columns`` only, where given.
+
+    Deviations are taken from the mean of the group at hand, and parts of a group are merged (Chan's formula), so
+    that a variance far below the square of its mean keeps its digits. A dask array is read once, block by block.
+
+    Parameters
+    ----------
+    X
+        Dense, csr or csc, or a dask array of dense, csr or csc blocks.
+    codes
+        Group of each row, from 0 to ``n_groups - 1``; rows with a negative one are left out.
+    n_groups
+        Number of groups, k.
+    columns
+        Numbers of the columns wanted; default all.
+    var
+        Whether variances are wanted; otherwise ``var`` is None.
+    """
+    codes = np.asarray(codes)
+    if codes.size and codes.max() >= n_groups:
+        msg = f"codes has {codes.max()}, but there are n_groups={n_groups}, numbered from 0."
+        raise ValueError(msg)
+    n = np.bincount(codes[codes >= 0], minlength=n_groups)
+    with np.errstate(invalid="ignore"):  # infinite values have no variance; callers say what they refuse
+        if is_dask(X):
+            mean, m2 = _of_dask(X, codes, n_groups, columns=columns, var=var)
+        elif sparse.issparse(X) and X.format == "csc":
+            mean, m2 = _of_csc(X, codes, n, columns=columns, var=var)
+        else:
+            totals = _Totals(n_groups, X.shape[1] if columns is None else len(columns), var=var)
+            totals.add(X, codes, columns)
+            mean, m2 = totals.mean, totals.m2
+        if m2 is not None:
+            for group in np.flatnonzero(n > 1):
+                m2[group] = variance(m2[group], mean[group], int(n[group]))
+            m2[n < 2] = np.nan
+    mean[n == 0] = np.nan
+    return GroupMoments(n, mean, m2)
+
+
+class _Totals:
+    """Mean, and sum of squared deviations, of the rows of each group seen so far."""
+
+    def __init__(self, n_groups: int, width: int, *, var: bool) -> None:
+        self.n = np.zeros(n_groups, dtype=np.int64)
+        self.mean = np.zeros((n_groups, width))
+        self.m2 = np.zeros((n_groups, width)) if var else None
+
+    def add(self, X: Matrix, codes: np.ndarray, columns: np.ndarray | None) -> None:
+        """Add the rows of a matrix; those of one group are taken together, so that few parts are merged."""
+        X = _one_value_an_entry(X)
+        order = np.argsort(codes, kind="stable")
+        order = order[np.searchsorted(codes[order], 0) :]
+        width = self.mean.shape[1]
+        for rows in row_chunks(len(order), _ROWS if sparse.issparse(X) else max(1, _ENTRIES // max(width, 1))):
+            block = take(take(X, order[rows], None), None, columns)
+            groups = codes[order[rows]]
+            edges = np.concatenate([[0], np.flatnonzero(np.diff(groups)) + 1, [len(groups)]])
+            for first, end in zip(edges[:-1], edges[1:], strict=True):
+                mean, m2 = _of_part(block, first, end, var=self.m2 is not None)
+                self._merge(int(groups[first]), int(end - first), mean, m2)
+
+    def _merge(self, group: int, k: int, mean: np.ndarray, m2: np.ndarray | None) -> None:
+        n = int(self.n[group])
+        self.n[group] += k
+        if n == 0:
+            self.mean[group] = mean
+            if self.m2 is not None:
+                self.m2[group] = m2
+            return
+        delta = mean - self.mean[group]
+        self.mean[group] += delta * (k / (n + k))
+        if self.m2 is not None:
+            self.m2[group] += m2 + delta**2 * (n * k / (n + k))
+
+
+def _of_part(block: Matrix, first: int, end: int, *, var: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean, and sum of squared deviations, of some rows of a dense or csr block."""
+    k, p = int(end - first), block.shape[1]
+    if sparse.issparse(block):
+        at = slice(block.indptr[first], block.indptr[end])
+        indices, data = block.indices[at], block.data[at].astype(np.float64)
+        return sparse_moments(indices, data, k, p) if var else (np.bincount(indices, data, minlength=p) / k, None)
+    rows = block[first:end].astype(np.float64)
+    mean = rows.mean(axis=0)
+    return mean, ((rows - mean) ** 2).sum(axis=0) if var else None
+
+
+def _one_value_an_entry(X: Matrix) -> Matrix:
+    """Sum entries that are stored in parts, in a copy."""
+    if sparse.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
+def _of_dask(
+    X: Any, codes: np.ndarray, n_groups: int, *, columns: np.ndarray | None, var: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    columns = np.arange(X.shape[1]) if columns is None else np.asarray(columns)
+    mean = np.empty((n_groups, len(columns)))
+    m2 = np.empty((n_groups, len(columns))) if var else None
+    edges = np.cumsum([0, *X.chunks[1]])
+    for j in range(X.numblocks[1]):
+        at = np.flatnonzero((columns >= edges[j]) & (columns < edges[j + 1]))
+        if not len(at):
+            continue
+        totals = _Totals(n_groups, len(at), var=var)
+        for block, of_block in _blocks(X, j, codes):
+            totals.add(block, of_block, columns[at] - edges[j])
+        mean[:, at] = totals.mean
+        if m2 is not None:
+            m2[:, at] = totals.m2
+    return mean, m2
+
+
+def _blocks(X: Any, j: int, codes: np.ndarray) -> Iterator[tuple[Matrix, np.ndarray]]:
+    """Blocks of one stripe of columns with the groups of their rows; one that nobody asks for is not computed."""
+    first = 0
+    for i, size in enumerate(X.chunks[0]):
+        wanted = np.isnan(size) or (codes[first : first + size] >= 0).any()
+        block = X.blocks[i, j].compute() if wanted else None
+        rows = size if block is None else block.shape[0]
+        if block is not None:
+            yield (block.tocsr() if sparse.issparse(block) else block), codes[first : first + rows]
+        first += rows
+    if first != len(codes):
+        msg = f"X has {first} rows, and codes {len(codes)}."
+        raise ValueError(msg)
+
+
+def _of_csc(
+    X: Matrix, codes: np.ndarray, n: np.ndarray, *, columns: np.ndarray | None, var: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """As for rows, a few columns at a time; rows that are left out make one more group, which is dropped."""
+    X = _one_value_an_entry(X)
+    columns = np.arange(X.shape[1]) if columns is None else np.asarray(columns)
+    k = len(n) + 1
+    of_row = np.where(codes < 0, k - 1, codes)
+    cells = np.maximum(n, 1)
+    mean = np.empty((len(n), len(columns)))
+    m2 = np.empty((len(n), len(columns))) if var else None
+    width = max(1, min(_ENTRIES // k, _ENTRIES * X.shape[1] // max(X.nnz, 1)))
+    for first in range(0, len(columns), width):
+        at = slice(first, first + width)
+        block = take(X, None, columns[at])
+        p = block.shape[1]
+        bins = np.repeat(np.arange(p) * k, np.diff(block.indptr)) + of_row[block.indices]
+        data = block.data.astype(np.float64)
+        sums = np.bincount(bins, data, minlength=p * k).reshape(p, k)
+        means = sums / np.append(cells, 1)
+        mean[:, at] = means[:, :-1].T
+        if m2 is not None:
+            squares = np.bincount(bins, (data - means.ravel()[bins]) ** 2, minlength=p * k)
+            absent = cells - np.bincount(bins, minlength=p * k).reshape(p, k)[:, :-1]
+            m2[:, at] = (squares.reshape(p, k)[:, :-1] + absent * means[:, :-1] ** 2).T
+    return mean, m2

@@ -2,6 +2,7 @@
 
 from heldout.get._audit import audit
 from heldout.get._folds import fold_keys, iterate_folds
+from heldout.get._libraries import libraries
 from heldout.get._lineages import lineages
 from heldout.get._perturbations import perturbations
 from heldout.get._pseudobulk import pseudobulk
@@ -16,6 +17,7 @@ __all__ = [
     "history",
     "iterate_folds",
     "ledger",
+    "libraries",
     "lineages",
     "perturbations",
     "predictions",

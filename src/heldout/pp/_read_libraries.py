@@ -21,11 +21,11 @@ from heldout.reading._files import find, read_counts
 from heldout.reading._genes import Join, Shared, join_genes, place
 from heldout.reading._library import GENE_EXPRESSION, LibraryError, Source, as_counts
 from heldout.reading._quality import REASONS, Limits, Quality, assess
-from heldout.reading._sheet import Sheet, read_sheet
+from heldout.reading._sheet import read_sheet
 from heldout.reading._store import Building, is_zarr, open_lazily, partial_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
     from scipy import sparse
@@ -36,7 +36,7 @@ logger = logging.getLogger("heldout")
 
 
 def read_libraries(
-    sheet: str | Path | pd.DataFrame | dict[str, Any],
+    sheet: str | Path | pd.DataFrame | Mapping[str, Any],
     out: str | Path,
     *,
     min_genes: int | None = 200,
@@ -194,7 +194,10 @@ def _none_left(counts: dict[str, int], quality: Quality, limits: Limits) -> str:
 
 def _check_arguments(limits: Limits, *, genes: str, var_names: str, n_cells: int | None, n_jobs: int) -> None:
     limits.check()
-    for name, value, allowed in (("genes", genes, get_args(Join)), ("var_names", var_names, ("gene_symbols", "gene_ids"))):
+    for name, value, allowed in (
+        ("genes", genes, get_args(Join)),
+        ("var_names", var_names, ("gene_symbols", "gene_ids")),
+    ):
         if value not in allowed:
             msg = f"{name}={value!r} must be one of {store.some(allowed)}."
             raise ValueError(msg)
@@ -245,9 +248,7 @@ def _begin(out: Path, config: dict[str, Any], sources: Sequence[Source], *, over
         raise OSError(msg) from problem
 
 
-def _check_same(
-    building: Building | None, config: dict[str, Any], sources: Sequence[Source], where: Path
-) -> None:
+def _check_same(building: Building | None, config: dict[str, Any], sources: Sequence[Source], where: Path) -> None:
     instead = "Call with the arguments of then, or pass overwrite=True to start anew."
     if building is None:
         msg = f"{where} is there, but it is not what an interrupted read_libraries leaves. Remove it, or pass overwrite=True."
@@ -300,6 +301,7 @@ def _fill(building: Building, plan: Plan, sources: Sequence[Source], n_jobs: int
         waiting: Iterator[int] = iter(numbers)
         try:
             for number in progress(numbers, "reading libraries"):
+                library = sources[number].library
                 while len(ahead) < n_jobs and (following := next(waiting, None)) is not None:
                     ahead.append(pool.submit(plan.read, sources[following], following))
                 building.add(*ahead.pop(0).result())
@@ -309,7 +311,7 @@ def _fill(building: Building, plan: Plan, sources: Sequence[Source], n_jobs: int
             raise LibraryError(problem.library, problem.path, problem.what + kept) from problem
         except OSError as problem:
             msg = (
-                f"library {sources[number].library!r} cannot be written to {building.folder} ({problem}). Nothing of it is left "
+                f"library {library!r} cannot be written to {building.folder} ({problem}). Nothing of it is left "
                 f"there; {len(building.done)} libraries are whole. Make room and call again."
             )
             raise OSError(problem.errno, msg) from problem

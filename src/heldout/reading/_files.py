@@ -117,5 +117,6 @@ def _counts_anndata(source: Source, root: Any) -> sparse.csr_matrix:
     from anndata.io import read_elem
 
     if "X" not in root:
-        raise source.error("it has no X; the counts must be in X.")
+        msg = "it has no X; the counts must be in X."
+        raise source.error(msg)
     return sparse.csr_matrix(read_elem(root["X"]))

@@ -47,10 +47,11 @@ def join_genes(sources: Sequence[Source], join: Join, *, gex_only: bool) -> Shar
     first = pd.Index(lists[0].ids)
     for source, genes in zip(sources, lists, strict=True):
         if genes is not lists[0] and not pd.Index(genes.ids).isin(first).any():
-            raise source.error(
+            msg = (
                 f"it shares no gene id with {sources[0].library!r} (e.g. {store.some(genes.ids)} here, {store.some(first)} "
                 "there). Are these symbols and ids, or two species?"
             )
+            raise source.error(msg)
     distinct = list({id(genes): genes for genes in lists}.values())
     every = Genes(
         *(np.concatenate([getattr(genes, part) for genes in distinct]) for part in ("ids", "symbols", "types"))
@@ -62,7 +63,9 @@ def join_genes(sources: Sequence[Source], join: Join, *, gex_only: bool) -> Shar
     if join == "intersection":
         common = np.flatnonzero(n == len(lists))
         if not len(common):
-            msg = f"genes='intersection': no gene is in all {len(lists)} libraries. Use genes='union', or leave one out."
+            msg = (
+                f"genes='intersection': no gene is in all {len(lists)} libraries. Use genes='union', or leave one out."
+            )
             raise ValueError(msg)
         new = np.full(len(index), -1)
         new[common] = np.arange(len(common))

@@ -76,38 +76,45 @@ def checked(source: Source) -> Source:
     """Refuse repeated barcodes and gene ids, and a library without cells or genes."""
     for what, names in (("barcodes", source.barcodes), ("gene ids", source.genes.ids)):
         if not len(names):
-            raise source.error(f"it has no {what}.")
+            msg = f"it has no {what}."
+            raise source.error(msg)
         distinct, times = np.unique(names, return_counts=True)
         if (times > 1).any():
-            raise source.error(
+            msg = (
                 f"{int((times > 1).sum())} {what} occur more than once (e.g. {store.some(distinct[times > 1])}). "
                 "Each must be there once; was the file pasted together from several?"
             )
+            raise source.error(msg)
     return source
 
 
 def as_counts(source: Source, X: sparse.csr_matrix) -> sparse.csr_matrix:
     """Cells × genes as float32 without stored zeros, genes in order; refuses what is no count."""
     if X.shape != (len(source.barcodes), len(source.genes)):
-        raise source.error(
+        msg = (
             f"its matrix has {X.shape[0]} cells and {X.shape[1]} genes, but it lists {len(source.barcodes)} barcodes and "
             f"{len(source.genes)} genes."
         )
+        raise source.error(msg)
     if len(X.data) and not np.isfinite(X.data.sum()):
-        raise source.error("it has NaN or infinite values.")
+        msg = "it has NaN or infinite values."
+        raise source.error(msg)
     if len(X.data) and (X.data.min() < 0 or (X.data.dtype.kind == "f" and not np.array_equal(X.data, np.rint(X.data)))):
         wrong = X.data[(X.data < 0) | (X.data != np.rint(X.data))]
-        raise source.error(
+        msg = (
             f"{len(wrong)} of its values are no counts (e.g. {store.some(wrong[:3].tolist())}). Raw counts are whole "
             "numbers of at least 0; give the file from before normalisation or background removal."
         )
+        raise source.error(msg)
     if len(X.data) and X.data.max() >= 2**24:
-        raise source.error(f"it has a count of {X.data.max():g}, more than float32 holds exactly.")
+        msg = f"it has a count of {X.data.max():g}, more than float32 holds exactly."
+        raise source.error(msg)
     X = X.astype(np.float32, copy=False)
     if not X.has_sorted_indices:
         X.sort_indices()
     if not X.has_canonical_format:
-        raise source.error("it has two entries for one gene of one cell.")
+        msg = "it has two entries for one gene of one cell."
+        raise source.error(msg)
     if not X.data.all():
         X.eliminate_zeros()
     return X
@@ -120,7 +127,6 @@ def gene_columns(source: Source, *, gex_only: bool) -> np.ndarray:
     columns = np.flatnonzero(source.genes.types == GENE_EXPRESSION)
     if not len(columns):
         kinds: Sequence[str] = sorted(set(source.genes.types))
-        raise source.error(
-            f"it has no {GENE_EXPRESSION!r} features, only {store.some(kinds, 6)}. Pass gex_only=False to keep those."
-        )
+        msg = f"it has no {GENE_EXPRESSION!r} features, only {store.some(kinds, 6)}. Pass gex_only=False to keep those."
+        raise source.error(msg)
     return columns

@@ -14,7 +14,7 @@ _LARGEST = 2**24
 """Beyond, float32 does not hold every whole number; nor are there as many genes or cells in a file."""
 
 
-def _entries(text, state, rows, columns, counts, n_rows, n_columns):  # type: ignore[no-untyped-def]  # noqa: ANN
+def _entries(text, state, rows, columns, counts, n_rows, n_columns):  # type: ignore[no-untyped-def]
     """Read ``row column count`` lines out of bytes; the state carries a line that the window cuts in two."""
     for at in range(len(text)):
         character = text[at]
@@ -57,7 +57,7 @@ def _entries(text, state, rows, columns, counts, n_rows, n_columns):  # type: ig
     return FINE
 
 
-def _compiled():  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _compiled():  # type: ignore[no-untyped-def]
     try:
         return numba.njit(nogil=True, cache=True)(_entries)
     except RuntimeError:  # no folder to keep the compiled code in

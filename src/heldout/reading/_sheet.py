@@ -10,13 +10,11 @@ import pandas as pd
 
 from heldout._core import store
 
-Sheet = str | Path | pd.DataFrame | Mapping[str, Any]
-
 WRITTEN = ("n_genes_by_counts", "total_counts", "pct_counts_mt")
 """Columns of ``obs`` that reading writes; a sheet cannot have them."""
 
 
-def read_sheet(sheet: Sheet) -> pd.DataFrame:
+def read_sheet(sheet: str | Path | pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
     """Table with the columns ``library`` (text), ``path`` (:class:`~pathlib.Path`) and the metadata; refuses what is unclear."""
     table, folder = _table(sheet)
     for name in ("library", "path"):
@@ -28,7 +26,9 @@ def read_sheet(sheet: Sheet) -> pd.DataFrame:
         raise ValueError(msg)
     missing = table[["library", "path"]].isna().any(axis=1)
     if missing.any():
-        msg = f"sheet has no library or path in {int(missing.sum())} of {len(table)} rows (e.g. row {missing.idxmax()})."
+        msg = (
+            f"sheet has no library or path in {int(missing.sum())} of {len(table)} rows (e.g. row {missing.idxmax()})."
+        )
         raise ValueError(msg)
     taken = [name for name in table.columns if name in WRITTEN]
     if taken:
@@ -49,7 +49,7 @@ def _check_once(values: pd.Series, name: str) -> None:
         raise ValueError(msg)
 
 
-def _table(sheet: Sheet) -> tuple[pd.DataFrame, Path]:
+def _table(sheet: str | Path | pd.DataFrame | Mapping[str, Any]) -> tuple[pd.DataFrame, Path]:
     """The rows as given, and the folder that paths are relative to."""
     if isinstance(sheet, pd.DataFrame):
         return sheet, Path()

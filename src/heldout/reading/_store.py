@@ -13,13 +13,13 @@ import os
 import shutil
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import pandas as pd
     from scipy import sparse
@@ -162,14 +162,12 @@ class Building:
         from anndata.io import write_elem
 
         self._append(np.empty(0, np.float32), np.empty(0, np.int32))
-        root = zarr.open_group(self.folder / "store", mode="r+")
+        root: Any = zarr.open_group(self.folder / "store", mode="r+")
         group = root["X"]
         indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         stored = group.create_array("indptr", shape=indptr.shape, dtype=np.int64, chunks=(_ROWS,), overwrite=True)
         stored[:] = indptr
-        group.attrs.update(
-            {"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [len(obs), len(var)]}
-        )
+        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [len(obs), len(var)]})
         with warnings.catch_warnings():  # of anndata 0.12, on what 0.13 will do by default
             warnings.filterwarnings("ignore", "zarr v3 autosharding", UserWarning)
             for name, value in (("obs", obs), ("var", var), ("uns", uns)):
@@ -200,7 +198,7 @@ def open_lazily(path: Path, rows: int | None = None) -> Any:
     from anndata.experimental import read_elem_lazy
     from anndata.io import read_elem
 
-    root = zarr.open_group(path, mode="r")
+    root: Any = zarr.open_group(path, mode="r")
     n_obs, n_vars = (int(n) for n in root["X"].attrs["shape"])
     if rows is None:
         per_cell = max(1, root["X/data"].shape[0] // max(n_obs, 1))

@@ -28,11 +28,8 @@ def open_text(path: Path) -> IO[bytes]:
     return igzip.open(path, "rb")
 
 
-def broken_file() -> tuple[type[Exception], ...]:
-    """What a truncated or garbled gzip file raises."""
-    from isal import isal_zlib
-
-    return (EOFError, OSError, zlib.error, isal_zlib.error)
+BROKEN = (EOFError, OSError, zlib.error)
+"""What a truncated or garbled gzip file raises."""
 
 
 def matrix_file(library: str, path: Path) -> Path:
@@ -85,7 +82,7 @@ def _bytes(library: str, path: Path) -> bytes:
     try:
         with open_text(path) as stream:
             return stream.read()
-    except broken_file() as problem:
+    except BROKEN as problem:
         raise LibraryError(library, path, _unreadable(problem)) from problem
 
 
@@ -137,24 +134,28 @@ def _header(source: Source, stream: IO[bytes], features: Path | None = None) -> 
         while line.startswith(b"%") or (line and not line.strip()):
             line = stream.readline()
             n_lines += 1
-    except broken_file() as problem:
+    except BROKEN as problem:
         raise source.error(_unreadable(problem)) from problem
     words = first.decode(errors="replace").lower().split()
     if len(words) != 5 or words[:3] != ["%%matrixmarket", "matrix", "coordinate"] or words[4] != "general":
-        raise source.error(f"its first line is {first[:60]!r}, not '%%MatrixMarket matrix coordinate integer general'.")
+        msg = f"its first line is {first[:60]!r}, not '%%MatrixMarket matrix coordinate integer general'."
+        raise source.error(msg)
     if words[3] not in {"integer", "real"}:
-        raise source.error(f"its values are declared as {words[3]!r}; counts are integer.")
+        msg = f"its values are declared as {words[3]!r}; counts are integer."
+        raise source.error(msg)
     try:
         n_genes, n_cells, n_entries = (int(word) for word in line.split())
     except ValueError as problem:
-        raise source.error(f"line {n_lines} is {line[:60]!r}, not the numbers of genes, cells and entries.") from problem
+        msg = f"line {n_lines} is {line[:60]!r}, not the numbers of genes, cells and entries."
+        raise source.error(msg) from problem
     if (n_genes, n_cells) != (len(source.genes), len(source.barcodes)):
         turned = " It seems to be cells × genes: transpose it." if n_cells == len(source.genes) else ""
         named = "the gene list" if features is None else features.name
-        raise source.error(
+        msg = (
             f"its header says {n_genes} genes and {n_cells} cells, but {named} has {len(source.genes)} genes and there "
             f"are {len(source.barcodes)} barcodes. The files are of different runs, or one is cut off.{turned}"
         )
+        raise source.error(msg)
     return _Header(n_entries, words[3] == "integer", n_lines)
 
 
@@ -182,7 +183,8 @@ def _entries(source: Source, stream: IO[bytes], header: _Header) -> tuple[np.nda
     n = header.n_entries
     most = len(source.barcodes) * len(source.genes)
     if n > most:
-        raise source.error(f"its header says {n} entries, but there are only {most} pairs of a gene and a cell.")
+        msg = f"its header says {n} entries, but there are only {most} pairs of a gene and a cell."
+        raise source.error(msg)
     rows, columns, counts = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.float32)
     state = np.zeros(8, dtype=np.int64)
     state[_parse.LINE] = header.n_lines
@@ -196,10 +198,11 @@ def _entries(source: Source, stream: IO[bytes], header: _Header) -> tuple[np.nda
             if code != _parse.FINE:
                 raise source.error(_wrong_line(code, text, state, n))
             window = following
-    except broken_file() as problem:
+    except BROKEN as problem:
         raise source.error(_unreadable(problem)) from problem
     if state[_parse.N] != n:
-        raise source.error(f"its header says {n} entries, but {state[_parse.N]} follow. The file is cut off.")
+        msg = f"its header says {n} entries, but {state[_parse.N]} follow. The file is cut off."
+        raise source.error(msg)
     return rows, columns, counts
 
 
@@ -226,10 +229,11 @@ def _read_real(source: Source, header: _Header) -> sparse.csr_matrix:
     try:
         with open_text(source.path) as stream:
             found = mmread(stream)
-    except (*broken_file(), ValueError, OverflowError) as problem:
+    except (*BROKEN, ValueError, OverflowError) as problem:
         raise source.error(_unreadable(problem)) from problem
     if found.nnz != header.n_entries:
-        raise source.error(f"its header says {header.n_entries} entries, but {found.nnz} follow.")
+        msg = f"its header says {header.n_entries} entries, but {found.nnz} follow."
+        raise source.error(msg)
     cells = found.T.tocoo()
     order = np.lexsort((cells.col, cells.row))
     indptr = _indptr(cells.row, cells.shape[0])

@@ -49,12 +49,12 @@ def qc(adata: AnnData, *, ax: Axes | None = None) -> Axes:
     >>> cells = ho.datasets.lmna_simulated(n_cells=30, n_genes=400)
     >>> cells[cells.obs["library"] == "GSM8325046"].write_h5ad(folder / "GSM8325046.h5ad")
     >>> sheet = {"GSM8325046": folder / "GSM8325046.h5ad"}
-    >>> adata = ho.pp.read_libraries(sheet, folder / "lmna.zarr", min_genes=50, n_cells=20)
+    >>> adata = ho.pp.read_libraries(sheet, folder / "lmna.zarr", min_genes=50, max_pct_mito=None, n_cells=20)
     >>> ho.pl.qc(adata).get_title(loc="left")
     '20 of 30 cells kept'
     """
     table = libraries(adata)
-    ax = new_axes(ax, (6.0, 0.9 + 0.26 * len(table)))
+    ax = new_axes(ax, (6.6, 0.9 + 0.26 * len(table)))
     at, left = np.arange(len(table)), np.zeros(len(table))
     for name, (label, color) in _PARTS.items():
         width = table[name].to_numpy(dtype=float)
@@ -73,7 +73,7 @@ def qc(adata: AnnData, *, ax: Axes | None = None) -> Axes:
         )
     ax.set_yticks(at, labels=table["library"].astype(str))
     ax.set_ylim(len(table) - 0.4, -0.6)
-    ax.set_xlim(0, left.max() * 1.22)
+    ax.set_xlim(0, left.max() * 1.38)
     ax.set_xlabel("cells")
     ax.set_title(
         f"{int(table['kept'].sum()):,} of {int(table['n_found'].sum()):,} cells kept",

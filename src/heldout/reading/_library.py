@@ -58,6 +58,8 @@ class Source:
         All of the file, (g,), also those that will not be kept.
     size
         Bytes on disk and time of the last change of the file with the counts: a restart asks whether it is the same.
+    barcodes_in, genes_in
+        Files that list them, where they are files of their own.
     """
 
     library: str
@@ -66,6 +68,8 @@ class Source:
     barcodes: np.ndarray
     genes: Genes
     size: tuple[int, int]
+    barcodes_in: Path | None = None
+    genes_in: Path | None = None
 
     def error(self, what: str, path: Path | None = None) -> LibraryError:
         """The error to raise for this library."""
@@ -74,17 +78,20 @@ class Source:
 
 def checked(source: Source) -> Source:
     """Refuse repeated barcodes and gene ids, and a library without cells or genes."""
-    for what, names in (("barcodes", source.barcodes), ("gene ids", source.genes.ids)):
+    for what, names, path in (
+        ("barcodes", source.barcodes, source.barcodes_in),
+        ("gene ids", source.genes.ids, source.genes_in),
+    ):
         if not len(names):
             msg = f"it has no {what}."
-            raise source.error(msg)
+            raise source.error(msg, path)
         distinct, times = np.unique(names, return_counts=True)
         if (times > 1).any():
             msg = (
                 f"{int((times > 1).sum())} {what} occur more than once (e.g. {store.some(distinct[times > 1])}). "
                 "Each must be there once; was the file pasted together from several?"
             )
-            raise source.error(msg)
+            raise source.error(msg, path)
     return source
 
 

@@ -173,6 +173,8 @@ class Building:
             for name, value in (("obs", obs), ("var", var), ("uns", uns)):
                 write_elem(root, name, value)
         root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        if self.out.exists():
+            self.out.rename(self.folder / "replaced")
         (self.folder / "store").rename(self.out)
         shutil.rmtree(self.folder)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from isal import igzip, igzip_lib
 from scipy import sparse
 
 from heldout._core import store
@@ -23,12 +24,11 @@ def open_text(path: Path) -> IO[bytes]:
     """Open a plain or gzipped file for reading bytes."""
     if path.suffix != ".gz":
         return path.open("rb")
-    from isal import igzip
-
     return igzip.open(path, "rb")
 
 
-BROKEN = (EOFError, OSError, zlib.error)
+_ISAL: Any = igzip_lib.IsalError
+BROKEN: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, _ISAL)
 """What a truncated or garbled gzip file raises."""
 
 
@@ -63,9 +63,10 @@ def find(library: str, path: Path, known: dict[bytes, Genes]) -> Source:
     features = _beside(library, matrix, prefix, ["features.tsv", "genes.tsv"])
     genes = _genes(library, features, known)
     stat = matrix.stat()
-    source = Source(library, "mtx", matrix, np.array(barcodes, dtype=object), genes, (stat.st_size, stat.st_mtime_ns))
+    size = (stat.st_size, stat.st_mtime_ns)
+    source = Source(library, "mtx", matrix, np.array(barcodes, dtype=object), genes, size, named, features)
     with _open(source) as stream:
-        _header(source, stream, features)
+        _header(source, stream)
     return source
 
 
@@ -126,7 +127,7 @@ def _open(source: Source) -> IO[bytes]:
         raise source.error(_unreadable(problem)) from problem
 
 
-def _header(source: Source, stream: IO[bytes], features: Path | None = None) -> _Header:
+def _header(source: Source, stream: IO[bytes]) -> _Header:
     """Read the lines before the entries, and hold their counts against barcodes and genes."""
     try:
         first = stream.readline()
@@ -150,9 +151,8 @@ def _header(source: Source, stream: IO[bytes], features: Path | None = None) -> 
         raise source.error(msg) from problem
     if (n_genes, n_cells) != (len(source.genes), len(source.barcodes)):
         turned = " It seems to be cells × genes: transpose it." if n_cells == len(source.genes) else ""
-        named = "the gene list" if features is None else features.name
         msg = (
-            f"its header says {n_genes} genes and {n_cells} cells, but {named} has {len(source.genes)} genes and there "
+            f"its header says {n_genes} genes and {n_cells} cells, but {source.genes_in} has {len(source.genes)} genes and there "
             f"are {len(source.barcodes)} barcodes. The files are of different runs, or one is cut off.{turned}"
         )
         raise source.error(msg)

@@ -49,7 +49,7 @@ def qc(adata: AnnData, *, ax: Axes | None = None) -> Axes:
     >>> cells = ho.datasets.lmna_simulated(n_cells=30, n_genes=400)
     >>> cells[cells.obs["library"] == "GSM8325046"].write_h5ad(folder / "GSM8325046.h5ad")
     >>> sheet = {"GSM8325046": folder / "GSM8325046.h5ad"}
-    >>> adata = ho.pp.read_libraries(sheet, folder / "lmna.zarr", min_genes=50, max_pct_mito=None, n_cells=20)
+    >>> adata = ho.pp.read_libraries(sheet, folder / "lmna.zarr", min_genes=20, max_pct_mito=None, n_cells=20)
     >>> ho.pl.qc(adata).get_title(loc="left")
     '20 of 30 cells kept'
     """

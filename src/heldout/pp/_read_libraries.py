@@ -121,7 +121,7 @@ def read_libraries(
     >>> for library, cells in simulated.obs.groupby("library", observed=True):
     ...     simulated[cells.index].write_h5ad(folder / f"{library}.h5ad")
     >>> sheet = {library: folder / f"{library}.h5ad" for library in simulated.obs["library"].cat.categories}
-    >>> adata = ho.pp.read_libraries(sheet, folder / "lmna.zarr", min_genes=50, max_pct_mito=None, n_cells=20)
+    >>> adata = ho.pp.read_libraries(sheet, folder / "lmna.zarr", min_genes=20, max_pct_mito=None, n_cells=20)
     >>> adata.shape, type(adata.X).__module__
     ((240, 400), 'dask.array.core')
     """

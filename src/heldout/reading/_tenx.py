@@ -31,6 +31,8 @@ _ISAL: Any = igzip_lib.IsalError
 BROKEN: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, _ISAL)
 """What a truncated or garbled gzip file raises."""
 
+_NOT_PARSED: tuple[type[Exception], ...] = (*BROKEN, ValueError, OverflowError)
+
 
 def matrix_file(library: str, path: Path) -> Path:
     """The matrix of a 10x folder, of a GEO-style prefix such as ``raw/GSM8325046``, or the file itself."""
@@ -229,7 +231,7 @@ def _read_real(source: Source, header: _Header) -> sparse.csr_matrix:
     try:
         with open_text(source.path) as stream:
             found = mmread(stream)
-    except (*BROKEN, ValueError, OverflowError) as problem:
+    except _NOT_PARSED as problem:
         raise source.error(_unreadable(problem)) from problem
     if found.nnz != header.n_entries:
         msg = f"its header says {header.n_entries} entries, but {found.nnz} follow."

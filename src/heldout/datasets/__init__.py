@@ -3,5 +3,13 @@
 from heldout.datasets._branching import branching_cells, branching_simulated
 from heldout.datasets._chu import chu16
 from heldout.datasets._lmna import lmna_simulated
+from heldout.datasets._perturbations import perturbation_profiles_simulated, perturbations_simulated
 
-__all__ = ["branching_cells", "branching_simulated", "chu16", "lmna_simulated"]
+__all__ = [
+    "branching_cells",
+    "branching_simulated",
+    "chu16",
+    "lmna_simulated",
+    "perturbation_profiles_simulated",
+    "perturbations_simulated",
+]

@@ -1,0 +1,323 @@
+"""Simulated perturbation screens: additive and interacting pairs, known gene by gene."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from heldout._core.rng import Rng, generator
+from heldout.datasets._lmna import _check_count, _check_rng, _checked_strength
+from heldout.datasets._screen import COUNTS_PER_GENE, DEPTH_SD, DISPERSION, KINDS, Depths, Screen, draw_screen
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CONTROL, SEPARATOR = "control", "+"
+CONTROLS_PER_PERTURBATION, PROFILE_CELLS = 5, 100
+LIBRARY_DEPTH_SD = 0.2
+CELLS_PER_BLOCK = 2048
+MIN_GENES = 50
+
+
+def perturbations_simulated(
+    *,
+    n_singles: int = 20,
+    n_doubles: int = 20,
+    n_genes: int = 200,
+    n_cells: int = 50,
+    n_control: int | None = None,
+    n_contexts: int = 1,
+    n_guides: int = 2,
+    n_libraries: int = 2,
+    effect_strength: float = 1.0,
+    interaction_strength: float = 1.0,
+    shift_strength: float = 0.0,
+    interacting: float = 0.5,
+    embedding_share: float = 0.6,
+    context_share: float = 0.7,
+    rng: Rng = 0,
+) -> AnnData:
+    """Simulate counts of a screen of single and double perturbations, with every effect and interaction known.
+
+    The mean of log-normalised expression (10,000 counts a cell, natural ``log1p``) of a pair is that of the control plus
+    the effects of its two singles, save for the genes in which the pair interacts: the effect is buffered, or synergistic, or goes
+    the opposite way. Genes come in modules. Part of a single's effect is what its module does to other modules, which
+    the modules of the perturbed gene tell; the rest is its own.
+
+    Parameters
+    ----------
+    n_singles, n_doubles
+        Number of single perturbations, each of one gene, and of pairs of them.
+    n_genes
+        Number of genes, at least 50; a quarter, those least expressed, is never perturbed.
+    n_cells, n_control
+        Cells of each perturbation, and control cells, in each context. The default of ``n_control`` is 5 · n_cells.
+    n_contexts
+        Number of cell lines, each with its own control profile.
+    n_guides
+        Guides of each gene; they have the same effect.
+    n_libraries
+        Libraries, each with cells of everything; they differ in sequencing depth.
+    effect_strength, interaction_strength
+        Multiply the effects of the singles, and the deviations of pairs from additivity; 0 switches them off. No strength
+        exceeds 10, and no gene goes below zero or takes a share of all counts that would drown the others, whatever the
+        strength.
+    shift_strength
+        Multiplies a shift of 30 % of the genes that all singles share, as stress does: it makes any prediction
+        look good whose change from control is correlated with the true one. A pair has it twice. Default: none.
+    interacting
+        Share of the pairs that interact, by turns in one of the three ways, each in up to 5 % of the genes.
+    embedding_share
+        Share of the effects' variance that the modules explain.
+    context_share
+        Share of the effects' variance that cell lines have in common.
+    rng
+        A seed, a :class:`numpy.random.Generator`, or None for fresh entropy.
+
+    Returns
+    -------
+    A new :class:`~anndata.AnnData` (cells × n_genes) with
+
+    `X` : :class:`scipy.sparse.csr_matrix` (dtype `float32`)
+        Counts, all of them whole numbers.
+    `obs['perturbation']`, `obs['guide']` : :class:`pandas.Series` (dtype `category`)
+        Gene, two genes joined by ``+``, or ``control``; and the guides, e.g. ``GENE00007_1+GENE00012_2``.
+    `obs['n_targets']` : :class:`pandas.Series` (dtype `int64`)
+        Number of perturbed genes.
+    `obs['cell_line']`, `obs['library']` : :class:`pandas.Series` (dtype `category`)
+        The context, and the library.
+    `varm['true_embedding']` : :class:`numpy.ndarray` (n_genes × 8, dtype `float64`)
+        Truth: how far each gene belongs to each module.
+    `uns['truth']` : :class:`dict`
+        Names: ``perturbations`` (P: control, singles, pairs), ``cell_lines`` (C), ``genes`` (G), ``pairs`` (D) and
+        ``kind_names``. ``profiles`` (C × P × G): expected log-normalised expression. ``effects`` (C × singles × G):
+        profile of a single less that of the control. ``deviations`` (C × D × G): profile of a pair less the sum of
+        control and both effects. ``kinds`` (C × D × G): 0 where it is additive, or the number of its kind.
+    `uns['perturbations_simulated']` : :class:`dict`
+        The arguments.
+
+    See Also
+    --------
+    perturbation_profiles_simulated : Profiles of the same screen with noise, without cells.
+
+    Notes
+    -----
+    Counts are negative binomial around the rate of the gene times the depth of the cell. Rates are found from the profiles, so
+    that these hold in the mean of log-normalised cells, where additivity is usually tested; not in that of the counts. All
+    rates of a cell sum to one: when two singles raise the same genes, their pair has a little less of every other. This makes deviations of
+    up to some 0.05 where ``kinds`` is 0, against 0.2 to 1.5 where a pair interacts.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.perturbations_simulated(n_singles=10, n_doubles=5, n_genes=100, n_cells=20)
+    >>> adata.shape
+    (400, 100)
+    >>> adata.obs["n_targets"].value_counts().sort_index().tolist()
+    [100, 200, 100]
+    """
+    n_control = CONTROLS_PER_PERTURBATION * n_cells if n_control is None else n_control
+    sizes = {"n_cells": n_cells, "n_control": n_control, "n_guides": n_guides, "n_libraries": n_libraries}
+    for name, value in sizes.items():
+        _check_count(name, value, least=1)
+    design = _checked(
+        {"n_singles": n_singles, "n_doubles": n_doubles, "n_genes": n_genes, "n_contexts": n_contexts},
+        {"effect": effect_strength, "interaction": interaction_strength, "shift": shift_strength},
+        {"interacting": interacting, "embedding_share": embedding_share, "context_share": context_share},
+    )
+    _check_rng(rng)
+    of_truth, of_cells = _generators(rng)
+    depths = _depths(n_genes, n_libraries, of_truth)
+    screen = draw_screen(depths, of_truth, **design)
+    adata = _cells(screen, depths, of_cells, n_cells=n_cells, n_control=n_control, n_guides=n_guides)
+    adata.uns["perturbations_simulated"] = {**design, **{k: int(v) for k, v in sizes.items()}, "rng": str(rng)}
+    return adata
+
+
+def perturbation_profiles_simulated(
+    *,
+    n_singles: int = 20,
+    n_doubles: int = 20,
+    n_genes: int = 200,
+    n_contexts: int = 1,
+    noise: float = 0.06,
+    effect_strength: float = 1.0,
+    interaction_strength: float = 1.0,
+    shift_strength: float = 0.0,
+    interacting: float = 0.5,
+    embedding_share: float = 0.6,
+    context_share: float = 0.7,
+    rng: Rng = 0,
+) -> AnnData:
+    """Simulate the profiles of a screen without its cells: the truth, and normal noise of known size.
+
+    Much faster than cells, and the noise is exactly what a test or a null distribution assumes.
+
+    Parameters
+    ----------
+    n_singles, n_doubles, n_genes, n_contexts
+        As in :func:`perturbations_simulated`, which has the same truth for the same seed if it has two libraries.
+    noise
+        Standard deviation of each value of a perturbation, as if it were the mean of 100 cells. The control has five times
+        as many, so its noise is smaller by the root of five. 0 gives the truth itself.
+    effect_strength, interaction_strength, shift_strength, interacting, embedding_share, context_share
+        As in :func:`perturbations_simulated`.
+    rng
+        A seed, a :class:`numpy.random.Generator`, or None for fresh entropy.
+
+    Returns
+    -------
+    A new :class:`~anndata.AnnData` (cell lines · perturbations × n_genes), in the layout of :func:`heldout.get.pseudobulk`, with
+
+    `X` : :class:`numpy.ndarray` (dtype `float64`)
+        Mean log-normalised expression, with noise; with much of it some values are below zero.
+    `layers['var']` : :class:`numpy.ndarray` (dtype `float64`)
+        Variance between cells, so that ``noise`` is the root of ``var / n_cells``.
+    `obs['perturbation']`, `obs['cell_line']` : :class:`pandas.Series` (dtype `category`)
+        As in :func:`perturbations_simulated`; first the control of a line, then singles, then pairs.
+    `obs['n_targets']`, `obs['n_cells']` : :class:`pandas.Series` (dtype `int64`)
+        Number of perturbed genes, and of cells.
+    `varm['true_embedding']`, `uns['truth']`
+        As in :func:`perturbations_simulated`.
+    `uns['perturbation_profiles_simulated']` : :class:`dict`
+        The arguments.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.perturbation_profiles_simulated(n_singles=10, n_doubles=5, n_genes=100, noise=0)
+    >>> truth = adata.uns["truth"]
+    >>> int((abs(truth["deviations"]) > 0.1).sum()) == int((truth["kinds"] > 0).sum())
+    True
+    """
+    design = _checked(
+        {"n_singles": n_singles, "n_doubles": n_doubles, "n_genes": n_genes, "n_contexts": n_contexts},
+        {"effect": effect_strength, "interaction": interaction_strength, "shift": shift_strength},
+        {"interacting": interacting, "embedding_share": embedding_share, "context_share": context_share},
+    )
+    if not 0 <= noise < np.inf:
+        msg = f"noise={noise!r} is not a standard deviation: it must be a finite number of at least 0."
+        raise ValueError(msg)
+    _check_rng(rng)
+    of_truth, of_noise = _generators(rng)
+    screen = draw_screen(_depths(n_genes, 2, of_truth), of_truth, **design)
+    names = _names(screen)
+    n_cells = np.full(len(names), PROFILE_CELLS)
+    n_cells[0] *= CONTROLS_PER_PERTURBATION
+    of_row = np.tile(np.arange(len(names)), n_contexts)
+    obs = _labels(screen, of_row, np.repeat(np.arange(n_contexts), len(names)))
+    obs["n_cells"] = n_cells[of_row]
+    obs.index = [f"{p}|{line}" for p, line in zip(obs["perturbation"], obs["cell_line"], strict=True)]
+    X = screen.profiles.reshape(-1, n_genes)
+    X = X + noise * np.sqrt(PROFILE_CELLS / n_cells[of_row])[:, None] * of_noise.standard_normal(X.shape)
+    adata = _with_truth(AnnData(X, obs=obs, layers={"var": np.full(X.shape, noise**2 * PROFILE_CELLS)}), screen)
+    adata.uns["perturbation_profiles_simulated"] = {**design, "noise": float(noise), "rng": str(rng)}
+    return adata
+
+
+def _checked(counts: dict[str, int], strengths: dict[str, float], shares: dict[str, float]) -> dict[str, Any]:
+    """Arguments of the design, checked."""
+    for name, value in counts.items():
+        _check_count(name, value, least={"n_genes": MIN_GENES, "n_doubles": 0, "n_singles": 2}.get(name, 1))
+    n_singles, n_genes = counts["n_singles"], counts["n_genes"]
+    if n_singles > 3 * n_genes // 4:
+        msg = (
+            f"n_singles={n_singles} is more than three quarters of n_genes={n_genes}. Pass more genes or fewer singles."
+        )
+        raise ValueError(msg)
+    most = n_singles * (n_singles - 1) // 2
+    if counts["n_doubles"] > most:
+        msg = f"n_doubles={counts['n_doubles']} is more than the {most} pairs of n_singles={n_singles}. Pass fewer, or more singles."
+        raise ValueError(msg)
+    for name, share in shares.items():
+        if isinstance(share, bool) or not isinstance(share, int | float | np.number) or not 0 <= share <= 1:
+            msg = f"{name}={share!r} is not a share: it must be a number from 0 to 1."
+            raise ValueError(msg)
+    return {
+        **{name: int(value) for name, value in counts.items()},
+        **{f"{name}_strength": _checked_strength(f"{name}_strength", value) for name, value in strengths.items()},
+        **{name: float(value) for name, value in shares.items()},
+    }
+
+
+def _generators(rng: Rng) -> list[np.random.Generator]:
+    """One for the truth, so that it does not depend on the number of cells, and one for what is drawn from it."""
+    return np.random.default_rng(int(generator(rng).integers(2**63))).spawn(2)
+
+
+def _depths(n_genes: int, n_libraries: int, rng: np.random.Generator) -> Depths:
+    return Depths(COUNTS_PER_GENE * n_genes * np.exp(LIBRARY_DEPTH_SD * rng.standard_normal(n_libraries)))
+
+
+def _gene_names(n_genes: int) -> np.ndarray:
+    return np.array([f"GENE{i:05d}" for i in range(1, n_genes + 1)], dtype=object)
+
+
+def _names(screen: Screen) -> list[str]:
+    """Names of the perturbations: the control, the singles, and the pairs, whose genes are sorted."""
+    genes = _gene_names(screen.control.shape[1])[screen.targets]
+    return [CONTROL, *genes, *(SEPARATOR.join(sorted(pair)) for pair in genes[screen.pairs])]
+
+
+def _labels(screen: Screen, perturbation: NDArray[np.int64], context: NDArray[np.int64]) -> pd.DataFrame:
+    n_singles = len(screen.targets)
+    lines = [f"line{c + 1}" for c in range(len(screen.control))]
+    return pd.DataFrame(
+        {
+            "perturbation": pd.Categorical.from_codes(perturbation, categories=_names(screen)),
+            "n_targets": (perturbation > 0).astype(np.int64) + (perturbation > n_singles),
+            "cell_line": pd.Categorical.from_codes(context, categories=lines),
+        }
+    )
+
+
+def _with_truth(adata: AnnData, screen: Screen) -> AnnData:
+    names, n_singles = np.array(_names(screen), dtype=object), len(screen.targets)
+    adata.var_names = _gene_names(adata.n_vars)
+    adata.varm["true_embedding"] = screen.embedding
+    adata.uns["truth"] = {
+        "perturbations": names,
+        "cell_lines": np.array(adata.obs["cell_line"].cat.categories, dtype=object),
+        "genes": _gene_names(adata.n_vars),
+        "pairs": names[1 + n_singles :],
+        "profiles": screen.profiles,
+        "effects": screen.singles - screen.control[:, None],
+        "deviations": screen.doubles - screen.additive,
+        "kinds": screen.kinds,
+        "kind_names": np.array(KINDS, dtype=object),
+    }
+    return adata
+
+
+def _cells(
+    screen: Screen, depths: Depths, rng: np.random.Generator, *, n_cells: int, n_control: int, n_guides: int
+) -> AnnData:
+    """Draw the cells of each context and perturbation, shared out evenly among guides and libraries."""
+    names, n_contexts = _names(screen), len(screen.control)
+    of_one = np.repeat(np.arange(len(names)), [n_control] + [n_cells] * (len(names) - 1))
+    perturbation, context = np.tile(of_one, n_contexts), np.repeat(np.arange(n_contexts), len(of_one))
+    library = np.arange(len(perturbation)) % len(depths.of_library)
+    obs = _labels(screen, perturbation, context)
+    guide = rng.integers(1, n_guides + 1, (len(obs), 2))
+    obs["guide"] = pd.Categorical(
+        [
+            SEPARATOR.join(f"{part}_{k}" for part, k in zip(names[p].split(SEPARATOR), of_cell, strict=False))
+            for p, of_cell in zip(perturbation, guide, strict=True)
+        ]
+    )
+    libraries = [f"library{i + 1}" for i in range(len(depths.of_library))]
+    obs["library"] = pd.Categorical.from_codes(library, categories=libraries)
+    obs.index = [f"cell{i:06d}" for i in range(1, len(obs) + 1)]
+    rates = depths.rate(screen.profiles)
+    depth = depths.of_library[library] * rng.lognormal(0, DEPTH_SD, len(obs))
+    blocks = []
+    for first in range(0, len(obs), CELLS_PER_BLOCK):
+        rows = slice(first, first + CELLS_PER_BLOCK)
+        mean = (rates[context[rows], perturbation[rows]] * depth[rows, None]).astype(np.float32)
+        mean *= rng.standard_gamma(1 / DISPERSION, size=mean.shape, dtype=np.float32) * np.float32(DISPERSION)
+        blocks.append(sparse.csr_matrix(rng.poisson(mean).astype(np.float32)))
+    return _with_truth(AnnData(sparse.vstack(blocks, format="csr"), obs=obs), screen)

@@ -1,14 +1,14 @@
-"""Matrices: where they are, what they hold, and their moments in one pass. Dense, csr and csc."""
+"""Matrices: where they are, what they hold, and their moments in one pass. Dense, csr, csc, and dask arrays of these."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import sparse
 
+from heldout._core.lazy import by_rows, is_dask, over_blocks
 from heldout._core.store import suggest
 
 if TYPE_CHECKING:
@@ -17,17 +17,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Matrix = Any
-"""A numpy array, or a scipy csr/csc matrix or array."""
+"""A numpy array, or a scipy csr/csc matrix or array; where it is said, also a dask array of such blocks."""
 
 _CHUNK = 4096
 _ENTRIES = 2**20
 _SAMPLE = 2000
-
-
-def is_dask(X: Any) -> bool:
-    """Whether this is a dask array; whoever has one has imported dask."""
-    dask = sys.modules.get("dask.array")
-    return dask is not None and isinstance(X, dask.Array)
 
 
 def get_matrix(adata: AnnData, layer: str | None = None, *, dask: bool = False) -> Matrix:
@@ -41,7 +35,7 @@ def get_matrix(adata: AnnData, layer: str | None = None, *, dask: bool = False) 
         msg = f"{where} is None; there is nothing to compute on. Pass the layer that holds the data."
         raise ValueError(msg)
     if dask and is_dask(X):
-        return X
+        return by_rows(X, where)
     if not (isinstance(X, np.ndarray) or (sparse.issparse(X) and X.format in {"csr", "csc"})):
         msg = f"{where} is a {type(X).__name__}; supported are numpy arrays and scipy csr and csc. Load or convert it first."
         raise TypeError(msg)
@@ -99,8 +93,7 @@ def describe(X: Matrix, *, name: str = "adata.X") -> MatrixState:
     ValueError
         If there are NaN or infinite entries, or nothing but zeros.
     """
-    stored = values(X)
-    low, high = (float(stored.min()), float(stored.max())) if stored.size else (0.0, 0.0)
+    low, high, sample = _look(X)
     if not np.isfinite(low + high):
         msg = f"{name} has NaN or infinite values. Find them with np.isfinite and drop or repair those cells or genes."
         raise ValueError(msg)
@@ -109,8 +102,6 @@ def describe(X: Matrix, *, name: str = "adata.X") -> MatrixState:
     if high == 0:
         msg = f"{name} holds nothing but zeros; there is nothing to learn from. Pass the layer that holds the data."
         raise ValueError(msg)
-    step = max(1, X.shape[0] // _SAMPLE)
-    sample = X[np.arange(0, X.shape[0], step)]
     stored = values(sample)
     if np.array_equal(stored, np.round(stored)):
         return MatrixState("counts")
@@ -122,6 +113,28 @@ def describe(X: Matrix, *, name: str = "adata.X") -> MatrixState:
         if total is not None:
             return MatrixState("lognormalised", total)
     return MatrixState("other")
+
+
+def _look(X: Matrix) -> tuple[float, float, Matrix]:
+    """Lowest and highest entry, NaN if there is one, and some rows at equal distances."""
+    chosen = np.zeros(X.shape[0], dtype=bool)
+    chosen[:: max(1, X.shape[0] // _SAMPLE)] = True
+    if not is_dask(X):
+        return _look_at_block(X, chosen)
+    low, high, samples = zip(*(found for _, found in over_blocks(X, _look_at_block, chosen)), strict=True)
+    joined = sparse.vstack(samples, format="csr") if sparse.issparse(samples[0]) else np.concatenate(samples)
+    return float(np.min(low)), float(np.max(high)), joined
+
+
+def _look_at_block(block: Matrix, chosen: np.ndarray) -> tuple[float, float, Matrix]:
+    stored = values(block)
+    low, high = (float(stored.min()), float(stored.max())) if stored.size else (0.0, 0.0)
+    return low, high, block[np.flatnonzero(chosen)]
+
+
+def highest(X: Matrix) -> float:
+    """Highest stored entry."""
+    return _look(X)[1] if is_dask(X) else float(values(X).max())
 
 
 def _common_total(sample: Matrix, tolerance: float = 1e-3) -> float | None:
@@ -153,18 +166,23 @@ def moments(X: Matrix, mask: np.ndarray | None = None) -> Moments:
         return _moments_csc(X, mask)
     n, mean, m2 = 0, np.zeros(X.shape[1]), np.zeros(X.shape[1])
     nonzero = np.zeros(X.shape[1], dtype=np.int64)
-    size = _CHUNK if sparse.issparse(X) else max(1, _ENTRIES // max(X.shape[1], 1))
-    for rows in row_chunks(X.shape[0], size):
-        keep = mask[rows]
-        if not keep.any():
-            continue
-        block = X[rows] if keep.all() else X[rows][keep]
-        k, block_mean, block_m2, block_nonzero = _block_moments(block)
+    for k, block_mean, block_m2, block_nonzero in _parts(X, mask):
         delta = block_mean - mean
         m2 += block_m2 + delta**2 * (n * k / (n + k))
         mean += delta * (k / (n + k))
         n, nonzero = n + k, nonzero + block_nonzero
     return Moments(n, mean, variance(m2, mean, n), nonzero)
+
+
+def _parts(X: Matrix, mask: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Moments of consecutive blocks of rows; of a dask array its own blocks."""
+    if is_dask(X):
+        yield from (part for _, part in over_blocks(X, _block_moments, mask, wanted=mask))
+        return
+    size = _CHUNK if sparse.issparse(X) else max(1, _ENTRIES // max(X.shape[1], 1))
+    for rows in row_chunks(X.shape[0], size):
+        if mask[rows].any():
+            yield _block_moments(X[rows], mask[rows])
 
 
 def variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
@@ -174,7 +192,8 @@ def variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
     return var
 
 
-def _block_moments(block: Matrix) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+def _block_moments(block: Matrix, keep: np.ndarray) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    block = block if keep.all() else block[keep]
     k, p = block.shape
     if not sparse.issparse(block):
         block = block.astype(np.float64)

@@ -24,7 +24,9 @@ BLOCKS = {
 def lazy(adata: ad.AnnData, kind: str = "csr_matrix", rows: int = 97) -> ad.AnnData:
     """The same cells with a dask X whose blocks are of this kind."""
     dense = adata.X.toarray() if sparse.issparse(adata.X) else adata.X
-    X = da.from_array(dense, chunks=(rows, -1)).map_blocks(BLOCKS[kind], dtype=dense.dtype, meta=BLOCKS[kind](dense[:0]))
+    X = da.from_array(dense, chunks=(rows, -1)).map_blocks(
+        BLOCKS[kind], dtype=dense.dtype, meta=BLOCKS[kind](dense[:0])
+    )
     return ad.AnnData(X, obs=adata.obs.copy(), var=adata.var.copy(), uns=adata.uns.copy())
 
 
@@ -146,6 +148,38 @@ def test_replay(pair, kind):
         ho.pp.replay(cells, adata)
     assert isinstance(lazy_new.X, da.Array)
     np.testing.assert_allclose(in_memory(lazy_new.X), in_memory(new.X), rtol=1e-5)
+
+
+def test_recipe_is_the_four_steps(pair):
+    memory, dask = pair
+    steps = memory.copy()
+    sc.pp.normalize_total(steps, target_sum=1e4)
+    sc.pp.log1p(steps)
+    ho.pp.highly_variable_genes(steps, n_top_genes=40, subset=True)
+    ho.pp.scale(steps, max_value=3)
+    for adata in (memory, dask):
+        assert ho.pp.recipe_karpe26(adata, n_top_genes=40, max_value=3) is None
+        assert adata.var["highly_variable_rank"].equals(steps.var["highly_variable_rank"])
+        np.testing.assert_allclose(adata.var["variances"], steps.var["variances"], rtol=1e-5)
+        np.testing.assert_allclose(in_memory(adata.X), in_memory(steps.X), rtol=1e-5)
+        assert ho.get.fits(adata)["method"].equals(ho.get.fits(steps)["method"])
+    assert isinstance(dask.X, da.Array)
+
+
+def test_recipe_takes_counts_only(pair, kind):
+    memory, dask = pair
+    for value, words in ((0.5, "whole"), (-1, "below zero"), (np.inf, "infinite")):
+        dense = in_memory(memory.X).copy()
+        dense[350, 4] = value
+        wrong = memory.copy()
+        wrong.X = dense
+        for adata in (wrong, lazy(wrong, kind)):
+            with pytest.raises(ValueError, match=words if adata is not wrong else "."):
+                ho.pp.recipe_karpe26(adata, n_top_genes=40)
+            assert adata.n_vars == 150
+            assert "highly_variable" not in adata.var
+    with pytest.raises(ValueError, match="target_sum"):
+        ho.pp.recipe_karpe26(memory, target_sum=0)
 
 
 def test_blocks_of_columns_are_joined(split):

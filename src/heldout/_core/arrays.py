@@ -12,7 +12,7 @@ from heldout._core.lazy import by_rows, is_dask, over_blocks
 from heldout._core.store import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from anndata import AnnData
 
@@ -62,6 +62,18 @@ def take(X: Matrix, rows: np.ndarray | slice | None, columns: np.ndarray | None)
         return X if rows is None else X[rows]
     X = X if rows is None else X[rows]
     return X if columns is None else X[:, columns]
+
+
+def lognormalised(block: Matrix, total: float) -> Matrix:
+    """Log1p of counts normalised to ``total`` per cell, float32, of a dense or csr block; a copy."""
+    sums = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
+    factor = (total / np.where(sums > 0, sums, 1)).astype(np.float32)
+    if not sparse.issparse(block):
+        return np.log1p(np.asarray(block, dtype=np.float32) * factor[:, None])
+    block = block.astype(np.float32)
+    block.data *= np.repeat(factor, np.diff(block.indptr))
+    np.log1p(block.data, out=block.data)
+    return block
 
 
 @dataclass(frozen=True)
@@ -164,9 +176,20 @@ def moments(X: Matrix, mask: np.ndarray | None = None) -> Moments:
     mask = np.ones(X.shape[0], dtype=bool) if mask is None else mask
     if sparse.issparse(X) and X.format == "csc":
         return _moments_csc(X, mask)
-    n, mean, m2 = 0, np.zeros(X.shape[1]), np.zeros(X.shape[1])
-    nonzero = np.zeros(X.shape[1], dtype=np.int64)
-    for k, block_mean, block_m2, block_nonzero in _parts(X, mask):
+    return merged(_parts(X, mask), X.shape[1])
+
+
+Part = tuple[int, np.ndarray, np.ndarray, np.ndarray]
+"""Number of rows, and of each column mean, sum of squared deviations and number of non-zero entries."""
+
+
+def merged(parts: Iterable[Part], p: int) -> Moments:
+    """Moments of ``p`` columns from those of blocks of rows."""
+    n, mean, m2 = 0, np.zeros(p), np.zeros(p)
+    nonzero = np.zeros(p, dtype=np.int64)
+    for k, block_mean, block_m2, block_nonzero in parts:
+        if not k:
+            continue
         delta = block_mean - mean
         m2 += block_m2 + delta**2 * (n * k / (n + k))
         mean += delta * (k / (n + k))
@@ -174,15 +197,15 @@ def moments(X: Matrix, mask: np.ndarray | None = None) -> Moments:
     return Moments(n, mean, variance(m2, mean, n), nonzero)
 
 
-def _parts(X: Matrix, mask: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+def _parts(X: Matrix, mask: np.ndarray) -> Iterator[Part]:
     """Moments of consecutive blocks of rows; of a dask array its own blocks."""
     if is_dask(X):
-        yield from (part for _, part in over_blocks(X, _block_moments, mask, wanted=mask))
+        yield from (part for _, part in over_blocks(X, block_moments, mask, wanted=mask))
         return
     size = _CHUNK if sparse.issparse(X) else max(1, _ENTRIES // max(X.shape[1], 1))
     for rows in row_chunks(X.shape[0], size):
         if mask[rows].any():
-            yield _block_moments(X[rows], mask[rows])
+            yield block_moments(X[rows], mask[rows])
 
 
 def variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
@@ -192,15 +215,16 @@ def variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
     return var
 
 
-def _block_moments(block: Matrix, keep: np.ndarray) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+def block_moments(block: Matrix, keep: np.ndarray) -> Part:
+    """Moments of some rows of a dense or csr block."""
     block = block if keep.all() else block[keep]
     k, p = block.shape
     if not sparse.issparse(block):
         block = block.astype(np.float64)
-        mean = block.mean(axis=0)
+        mean = block.mean(axis=0) if k else np.zeros(p)
         return k, mean, ((block - mean) ** 2).sum(axis=0), (block != 0).sum(axis=0)
     data = block.data.astype(np.float64)
-    mean, m2 = sparse_moments(block.indices, data, k, p)
+    mean, m2 = sparse_moments(block.indices, data, max(k, 1), p)
     return k, mean, m2, np.bincount(block.indices[data != 0], minlength=p)
 
 

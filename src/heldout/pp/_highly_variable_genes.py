@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from heldout._core.arrays import Matrix
+    from heldout._core.partition import Partition
 
 logger = logging.getLogger("heldout")
 
@@ -114,24 +115,50 @@ def highly_variable_genes(
     found = moments(X, train)
     if state.kind == "other":
         _check_not_unit_variance(found, moments(X))
+    fit = choose(
+        adata,
+        X,
+        found,
+        partition,
+        flavor=flavor,
+        n_top_genes=n_top_genes,
+        min_cells=min_cells,
+        layer=layer,
+        state=state,
+    )
+    adata = store.start(adata, copy=copy)
+    columns = {**var_columns(fit), "means": found.mean, "variances": found.var}
+    write_step(adata, "highly_variable_genes", fit, partition, var=columns)
+    if subset:
+        adata._inplace_subset_var(fit.arrays["highly_variable"])  # as scanpy's function does: no public way in place
+    return store.finish(adata, copy=copy)
+
+
+def choose(
+    adata: AnnData,
+    X: Matrix,
+    found: Moments,
+    partition: Partition,
+    *,
+    flavor: Flavor,
+    n_top_genes: int,
+    min_cells: int,
+    layer: str | None,
+    state: MatrixState,
+) -> Fit:
+    """Rank the genes by what was found in the train cells, and choose; nothing is written."""
+    train = partition.mask("train")
     score = _score(adata, X, found, train, flavor=flavor, min_cells=min_cells, n_top_genes=n_top_genes)
     rank = _rank(score, adata.var_names, n_top_genes)
-
-    adata = store.start(adata, copy=copy)
-    fit = Fit(
+    return Fit(
         method="pp.highly_variable_genes",
         config={"flavor": flavor, "n_top_genes": n_top_genes, "min_cells": min_cells, "layer": layer},
-        split_key=split_key,
+        split_key=partition.key,
         split_hash=partition.hash,
         genes=adata.var_names.to_numpy(dtype=object),
         arrays={"highly_variable": ~np.isnan(rank), "rank": rank, "score": score},
         info={"input": state_to_json(state)},
     )
-    columns = {**var_columns(fit), "means": found.mean, "variances": found.var}
-    write_step(adata, "highly_variable_genes", fit, partition, var=columns)
-    if subset:
-        adata._inplace_subset_var(~np.isnan(rank))  # as scanpy's highly_variable_genes does: no public way in place
-    return store.finish(adata, copy=copy)
 
 
 def var_columns(fit: Fit) -> dict[str, np.ndarray]:

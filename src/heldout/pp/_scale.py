@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -16,9 +16,11 @@ from heldout._core.lazy import is_dask, is_sparse
 from heldout._core.partition import read_partition
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.arrays import Matrix, MatrixState, Moments
+    from heldout._core.partition import Partition
 
 
 def scale(
@@ -95,22 +97,28 @@ def scale(
     partition = read_partition(adata, split_key)
     partition.require("train", purpose="scale")
     found = moments(X, partition.mask("train"))
-    sd = np.sqrt(found.var)
-    fit = Fit(
-        method="pp.scale",
-        config={"max_value": max_value, "zero_center": zero_center, "layer": layer},
-        split_key=split_key,
-        split_hash=partition.hash,
-        genes=adata.var_names.to_numpy(dtype=object),
-        arrays={"mean": found.mean, "sd": np.where(sd > 0, sd, 1.0)},
-        info={"input": state_to_json(state)},
-    )
+    config = {"max_value": max_value, "zero_center": zero_center, "layer": layer}
+    fit = scale_fit(adata.var_names, found, partition, config, state)
     sections = chain_sections(adata, "scale" if layer is None else f"scale_{layer}", fit, partition)
     scaled = apply_scale(X, fit, columns=np.arange(adata.n_vars))
     adata = store.start(adata, copy=copy)
     store.set_matrix(adata, scaled, layer)
     store.commit(adata, heldout=sections)
     return store.finish(adata, copy=copy)
+
+
+def scale_fit(genes: pd.Index, found: Moments, partition: Partition, config: dict[str, Any], state: MatrixState) -> Fit:
+    """What to scale by, from what was found in the train cells."""
+    sd = np.sqrt(found.var)
+    return Fit(
+        method="pp.scale",
+        config=config,
+        split_key=partition.key,
+        split_hash=partition.hash,
+        genes=genes.to_numpy(dtype=object),
+        arrays={"mean": found.mean, "sd": np.where(sd > 0, sd, 1.0)},
+        info={"input": state_to_json(state)},
+    )
 
 
 def apply_scale(X: Matrix, fit: Fit, columns: np.ndarray) -> Matrix:

@@ -1,0 +1,187 @@
+"""The preparation of the LMNA classifier study in one call: two passes over the counts, whatever their number."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import store
+from heldout._core.arrays import (
+    MatrixState,
+    Moments,
+    Part,
+    block_moments,
+    describe,
+    get_matrix,
+    lognormalised,
+    merged,
+    values,
+)
+from heldout._core.chain import chain_sections, write_step
+from heldout._core.lazy import as_rows, is_dask, over_blocks
+from heldout._core.partition import read_partition
+from heldout.pp._highly_variable_genes import choose, highly_variable_genes, var_columns
+from heldout.pp._scale import apply_scale, scale, scale_fit
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from heldout._core.arrays import Matrix
+    from heldout._core.partition import Partition
+
+
+def recipe_karpe26(
+    adata: AnnData,
+    *,
+    n_top_genes: int = 1000,
+    target_sum: float = 1e4,
+    min_cells: int = 10,
+    max_value: float = 10.0,
+    split_key: str = "split",
+    copy: bool = False,
+) -> AnnData | None:
+    """Prepare counts as the LMNA classifier study did, fitted on the train cells only :cite:p:`karpe2026`.
+
+    In this order: counts normalised to ``target_sum`` per cell, ``log1p``, the genes with the highest variance among
+    those in ``min_cells`` train cells or more, and division by the standard deviation with clipping. Cells are not
+    filtered; :func:`read_libraries` has the study's limits as defaults.
+
+    The same as :func:`scanpy.pp.normalize_total`, :func:`scanpy.pp.log1p`, :func:`highly_variable_genes` with
+    ``subset=True`` and :func:`scale`. Of a dask array it takes two passes: this call makes the first, which sums up the train
+    cells; the second is made when the scaled values are used. ``adata.X = adata.X.compute()`` brings them into memory.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars), with counts in ``X``, in memory or as a dask array, and a split.
+    n_top_genes
+        Number of genes to choose.
+    target_sum
+        Counts of a cell after normalisation.
+    min_cells
+        Number of train cells a gene must be found in.
+    max_value
+        Clip to this many standard deviations on both sides.
+    split_key
+        The split; only its train cells are fitted on.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData (n_obs × n_top_genes) if ``copy=True``. Written are:
+
+    ``X``
+        Scaled values of the chosen genes; a dask array stays one.
+    ``var["highly_variable"]``, ``var["highly_variable_rank"]``, ``var["highly_variable_score"]``, ``var["means"]``, ``var["variances"]``
+        As :func:`highly_variable_genes` writes them.
+    ``uns["heldout"]["fits"]["highly_variable_genes"]``, ``uns["heldout"]["fits"]["scale"]``
+        The two fits.
+    ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``, ``uns["log1p"]``
+        Their places in the chain, the split they were made on, and scanpy's note of the logarithm.
+
+    Raises
+    ------
+    ValueError
+        If ``X`` does not hold counts, or there is no such split.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> ho.pp.recipe_karpe26(adata, n_top_genes=50)
+    >>> adata.shape, float(abs(adata.X).max())
+    ((600, 50), 10.0)
+    """
+    if not target_sum > 0:
+        msg = f"target_sum={target_sum!r} must be above 0."
+        raise ValueError(msg)
+    if not max_value > 0:
+        msg = f"max_value={max_value!r} must be above 0."
+        raise ValueError(msg)
+    store.check_adata(adata)
+    X = get_matrix(adata, dask=True)
+    partition = read_partition(adata, split_key)
+    partition.require("train", purpose="recipe_karpe26")
+    choice: dict[str, Any] = {"n_top_genes": n_top_genes, "min_cells": min_cells}
+    if is_dask(X):
+        work = _out_of_core(adata, X, partition, choice, target_sum=target_sum, max_value=max_value)
+    else:
+        state = describe(X)
+        if state.kind != "counts":
+            raise ValueError(_no_counts(str(state)))
+        work = adata.copy()
+        _normalise(work, target_sum)
+        highly_variable_genes(work, subset=True, split_key=split_key, **choice)
+        scale(work, max_value=max_value, split_key=split_key)
+    if copy:
+        return work
+    store.actual(adata)
+    adata._init_as_actual(work)  # there is no public way to replace the content of an AnnData in place
+    return None
+
+
+def _normalise(adata: AnnData, target_sum: float) -> None:
+    import scanpy as sc
+
+    sc.pp.normalize_total(adata, target_sum=target_sum)
+    sc.pp.log1p(adata)
+
+
+def _out_of_core(
+    adata: AnnData, X: Any, partition: Partition, choice: dict[str, Any], *, target_sum: float, max_value: float
+) -> AnnData:
+    """The same with one pass over the blocks."""
+    work = adata.copy()
+    found = _first_pass(X, partition.mask("train"), target_sum)
+    work.X = X.map_blocks(_logged, total=target_sum, dtype=np.float32, meta=as_rows(X._meta).astype(np.float32))
+    work.uns["log1p"] = {"base": None}
+    state = MatrixState("lognormalised", target_sum)
+    fit = choose(work, work.X, found, partition, flavor="variance", layer=None, state=state, **choice)
+    columns = {**var_columns(fit), "means": found.mean, "variances": found.var}
+    write_step(work, "highly_variable_genes", fit, partition, var=columns)
+    kept = fit.arrays["highly_variable"]
+    work._inplace_subset_var(kept)
+    of_kept = Moments(found.n, found.mean[kept], found.var[kept], found.n_nonzero[kept])
+    config = {"max_value": max_value, "zero_center": False, "layer": None}
+    scaling = scale_fit(work.var_names, of_kept, partition, config, state)
+    sections = chain_sections(work, "scale", scaling, partition)
+    store.set_matrix(work, apply_scale(work.X, scaling, columns=np.arange(work.n_vars)), None)
+    store.commit(work, heldout=sections)
+    return work
+
+
+def _first_pass(X: Any, train: np.ndarray, total: float) -> Moments:
+    """Moments of the log-normalised values over the train cells; on the way, whether these are counts."""
+    parts = []
+    for rows, (part, problem) in over_blocks(X, partial(_look_and_sum, total=total), train):
+        if part is None:
+            raise ValueError(_no_counts(f"{problem} in the cells {rows.start} to {rows.stop - 1}"))
+        parts.append(part)
+    return merged(parts, X.shape[1])
+
+
+def _look_and_sum(counts: Matrix, train: np.ndarray, *, total: float) -> tuple[Part | None, str]:
+    stored = values(counts)
+    if not np.isfinite(stored.sum(dtype=np.float64)):
+        return None, "NaN or infinite values"
+    if stored.size and stored.min() < 0:
+        return None, "values below zero"
+    if not np.array_equal(stored, np.rint(stored)):
+        return None, "values that are not whole"
+    logged = lognormalised(counts if train.all() else counts[train], total)
+    return block_moments(logged, np.ones(logged.shape[0], dtype=bool)), ""
+
+
+def _logged(block: Matrix, *, total: float) -> Matrix:
+    return lognormalised(as_rows(block), total)
+
+
+def _no_counts(what: str) -> str:
+    return (
+        f"recipe_karpe26 needs raw counts in adata.X, which holds {what}. Put the counts there: adata.X = "
+        "adata.layers['counts'].copy()"
+    )

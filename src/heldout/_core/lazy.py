@@ -76,6 +76,37 @@ def over_blocks(
             yield rows, result
 
 
+def to_memory(X: Any) -> Matrix:
+    """The dask array as one csr or dense matrix; blocks are let go as they come, so there is room for a few only."""
+    if not is_sparse(X):
+        dense = np.empty(X.shape, dtype=X.dtype)
+        for rows, block in over_blocks(X, _itself):
+            dense[rows] = block
+        return dense
+    kind, n = sparse.csr_matrix, 0
+    data, indices = np.empty(0, dtype=X.dtype), np.empty(0, dtype=np.int32)
+    indptr = np.zeros(X.shape[0] + 1, dtype=np.int64)
+    for rows, block in over_blocks(X, _itself):
+        kind, end = type(block), n + block.nnz
+        if end > len(data):  # pages of an array that nothing was written to take no memory
+            room = max(end, int(1.1 * end / rows.stop * X.shape[0]))
+            data, indices = _with_room(data, n, room), _with_room(indices, n, room)
+        data[n:end], indices[n:end] = block.data, block.indices
+        indptr[rows.start + 1 : rows.stop + 1] = n + block.indptr[1:]
+        n = end
+    return kind((data[:n], indices[:n], indptr), shape=X.shape)
+
+
+def _with_room(values: np.ndarray, n: int, room: int) -> np.ndarray:
+    longer = np.empty(room, dtype=values.dtype)
+    longer[:n] = values[:n]
+    return longer
+
+
+def _itself(block: Matrix) -> Matrix:
+    return block
+
+
 def _call(function: Callable[..., T], block: Matrix, *beside: np.ndarray) -> T:
     return function(as_rows(block), *beside)
 

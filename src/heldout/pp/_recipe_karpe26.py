@@ -20,12 +20,14 @@ from heldout._core.arrays import (
     values,
 )
 from heldout._core.chain import chain_sections, write_step
-from heldout._core.lazy import as_rows, is_dask, over_blocks
+from heldout._core.lazy import as_rows, is_dask, over_blocks, to_memory
 from heldout._core.partition import read_partition
 from heldout.pp._highly_variable_genes import choose, highly_variable_genes, var_columns
 from heldout.pp._scale import apply_scale, scale, scale_fit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anndata import AnnData
 
     from heldout._core.arrays import Matrix
@@ -40,6 +42,7 @@ def recipe_karpe26(
     min_cells: int = 10,
     max_value: float = 10.0,
     split_key: str = "split",
+    load: bool = False,
     copy: bool = False,
 ) -> AnnData | None:
     """Prepare counts as the LMNA classifier study did, fitted on the train cells only :cite:p:`karpe2026`.
@@ -49,8 +52,8 @@ def recipe_karpe26(
     filtered; :func:`read_libraries` has the study's limits as defaults.
 
     The same as :func:`scanpy.pp.normalize_total`, :func:`scanpy.pp.log1p`, :func:`highly_variable_genes` with
-    ``subset=True`` and :func:`scale`. Of a dask array it takes two passes: this call makes the first, which sums up the train
-    cells; the second is made when the scaled values are used. ``adata.X = adata.X.compute()`` brings them into memory.
+    ``subset=True`` and :func:`scale`. A dask array is passed over twice, block by block: first the train cells are summed
+    up; the second pass, which scales the chosen genes of all cells, is made with ``load``, or whenever ``X`` is used.
 
     Parameters
     ----------
@@ -66,6 +69,8 @@ def recipe_karpe26(
         Clip to this many standard deviations on both sides.
     split_key
         The split; only its train cells are fitted on.
+    load
+        Bring the scaled values of a dask array into memory.
     copy
         Return a changed copy instead of changing ``adata``.
 
@@ -74,7 +79,7 @@ def recipe_karpe26(
     ``None``, or the AnnData (n_obs × n_top_genes) if ``copy=True``. Written are:
 
     ``X``
-        Scaled values of the chosen genes; a dask array stays one.
+        Scaled values of the chosen genes; a dask array stays one unless ``load=True``.
     ``var["highly_variable"]``, ``var["highly_variable_rank"]``, ``var["highly_variable_score"]``, ``var["means"]``, ``var["variances"]``
         As :func:`highly_variable_genes` writes them.
     ``uns["heldout"]["fits"]["highly_variable_genes"]``, ``uns["heldout"]["fits"]["scale"]``
@@ -109,6 +114,8 @@ def recipe_karpe26(
     choice: dict[str, Any] = {"n_top_genes": n_top_genes, "min_cells": min_cells}
     if is_dask(X):
         work = _out_of_core(adata, X, partition, choice, target_sum=target_sum, max_value=max_value)
+        if load:
+            store.set_matrix(work, to_memory(work.X), None)
     else:
         state = describe(X)
         if state.kind != "counts":
@@ -156,12 +163,14 @@ def _out_of_core(
 
 def _first_pass(X: Any, train: np.ndarray, total: float) -> Moments:
     """Moments of the log-normalised values over the train cells; on the way, whether these are counts."""
-    parts = []
-    for rows, (part, problem) in over_blocks(X, partial(_look_and_sum, total=total), train):
+    return merged(_checked(over_blocks(X, partial(_look_and_sum, total=total), train)), X.shape[1])
+
+
+def _checked(looked: Iterator[tuple[slice, tuple[Part | None, str]]]) -> Iterator[Part]:
+    for rows, (part, problem) in looked:
         if part is None:
             raise ValueError(_no_counts(f"{problem} in the cells {rows.start} to {rows.stop - 1}"))
-        parts.append(part)
-    return merged(parts, X.shape[1])
+        yield part
 
 
 def _look_and_sum(counts: Matrix, train: np.ndarray, *, total: float) -> tuple[Part | None, str]:

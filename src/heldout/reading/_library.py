@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 GENE_EXPRESSION = "Gene Expression"
 
+_PART = 2**20
+"""Values looked at together, so that little memory is needed beside them."""
+
 
 class LibraryError(ValueError):
     """A library cannot be used; the message names it, the file, and what is wrong with it."""
@@ -106,10 +109,10 @@ def as_counts(source: Source, X: sparse.csr_matrix) -> sparse.csr_matrix:
     if len(X.data) and not np.isfinite(X.data.sum()):
         msg = "it has NaN or infinite values."
         raise source.error(msg)
-    if len(X.data) and (X.data.min() < 0 or (X.data.dtype.kind == "f" and not np.array_equal(X.data, np.rint(X.data)))):
-        wrong = X.data[(X.data < 0) | (X.data != np.rint(X.data))]
+    wrong = [value for first in range(0, len(X.data), _PART) for value in _no_counts(X.data[first : first + _PART])]
+    if wrong:
         msg = (
-            f"{len(wrong)} of its values are no counts (e.g. {store.some(wrong[:3].tolist())}). Raw counts are whole "
+            f"{len(wrong)} of its values are no counts (e.g. {store.some(wrong[:3])}). Raw counts are whole "
             "numbers of at least 0; give the file from before normalisation or background removal."
         )
         raise source.error(msg)
@@ -125,6 +128,10 @@ def as_counts(source: Source, X: sparse.csr_matrix) -> sparse.csr_matrix:
     if not X.data.all():
         X.eliminate_zeros()
     return X
+
+
+def _no_counts(values: np.ndarray) -> list[float]:
+    return values[(values < 0) | (values != np.rint(values))].tolist()
 
 
 def gene_columns(source: Source, *, gex_only: bool) -> np.ndarray:

@@ -54,7 +54,7 @@ class Quality:
 def assess(X: sparse.csr_matrix, counted: np.ndarray, mito: np.ndarray, limits: Limits) -> Quality:
     """Judge each cell by the genes ``counted`` (g,) bool, of which ``mito`` (g,) bool are mitochondrial."""
     n_genes = np.diff((X if counted.all() else X[:, np.flatnonzero(counted)]).indptr)
-    weights = np.column_stack([counted, mito & counted]).astype(np.float64)
+    weights = np.column_stack([counted, mito & counted]).astype(X.dtype)  # sums of counts are exact in float32
     total, total_mito = (X @ weights).T
     pct = 100 * total_mito / np.maximum(total, 1)
     reason = np.full(X.shape[0], -1, dtype=np.int8)

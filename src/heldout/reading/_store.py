@@ -204,6 +204,6 @@ def open_lazily(path: Path, rows: int | None = None) -> Any:
     n_obs, n_vars = (int(n) for n in root["X"].attrs["shape"])
     if rows is None:
         per_cell = max(1, root["X/data"].shape[0] // max(n_obs, 1))
-        rows = max(1, min(4 * CHUNK // per_cell, n_obs))
+        rows = max(1, min(2 * CHUNK // per_cell, n_obs))
     X = read_elem_lazy(root["X"], chunks=(rows, n_vars))
     return AnnData(X, obs=read_elem(root["obs"]), var=read_elem(root["var"]), uns=read_elem(root["uns"]))

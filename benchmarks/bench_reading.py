@@ -217,7 +217,9 @@ def compare(folders: list[Path], numbers: list[int], work: Path) -> None:
         print(f"{name:10s}{n:10d}{row['wall']:9.2f}{row['seconds']:11.2f}{row['cpu']:8.1f}{row['peak_mb']:9.0f}")
     ours, theirs = found["heldout", few], found["scanpy", few]
     print(f"same {N_TOP} genes, values differ by {difference:.1e} at most")
-    print(f"heldout / scanpy: wall {ours['wall'] / theirs['wall']:.2f}, CPU {ours['cpu'] / theirs['cpu']:.2f}, peak {ours['peak_mb'] / theirs['peak_mb']:.2f}")
+    print(
+        f"heldout / scanpy: wall {ours['wall'] / theirs['wall']:.2f}, CPU {ours['cpu'] / theirs['cpu']:.2f}, peak {ours['peak_mb'] / theirs['peak_mb']:.2f}"
+    )
     for n in numbers[1:]:
         row = found["heldout", n]
         wall, peak = row["wall"] / ours["wall"], row["peak_mb"] / ours["peak_mb"]

@@ -64,13 +64,13 @@ def take(X: Matrix, rows: np.ndarray | slice | None, columns: np.ndarray | None)
     return X if columns is None else X[:, columns]
 
 
-def lognormalised(block: Matrix, total: float) -> Matrix:
-    """Log1p of counts normalised to ``total`` per cell, float32, of a dense or csr block; a copy."""
+def lognormalised(block: Matrix, total: float, columns: np.ndarray | None = None) -> Matrix:
+    """Log1p of counts normalised to ``total`` per cell, float32, of a dense or csr block; a copy of these columns."""
     sums = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
     factor = (total / np.where(sums > 0, sums, 1)).astype(np.float32)
+    block = take(block, None, columns).astype(np.float32)
     if not sparse.issparse(block):
-        return np.log1p(np.asarray(block, dtype=np.float32) * factor[:, None])
-    block = block.astype(np.float32)
+        return np.log1p(block * factor[:, None])
     block.data *= np.repeat(factor, np.diff(block.indptr))
     np.log1p(block.data, out=block.data)
     return block

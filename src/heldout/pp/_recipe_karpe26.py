@@ -6,24 +6,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from heldout._core import store
 from heldout._core.arrays import (
     MatrixState,
     Moments,
     Part,
-    block_moments,
     describe,
     get_matrix,
     lognormalised,
     merged,
-    values,
 )
 from heldout._core.chain import chain_sections, write_step
 from heldout._core.lazy import as_rows, is_dask, over_blocks, to_memory
 from heldout._core.partition import read_partition
 from heldout.pp._highly_variable_genes import choose, highly_variable_genes, var_columns
-from heldout.pp._scale import apply_scale, scale, scale_fit
+from heldout.pp._scale import scale, scale_fit, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,22 +141,23 @@ def _out_of_core(
     adata: AnnData, X: Any, partition: Partition, choice: dict[str, Any], *, target_sum: float, max_value: float
 ) -> AnnData:
     """The same with one pass over the blocks."""
-    work = adata.copy()
     found = _first_pass(X, partition.mask("train"), target_sum)
-    work.X = X.map_blocks(_logged, total=target_sum, dtype=np.float32, meta=as_rows(X._meta).astype(np.float32))
-    work.uns["log1p"] = {"base": None}
+    work = adata.copy()
     state = MatrixState("lognormalised", target_sum)
-    fit = choose(work, work.X, found, partition, flavor="variance", layer=None, state=state, **choice)
+    fit = choose(work, X, found, partition, flavor="variance", layer=None, state=state, **choice)
     columns = {**var_columns(fit), "means": found.mean, "variances": found.var}
     write_step(work, "highly_variable_genes", fit, partition, var=columns)
-    kept = fit.arrays["highly_variable"]
+    kept = np.flatnonzero(fit.arrays["highly_variable"])
     work._inplace_subset_var(kept)
     of_kept = Moments(found.n, found.mean[kept], found.var[kept], found.n_nonzero[kept])
     config = {"max_value": max_value, "zero_center": False, "layer": None}
     scaling = scale_fit(work.var_names, of_kept, partition, config, state)
     sections = chain_sections(work, "scale", scaling, partition)
-    store.set_matrix(work, apply_scale(work.X, scaling, columns=np.arange(work.n_vars)), None)
-    store.commit(work, heldout=sections)
+    sd = scaling.arrays["sd"].astype(np.float32)
+    prepare = partial(_prepared, total=target_sum, columns=kept, sd=sd, limit=max_value)
+    meta, chunks = as_rows(X._meta).astype(np.float32), (X.chunks[0], (len(kept),))
+    store.set_matrix(work, X.map_blocks(prepare, dtype=np.float32, meta=meta, chunks=chunks), None)
+    store.commit(work, heldout=sections, uns={"log1p": {"base": None}})
     return work
 
 
@@ -174,19 +174,21 @@ def _checked(looked: Iterator[tuple[slice, tuple[Part | None, str]]]) -> Iterato
 
 
 def _look_and_sum(counts: Matrix, train: np.ndarray, *, total: float) -> tuple[Part | None, str]:
-    stored = values(counts)
-    if not np.isfinite(stored.sum(dtype=np.float64)):
-        return None, "NaN or infinite values"
-    if stored.size and stored.min() < 0:
-        return None, "values below zero"
-    if not np.array_equal(stored, np.rint(stored)):
-        return None, "values that are not whole"
-    logged = lognormalised(counts if train.all() else counts[train], total)
-    return block_moments(logged, np.ones(logged.shape[0], dtype=bool)), ""
+    from heldout._core.compiled import log_sums
+
+    counts = counts if sparse.issparse(counts) else sparse.csr_array(counts)
+    n, p = int(train.sum()), counts.shape[1]
+    sums, squares, n_nonzero, problem = log_sums(counts.data, counts.indices, counts.indptr, train, p, total)
+    if problem:
+        return None, ("NaN or infinite values", "values below zero", "values that are not whole")[problem - 1]
+    mean = sums / max(n, 1)
+    return (n, mean, np.maximum(squares - n * mean**2, 0), n_nonzero), ""
 
 
-def _logged(block: Matrix, *, total: float) -> Matrix:
-    return lognormalised(as_rows(block), total)
+def _prepared(block: Matrix, *, total: float, columns: np.ndarray, sd: np.ndarray, limit: float) -> Matrix:
+    """Scaled values of some genes, from the counts of all."""
+    block = as_rows(block)
+    return scaled(lognormalised(block, total, columns), sd, None, limit)
 
 
 def _no_counts(what: str) -> str:

@@ -100,9 +100,9 @@ def scale(
     config = {"max_value": max_value, "zero_center": zero_center, "layer": layer}
     fit = scale_fit(adata.var_names, found, partition, config, state)
     sections = chain_sections(adata, "scale" if layer is None else f"scale_{layer}", fit, partition)
-    scaled = apply_scale(X, fit, columns=np.arange(adata.n_vars))
+    values = apply_scale(X, fit, columns=np.arange(adata.n_vars))
     adata = store.start(adata, copy=copy)
-    store.set_matrix(adata, scaled, layer)
+    store.set_matrix(adata, values, layer)
     store.commit(adata, heldout=sections)
     return store.finish(adata, copy=copy)
 
@@ -128,12 +128,13 @@ def apply_scale(X: Matrix, fit: Fit, columns: np.ndarray) -> Matrix:
     mean = fit.arrays["mean"][columns].astype(dtype) if fit.config["zero_center"] else None
     limit = fit.config["max_value"]
     if is_dask(X):
-        meta = _scaled(X._meta, sd[:0], None, limit)
-        return X.map_blocks(partial(_scaled, sd=sd, mean=mean, limit=limit), dtype=dtype, meta=meta)
-    return _scaled(X, sd, mean, limit)
+        meta = scaled(X._meta, sd[:0], None, limit)
+        return X.map_blocks(partial(scaled, sd=sd, mean=mean, limit=limit), dtype=dtype, meta=meta)
+    return scaled(X, sd, mean, limit)
 
 
-def _scaled(X: Matrix, sd: np.ndarray, mean: np.ndarray | None, limit: float | None) -> Matrix:
+def scaled(X: Matrix, sd: np.ndarray, mean: np.ndarray | None, limit: float | None) -> Matrix:
+    """Values less their mean, where given, divided by ``sd`` and clipped; of a matrix in memory."""
     if sparse.issparse(X):
         per_entry = sd[X.indices] if X.format == "csr" else np.repeat(sd, np.diff(X.indptr))
         data = np.divide(X.data, per_entry, out=per_entry)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numba
+from heldout._core.compiled import kept
 
 N, LINE, FIELD, NUMBER, DIGITS, ROW, COLUMN, AT = range(8)
 """Slots of the state: entries so far, line, field of the line, number being read and its digits, indices, position."""
@@ -14,7 +14,8 @@ _LARGEST = 2**24
 """Beyond, float32 does not hold every whole number; nor are there as many genes or cells in a file."""
 
 
-def _entries(text, state, rows, columns, counts, n_rows, n_columns):  # type: ignore[no-untyped-def]
+@kept
+def entries(text, state, rows, columns, counts, n_rows, n_columns):  # type: ignore[no-untyped-def]
     """Read ``row column count`` lines out of bytes; the state carries a line that the window cuts in two."""
     for at in range(len(text)):
         character = text[at]
@@ -55,13 +56,3 @@ def _entries(text, state, rows, columns, counts, n_rows, n_columns):  # type: ig
             state[FIELD] = 0
             state[LINE] += 1
     return FINE
-
-
-def _compiled():  # type: ignore[no-untyped-def]
-    try:
-        return numba.njit(nogil=True, cache=True)(_entries)
-    except RuntimeError:  # no folder to keep the compiled code in
-        return numba.njit(nogil=True)(_entries)
-
-
-entries = _compiled()

@@ -1,6 +1,7 @@
 """Tidy tables of what is stored in the AnnData."""
 
 from heldout.get._audit import audit
+from heldout.get._claims import claims, summary
 from heldout.get._folds import fold_keys, iterate_folds
 from heldout.get._lineages import lineages
 from heldout.get._perturbations import perturbations
@@ -9,6 +10,7 @@ from heldout.get._tables import evaluation, fits, history, ledger, predictions, 
 
 __all__ = [
     "audit",
+    "claims",
     "evaluation",
     "fits",
     "fold_keys",
@@ -21,4 +23,5 @@ __all__ = [
     "scores",
     "split",
     "split_table",
+    "summary",
 ]

@@ -93,7 +93,7 @@ def evaluate(
     val, where val has both classes; ``loss`` in nats; ``brier``; ``calibration_error``). Columns: ``method``, ``role``, ``level``,
     ``metric``, ``estimate``, ``ci_low``, ``ci_high`` (95 %), ``n`` (units of that level), ``n_groups``, ``n_eff`` (independent
     cells that the cells are worth), ``p_value`` (exact, one-sided, of the group-level AUC of two classes, labels exchanged
-    within blocks), ``p_smallest`` (that any result could have had), ``p_kind`` (conditional on the fit, or fit made again),
+    within blocks), ``p_mid`` (the mid-p, nearer to the nominal level where p is discrete), ``p_smallest`` (that any result could have had), ``p_kind`` (conditional on the fit, or fit made again),
     ``baseline`` (the best), ``difference``, ``difference_low``, ``difference_high``, ``difference_p`` (exact, two-sided, methods
     swapped group by group), ``ceiling`` (logistic regression that has seen other cells of the same groups), ``verdict``
     (better, not better, undecided, or unidentifiable when no result on so few groups could decide), ``note``, ``look``.

@@ -166,7 +166,7 @@ def _refitted(
             seed=int(fit.config["seed"]),
         )
         kind = f"{'exact' if found.exact else f'{n_refits} labellings'}, fit made again for each"
-        table.loc[at, ["p_value", "p_smallest"]] = [found.p_value, found.smallest]
+        table.loc[at, ["p_value", "p_mid", "p_smallest"]] = [found.p_value, found.mid_p, found.smallest]
         table.loc[at, "p_kind"] = kind
     return table
 

@@ -107,7 +107,7 @@ def _rows(
     rows = []
     for one in scored:
         found = level.interval(one.method, metric)
-        p = level.test(one.method, metric)
+        test = level.test(one.method, metric)
         row = {
             "method": one.method,
             "role": one.role,
@@ -119,9 +119,10 @@ def _rows(
             "n": level.n,
             "n_groups": len(level.design.labels),
             "n_eff": worth[one.method] if level.name == "cell" else float(level.n),
-            "p_value": p,
-            "p_smallest": level.design.smallest_p if np.isfinite(p) else np.nan,
-            "p_kind": "conditional on the fit" if np.isfinite(p) else "",
+            "p_value": np.nan if test is None else test.p_value,
+            "p_mid": np.nan if test is None else test.mid_p,
+            "p_smallest": np.nan if test is None else test.smallest,
+            "p_kind": "" if test is None else "conditional on the fit",
             "baseline": "",
             "difference": np.nan,
             "difference_low": np.nan,

@@ -16,6 +16,7 @@ from heldout.metrics.skill import Interval
 
 if TYPE_CHECKING:
     from heldout.metrics.inference import GroupScores
+    from heldout.metrics.permutation import Permutation
 
 ALPHA = 0.05
 FEW = 10
@@ -106,9 +107,9 @@ class Level:
             return Interval(estimate, np.nan, np.nan, self.design.smallest)
         return self._difference(estimate, method, other, metric)
 
-    def test(self, method: str, metric: str) -> float:
-        """One-sided exact p of an AUC; NaN at the level of cells."""
-        return np.nan
+    def test(self, method: str, metric: str) -> Permutation | None:
+        """One-sided exact test of an AUC; None at the level of cells."""
+        return None
 
     def difference_test(self, method: str, other: str, metric: str) -> float:
         """Two-sided p of a paired difference of AUCs; NaN at the level of cells."""
@@ -159,13 +160,12 @@ class GroupLevel(Level):
 
     log_odds: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def test(self, method: str, metric: str) -> float:
-        """Exact p of the AUC under labels exchanged within the blocks, conditional on the fit."""
-        if metric not in _RANKS or self.design.n_classes != 2:
-            return np.nan
+    def test(self, method: str, metric: str) -> Permutation | None:
+        """Exact test of the AUC under labels exchanged within the blocks, conditional on the fit."""
+        if metric not in _RANKS or self.design.n_classes != 2 or self.design.smallest < 1:
+            return None
         within = metric == "block_auc"
-        found = auc_permutation(self.design.labels, self.log_odds[method], blocks=self.design.blocks, within=within)
-        return found.p_value
+        return auc_permutation(self.design.labels, self.log_odds[method], blocks=self.design.blocks, within=within)
 
     def difference_test(self, method: str, other: str, metric: str) -> float:
         """Exact p of the difference in AUC, methods swapped group by group."""

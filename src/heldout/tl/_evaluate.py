@@ -70,7 +70,8 @@ def evaluate(
         Column(s) of ``obs`` with the independent unit; taken from the fit if not given.
     baselines
         Baselines to fit on train and score on the same cells; for a genotype fit ``majority``, ``qc_logistic``,
-        ``logistic`` and ``pseudobulk_logistic`` if not given, for a forecast of genes ``persistence``, ``mean``,
+        ``logistic`` and ``pseudobulk_logistic`` if not given, with ``covariate_logistic`` and ``composition_logistic`` where
+        covariates (or an auxiliary or match column) and cell types are known; for a forecast of genes ``persistence``, ``mean``,
         ``linear`` and ``ridge``.
     block_key
         Of a genotype fit: column of ``obs`` within whose values labels of groups could have been exchanged (day, batch,

@@ -54,14 +54,14 @@ def evaluate(
     n_refits: int = 0,
 ) -> pd.DataFrame:
     """Score at the level of groups and cells, store and return the table; see :func:`heldout.tl.evaluate`."""
-    baselines = BASELINES if baselines is None else baselines
-    for name in baselines:
+    for name in baselines or []:
         METHODS[name]
     split = read_partition(adata, fit.split_key)
     check_split(adata, fit, split, key=key)
     check_prepared(fit, adata, key=key, layer=fit.info["layer"])
     split.require(partition, purpose=f"evaluate(partition={partition!r})")
     task = _task(adata, fit, split, group_key)
+    baselines = _baselines(task) if baselines is None else baselines
     rows = split.rows(partition)
     unit = "+".join(_group_key(task))
     of_cell = group_names(adata, _group_key(task))
@@ -183,12 +183,20 @@ def _warn_of_few(labels: np.ndarray, classes: Sequence[str], unit: str) -> None:
         )
 
 
+def _baselines(task: Task) -> list[str]:
+    """Those that stand beside a fit if none are asked for."""
+    known = {"covariate_logistic": bool(task.covariates), "composition_logistic": task.cell_types is not None}
+    return [*BASELINES, *(name for name, there in known.items() if there)]
+
+
 def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[str] | None) -> Task:
     task = Task.of(
         adata,
         split,
         label_key=fit.info["label_key"],
         group_key=group_key or fit.info["group_key"],
+        covariate_keys=_covariate_keys(adata, fit, split),
+        cell_type_key=(fit.info.get("cell_types") or {}).get("key"),
         mask_var=None,
         layer=fit.info["layer"],
     )
@@ -198,6 +206,14 @@ def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[
     if fit.info["features"] == "genes":
         task = replace(task, columns=fit.columns(adata.var_names, key="of this evaluation"))
     return task
+
+
+def _covariate_keys(adata: AnnData, fit: Fit, split: Partition) -> list[str]:
+    """Declared covariates; else the auxiliary column, else what the split was matched on."""
+    declared = [one["key"] for one in fit.info.get("covariates", [])]
+    others = [fit.info["auxiliary_key"], split.params.get("match_key")]
+    whole = [name for name in others if name in adata.obs.columns and not adata.obs[name].isna().any()]
+    return declared or whole[:1]
 
 
 def _cells(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:

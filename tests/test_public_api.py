@@ -112,7 +112,7 @@ def slots_of(adata: ad.AnnData) -> dict[tuple[str, str], object]:
     found |= {("obsm", n): adata.obsm[n] for n in adata.obsm}
     found |= {("varm", n): adata.varm[n] for n in adata.varm}
     for section, entries in adata.uns.get(keys.UNS, {}).items():
-        if section in (keys.SPLITS, keys.FITS, keys.EVALUATIONS, keys.SCORES):
+        if section in (keys.SPLITS, keys.FITS, keys.EVALUATIONS, keys.SCORES, keys.CLAIMS):
             found |= {("uns", f"heldout/{section}/{n}"): repr(e) for n, e in entries.items()}
         else:
             found["uns", f"heldout/{section}"] = repr(entries)

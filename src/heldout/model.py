@@ -11,7 +11,7 @@ from heldout.tasks.forecast.config import (
     SequenceConfig,
 )
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
-from heldout.tasks.genotype.config import LogisticConfig, MLPConfig
+from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.networks._model import CellForecaster
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from heldout.tasks.genotype.networks._model import GenotypeClassifier
 
 __all__ = [
+    "AttentionConfig",
+    "BoostingConfig",
     "CellForecaster",
     "DampingConfig",
     "FlowConfig",
@@ -28,6 +30,7 @@ __all__ = [
     "LogisticConfig",
     "MLPConfig",
     "PublishedConfig",
+    "RidgeConfig",
     "SequenceConfig",
 ]
 

@@ -25,6 +25,9 @@ EVALUATIONS = "evaluations"
 SCORES = "scores"
 """``uns["heldout"]["scores"][key]``: the score of each group and method behind an evaluation."""
 
+CLAIMS = "claims"
+"""``uns["heldout"]["claims"][key]``: what the design of an evaluation supports, level by level, and in one sentence."""
+
 AUDITS = "audits"
 """``uns["heldout"]["audits"][key]``: the table of an audit, and what it was asked."""
 

@@ -1,6 +1,7 @@
 """Tidy tables of what is stored in the AnnData."""
 
 from heldout.get._audit import audit
+from heldout.get._claims import claims, summary
 from heldout.get._folds import fold_keys, iterate_folds
 from heldout.get._libraries import libraries
 from heldout.get._lineages import lineages
@@ -11,6 +12,7 @@ from heldout.get._tables import evaluation, fits, history, ledger, predictions, 
 
 __all__ = [
     "audit",
+    "claims",
     "evaluation",
     "fits",
     "fold_keys",
@@ -25,4 +27,5 @@ __all__ = [
     "scores",
     "split",
     "split_table",
+    "summary",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import sparse
 
-from heldout._core.lazy import by_rows, is_dask, over_blocks
+from heldout._core.lazy import by_rows, is_dask, itself, over_blocks, to_memory
 from heldout._core.store import suggest
 
 if TYPE_CHECKING:
@@ -51,6 +51,20 @@ def row_chunks(n: int, size: int = _CHUNK) -> Iterator[slice]:
     """Slices that cover ``n`` rows."""
     for first in range(0, n, size):
         yield slice(first, min(first + size, n))
+
+
+def row_blocks(X: Matrix, size: int = _CHUNK) -> Iterator[tuple[slice, Matrix]]:
+    """Consecutive rows with their slices: of a matrix in memory ``size`` rows, of a dask array its blocks, computed."""
+    if is_dask(X):
+        yield from over_blocks(X, itself)
+        return
+    for rows in row_chunks(X.shape[0], size):
+        yield rows, X[rows]
+
+
+def loaded(X: Matrix) -> Matrix:
+    """The matrix in memory, whether or not it was there."""
+    return to_memory(X) if is_dask(X) else X
 
 
 def take(X: Matrix, rows: np.ndarray | slice | None, columns: np.ndarray | None) -> Matrix:

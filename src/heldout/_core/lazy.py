@@ -80,13 +80,13 @@ def to_memory(X: Any) -> Matrix:
     """The dask array as one csr or dense matrix; blocks are let go as they come, so there is room for a few only."""
     if not is_sparse(X):
         dense = np.empty(X.shape, dtype=X.dtype)
-        for rows, block in over_blocks(X, _itself):
+        for rows, block in over_blocks(X, itself):
             dense[rows] = block
         return dense
     kind, n = sparse.csr_matrix, 0
     data, indices = np.empty(0, dtype=X.dtype), np.empty(0, dtype=np.int32)
     indptr = np.zeros(X.shape[0] + 1, dtype=np.int64)
-    for rows, block in over_blocks(X, _itself):
+    for rows, block in over_blocks(X, itself):
         kind, end = type(block), n + block.nnz
         if end > len(data):  # pages of an array that nothing was written to take no memory
             room = max(end, int(1.1 * end / rows.stop * X.shape[0]))
@@ -103,7 +103,8 @@ def _with_room(values: np.ndarray, n: int, room: int) -> np.ndarray:
     return longer
 
 
-def _itself(block: Matrix) -> Matrix:
+def itself(block: Matrix) -> Matrix:
+    """The block."""
     return block
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core import store
-from heldout._core.arrays import MatrixState, describe, get_matrix, lognormalised, moments, take
+from heldout._core.arrays import MatrixState, describe, get_matrix, loaded, lognormalised, moments, take
 from heldout._core.chain import is_scaled
 from heldout._core.partition import PARTITIONS, Partition, digests
 from heldout.auditing._finding import NotRun
@@ -184,7 +184,7 @@ class Case:
         problems: list[str] = []
         for layer in found:
             try:
-                X = get_matrix(self.adata, layer)
+                X = get_matrix(self.adata, layer, dask=True)
                 state = describe(X)
             except (TypeError, ValueError) as problem:
                 problems.append(str(problem))
@@ -197,7 +197,7 @@ class Case:
     def lognormalised(self, rows: np.ndarray | slice, columns: np.ndarray | None = None) -> Matrix:
         """Rows of the matrix as log1p of counts per 10,000, or as they are if they are logged already; a copy."""
         X, state = self.matrix
-        block = take(X, rows, None)
+        block = loaded(take(X, rows, None))
         if state.kind in {"counts", "normalised"}:
             block = lognormalised(sparse.csr_array(block) if sparse.issparse(block) else block, TARGET)
         return take(block, None, columns)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import keys, store
-from heldout._core.arrays import get_matrix, take
+from heldout._core.arrays import get_matrix, loaded, take
 from heldout._core.fits import check_split
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
@@ -220,7 +220,8 @@ def _cells(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:
     """The cells that are judged, with the matrix that is read as X, copied once."""
     from anndata import AnnData
 
-    return AnnData(take(get_matrix(adata, layer), rows, None), obs=adata.obs.iloc[rows], var=adata.var[[]])
+    X = loaded(take(get_matrix(adata, layer, dask=True), rows, None))
+    return AnnData(X, obs=adata.obs.iloc[rows], var=adata.var[[]])
 
 
 def _group_key(task: Task) -> list[str]:

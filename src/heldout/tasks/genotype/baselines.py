@@ -9,7 +9,9 @@ import numpy as np
 from scipy import sparse
 from scipy.special import log_expit, log_softmax
 
-from heldout._core.arrays import take
+from heldout._core.arrays import loaded, take
+from heldout._core.grouped import group_moments
+from heldout._core.lazy import is_dask
 from heldout.tasks.genotype.config import LogisticConfig, NoConfig
 from heldout.tasks.genotype.interface import Data, Fitted
 
@@ -51,7 +53,7 @@ class _Linear:
         return linear_log_probability(fitted.arrays, X)
 
     def _rows(self, data: Data) -> tuple[Matrix, np.ndarray]:
-        return take(data.X, data.train, None), data.labels[data.train]
+        return loaded(take(data.X, data.train, None)), data.labels[data.train]
 
 
 class CellLogistic(_Linear):
@@ -101,6 +103,10 @@ def group_means(data: Data, method: str) -> tuple[np.ndarray, np.ndarray]:
     averaging = sparse.csr_array(
         (1 / np.bincount(row_of)[row_of], (row_of, np.arange(len(row_of)))), shape=(n, len(row_of))
     )
+    if is_dask(data.X):
+        codes = np.full(data.X.shape[0], -1)
+        codes[data.train] = row_of
+        return group_moments(data.X, codes, n, var=False).mean, pairs[1]
     means = averaging @ take(data.X, data.train, None)
     return np.asarray(means.toarray() if sparse.issparse(means) else means), pairs[1]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.arrays import get_matrix, row_chunks
+from heldout._core.arrays import get_matrix, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,8 +83,8 @@ def qc_features(adata: AnnData, names: Sequence[str], *, layer: str | None) -> n
     columns = []
     for name in names:
         if name == "n_genes_found":
-            X = get_matrix(adata, layer)
-            found = np.concatenate([np.asarray((X[rows] != 0).sum(axis=1)).ravel() for rows in row_chunks(adata.n_obs)])
+            X = get_matrix(adata, layer, dask=True)
+            found = np.concatenate([np.asarray((block != 0).sum(axis=1)).ravel() for _, block in row_blocks(X)])
             column = found.astype(np.float64)
         else:
             column = store.column(adata, name, argument="QC measure").to_numpy(dtype=np.float64)

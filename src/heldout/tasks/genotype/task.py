@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.arrays import describe, get_matrix, row_chunks, take
+from heldout._core.arrays import describe, get_matrix, loaded, row_blocks, take
 from heldout._core.chain import scaled_with, state_from_json, state_to_json
 from heldout._core.fits import Fit
 from heldout._core.genes import gene_columns
@@ -106,7 +106,7 @@ class Task:
     def data(self, features: str) -> Data:
         """Arrays for a method that reads genes, QC measures, covariates or cell types."""
         X: Matrix = (
-            take(get_matrix(self.adata, self.layer), None, self.columns)
+            take(get_matrix(self.adata, self.layer, dask=True), None, self.columns)
             if features == "genes"
             else features_of(self.adata, features, self._described(features), layer=self.layer)
         )
@@ -155,7 +155,7 @@ class Task:
             "layer": self.layer,
             "features": features,
             **self._described(features),
-            "input": state_to_json(describe(get_matrix(self.adata, self.layer))),
+            "input": state_to_json(describe(get_matrix(self.adata, self.layer, dask=True))),
             "scaled_with": scaled_with(self.adata, self.layer),
             "fitted": fitted.info,
         }
@@ -227,11 +227,15 @@ def predict(fit: Fit, adata: AnnData, *, key: str, layer: str | None = None) -> 
     fitted = Fitted(fit.arrays, fit.info["fitted"])
     genes = fit.info["features"] == "genes"
     columns = fit.columns(adata.var_names, key=key) if genes else None
-    X = get_matrix(adata, layer) if genes else features_of(adata, fit.info["features"], fit.info, layer=layer)
+    X = (
+        get_matrix(adata, layer, dask=True)
+        if genes
+        else features_of(adata, fit.info["features"], fit.info, layer=layer)
+    )
     if not implementation.by_group:
         if not genes:
             return np.asarray(implementation.predict(fitted, X))
-        parts = [implementation.predict(fitted, take(X[rows], None, columns)) for rows in row_chunks(adata.n_obs)]
+        parts = [implementation.predict(fitted, take(block, None, columns)) for _, block in row_blocks(X)]
         return np.concatenate(parts)
     if fit.info["group_key"] is None:
         msg = f"The fit {key!r} predicts whole groups and knows no group_key. Fit again, with group_key."
@@ -240,7 +244,7 @@ def predict(fit: Fit, adata: AnnData, *, key: str, layer: str | None = None) -> 
     result = np.empty((adata.n_obs, len(fit.info["classes"])), dtype=np.float32)
     for number in range(int(numbers.max()) + 1):
         rows = np.flatnonzero(numbers == number)
-        result[rows] = implementation.predict(fitted, take(X, rows, columns))
+        result[rows] = implementation.predict(fitted, loaded(take(X, rows, columns)))
     return result
 
 
@@ -260,7 +264,7 @@ def check_prepared(fit: Fit, adata: AnnData, *, key: str, layer: str | None) -> 
     """Refuse cells that were not prepared as those the fit was trained on."""
     if fit.info["features"] != "genes":
         return
-    before, now = state_from_json(fit.info["input"]), describe(get_matrix(adata, layer))
+    before, now = state_from_json(fit.info["input"]), describe(get_matrix(adata, layer, dask=True))
     if fit.info["scaled_with"] != scaled_with(adata, layer):
         was = "scaled" if fit.info["scaled_with"] else "not scaled"
         differs = (

@@ -12,7 +12,9 @@ import torch
 from scipy import sparse
 from scvi.train import Trainer
 
+from heldout._core.lazy import is_dask
 from heldout._core.progress import show_progress
+from heldout._core.streaming import StreamedBlocks
 from heldout._core.training import SplitDataModule, local_seed, quiet_lightning, stopping, to_tensor
 from heldout.tasks.genotype.config import AttentionConfig, MLPConfig
 from heldout.tasks.genotype.interface import Data, Fitted
@@ -117,7 +119,14 @@ def fit_module(
 def _batches(X: Matrix, data: Data, beside: dict[str, np.ndarray], config: MLPConfig, *, seed: int) -> SplitDataModule:
     """Cells at random, cells drawn evenly over groups, or bags of groups."""
     blocks: dict[str, Any] = {}
-    if isinstance(config, AttentionConfig):
+    if is_dask(X):
+        if isinstance(config, AttentionConfig) or config.balanced:
+            what = "The attention network" if isinstance(config, AttentionConfig) else "balanced=True"
+            msg = f"{what} draws cells of each group anew, which takes X in memory: adata.X = adata.X.compute()"
+            raise ValueError(msg)
+        blocks["train_blocks"] = StreamedBlocks(X, data.train, beside, config.batch_size, seed=seed)
+        blocks["val_blocks"] = StreamedBlocks(X, data.val, beside, max(config.batch_size, 2048))
+    elif isinstance(config, AttentionConfig):
         assert data.groups is not None
         sizes = (config.batch_size, config.n_bags)
         blocks["train_blocks"] = Bags(X, data.train, beside, *sizes, seed=seed, groups=data.groups)

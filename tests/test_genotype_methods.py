@@ -55,6 +55,7 @@ def test_ridge_equals_scikit_learn(split, means):
     np.testing.assert_allclose(split.obs["genotype_probability"], expected, rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:self.within_class_std_dev_ has at least 1 zero")
 def test_nearest_centroid_equals_scikit_learn(split, means):
     ho.tl.genotype(split, method="nearest_centroid", mask_var=None)
     expected = NearestCentroid().fit(*means).predict(split.X.toarray())

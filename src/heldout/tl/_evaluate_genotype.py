@@ -70,6 +70,8 @@ def evaluate(
     own = group_labels(names, groups, labels, task.classes)
     blocks = blocks_of(adata, split, of_cell, task.labels, block_key)
     own_blocks = None if blocks is None else blocks.of_groups(names)
+    if own_blocks is not None and len(np.unique(own_blocks)) == 1:
+        own_blocks = None
     hierarchy = hierarchy_of(adata, split, of_cell, rows, unit, claim_keys)
 
     judged = _Judge(

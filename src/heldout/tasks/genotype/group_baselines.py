@@ -105,20 +105,14 @@ class PseudobulkBoosting:
         start = np.log(share) if data.n_classes > 2 else np.log(share[1:] / share[:1])
         arrays = {
             "start": start,
-            **{
-                name: np.stack([_padded(getattr(tree, f"{own}").reshape(-1), width) for tree in trees])
-                for name, own in (
-                    ("feature", "feature"),
-                    ("threshold", "threshold"),
-                    ("left", "children_left"),
-                    ("right", "children_right"),
-                    ("value", "value"),
-                )
-            },
+            "feature": _stacked([tree.feature for tree in trees], np.int64),
+            "threshold": _stacked([tree.threshold for tree in trees], np.float64),
+            "left": _stacked([tree.children_left for tree in trees], np.int64),
+            "right": _stacked([tree.children_right for tree in trees], np.int64),
+            "value": _stacked([tree.value.ravel() for tree in trees], np.float64),
         }
-        return Fitted(
-            arrays, {"lr": config.lr, "n_outputs": int(model.estimators_.shape[1]), "depth": config.max_depth}
-        )
+        info = {"lr": config.lr, "n_outputs": int(model.estimators_.shape[1]), "depth": config.max_depth}
+        return Fitted(arrays, info)
 
     def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
         """Log-probabilities of the mean of the rows, repeated."""
@@ -138,7 +132,7 @@ class PseudobulkBoosting:
 
 def _stacked(parts: list[np.ndarray], dtype: type) -> np.ndarray:
     """One row a tree, filled up with -1."""
-    table = np.full((len(parts), max(map(len, parts))), -1, dtype=dtype)
+    table: np.ndarray = np.full((len(parts), max(map(len, parts))), -1, dtype=dtype)
     for row, part in zip(table, parts, strict=True):
         row[: len(part)] = part
     return table

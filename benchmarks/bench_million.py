@@ -85,7 +85,11 @@ def main() -> None:
     parser.add_argument("--genes", type=int, default=20_000)
     parser.add_argument("--folder", type=Path, help="where the store is written; default a temporary one")
     parser.add_argument("--steps", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.write:
+        write_store(asked.write, asked.cells, asked.genes)
+        return
     if asked.steps:
         steps(asked.steps)
         return
@@ -93,7 +97,9 @@ def main() -> None:
         path = (asked.folder or Path(temporary)) / f"cells_{asked.cells}_{asked.genes}.zarr"
         if not path.exists():
             start = time.perf_counter()
-            write_store(path, asked.cells, asked.genes)
+            # In a process of its own: the peak of a child begins at the size of its parent.
+            size = ["--cells", str(asked.cells), "--genes", str(asked.genes)]
+            subprocess.run([sys.executable, __file__, "--write", str(path), *size], check=True)
             print(f"  {'write the store':32s}{time.perf_counter() - start:8.1f} s", flush=True)
         subprocess.run([sys.executable, __file__, "--steps", str(path)], check=True)
 

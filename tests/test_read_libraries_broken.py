@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from anndata import AnnData
 from readingcases import IDS, LIMITS, as_anndata, barcodes, counts, mtx, write_folder
 from scipy import sparse
@@ -177,6 +178,9 @@ def test_a_target_that_cannot_be_written(good, tmp_path):
     as_anndata(0).write_zarr(tmp_path / "other.zarr")
     with pytest.raises(ValueError, match="has not made it"):
         ho.pp.read_libraries(good, tmp_path / "other.zarr", **LIMITS)
+    zarr.open_group(tmp_path / "empty.zarr", mode="w")
+    with pytest.raises(ValueError, match="has not made it"):
+        ho.pp.read_libraries(good, tmp_path / "empty.zarr", **LIMITS)
 
 
 @pytest.fixture
@@ -218,8 +222,6 @@ def journal(out):
 @pytest.mark.parametrize("problem", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_full_disk_and_interruption(problem, good, tmp_path, small_chunks, monkeypatch):
     """Whatever write fails, first to last: the call says so, the next one finishes, and the result is the same."""
-    import zarr
-
     whole = ho.pp.read_libraries(good, tmp_path / "whole.zarr", **LIMITS)
     for number, fails_at in enumerate([1, 3, 4, 5, 6, 7]):
         out = tmp_path / f"o{number}.zarr"

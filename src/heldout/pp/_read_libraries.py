@@ -22,7 +22,7 @@ from heldout.reading._genes import Join, Shared, join_genes, place
 from heldout.reading._library import GENE_EXPRESSION, LibraryError, Source, as_counts
 from heldout.reading._quality import REASONS, Limits, Quality, assess
 from heldout.reading._sheet import read_sheet
-from heldout.reading._store import Building, is_zarr, open_lazily, partial_of
+from heldout.reading._store import Building, is_zarr, open_lazily, partial_of, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -269,17 +269,15 @@ def _check_same(building: Building | None, config: dict[str, Any], sources: Sequ
 
 def _open_same(out: Path, config: dict[str, Any], sources: Sequence[Source]) -> AnnData:
     """Open a complete store if this call would make the same."""
-    adata = open_lazily(out)
-    stored = store.section(adata, keys.LIBRARIES)
-    if not stored:
+    record = record_of(out)
+    if record is None:
         msg = f"out={str(out)!r} is there, but read_libraries has not made it. Choose another name, or pass overwrite=True."
         raise ValueError(msg)
-    record = json.loads(stored["record"])
     _check_same(Building(out, record["config"], record["done"]), config, sources, out)
     if len(record["done"]) != len(sources):
         msg = f"{out} holds {len(record['done'])} libraries, the sheet has {len(sources)}. Pass overwrite=True to read them all."
         raise ValueError(msg)
-    return adata
+    return open_lazily(out)
 
 
 def _mito(genes: Genes, prefix: str, limit: float | None) -> np.ndarray:

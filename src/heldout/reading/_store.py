@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heldout._core import keys
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -28,6 +30,7 @@ CHUNK = 2**19
 """Entries of a chunk on disk: 2 MB of values and 2 MB of gene numbers before compression."""
 
 _ROWS = 2**16
+_RECORD = f"uns/{keys.UNS}/{keys.LIBRARIES}/record"
 _JOURNAL = "journal.json"
 
 
@@ -85,13 +88,13 @@ class Building:
         """What an interrupted call has left, or None."""
         try:
             journal = json.loads((partial_of(out) / _JOURNAL).read_text())
-        except (OSError, ValueError):
+            building = cls(out, journal["config"], journal["done"])
+            if building.done:
+                with np.load(building._file(len(building.done) - 1)) as last:
+                    building.tail = (last["data"], last["indices"])
+            building._cut()
+        except (OSError, ValueError, KeyError):
             return None
-        building = cls(out, journal["config"], journal["done"])
-        if building.done:
-            with np.load(building._file(len(building.done) - 1)) as last:
-                building.tail = (last["data"], last["indices"])
-        building._cut()
         return building
 
     def _write_journal(self, done: list[dict[str, Any]]) -> None:
@@ -191,6 +194,16 @@ def _replace(path: Path, write: Any) -> None:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
+
+
+def record_of(path: Path) -> dict[str, Any] | None:
+    """What a complete store says of how it was made; None for one that ``read_libraries`` has not made."""
+    import zarr
+
+    try:
+        return json.loads(zarr.open_group(path, mode="r")[_RECORD][()])  # type: ignore[arg-type, index]
+    except (OSError, KeyError, ValueError, TypeError):
+        return None
 
 
 def open_lazily(path: Path, rows: int | None = None) -> Any:

@@ -32,7 +32,7 @@ def test_the_table(adata):
     table = ho.tl.evaluate(adata)
     assert set(table["level"]) == {"donor", "cell"}
     assert set(table["method"]) == {"logistic", "majority", "qc_logistic", "pseudobulk_logistic"}
-    assert len(table) == 4 * 2 * 3
+    assert len(table) == 4 * 2 * 6
     test = (adata.obs["split"] == "test").to_numpy()
     labels = (adata.obs["status"] == "sick").to_numpy()[test].astype(int)
     log_p = adata.obsm["genotype_log_probability"][test]

@@ -330,7 +330,7 @@ def test_steps_that_leave_the_matrix_alone_may_follow_a_fit(prepared):
     ho.tl.genotype(prepared, method="logistic")
     ho.pp.pca(prepared, 5)
     ho.tl.predict(prepared)
-    assert len(ho.tl.evaluate(prepared, baselines=[])) == 6
+    assert len(ho.tl.evaluate(prepared, baselines=[])) == 12
 
 
 def test_new_cells_raw_are_refused_and_replayed_are_predicted(prepared):
@@ -379,4 +379,4 @@ def test_cells_filtered_after_the_split_change_nothing(prepared):
     before = kept.obsm["genotype_log_probability"].copy()
     ho.tl.predict(kept)
     np.testing.assert_allclose(kept.obsm["genotype_log_probability"], before, atol=1e-6)
-    assert len(ho.tl.evaluate(kept, baselines=["majority"])) == 12
+    assert len(ho.tl.evaluate(kept, baselines=["majority"])) == 24

@@ -20,11 +20,14 @@ class _Namespace:
 
     def __init__(self, adata: AnnData, module: ModuleType, *, chain: bool) -> None:
         self._module = module
-        for name in module.__all__:
+        self._names = [
+            name for name in module.__all__ if "adata" in inspect.signature(getattr(module, name)).parameters
+        ]
+        for name in self._names:
             setattr(self, name, _bind(getattr(module, name), adata, chain=chain))
 
     def __repr__(self) -> str:
-        return f"{self._module.__name__}: {', '.join(self._module.__all__)}"
+        return f"{self._module.__name__}: {', '.join(self._names)}"
 
 
 def _bind(function: Callable[..., Any], adata: AnnData, *, chain: bool) -> Callable[..., Any]:

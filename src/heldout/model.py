@@ -11,7 +11,7 @@ from heldout.tasks.forecast.config import (
     SequenceConfig,
 )
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
-from heldout.tasks.genotype.config import LogisticConfig, MLPConfig
+from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
 from heldout.tasks.perturbation.config import InformedAdditiveConfig, LatentAdditiveConfig, LinearConfig, NearestConfig
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from heldout.tasks.genotype.networks._model import GenotypeClassifier
 
 __all__ = [
+    "AttentionConfig",
+    "BoostingConfig",
     "CellForecaster",
     "DampingConfig",
     "FlowConfig",
@@ -33,6 +35,7 @@ __all__ = [
     "MLPConfig",
     "NearestConfig",
     "PublishedConfig",
+    "RidgeConfig",
     "SequenceConfig",
 ]
 

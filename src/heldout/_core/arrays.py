@@ -1,33 +1,27 @@
-"""Matrices: where they are, what they hold, and their moments in one pass. Dense, csr and csc."""
+"""Matrices: where they are, what they hold, and their moments in one pass. Dense, csr, csc, and dask arrays of these."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import sparse
 
+from heldout._core.lazy import by_rows, is_dask, itself, over_blocks, to_memory
 from heldout._core.store import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from anndata import AnnData
 
 Matrix = Any
-"""A numpy array, or a scipy csr/csc matrix or array."""
+"""A numpy array, or a scipy csr/csc matrix or array; where it is said, also a dask array of such blocks."""
 
 _CHUNK = 4096
 _ENTRIES = 2**20
 _SAMPLE = 2000
-
-
-def is_dask(X: Any) -> bool:
-    """Whether this is a dask array; whoever has one has imported dask."""
-    dask = sys.modules.get("dask.array")
-    return dask is not None and isinstance(X, dask.Array)
 
 
 def get_matrix(adata: AnnData, layer: str | None = None, *, dask: bool = False) -> Matrix:
@@ -41,7 +35,7 @@ def get_matrix(adata: AnnData, layer: str | None = None, *, dask: bool = False) 
         msg = f"{where} is None; there is nothing to compute on. Pass the layer that holds the data."
         raise ValueError(msg)
     if dask and is_dask(X):
-        return X
+        return by_rows(X, where)
     if not (isinstance(X, np.ndarray) or (sparse.issparse(X) and X.format in {"csr", "csc"})):
         msg = f"{where} is a {type(X).__name__}; supported are numpy arrays and scipy csr and csc. Load or convert it first."
         raise TypeError(msg)
@@ -59,6 +53,20 @@ def row_chunks(n: int, size: int = _CHUNK) -> Iterator[slice]:
         yield slice(first, min(first + size, n))
 
 
+def row_blocks(X: Matrix, size: int = _CHUNK) -> Iterator[tuple[slice, Matrix]]:
+    """Consecutive rows with their slices: of a matrix in memory ``size`` rows, of a dask array its blocks, computed."""
+    if is_dask(X):
+        yield from over_blocks(X, itself)
+        return
+    for rows in row_chunks(X.shape[0], size):
+        yield rows, X[rows]
+
+
+def loaded(X: Matrix) -> Matrix:
+    """The matrix in memory, whether or not it was there."""
+    return to_memory(X) if is_dask(X) else X
+
+
 def take(X: Matrix, rows: np.ndarray | slice | None, columns: np.ndarray | None) -> Matrix:
     """Sub-matrix by row and column numbers; nothing is copied where all columns are asked for in order."""
     if columns is not None and np.array_equal(columns, np.arange(X.shape[1])):
@@ -68,6 +76,18 @@ def take(X: Matrix, rows: np.ndarray | slice | None, columns: np.ndarray | None)
         return X if rows is None else X[rows]
     X = X if rows is None else X[rows]
     return X if columns is None else X[:, columns]
+
+
+def lognormalised(block: Matrix, total: float, columns: np.ndarray | None = None) -> Matrix:
+    """Log1p of counts normalised to ``total`` per cell, float32, of a dense or csr block; a copy of these columns."""
+    sums = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
+    factor = (total / np.where(sums > 0, sums, 1)).astype(np.float32)
+    block = take(block, None, columns).astype(np.float32)
+    if not sparse.issparse(block):
+        return np.log1p(block * factor[:, None])
+    block.data *= np.repeat(factor, np.diff(block.indptr))
+    np.log1p(block.data, out=block.data)
+    return block
 
 
 @dataclass(frozen=True)
@@ -99,8 +119,7 @@ def describe(X: Matrix, *, name: str = "adata.X") -> MatrixState:
     ValueError
         If there are NaN or infinite entries, or nothing but zeros.
     """
-    stored = values(X)
-    low, high = (float(stored.min()), float(stored.max())) if stored.size else (0.0, 0.0)
+    low, high, sample = _look(X)
     if not np.isfinite(low + high):
         msg = f"{name} has NaN or infinite values. Find them with np.isfinite and drop or repair those cells or genes."
         raise ValueError(msg)
@@ -109,8 +128,6 @@ def describe(X: Matrix, *, name: str = "adata.X") -> MatrixState:
     if high == 0:
         msg = f"{name} holds nothing but zeros; there is nothing to learn from. Pass the layer that holds the data."
         raise ValueError(msg)
-    step = max(1, X.shape[0] // _SAMPLE)
-    sample = X[np.arange(0, X.shape[0], step)]
     stored = values(sample)
     if np.array_equal(stored, np.round(stored)):
         return MatrixState("counts")
@@ -122,6 +139,28 @@ def describe(X: Matrix, *, name: str = "adata.X") -> MatrixState:
         if total is not None:
             return MatrixState("lognormalised", total)
     return MatrixState("other")
+
+
+def _look(X: Matrix) -> tuple[float, float, Matrix]:
+    """Lowest and highest entry, NaN if there is one, and some rows at equal distances."""
+    chosen = np.zeros(X.shape[0], dtype=bool)
+    chosen[:: max(1, X.shape[0] // _SAMPLE)] = True
+    if not is_dask(X):
+        return _look_at_block(X, chosen)
+    low, high, samples = zip(*(found for _, found in over_blocks(X, _look_at_block, chosen)), strict=True)
+    joined = sparse.vstack(samples, format="csr") if sparse.issparse(samples[0]) else np.concatenate(samples)
+    return float(np.min(low)), float(np.max(high)), joined
+
+
+def _look_at_block(block: Matrix, chosen: np.ndarray) -> tuple[float, float, Matrix]:
+    stored = values(block)
+    low, high = (float(stored.min()), float(stored.max())) if stored.size else (0.0, 0.0)
+    return low, high, block[np.flatnonzero(chosen)]
+
+
+def highest(X: Matrix) -> float:
+    """Highest stored entry."""
+    return _look(X)[1] if is_dask(X) else float(values(X).max())
 
 
 def _common_total(sample: Matrix, tolerance: float = 1e-3) -> float | None:
@@ -151,20 +190,36 @@ def moments(X: Matrix, mask: np.ndarray | None = None) -> Moments:
     mask = np.ones(X.shape[0], dtype=bool) if mask is None else mask
     if sparse.issparse(X) and X.format == "csc":
         return _moments_csc(X, mask)
-    n, mean, m2 = 0, np.zeros(X.shape[1]), np.zeros(X.shape[1])
-    nonzero = np.zeros(X.shape[1], dtype=np.int64)
-    size = _CHUNK if sparse.issparse(X) else max(1, _ENTRIES // max(X.shape[1], 1))
-    for rows in row_chunks(X.shape[0], size):
-        keep = mask[rows]
-        if not keep.any():
+    return merged(_parts(X, mask), X.shape[1])
+
+
+Part = tuple[int, np.ndarray, np.ndarray, np.ndarray]
+"""Number of rows, and of each column mean, sum of squared deviations and number of non-zero entries."""
+
+
+def merged(parts: Iterable[Part], p: int) -> Moments:
+    """Moments of ``p`` columns from those of blocks of rows."""
+    n, mean, m2 = 0, np.zeros(p), np.zeros(p)
+    nonzero = np.zeros(p, dtype=np.int64)
+    for k, block_mean, block_m2, block_nonzero in parts:
+        if not k:
             continue
-        block = X[rows] if keep.all() else X[rows][keep]
-        k, block_mean, block_m2, block_nonzero = _block_moments(block)
         delta = block_mean - mean
         m2 += block_m2 + delta**2 * (n * k / (n + k))
         mean += delta * (k / (n + k))
         n, nonzero = n + k, nonzero + block_nonzero
     return Moments(n, mean, variance(m2, mean, n), nonzero)
+
+
+def _parts(X: Matrix, mask: np.ndarray) -> Iterator[Part]:
+    """Moments of consecutive blocks of rows; of a dask array its own blocks."""
+    if is_dask(X):
+        yield from (part for _, part in over_blocks(X, block_moments, mask, wanted=mask))
+        return
+    size = _CHUNK if sparse.issparse(X) else max(1, _ENTRIES // max(X.shape[1], 1))
+    for rows in row_chunks(X.shape[0], size):
+        if mask[rows].any():
+            yield block_moments(X[rows], mask[rows])
 
 
 def variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
@@ -174,14 +229,16 @@ def variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
     return var
 
 
-def _block_moments(block: Matrix) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+def block_moments(block: Matrix, keep: np.ndarray) -> Part:
+    """Moments of some rows of a dense or csr block."""
+    block = block if keep.all() else block[keep]
     k, p = block.shape
     if not sparse.issparse(block):
         block = block.astype(np.float64)
-        mean = block.mean(axis=0)
+        mean = block.mean(axis=0) if k else np.zeros(p)
         return k, mean, ((block - mean) ** 2).sum(axis=0), (block != 0).sum(axis=0)
     data = block.data.astype(np.float64)
-    mean, m2 = sparse_moments(block.indices, data, k, p)
+    mean, m2 = sparse_moments(block.indices, data, max(k, 1), p)
     return k, mean, m2, np.bincount(block.indices[data != 0], minlength=p)
 
 

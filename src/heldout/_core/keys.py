@@ -28,11 +28,17 @@ SCORES = "scores"
 EMBEDDINGS = "embeddings"
 """``uns["heldout"]["embeddings"][key]``: vectors of genes or perturbations that come from elsewhere."""
 
+CLAIMS = "claims"
+"""``uns["heldout"]["claims"][key]``: what the design of an evaluation supports, level by level, and in one sentence."""
+
 AUDITS = "audits"
 """``uns["heldout"]["audits"][key]``: the table of an audit, and what it was asked."""
 
 INTERACTIONS = "interactions"
 """``uns["heldout"]["interactions"][key]``: profiles of combinations and of their members, and the null of the deviations."""
+
+LIBRARIES = "libraries"
+"""``uns["heldout"]["libraries"]``: cells found, dropped and kept of each library that was read."""
 
 LEDGER = "ledger"
 """``uns["heldout"]["ledger"]``: one row for each look at a test set."""

@@ -62,9 +62,13 @@ class Blocks:
         return -(-self.n_rows // self.block)
 
     def __iter__(self) -> Iterator[list[Batch]]:
-        rows = self.rows if self.rng is None else self.rng.permutation(self.rows)
+        rows = self.order()
         for start in range(0, self.n_rows, self.block):
             yield self._batches(rows[start : min(start + self.block, self.n_rows)])
+
+    def order(self) -> np.ndarray:
+        """Rows of an epoch; a subclass may draw them otherwise, as many of them."""
+        return self.rows if self.rng is None else self.rng.permutation(self.rows)
 
     def _batches(self, rows: np.ndarray) -> list[Batch]:
         X = self.X[rows]
@@ -81,7 +85,10 @@ def to_tensor(X: Matrix) -> torch.Tensor:
 
 
 class SplitDataModule(LightningDataModule):
-    """Train and validation batches by the split; what is in test or unused is never read."""
+    """Train and validation batches by the split; what is in test or unused is never read.
+
+    ``train_blocks`` and ``val_blocks`` take the place of the usual :class:`Blocks` of these rows.
+    """
 
     def __init__(
         self,
@@ -92,12 +99,14 @@ class SplitDataModule(LightningDataModule):
         batch_size: int,
         *,
         seed: int,
+        train_blocks: Blocks | None = None,
+        val_blocks: Blocks | None = None,
     ) -> None:
         super().__init__()
         self.train_idx, self.val_idx = train, val
         self.n_train, self.n_val = len(train), len(val)
-        self._train = Blocks(X, train, beside, batch_size, seed=seed)
-        self._val = Blocks(X, val, beside, max(batch_size, _ROWS))
+        self._train = Blocks(X, train, beside, batch_size, seed=seed) if train_blocks is None else train_blocks
+        self._val = Blocks(X, val, beside, max(batch_size, _ROWS)) if val_blocks is None else val_blocks
 
     def train_dataloader(self) -> Blocks:
         """Shuffled train batches."""

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core import store
-from heldout._core.arrays import MatrixState, describe, get_matrix, moments, take
+from heldout._core.arrays import MatrixState, describe, get_matrix, loaded, lognormalised, moments, take
 from heldout._core.chain import is_scaled
 from heldout._core.partition import PARTITIONS, Partition, digests
 from heldout.auditing._finding import NotRun
@@ -184,7 +184,7 @@ class Case:
         problems: list[str] = []
         for layer in found:
             try:
-                X = get_matrix(self.adata, layer)
+                X = get_matrix(self.adata, layer, dask=True)
                 state = describe(X)
             except (TypeError, ValueError) as problem:
                 problems.append(str(problem))
@@ -197,16 +197,9 @@ class Case:
     def lognormalised(self, rows: np.ndarray | slice, columns: np.ndarray | None = None) -> Matrix:
         """Rows of the matrix as log1p of counts per 10,000, or as they are if they are logged already; a copy."""
         X, state = self.matrix
-        block = take(X, rows, None)
+        block = loaded(take(X, rows, None))
         if state.kind in {"counts", "normalised"}:
-            total = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
-            factor = (TARGET / np.where(total > 0, total, 1)).astype(np.float32)
-            if sparse.issparse(block):
-                block = sparse.csr_array(block, dtype=np.float32, copy=isinstance(rows, slice))
-                block.data *= np.repeat(factor, np.diff(block.indptr))
-                np.log1p(block.data, out=block.data)
-            else:
-                block = np.log1p(np.asarray(block, dtype=np.float32) * factor[:, None])
+            block = lognormalised(sparse.csr_array(block) if sparse.issparse(block) else block, TARGET)
         return take(block, None, columns)
 
     def drawn(self, mask: np.ndarray, n: int, purpose: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import gammaln
 
-from heldout._core.arrays import row_chunks
+from heldout._core.arrays import row_blocks
 
 if TYPE_CHECKING:
     from heldout._core.arrays import Matrix
@@ -67,8 +67,8 @@ def row_hashes(X: Matrix) -> RowHashes:
             columns = slice(first, min(first + width, p))
             _add(found, X[:, columns].tocsr(), of_gene[columns], slice(0, n), columns)
     else:
-        for rows in row_chunks(n):
-            _add(found, sparse.csr_array(X[rows]), of_gene, rows, slice(0, p))
+        for rows, block in row_blocks(X):
+            _add(found, sparse.csr_array(block), of_gene, rows, slice(0, p))
     return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core.arrays import row_chunks, take
+from heldout._core.lazy import block_rows, is_dask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,8 @@ class UnitSums:
 def blocks_of_rows(X: Matrix) -> Iterator[slice]:
     """Slices of rows that are small beside the matrix; of csc few, since each one reads all its entries."""
     n, p = X.shape
+    if is_dask(X):
+        return iter(block_rows(X))
     if not sparse.issparse(X):
         return row_chunks(n, max(1, _ENTRIES // max(p, 1)))
     return row_chunks(n, _CELLS if X.format == "csr" else max(_CELLS, -(-n // 8)))

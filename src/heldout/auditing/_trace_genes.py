@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from heldout._core.arrays import describe, get_matrix
+from heldout._core.arrays import describe, get_matrix, row_blocks
 from heldout.auditing._case import TARGET
 from heldout.auditing._finding import Finding
 from heldout.auditing._traces import Verdict, of_values, parts, spoken, status_of, sums_by_part
@@ -77,7 +77,7 @@ def _readings(case: Case) -> Iterator[_Reading]:
     matrices = []
     for layer in dict.fromkeys([case.layer, None, *sorted(layer for layer in case.adata.layers if layer is not None)]):
         try:
-            X = get_matrix(case.adata, layer)
+            X = get_matrix(case.adata, layer, dask=True)
             state = describe(X)
         except (TypeError, ValueError):
             continue
@@ -92,7 +92,7 @@ def _readings(case: Case) -> Iterator[_Reading]:
             yield from (plain, expanded) if flavor == "cell_ranger" else (expanded, plain)
     for X, kind in matrices:
         if kind in {"counts", "normalised"}:
-            total = np.asarray(X.sum(axis=1), dtype=np.float64).ravel()
+            total = np.concatenate([np.asarray(b.sum(axis=1), dtype=np.float64).ravel() for _, b in row_blocks(X)])
             yield _Reading(X, factor=TARGET / np.where(total > 0, total, 1), expanded=True)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from heldout._core.arrays import moments, row_chunks
+from heldout._core.arrays import moments, row_blocks, row_chunks
 from heldout._core.partition import PARTITIONS
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ def sums_by_part(
     masks = parts(codes)
     by_column = sparse.issparse(X) and X.format == "csc"
     single: dict[str, list[Sums]] = {name: [] for name in masks}
-    for chunk in row_chunks(X.shape[by_column], 512 if by_column else 8192):
-        block = X[:, chunk] if by_column else X[chunk]
+    blocks = ((c, X[:, c]) for c in row_chunks(X.shape[1], 512)) if by_column else row_blocks(X, 8192)
+    for chunk, block in blocks:
         if factor is not None:
             block = _multiplied(block, factor if by_column else factor[chunk])
         block = block if function is None else _transformed(block, function)

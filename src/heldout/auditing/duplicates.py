@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from heldout._core.arrays import describe, get_matrix, row_chunks, take
+from heldout._core.arrays import describe, get_matrix, loaded, row_blocks, row_chunks, take
+from heldout._core.lazy import is_sparse
 from heldout._core.partition import PARTITIONS
 from heldout.auditing._barcodes import shared_barcodes
 from heldout.auditing._finding import Finding, NotRun
@@ -39,10 +40,10 @@ def _twins(case: Case) -> list[Finding]:
     X, scaled = _any_matrix(case)
     hashes = row_hashes(X)
     background = None
-    if scaled and not sparse.issparse(X):
+    if scaled and not is_sparse(X):
         # What a zero became when the genes were scaled: the lowest value of each.
-        background = np.min([X[rows].min(axis=0) for rows in row_chunks(len(X))], axis=0)
-        above = sum((X[rows] > background).sum(axis=0) for rows in row_chunks(len(X)))
+        background = np.min([block.min(axis=0) for _, block in row_blocks(X)], axis=0)
+        above = sum((block > background).sum(axis=0) for _, block in row_blocks(X))
         hashes = replace(hashes, gene_counts=np.asarray(above))
     findings = []
     for one, others in (("test", ("train", "val")), ("val", ("train",))):
@@ -61,7 +62,7 @@ def _any_matrix(case: Case) -> tuple[Matrix, bool]:
         return case.matrix[0], False
     except NotRun:
         try:
-            X = get_matrix(case.adata, case.layer)
+            X = get_matrix(case.adata, case.layer, dask=True)
             return X, describe(X).kind == "centred"
         except (TypeError, ValueError) as problem:
             raise NotRun(str(problem)) from problem
@@ -124,7 +125,7 @@ class _Telling:
         rows = rows[:N_JUDGED]
         verdicts = []
         for part in row_chunks(len(rows), 512):
-            block = take(self.X, rows[part], None)
+            block = loaded(take(self.X, rows[part], None))
             block = block.toarray() if sparse.issparse(block) else block
             verdicts += [self._one(row, genes_only=genes_only) for row in block]
         keep = np.array(verdicts, dtype=bool)

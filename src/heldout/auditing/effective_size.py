@@ -9,6 +9,7 @@ import numpy as np
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._sums import unit_sums
 from heldout.auditing._words import units_in_words
+from heldout.metrics.effective import intraclass_correlation, worth
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -54,37 +55,3 @@ def effective_size(case: Case) -> list[Finding]:
         )
         findings.append(Finding("pass", text, subject=name, measure="independent cells", value=n_eff))
     return findings
-
-
-def intraclass_correlation(n: np.ndarray, total: np.ndarray, squares: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Intraclass correlation of each gene by unit within class, (p,), at least 0; NaN for a constant gene.
-
-    Parameters
-    ----------
-    n
-        Cells of each unit, (U,).
-    total, squares
-        Sum and sum of squares over the cells of each unit, (U × p).
-    classes
-        Class number of each unit, (U,).
-    """
-    numbers = np.unique(classes)
-    df = len(n) - len(numbers)
-    between = ((total**2) / n[:, None]).sum(axis=0)
-    within = squares.sum(axis=0) - between
-    unequal = 0.0
-    for number in numbers:
-        inside = classes == number
-        between = between - total[inside].sum(axis=0) ** 2 / n[inside].sum()
-        unequal += (n[inside] ** 2).sum() / n[inside].sum()
-    size = (n.sum() - unequal) / df
-    msb, msw = between / df, np.maximum(within, 0) / (n.sum() - len(n))
-    spread = msb + (size - 1) * msw
-    tiny = 1e-12 * squares.sum(axis=0)
-    return np.clip(np.divide(msb - msw, spread, out=np.full(len(spread), np.nan), where=spread > tiny), 0, 1)
-
-
-def worth(sizes: np.ndarray, icc: float) -> float:
-    """Number of independent cells whose mean varies as much as that of cells in units of these sizes."""
-    n = sizes.sum()
-    return float(n / (1 + ((sizes**2).sum() / n - 1) * icc))

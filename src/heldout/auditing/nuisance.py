@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core import keys, store
-from heldout._core.arrays import take
+from heldout._core.arrays import loaded, take
 from heldout.auditing._exchange import aucs, blocks_of, labellings, p_value, smallest_of
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._linear import logistic
@@ -148,7 +148,7 @@ def _measured(case: Case) -> dict[str, np.ndarray]:
     is_mt = np.char.startswith(np.char.upper(gene_symbols(case).astype(str)), "MT-")
     total, n_genes, of_mt = (np.zeros(X.shape[0]) for _ in range(3))
     for rows in blocks_of_rows(X):
-        block = take(X, rows, None)
+        block = loaded(take(X, rows, None))
         total[rows] = np.asarray(block.sum(axis=1)).ravel()
         n_genes[rows] = np.asarray((block != 0).sum(axis=1)).ravel()
         of_mt[rows] = np.asarray(block @ is_mt.astype(float)).ravel()

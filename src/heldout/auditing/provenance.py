@@ -139,7 +139,7 @@ def _scaled(case: Case, fits: dict[str, Fit], clean: set[str]) -> Finding | None
     # anndata 0.13 counts X among the layers, as None.
     for layer in [None, *sorted(layer for layer in case.adata.layers if layer is not None)]:
         try:
-            X = get_matrix(case.adata, layer)
+            X = get_matrix(case.adata, layer, dask=True)
             state = describe(X)
         except (TypeError, ValueError):
             continue

@@ -1,10 +1,12 @@
 """Tidy tables of what is stored in the AnnData."""
 
 from heldout.get._audit import audit
+from heldout.get._claims import claims, summary
 from heldout.get._embedding import embedding
 from heldout.get._folds import fold_keys, iterate_folds
 from heldout.get._interactions import interaction_curve, interaction_pairs, interaction_scores, interactions
 from heldout.get._leaderboard import leaderboard
+from heldout.get._libraries import libraries
 from heldout.get._lineages import lineages
 from heldout.get._perturbations import perturbations
 from heldout.get._pseudobulk import pseudobulk
@@ -13,6 +15,7 @@ from heldout.get._tables import evaluation, fits, history, ledger, predictions, 
 
 __all__ = [
     "audit",
+    "claims",
     "embedding",
     "evaluation",
     "fits",
@@ -25,6 +28,7 @@ __all__ = [
     "iterate_folds",
     "leaderboard",
     "ledger",
+    "libraries",
     "lineages",
     "perturbations",
     "predictions",
@@ -32,4 +36,5 @@ __all__ = [
     "scores",
     "split",
     "split_table",
+    "summary",
 ]

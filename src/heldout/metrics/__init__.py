@@ -1,15 +1,16 @@
 """Scores as pure functions on arrays."""
 
-from heldout.metrics.agreement import (
-    de_jaccard,
-    de_overlap,
-    deg_recall,
-    direction_fidelity,
-    direction_reach,
-    lfc_nmae,
-)
+from heldout.metrics.agreement import de_jaccard, de_overlap, deg_recall, direction_fidelity, direction_reach, lfc_nmae
 from heldout.metrics.challenge import bulk_profile, challenge_score, expression_mse
-from heldout.metrics.classification import accuracy, group_log_probability, log_loss, roc_auc
+from heldout.metrics.classification import (
+    accuracy,
+    block_auc,
+    brier,
+    calibration_error,
+    group_log_probability,
+    log_loss,
+    roc_auc,
+)
 from heldout.metrics.differential import Differential, differential, rest_moments, t_scores
 from heldout.metrics.discrimination import centroid_accuracy, discrimination_score, perturbation_rank
 from heldout.metrics.distribution import (
@@ -21,11 +22,20 @@ from heldout.metrics.distribution import (
     mmd,
     variance_error,
 )
+from heldout.metrics.effective import EffectiveSize, effective_size
 from heldout.metrics.effects import cosine_logfc, log_fold_change, pearson_delta
 from heldout.metrics.empirical_null import EmpiricalNull, empirical_null
-from heldout.metrics.inference import GroupScores, bootstrap_weights, group_scores, smallest_p
+from heldout.metrics.inference import GroupScores, bootstrap_weights, group_scores, jackknife_weights, smallest_p
 from heldout.metrics.interaction_curve import InteractionCurve, interaction_curve, interaction_scores
 from heldout.metrics.interactions import additive_expectation, interaction_classes
+from heldout.metrics.intervals import (
+    auc_interval,
+    difference_interval,
+    fold_interval,
+    jackknife_interval,
+    proportion_interval,
+)
+from heldout.metrics.permutation import Permutation, auc_permutation, permutation_test, swap_test
 from heldout.metrics.profiles import (
     profile_l2,
     profile_mae,
@@ -41,14 +51,21 @@ from heldout.metrics.transport import wasserstein
 
 __all__ = [
     "Differential",
+    "EffectiveSize",
     "EmpiricalNull",
     "GroupScores",
     "InteractionCurve",
     "Interval",
+    "Permutation",
     "accuracy",
     "additive_expectation",
+    "auc_interval",
+    "auc_permutation",
+    "block_auc",
     "bootstrap_weights",
+    "brier",
     "bulk_profile",
+    "calibration_error",
     "centroid_accuracy",
     "challenge_score",
     "change_correlation",
@@ -59,19 +76,24 @@ __all__ = [
     "de_jaccard",
     "de_overlap",
     "deg_recall",
+    "difference_interval",
     "differential",
     "direction_fidelity",
     "direction_reach",
     "discrimination_score",
     "distribution_scores",
+    "effective_size",
     "empirical_null",
     "energy_distance",
     "expression_mse",
+    "fold_interval",
     "group_log_probability",
     "group_scores",
     "interaction_classes",
     "interaction_curve",
     "interaction_scores",
+    "jackknife_interval",
+    "jackknife_weights",
     "lfc_nmae",
     "log_fold_change",
     "log_loss",
@@ -80,10 +102,12 @@ __all__ = [
     "mmd",
     "paired_interval",
     "pearson_delta",
+    "permutation_test",
     "perturbation_rank",
     "profile_l2",
     "profile_mae",
     "profile_rmse",
+    "proportion_interval",
     "r2",
     "rest_moments",
     "rmse",
@@ -92,6 +116,7 @@ __all__ = [
     "skill",
     "smallest_p",
     "split_half",
+    "swap_test",
     "t_scores",
     "top_genes",
     "variance_error",

@@ -77,6 +77,105 @@ def roc_auc(labels: np.ndarray, log_probability: np.ndarray) -> float:
     return float(np.mean([_auc(labels == c, scores[:, c]) for c in classes]))
 
 
+def brier(labels: np.ndarray, log_probability: np.ndarray) -> float:
+    """Mean squared error of the probabilities :cite:p:`brier1950`; 0 is perfect, lower is better.
+
+    Parameters
+    ----------
+    labels
+        Class numbers, (n,).
+    log_probability
+        Log-probabilities, (n × n_classes).
+
+    Returns
+    -------
+    Of two classes the mean of (p - y)², between 0 and 1; of more the sum over classes, between 0 and 2.
+
+    Examples
+    --------
+    >>> import numpy as np, heldout as ho
+    >>> ho.metrics.brier(np.array([0, 1]), np.log([[0.5, 0.5], [0.5, 0.5]]))
+    0.25
+    """
+    return float(squared_errors(labels, log_probability).mean())
+
+
+def squared_errors(labels: np.ndarray, log_probability: np.ndarray) -> np.ndarray:
+    """Squared error of the probabilities of each row, (n,)."""
+    probability = np.exp(log_probability.astype(np.float64))
+    probability[np.arange(len(labels)), labels] -= 1
+    squares = (probability**2).sum(axis=1)
+    return np.asarray(squares / 2 if log_probability.shape[1] == 2 else squares)
+
+
+def calibration_error(labels: np.ndarray, log_probability: np.ndarray, *, n_bins: int = 10) -> float:
+    """Expected calibration error :cite:p:`guo2017`: how far probabilities are from shares, over bins; lower is better.
+
+    Parameters
+    ----------
+    labels
+        Class numbers, (n,).
+    log_probability
+        Log-probabilities, (n × n_classes). With two classes the probability of class 1 is compared with its share, with
+        more that of the predicted class with the share of right predictions.
+    n_bins
+        Number of bins of equal width.
+
+    Notes
+    -----
+    It is above 0 for perfect probabilities too, the more so the fewer rows there are: with a dozen groups expect 0.2.
+
+    Examples
+    --------
+    >>> import numpy as np, heldout as ho
+    >>> round(ho.metrics.calibration_error(np.array([0, 0, 0, 1]), np.log(np.full((4, 2), 0.5))), 3)
+    0.25
+    """
+    said, happened, bins = calibration_parts(labels, log_probability, n_bins=n_bins)
+    return float(abs(np.bincount(bins, happened - said)).sum() / len(labels))
+
+
+def calibration_parts(
+    labels: np.ndarray, log_probability: np.ndarray, *, n_bins: int = 10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probability of each row, whether it came true, and its bin, (n,) each."""
+    probability = np.exp(log_probability.astype(np.float64))
+    predicted = np.ones(len(labels), dtype=int) if probability.shape[1] == 2 else probability.argmax(axis=1)
+    said = probability[np.arange(len(labels)), predicted]
+    return said, (labels == predicted).astype(float), np.minimum((said * n_bins).astype(int), n_bins - 1)
+
+
+def block_auc(labels: np.ndarray, log_probability: np.ndarray, blocks: np.ndarray) -> float:
+    """Mean of the AUCs within blocks (days, batches, patients), each block counted once.
+
+    What differs between blocks, such as the day, can neither help nor hurt.
+
+    Parameters
+    ----------
+    labels
+        Class numbers, (n,).
+    log_probability
+        Log-probabilities, (n × n_classes).
+    blocks
+        Block of each row, (n,).
+
+    Returns
+    -------
+    Between 0 and 1; blocks without every class are left out, NaN if none has.
+
+    Examples
+    --------
+    >>> import numpy as np, heldout as ho
+    >>> log_p = np.log([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
+    >>> labels, days = np.array([0, 1, 0, 1]), np.array([0, 0, 19, 19])
+    >>> ho.metrics.roc_auc(labels, log_p), ho.metrics.block_auc(labels, log_p, days)
+    (0.75, 1.0)
+    """
+    values = [roc_auc(labels[blocks == block], log_probability[blocks == block]) for block in np.unique(blocks)]
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
 def one_vs_rest(log_probability: np.ndarray) -> np.ndarray:
     """Log-odds of each class against all others, (n × n_classes)."""
     rest = np.empty_like(log_probability, dtype=np.float64)

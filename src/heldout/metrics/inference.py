@@ -7,14 +7,16 @@ from math import comb, prod
 
 import numpy as np
 
-from heldout.metrics.classification import one_vs_rest
+from heldout.metrics.classification import calibration_parts, one_vs_rest, squared_errors
 
-METRICS = ("auc", "accuracy", "loss")
+METRICS = ("auc", "block_auc", "accuracy", "accuracy_calibrated", "loss", "brier", "calibration_error")
+
+_SUMS = {"accuracy": "correct", "accuracy_calibrated": "calibrated"}
 
 
 @dataclass(frozen=True)
 class GroupScores:
-    """Sums from which AUC, accuracy and loss follow for any weights on the groups.
+    """Sums from which every score follows for any weights on the groups.
 
     A bootstrap over groups with all their cells then is a product of small matrices, and exact.
 
@@ -22,13 +24,19 @@ class GroupScores:
     ----------
     labels
         Class number of each group, (G,).
-    sizes, correct, loss
-        Number of cells, of correct cells, and summed loss of each group, (G,).
+    sizes, correct, loss, brier
+        Number of cells, of correct cells, summed loss and summed squared error of each group, (G,).
     wins
         For each class that is scored, the number of (cell in group i of the class, cell in group j of another) pairs
         that are ranked right, ties half, (n_scored × G × G).
     scored
         The classes that ``wins`` belongs to: class 1 of two, else all.
+    calibration
+        For each bin of the probability, the summed difference between what happened and what was said, (n_bins × G).
+    blocks
+        Block number of each group, (G,), or None.
+    calibrated
+        Number of cells of each group that are right at the threshold of ``group_scores``, (G,), or None.
 
     Examples
     --------
@@ -43,13 +51,34 @@ class GroupScores:
     sizes: np.ndarray
     correct: np.ndarray
     loss: np.ndarray
+    brier: np.ndarray
     wins: np.ndarray
     scored: tuple[int, ...]
+    calibration: np.ndarray
+    blocks: np.ndarray | None = None
+    calibrated: np.ndarray | None = None
 
     def evaluate(self, metric: str, weights: np.ndarray) -> np.ndarray:
         """Value of a metric for each row of ``weights`` (B × G), (B,); all ones is the plain estimate."""
-        if metric != "auc":
-            return (weights @ getattr(self, "correct" if metric == "accuracy" else "loss")) / (weights @ self.sizes)
+        if metric == "auc":
+            return self._auc(weights)
+        if metric == "block_auc":
+            return self._block_auc(weights)
+        n = weights @ self.sizes
+        if metric == "calibration_error":
+            return np.asarray(abs(weights @ self.calibration.T).sum(axis=1) / n)
+        return np.asarray(weights @ getattr(self, _SUMS.get(metric, metric)) / n)
+
+    def _block_auc(self, weights: np.ndarray) -> np.ndarray:
+        """Mean over the blocks that have every class, each counted as often as any of it was drawn at all."""
+        if self.blocks is None:
+            return np.full(len(weights), np.nan)
+        of_block = np.stack([self._auc(weights * (self.blocks == block)) for block in np.unique(self.blocks)])
+        known = np.isfinite(of_block)
+        n = known.sum(axis=0)
+        return np.divide(np.where(known, of_block, 0).sum(axis=0), n, out=np.full(len(weights), np.nan), where=n > 0)
+
+    def _auc(self, weights: np.ndarray) -> np.ndarray:
         of_class = []
         for number, wins in zip(self.scored, self.wins, strict=True):
             inside, outside = weights * (self.labels == number), weights * (self.labels != number)
@@ -59,7 +88,14 @@ class GroupScores:
         return np.mean(of_class, axis=0)
 
 
-def group_scores(labels: np.ndarray, log_probability: np.ndarray, groups: np.ndarray) -> GroupScores:
+def group_scores(
+    labels: np.ndarray,
+    log_probability: np.ndarray,
+    groups: np.ndarray,
+    *,
+    blocks: np.ndarray | None = None,
+    threshold: float | None = None,
+) -> GroupScores:
     """Collect :class:`GroupScores` from cells.
 
     Parameters
@@ -70,6 +106,10 @@ def group_scores(labels: np.ndarray, log_probability: np.ndarray, groups: np.nda
         Log-probabilities of the cells, (n × n_classes).
     groups
         Group number of each cell, (n,), 0 to G - 1.
+    blocks
+        Block number of each group, (G,); needed for ``block_auc``.
+    threshold
+        Log-odds of class 1 of two above which class 1 is said; needed for ``accuracy_calibrated``.
 
     Examples
     --------
@@ -87,13 +127,24 @@ def group_scores(labels: np.ndarray, log_probability: np.ndarray, groups: np.nda
     odds = one_vs_rest(log_probability)
     scored = (1,) if n_classes == 2 else tuple(range(n_classes))
     wins = np.stack([_wins(odds[:, c], groups, label_of, c) for c in scored])
+    said, happened, bins = calibration_parts(labels, log_probability)
+    calibration = np.zeros((int(bins.max()) + 1, n_groups))
+    np.add.at(calibration, (bins, groups), happened - said)
+    calibrated = None
+    if threshold is not None:
+        right = ((odds[:, 1] > threshold) == (labels == 1)).astype(float)
+        calibrated = np.bincount(groups, right, minlength=n_groups)
     return GroupScores(
         labels=label_of,
         sizes=np.bincount(groups, minlength=n_groups).astype(float),
         correct=np.bincount(groups, hit, minlength=n_groups),
         loss=np.bincount(groups, lost, minlength=n_groups),
+        brier=np.bincount(groups, squared_errors(labels, log_probability), minlength=n_groups),
         wins=wins,
         scored=scored,
+        calibration=calibration,
+        blocks=blocks,
+        calibrated=calibrated,
     )
 
 
@@ -137,13 +188,36 @@ def bootstrap_weights(labels: np.ndarray, n: int, rng: np.random.Generator) -> n
     return weights
 
 
-def smallest_p(labels: np.ndarray) -> float:
+def jackknife_weights(labels: np.ndarray) -> np.ndarray:
+    """Weights that leave out each group in turn, the others of its class standing in for it, (G × G).
+
+    Parameters
+    ----------
+    labels
+        Class number of each group, (G,). The row of a class's only group is NaN.
+
+    Examples
+    --------
+    >>> import numpy as np, heldout as ho
+    >>> ho.metrics.jackknife_weights(np.array([0, 0, 1, 1, 1]))[2].tolist()
+    [1.0, 1.0, 0.0, 1.5, 1.5]
+    """
+    size = np.bincount(labels)[labels].astype(float)
+    more = np.divide(size, size - 1, out=np.full(len(size), np.nan), where=size > 1)
+    weights = np.where(labels[:, None] == labels, more[:, None], 1.0)
+    weights[np.diag_indices(len(labels))] = np.where(size > 1, 0.0, np.nan)
+    return weights
+
+
+def smallest_p(labels: np.ndarray, blocks: np.ndarray | None = None) -> float:
     """Smallest p-value that any permutation test of these group labels can reach: one over the number of labellings.
 
     Parameters
     ----------
     labels
         Class number of each group, (G,).
+    blocks
+        Block of each group, (G,), within which labels could be exchanged; one block if not given.
 
     Examples
     --------
@@ -151,5 +225,11 @@ def smallest_p(labels: np.ndarray) -> float:
     >>> round(ho.metrics.smallest_p(np.array([0, 0, 1, 1])), 3)
     0.167
     """
+    numbers = np.zeros(len(labels), dtype=int) if blocks is None else np.unique(blocks, return_inverse=True)[1]
+    return 1 / prod((n_labellings(labels[numbers == number]) for number in np.unique(numbers)), start=1)
+
+
+def n_labellings(labels: np.ndarray) -> int:
+    """Number of distinct orders of some labels."""
     counts = np.unique(labels, return_counts=True)[1].tolist()
-    return 1 / prod(comb(sum(counts[i:]), counts[i]) for i in range(len(counts)))
+    return prod(comb(sum(counts[i:]), counts[i]) for i in range(len(counts)))

@@ -5,6 +5,8 @@ from heldout.pp._folds import folds
 from heldout.pp._highly_variable_genes import highly_variable_genes
 from heldout.pp._lineages import lineages
 from heldout.pp._pca import pca
+from heldout.pp._read_libraries import read_libraries
+from heldout.pp._recipe_karpe26 import recipe_karpe26
 from heldout.pp._replay import replay
 from heldout.pp._scale import scale
 from heldout.pp._split import split_assigned, split_cells, split_matched
@@ -21,6 +23,8 @@ __all__ = [
     "highly_variable_genes",
     "lineages",
     "pca",
+    "read_libraries",
+    "recipe_karpe26",
     "replay",
     "scale",
     "split_assigned",

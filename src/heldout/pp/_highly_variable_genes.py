@@ -10,16 +10,19 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core import store
-from heldout._core.arrays import MatrixState, Moments, describe, get_matrix, moments, take, values
+from heldout._core.arrays import MatrixState, Moments, describe, get_matrix, highest, moments, take
 from heldout._core.chain import is_scaled, state_to_json, write_step
 from heldout._core.fits import Fit
+from heldout._core.lazy import is_dask
 from heldout._core.partition import read_partition
+from heldout.pp._standardised_variance import standardised_variance
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
     from heldout._core.arrays import Matrix
+    from heldout._core.partition import Partition
 
 logger = logging.getLogger("heldout")
 
@@ -50,7 +53,7 @@ def highly_variable_genes(
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars), log-normalised (raw counts for ``seurat_v3``).
+        Annotated data, (n_obs × n_vars), log-normalised (raw counts for ``seurat_v3``). A dask array is read block by block.
     n_top_genes
         Number of genes to choose. With fewer candidates all of them are taken, and a warning is logged.
     flavor
@@ -104,7 +107,7 @@ def highly_variable_genes(
         msg = f"n_top_genes={n_top_genes!r} must be at least 1."
         raise ValueError(msg)
     store.check_adata(adata)
-    X = get_matrix(adata, layer)
+    X = get_matrix(adata, layer, dask=True)
     state = _check_input(adata, X, flavor=flavor, layer=layer)
     partition = read_partition(adata, split_key)
     partition.require("train", purpose="highly_variable_genes")
@@ -112,24 +115,50 @@ def highly_variable_genes(
     found = moments(X, train)
     if state.kind == "other":
         _check_not_unit_variance(found, moments(X))
+    fit = choose(
+        adata,
+        X,
+        found,
+        partition,
+        flavor=flavor,
+        n_top_genes=n_top_genes,
+        min_cells=min_cells,
+        layer=layer,
+        state=state,
+    )
+    adata = store.start(adata, copy=copy)
+    columns = {**var_columns(fit), "means": found.mean, "variances": found.var}
+    write_step(adata, "highly_variable_genes", fit, partition, var=columns)
+    if subset:
+        adata._inplace_subset_var(fit.arrays["highly_variable"])  # as scanpy's function does: no public way in place
+    return store.finish(adata, copy=copy)
+
+
+def choose(
+    adata: AnnData,
+    X: Matrix,
+    found: Moments,
+    partition: Partition,
+    *,
+    flavor: Flavor,
+    n_top_genes: int,
+    min_cells: int,
+    layer: str | None,
+    state: MatrixState,
+) -> Fit:
+    """Rank the genes by what was found in the train cells, and choose; nothing is written."""
+    train = partition.mask("train")
     score = _score(adata, X, found, train, flavor=flavor, min_cells=min_cells, n_top_genes=n_top_genes)
     rank = _rank(score, adata.var_names, n_top_genes)
-
-    adata = store.start(adata, copy=copy)
-    fit = Fit(
+    return Fit(
         method="pp.highly_variable_genes",
         config={"flavor": flavor, "n_top_genes": n_top_genes, "min_cells": min_cells, "layer": layer},
-        split_key=split_key,
+        split_key=partition.key,
         split_hash=partition.hash,
         genes=adata.var_names.to_numpy(dtype=object),
         arrays={"highly_variable": ~np.isnan(rank), "rank": rank, "score": score},
         info={"input": state_to_json(state)},
     )
-    columns = {**var_columns(fit), "means": found.mean, "variances": found.var}
-    write_step(adata, "highly_variable_genes", fit, partition, var=columns)
-    if subset:
-        adata._inplace_subset_var(~np.isnan(rank))  # as scanpy's highly_variable_genes does: no public way in place
-    return store.finish(adata, copy=copy)
 
 
 def var_columns(fit: Fit) -> dict[str, np.ndarray]:
@@ -158,7 +187,7 @@ def _check_input(adata: AnnData, X: Matrix, *, flavor: str, layer: str | None) -
             f"Call {first}sc.pp.log1p(adata) first, or use flavor='seurat_v3' on raw counts."
         )
         raise ValueError(msg)
-    if state.kind == "other" and (high := float(values(X).max())) > _HIGHEST_LOG:
+    if state.kind == "other" and (high := highest(X)) > _HIGHEST_LOG:
         msg = (
             f"flavor={flavor!r} needs log-normalised values, {where} reaches {high:g}, more than any logarithm of counts. "
             "If these are corrected (not whole) counts, normalise and log-transform them first."
@@ -191,6 +220,8 @@ def _score(
     score = np.full(X.shape[1], np.nan)
     if flavor == "variance":
         score[candidates] = found.var[candidates]
+    elif flavor == "seurat_v3" and is_dask(X):
+        score[candidates] = standardised_variance(X, train, found, candidates)
     else:
         score[candidates] = _scanpy_score(
             take(X, np.flatnonzero(train), candidates), flavor=flavor, n=min(n_top_genes, len(candidates)), like=adata

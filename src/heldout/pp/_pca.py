@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from heldout._core.chain import state_to_json, write_step
 from heldout._core.fits import Fit
 from heldout._core.genes import gene_columns
 from heldout._core.keys import check_key
+from heldout._core.lazy import is_dask, over_blocks
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from anndata import AnnData
 
     from heldout._core.arrays import Matrix
@@ -44,7 +48,7 @@ def pca(
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars).
+        Annotated data, (n_obs × n_vars). A dask array is read block by block.
     n_comps
         Number of components.
     mask_var
@@ -75,7 +79,8 @@ def pca(
     Raises
     ------
     ValueError
-        If there are fewer train cells or genes than components, or values are not finite.
+        If there are fewer train cells or genes than components, values are not finite, or a dask array has more than
+        6000 genes.
 
     Examples
     --------
@@ -90,7 +95,7 @@ def pca(
     """
     check_key("key_added", key_added)
     store.check_adata(adata)
-    X = get_matrix(adata, layer)
+    X = get_matrix(adata, layer, dask=True)
     state = describe(X)
     partition = read_partition(adata, split_key)
     partition.require("train", purpose="pca")
@@ -124,8 +129,9 @@ def project(adata: AnnData, fit: Fit, X: Matrix, columns: np.ndarray) -> dict[st
     key, components = fit.config["key_added"], fit.arrays["components"]
     shift = fit.arrays["mean"] @ components.T
     coordinates = np.empty((adata.n_obs, len(components)), dtype=np.float32)
-    for rows in row_chunks(adata.n_obs):
-        coordinates[rows] = np.asarray(take(X[rows], None, columns) @ components.T) - shift
+    on_components = partial(_projected, columns=columns, components=components)
+    for rows, of_block in _blocks(X, on_components):
+        coordinates[rows] = of_block - shift
     loadings = np.zeros((adata.n_vars, len(components)))
     loadings[columns] = components.T
     return {"obsm": {key: coordinates}, "varm": {key: loadings}}
@@ -133,6 +139,12 @@ def project(adata: AnnData, fit: Fit, X: Matrix, columns: np.ndarray) -> dict[st
 
 def _components(X: Matrix, train: np.ndarray, n_comps: int, *, seed: int) -> dict[str, np.ndarray]:
     found = moments(X, train)
+    if X.shape[1] > _WIDE and is_dask(X):
+        msg = (
+            f"{X.shape[1]} genes are too many for components of a dask array; at most {_WIDE} are. Choose genes with "
+            "ho.pp.highly_variable_genes, or name a column of var in mask_var."
+        )
+        raise ValueError(msg)
     if X.shape[1] > _WIDE:
         from sklearn.decomposition import PCA
 
@@ -152,9 +164,28 @@ def _components(X: Matrix, train: np.ndarray, n_comps: int, *, seed: int) -> dic
 
 def _covariance(X: Matrix, train: np.ndarray, mean: np.ndarray) -> np.ndarray:
     total = np.zeros((X.shape[1], X.shape[1]))
-    for rows in row_chunks(X.shape[0]):
-        if train[rows].any():
-            block = take(X[rows], np.flatnonzero(train[rows]), None)
-            block = (block.toarray() if sparse.issparse(block) else block).astype(np.float64) - mean
-            total += block.T @ block
+    for _, products in _blocks(X, partial(_products, mean=mean), train, wanted=train):
+        total += products
     return total / (train.sum() - 1)
+
+
+def _blocks(
+    X: Matrix, function: Callable[..., np.ndarray], *beside: np.ndarray, wanted: np.ndarray | None = None
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Results of a function for blocks of rows, of a dask array or one in memory."""
+    if is_dask(X):
+        yield from over_blocks(X, function, *beside, wanted=wanted)
+        return
+    for rows in row_chunks(X.shape[0]):
+        if wanted is None or wanted[rows].any():
+            yield rows, function(X[rows], *(array[rows] for array in beside))
+
+
+def _projected(block: Matrix, *, columns: np.ndarray, components: np.ndarray) -> np.ndarray:
+    return np.asarray(take(block, None, columns) @ components.T)
+
+
+def _products(block: Matrix, keep: np.ndarray, *, mean: np.ndarray) -> np.ndarray:
+    block = take(block, np.flatnonzero(keep), None)
+    block = (block.toarray() if sparse.issparse(block) else block).astype(np.float64) - mean
+    return block.T @ block

@@ -138,7 +138,7 @@ def _bring(adata: AnnData, fit: Fit, held: dict[str | None, MatrixState | None],
     layer, target = fit.config["layer"], state_from_json(fit.info["input"])
     if layer in held and held[layer] is None:
         return
-    now = held.get(layer) or describe(get_matrix(adata, layer), name="adata.X" if layer is None else layer)
+    now = held.get(layer) or describe(get_matrix(adata, layer, dask=True), name="adata.X" if layer is None else layer)
     if now.kind == "counts" and target.total is not None:
         if fit.info.get("n_vars", adata.n_vars) != adata.n_vars:
             msg = (
@@ -167,7 +167,7 @@ def _normalise(adata: AnnData, layer: str | None, target: MatrixState) -> None:
     import scanpy as sc
     from anndata import AnnData
 
-    X = get_matrix(adata, layer)
+    X = get_matrix(adata, layer, dask=True)
     given = type(X)
     part = AnnData(
         getattr(sparse, f"{X.format}_matrix")(X) if sparse.issparse(X) else X
@@ -183,11 +183,11 @@ def _apply(adata: AnnData, fit: Fit) -> None:
     layer = fit.config["layer"]
     if fit.method == "pp.pca":
         columns = fit.columns(adata.var_names, key=fit.config["key_added"])
-        store.commit(adata, **project(adata, fit, get_matrix(adata, layer), columns))
+        store.commit(adata, **project(adata, fit, get_matrix(adata, layer, dask=True), columns))
         return
     in_fit = {gene: number for number, gene in enumerate(fit.genes)}
     at = np.array([in_fit[gene] for gene in adata.var_names])
     if fit.method == "pp.scale":
-        store.set_matrix(adata, apply_scale(get_matrix(adata, layer), fit, columns=at), layer)
+        store.set_matrix(adata, apply_scale(get_matrix(adata, layer, dask=True), fit, columns=at), layer)
     else:
         store.commit(adata, var={name: column[at] for name, column in var_columns(fit).items()})

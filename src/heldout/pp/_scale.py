@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -11,12 +12,15 @@ from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, moments, row_chunks
 from heldout._core.chain import chain_sections, is_scaled, state_to_json
 from heldout._core.fits import Fit
+from heldout._core.lazy import is_dask, is_sparse
 from heldout._core.partition import read_partition
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.arrays import Matrix, MatrixState, Moments
+    from heldout._core.partition import Partition
 
 
 def scale(
@@ -36,7 +40,7 @@ def scale(
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars).
+        Annotated data, (n_obs × n_vars). A dask array is read block by block, and stays one.
     max_value
         Clip to this many standard deviations on both sides; None does not clip.
     zero_center
@@ -75,7 +79,7 @@ def scale(
         msg = f"max_value={max_value!r} must be above 0, or None for no clipping."
         raise ValueError(msg)
     store.check_adata(adata)
-    X = get_matrix(adata, layer)
+    X = get_matrix(adata, layer, dask=True)
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     state = describe(X, name=where)
     if is_scaled(adata, layer, state):
@@ -84,7 +88,7 @@ def scale(
             "back (if it lost genes since it was normalised, also forget the chain: del adata.uns['heldout']['chain'])."
         )
         raise ValueError(msg)
-    if zero_center and sparse.issparse(X):
+    if zero_center and is_sparse(X):
         msg = (
             f"zero_center=True would turn the sparse matrix into {X.shape[0] * X.shape[1] * 4 / 1e9:.1f} GB of dense "
             "values. Use zero_center=False, or make it dense yourself: adata.X = adata.X.toarray()"
@@ -93,29 +97,44 @@ def scale(
     partition = read_partition(adata, split_key)
     partition.require("train", purpose="scale")
     found = moments(X, partition.mask("train"))
+    config = {"max_value": max_value, "zero_center": zero_center, "layer": layer}
+    fit = scale_fit(adata.var_names, found, partition, config, state)
+    sections = chain_sections(adata, "scale" if layer is None else f"scale_{layer}", fit, partition)
+    values = apply_scale(X, fit, columns=np.arange(adata.n_vars))
+    adata = store.start(adata, copy=copy)
+    store.set_matrix(adata, values, layer)
+    store.commit(adata, heldout=sections)
+    return store.finish(adata, copy=copy)
+
+
+def scale_fit(genes: pd.Index, found: Moments, partition: Partition, config: dict[str, Any], state: MatrixState) -> Fit:
+    """What to scale by, from what was found in the train cells."""
     sd = np.sqrt(found.var)
-    fit = Fit(
+    return Fit(
         method="pp.scale",
-        config={"max_value": max_value, "zero_center": zero_center, "layer": layer},
-        split_key=split_key,
+        config=config,
+        split_key=partition.key,
         split_hash=partition.hash,
-        genes=adata.var_names.to_numpy(dtype=object),
+        genes=genes.to_numpy(dtype=object),
         arrays={"mean": found.mean, "sd": np.where(sd > 0, sd, 1.0)},
         info={"input": state_to_json(state)},
     )
-    sections = chain_sections(adata, "scale" if layer is None else f"scale_{layer}", fit, partition)
-    scaled = apply_scale(X, fit, columns=np.arange(adata.n_vars))
-    adata = store.start(adata, copy=copy)
-    store.set_matrix(adata, scaled, layer)
-    store.commit(adata, heldout=sections)
-    return store.finish(adata, copy=copy)
 
 
 def apply_scale(X: Matrix, fit: Fit, columns: np.ndarray) -> Matrix:
     """Scale with a fit; ``columns`` are the positions of the matrix's genes in the fit."""
     dtype = np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
-    sd, mean = fit.arrays["sd"][columns].astype(dtype), fit.arrays["mean"][columns].astype(dtype)
+    sd = fit.arrays["sd"][columns].astype(dtype)
+    mean = fit.arrays["mean"][columns].astype(dtype) if fit.config["zero_center"] else None
     limit = fit.config["max_value"]
+    if is_dask(X):
+        meta = scaled(X._meta, sd[:0], None, limit)
+        return X.map_blocks(partial(scaled, sd=sd, mean=mean, limit=limit), dtype=dtype, meta=meta)
+    return scaled(X, sd, mean, limit)
+
+
+def scaled(X: Matrix, sd: np.ndarray, mean: np.ndarray | None, limit: float | None) -> Matrix:
+    """Values less their mean, where given, divided by ``sd`` and clipped; of a matrix in memory."""
     if sparse.issparse(X):
         per_entry = sd[X.indices] if X.format == "csr" else np.repeat(sd, np.diff(X.indptr))
         data = np.divide(X.data, per_entry, out=per_entry)
@@ -125,9 +144,9 @@ def apply_scale(X: Matrix, fit: Fit, columns: np.ndarray) -> Matrix:
         # place would garble the other.
         plain_class = getattr(sparse, f"{X.format}_{'matrix' if sparse.isspmatrix(X) else 'array'}")
         return plain_class((data, X.indices.copy(), X.indptr.copy()), shape=X.shape)
-    result = np.empty(X.shape, dtype=dtype)
+    result = np.empty(X.shape, dtype=sd.dtype)
     for rows in row_chunks(X.shape[0]):
-        block = X[rows] - mean if fit.config["zero_center"] else X[rows]
+        block = X[rows] if mean is None else X[rows] - mean
         np.divide(block, sd, out=result[rows])
         if limit is not None:
             np.clip(result[rows], -limit, limit, out=result[rows])

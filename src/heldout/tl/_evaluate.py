@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from heldout._core import store
 from heldout._core.fits import read_fit
@@ -32,14 +32,19 @@ def evaluate(
     partition: Literal["test", "val", "train"] = "test",
     group_key: str | Sequence[str] | None = None,
     baselines: Sequence[str] | None = None,
+    block_key: str | None = None,
+    claim_keys: Sequence[str] | None = None,
+    n_refits: int = 0,
     n_bootstrap: int = 2000,
     rng: Rng = 0,
 ) -> pd.DataFrame:
     """Score a fit at the level of groups (libraries, donors) and of cells, beside baselines fitted on the same cells.
 
-    A group's prediction is the mean logit of its cells. Intervals are percentiles of a bootstrap over groups,
-    stratified by class, at the cell level too: cells of one group are not independent. The fit is compared with the
-    best baseline on the same draws.
+    A group's prediction is the mean logit of its cells. At the level of groups intervals are those that hold with few groups
+    (:func:`heldout.metrics.auc_interval`, :func:`heldout.metrics.proportion_interval`, :func:`heldout.metrics.jackknife_interval`).
+    At the cell level they are percentiles of a bootstrap over groups, stratified by class: cells of one group are not
+    independent; below 10 groups a class it is too narrow and decides nothing. The fit is compared with the best baseline on
+    the same groups. Measured coverage and size of all of these stand in ``docs/inference.md``.
 
     Of a forecast of genes (:func:`heldout.tl.forecast_genes`) the units are genes, or modules where the split is by
     module, and ``partition`` is one of genes. Metrics are ``skill`` (1 - MSE / MSE of persistence), ``skill_corrected``
@@ -78,9 +83,19 @@ def evaluate(
         Column(s) of ``obs`` with the independent unit; taken from the fit if not given.
     baselines
         Baselines to fit on train and score on the same cells; for a genotype fit ``majority``, ``qc_logistic``,
-        ``logistic`` and ``pseudobulk_logistic`` if not given, for a forecast of genes ``persistence``, ``mean``,
-        ``linear`` and ``ridge``, for perturbations ``no_change``, ``mean``, ``additive``, ``linear`` and ``latent_additive`` (with
+        ``logistic`` and ``pseudobulk_logistic`` if not given, with ``covariate_logistic`` and ``composition_logistic`` where
+        covariates (or an auxiliary or match column) and cell types are known; for a forecast of genes ``persistence``, ``mean``,
+        ``linear`` and ``ridge``; for perturbations ``no_change``, ``mean``, ``additive``, ``linear`` and ``latent_additive`` (with
         several contexts also ``context_mean`` and ``transfer``).
+    block_key
+        Of a genotype fit: column of ``obs`` within whose values labels of groups could have been exchanged (day, batch,
+        patient). If not given, the group of the split where that has both labels, else the column it was matched on.
+    claim_keys
+        Of a genotype fit: columns of ``obs`` with the levels above the group, finest first, e.g. ``["line", "donor"]``. What is
+        claimed of each is limited by its number of units; see :func:`heldout.get.claims`.
+    n_refits
+        Of a genotype fit: most labellings of all groups for which the fit is made again, for a ``p_value`` of the whole
+        procedure in place of the one that is conditional on the fit. For methods that take seconds.
     n_bootstrap
         Number of bootstrap draws.
     rng
@@ -88,11 +103,14 @@ def evaluate(
 
     Returns
     -------
-    Table with one row for each method, level (the group, and ``cell``) and metric (``auc``, ``accuracy`` at
-    probability 0.5, ``loss`` in nats). Columns: ``method``, ``role``, ``level``, ``metric``, ``estimate``, ``ci_low``,
-    ``ci_high`` (95 %), ``n`` (units of that level), ``n_groups``, ``p_value`` (exact, one-sided, of the group-level
-    AUC of two classes, conditional on the fit; NaN with ties), ``baseline`` (the best), ``difference``, ``difference_low``,
-    ``difference_high``, ``ceiling`` (logistic regression that has seen other cells of the same groups), ``verdict``
+    Table with one row for each method, level (the group, and ``cell``) and metric (``auc``; ``block_auc``, the mean of the AUCs
+    within blocks, where there are any; ``accuracy`` at probability 0.5; ``accuracy_calibrated`` at the threshold that is best on
+    val, where val has both classes; ``loss`` in nats; ``brier``; ``calibration_error``). Columns: ``method``, ``role``, ``level``,
+    ``metric``, ``estimate``, ``ci_low``, ``ci_high`` (95 %), ``n`` (units of that level), ``n_groups``, ``n_eff`` (independent
+    cells that the cells are worth), ``p_value`` (exact, one-sided, of the group-level AUC of two classes, labels exchanged
+    within blocks), ``p_mid`` (the mid-p, nearer to the nominal level where p is discrete), ``p_smallest`` (that any result could have had), ``p_kind`` (conditional on the fit, or fit made again),
+    ``baseline`` (the best), ``difference``, ``difference_low``, ``difference_high``, ``difference_p`` (exact, two-sided, methods
+    swapped group by group), ``ceiling`` (logistic regression that has seen other cells of the same groups), ``verdict``
     (better, not better, undecided, or unidentifiable when no result on so few groups could decide), ``note``, ``look``.
     It is also stored, with what stands behind it:
 
@@ -100,6 +118,8 @@ def evaluate(
         The table.
     ``uns["heldout"]["scores"][key]``
         The prediction for each group by each method.
+    ``uns["heldout"]["claims"][key]``
+        Of a genotype fit: what the design supports, see :func:`heldout.get.claims` and :func:`heldout.get.summary`.
     ``uns["heldout"]["ledger"]``
         One more row, if ``partition="test"``.
 
@@ -126,7 +146,13 @@ def evaluate(
     if wing not in _WINGS:
         msg = f"The fit {key!r} is a {fit.method!r} step, which predicts nothing that could be scored."
         raise ValueError(msg)
-    options = {"partition": partition, "group_key": group_key, "baselines": baselines}
+    options: dict[str, Any] = {"partition": partition, "group_key": group_key, "baselines": baselines}
+    own = {"block_key": block_key, "claim_keys": claim_keys, "n_refits": n_refits}
+    if wing == "genotype":
+        options |= own
+    elif asked := [name for name, value in own.items() if value]:
+        msg = f"{asked[0]} is only for genotype fits, {key!r} is a {fit.method!r}. Leave it out."
+        raise ValueError(msg)
     table: pd.DataFrame = import_module(_WINGS[wing]).evaluate(
         adata, key, fit, **options, n_bootstrap=n_bootstrap, rng=rng
     )

@@ -27,6 +27,8 @@ def genotype(
     method: str = "mlp",
     auxiliary_key: str | None = None,
     group_key: str | Sequence[str] | None = None,
+    covariate_keys: Sequence[str] | None = None,
+    cell_type_key: str | None = None,
     mask_var: str | None = "highly_variable",
     layer: str | None = None,
     split_key: str = "split",
@@ -48,12 +50,20 @@ def genotype(
         Column of ``obs`` that is predicted; two classes or more. With two, the second one (of the categories, or by
         name) is the positive class.
     method
-        ``mlp``, or one of the baselines ``majority``, ``qc_logistic``, ``logistic``, ``pseudobulk_logistic``.
+        ``mlp`` on cells or ``attention`` on whole groups; or one of the baselines ``majority``, ``qc_logistic``,
+        ``covariate_logistic``, ``logistic``, ``nearest_centroid``, ``pseudobulk_logistic``, ``pseudobulk_ridge``,
+        ``pseudobulk_boosting`` and ``composition_logistic``. What predicts whole groups (``attention``, ``pseudobulk_boosting``,
+        ``composition_logistic``) writes the group's prediction to each of its cells.
     auxiliary_key
-        Column of ``obs``, e.g. the day, that ``mlp`` predicts with a second head (Model B). Values that train does
+        Column of ``obs``, e.g. the day, that a network predicts with a second head (Model B). Values that train does
         not contain are left out of its loss.
     group_key
         Column(s) of ``obs`` with the independent unit; taken from the split if that was made by group.
+    covariate_keys
+        Columns of ``obs`` with what the design could give away (day, batch), for ``covariate_logistic``; of another method they
+        are kept, so that :func:`heldout.tl.evaluate` sets that baseline beside it.
+    cell_type_key
+        Column of ``obs`` with the type of each cell, for ``composition_logistic``; kept likewise.
     mask_var
         Bool column of ``var`` with the genes to use. The default is used if it is there; None uses all genes.
     layer
@@ -101,8 +111,8 @@ def genotype(
     """
     check_key("key_added", key_added)
     METHODS[method]
-    if auxiliary_key is not None and method != "mlp":
-        msg = f"auxiliary_key={auxiliary_key!r} is only for method='mlp', not for {method!r}. Leave it out."
+    if auxiliary_key is not None and METHODS[method].role != "model":
+        msg = f"auxiliary_key={auxiliary_key!r} is only for method='mlp' and 'attention', not for {method!r}. Leave it out."
         raise ValueError(msg)
     store.check_adata(adata)
     check_key_is_free(adata, key_added, f"genotype.{method}")
@@ -114,6 +124,8 @@ def genotype(
         label_key=label_key,
         auxiliary_key=auxiliary_key,
         group_key=group_key,
+        covariate_keys=covariate_keys,
+        cell_type_key=cell_type_key,
         mask_var=mask_var,
         layer=layer,
     )

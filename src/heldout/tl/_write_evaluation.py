@@ -9,6 +9,8 @@ from heldout._core import keys, store
 from heldout._core.ledger import next_look
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from anndata import AnnData
 
@@ -27,8 +29,12 @@ def write_evaluation(
     scores: pd.DataFrame,
     *,
     partition: str,
+    beside: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> pd.DataFrame:
-    """Store the table and the scores behind it, and return the table with the partition, the look and what is missing."""
+    """Store the table and the scores behind it, and return the table with the partition, the look and what is missing.
+
+    ``beside`` holds further entries by section of ``uns["heldout"]``.
+    """
     missing = split.missing(partition)
     if missing:
         what = "cells" if split.axis == "obs" else "genes"
@@ -42,6 +48,8 @@ def write_evaluation(
     table = table.assign(partition=partition, look=look)
     for name, frame in ((keys.EVALUATIONS, table), (keys.SCORES, scores.assign(partition=partition))):
         sections[name] = {**store.section(adata, name), key: frame.rename(index=str)}
+    for name, entries in (beside or {}).items():
+        sections[name] = {**store.section(adata, name), **entries}
     store.commit(adata, heldout=sections)
     if look > 1:
         logger.warning("this is look %d at the same test set; choose between models on val, not on test", look)

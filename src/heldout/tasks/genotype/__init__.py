@@ -24,10 +24,46 @@ METHODS = Registry(
         "heldout.tasks.genotype.baselines:PseudobulkLogistic",
     ),
     Method(
+        "covariate_logistic",
+        "baseline",
+        "logistic regression on covariates such as the day only",
+        "heldout.tasks.genotype.baselines:CovariateLogistic",
+    ),
+    Method(
+        "nearest_centroid",
+        "baseline",
+        "the class with the nearest mean of group means",
+        "heldout.tasks.genotype.group_baselines:NearestCentroid",
+    ),
+    Method(
+        "pseudobulk_ridge",
+        "baseline",
+        "ridge regression on the mean profile of each group",
+        "heldout.tasks.genotype.group_baselines:PseudobulkRidge",
+    ),
+    Method(
+        "composition_logistic",
+        "baseline",
+        "logistic regression on the cell types of each group",
+        "heldout.tasks.genotype.group_baselines:CompositionLogistic",
+    ),
+    Method(
+        "pseudobulk_boosting",
+        "baseline",
+        "boosted trees on the mean profile of each group",
+        "heldout.tasks.genotype.group_baselines:PseudobulkBoosting",
+    ),
+    Method(
         "mlp",
         "model",
         "multilayer perceptron (Model A), with an auxiliary head (Model B)",
         "heldout.tasks.genotype.networks._method:MLP",
+    ),
+    Method(
+        "attention",
+        "model",
+        "a network that pools the cells of a group by gated attention",
+        "heldout.tasks.genotype.networks._attention:Attention",
     ),
 )
 

@@ -9,7 +9,9 @@ import numpy as np
 from scipy import sparse
 from scipy.special import log_expit, log_softmax
 
-from heldout._core.arrays import take
+from heldout._core.arrays import loaded, take
+from heldout._core.grouped import group_moments
+from heldout._core.lazy import is_dask
 from heldout.tasks.genotype.config import LogisticConfig, NoConfig
 from heldout.tasks.genotype.interface import Data, Fitted
 
@@ -21,6 +23,7 @@ class Majority:
     """The class shares of the train cells, for every cell."""
 
     features: ClassVar[Any] = "qc"
+    by_group: ClassVar[bool] = False
     config_class: ClassVar[type] = NoConfig
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
@@ -37,6 +40,7 @@ class _Linear:
     """Logistic regression; subclasses say on which rows."""
 
     features: ClassVar[Any] = "genes"
+    by_group: ClassVar[bool] = False
     config_class: ClassVar[type] = LogisticConfig
 
     def fit(self, data: Data, config: LogisticConfig, *, seed: int) -> Fitted:
@@ -49,7 +53,7 @@ class _Linear:
         return linear_log_probability(fitted.arrays, X)
 
     def _rows(self, data: Data) -> tuple[Matrix, np.ndarray]:
-        return take(data.X, data.train, None), data.labels[data.train]
+        return loaded(take(data.X, data.train, None)), data.labels[data.train]
 
 
 class CellLogistic(_Linear):
@@ -64,19 +68,13 @@ class PseudobulkLogistic(_Linear):
     """
 
     def _rows(self, data: Data) -> tuple[Matrix, np.ndarray]:
-        if data.groups is None:
-            msg = "pseudobulk_logistic needs groups. Pass group_key, or use a split that was made by group."
-            raise ValueError(msg)
-        pairs, row_of = np.unique(
-            np.stack([data.groups[data.train], data.labels[data.train]]), axis=1, return_inverse=True
-        )
-        row_of = row_of.ravel()
-        n = pairs.shape[1]
-        averaging = sparse.csr_array(
-            (1 / np.bincount(row_of)[row_of], (row_of, np.arange(len(row_of)))), shape=(n, len(row_of))
-        )
-        means = averaging @ take(data.X, data.train, None)
-        return np.asarray(means.toarray() if sparse.issparse(means) else means), pairs[1]
+        return group_means(data, "pseudobulk_logistic")
+
+
+class CovariateLogistic(_Linear):
+    """Logistic regression on covariates such as the day: what the label owes to the design alone."""
+
+    features: ClassVar[Any] = "covariates"
 
 
 class QCLogistic(_Linear):
@@ -92,6 +90,25 @@ class QCLogistic(_Linear):
         fitted = fit_logistic((X - mean) / sd, data.labels[data.train], config)
         coef = fitted.arrays["coef"] / sd
         return Fitted({"coef": coef, "intercept": fitted.arrays["intercept"] - coef @ mean}, fitted.info)
+
+
+def group_means(data: Data, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean profile of the train cells of each group and class, (R × n_features), and the class of each row."""
+    if data.groups is None:
+        msg = f"{method} needs groups. Pass group_key, or use a split that was made by group."
+        raise ValueError(msg)
+    pairs, row_of = np.unique(np.stack([data.groups[data.train], data.labels[data.train]]), axis=1, return_inverse=True)
+    row_of = row_of.ravel()
+    n = pairs.shape[1]
+    averaging = sparse.csr_array(
+        (1 / np.bincount(row_of)[row_of], (row_of, np.arange(len(row_of)))), shape=(n, len(row_of))
+    )
+    if is_dask(data.X):
+        codes = np.full(data.X.shape[0], -1)
+        codes[data.train] = row_of
+        return group_moments(data.X, codes, n, var=False).mean, pairs[1]
+    means = averaging @ take(data.X, data.train, None)
+    return np.asarray(means.toarray() if sparse.issparse(means) else means), pairs[1]
 
 
 def fit_logistic(X: Matrix, labels: np.ndarray, config: LogisticConfig) -> Fitted:

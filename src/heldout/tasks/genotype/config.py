@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Activation = Literal["relu", "tanh"]
 Optimizer = Literal["adam", "sgd"]
@@ -34,6 +37,54 @@ class LogisticConfig:
 
 
 @dataclass(frozen=True)
+class RidgeConfig:
+    """Options of the ridge on group means.
+
+    Parameters
+    ----------
+    alphas
+        Penalties to choose from by leave-one-out over groups, in units of the mean squared distance of a group from the
+        mean of all.
+    """
+
+    alphas: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+    def __post_init__(self) -> None:
+        if not len(self.alphas) or not all(alpha > 0 for alpha in self.alphas):
+            msg = f"alphas={self.alphas!r} must be numbers above 0, at least one."
+            raise ValueError(msg)
+        object.__setattr__(self, "alphas", [float(alpha) for alpha in self.alphas])
+
+
+@dataclass(frozen=True)
+class BoostingConfig:
+    """Options of the boosted trees on group means. With a dozen groups, trees of depth 1 are all there is.
+
+    Parameters
+    ----------
+    n_trees
+        Number of boosting steps.
+    max_depth
+        Depth of each tree.
+    lr
+        Learning rate.
+    max_features
+        Share of the genes that a split chooses from, drawn anew each time.
+    """
+
+    n_trees: int = 100
+    max_depth: int = 1
+    lr: float = 0.1
+    max_features: float = 0.1
+
+    def __post_init__(self) -> None:
+        _positive(self, "n_trees", "max_depth", "lr", "max_features")
+        if self.max_features > 1:
+            msg = f"max_features={self.max_features!r} must be a share in (0, 1]."
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True)
 class MLPConfig:
     """Options of the multilayer perceptron. The defaults are those of the LMNA classifier study.
 
@@ -59,6 +110,13 @@ class MLPConfig:
         Epochs without a better validation AUC after which training stops; the best weights are restored.
     alpha
         Weight of the auxiliary loss (Model B): loss = label loss + alpha × auxiliary loss.
+    reversal
+        Turn the gradient of the auxiliary loss around where it enters the trunk :cite:p:`ganin2016`, so that the trunk
+        forgets the auxiliary class (the day) instead of learning it.
+    balanced
+        Draw train cells so that every class, and in it every group, counts the same, whatever their numbers of cells.
+    n_members
+        Networks of different seeds whose probabilities are averaged.
     """
 
     n_hidden: int = 512
@@ -71,9 +129,12 @@ class MLPConfig:
     max_epochs: int = 40
     patience: int = 8
     alpha: float = 0.3
+    reversal: bool = False
+    balanced: bool = False
+    n_members: int = 1
 
     def __post_init__(self) -> None:
-        _positive(self, "n_hidden", "n_layers", "lr", "batch_size", "max_epochs", "patience")
+        _positive(self, "n_hidden", "n_layers", "lr", "batch_size", "max_epochs", "patience", "n_members")
         for name, allowed in (("activation", get_args(Activation)), ("optimizer", get_args(Optimizer))):
             if getattr(self, name) not in allowed:
                 msg = f"{name}={getattr(self, name)!r} must be one of {', '.join(allowed)}."
@@ -87,6 +148,33 @@ class MLPConfig:
         if self.alpha < 0:
             msg = f"alpha={self.alpha!r} must not be negative."
             raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class AttentionConfig(MLPConfig):
+    """Options of the attention network, which classifies whole groups. Those of :class:`MLPConfig`, and two more.
+
+    Parameters
+    ----------
+    n_hidden, n_layers, dropout, activation, optimizer, lr, max_epochs, patience, alpha, reversal, balanced, n_members
+        As in :class:`MLPConfig`. Groups are always drawn evenly, so ``balanced`` changes nothing.
+    batch_size
+        Cells in a bag: a random part of a train group. A batch has ``n_bags`` of them.
+    n_attention
+        Width of the gated attention :cite:p:`ilse2018`.
+    n_bags
+        Bags in a batch, classes in turn.
+    """
+
+    n_hidden: int = 64
+    n_layers: int = 1
+    batch_size: int = 64
+    n_attention: int = 32
+    n_bags: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(self, "n_attention", "n_bags")
 
 
 def _positive(config: object, *names: str) -> None:

@@ -3,45 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from heldout._core.arrays import take
 from heldout.metrics.classification import group_log_probability, one_vs_rest
-from heldout.metrics.inference import METRICS, GroupScores, bootstrap_weights, group_scores, smallest_p
+from heldout.metrics.effective import effective_size
+from heldout.metrics.inference import group_scores
 from heldout.tasks.genotype.baselines import fit_logistic, linear_log_probability
 from heldout.tasks.genotype.config import LogisticConfig
+from heldout.tasks.genotype.levels import FEW, LOWER_IS_BETTER, Design, Level, levels_of
 
 if TYPE_CHECKING:
     from heldout._core.arrays import Matrix
 
-ALPHA = 0.05
-FEW = 10
-"""Groups a class below which a bootstrap interval is known to be too narrow."""
-
-LOWER_IS_BETTER = frozenset({"loss"})
-
 
 @dataclass(frozen=True)
 class Scored:
-    """Predictions of one method on the cells that are judged, (n × n_classes) log-probabilities."""
+    """Predictions of one method on the cells that are judged.
+
+    Parameters
+    ----------
+    method, role
+        Its name, and whether it is a baseline or a model.
+    log_probability
+        (n × n_classes).
+    note
+        What a reader has to know.
+    thresholds
+        Log-odds above which the second class of two is said, of groups and of cells, chosen on val; None without val.
+    """
 
     method: str
     role: str
     log_probability: np.ndarray
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Level:
-    """One unit of inference, the groups themselves or their cells: its name, its number, the scores of each method."""
-
-    name: str
-    n: int
-    scores: dict[str, GroupScores]
-    p_values: dict[str, float]
+    thresholds: tuple[float, float] | None = None
 
 
 def evaluation_table(
@@ -53,6 +52,7 @@ def evaluation_table(
     ceiling: np.ndarray | None,
     n_bootstrap: int,
     rng: np.random.Generator,
+    blocks: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """One row a method, level and metric.
 
@@ -70,120 +70,112 @@ def evaluation_table(
         Number of bootstrap draws over groups.
     rng
         Source of randomness.
+    blocks
+        Block number of each group, (G,), within which labels could have been exchanged, or None.
     """
     group_labels = np.zeros(int(groups.max()) + 1, dtype=int)
     group_labels[groups] = labels
-    weights = bootstrap_weights(group_labels, n_bootstrap, rng)
-    every = [*scored] if ceiling is None else [*scored, Scored("ceiling", "ceiling", ceiling)]
+    design = Design(group_labels, scored[0].log_probability.shape[1], blocks)
+    calibrated = all(one.thresholds is not None for one in scored)
+    every = [*scored] if ceiling is None else [*scored, Scored("ceiling", "ceiling", ceiling, thresholds=(0.0, 0.0))]
     pooled = {one.method: group_log_probability(one.log_probability, groups) for one in every}
     own = np.arange(len(group_labels))
-    levels = [
-        Level(
-            unit,
-            len(group_labels),
-            {method: group_scores(group_labels, p, own) for method, p in pooled.items()},
-            {method: exact_p(group_labels, p) for method, p in pooled.items()},
-        ),
-        Level(
-            "cell", len(labels), {one.method: group_scores(labels, one.log_probability, groups) for one in every}, {}
-        ),
-    ]
+    scores: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    for one in every:
+        of_group, of_cell = one.thresholds if calibrated and one.thresholds is not None else (None, None)
+        p = pooled[one.method]
+        scores[0][one.method] = group_scores(group_labels, p, own, blocks=blocks, threshold=of_group)
+        scores[1][one.method] = group_scores(labels, one.log_probability, groups, blocks=blocks, threshold=of_cell)
+    levels = levels_of(unit, labels, groups, design, scores, pooled, n_bootstrap=n_bootstrap, rng=rng)
+    worth = {one.method: _worth(one, labels, groups) for one in scored}
     rows = [
         row
         for level in levels
-        for metric in METRICS
-        for row in _rows(level, metric, scored, group_labels, weights, has_ceiling=ceiling is not None)
+        for metric in level.metrics()
+        for row in _rows(level, metric, scored, worth, has_ceiling=ceiling is not None)
     ]
     return pd.DataFrame(rows)
 
 
 def _rows(
-    level: Level,
-    metric: str,
-    scored: list[Scored],
-    group_labels: np.ndarray,
-    weights: np.ndarray,
-    *,
-    has_ceiling: bool,
+    level: Level, metric: str, scored: list[Scored], worth: dict[str, float], *, has_ceiling: bool
 ) -> list[dict[str, object]]:
-    ones = np.ones((1, len(group_labels)))
-    n_classes = scored[0].log_probability.shape[1]
-    smallest = np.bincount(group_labels, minlength=n_classes).min()
-    estimate = {name: float(s.evaluate(metric, ones)[0]) for name, s in level.scores.items()}
-    draws = {name: s.evaluate(metric, weights) for name, s in level.scores.items()} if smallest > 1 else {}
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    estimate = {one.method: level.estimate(one.method, metric) for one in scored}
     baselines = [s.method for s in scored[1:] if np.isfinite(estimate[s.method])]
     best = max(baselines, key=lambda name: sign * estimate[name]) if baselines else None
     rows = []
     for one in scored:
-        low, high = np.percentile(draws[one.method], [2.5, 97.5]) if draws else (np.nan, np.nan)
+        found = level.interval(one.method, metric)
+        test = level.test(one.method, metric)
         row = {
             "method": one.method,
             "role": one.role,
             "level": level.name,
             "metric": metric,
-            "estimate": estimate[one.method],
-            "ci_low": low,
-            "ci_high": high,
+            "estimate": found.estimate,
+            "ci_low": found.low,
+            "ci_high": found.high,
             "n": level.n,
-            "n_groups": len(group_labels),
-            "p_value": level.p_values.get(one.method, np.nan) if metric == "auc" else np.nan,
+            "n_groups": len(level.design.labels),
+            "n_eff": worth[one.method] if level.name == "cell" else float(level.n),
+            "p_value": np.nan if test is None else test.p_value,
+            "p_mid": np.nan if test is None else test.mid_p,
+            "p_smallest": np.nan if test is None else test.smallest,
+            "p_kind": "" if test is None else "conditional on the fit",
             "baseline": "",
             "difference": np.nan,
             "difference_low": np.nan,
             "difference_high": np.nan,
-            "ceiling": estimate["ceiling"] if has_ceiling else np.nan,
+            "difference_p": np.nan,
+            "ceiling": level.estimate("ceiling", metric) if has_ceiling else np.nan,
             "verdict": "",
-            "note": "; ".join(filter(None, [one.note, _interval_note(int(smallest))])),
+            "note": "; ".join(filter(None, [one.note, _interval_note(level, metric)])),
         }
         if one is scored[0]:
-            row |= _against(best, one.method, estimate, draws, sign=sign, group_labels=group_labels)
+            row |= _against(best, one.method, level, metric)
         rows.append(row)
     return rows
 
 
-def _against(
-    best: str | None,
-    method: str,
-    estimate: dict[str, float],
-    draws: dict[str, np.ndarray],
-    *,
-    sign: float,
-    group_labels: np.ndarray,
-) -> dict[str, object]:
+def _against(best: str | None, method: str, level: Level, metric: str) -> dict[str, object]:
     """Paired difference to the best baseline, and the verdict it allows."""
-    row: dict[str, object] = {"baseline": best or ""}
-    if best is not None:
-        row["difference"] = estimate[method] - estimate[best]
-    if best is None or not draws or smallest_p(group_labels) > ALPHA:
-        return {**row, "verdict": "unidentifiable"}
-    low, high = np.percentile(draws[method] - draws[best], [2.5, 97.5])
-    worst, best_case = sorted((sign * low, sign * high))
-    verdict = "better" if worst > 0 else "not better" if best_case <= 0 else "undecided"
-    return {**row, "difference_low": low, "difference_high": high, "verdict": verdict}
+    if best is None:
+        return {"baseline": "", "verdict": "unidentifiable"}
+    verdict = level.verdict(method, best, metric)
+    found = level.difference(method, best, metric)
+    row = {"baseline": best, "difference": found.estimate, "verdict": verdict}
+    if verdict == "unidentifiable":
+        return row
+    p = level.difference_test(method, best, metric)
+    return {**row, "difference_low": found.low, "difference_high": found.high, "difference_p": p}
 
 
-def exact_p(labels: np.ndarray, log_probability: np.ndarray) -> float:
-    """One-sided exact p of the AUC of groups of two classes under permuted labels, conditional on the fit.
-
-    NaN for more classes, for one class, and where groups are tied, since the exact distribution is then another.
-    """
-    from scipy.stats import mannwhitneyu
-
-    odds = one_vs_rest(log_probability)[:, -1]
-    if log_probability.shape[1] != 2 or len(np.unique(labels)) < 2 or len(np.unique(odds)) < len(odds):
-        return float("nan")
-    return float(mannwhitneyu(odds[labels == 1], odds[labels == 0], alternative="greater", method="exact").pvalue)
+def _worth(one: Scored, labels: np.ndarray, groups: np.ndarray) -> float:
+    """Number of independent cells, by how alike the log-odds of one group's cells are."""
+    odds = one_vs_rest(one.log_probability)[:, -1]
+    return effective_size(odds, groups, labels).n_eff if np.isfinite(odds).all() and np.ptp(odds) > 0 else np.nan
 
 
-def _interval_note(smallest: int) -> str:
+def _interval_note(level: Level, metric: str) -> str:
+    smallest = level.design.smallest
     if smallest < 1:
         return "a class has no group here"
     if smallest == 1:
         return "one group of a class: no interval"
+    if metric == "calibration_error":
+        return f"{smallest} groups of a class: biased upwards, no interval"
     if smallest < FEW:
-        return f"{smallest} groups of a class: interval too narrow"
+        return f"{smallest} groups of a class: {_too_few(level, metric)}"
     return ""
+
+
+def _too_few(level: Level, metric: str) -> str:
+    if level.name == "cell":
+        return "bootstrap interval too narrow, decides nothing"
+    if metric in ("loss", "brier"):
+        return "interval too narrow if values are skewed"
+    return "interval too narrow if classes vary unlike"
 
 
 def seen_groups_ceiling(X: Matrix, labels: np.ndarray, groups: np.ndarray, *, seed: int) -> np.ndarray | None:

@@ -57,8 +57,11 @@ class Fitted:
 class GenotypeMethod(Protocol):
     """The two verbs of a genotype method."""
 
-    features: ClassVar[Literal["genes", "qc"]]
+    features: ClassVar[Literal["genes", "qc", "covariates", "cell_types"]]
     """What the columns of ``Data.X`` are."""
+
+    by_group: ClassVar[bool]
+    """Whether a prediction is of a whole group: ``predict`` then gets the cells of one, and repeats its answer."""
 
     config_class: ClassVar[type]
     """Dataclass of its options."""

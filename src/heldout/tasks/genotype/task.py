@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.arrays import describe, get_matrix, row_chunks, take
+from heldout._core.arrays import describe, get_matrix, loaded, row_blocks, take
 from heldout._core.chain import scaled_with, state_from_json, state_to_json
 from heldout._core.fits import Fit
 from heldout._core.genes import gene_columns
 from heldout.splitting._components import components
 from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.features import Covariate, describe_covariates, features_of, qc_columns
 from heldout.tasks.genotype.interface import Data, Fitted
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
 
     from heldout._core.arrays import Matrix, MatrixState
     from heldout._core.partition import Partition
-
-QC_COLUMNS = ("total_counts", "n_genes_by_counts", "pct_counts_mt")
-"""Columns of obs that the QC-only baseline reads, as scanpy names them."""
-
-_LOGGED = {"total_counts", "n_genes_by_counts", "n_genes_found"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,8 @@ class Task:
     auxiliary_key: str | None
     auxiliary_classes: list[str]
     auxiliary: np.ndarray | None
+    covariates: list[Covariate]
+    cell_types: Covariate | None
 
     @classmethod
     def of(
@@ -60,6 +58,8 @@ class Task:
         label_key: str,
         auxiliary_key: str | None = None,
         group_key: str | Sequence[str] | None = None,
+        covariate_keys: Sequence[str] | None = None,
+        cell_type_key: str | None = None,
         mask_var: str | None = "highly_variable",
         layer: str | None = None,
     ) -> Task:
@@ -97,14 +97,19 @@ class Task:
             auxiliary_key=auxiliary_key,
             auxiliary_classes=auxiliary_classes,
             auxiliary=auxiliary,
+            covariates=describe_covariates(adata, covariate_keys or [], train, argument="covariate_keys"),
+            cell_types=None
+            if cell_type_key is None
+            else describe_covariates(adata, [cell_type_key], train, argument="cell_type_key", classes=True)[0],
         )
 
     def data(self, features: str) -> Data:
-        """Arrays for a method that reads genes or QC measures."""
-        if features == "qc":
-            X: Matrix = qc_features(self.adata, qc_columns(self.adata), layer=self.layer)
-        else:
-            X = take(get_matrix(self.adata, self.layer), None, self.columns)
+        """Arrays for a method that reads genes, QC measures, covariates or cell types."""
+        X: Matrix = (
+            take(get_matrix(self.adata, self.layer, dask=True), None, self.columns)
+            if features == "genes"
+            else features_of(self.adata, features, self._described(features), layer=self.layer)
+        )
         return Data(
             X=X,
             labels=self.labels,
@@ -115,6 +120,22 @@ class Task:
             auxiliary=self.auxiliary,
             n_auxiliary=len(self.auxiliary_classes),
         )
+
+    def _described(self, features: str) -> dict[str, Any]:
+        """What is needed to read the same features from other cells, JSON values."""
+        if features == "covariates" and not self.covariates:
+            msg = (
+                "covariate_logistic needs covariates. Pass covariate_keys, columns of obs such as the day or the batch."
+            )
+            raise ValueError(msg)
+        if features == "cell_types" and self.cell_types is None:
+            msg = "composition_logistic needs cell types. Pass cell_type_key, a column of obs."
+            raise ValueError(msg)
+        return {
+            "qc_columns": qc_columns(self.adata) if features == "qc" else [],
+            "covariates": [asdict(covariate) for covariate in self.covariates],
+            "cell_types": None if self.cell_types is None else asdict(self.cell_types),
+        }
 
     def fit(self, method: str, config: Any = None, *, seed: int = 0) -> Fit:
         """Fit one method of the registry."""
@@ -133,8 +154,8 @@ class Task:
             "auxiliary_classes": self.auxiliary_classes,
             "layer": self.layer,
             "features": features,
-            "qc_columns": qc_columns(self.adata) if features == "qc" else [],
-            "input": state_to_json(describe(get_matrix(self.adata, self.layer))),
+            **self._described(features),
+            "input": state_to_json(describe(get_matrix(self.adata, self.layer, dask=True))),
             "scaled_with": scaled_with(self.adata, self.layer),
             "fitted": fitted.info,
         }
@@ -154,7 +175,7 @@ def check_config(method: str, expected: type, config: Any) -> Any:
     """The default options of a method, or those given if they are of its class."""
     if config is None:
         return expected()
-    if not isinstance(config, expected):
+    if type(config) is not expected:
         msg = f"config must be a {expected.__name__} for method={method!r}, got {type(config).__name__}."
         raise TypeError(msg)
     return config
@@ -202,34 +223,29 @@ def group_labels(names: np.ndarray, groups: np.ndarray, labels: np.ndarray, clas
 
 def predict(fit: Fit, adata: AnnData, *, key: str, layer: str | None = None) -> np.ndarray:
     """Log-probabilities of all cells with a stored fit, (n_obs × n_classes) float32."""
-    method = METHODS[fit.method.removeprefix("genotype.")]
-    implementation = method.load()()
+    implementation = METHODS[fit.method.removeprefix("genotype.")].load()()
     fitted = Fitted(fit.arrays, fit.info["fitted"])
-    if fit.info["features"] == "qc":
-        return implementation.predict(fitted, qc_features(adata, fit.info["qc_columns"], layer=layer))
-    columns = fit.columns(adata.var_names, key=key)
-    X = get_matrix(adata, layer)
-    parts = [implementation.predict(fitted, take(X[rows], None, columns)) for rows in row_chunks(adata.n_obs)]
-    return np.concatenate(parts)
-
-
-def qc_columns(adata: AnnData) -> list[str]:
-    """QC columns of obs at hand; without any, the number of genes found is counted from the matrix."""
-    return [name for name in QC_COLUMNS if name in adata.obs.columns] or ["n_genes_found"]
-
-
-def qc_features(adata: AnnData, names: Sequence[str], *, layer: str | None) -> np.ndarray:
-    """Library size and QC measures, (n_obs × n_measures); counts on a log scale."""
-    columns = []
-    for name in names:
-        if name == "n_genes_found":
-            X = get_matrix(adata, layer)
-            found = np.concatenate([np.asarray((X[rows] != 0).sum(axis=1)).ravel() for rows in row_chunks(adata.n_obs)])
-            column = found.astype(np.float64)
-        else:
-            column = store.column(adata, name, argument="QC measure").to_numpy(dtype=np.float64)
-        columns.append(np.log1p(column) if name in _LOGGED else column)
-    return np.stack(columns, axis=1)
+    genes = fit.info["features"] == "genes"
+    columns = fit.columns(adata.var_names, key=key) if genes else None
+    X = (
+        get_matrix(adata, layer, dask=True)
+        if genes
+        else features_of(adata, fit.info["features"], fit.info, layer=layer)
+    )
+    if not implementation.by_group:
+        if not genes:
+            return np.asarray(implementation.predict(fitted, X))
+        parts = [implementation.predict(fitted, take(block, None, columns)) for _, block in row_blocks(X)]
+        return np.concatenate(parts)
+    if fit.info["group_key"] is None:
+        msg = f"The fit {key!r} predicts whole groups and knows no group_key. Fit again, with group_key."
+        raise ValueError(msg)
+    numbers = group_numbers(adata, fit.info["group_key"])
+    result = np.empty((adata.n_obs, len(fit.info["classes"])), dtype=np.float32)
+    for number in range(int(numbers.max()) + 1):
+        rows = np.flatnonzero(numbers == number)
+        result[rows] = implementation.predict(fitted, loaded(take(X, rows, columns)))
+    return result
 
 
 def _auxiliary(adata: AnnData, auxiliary_key: str | None, train: np.ndarray) -> tuple[list[str], np.ndarray | None]:
@@ -246,9 +262,9 @@ def _auxiliary(adata: AnnData, auxiliary_key: str | None, train: np.ndarray) -> 
 
 def check_prepared(fit: Fit, adata: AnnData, *, key: str, layer: str | None) -> None:
     """Refuse cells that were not prepared as those the fit was trained on."""
-    if fit.info["features"] == "qc":
+    if fit.info["features"] != "genes":
         return
-    before, now = state_from_json(fit.info["input"]), describe(get_matrix(adata, layer))
+    before, now = state_from_json(fit.info["input"]), describe(get_matrix(adata, layer, dask=True))
     if fit.info["scaled_with"] != scaled_with(adata, layer):
         was = "scaled" if fit.info["scaled_with"] else "not scaled"
         differs = (

@@ -18,10 +18,15 @@ from heldout._core.no_pickle import NoPickle
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
 from heldout._core.training import local_seed
-from heldout.tasks.genotype.config import MLPConfig
+from heldout.tasks.genotype.config import AttentionConfig, MLPConfig
 from heldout.tasks.genotype.interface import Fitted
-from heldout.tasks.genotype.networks._method import fit_module, pack, unpack
-from heldout.tasks.genotype.networks._module import GenotypeModule
+from heldout.tasks.genotype.networks._method import (
+    build_module,
+    config_of,
+    fit_members,
+    pack,
+    unpack_members,
+)
 from heldout.tasks.genotype.task import Task, check_prepared, predict
 
 if TYPE_CHECKING:
@@ -33,9 +38,10 @@ if TYPE_CHECKING:
 class GenotypeClassifier(NoPickle, BaseModelClass):
     """Classify cells as coming from one of two or more groups of people, e.g. patients and controls.
 
-    Model A is a multilayer perceptron, [linear → batch norm → activation → dropout] × depth with a sigmoid (softmax for
+    The class of the options chooses the network. Model A is a multilayer perceptron, [linear → batch norm → activation → dropout] × depth with a sigmoid (softmax for
     more than two classes) and cross-entropy. With ``auxiliary_key`` it is Model B: the same trunk with a second,
-    softmax head, loss = label loss + alpha × auxiliary loss. Training sees the train cells of the split, stopping sees
+    softmax head, loss = label loss + alpha × auxiliary loss. :class:`heldout.model.AttentionConfig` makes it classify whole groups, by gated attention
+    over their cells. Training sees the train cells of the split, stopping sees
     val, test is never read.
 
     Most users want :func:`heldout.tl.genotype`, which runs this life cycle in one call. It differs from other
@@ -48,7 +54,7 @@ class GenotypeClassifier(NoPickle, BaseModelClass):
     adata
         AnnData that :meth:`setup_anndata` was called on.
     config
-        Options, the defaults of :class:`heldout.model.MLPConfig` if not given.
+        Options, a :class:`heldout.model.MLPConfig` (its defaults if not given) or :class:`heldout.model.AttentionConfig`.
 
     Notes
     -----
@@ -85,9 +91,10 @@ class GenotypeClassifier(NoPickle, BaseModelClass):
             **{name: value for name, value in arguments.items() if name != "split_key"},
         )
         with local_seed(0):  # replaced by train(), which seeds it
-            self.module = GenotypeModule(
+            self.module = build_module(
                 len(self.task.columns), len(self.task.classes), self.config_, len(self.task.auxiliary_classes)
             )
+        self.members_ = [self.module]
         self._model_summary_string = self._summary()
         self.init_params_ = self._get_init_params(locals())
 
@@ -159,9 +166,8 @@ class GenotypeClassifier(NoPickle, BaseModelClass):
         check_steps(self.adata, self.task.partition)
         self.seed_ = seed_of(rng)
         data = self.task.data("genes")
-        with local_seed(self.seed_):
-            self.module = GenotypeModule(data.X.shape[1], data.n_classes, self.config_, data.n_auxiliary)
-            history = fit_module(self.module, data, self.config_, seed=self.seed_, trainer_options=trainer_options)
+        self.members_, history = fit_members(data, self.config_, seed=self.seed_, trainer_options=trainer_options)
+        self.module = self.members_[0]
         self._finish(history)
 
     def predict(self, adata: AnnData | None = None) -> pd.DataFrame:
@@ -227,7 +233,7 @@ class GenotypeClassifier(NoPickle, BaseModelClass):
             If the fit is not there, is not of this class, or was made on another split, genes or preparation.
         """
         fit = read_fit(adata, key)
-        if fit.method != "genotype.mlp":
+        if fit.method not in ("genotype.mlp", "genotype.attention"):
             msg = f"The fit {key!r} is a {fit.method}, not a network. Predict with heldout.tl.predict(adata, {key!r})."
             raise ValueError(msg)
         check_split(adata, fit, read_partition(adata, fit.split_key), key=key)
@@ -235,12 +241,13 @@ class GenotypeClassifier(NoPickle, BaseModelClass):
         names = ("label_key", "auxiliary_key", "group_key", "layer")
         cls.setup_anndata(adata, split_key=fit.split_key, mask_var=None, **{name: info[name] for name in names})
         options = {name: value for name, value in fit.config.items() if name != "seed"}
-        model = cls(adata, MLPConfig(**options))
+        model = cls(adata, config_of(options))
         if model.task.classes != info["classes"]:
             msg = f"The fit {key!r} knows the classes {info['classes']}, adata has {model.task.classes}."
             raise ValueError(msg)
         model.task = replace(model.task, columns=fit.columns(adata.var_names, key=key))
-        model.module = unpack(Fitted(fit.arrays, info["fitted"], fit.history))
+        model.members_ = unpack_members(Fitted(fit.arrays, info["fitted"], fit.history))
+        model.module = model.members_[0]
         model._model_summary_string = model._summary()
         model.seed_ = int(fit.config["seed"])
         model._finish(fit.history)
@@ -265,5 +272,6 @@ class GenotypeClassifier(NoPickle, BaseModelClass):
         self.is_trained_ = True
 
     def _fit(self) -> Fit:
-        fitted = pack(self.module, self.config_, self.history_table_)
-        return self.task.pack("mlp", "genes", self.config_, fitted, seed=self.seed_)
+        fitted = pack(self.members_, self.config_, self.history_table_)
+        method = "attention" if isinstance(self.config_, AttentionConfig) else "mlp"
+        return self.task.pack(method, "genes", self.config_, fitted, seed=self.seed_)

@@ -18,6 +18,18 @@ ABSENT = -1
 _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
+class _Reversed(torch.autograd.Function):
+    """The identity, whose gradient is turned around."""
+
+    @staticmethod
+    def forward(ctx: Any, h: torch.Tensor) -> torch.Tensor:
+        return h.view_as(h)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return -gradient
+
+
 class GenotypeModule(BaseModuleClass):
     """[Linear → BatchNorm → activation → dropout] × depth, then one head a target.
 
@@ -27,7 +39,7 @@ class GenotypeModule(BaseModuleClass):
 
     def __init__(self, n_genes: int, n_classes: int, config: MLPConfig, n_auxiliary: int = 0) -> None:
         super().__init__()
-        self.n_classes, self.alpha = n_classes, config.alpha
+        self.n_classes, self.alpha, self.reversal = n_classes, config.alpha, config.reversal
         layers: list[nn.Module] = []
         width = n_genes
         for _ in range(config.n_layers):
@@ -58,10 +70,17 @@ class GenotypeModule(BaseModuleClass):
     @auto_move_data
     def generative(self, h: torch.Tensor) -> dict[str, torch.Tensor | None]:
         """Heads: label logits (batch × 1 or n_classes) and auxiliary logits (batch × n_auxiliary) or None."""
-        return {
-            "logits": self.label_head(h),
-            "auxiliary": None if self.auxiliary_head is None else self.auxiliary_head(h),
-        }
+        return {"logits": self.label_head(h), "auxiliary": self.auxiliary_logits(h)}
+
+    def logits_of(self, h: torch.Tensor) -> torch.Tensor:
+        """Label logits of the cells of one prediction."""
+        return self.label_head(h)
+
+    def auxiliary_logits(self, h: torch.Tensor) -> torch.Tensor | None:
+        """Logits (batch × n_auxiliary) of Model B; None for Model A."""
+        if self.auxiliary_head is None:
+            return None
+        return self.auxiliary_head(_Reversed.apply(h) if self.reversal else h)
 
     def loss(
         self,

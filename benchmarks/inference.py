@@ -1,0 +1,296 @@
+"""Size of every test and coverage of every interval that heldout reports of groups, on simulated studies.
+
+    python benchmarks/inference.py [--n 1000] [--only size coverage difference folds refit]
+
+A study has libraries of 100 cells. A cell's score is its class's mean + what its library shares (variance 0.25) + noise
+(variance 1). Under the null the classes have the same mean. "attainable" is the largest level at or below 5 % that the exact test
+can have with so few labellings; its size cannot be nearer to 5 % than that. Tables are printed as Markdown, as they stand in
+docs/inference.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from math import sqrt
+
+import numpy as np
+from scipy.stats import mannwhitneyu, norm
+
+from heldout import metrics
+
+CELLS, BETWEEN = 100, 0.25
+DESIGNS = {  # class of each library, and its block (day)
+    "3 against 3": ([0] * 3 + [1] * 3, None),
+    "4 against 4": ([0] * 4 + [1] * 4, None),
+    "4 against 8": ([0] * 8 + [1] * 4, None),
+    "6 against 6": ([0] * 6 + [1] * 6, None),
+    "10 against 10": ([0] * 10 + [1] * 10, None),
+    "20 against 20": ([0] * 20 + [1] * 20, None),
+    "3 days of 2 against 2": ([0, 0, 1, 1] * 3, np.repeat(range(3), 4)),
+    "6 days of 1 against 1": ([0, 1] * 6, np.repeat(range(6), 2)),
+    "10 days of 1 against 1": ([0, 1] * 10, np.repeat(range(10), 2)),
+}
+
+
+def as_log_p(score: np.ndarray) -> np.ndarray:
+    """Log-probabilities with these log-odds."""
+    return np.stack([-np.logaddexp(0, score), score - np.logaddexp(0, score)], axis=1)
+
+
+def cell_scores(labels, blocks, shift, rng):
+    """Score of each cell, (G × CELLS); libraries of a day share a shift of the day."""
+    library = sqrt(BETWEEN) * rng.normal(size=len(labels)) + shift * labels
+    if blocks is not None:
+        library = library + rng.normal(size=blocks.max() + 1)[blocks]
+    return library[:, None] + rng.normal(size=(len(labels), CELLS))
+
+
+def attainable(labels, blocks, within: bool) -> float:
+    """Largest size at or below 5 % of the exact test: the share of labellings that it rejects."""
+    score = np.arange(len(labels), dtype=float)
+    rng, best = np.random.default_rng(0), 0.0
+    for _ in range(3000):
+        own = labels.copy()
+        for rows in [np.arange(len(labels))] if blocks is None else [np.flatnonzero(blocks == b) for b in set(blocks)]:
+            own[rows] = rng.permutation(own[rows])
+        p = metrics.auc_permutation(own, score, blocks=blocks, within=within).p_value
+        best = max(best, p) if p <= 0.05 + 1e-12 else best
+    return best
+
+
+def size(n: int) -> None:
+    """Share of null studies with p at most 0.05."""
+    print("\n| design | exact permutation | attainable | mid-p | cells as units |\n|---|---|---|---|---|")
+    for name, (labels, blocks) in DESIGNS.items():
+        labels, rng = np.array(labels), np.random.default_rng(1)
+        found = []
+        for _ in range(n):
+            cells = cell_scores(labels, blocks, 0.0, rng)
+            test = metrics.auc_permutation(labels, cells.mean(axis=1), blocks=blocks, within=blocks is not None)
+            naive = mannwhitneyu(cells[labels == 1].ravel(), cells[labels == 0].ravel(), alternative="greater").pvalue
+            found.append([test.p_value <= 0.05 + 1e-12, test.mid_p <= 0.05, naive <= 0.05])
+        own, mid, naive = np.mean(found, axis=0)
+        level = attainable(labels, blocks, blocks is not None)
+        print(f"| {name} | {own:.1%} | {level:.1%} | {mid:.1%} | {naive:.0%} |", flush=True)
+
+
+def coverage(n: int) -> None:
+    """Share of 95 % intervals that contain the truth."""
+    print(
+        "\n| AUC of libraries | design | `auc_interval` | unlike variances | skewed | jackknife | bootstrap of libraries |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    rng = np.random.default_rng(2)
+    for auc in (0.5, 0.75, 0.9):
+        for name, (labels, blocks) in DESIGNS.items():
+            labels = np.array(labels)
+            if blocks is None:
+                row = [_covered(labels, auc, shape, n, rng) for shape in ("normal", "unlike", "skewed")]
+                own, jack, boot = row[0]
+                print(
+                    f"| {auc} | {name} | {own:.1%} | {row[1][0]:.1%} | {row[2][0]:.1%} | {jack:.0%} | {boot:.0%} |",
+                    flush=True,
+                )
+            else:
+                own = _covered_in_blocks(labels, blocks, auc, n, rng)
+                print(f"| {auc}, within days | {name} | {own:.1%} | | | | |", flush=True)
+    print(
+        "\n| design | AUC of cells: bootstrap of libraries | bootstrap of cells | loss: jackknife | Brier: jackknife | accuracy: Wilson |"
+    )
+    print("|---|---|---|---|---|---|")
+    for name, (labels, blocks) in DESIGNS.items():
+        if blocks is None:
+            found = np.mean([_of_cells(np.array(labels), rng) for _ in range(min(n, 500))], axis=0)
+            print(f"| {name} | " + " | ".join(f"{share:.1%}" for share in found) + " |", flush=True)
+
+
+def _draw(labels, auc, shape, rng):
+    positive = labels == 1
+    if shape == "skewed":
+        return rng.exponential(np.where(positive, auc / (1 - auc), 1.0))
+    sd = np.where(positive, 2.0 if shape == "unlike" else 1.0, 1.0)
+    shift = norm.ppf(auc) * sqrt(5 if shape == "unlike" else 2)
+    return rng.normal(size=len(labels)) * sd + shift * positive
+
+
+def _covered(labels, auc, shape, n, rng):
+    sizes, hits = ((labels == 1).sum(), (labels == 0).sum()), []
+    leave, weights = metrics.jackknife_weights(labels), metrics.bootstrap_weights(labels, 400, rng)
+    for i in range(n):
+        scores = metrics.group_scores(labels, as_log_p(_draw(labels, auc, shape, rng)), np.arange(len(labels)))
+        estimate = float(scores.evaluate("auc", np.ones((1, len(labels))))[0])
+        own = metrics.auc_interval(estimate, *sizes)
+        hit = [own.low <= auc <= own.high, np.nan, np.nan]
+        if shape == "normal" and i < 500:
+            jack = metrics.jackknife_interval(estimate, scores.evaluate("auc", leave), labels)
+            low, high = np.percentile(scores.evaluate("auc", weights), [2.5, 97.5])
+            hit[1:] = [jack.low <= auc <= jack.high, low <= auc <= high]
+        hits.append(hit)
+    return np.nanmean(hits, axis=0) if shape == "normal" else np.array(hits)[:, :1].mean(axis=0)
+
+
+def _covered_in_blocks(labels, blocks, auc, n, rng):
+    counts = np.array([[(labels[blocks == b] == c).sum() for c in (1, 0)] for b in np.unique(blocks)])
+    hits = []
+    for _ in range(n):
+        log_p = as_log_p(_draw(labels, auc, "normal", rng) + 3 * rng.normal(size=blocks.max() + 1)[blocks])
+        found = metrics.auc_interval(metrics.block_auc(labels, log_p, blocks), counts[:, 0], counts[:, 1])
+        hits.append(found.low <= auc <= found.high)
+    return np.mean(hits)
+
+
+def _of_cells(labels, rng, auc=0.75):
+    shift = norm.ppf(auc) * sqrt(2 * (1 + BETWEEN))
+    cells = cell_scores(labels, None, shift, rng)
+    groups = np.repeat(np.arange(len(labels)), CELLS)
+    scores = metrics.group_scores(labels[groups], as_log_p(cells.ravel()), groups)
+    low, high = np.percentile(scores.evaluate("auc", metrics.bootstrap_weights(labels, 300, rng)), [2.5, 97.5])
+    hits = [low <= auc <= high]
+    draws = []
+    for _ in range(60):  # the naive one: cells drawn within classes, normal limits
+        own = [rng.choice(cells[labels == c].ravel(), (labels == c).sum() * CELLS) for c in (0, 1)]
+        draws.append(metrics.roc_auc(np.repeat([0, 1], [len(own[0]), len(own[1])]), as_log_p(np.concatenate(own))))
+    centre = float(scores.evaluate("auc", np.ones((1, len(labels))))[0])
+    hits.append(abs(centre - auc) <= 1.96 * np.std(draws, ddof=1))
+    pooled = as_log_p(cells.mean(axis=1) - shift / 2)
+    own = metrics.group_scores(labels, pooled, np.arange(len(labels)))
+    library = (
+        cell_scores(np.repeat([0, 1], 20000), None, shift, np.random.default_rng(0)).mean(axis=1) - shift / 2
+        if not _TRUTH
+        else None
+    )
+    if library is not None:
+        truth = as_log_p(library)
+        of_class = [
+            [
+                f(np.repeat([0, 1], 20000)[half], truth[half])
+                for f in (metrics.log_loss, metrics.brier, metrics.accuracy)
+            ]
+            for half in (slice(0, 20000), slice(20000, None))
+        ]
+        _TRUTH["parts"] = np.array(of_class)
+    share = np.array([(labels == 0).mean(), (labels == 1).mean()])
+    truths = share @ _TRUTH["parts"]
+    for metric, value in zip(("loss", "brier"), truths, strict=False):
+        estimate = float(own.evaluate(metric, np.ones((1, len(labels))))[0])
+        jack = metrics.jackknife_interval(estimate, own.evaluate(metric, metrics.jackknife_weights(labels)), labels)
+        hits.append(jack.low <= value <= jack.high)
+    right = float(own.evaluate("accuracy", np.ones((1, len(labels))))[0]) * len(labels)
+    wilson = metrics.proportion_interval(right, len(labels))
+    hits.append(wilson.low <= truths[2] <= wilson.high)
+    return hits
+
+
+_TRUTH: dict[str, np.ndarray] = {}
+
+
+def difference(n: int) -> None:
+    """Paired differences of two methods, correlated by 0.5 within libraries."""
+    print(
+        "\n| design | AUCs | `difference_interval` covers | calls the equal one better | swap test p ≤ 0.05 | verdict better |"
+    )
+    print("|---|---|---|---|---|---|")
+    rng = np.random.default_rng(3)
+    for name, (labels, blocks) in DESIGNS.items():
+        if blocks is not None:
+            continue
+        labels = np.array(labels)
+        m, k = (labels == 1).sum(), (labels == 0).sum()
+        for first, second in ((0.6, 0.6), (0.8, 0.8), (0.95, 0.7)):
+            found = []
+            for _ in range(min(n, 600)):
+                noise = rng.normal(size=len(labels))
+                z = [
+                    (noise + rng.normal(size=len(labels))) / sqrt(2) + norm.ppf(a) * sqrt(2) * labels
+                    for a in (first, second)
+                ]
+                scores = [metrics.group_scores(labels, as_log_p(one), np.arange(len(labels))) for one in z]
+                aucs = [float(s.evaluate("auc", np.ones((1, len(labels))))[0]) for s in scores]
+                without = [s.evaluate("auc", metrics.jackknife_weights(labels)) for s in scores]
+                parts = [metrics.auc_interval(a, m, k) for a in aucs]
+                own = metrics.difference_interval(*parts, *without, labels)
+                p = metrics.swap_test(labels, *z, n_swaps=1024)
+                found.append([own.low <= first - second <= own.high, own.low > 0, p <= 0.05, own.low > 0 and p <= 0.05])
+            cover, better, swap, verdict = np.mean(found, axis=0)
+            false = f"{better:.1%}" if first == second else ""
+            print(f"| {name} | {first}, {second} | {cover:.1%} | {false} | {swap:.1%} | {verdict:.1%} |", flush=True)
+
+
+def _centroid_scores(X, labels, train, test, genes):
+    means = [X[train][labels[train] == c][:, genes].mean(axis=0) for c in (0, 1)]
+    return X[test][:, genes] @ (means[1] - means[0]) - (means[1] @ means[1] - means[0] @ means[0]) / 2
+
+
+def folds(n: int) -> None:
+    """Difference of two methods that are equally good, over five folds: donors, 40 genes, nearest centroids of 20 each."""
+    print(
+        "\n| donors | `fold_interval` (Nadeau-Bengio) covers | plain t over folds | bootstrap of folds |\n|---|---|---|---|"
+    )
+    rng = np.random.default_rng(4)
+    for donors in (20, 40, 80):
+        labels, found = np.arange(donors) % 2, []
+        for _ in range(n):
+            X = rng.normal(size=(donors, 40)) + 0.25 * labels[:, None]
+            order = np.argsort(rng.random(donors // 2))
+            fold = np.empty(donors, dtype=int)
+            for c in (0, 1):
+                fold[np.flatnonzero(labels == c)[order]] = np.arange(donors // 2) % 5
+            gaps = []
+            for k in range(5):
+                train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+                aucs = [
+                    metrics.roc_auc(labels[test], as_log_p(_centroid_scores(X, labels, train, test, genes)))
+                    for genes in (slice(0, 20), slice(20, 40))
+                ]
+                gaps.append(aucs[0] - aucs[1])
+            own = metrics.fold_interval(gaps, n_train=donors * 0.8, n_test=donors * 0.2)
+            half = (own.high - own.estimate) / sqrt((1 / 5 + 0.25) / (1 / 5))
+            drawn = rng.choice(gaps, (300, 5)).mean(axis=1)
+            low, high = np.percentile(drawn, [2.5, 97.5])
+            found.append([own.low <= 0 <= own.high, abs(own.estimate) <= half, low <= 0 <= high])
+        print(f"| {donors} | " + " | ".join(f"{share:.1%}" for share in np.mean(found, axis=0)) + " |", flush=True)
+
+
+def refit(n: int) -> None:
+    """Pooled predictions of leave-one-pair-out on noise: nearest centroids of 30 genes."""
+    print("\n| libraries | fit made again for each labelling | conditional on the fits |\n|---|---|---|")
+    rng = np.random.default_rng(5)
+    for k in (4, 6, 10):
+        labels, found = np.repeat([0, 1], k), []
+        for _ in range(min(n, 500)):
+            X = rng.normal(size=(2 * k, 30))
+
+            def pooled(y, X=X, k=k):
+                score, a, b = np.empty(2 * k), np.flatnonzero(y == 0), np.flatnonzero(y == 1)
+                for pair in zip(a, b, strict=True):
+                    test = np.array(pair)
+                    score[test] = _centroid_scores(X, y, np.setdiff1d(np.arange(2 * k), test), test, slice(None))
+                return score
+
+            scores = pooled(labels)
+            conditional = metrics.auc_permutation(labels, scores).p_value
+            whole = metrics.permutation_test(
+                labels, lambda y, pooled=pooled: metrics.roc_auc(y, as_log_p(pooled(y))), n_labellings=100, rng=rng
+            )
+            found.append([whole.p_value <= 0.05, conditional <= 0.05])
+        print(
+            f"| {k} against {k} | " + " | ".join(f"{share:.1%}" for share in np.mean(found, axis=0)) + " |", flush=True
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=1000, help="simulated studies for each number")
+    parts = {"size": size, "coverage": coverage, "difference": difference, "folds": folds, "refit": refit}
+    parser.add_argument("--only", nargs="*", choices=parts, default=list(parts), help="parts to run")
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    for name in arguments.only:
+        print(f"\n### {name}: {' '.join((parts[name].__doc__ or '').split())}", flush=True)
+        parts[name](arguments.n)
+    print(f"\n{time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""The preparation of the LMNA classifier study in one call: two passes over the counts, whatever their number."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from heldout._core import store
+from heldout._core.arrays import (
+    MatrixState,
+    Moments,
+    Part,
+    describe,
+    get_matrix,
+    lognormalised,
+    merged,
+)
+from heldout._core.chain import chain_sections, write_step
+from heldout._core.lazy import as_rows, is_dask, over_blocks, to_memory
+from heldout._core.partition import read_partition
+from heldout.pp._highly_variable_genes import choose, highly_variable_genes, var_columns
+from heldout.pp._scale import scale, scale_fit, scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+    from heldout._core.arrays import Matrix
+    from heldout._core.partition import Partition
+
+
+def recipe_karpe26(
+    adata: AnnData,
+    *,
+    n_top_genes: int = 1000,
+    target_sum: float = 1e4,
+    min_cells: int = 10,
+    max_value: float = 10.0,
+    split_key: str = "split",
+    load: bool = False,
+    copy: bool = False,
+) -> AnnData | None:
+    """Prepare counts as the LMNA classifier study did, fitted on the train cells only :cite:p:`karpe2026`.
+
+    In this order: counts normalised to ``target_sum`` per cell, ``log1p``, the genes with the highest variance among
+    those in ``min_cells`` train cells or more, and division by the standard deviation with clipping. Cells are not
+    filtered; :func:`read_libraries` has the study's limits as defaults.
+
+    The same as :func:`scanpy.pp.normalize_total`, :func:`scanpy.pp.log1p`, :func:`highly_variable_genes` with
+    ``subset=True`` and :func:`scale`. A dask array is passed over twice, block by block: first the train cells are summed
+    up; the second pass, which scales the chosen genes of all cells, is made with ``load``, or whenever ``X`` is used.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, (n_obs × n_vars), with counts in ``X``, in memory or as a dask array, and a split.
+    n_top_genes
+        Number of genes to choose.
+    target_sum
+        Counts of a cell after normalisation.
+    min_cells
+        Number of train cells a gene must be found in.
+    max_value
+        Clip to this many standard deviations on both sides.
+    split_key
+        The split; only its train cells are fitted on.
+    load
+        Bring the scaled values of a dask array into memory.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the AnnData (n_obs × n_top_genes) if ``copy=True``. Written are:
+
+    ``X``
+        Scaled values of the chosen genes; a dask array stays one unless ``load=True``.
+    ``var["highly_variable"]``, ``var["highly_variable_rank"]``, ``var["highly_variable_score"]``, ``var["means"]``, ``var["variances"]``
+        As :func:`highly_variable_genes` writes them.
+    ``uns["heldout"]["fits"]["highly_variable_genes"]``, ``uns["heldout"]["fits"]["scale"]``
+        The two fits.
+    ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``, ``uns["log1p"]``
+        Their places in the chain, the split they were made on, and scanpy's note of the logarithm.
+
+    Raises
+    ------
+    ValueError
+        If ``X`` does not hold counts, or there is no such split.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> ho.pp.recipe_karpe26(adata, n_top_genes=50)
+    >>> adata.shape, bool(abs(adata.X).max() <= 10)
+    ((600, 50), True)
+    """
+    if not target_sum > 0:
+        msg = f"target_sum={target_sum!r} must be above 0."
+        raise ValueError(msg)
+    if not max_value > 0:
+        msg = f"max_value={max_value!r} must be above 0."
+        raise ValueError(msg)
+    store.check_adata(adata)
+    X = get_matrix(adata, dask=True)
+    partition = read_partition(adata, split_key)
+    partition.require("train", purpose="recipe_karpe26")
+    choice: dict[str, Any] = {"n_top_genes": n_top_genes, "min_cells": min_cells}
+    if is_dask(X):
+        work = _out_of_core(adata, X, partition, choice, target_sum=target_sum, max_value=max_value)
+        if load:
+            store.set_matrix(work, to_memory(work.X), None)
+    else:
+        state = describe(X)
+        if state.kind != "counts":
+            raise ValueError(_no_counts(str(state)))
+        work = adata.copy()
+        _normalise(work, target_sum)
+        highly_variable_genes(work, subset=True, split_key=split_key, **choice)
+        scale(work, max_value=max_value, split_key=split_key)
+    if copy:
+        return work
+    store.actual(adata)
+    adata._init_as_actual(work)  # there is no public way to replace the content of an AnnData in place
+    return None
+
+
+def _normalise(adata: AnnData, target_sum: float) -> None:
+    import scanpy as sc
+
+    sc.pp.normalize_total(adata, target_sum=target_sum)
+    sc.pp.log1p(adata)
+
+
+def _out_of_core(
+    adata: AnnData, X: Any, partition: Partition, choice: dict[str, Any], *, target_sum: float, max_value: float
+) -> AnnData:
+    """The same with one pass over the blocks."""
+    found = _first_pass(X, partition.mask("train"), target_sum)
+    work = adata.copy()
+    state = MatrixState("lognormalised", target_sum)
+    fit = choose(work, X, found, partition, flavor="variance", layer=None, state=state, **choice)
+    columns = {**var_columns(fit), "means": found.mean, "variances": found.var}
+    write_step(work, "highly_variable_genes", fit, partition, var=columns)
+    kept = np.flatnonzero(fit.arrays["highly_variable"])
+    work._inplace_subset_var(kept)
+    of_kept = Moments(found.n, found.mean[kept], found.var[kept], found.n_nonzero[kept])
+    config = {"max_value": max_value, "zero_center": False, "layer": None}
+    scaling = scale_fit(work.var_names, of_kept, partition, config, state)
+    sections = chain_sections(work, "scale", scaling, partition)
+    sd = scaling.arrays["sd"].astype(np.float32)
+    prepare = partial(_prepared, total=target_sum, columns=kept, sd=sd, limit=max_value)
+    meta, chunks = as_rows(X._meta).astype(np.float32), (X.chunks[0], (len(kept),))
+    store.set_matrix(work, X.map_blocks(prepare, dtype=np.float32, meta=meta, chunks=chunks), None)
+    store.commit(work, heldout=sections, uns={"log1p": {"base": None}})
+    return work
+
+
+def _first_pass(X: Any, train: np.ndarray, total: float) -> Moments:
+    """Moments of the log-normalised values over the train cells; on the way, whether these are counts."""
+    return merged(_checked(over_blocks(X, partial(_look_and_sum, total=total), train)), X.shape[1])
+
+
+def _checked(looked: Iterator[tuple[slice, tuple[Part | None, str]]]) -> Iterator[Part]:
+    for rows, (part, problem) in looked:
+        if part is None:
+            raise ValueError(_no_counts(f"{problem} in the cells {rows.start} to {rows.stop - 1}"))
+        yield part
+
+
+def _look_and_sum(counts: Matrix, train: np.ndarray, *, total: float) -> tuple[Part | None, str]:
+    from heldout._core.compiled import log_sums
+
+    counts = counts if sparse.issparse(counts) else sparse.csr_array(counts)
+    n, p = int(train.sum()), counts.shape[1]
+    sums, squares, n_nonzero, problem = log_sums(counts.data, counts.indices, counts.indptr, train, p, total)
+    if problem:
+        return None, ("NaN or infinite values", "values below zero", "values that are not whole")[problem - 1]
+    mean = sums / max(n, 1)
+    return (n, mean, np.maximum(squares - n * mean**2, 0), n_nonzero), ""
+
+
+def _prepared(block: Matrix, *, total: float, columns: np.ndarray, sd: np.ndarray, limit: float) -> Matrix:
+    """Scaled values of some genes, from the counts of all."""
+    block = as_rows(block)
+    return scaled(lognormalised(block, total, columns), sd, None, limit)
+
+
+def _no_counts(what: str) -> str:
+    return (
+        f"recipe_karpe26 needs raw counts in adata.X, which holds {what}. Put the counts there: adata.X = "
+        "adata.layers['counts'].copy()"
+    )

@@ -1,0 +1,91 @@
+"""The genes of all libraries together, joined by id."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from heldout._core import store
+from heldout.reading._library import Genes, Source, gene_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Join = Literal["union", "intersection"]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Genes of the store, the number of libraries that list each, and where each library's features go in it.
+
+    ``positions`` has one array a library, (features of its file,): the column in the store, -1 for what is not kept.
+    """
+
+    genes: Genes
+    n_libraries: np.ndarray
+    positions: list[np.ndarray]
+
+    @property
+    def digest(self) -> str:
+        """Hash of ids and order."""
+        return hashlib.sha256("\n".join(self.genes.ids).encode()).hexdigest()
+
+
+def join_genes(sources: Sequence[Source], join: Join, *, gex_only: bool) -> Shared:
+    """Join the gene lists by id; symbols are those of the first library that has the gene."""
+    kept: list[np.ndarray] = []
+    lists: list[Genes] = []
+    for source in sources:
+        before = next((i for i, other in enumerate(sources[: len(kept)]) if other.genes is source.genes), None)
+        kept.append(gene_columns(source, gex_only=gex_only) if before is None else kept[before])
+        lists.append(source.genes.take(kept[-1]) if before is None else lists[before])
+    first = pd.Index(lists[0].ids)
+    for source, genes in zip(sources, lists, strict=True):
+        if genes is not lists[0] and not pd.Index(genes.ids).isin(first).any():
+            msg = (
+                f"it shares no gene id with {sources[0].library!r} (e.g. {store.some(genes.ids)} here, {store.some(first)} "
+                "there). Are these symbols and ids, or two species?"
+            )
+            raise source.error(msg)
+    distinct = list({id(genes): genes for genes in lists}.values())
+    every = Genes(
+        *(np.concatenate([getattr(genes, part) for genes in distinct]) for part in ("ids", "symbols", "types"))
+    )
+    once = every.take(np.flatnonzero(~pd.Index(every.ids).duplicated()))
+    index = pd.Index(once.ids)
+    at = {id(genes): index.get_indexer(genes.ids) for genes in distinct}
+    n = np.bincount(np.concatenate([at[id(genes)] for genes in lists]), minlength=len(index))
+    if join == "intersection":
+        common = np.flatnonzero(n == len(lists))
+        if not len(common):
+            msg = (
+                f"genes='intersection': no gene is in all {len(lists)} libraries. Use genes='union', or leave one out."
+            )
+            raise ValueError(msg)
+        new = np.full(len(index), -1)
+        new[common] = np.arange(len(common))
+        at = {key: new[columns] for key, columns in at.items()}
+        once, n = once.take(common), n[common]
+    positions = []
+    for source, columns, genes in zip(sources, kept, lists, strict=True):
+        position = np.full(len(source.genes), -1, dtype=np.int32)
+        position[columns] = at[id(genes)]
+        positions.append(position)
+    return Shared(once, n, positions)
+
+
+def place(X: sparse.csr_matrix, positions: np.ndarray, n_genes: int) -> sparse.csr_matrix:
+    """Move the columns of a matrix to where the store has them."""
+    if len(positions) == n_genes and np.array_equal(positions, np.arange(n_genes)):
+        return X
+    if (positions < 0).any():
+        columns = np.flatnonzero(positions >= 0)
+        X, positions = X[:, columns], positions[columns]
+    placed = sparse.csr_matrix((X.data, positions[X.indices], X.indptr), shape=(X.shape[0], n_genes))
+    placed.sort_indices()
+    return placed

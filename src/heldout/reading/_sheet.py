@@ -1,0 +1,70 @@
+"""The sample sheet: which libraries there are, where, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from heldout._core import store
+
+WRITTEN = ("n_genes_by_counts", "total_counts", "pct_counts_mt")
+"""Columns of ``obs`` that reading writes; a sheet cannot have them."""
+
+
+def read_sheet(sheet: str | Path | pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
+    """Table with the columns ``library`` (text), ``path`` (:class:`~pathlib.Path`) and the metadata; refuses what is unclear."""
+    table, folder = _table(sheet)
+    for name in ("library", "path"):
+        if name not in table.columns:
+            msg = f"sheet has no column {name!r}. {store.suggest(name, table.columns)} It needs 'library' and 'path'."
+            raise ValueError(msg)
+    if not len(table):
+        msg = "sheet has no rows, so there is no library to read."
+        raise ValueError(msg)
+    missing = table[["library", "path"]].isna().any(axis=1)
+    if missing.any():
+        msg = (
+            f"sheet has no library or path in {int(missing.sum())} of {len(table)} rows (e.g. row {missing.idxmax()})."
+        )
+        raise ValueError(msg)
+    taken = [name for name in table.columns if name in WRITTEN]
+    if taken:
+        msg = f"sheet has the column {store.some(taken)}, which is counted when the library is read. Rename it."
+        raise ValueError(msg)
+    table = table.reset_index(drop=True).rename(columns=str)
+    table["library"] = store.as_names(table["library"])
+    table["path"] = [(folder / str(path)).expanduser() for path in table["path"]]
+    _check_once(table["library"], "library")
+    _check_once(pd.Series([str(path.resolve()) for path in table["path"]]), "path")
+    return table
+
+
+def _check_once(values: pd.Series, name: str) -> None:
+    if values.duplicated().any():
+        twice = values[values.duplicated()].unique()
+        msg = f"sheet has the same {name} in several rows: {store.some(twice)}. List each library once."
+        raise ValueError(msg)
+
+
+def _table(sheet: str | Path | pd.DataFrame | Mapping[str, Any]) -> tuple[pd.DataFrame, Path]:
+    """The rows as given, and the folder that paths are relative to."""
+    if isinstance(sheet, pd.DataFrame):
+        return sheet, Path()
+    if isinstance(sheet, Mapping):
+        if {"library", "path"} <= set(sheet):
+            return pd.DataFrame(dict(sheet)), Path()
+        if all(isinstance(path, str | Path) for path in sheet.values()):
+            return pd.DataFrame({"library": list(sheet), "path": list(sheet.values())}), Path()
+        msg = "sheet is a mapping, but neither of column names to columns (with 'library' and 'path') nor of libraries to paths."
+        raise ValueError(msg)
+    if not isinstance(sheet, str | Path):
+        msg = f"sheet must be the path of a csv file, a DataFrame or a mapping, got {type(sheet).__name__}."
+        raise TypeError(msg)
+    path = Path(sheet)
+    if not path.is_file():
+        msg = f"sheet={str(sheet)!r} is not there. It must be a csv file with the columns 'library', 'path' and any metadata."
+        raise FileNotFoundError(msg)
+    return pd.read_csv(path, sep=None, engine="python", dtype={"library": str, "path": str}), path.parent

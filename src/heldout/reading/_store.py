@@ -1,0 +1,222 @@
+"""The zarr store that libraries are appended to. It appears under its name only when it is complete.
+
+Until then it is built in a folder beside it, ``<name>.partial``, with a journal of the libraries that are whole. Entries go
+to disk in full chunks that are never touched again; what does not fill a chunk waits in the library's own file. So
+whatever happens in the middle of a library, the journal still says what is good.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pandas as pd
+    from scipy import sparse
+
+CHUNK = 2**19
+"""Entries of a chunk on disk: 2 MB of values and 2 MB of gene numbers before compression."""
+
+_ROWS = 2**16
+_RECORD = f"uns/{keys.UNS}/{keys.LIBRARIES}/record"
+_JOURNAL = "journal.json"
+
+
+def partial_of(out: Path) -> Path:
+    """Folder in which a store is built."""
+    return out.with_name(out.name + ".partial")
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether this folder is a zarr group or array."""
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
+@dataclass
+class Building:
+    """A store in the making.
+
+    Parameters
+    ----------
+    out
+        Where it will be.
+    config
+        What decides its content; a restart must ask for the same.
+    done
+        One record a library that is whole: its name, path, size, numbers of cells and entries, and counts of dropped cells.
+    """
+
+    out: Path
+    config: dict[str, Any]
+    done: list[dict[str, Any]] = field(default_factory=list)
+    tail: tuple[np.ndarray, np.ndarray] = (np.empty(0, np.float32), np.empty(0, np.int32))
+
+    @property
+    def folder(self) -> Path:
+        """Where it is built."""
+        return partial_of(self.out)
+
+    @classmethod
+    def start(cls, out: Path, config: dict[str, Any]) -> Building:
+        """Make the folder; raises OSError where it cannot be written."""
+        building = cls(out, config)
+        building.folder.mkdir(parents=True)
+        import zarr
+        from zarr.codecs import BloscCodec
+
+        group = zarr.open_group(building.folder / "store", mode="w", zarr_format=3).create_group("X")
+        codec = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
+        for name, dtype in (("data", np.float32), ("indices", np.int32)):
+            group.create_array(name, shape=(0,), dtype=dtype, chunks=(CHUNK,), compressors=codec)
+        building._write_journal([])
+        return building
+
+    @classmethod
+    def go_on(cls, out: Path) -> Building | None:
+        """What an interrupted call has left, or None."""
+        try:
+            journal = json.loads((partial_of(out) / _JOURNAL).read_text())
+            building = cls(out, journal["config"], journal["done"])
+            if building.done:
+                with np.load(building._file(len(building.done) - 1)) as last:
+                    building.tail = (last["data"], last["indices"])
+            building._cut()
+        except (OSError, ValueError, KeyError):
+            return None
+        return building
+
+    def _write_journal(self, done: list[dict[str, Any]]) -> None:
+        text = json.dumps({"config": self.config, "done": done}, indent=1)
+        _replace(self.folder / _JOURNAL, lambda stream: stream.write(text.encode()))
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"library_{number:05d}.npz"
+
+    def _group(self) -> Any:
+        import zarr
+
+        return zarr.open_group(self.folder / "store", mode="r+")["X"]
+
+    @property
+    def _n_stored(self) -> int:
+        """Entries in full chunks of the libraries that are whole."""
+        return sum(record["n_entries"] for record in self.done) - len(self.tail[0])
+
+    def _cut(self) -> None:
+        """Drop what a library that is not whole has left."""
+        group = self._group()
+        for name in ("data", "indices"):
+            group[name].resize((self._n_stored,))
+
+    def add(self, X: sparse.csr_matrix, columns: Mapping[str, np.ndarray], record: dict[str, Any]) -> None:
+        """Append one library, whole or not at all."""
+        waiting = len(self.tail[0])
+        n_full = (waiting + X.nnz) // CHUNK * CHUNK
+        cut = n_full - waiting if n_full else 0
+        old = ((), ()) if n_full else self.tail
+        tail = (np.concatenate([old[0], X.data[cut:]]), np.concatenate([old[1], X.indices[cut:]]))
+        tail = (tail[0].astype(np.float32), tail[1].astype(np.int32))
+        try:
+            if n_full:
+                self._append(X.data[:cut], X.indices[:cut])
+            contents = {**columns, "lengths": np.diff(X.indptr), "data": tail[0], "indices": tail[1]}
+            _replace(self._file(len(self.done)), lambda stream: np.savez(stream, **contents))
+            done = [*self.done, {**record, "n_cells": X.shape[0], "n_entries": int(X.nnz)}]
+            self._write_journal(done)
+        except BaseException:
+            with contextlib.suppress(OSError):  # on a full disk even this may fail; the next call does it again
+                Building.go_on(self.out)
+            raise
+        self.done, self.tail = done, tail
+
+    def _append(self, data: np.ndarray, indices: np.ndarray) -> None:
+        """Write what waits and then these; the sum must fill chunks, but at the very end."""
+        group, first = self._group(), self._n_stored
+        for name, waiting, values in (("data", self.tail[0], data), ("indices", self.tail[1], indices)):
+            array, head = group[name], CHUNK - len(waiting)
+            array.resize((first + len(waiting) + len(values),))
+            array[first : first + CHUNK] = np.concatenate([waiting, values[:head]])
+            if len(values) > head:
+                array[first + CHUNK :] = values[head:]
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """What was kept of each cell of all libraries."""
+        parts = []
+        for number in range(len(self.done)):
+            with np.load(self._file(number)) as one:
+                parts.append({name: one[name] for name in one.files if name not in ("data", "indices")})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def finish(self, lengths: np.ndarray, obs: pd.DataFrame, var: pd.DataFrame, uns: dict[str, Any]) -> None:
+        """Write the rest, then let the store appear under its name."""
+        import zarr
+        from anndata.io import write_elem
+
+        self._append(np.empty(0, np.float32), np.empty(0, np.int32))
+        root: Any = zarr.open_group(self.folder / "store", mode="r+")
+        group = root["X"]
+        indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        stored = group.create_array("indptr", shape=indptr.shape, dtype=np.int64, chunks=(_ROWS,), overwrite=True)
+        stored[:] = indptr
+        group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [len(obs), len(var)]})
+        with warnings.catch_warnings():  # of anndata 0.12, on what 0.13 will do by default
+            warnings.filterwarnings("ignore", "zarr v3 autosharding", UserWarning)
+            for name, value in (("obs", obs), ("var", var), ("uns", uns)):
+                write_elem(root, name, value)
+        root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        if self.out.exists():
+            self.out.rename(self.folder / "replaced")
+        (self.folder / "store").rename(self.out)
+        shutil.rmtree(self.folder)
+
+
+def _replace(path: Path, write: Any) -> None:
+    """Write a file so that it is there whole or not at all."""
+    new = path.with_name(path.name + ".new")
+    try:
+        with new.open("wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def record_of(path: Path) -> dict[str, Any] | None:
+    """What a complete store says of how it was made; None for one that ``read_libraries`` has not made."""
+    import zarr
+
+    try:
+        return json.loads(zarr.open_group(path, mode="r")[_RECORD][()])  # type: ignore[arg-type, index]
+    except (OSError, KeyError, ValueError, TypeError):
+        return None
+
+
+def open_lazily(path: Path, rows: int | None = None) -> Any:
+    """AnnData over a store: ``X`` a dask array of csr blocks, the rest in memory."""
+    import zarr
+    from anndata import AnnData
+    from anndata.experimental import read_elem_lazy
+    from anndata.io import read_elem
+
+    root: Any = zarr.open_group(path, mode="r")
+    n_obs, n_vars = (int(n) for n in root["X"].attrs["shape"])
+    if rows is None:
+        per_cell = max(1, root["X/data"].shape[0] // max(n_obs, 1))
+        rows = max(1, min(2 * CHUNK // per_cell, n_obs))
+    X = read_elem_lazy(root["X"], chunks=(rows, n_vars))
+    return AnnData(X, obs=read_elem(root["obs"]), var=read_elem(root["var"]), uns=read_elem(root["uns"]))

@@ -1,0 +1,242 @@
+"""10x folders: ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv`` or ``genes.tsv``, gzipped or not, with any prefix."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from isal import igzip, igzip_lib
+from scipy import sparse
+
+from heldout._core import store
+from heldout.reading._library import GENE_EXPRESSION, Genes, LibraryError, Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_WINDOW = 2**22
+_MATRIX = ("matrix.mtx.gz", "matrix.mtx")
+
+
+def open_text(path: Path) -> IO[bytes]:
+    """Open a plain or gzipped file for reading bytes."""
+    if path.suffix != ".gz":
+        return path.open("rb")
+    return igzip.open(path, "rb")
+
+
+_ISAL: Any = igzip_lib.IsalError
+BROKEN: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, _ISAL)
+"""What a truncated or garbled gzip file raises."""
+
+_NOT_PARSED: tuple[type[Exception], ...] = (*BROKEN, ValueError, OverflowError)
+
+
+def matrix_file(library: str, path: Path) -> Path:
+    """The matrix of a 10x folder, of a GEO-style prefix such as ``raw/GSM8325046``, or the file itself."""
+    if path.is_file():
+        found = [path] if path.name.endswith(_MATRIX) else []
+    elif path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.name.endswith(_MATRIX))
+    else:
+        inside = path.parent.iterdir() if path.parent.is_dir() else iter(())
+        found = sorted(p for p in inside if p.name.startswith(path.name) and p.name.endswith(_MATRIX))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        what = (
+            f"{len(found)} matrices fit ({store.some([p.name for p in found])}). Name one by its prefix, e.g. "
+            f"{str(found[0]).removesuffix('.gz').removesuffix('matrix.mtx')!r}."
+        )
+        raise LibraryError(library, path, what)
+    there = "it is not there." if not path.exists() else "no matrix.mtx or matrix.mtx.gz is in it."
+    what = f"{there} A library is a 10x folder (or the prefix of its files), a 10x .h5, an .h5ad or a .zarr."
+    raise LibraryError(library, path, what)
+
+
+def find(library: str, path: Path, known: dict[bytes, Genes]) -> Source:
+    """Find the three files; read barcodes, genes and the header of the matrix. ``known`` spares equal gene lists."""
+    matrix = matrix_file(library, path)
+    prefix = matrix.name.removesuffix(".gz").removesuffix("matrix.mtx")
+    named = _beside(library, matrix, prefix, ["barcodes.tsv"])
+    barcodes = [line.split("\t")[0] for line in _lines(library, named)]
+    features = _beside(library, matrix, prefix, ["features.tsv", "genes.tsv"])
+    genes = _genes(library, features, known)
+    stat = matrix.stat()
+    size = (stat.st_size, stat.st_mtime_ns)
+    source = Source(library, "mtx", matrix, np.array(barcodes, dtype=object), genes, size, named, features)
+    with _open(source) as stream:
+        _header(source, stream)
+    return source
+
+
+def _beside(library: str, matrix: Path, prefix: str, names: list[str]) -> Path:
+    for name in names:
+        for ending in (".gz", ""):
+            if (path := matrix.with_name(prefix + name + ending)).is_file():
+                return path
+    what = f"there is no {prefix}{' or '.join(names)} (.gz or not) beside {matrix.name}."
+    raise LibraryError(library, matrix.parent, what)
+
+
+def _bytes(library: str, path: Path) -> bytes:
+    try:
+        with open_text(path) as stream:
+            return stream.read()
+    except BROKEN as problem:
+        raise LibraryError(library, path, _unreadable(problem)) from problem
+
+
+def _unreadable(problem: Exception) -> str:
+    if isinstance(problem, EOFError):
+        return "the gzip file ends in the middle. Download or copy it again."
+    return f"it cannot be read ({problem or type(problem).__name__}). Download or copy it again."
+
+
+def _lines(library: str, path: Path, content: bytes | None = None) -> list[str]:
+    try:
+        text = (_bytes(library, path) if content is None else content).decode()
+    except UnicodeDecodeError as problem:
+        raise LibraryError(library, path, "it is no text in UTF-8.") from problem
+    return [line for line in text.replace("\r", "").split("\n") if line]
+
+
+def _genes(library: str, path: Path, known: dict[bytes, Genes]) -> Genes:
+    content = _bytes(library, path)
+    if content not in known:
+        table = [line.split("\t") for line in _lines(library, path, content)]
+        known[content] = Genes(
+            np.array([row[0] for row in table], dtype=object),
+            np.array([row[1] if len(row) > 1 else row[0] for row in table], dtype=object),
+            np.array([row[2] if len(row) > 2 else GENE_EXPRESSION for row in table], dtype=object),
+        )
+    return known[content]
+
+
+@dataclass(frozen=True)
+class _Header:
+    n_entries: int
+    integer: bool
+    n_lines: int
+
+
+def _open(source: Source) -> IO[bytes]:
+    try:
+        return open_text(source.path)
+    except OSError as problem:
+        raise source.error(_unreadable(problem)) from problem
+
+
+def _header(source: Source, stream: IO[bytes]) -> _Header:
+    """Read the lines before the entries, and hold their counts against barcodes and genes."""
+    try:
+        first = stream.readline()
+        n_lines, line = 1, b"%"
+        while line.startswith(b"%") or (line and not line.strip()):
+            line = stream.readline()
+            n_lines += 1
+    except BROKEN as problem:
+        raise source.error(_unreadable(problem)) from problem
+    words = first.decode(errors="replace").lower().split()
+    if len(words) != 5 or words[:3] != ["%%matrixmarket", "matrix", "coordinate"] or words[4] != "general":
+        msg = f"its first line is {first[:60]!r}, not '%%MatrixMarket matrix coordinate integer general'."
+        raise source.error(msg)
+    if words[3] not in {"integer", "real"}:
+        msg = f"its values are declared as {words[3]!r}; counts are integer."
+        raise source.error(msg)
+    try:
+        n_genes, n_cells, n_entries = (int(word) for word in line.split())
+    except ValueError as problem:
+        msg = f"line {n_lines} is {line[:60]!r}, not the numbers of genes, cells and entries."
+        raise source.error(msg) from problem
+    if (n_genes, n_cells) != (len(source.genes), len(source.barcodes)):
+        turned = " It seems to be cells × genes: transpose it." if n_cells == len(source.genes) else ""
+        msg = (
+            f"its header says {n_genes} genes and {n_cells} cells, but {source.genes_in} has {len(source.genes)} genes and there "
+            f"are {len(source.barcodes)} barcodes. The files are of different runs, or one is cut off.{turned}"
+        )
+        raise source.error(msg)
+    return _Header(n_entries, words[3] == "integer", n_lines)
+
+
+def read_counts(source: Source) -> sparse.csr_matrix:
+    """Counts as cells × genes."""
+    with _open(source) as stream:
+        header = _header(source, stream)
+        if not header.integer:
+            return _read_real(source, header)
+        rows, columns, counts = _entries(source, stream, header)
+    shape = (len(source.barcodes), len(source.genes))
+    if not (columns[1:] >= columns[:-1]).all():
+        order = np.argsort(columns, kind="stable")
+        rows, columns, counts = rows[order], columns[order], counts[order]
+    return sparse.csr_matrix((counts, rows, _indptr(columns, shape[0])), shape=shape)
+
+
+def _indptr(cells: np.ndarray, n_cells: int) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(np.bincount(cells, minlength=n_cells))]).astype(np.int32)
+
+
+def _entries(source: Source, stream: IO[bytes], header: _Header) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from heldout.reading import _parse
+
+    n = header.n_entries
+    most = len(source.barcodes) * len(source.genes)
+    if n > most:
+        msg = f"its header says {n} entries, but there are only {most} pairs of a gene and a cell."
+        raise source.error(msg)
+    rows, columns, counts = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.float32)
+    state = np.zeros(8, dtype=np.int64)
+    state[_parse.LINE] = header.n_lines
+    try:
+        window = stream.read(_WINDOW)
+        while window:
+            following = stream.read(_WINDOW)
+            text = window if following or window.endswith(b"\n") else window + b"\n"
+            given = np.frombuffer(text, dtype=np.uint8)
+            code = _parse.entries(given, state, rows, columns, counts, len(source.genes), len(source.barcodes))
+            if code != _parse.FINE:
+                raise source.error(_wrong_line(code, text, state, n))
+            window = following
+    except BROKEN as problem:
+        raise source.error(_unreadable(problem)) from problem
+    if state[_parse.N] != n:
+        msg = f"its header says {n} entries, but {state[_parse.N]} follow. The file is cut off."
+        raise source.error(msg)
+    return rows, columns, counts
+
+
+def _wrong_line(code: int, text: bytes, state: np.ndarray, n: int) -> str:
+    from heldout.reading import _parse
+
+    if code == _parse.TOO_MANY:
+        return f"its header says {n} entries, but more follow."
+    at = int(state[_parse.AT])
+    line = text[text.rfind(b"\n", 0, at) + 1 :].split(b"\n", 1)[0][:60].decode(errors="replace")
+    what = {
+        _parse.CHARACTER: "is not 'gene cell count' in whole numbers of at least 0",
+        _parse.FIELDS: "does not have the three numbers 'gene cell count'",
+        _parse.RANGE: "names a gene or cell beyond what the header says",
+        _parse.TOO_LARGE: "has a number above 16,777,216",
+    }[code]
+    return f"line {int(state[_parse.LINE]) + 1} ({line!r}) {what}."
+
+
+def _read_real(source: Source, header: _Header) -> sparse.csr_matrix:
+    """A file that is declared as real: scipy's parser; whether these are counts is looked at later."""
+    from scipy.io import mmread
+
+    try:
+        with open_text(source.path) as stream:
+            found = mmread(stream)
+    except _NOT_PARSED as problem:
+        raise source.error(_unreadable(problem)) from problem
+    if found.nnz != header.n_entries:
+        msg = f"its header says {header.n_entries} entries, but {found.nnz} follow."
+        raise source.error(msg)
+    cells = found.T.tocoo()
+    order = np.lexsort((cells.col, cells.row))
+    indptr = _indptr(cells.row, cells.shape[0])
+    return sparse.csr_matrix((cells.data[order], cells.col[order], indptr), shape=cells.shape)

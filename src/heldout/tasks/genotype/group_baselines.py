@@ -1,0 +1,138 @@
+"""Simple methods that see one row a group: a ridge, centroids, compositions, boosted trees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from scipy.special import log_softmax
+
+from heldout.tasks.genotype.baselines import fit_logistic, group_means, linear_log_probability
+from heldout.tasks.genotype.config import BoostingConfig, LogisticConfig, NoConfig, RidgeConfig
+from heldout.tasks.genotype.interface import Data, Fitted
+
+if TYPE_CHECKING:
+    from heldout._core.arrays import Matrix
+
+
+class _OfMeans:
+    """A linear method, fitted on the mean profiles of groups; cells are asked as any other rows."""
+
+    features: ClassVar[Any] = "genes"
+    by_group: ClassVar[bool] = False
+
+    def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
+        """Log-probabilities of the linear model."""
+        return linear_log_probability(fitted.arrays, X)
+
+
+class PseudobulkRidge(_OfMeans):
+    """Ridge regression of the class on the mean profile of each group, its penalty by leave-one-out."""
+
+    config_class: ClassVar[type] = RidgeConfig
+
+    def fit(self, data: Data, config: RidgeConfig, *, seed: int) -> Fitted:
+        """Fit scikit-learn's RidgeClassifierCV; log-odds are twice its score, so that 0 is one half and 1 is 0.88."""
+        from sklearn.linear_model import RidgeClassifierCV
+
+        X, labels = group_means(data, "pseudobulk_ridge")
+        scale = float(((X - X.mean(axis=0)) ** 2).sum()) / max(len(X), 1) or 1.0
+        model = RidgeClassifierCV(alphas=np.asarray(config.alphas) * scale).fit(X, labels)
+        arrays = {"coef": 2 * np.atleast_2d(model.coef_), "intercept": 2 * np.atleast_1d(model.intercept_)}
+        return Fitted(arrays, {"alpha": float(model.alpha_) / scale})
+
+
+class NearestCentroid(_OfMeans):
+    """The class whose mean of group means is nearest, in Euclidean distance."""
+
+    config_class: ClassVar[type] = NoConfig
+
+    def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
+        """Average groups, then classes; distances are in units of the spread of groups around their centroid."""
+        X, labels = group_means(data, "nearest_centroid")
+        centroids = np.stack([X[labels == c].mean(axis=0) for c in range(data.n_classes)])
+        df = max(len(X) - data.n_classes, 1)
+        spread = float(((X - centroids[labels]) ** 2).sum()) / df or 1.0
+        return Fitted({"coef": centroids / spread, "intercept": -(centroids**2).sum(axis=1) / (2 * spread)})
+
+
+class CompositionLogistic:
+    """Logistic regression on the cell-type composition of each group, as centred log-ratios."""
+
+    features: ClassVar[Any] = "cell_types"
+    by_group: ClassVar[bool] = True
+    config_class: ClassVar[type] = LogisticConfig
+
+    def fit(self, data: Data, config: LogisticConfig, *, seed: int) -> Fitted:
+        """One row a group; types that a group lacks count half a cell."""
+        shares, labels = group_means(data, "composition_logistic")
+        assert data.groups is not None
+        pairs = np.unique(np.stack([data.groups[data.train], data.labels[data.train]]), axis=1, return_counts=True)[1]
+        return fit_logistic(_log_ratios(shares * pairs[:, None]), labels, config)
+
+    def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
+        """Log-probabilities of the group that the rows are, repeated."""
+        one = linear_log_probability(fitted.arrays, _log_ratios(np.asarray(X).sum(axis=0, keepdims=True)))
+        return np.repeat(one, X.shape[0], axis=0)
+
+
+def _log_ratios(counts: np.ndarray) -> np.ndarray:
+    logs = np.log(counts + 0.5)
+    return np.asarray(logs - logs.mean(axis=1, keepdims=True))
+
+
+class PseudobulkBoosting:
+    """Gradient-boosted trees on the mean profile of each group; kept as arrays, not as a pickle."""
+
+    features: ClassVar[Any] = "genes"
+    by_group: ClassVar[bool] = True
+    config_class: ClassVar[type] = BoostingConfig
+
+    def fit(self, data: Data, config: BoostingConfig, *, seed: int) -> Fitted:
+        """Fit scikit-learn's GradientBoostingClassifier."""
+        from sklearn.ensemble import GradientBoostingClassifier
+
+        X, labels = group_means(data, "pseudobulk_boosting")
+        model = GradientBoostingClassifier(
+            n_estimators=config.n_trees,
+            learning_rate=config.lr,
+            max_depth=config.max_depth,
+            max_features=config.max_features,
+            random_state=seed,
+        ).fit(X.astype(np.float32), labels)
+        trees = [tree.tree_ for tree in model.estimators_.ravel()]
+        share = np.bincount(labels, minlength=data.n_classes) / len(labels)
+        start = np.log(share) if data.n_classes > 2 else np.log(share[1:] / share[:1])
+        arrays = {
+            "start": start,
+            "feature": _stacked([tree.feature for tree in trees], np.int64),
+            "threshold": _stacked([tree.threshold for tree in trees], np.float64),
+            "left": _stacked([tree.children_left for tree in trees], np.int64),
+            "right": _stacked([tree.children_right for tree in trees], np.int64),
+            "value": _stacked([tree.value.ravel() for tree in trees], np.float64),
+        }
+        info = {"lr": config.lr, "n_outputs": int(model.estimators_.shape[1]), "depth": config.max_depth}
+        return Fitted(arrays, info)
+
+    def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
+        """Log-probabilities of the mean of the rows, repeated."""
+        mean = np.asarray(X.mean(axis=0), dtype=np.float32).ravel()
+        a, outputs = fitted.arrays, fitted.info["n_outputs"]
+        node, trees = np.zeros(len(a["feature"]), dtype=int), np.arange(len(a["feature"]))
+        for _ in range(fitted.info["depth"]):
+            inner = a["left"][trees, node] >= 0
+            below = mean[np.maximum(a["feature"][trees, node], 0)] <= a["threshold"][trees, node]
+            child = np.where(below, a["left"][trees, node], a["right"][trees, node])
+            node = np.where(inner, child, node)
+        added = a["value"][trees, node].reshape(-1, outputs).sum(axis=0)
+        raw = a["start"] + fitted.info["lr"] * added
+        logits = np.array([0.0, raw[0]]) if outputs == 1 else raw
+        return np.tile(log_softmax(logits).astype(np.float32), (X.shape[0], 1))
+
+
+def _stacked(parts: list[np.ndarray], dtype: type) -> np.ndarray:
+    """One row a tree, filled up with -1."""
+    table: np.ndarray = np.full((len(parts), max(map(len, parts))), -1, dtype=dtype)
+    for row, part in zip(table, parts, strict=True):
+        row[: len(part)] = part
+    return table

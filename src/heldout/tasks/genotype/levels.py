@@ -1,0 +1,220 @@
+"""What can be said at one level, of groups or of their cells: estimates, intervals, differences, tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heldout.metrics.classification import one_vs_rest
+from heldout.metrics.inference import METRICS, bootstrap_weights, jackknife_weights, smallest_p
+from heldout.metrics.intervals import auc_interval, difference_interval, jackknife_interval, proportion_interval
+from heldout.metrics.permutation import auc_permutation, swap_test
+from heldout.metrics.skill import Interval
+
+if TYPE_CHECKING:
+    from heldout.metrics.inference import GroupScores
+    from heldout.metrics.permutation import Permutation
+
+ALPHA = 0.05
+FEW = 10
+"""Groups a class below which a bootstrap interval is known to be too narrow."""
+
+LOWER_IS_BETTER = frozenset({"loss", "brier", "calibration_error"})
+_NOTHING = 1e-9
+_RANKS = ("auc", "block_auc")
+
+
+@dataclass(frozen=True)
+class Design:
+    """The groups that are judged.
+
+    Parameters
+    ----------
+    labels
+        Class number of each group, (G,).
+    n_classes
+        Number of classes.
+    blocks
+        Block number of each group, (G,), within which labels could have been exchanged, or None.
+    """
+
+    labels: np.ndarray
+    n_classes: int
+    blocks: np.ndarray | None = None
+
+    @cached_property
+    def smallest(self) -> int:
+        """Groups of the smallest class."""
+        return int(np.bincount(self.labels, minlength=self.n_classes).min())
+
+    @cached_property
+    def smallest_p(self) -> float:
+        """Smallest p that any result could have."""
+        return smallest_p(self.labels, self.blocks)
+
+    def pairs(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        """Groups of class 1 and of class 0: in all, or in each block that has both."""
+        blocks = self.blocks if metric == "block_auc" and self.blocks is not None else np.zeros_like(self.labels)
+        counts = np.array([[(self.labels[blocks == b] == c).sum() for c in (1, 0)] for b in np.unique(blocks)])
+        both = counts[(counts > 0).all(axis=1)]
+        return both[:, 0], both[:, 1]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Scores of each method at one level; subclasses say what stands behind an interval."""
+
+    name: str
+    n: int
+    design: Design
+    scores: dict[str, GroupScores]
+    weights: np.ndarray
+    _draws: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+
+    def metrics(self) -> list[str]:
+        """Those that are defined here."""
+        any_scores = next(iter(self.scores.values()))
+        absent = set() if any_scores.calibrated is not None else {"accuracy_calibrated"}
+        has_blocks = self.design.blocks is not None and len(self.design.pairs("block_auc")[0])
+        return [name for name in METRICS if name not in absent and (has_blocks or name != "block_auc")]
+
+    def estimate(self, method: str, metric: str) -> float:
+        """The score of all groups."""
+        return float(self.scores[method].evaluate(metric, np.ones((1, len(self.design.labels))))[0])
+
+    def draws(self, method: str, metric: str) -> np.ndarray:
+        """The score of each bootstrap draw."""
+        if (method, metric) not in self._draws:
+            self._draws[method, metric] = self.scores[method].evaluate(metric, self.weights)
+        return self._draws[method, metric]
+
+    def interval(self, method: str, metric: str) -> Interval:
+        """95 % interval, NaN where there is none to be had."""
+        estimate = self.estimate(method, metric)
+        if self.design.smallest < 2 or metric == "calibration_error":
+            return Interval(estimate, np.nan, np.nan, self.design.smallest)
+        return self._interval(estimate, method, metric)
+
+    def difference(self, method: str, other: str, metric: str) -> Interval:
+        """95 % interval of the paired difference."""
+        estimate = self.estimate(method, metric) - self.estimate(other, metric)
+        if abs(estimate) < _NOTHING and self._same(method, other):
+            return Interval(0.0, 0.0, 0.0, self.design.smallest)
+        if self.design.smallest < 2 or metric == "calibration_error":
+            return Interval(estimate, np.nan, np.nan, self.design.smallest)
+        return self._difference(estimate, method, other, metric)
+
+    def test(self, method: str, metric: str) -> Permutation | None:
+        """One-sided exact test of an AUC; None at the level of cells."""
+        return None
+
+    def difference_test(self, method: str, other: str, metric: str) -> float:
+        """Two-sided p of a paired difference of AUCs; NaN at the level of cells."""
+        return np.nan
+
+    def verdict(self, method: str, other: str, metric: str) -> str:
+        """Better, not better, undecided, or unidentifiable when no result on so few groups could decide."""
+        if self.design.smallest_p > ALPHA or not np.isfinite(self.estimate(method, metric)):
+            return "unidentifiable"
+        found = self.difference(method, other, metric)
+        worst, best = (-found.high, -found.low) if metric in LOWER_IS_BETTER else (found.low, found.high)
+        if not np.isfinite([worst, best]).all():
+            return "undecided"
+        if worst > 0:
+            return "better" if self._decides(method, other, metric) else "undecided"
+        return "not better" if best <= 0 and (best == worst or self._decides(method, other, metric)) else "undecided"
+
+    def _decides(self, method: str, other: str, metric: str) -> bool:
+        raise NotImplementedError
+
+    def _interval(self, estimate: float, method: str, metric: str) -> Interval:
+        low, high = np.percentile(self.draws(method, metric), [2.5, 97.5])
+        return Interval(estimate, float(low), float(high), self.design.smallest)
+
+    def _difference(self, estimate: float, method: str, other: str, metric: str) -> Interval:
+        low, high = np.percentile(self.draws(method, metric) - self.draws(other, metric), [2.5, 97.5])
+        return Interval(estimate, float(low), float(high), self.design.smallest)
+
+    def _same(self, method: str, other: str) -> bool:
+        a, b = self.scores[method], self.scores[other]
+        return np.array_equal(a.wins, b.wins) and np.allclose(a.loss, b.loss, rtol=_NOTHING)
+
+
+class CellLevel(Level):
+    """Cells, drawn by whole groups: a bootstrap, which decides nothing with few groups."""
+
+    def _decides(self, method: str, other: str, metric: str) -> bool:
+        return self.design.smallest >= FEW
+
+
+@dataclass(frozen=True)
+class GroupLevel(Level):
+    """Groups as they are, each with one prediction.
+
+    Of an AUC of two classes and of shares there are intervals that hold with few groups, of means the jackknife's; an AUC of
+    more classes has a bootstrap.
+    """
+
+    log_odds: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def test(self, method: str, metric: str) -> Permutation | None:
+        """Exact test of the AUC under labels exchanged within the blocks, conditional on the fit."""
+        if metric not in _RANKS or self.design.n_classes != 2 or self.design.smallest < 1:
+            return None
+        within = metric == "block_auc"
+        return auc_permutation(self.design.labels, self.log_odds[method], blocks=self.design.blocks, within=within)
+
+    def difference_test(self, method: str, other: str, metric: str) -> float:
+        """Exact p of the difference in AUC, methods swapped group by group."""
+        if metric != "auc" or self.design.n_classes != 2:
+            return np.nan
+        return swap_test(self.design.labels, self.log_odds[method], self.log_odds[other])
+
+    def _interval(self, estimate: float, method: str, metric: str) -> Interval:
+        if metric in _RANKS and self.design.n_classes == 2:
+            return auc_interval(estimate, *self.design.pairs(metric))
+        if metric.startswith("accuracy"):
+            return proportion_interval(estimate * self.n, self.n)
+        if metric in _RANKS:
+            return super()._interval(estimate, method, metric)
+        return jackknife_interval(estimate, self._without(method, metric), self.design.labels)
+
+    def _difference(self, estimate: float, method: str, other: str, metric: str) -> Interval:
+        without = self._without(method, metric), self._without(other, metric)
+        if metric in LOWER_IS_BETTER:
+            return jackknife_interval(estimate, without[0] - without[1], self.design.labels)
+        if metric in _RANKS and self.design.n_classes != 2:
+            return super()._difference(estimate, method, other, metric)
+        own, others = self.interval(method, metric), self.interval(other, metric)
+        return difference_interval(own, others, without[0], without[1], self.design.labels)
+
+    def _decides(self, method: str, other: str, metric: str) -> bool:
+        p = self.difference_test(method, other, metric)
+        return bool(np.isnan(p) or p <= ALPHA)
+
+    def _without(self, method: str, metric: str) -> np.ndarray:
+        """The score without each group, (G,)."""
+        return self.scores[method].evaluate(metric, jackknife_weights(self.design.labels))
+
+
+def levels_of(
+    unit: str,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    design: Design,
+    scores: tuple[dict[str, GroupScores], dict[str, GroupScores]],
+    pooled: dict[str, np.ndarray],
+    *,
+    n_bootstrap: int,
+    rng: np.random.Generator,
+) -> list[Level]:
+    """Groups and cells, on the same bootstrap draws; ``scores`` and ``pooled`` by method."""
+    weights = bootstrap_weights(design.labels, n_bootstrap, rng)
+    odds = {method: one_vs_rest(p)[:, -1] for method, p in pooled.items()}
+    return [
+        GroupLevel(unit, len(design.labels), design, scores[0], weights, log_odds=odds),
+        CellLevel("cell", len(labels), design, scores[1], weights),
+    ]

@@ -50,3 +50,21 @@ def test_a_context_that_is_dropped_does_not_shift_the_others():
         rows = ho.get.scores(one, "perturbation").query("method == 'transfer' and cell_line == @last")
         scores.append(rows.set_index("perturbation")["l2"])
     np.testing.assert_allclose(scores[1], scores[0][scores[1].index])
+
+
+def test_other_cells_may_be_a_dask_array_but_not_backed(tmp_path):
+    import anndata as ad
+    import dask.array as da
+
+    adata = combinations()
+    ho.tl.perturbation(adata, method="additive")
+    other = simulated(rng=3)
+    ask = {"perturbations": ["NEW"], "reference": adata}
+    expected = ho.tl.predict(other, "perturbation", **ask)
+    other.write_h5ad(tmp_path / "other.h5ad")
+    other.X = da.from_array(other.X, chunks=(40, other.n_vars), asarray=False)
+    np.testing.assert_allclose(ho.tl.predict(other, "perturbation", **ask).X, expected.X, rtol=1e-6)
+    backed = ad.read_h5ad(tmp_path / "other.h5ad", backed="r")
+    with pytest.raises(TypeError, match=r"adata.X is a .*Load or convert it"):
+        ho.tl.predict(backed, "perturbation", **ask)
+    backed.file.close()

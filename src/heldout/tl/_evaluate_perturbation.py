@@ -57,7 +57,10 @@ class Judged:
     @classmethod
     def of(cls, task: Task, partition: str, *, control: np.ndarray | None = None) -> Judged:
         """Take pseudobulks of the judged cells and of train."""
-        task.partition.require(partition, purpose=f"evaluate(partition={partition!r})")
+        task.partition.require(
+            "train", partition, purpose=f"Scoring the perturbations of {partition!r} beside baselines"
+        )
+        task.check_train()
         train, truth = task.observed("train"), task.observed(partition)
         if not len(truth.pairs):
             msg = f"partition={partition!r} has control cells only; there is no perturbation to score."

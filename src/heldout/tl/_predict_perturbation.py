@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import keys, store
+from heldout._core.arrays import get_matrix
 from heldout._core.fits import check_split
 from heldout._core.grouped import group_moments
 from heldout._core.partition import read_partition
@@ -122,7 +123,7 @@ def _context_numbers(contexts: Sequence[Any], known: list[tuple[str, ...]], name
 def _own_controls(adata: AnnData, fit: Fit, names: Names, *, key: str) -> tuple[list[tuple[str, ...]], np.ndarray]:
     """Contexts of other data, and the mean of their own controls, from which the changes are counted there."""
     layer = fit.info["layer"]
-    X = adata.X if layer is None else adata.layers[layer]
+    X = get_matrix(adata, layer, dask=True)
     check_logged(X, layer)
     texts = store.as_names(store.column(adata, names.perturbation_key, argument="perturbation_key"))
     control = np.isin(texts, [*names.control, *(name for name, targets in names.known.items() if not targets)])

@@ -228,7 +228,9 @@ def reread_screen(adata: AnnData, partition: Partition, names: Names) -> Screen:
     ValueError
         If a cell of the split has a context that the fit did not have.
     """
-    texts, codes = store.factorize(store.as_names(cells.column(adata, names.perturbation_key, argument="perturbation_key")))
+    texts, codes = store.factorize(
+        store.as_names(cells.column(adata, names.perturbation_key, argument="perturbation_key"))
+    )
     parsed = names.parse(texts.tolist())
     perturbations = sorted(set(parsed) - {()})
     number = {targets: i for i, targets in enumerate(perturbations)} | {(): CONTROL}

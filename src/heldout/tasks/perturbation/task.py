@@ -69,7 +69,7 @@ class Task:
             covariate_keys=covariate_keys,
         )
         task = cls(adata, partition, screen, gene_columns(adata, mask_var), layer, mask_var)
-        task._check_controls()
+        task.check_train()
         check_logged(task.matrix(), layer)
         return task
 
@@ -156,8 +156,8 @@ class Task:
         val = self.observed("val")
         return calibrated(fit, val) if len(val.pairs) else fit
 
-    def _check_controls(self) -> None:
-        """Every context with perturbed cells in a partition that is used needs train controls."""
+    def check_train(self) -> None:
+        """Every context with perturbed cells in a partition that is used needs train controls; train needs perturbed cells."""
         used = self.partition.mask("train", "val", "test")
         number, context, _ = self.screen.groups(used)
         train_number, train_context, _ = self.screen.groups(self.partition.mask("train"))

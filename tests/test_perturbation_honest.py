@@ -57,3 +57,34 @@ def test_scoring_without_what_it_rests_on_is_refused(refuses, keep, words):
     fewer = adata[keep(train, control)].copy()
     assert ho.tl.predict(fewer, "perturbation").n_obs == 6  # predicting needs none of it
     refuses(lambda a: ho.tl.evaluate(a, "perturbation", **FEW), fewer, *words)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"partition": "tset"}, ["partition", "tset", "test"]),
+        ({"baselines": "mean"}, ["baselines='mean'", "['mean']"]),
+        ({"baselines": ["maen"]}, ["maen", "mean"]),
+        ({"n_bootstrap": -1}, ["n_bootstrap"]),
+    ],
+)
+def test_how_to_score_is_checked_before(refuses, given, words):
+    adata = combinations()
+    ho.tl.perturbation(adata, method="additive")
+    predicted = ho.tl.predict(adata, "perturbation")
+    refuses(lambda a: ho.tl.evaluate(a, "perturbation", **{**FEW, **given}), adata, *words)
+    refuses(lambda a: ho.tl.score_predictions(a, predicted, **{**FEW, **given}), adata, *words)
+
+
+def test_the_evaluation_of_a_fit_is_not_replaced_by_other_predictions(refuses):
+    adata = combinations()
+    ho.tl.perturbation(adata, method="additive")
+    predicted = ho.tl.predict(adata, "perturbation")
+    refuses(
+        lambda a: ho.tl.score_predictions(a, predicted, key_added="perturbation", **FEW),
+        adata,
+        "key_added='perturbation'",
+        "name of a fit",
+    )
+    with pytest.raises(ValueError, match="one context only"):
+        ho.tl.predict(adata, "perturbation", contexts=["K562"])

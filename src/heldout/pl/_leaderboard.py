@@ -37,8 +37,8 @@ def leaderboard(
     """Draw the methods of an evaluation, best on top, one panel a metric.
 
     Judged methods are dark, baselines light, and open where an embedding was replaced; whiskers are 95 % intervals. The dashed
-    line is chance, the dotted one the ceiling (what one half of the cells says of the other), an arrow points to the better
-    side, and the verdict stands above each panel.
+    line is chance, the dotted one the ceiling (of perturbations: what the noise of the measured profiles leaves to be
+    reached), an arrow points to the better side, and the verdict stands above each panel.
 
     Parameters
     ----------

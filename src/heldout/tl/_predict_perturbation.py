@@ -108,6 +108,9 @@ def _parsed(perturbations: Sequence[str], names: Names) -> list[Targets]:
 
 
 def _context_numbers(contexts: Sequence[Any], known: list[tuple[str, ...]], names: Names) -> np.ndarray:
+    if not names.covariate_keys:
+        msg = f"contexts={contexts!r} is given, but the fit has one context only (no covariate_keys). Leave it out."
+        raise ValueError(msg)
     asked = [contexts] if isinstance(contexts, str) else list(contexts)
     number = {context: i for i, context in enumerate(known)}
     wanted = [tuple(listed(context)) for context in asked]
@@ -115,7 +118,7 @@ def _context_numbers(contexts: Sequence[Any], known: list[tuple[str, ...]], name
         if context not in number:
             shown = [one[0] if len(one) == 1 else one for one in known]
             one = context[0] if len(context) == 1 else context
-            msg = f"contexts names {one!r}, which is no context of {names.covariate_keys or 'this fit, which has none'}. {store.suggest(one, shown)}"
+            msg = f"contexts names {one!r}, which is no context of {names.covariate_keys}. {store.suggest(one, shown)}"
             raise ValueError(msg)
     return np.array([number[context] for context in dict.fromkeys(wanted)], dtype=np.int64)
 

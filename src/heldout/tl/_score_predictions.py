@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout._core import store
+from heldout._core import keys, store
 from heldout._core.alignment import Names as GeneNames
 from heldout._core.arrays import get_matrix, is_dask, take
 from heldout._core.fits import Fit
@@ -20,7 +20,7 @@ from heldout._core.partition import read_partition
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.evaluate import Scored
 from heldout.tasks.perturbation.task import Task, check_logged
-from heldout.tl._evaluate_perturbation import Judged
+from heldout.tl._evaluate_perturbation import Judged, check_how
 from heldout.tl._write_evaluation import write_evaluation
 
 if TYPE_CHECKING:
@@ -129,8 +129,10 @@ def score_predictions(
     """
     check_key("key_added", key_added)
     store.check_adata(adata)
-    for name in baselines or ():
-        METHODS[name]
+    check_how(partition, baselines, n_bootstrap)
+    if key_added in store.section(adata, keys.FITS):
+        msg = f"key_added={key_added!r} is the name of a fit, whose evaluation would be lost. Choose another name."
+        raise ValueError(msg)
     named = _named(predicted)
     split = read_partition(adata, split_key)
     task = Task.of(

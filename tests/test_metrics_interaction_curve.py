@@ -109,7 +109,7 @@ def test_scores_have_intervals_over_combinations():
         assert of_method["average_precision"].estimate == pytest.approx(curve.average_precision)
         assert of_method["tpr_at_50"].estimate == pytest.approx(curve.tpr_at(0.5))
         assert of_method["average_precision"].low < curve.average_precision < of_method["average_precision"].high
-    assert scores["no_change"]["excess"] == (0, 0, 0, 30)
+    assert scores["no_change"]["excess"] == (0, 0, 0, 30, 0)
     assert scores["good"]["excess"].low > 0
     two = ho.metrics.interaction_scores(
         additive[:2] + deviation[:2], {"a": additive[:2] + 1}, additive[:2], cutoffs=CUTOFFS

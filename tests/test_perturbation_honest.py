@@ -88,3 +88,17 @@ def test_the_evaluation_of_a_fit_is_not_replaced_by_other_predictions(refuses):
     )
     with pytest.raises(ValueError, match="one context only"):
         ho.tl.predict(adata, "perturbation", contexts=["K562"])
+
+
+def test_a_part_of_many_perturbations_says_what_drawn_controls_do(monkeypatch):
+    adata = combinations(n_doubles=40, n_control=60)
+    ho.tl.perturbation(adata, method="additive")
+    widths = []
+    for most in (100, 8):
+        monkeypatch.setattr("heldout.tasks.perturbation.table.MOST_MOVED", most)
+        table = ho.tl.evaluate(adata, "perturbation", baselines=["mean"], n_bootstrap=1000)
+        rows = table.query("role == 'model'").set_index("metric")
+        widths.append(rows["ci_high"] - rows["ci_low"])
+    chosen = ["pearson_delta", "cosine_logfc"]
+    np.testing.assert_allclose(widths[1][chosen], widths[0][chosen], rtol=0.15)
+    np.testing.assert_array_equal(widths[1]["l2"], widths[0]["l2"])

@@ -46,10 +46,20 @@ def against(best: str | None, difference: np.ndarray, *, sign: float, n_units: i
     low, high = interval(difference, n_units)
     row: dict[str, object] = {"baseline": best, "difference": float(difference[0])}
     if not np.isfinite(low):
-        return {**row, "verdict": "unidentifiable"}
-    worst, best_case = sorted((sign * low, sign * high))
-    verdict = "better" if worst > 0 else "not better" if best_case <= 0 else "undecided"
-    return {**row, "difference_low": low, "difference_high": high, "verdict": verdict}
+        return {**row, "verdict": verdict(low, high)}
+    return {
+        **row,
+        "difference_low": low,
+        "difference_high": high,
+        "verdict": verdict(*sorted((sign * low, sign * high))),
+    }
+
+
+def verdict(low: float, high: float) -> str:
+    """What the interval of a difference allows to be said, a positive one being good."""
+    if not np.isfinite(low):
+        return "unidentifiable"
+    return "better" if low > 0 else "not better" if high <= 0 else "undecided"
 
 
 def few_units(n_units: int, unit: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.get import evaluation
-from heldout.get._leaderboard import LOWER_IS_BETTER, choose_metrics, ranked, top_level
+from heldout.get._leaderboard import LOWER_IS_BETTER, NEAREST_ONE, choose_metrics, ranked, top_level
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, counted, despine, legend_beside
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     ax.set_yticks(range(len(rows)), [str(name).replace("_", " ") for name in rows.index])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     name = metric.replace("_", " ")
-    ax.set_xlabel(f"← {name}" if metric in LOWER_IS_BETTER else f"{name} →")
+    ax.set_xlabel(f"← {name}" if metric in LOWER_IS_BETTER else f"→ {name} ←" if metric in NEAREST_ONE else f"{name} →")
     ax.set_title(_title(rows), loc="left", fontsize="small")
     ax.grid(axis="x", color="#E6E6E6", linewidth=0.6)
     ax.set_axisbelow(True)

@@ -68,3 +68,15 @@ def test_other_cells_may_be_a_dask_array_but_not_backed(tmp_path):
     with pytest.raises(TypeError, match=r"adata.X is a .*Load or convert it"):
         ho.tl.predict(backed, "perturbation", **ask)
     backed.file.close()
+
+
+def test_contexts_may_be_numbers():
+    adata = simulated(n_contexts=2)
+    adata.obs["dose"] = np.where(adata.obs["cell_line"] == "line1", 1.0, 10.0)
+    ho.pp.split_perturbations(
+        adata, "perturbation", hold_out="context", covariate_keys="dose", val=0, test=0.2, max_contexts=1
+    )
+    ho.tl.perturbation(adata, method="transfer")
+    one, listed = (ho.tl.predict(adata, "perturbation", contexts=at) for at in (10.0, [10.0]))
+    assert set(one.obs["dose"]) == {"10"}
+    np.testing.assert_array_equal(one.X, listed.X)

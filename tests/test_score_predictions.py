@@ -121,6 +121,10 @@ def test_what_was_not_predicted_is_counted(screen, elsewhere):
     table = ho.tl.score_predictions(screen, {"tool": fewer}, **FEW)
     row = table[(table["method"] == "tool") & (table["metric"] == "l2")].iloc[0]
     assert row["n"] == elsewhere.n_obs - 6
+    for kind in (sparse.csr_matrix, sparse.csc_matrix):
+        fewer.X = kind(fewer.X if isinstance(fewer.X, np.ndarray) else fewer.X.toarray())
+        again = ho.tl.score_predictions(screen, {"tool": fewer}, **FEW)
+        assert again.loc[row.name, "n"] == row["n"]
     assert f"predicts {elsewhere.n_obs - 6} of {elsewhere.n_obs}" in row["note"]
 
 
@@ -144,6 +148,9 @@ def test_contexts_need_their_column():
     ours = judged(ho.tl.evaluate(adata, "perturbation", **FEW))
     found = judged(ho.tl.score_predictions(adata, predicted, **FEW))
     assert found["l2"] == pytest.approx(ours["l2"], abs=1e-4)
+    predicted.obs["cell_line"] = predicted.obs["cell_line"].str.upper()
+    with pytest.raises(ValueError, match="other contexts only.*'line1'.*'LINE1'"):
+        ho.tl.score_predictions(adata, predicted, **FEW)
     del predicted.obs["cell_line"]
     with pytest.raises(ValueError, match="cell_line"):
         ho.tl.score_predictions(adata, predicted, **FEW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,7 +112,7 @@ def _context_numbers(contexts: Sequence[Any], known: list[tuple[str, ...]], name
     if not names.covariate_keys:
         msg = f"contexts={contexts!r} is given, but the fit has one context only (no covariate_keys). Leave it out."
         raise ValueError(msg)
-    asked = [contexts] if isinstance(contexts, str) else list(contexts)
+    asked = [contexts] if isinstance(contexts, str) or not isinstance(contexts, Iterable) else list(contexts)
     number = {context: i for i, context in enumerate(known)}
     wanted = [tuple(listed(context)) for context in asked]
     for context in wanted:

@@ -244,6 +244,14 @@ def _judged_rows(judged: Judged, name: str, predicted: AnnData) -> np.ndarray:
         [row.get((parsed[code], int(c)), -1) for code, c in zip(codes, context, strict=True)], dtype=np.int64
     )
     if (number < 0).all():
+        if set(pairs.targets).intersection(parsed):
+            there = dict.fromkeys(zip(*values, strict=True))
+            here = dict.fromkeys(names.contexts[c] for c in pairs.context)
+            msg = (
+                f"{name!r} predicts perturbations of {judged.partition} in other contexts only: {names.covariate_keys} are judged in "
+                f"{store.some(here)}, it has {store.some(there)}. Name the contexts as adata does."
+            )
+            raise ValueError(msg)
         wanted = [names.joined(targets) for targets in pairs.targets]
         msg = (
             f"{name!r} predicts none of the {len(pairs)} perturbations of {judged.partition} (e.g. {store.some(wanted)}); it has e.g. "
@@ -265,8 +273,7 @@ def _column(predicted: AnnData, key: str, name: str) -> pd.Series:
 
 def _check_scale(X: Matrix, name: str, mean: np.ndarray, start: np.ndarray) -> None:
     """Refuse counts, changes, and other scales: a profile is near the controls in most genes."""
-    finite = X if not isinstance(X, np.ndarray) else X[np.isfinite(X).all(axis=1)]
-    state = _values_of(finite, name)
+    state = _values_of(X[_finite(X)], name)
     said, real = mean.mean(axis=0), start.mean(axis=0)
     if len(said) < 3 or real.std() == 0:
         return
@@ -279,6 +286,16 @@ def _check_scale(X: Matrix, name: str, mean: np.ndarray, start: np.ndarray) -> N
             "normalised to another total, bring it to that of adata."
         )
         raise ValueError(msg)
+
+
+def _finite(X: Matrix) -> np.ndarray:
+    """Rows without NaN or infinite values, (n,)."""
+    if isinstance(X, np.ndarray):
+        return np.asarray(np.isfinite(X).all(axis=1))
+    entries = X.tocoo()
+    result = np.ones(X.shape[0], dtype=bool)
+    result[entries.row[~np.isfinite(entries.data)]] = False
+    return result
 
 
 def _values_of(X: Matrix, name: str) -> str:

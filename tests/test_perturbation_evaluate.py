@@ -187,6 +187,9 @@ def test_the_leaderboard_is_sorted_and_shows_verdicts(evaluated):
     assert board.loc["no_change", "pearson_delta"] == "–"
     by_error = ho.get.leaderboard(adata, metrics="l2", sort_by="l2")
     assert by_error.index[0] == estimates(table, "l2").idxmin()
+    ratio = estimates(table, "variance_ratio")
+    by_ratio = ho.get.leaderboard(adata, metrics="variance_ratio", sort_by="variance_ratio")  # 1 is best
+    assert by_ratio.index[:-1].tolist() == (ratio - 1).abs().sort_values(kind="stable").index.tolist()
     with pytest.raises(ValueError, match="no metric 'auc'"):
         ho.get.leaderboard(adata, metrics=["auc"])
 

@@ -91,12 +91,40 @@ def test_cells_are_scored_as_cells(screen, elsewhere):
     assert rows["copies", "energy_distance"] > rows["cells", "energy_distance"] + 0.1
 
 
+def test_dask_and_names_of_rows_that_are_not_unique(screen, elsewhere):
+    """Predicted cells come concatenated, and out of memory; their names say nothing."""
+    import dask.array as da
+
+    test = (screen.obs["split"] == "test") & (screen.obs["perturbation"] != "control")
+    cells = screen[test].copy()
+    expected = judged(ho.tl.score_predictions(screen, cells, **FEW))
+    same_names = ad.AnnData(
+        da.from_array(cells.X, chunks=(50, cells.n_vars), asarray=False), obs=cells.obs.copy(), var=cells.var
+    )
+    same_names.obs_names = np.repeat(["a", "b"], [1, cells.n_obs - 1])
+    pd.testing.assert_series_equal(judged(ho.tl.score_predictions(screen, same_names, **FEW)), expected)
+
+
+def test_other_tools_have_names_of_their_own(screen, elsewhere, refuses):
+    refuses(lambda a: ho.tl.score_predictions(a, {"mean": elsewhere}, **FEW), screen, "'mean'", "another name")
+    refuses(lambda a: ho.tl.score_predictions(a, {}, **FEW), screen, "predicted", "there is none")
+    twice = elsewhere.copy()
+    twice.var_names = ["G", "G", *twice.var_names[2:]]
+    refuses(lambda a: ho.tl.score_predictions(a, {"tool": twice}, **FEW), screen, "'tool'", "1 genes twice")
+    with pytest.raises(TypeError, match="'tool' must be an AnnData"):
+        ho.tl.score_predictions(screen, {"tool": elsewhere.to_df()}, **FEW)
+
+
 def test_what_was_not_predicted_is_counted(screen, elsewhere):
     fewer = elsewhere[:-5].copy()
     fewer.X[0] = np.nan
     table = ho.tl.score_predictions(screen, {"tool": fewer}, **FEW)
     row = table[(table["method"] == "tool") & (table["metric"] == "l2")].iloc[0]
     assert row["n"] == elsewhere.n_obs - 6
+    for kind in (sparse.csr_matrix, sparse.csc_matrix):
+        fewer.X = kind(fewer.X if isinstance(fewer.X, np.ndarray) else fewer.X.toarray())
+        again = ho.tl.score_predictions(screen, {"tool": fewer}, **FEW)
+        assert again.loc[row.name, "n"] == row["n"]
     assert f"predicts {elsewhere.n_obs - 6} of {elsewhere.n_obs}" in row["note"]
 
 
@@ -120,6 +148,9 @@ def test_contexts_need_their_column():
     ours = judged(ho.tl.evaluate(adata, "perturbation", **FEW))
     found = judged(ho.tl.score_predictions(adata, predicted, **FEW))
     assert found["l2"] == pytest.approx(ours["l2"], abs=1e-4)
+    predicted.obs["cell_line"] = predicted.obs["cell_line"].str.upper()
+    with pytest.raises(ValueError, match="other contexts only.*'line1'.*'LINE1'"):
+        ho.tl.score_predictions(adata, predicted, **FEW)
     del predicted.obs["cell_line"]
     with pytest.raises(ValueError, match="cell_line"):
         ho.tl.score_predictions(adata, predicted, **FEW)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from heldout._core import keys, store
 from heldout._core.store import logger, some
+from heldout._core.verdict import verdict
 from heldout.metrics.interaction_curve import interaction_curve as curve_of
 from heldout.metrics.interaction_curve import interaction_scores as scores_of
 from heldout.metrics.interactions import CLASSES
@@ -281,16 +282,10 @@ def interaction_scores(
             row |= {"difference": np.nan, "difference_low": np.nan, "difference_high": np.nan, "verdict": ""}
             if metric == "average_precision" and method != "no_change":
                 row |= {"difference": excess.estimate, "difference_low": excess.low, "difference_high": excess.high}
-                row["verdict"] = _verdict(excess.low, excess.high)
+                row["verdict"] = verdict(excess.low, excess.high)
             row |= {"n": len(rows), "coverage": share, "n_interactions": int(truth.sum())}
             records.append(row)
     return pd.DataFrame(records)
-
-
-def _verdict(low: float, high: float) -> str:
-    if not np.isfinite(low):
-        return "unidentifiable"
-    return "better" if low > 0 else "not better" if high <= 0 else "undecided"
 
 
 def _contexts(found: Interactions) -> pd.DataFrame:

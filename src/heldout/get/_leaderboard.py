@@ -32,6 +32,9 @@ LOWER_IS_BETTER = frozenset(
 )
 """Metrics of any wing of which lower is better."""
 
+NEAREST_ONE = frozenset({"variance_ratio"})
+"""Metrics of which 1 is best: less is a prediction that hardly varies, more one that varies too much."""
+
 FIRST = ("pearson_delta", "skill_corrected", "auc")
 """What methods are sorted by, unless asked otherwise: the first of these that the evaluation has."""
 
@@ -108,8 +111,9 @@ def choose_metrics(table: pd.DataFrame, metrics: Sequence[str] | None, sort_by: 
 def ranked(table: pd.DataFrame, metric: str) -> list[str]:
     """Methods, best first; those without an estimate last, in the order of the table."""
     rows = table[table["metric"] == metric]
-    sign = 1.0 if metric in LOWER_IS_BETTER else -1.0
-    return rows.iloc[np.argsort(sign * rows["estimate"].to_numpy(dtype=float), kind="stable")]["method"].tolist()
+    estimate = rows["estimate"].to_numpy(dtype=float)
+    badness = np.abs(estimate - 1) if metric in NEAREST_ONE else estimate if metric in LOWER_IS_BETTER else -estimate
+    return rows.iloc[np.argsort(badness, kind="stable")]["method"].tolist()
 
 
 def _column(rows: pd.DataFrame, order: Sequence[str]) -> list[str]:

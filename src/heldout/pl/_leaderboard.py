@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.get import evaluation
-from heldout.get._leaderboard import LOWER_IS_BETTER, choose_metrics, ranked, top_level
+from heldout.get._leaderboard import LOWER_IS_BETTER, NEAREST_ONE, choose_metrics, ranked, top_level
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, counted, despine, legend_beside
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def leaderboard(
     """Draw the methods of an evaluation, best on top, one panel a metric.
 
     Judged methods are dark, baselines light, and open where an embedding was replaced; whiskers are 95 % intervals. The dashed
-    line is chance, the dotted one the ceiling (what one half of the cells says of the other), an arrow points to the better
-    side, and the verdict stands above each panel.
+    line is chance, the dotted one the ceiling (of perturbations: what the noise of the measured profiles leaves to be
+    reached), an arrow points to the better side, and the verdict stands above each panel.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     ax.set_yticks(range(len(rows)), [str(name).replace("_", " ") for name in rows.index])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     name = metric.replace("_", " ")
-    ax.set_xlabel(f"← {name}" if metric in LOWER_IS_BETTER else f"{name} →")
+    ax.set_xlabel(f"← {name}" if metric in LOWER_IS_BETTER else f"→ {name} ←" if metric in NEAREST_ONE else f"{name} →")
     ax.set_title(_title(rows), loc="left", fontsize="small")
     ax.grid(axis="x", color="#E6E6E6", linewidth=0.6)
     ax.set_axisbelow(True)

@@ -11,9 +11,10 @@ import pandas as pd
 
 from heldout import metrics
 from heldout._core.fits import check_split
-from heldout._core.partition import read_partition
+from heldout._core.partition import PARTITIONS, read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator
+from heldout.metrics._checks import at_least, one_of
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.calibration import LEVELS, half_widths, seen_targets
 from heldout.tasks.perturbation.cells import CellSpace
@@ -57,7 +58,10 @@ class Judged:
     @classmethod
     def of(cls, task: Task, partition: str, *, control: np.ndarray | None = None) -> Judged:
         """Take pseudobulks of the judged cells and of train."""
-        task.partition.require(partition, purpose=f"evaluate(partition={partition!r})")
+        task.partition.require(
+            "train", partition, purpose=f"Scoring the perturbations of {partition!r} beside baselines"
+        )
+        task.check_train()
         train, truth = task.observed("train"), task.observed(partition)
         if not len(truth.pairs):
             msg = f"partition={partition!r} has control cells only; there is no perturbation to score."
@@ -76,7 +80,7 @@ class Judged:
 
     def baselines(self, names: Sequence[str] | None, *, leave_out: str | None = None) -> list[Scored]:
         """Fit baselines on train and predict the judged perturbations."""
-        wanted = self._default() if names is None else list(names)
+        wanted = self._default() if names is None else list(dict.fromkeys(names))
         scored = []
         for name in progress([n for n in wanted if n != leave_out], "baselines"):
             try:
@@ -125,6 +129,17 @@ class Judged:
         return frame.assign(**values)
 
 
+def check_how(partition: str, baselines: Sequence[str] | None, n_bootstrap: int) -> None:
+    """Refuse what cannot be scored before long work starts."""
+    one_of(partition, PARTITIONS[:3], "partition")
+    at_least(n_bootstrap, 1, "n_bootstrap")
+    if isinstance(baselines, str):
+        msg = f"baselines={baselines!r} must be a list of methods, e.g. [{baselines!r}], or None for the usual ones."
+        raise ValueError(msg)
+    for name in baselines or ():
+        METHODS[name]
+
+
 def evaluate(
     adata: AnnData,
     key: str,
@@ -140,8 +155,7 @@ def evaluate(
     if group_key is not None:
         msg = f"group_key={group_key!r} is not for predicted perturbations: perturbations are the units. Leave it out."
         raise ValueError(msg)
-    for name in baselines or ():
-        METHODS[name]
+    check_how(partition, baselines, n_bootstrap)
     split = read_partition(adata, fit.split_key)
     check_split(adata, fit, split, key=key)
     task = task_of_fit(adata, split, fit, key=key)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from heldout._core import keys, store
+from heldout._core.arrays import get_matrix
 from heldout._core.fits import check_split
 from heldout._core.grouped import group_moments
 from heldout._core.partition import read_partition
@@ -107,14 +109,17 @@ def _parsed(perturbations: Sequence[str], names: Names) -> list[Targets]:
 
 
 def _context_numbers(contexts: Sequence[Any], known: list[tuple[str, ...]], names: Names) -> np.ndarray:
-    asked = [contexts] if isinstance(contexts, str) else list(contexts)
+    if not names.covariate_keys:
+        msg = f"contexts={contexts!r} is given, but the fit has one context only (no covariate_keys). Leave it out."
+        raise ValueError(msg)
+    asked = [contexts] if isinstance(contexts, str) or not isinstance(contexts, Iterable) else list(contexts)
     number = {context: i for i, context in enumerate(known)}
     wanted = [tuple(listed(context)) for context in asked]
     for context in wanted:
         if context not in number:
             shown = [one[0] if len(one) == 1 else one for one in known]
             one = context[0] if len(context) == 1 else context
-            msg = f"contexts names {one!r}, which is no context of {names.covariate_keys or 'this fit, which has none'}. {store.suggest(one, shown)}"
+            msg = f"contexts names {one!r}, which is no context of {names.covariate_keys}. {store.suggest(one, shown)}"
             raise ValueError(msg)
     return np.array([number[context] for context in dict.fromkeys(wanted)], dtype=np.int64)
 
@@ -122,7 +127,7 @@ def _context_numbers(contexts: Sequence[Any], known: list[tuple[str, ...]], name
 def _own_controls(adata: AnnData, fit: Fit, names: Names, *, key: str) -> tuple[list[tuple[str, ...]], np.ndarray]:
     """Contexts of other data, and the mean of their own controls, from which the changes are counted there."""
     layer = fit.info["layer"]
-    X = adata.X if layer is None else adata.layers[layer]
+    X = get_matrix(adata, layer, dask=True)
     check_logged(X, layer)
     texts = store.as_names(store.column(adata, names.perturbation_key, argument="perturbation_key"))
     control = np.isin(texts, [*names.control, *(name for name, targets in names.known.items() if not targets)])

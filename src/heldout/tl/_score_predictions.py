@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout._core import store
+from heldout._core import keys, store
 from heldout._core.alignment import Names as GeneNames
-from heldout._core.arrays import get_matrix, take
+from heldout._core.arrays import get_matrix, is_dask, take
 from heldout._core.fits import Fit
 from heldout._core.genes import DEFAULT
 from heldout._core.grouped import group_moments
@@ -20,11 +20,11 @@ from heldout._core.partition import read_partition
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.evaluate import Scored
 from heldout.tasks.perturbation.task import Task, check_logged
-from heldout.tl._evaluate_perturbation import Judged
+from heldout.tl._evaluate_perturbation import Judged, check_how
 from heldout.tl._write_evaluation import write_evaluation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Literal
 
     import pandas as pd
@@ -129,9 +129,11 @@ def score_predictions(
     """
     check_key("key_added", key_added)
     store.check_adata(adata)
-    for name in baselines or ():
-        METHODS[name]
-    named = dict(predicted) if isinstance(predicted, Mapping) else {"predicted": predicted}
+    check_how(partition, baselines, n_bootstrap)
+    if key_added in store.section(adata, keys.FITS):
+        msg = f"key_added={key_added!r} is the name of a fit, whose evaluation would be lost. Choose another name."
+        raise ValueError(msg)
+    named = _named(predicted)
     split = read_partition(adata, split_key)
     task = Task.of(
         adata,
@@ -153,11 +155,36 @@ def score_predictions(
     return write_evaluation(adata, key_added, look, split, table, rows, partition=partition)
 
 
+def _named(predicted: AnnData | Mapping[str, AnnData]) -> dict[str, AnnData]:
+    """Predictions by name; names of methods of our own stand for these in the table."""
+    if not isinstance(predicted, Mapping):
+        return {"predicted": predicted}
+    taken = [name for name in predicted if name in METHODS.names()]
+    if taken or not predicted:
+        what = f"{store.some(taken)} is a method of heldout; choose another name" if taken else "there is none"
+        msg = f"predicted must be AnnData by name of the method: {what}, e.g. predicted={{'GEARS': adata_of_gears}}."
+        raise ValueError(msg)
+    return {str(name): one for name, one in predicted.items()}
+
+
+def _check_genes(name: str, predicted: AnnData) -> None:
+    """Refuse anything but an AnnData with unique gene names; rows are told apart by columns, so their names do not matter."""
+    from anndata import AnnData
+
+    if not isinstance(predicted, AnnData):
+        msg = f"{name!r} must be an AnnData of predicted profiles or cells, got {type(predicted).__name__}."
+        raise TypeError(msg)
+    if not predicted.var_names.is_unique:
+        twice = predicted.var_names[predicted.var_names.duplicated()].unique()
+        msg = f"{name!r} has {len(twice)} genes twice (e.g. {store.some(twice)}). Keep one of each, or call its var_names_make_unique()."
+        raise ValueError(msg)
+
+
 def _common_genes(task: Task, named: Mapping[str, AnnData]) -> tuple[Task, dict[str, np.ndarray]]:
     """The task on the genes that all predictions have, and the column of each gene in each prediction."""
     rows = {}
     for name, predicted in named.items():
-        store.check_adata(predicted)
+        _check_genes(name, predicted)
         matches = GeneNames(predicted.var_names.to_numpy()).match(task.genes)
         found = matches.rows >= 0
         if found.mean() < _FEWEST_GENES:
@@ -182,9 +209,10 @@ def _common_genes(task: Task, named: Mapping[str, AnnData]) -> tuple[Task, dict[
 
 def _scored(judged: Judged, name: str, predicted: AnnData, columns: np.ndarray) -> Scored:
     """Mean profile of each judged perturbation in a prediction, as a change from the train controls."""
-    X = get_matrix(predicted)
+    X = get_matrix(predicted, dask=True)
+    X = X.compute() if is_dask(X) else X
     number = _judged_rows(judged, name, predicted)
-    m, width = len(judged.truth.pairs), len(columns)
+    m = len(judged.truth.pairs)
     moments = group_moments(X, number, m, columns=columns, var=False)
     known = np.isfinite(moments.mean).all(axis=1)
     if not known.any():
@@ -196,9 +224,7 @@ def _scored(judged: Judged, name: str, predicted: AnnData, columns: np.ndarray) 
     if partly.any():
         msg = f"{name!r} has NaN in some genes of {int(partly.sum())} perturbations. Drop these genes, or make the whole row NaN if it was not predicted."
         raise ValueError(msg)
-    cells = None
-    if (moments.n > 1).any():
-        cells = [_dense(take(X, np.flatnonzero(number == i), columns), width) for i in range(m)]
+    cells = _cells_of(X, number, columns) if (moments.n > 1).any() else None
     return Scored(name, "model", moments.mean - start, np.zeros(m, dtype=bool), cells)
 
 
@@ -218,6 +244,14 @@ def _judged_rows(judged: Judged, name: str, predicted: AnnData) -> np.ndarray:
         [row.get((parsed[code], int(c)), -1) for code, c in zip(codes, context, strict=True)], dtype=np.int64
     )
     if (number < 0).all():
+        if set(pairs.targets).intersection(parsed):
+            there = dict.fromkeys(zip(*values, strict=True))
+            here = dict.fromkeys(names.contexts[c] for c in pairs.context)
+            msg = (
+                f"{name!r} predicts perturbations of {judged.partition} in other contexts only: {names.covariate_keys} are judged in "
+                f"{store.some(here)}, it has {store.some(there)}. Name the contexts as adata does."
+            )
+            raise ValueError(msg)
         wanted = [names.joined(targets) for targets in pairs.targets]
         msg = (
             f"{name!r} predicts none of the {len(pairs)} perturbations of {judged.partition} (e.g. {store.some(wanted)}); it has e.g. "
@@ -239,8 +273,7 @@ def _column(predicted: AnnData, key: str, name: str) -> pd.Series:
 
 def _check_scale(X: Matrix, name: str, mean: np.ndarray, start: np.ndarray) -> None:
     """Refuse counts, changes, and other scales: a profile is near the controls in most genes."""
-    finite = X if not isinstance(X, np.ndarray) else X[np.isfinite(X).all(axis=1)]
-    state = _values_of(finite, name)
+    state = _values_of(X[_finite(X)], name)
     said, real = mean.mean(axis=0), start.mean(axis=0)
     if len(said) < 3 or real.std() == 0:
         return
@@ -255,6 +288,16 @@ def _check_scale(X: Matrix, name: str, mean: np.ndarray, start: np.ndarray) -> N
         raise ValueError(msg)
 
 
+def _finite(X: Matrix) -> np.ndarray:
+    """Rows without NaN or infinite values, (n,)."""
+    if isinstance(X, np.ndarray):
+        return np.asarray(np.isfinite(X).all(axis=1))
+    entries = X.tocoo()
+    result = np.ones(X.shape[0], dtype=bool)
+    result[entries.row[~np.isfinite(entries.data)]] = False
+    return result
+
+
 def _values_of(X: Matrix, name: str) -> str:
     """Say what the values are; values below zero are let through, as a network may predict some."""
     try:
@@ -265,8 +308,17 @@ def _values_of(X: Matrix, name: str) -> str:
         return "values below zero"
 
 
-def _dense(X: Any, width: int) -> np.ndarray:
-    return np.asarray(X.toarray() if hasattr(X, "toarray") else X, dtype=np.float64).reshape(-1, width)
+def _cells_of(X: Matrix, number: np.ndarray, columns: np.ndarray) -> Callable[[int], np.ndarray]:
+    """Function from the number of a judged perturbation to its predicted cells, dense, (n × G)."""
+    X = X if isinstance(X, np.ndarray) else X.tocsr()
+    order = np.argsort(number, kind="stable")
+
+    def cells(i: int) -> np.ndarray:
+        first, end = np.searchsorted(number[order], [i, i + 1])
+        block = take(take(X, order[first:end], None), None, columns)
+        return np.asarray(block if isinstance(block, np.ndarray) else block.toarray(), dtype=np.float64)
+
+    return cells
 
 
 def _as_fit(task: Task, scored: Sequence[Scored]) -> Fit:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from heldout._core.arrays import is_dask, take
+from heldout._core.arrays import is_dask, row_chunks, take
 from heldout._core.partition import digests
 from heldout.metrics import energy_distance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from heldout.tasks.perturbation.observed import Observed
     from heldout.tasks.perturbation.task import Task
 
@@ -66,7 +68,7 @@ class CellSpace:
         ]
         train = task.partition.mask("train") & (screen.of_cell == -1)
         controls = [drawn(train & (screen.context == c), MOST_CELLS) for c in range(screen.n_contexts)]
-        cells, start = (_split(_fetch(task, np.concatenate(of)) @ directions.T, of) for of in (rows, controls))
+        cells, start = (_split(_coordinates(task, np.concatenate(of), directions), of) for of in (rows, controls))
         return cls(directions, cells, start, truth.pairs.context)
 
     def distances(self, change: np.ndarray) -> np.ndarray:
@@ -74,9 +76,9 @@ class CellSpace:
         moved = change @ self.directions.T
         return np.array([self._distance(i, self.start[c] + moved[i]) for i, c in enumerate(self.context)])
 
-    def distances_of_cells(self, cells: list[np.ndarray]) -> np.ndarray:
-        """The same of predicted cells themselves, m arrays (n × G); NaN where there are none."""
-        return np.array([self._distance(i, one @ self.directions.T) for i, one in enumerate(cells)])
+    def distances_of_cells(self, cells: Callable[[int], np.ndarray]) -> np.ndarray:
+        """The same of predicted cells themselves, (n × G) of each perturbation; NaN where there are none."""
+        return np.array([self._distance(i, cells(i) @ self.directions.T) for i in range(len(self.context))])
 
     def halves(self) -> float:
         """Mean energy distance of one half of the measured cells from the other, over perturbations."""
@@ -95,6 +97,15 @@ def _fetch(task: Task, rows: np.ndarray) -> np.ndarray:
     X = task.matrix()[rows]
     X = take(X.compute() if is_dask(X) else X, None, task.columns)
     return np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
+
+
+def _coordinates(task: Task, rows: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Coordinates of some cells, (n × K), of which few are in memory at a time."""
+    order = np.argsort(rows, kind="stable")  # so that a dask array is read block after block
+    result = np.empty((len(rows), len(directions)))
+    for part in row_chunks(len(rows)):
+        result[order[part]] = _fetch(task, rows[order[part]]) @ directions.T
+    return result
 
 
 def _directions(cells: np.ndarray) -> np.ndarray:

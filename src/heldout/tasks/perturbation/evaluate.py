@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from heldout import metrics
+from heldout.tasks.perturbation.observed import panels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from heldout.tasks.perturbation.observed import Observed
 
 N_TOP = 1000
@@ -53,14 +56,15 @@ class Scored:
     fallback
         Rows that rest on a stand-in, (m,).
     cells
-        Predicted cells of each, m arrays (n × G), where cells were predicted; otherwise the train controls are moved.
+        Function from the number of each to its predicted cells, (n × G), where cells were predicted; otherwise the train
+        controls are moved.
     """
 
     method: str
     role: Literal["model", "baseline", "control"]
     change: np.ndarray
     fallback: np.ndarray
-    cells: list[np.ndarray] | None = None
+    cells: Callable[[int], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,16 +108,21 @@ def score_rows(truth: Observed, change: np.ndarray, reference: Reference) -> dic
     result: dict[str, Any] = {
         "l2": metrics.profile_l2(truth.mean[:, top], said[:, top]),
         "rmse": metrics.profile_rmse(truth.mean[:, top], said[:, top]),
-        "pearson_delta_perturbed": metrics.pearson_delta(
-            truth.mean[:, top], said[:, top], (start + reference.centroid[context])[:, top]
-        ),
+        "pearson_delta_perturbed": beside_centroid(truth, said, reference),
         **score_controls(truth, truth.control, change, reference),
         **_responding(truth, change, reference),
     }
     result["rank"] = np.full(len(context), np.nan)
-    for here in _panels(context):
+    for here in panels(context):
         result["rank"][here] = metrics.perturbation_rank(truth.mean[np.ix_(here, top)], said[np.ix_(here, top)])
     return {name: np.asarray(values, dtype=np.float64) for name, values in result.items()}
+
+
+def beside_centroid(truth: Observed, said: np.ndarray, reference: Reference) -> np.ndarray:
+    """Correlation of true and predicted profiles less the mean train perturbation of the context, (m,)."""
+    context, top = truth.pairs.context, reference.top
+    centroid = (reference.control + reference.centroid)[context]
+    return np.asarray(metrics.pearson_delta(truth.mean[:, top], said[:, top], centroid[:, top]))
 
 
 def score_controls(
@@ -129,7 +138,7 @@ def score_controls(
         "cosine_logfc": metrics.cosine_logfc(truth.mean, said, beside, prediction_control=start, floor=0),
         "discrimination": np.full(len(context), np.nan),
     }
-    for here in _panels(context):
+    for here in panels(context):
         result["discrimination"][here] = metrics.discrimination_score(
             truth.mean[here] - beside[here], change[here], exclude=own[here]
         )
@@ -140,34 +149,20 @@ def _responding(truth: Observed, change: np.ndarray, reference: Reference) -> di
     """The metrics that look at the genes that truly respond; of perturbations with two cells or more."""
     context = truth.pairs.context
     result = {name: np.full(len(context), np.nan) for name in ("weighted_mse", "deg_recall")}
-    said = reference.control[context] + change
-    for here in _panels(context, fewest=1):
-        c = context[here[0]]
-        rows = here[truth.n_cells[here] > 1]
-        own = (truth.mean[rows], truth.var[rows], truth.n_cells[rows])
-        if len(rows) > 1:
-            mean, var, n = metrics.rest_moments(*own)
-            rest = metrics.t_scores(*own, control_mean=mean, control_variance=var, control_n=n)
-            weights = metrics.score_weights(rest)
-            result["weighted_mse"][rows] = metrics.weighted_mse(truth.mean[rows], said[rows], weights)
-        if len(rows) and truth.control_n[c] > 1 and change.shape[1] > N_RECALL:
-            beside = {"control_mean": truth.control[c], "control_variance": truth.control_var[c]}
-            scores = metrics.t_scores(*own, **beside, control_n=truth.control_n[c])
-            result["deg_recall"][rows] = metrics.deg_recall(
-                scores, _in_spreads(change[rows], truth.control_var[c]), k=N_RECALL
-            )
+    weights, scores = truth.response
+    known = np.isfinite(weights).all(axis=1)
+    if known.any():
+        said = (reference.control[context] + change)[known]
+        result["weighted_mse"][known] = metrics.weighted_mse(truth.mean[known], said, weights[known])
+    known = np.isfinite(scores).any(axis=1)
+    if known.any() and change.shape[1] > N_RECALL:
+        spread = np.sqrt(truth.control_var[context[known]])
+        result["deg_recall"][known] = metrics.deg_recall(scores[known], _in_spreads(change[known], spread), k=N_RECALL)
     return result
 
 
-def _in_spreads(change: np.ndarray, var: np.ndarray) -> np.ndarray:
+def _in_spreads(change: np.ndarray, spread: np.ndarray) -> np.ndarray:
     """Predicted changes in standard deviations of a control cell; a row without any change ranks no gene and is NaN."""
-    spread = np.sqrt(var)
     scores = np.divide(change, spread, out=np.zeros_like(change), where=spread > 0)
     scores[np.isnan(change).any(axis=1) | (change == 0).all(axis=1)] = np.nan
     return scores
-
-
-def _panels(context: np.ndarray, *, fewest: int = 2) -> list[np.ndarray]:
-    """Rows of each context with at least so many perturbations."""
-    rows = [np.flatnonzero(context == number) for number in np.unique(context)]
-    return [here for here in rows if len(here) >= fewest]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout import metrics
 from heldout._core.grouped import group_moments
 from heldout.tasks.perturbation.interface import Pairs
 
@@ -46,11 +47,37 @@ class Observed:
         """Mean of each minus that of the controls of its context, (m × G)."""
         return self.mean - self.control[self.pairs.context]
 
+    @cached_property
+    def response(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of genes from t scores against the rest of the context, and t scores against its controls, (m × G) each.
+
+        Rows are NaN where there are no two cells, or nothing to compare with.
+        """
+        weights, scores = (np.full(self.mean.shape, np.nan) for _ in range(2))
+        for here in panels(self.pairs.context, fewest=1):
+            c = self.pairs.context[here[0]]
+            rows = here[self.n_cells[here] > 1]
+            own = (self.mean[rows], self.var[rows], self.n_cells[rows])
+            if len(rows) > 1:
+                mean, var, n = metrics.rest_moments(*own)
+                rest = metrics.t_scores(*own, control_mean=mean, control_variance=var, control_n=n)
+                weights[rows] = metrics.score_weights(rest)
+            if len(rows) and self.control_n[c] > 1:
+                beside = {"control_mean": self.control[c], "control_variance": self.control_var[c]}
+                scores[rows] = metrics.t_scores(*own, **beside, control_n=self.control_n[c])
+        return weights, scores
+
     def only(self, rows: np.ndarray) -> Observed:
         """Some of the perturbations, and all controls."""
         pairs = Pairs([self.pairs.targets[i] for i in rows], self.pairs.context[rows])
         moments = (self.n_cells[rows], self.mean[rows], self.var[rows])
         return Observed(pairs, self.number[rows], *moments, self.control_n, self.control, self.control_var)
+
+
+def panels(context: np.ndarray, *, fewest: int = 2) -> list[np.ndarray]:
+    """Rows of each context with at least so many perturbations."""
+    rows = [np.flatnonzero(context == number) for number in np.unique(context)]
+    return [here for here in rows if len(here) >= fewest]
 
 
 def observe(X: Matrix, screen: Screen, mask: np.ndarray, columns: np.ndarray) -> Observed:

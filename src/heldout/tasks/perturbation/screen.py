@@ -218,6 +218,34 @@ def _context_numbers(adata: AnnData, keys: Sequence[str], contexts: Sequence[tup
     return np.array([number.get(context, -1) for context in found], dtype=np.int64)[of_cell]
 
 
+def reread_screen(adata: AnnData, partition: Partition, names: Names) -> Screen:
+    """Read the screen of a stored fit again: names as they were read then, contexts by the numbers they had then.
+
+    Cells may have been dropped since, and with them perturbations and whole contexts.
+
+    Raises
+    ------
+    ValueError
+        If a cell of the split has a context that the fit did not have.
+    """
+    texts, codes = store.factorize(
+        store.as_names(cells.column(adata, names.perturbation_key, argument="perturbation_key"))
+    )
+    parsed = names.parse(texts.tolist())
+    perturbations = sorted(set(parsed) - {()})
+    number = {targets: i for i, targets in enumerate(perturbations)} | {(): CONTROL}
+    of_cell = np.array([number[targets] for targets in parsed], dtype=np.int64)[codes]
+    context = _context_numbers(adata, names.covariate_keys, names.contexts)
+    lost = (context < 0) & partition.mask("train", "val", "test")
+    if lost.any():
+        msg = (
+            f"{int(lost.sum())} cells have values of covariate_keys={names.covariate_keys} that the fit did not have. Restore these "
+            "columns, or fit again."
+        )
+        raise ValueError(msg)
+    return Screen(names, perturbations, np.where(context < 0, UNKNOWN, of_cell), np.maximum(context, 0))
+
+
 def _contradicts(name: str, value: Any, recorded: Any, split_key: str) -> None:
     msg = (
         f"{name}={value!r} is not what the split {split_key!r} was made with ({recorded!r}). Leave it out, or make the split "
@@ -226,4 +254,4 @@ def _contradicts(name: str, value: Any, recorded: Any, split_key: str) -> None:
     raise ValueError(msg)
 
 
-__all__ = ["CONTROL", "Names", "Perturbations", "Screen", "read_screen", "screen_of"]
+__all__ = ["CONTROL", "Names", "Perturbations", "Screen", "read_screen", "reread_screen", "screen_of"]

@@ -10,7 +10,15 @@ import pandas as pd
 
 from heldout._core.verdict import against, few_units, interval
 from heldout.metrics import variance_ratio
-from heldout.tasks.perturbation.evaluate import CHANCE, LOWER_IS_BETTER, METRICS, Reference, score_controls, score_rows
+from heldout.tasks.perturbation.evaluate import (
+    CHANCE,
+    LOWER_IS_BETTER,
+    METRICS,
+    Reference,
+    beside_centroid,
+    score_controls,
+    score_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +35,11 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of an evaluation, before the partition and the look."""
 
+MOST_MOVED = 100
+"""Perturbations that are scored again under each draw of the controls."""
+
 _UNJUDGED = "variance_ratio"
+_CORRELATIONS = ("pearson_delta", "pearson_delta_perturbed", "cosine_logfc")
 
 
 @dataclass(frozen=True)
@@ -55,14 +67,18 @@ class Draws:
         """Mean of the values (U,) over the units in ``use``, plain and in each draw, (B + 1,).
 
         ``moved`` (R × U) are the values under other controls. What these add is taken about its mean, because drawn
-        controls are noisier than the measured ones, so that only their spread goes into the interval.
+        controls are noisier than the measured ones, so that only their spread goes into the interval. Units of which it is
+        not known (NaN) are moved as the others are in the mean.
         """
         if not use.any():
             return np.full(len(self.weights), np.nan)
         W = self.weights[:, use]
         sums = W @ values[use]
         if moved is not None and len(moved):
-            extra = np.nan_to_num(moved[:, use] - moved[:, use].mean(axis=0))
+            extra = moved[:, use] - moved[:, use].mean(axis=0)
+            known = np.isfinite(extra)
+            common = np.where(known, extra, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+            extra = np.where(known, extra, common[:, None])
             for r in range(len(extra)):
                 rows = slice(1 + r, None, len(extra))
                 sums[rows] += W[rows] @ extra[r]
@@ -91,7 +107,7 @@ def evaluation_table(
     _, unit = np.unique(truth.number, return_inverse=True)
     n_units = int(unit.max()) + 1
     values = [_scores(one, truth, reference, draws.controls, unit, space) for one in scored]
-    best_possible = {**ceilings(halves, reference), "energy_distance": space.halves()}
+    best_possible = {**ceilings(truth, halves, reference), "energy_distance": space.halves()}
     table = []
     for metric in METRICS:
         spread = [_spread(one, truth, draws, unit) if metric == _UNJUDGED else None for one in scored]
@@ -122,15 +138,43 @@ def evaluation_table(
     return frame, [one.rows for one in values]
 
 
-def ceilings(halves: Sequence[tuple[Observed, Observed]], reference: Reference) -> dict[str, float]:
-    """What one half of the cells of each perturbation, and of its controls, says of the other half, by each metric."""
+def ceilings(truth: Observed, halves: Sequence[tuple[Observed, Observed]], reference: Reference) -> dict[str, float]:
+    """What the noise of the truth leaves to be reached by each metric, from two halves of the cells of each perturbation.
+
+    The difference of the halves, halved, is as large as the noise of the truth. Correlations are those of the halves,
+    brought to what the truth has with a profile free of noise by the formula of Spearman and Brown, √(2r / (1 + r)).
+    Other metrics are those of the truth with as much noise once more. Predictions are as varied as a half is as the other.
+    """
     found = []
     for first, second in halves:
         half = Reference(second.control, reference.centroid, reference.top, reference.targets)
-        rows = score_rows(first, second.change, half)
-        means = {name: _mean(values) for name, values in rows.items()}
-        found.append({**means, _UNJUDGED: float(variance_ratio(first.change, second.change))})
+        rows = score_controls(first, first.control, second.change, half)
+        rows["pearson_delta_perturbed"] = beside_centroid(first, second.mean, reference)
+        r = {name: max(_mean(rows[name]), 0.0) for name in _CORRELATIONS}
+        correlations = {name: float(np.sqrt(2 * value / (1 + value))) for name, value in r.items()}
+        again, control = _measured_again(truth, first, second)
+        rows = score_rows(
+            truth,
+            again - control[truth.pairs.context],
+            Reference(control, reference.centroid, reference.top, reference.targets),
+        )
+        ratio = float(variance_ratio(first.change, second.change))
+        found.append({**{name: _mean(values) for name, values in rows.items()}, **correlations, _UNJUDGED: ratio})
     return {name: _mean(np.array([one[name] for one in found if name in one])) for name in METRICS}
+
+
+def _measured_again(truth: Observed, first: Observed, second: Observed) -> tuple[np.ndarray, np.ndarray]:
+    """Profiles of the truth, NaN for single cells, and of its controls, each with as much noise as it has once more."""
+    again, row = np.full(truth.mean.shape, np.nan), truth.pairs.rows_of()
+    at = [row[pair] for pair in first.pairs.rows_of()]
+    again[at] = truth.mean[at] + _noise(first.mean - second.mean, first.n_cells, second.n_cells)
+    noise = _noise(first.control - second.control, first.control_n, second.control_n)
+    return again, truth.control + noise
+
+
+def _noise(difference: np.ndarray, n: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """Difference of the means of n and m cells, shrunk to the noise of the mean of all of them."""
+    return np.asarray(difference * (np.sqrt(n * m) / np.maximum(n + m, 1))[:, None])
 
 
 def _mean(values: np.ndarray) -> float:
@@ -144,11 +188,22 @@ def _scores(
     rows = score_rows(truth, one.change, reference)
     rows["energy_distance"] = space.distances(one.change) if one.cells is None else space.distances_of_cells(one.cells)
     moved: dict[str, list[np.ndarray]] = {}
+    some = _some_units(unit)
+    few = truth.only(some)
     for control in controls:
-        for name, values in score_controls(truth, control, one.change, reference).items():
-            moved.setdefault(name, []).append(_by_unit(values, unit))
+        for name, values in score_controls(few, control, one.change[some], reference).items():
+            everywhere = np.full(len(unit), np.nan)
+            everywhere[some] = values
+            moved.setdefault(name, []).append(_by_unit(everywhere, unit))
     units = {name: _by_unit(values, unit) for name, values in rows.items()}
     return Rows(rows, units, {name: np.stack(values) for name, values in moved.items()})
+
+
+def _some_units(unit: np.ndarray) -> np.ndarray:
+    """Rows of at most MOST_MOVED perturbations, in all their contexts: what drawn controls do is much the same for all."""
+    n_units = int(unit.max()) + 1
+    chosen = np.linspace(0, n_units - 1, min(n_units, MOST_MOVED)).astype(np.int64)
+    return np.flatnonzero(np.isin(unit, chosen))
 
 
 def _by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
@@ -176,15 +231,22 @@ def _drawn(metric: str, values: Rows, spread: np.ndarray | None, draws: Draws, u
 
 
 def _judge(metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows], draws: Draws) -> dict[str, object]:
-    """Compare with the best baseline, and with the embedding replaced, on the perturbations that both predict."""
+    """Compare with the best baseline, and with the embedding replaced, on the perturbations that both predict.
+
+    The best is the one that is furthest ahead on these, so that it does not matter whether they are easy ones.
+    """
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     own = np.isfinite(values[i].units[metric])
     rivals = {j: own & np.isfinite(values[j].units[metric]) for j, one in enumerate(scored) if one.role == "baseline"}
-    rivals = {j: both for j, both in rivals.items() if both.any()}
-    level = {j: sign * float(values[j].units[metric][both].mean()) for j, both in rivals.items()}
-    if not level:
+    most = max((int(both.sum()) for both in rivals.values()), default=0)
+    if not most:
         return against(None, np.array([np.nan]), sign=sign, n_units=0)
-    best = max(level, key=lambda j: level[j])
+    lead = {
+        j: sign * float((values[j].units[metric] - values[i].units[metric])[both].mean())
+        for j, both in rivals.items()
+        if 2 * both.sum() >= most  # one that says little is no yardstick
+    }
+    best = max(lead, key=lambda j: lead[j])
     both = rivals[best]
     row = against(
         scored[best].method,

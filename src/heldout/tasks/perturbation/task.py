@@ -17,7 +17,7 @@ from heldout.tasks.perturbation.calibration import calibrate, scale_of, seen_tar
 from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction
 from heldout.tasks.perturbation.observed import Observed, observe
 from heldout.tasks.perturbation.resampling import half_difference
-from heldout.tasks.perturbation.screen import Names, Screen, screen_of
+from heldout.tasks.perturbation.screen import Names, Screen, reread_screen, screen_of
 from heldout.tasks.perturbation.side_information import side_information
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Task:
             covariate_keys=covariate_keys,
         )
         task = cls(adata, partition, screen, gene_columns(adata, mask_var), layer, mask_var)
-        task._check_controls()
+        task.check_train()
         check_logged(task.matrix(), layer)
         return task
 
@@ -160,8 +160,8 @@ class Task:
         val = self.observed("val")
         return calibrated(fit, val) if len(val.pairs) else fit
 
-    def _check_controls(self) -> None:
-        """Every context with perturbed cells in a partition that is used needs train controls."""
+    def check_train(self) -> None:
+        """Every context with perturbed cells in a partition that is used needs train controls; train needs perturbed cells."""
         used = self.partition.mask("train", "val", "test")
         number, context, _ = self.screen.groups(used)
         train_number, train_context, _ = self.screen.groups(self.partition.mask("train"))
@@ -184,9 +184,7 @@ def task_of_fit(adata: AnnData, partition: Partition, fit: Fit, *, key: str) -> 
     """The task that a stored fit was made on, with the genes in the fit's order."""
     names = Names.from_json(fit.info["names"])
     recorded = partition.scheme == "perturbations"
-    given = {} if recorded else {"control": names.control, "covariate_keys": names.covariate_keys}
-    targets = None if recorded or not names.known else {**names.known}
-    screen = screen_of(adata, partition, names.perturbation_key, **given, targets=targets, separator=names.separator)
+    screen = screen_of(adata, partition, names.perturbation_key) if recorded else reread_screen(adata, partition, names)
     columns = fit.columns(adata.var_names, key=key)
     return Task(adata, partition, screen, columns, fit.info["layer"], fit.info["mask_var"])
 

@@ -125,8 +125,15 @@ def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
 
 def _draw(ax: Axes, at: int, row: pd.Series) -> None:
     if not np.isfinite(row.estimate):
+        lost = str(row.note).startswith("predicts 0 of")
         ax.annotate(
-            "not defined", (0.02, at), xycoords=("axes fraction", "data"), va="center", fontsize="x-small", color=FAINT
+            "not predicted" if lost else "not defined",
+            (0.02, at),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize="x-small",
+            color=FAINT,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )
         return
     colour = CLASS_COLORS[0] if row.role == "model" else FAINT

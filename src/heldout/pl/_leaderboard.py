@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.get import evaluation
-from heldout.get._leaderboard import LOWER_IS_BETTER, choose_metrics, ranked, top_level
+from heldout.get._leaderboard import LOWER_IS_BETTER, choose_metrics, most_units, ranked, top_level
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, counted, despine, legend_beside
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def leaderboard(
 
     Judged methods are dark, baselines light, and open where an embedding was replaced; whiskers are 95 % intervals. The dashed
     line is chance, the dotted one the ceiling (what one half of the cells says of the other), an arrow points to the better
-    side, and the verdict stands above each panel.
+    side, and the verdict stands above each panel. "5 of 15" beside a point: its method has predicted no more of the units.
 
     Parameters
     ----------
@@ -106,8 +106,9 @@ def _axes(axes: Sequence[Axes] | None, n: int, n_methods: int) -> np.ndarray:
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
+    most = most_units(rows)
     for at, row in enumerate(rows.itertuples()):
-        _draw(ax, at, row)
+        _draw(ax, at, row, most)
     for column, style in LINES.items():
         known = rows[column].dropna() if column in rows else rows.iloc[:0]
         if len(known):
@@ -123,7 +124,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     ax.tick_params(axis="y", length=0)
 
 
-def _draw(ax: Axes, at: int, row: pd.Series) -> None:
+def _draw(ax: Axes, at: int, row: pd.Series, most: int) -> None:
     if not np.isfinite(row.estimate):
         lost = str(row.note).startswith("predicts 0 of")
         ax.annotate(
@@ -151,6 +152,9 @@ def _draw(ax: Axes, at: int, row: pd.Series) -> None:
         markerfacecolor=face,
         zorder=2,
     )
+    if row.n < most:
+        beside = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+        ax.annotate(f"{int(row.n)} of {most}", (row.estimate, at), fontsize="x-small", color=colour, **beside)
 
 
 def _title(rows: pd.DataFrame) -> str:

@@ -44,6 +44,16 @@ def test_leaderboard_has_a_panel_a_metric_and_a_row_a_method(evaluated):
     assert any("not defined" in text.get_text() for text in axes[0].texts)
 
 
+def test_what_was_not_predicted_is_not_called_undefined(evaluated):
+    targets = [name for name in evaluated.obs["perturbation"].cat.categories if name in evaluated.var_names]
+    adata = evaluated[:, ~evaluated.var_names.isin(targets[1:])].copy()  # one target is read out: no pair has a vector
+    del adata.uns["heldout"]["fits"]
+    ho.tl.perturbation(adata, method="additive")
+    ho.tl.evaluate(adata, "perturbation", baselines=["no_change", "linear"], n_bootstrap=20)
+    texts = [text.get_text() for text in ho.pl.leaderboard(adata, metrics="pearson_delta")[0].texts]
+    assert sorted(texts) == ["not defined", "not predicted"]
+
+
 def test_leaderboard_draws_into_given_axes_and_refuses_a_wrong_number(evaluated):
     _, axes = plt.subplots(1, 2)
     drawn = ho.pl.leaderboard(evaluated, metrics=["l2", "rank"], axes=axes)

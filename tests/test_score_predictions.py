@@ -1,6 +1,7 @@
 """Predictions made elsewhere: names, genes and scales of other people, scored as our own."""
 
 import anndata as ad
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -126,6 +127,12 @@ def test_what_was_not_predicted_is_counted(screen, elsewhere):
         again = ho.tl.score_predictions(screen, {"tool": fewer}, **FEW)
         assert again.loc[row.name, "n"] == row["n"]
     assert f"predicts {elsewhere.n_obs - 6} of {elsewhere.n_obs}" in row["note"]
+    board = ho.get.leaderboard(screen, "predictions")
+    assert f"on {elsewhere.n_obs - 6} of {elsewhere.n_obs}" in board.loc["tool", "l2"]
+    assert " on " not in board.loc["mean", "l2"]
+    ax = ho.pl.leaderboard(screen, "predictions", metrics="l2")[0]
+    plt.close(ax.figure)
+    assert f"{elsewhere.n_obs - 6} of {elsewhere.n_obs}" in [text.get_text() for text in ax.texts]
 
 
 def test_missing_genes_are_left_out_for_all(screen, elsewhere, caplog):

@@ -28,10 +28,11 @@ def run(arguments: list[str], folder: Path) -> str:
 
 def test_readme_snippet(tmp_path):
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(snippets) == 2
-    script = "\n".join(["import matplotlib; matplotlib.use('Agg')", *snippets, "print(cells.shape)"])
+    assert len(snippets) == 3
+    script = "\n".join(["import matplotlib; matplotlib.use('Agg')", *snippets, "print(cells.shape, profiles.shape)"])
     printed = run(["-c", script], tmp_path)
     assert "No leak found by the" in printed
+    assert printed.rstrip().endswith("(10, 200)")
     assert (tmp_path / "fitted.h5ad").is_file()
 
 
@@ -56,16 +57,31 @@ def cells_of(notebook: Path) -> str:
     return "\n".join(["import matplotlib; matplotlib.use('Agg')", *code])
 
 
-@pytest.mark.parametrize("data", ["real", "simulated"])
-def test_the_forecasting_notebook(tmp_path, monkeypatch, data):
+def use_data(monkeypatch, tmp_path, data, file):
+    """Point a tutorial to the real data, or to nowhere, where it simulates."""
     if data == "simulated":
         monkeypatch.setenv("HELDOUT_DATA_DIR", str(tmp_path))
-    elif not (data_dir() / "chu2016" / "chu2016_100tf.h5ad").exists():
-        pytest.skip("chu2016/chu2016_100tf.h5ad is not in HELDOUT_DATA_DIR")
+    elif not (data_dir() / file).exists():
+        pytest.skip(f"{file} is not in HELDOUT_DATA_DIR")
     else:
         monkeypatch.setenv("HELDOUT_DATA_DIR", str(data_dir().resolve()))
+
+
+@pytest.mark.parametrize("data", ["real", "simulated"])
+def test_the_forecasting_notebook(tmp_path, monkeypatch, data):
+    use_data(monkeypatch, tmp_path, data, "chu2016/chu2016_100tf.h5ad")
     printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "forecasting.ipynb")], tmp_path)
     assert "one target time: no statement beyond this experiment" in printed
+
+
+@pytest.mark.parametrize("data", ["real", "simulated"])
+def test_the_perturbation_notebook(tmp_path, monkeypatch, data):
+    use_data(monkeypatch, tmp_path, data, "norman2019/norman19_mcfaline23_devel.h5ad")
+    printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "perturbation.ipynb")], tmp_path)
+    assert "no test perturbation was perturbed in train or val" in printed
+    called, real, false = map(int, re.search(r"(\d+) called of (\d+) that are real; (\d+) of", printed).groups())
+    assert real > called > 20
+    assert false <= 0.1 * called
 
 
 def test_donor_leak_explains_itself(tmp_path):

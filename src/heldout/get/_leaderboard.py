@@ -65,7 +65,8 @@ def leaderboard(
     Returns
     -------
     One row a method, index its name, and rows ``chance`` and ``ceiling`` where they are known; one column of text a metric.
-    A judged method has its verdict behind each estimate.
+    A judged method has its verdict behind each estimate. Where a method has a score for only some of the units, as it has not
+    predicted the others, the text says for how many: such a mean is over other, maybe easier, units than those beside it.
 
     Raises
     ------
@@ -117,15 +118,23 @@ def ranked(table: pd.DataFrame, metric: str) -> list[str]:
 
 
 def _column(rows: pd.DataFrame, order: Sequence[str]) -> list[str]:
-    texts = [_cell(rows.loc[method]) if method in rows.index else "" for method in order]
+    most = most_units(rows)
+    texts = [_cell(rows.loc[method], most) if method in rows.index else "" for method in order]
     ends = [rows[name].dropna() if name in rows else rows.iloc[:0] for name in ("chance", "ceiling")]
     return [*texts, *(f"{end.iloc[0]:.3g}" if len(end) else "" for end in ends)]
 
 
-def _cell(row: pd.Series) -> str:
+def most_units(rows: pd.DataFrame) -> int:
+    """Number of units that a score of one metric should be over: that of the method with most."""
+    return int(rows["n"].max()) if "n" in rows and rows["n"].notna().any() else 0
+
+
+def _cell(row: pd.Series, most: int) -> str:
     if not np.isfinite(row["estimate"]):
         return "–"
     text = f"{row['estimate']:.3g}"
     if np.isfinite(row["ci_low"]):
         text += f" ({row['ci_low']:.3g} to {row['ci_high']:.3g})"
+    if row.get("n", most) < most:
+        text += f" on {int(row['n'])} of {most}"
     return f"{text} {row['verdict']}".strip()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.get import evaluation
-from heldout.get._leaderboard import LOWER_IS_BETTER, NEAREST_ONE, choose_metrics, ranked, top_level
+from heldout.get._leaderboard import LOWER_IS_BETTER, NEAREST_ONE, choose_metrics, most_units, ranked, top_level
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, counted, despine, legend_beside
 
 if TYPE_CHECKING:
@@ -36,42 +36,41 @@ def leaderboard(
 ) -> np.ndarray:
     """Draw the methods of an evaluation, best on top, one panel a metric.
 
-    Judged methods are dark, baselines light, and open where an embedding was replaced; whiskers are 95 % intervals. The dashed
-    line is chance, the dotted one the ceiling (of perturbations: what the noise of the measured profiles leaves to be
-    reached), an arrow points to the better side, and the verdict stands above each panel.
+        Judged methods are dark, baselines light, and open where an embedding was replaced; whiskers are 95 % intervals. The dashed
+    from heldout.get._leaderboard import LOWER_IS_BETTER, NEAREST_ONE, choose_metrics, most_units, ranked, top_level
 
-    Parameters
-    ----------
-    adata
-        AnnData with an evaluation, (n_obs × n_vars).
-    key
-        Name of the fit, or of the evaluation by :func:`heldout.tl.score_predictions`.
-    metrics
-        Metrics to draw; up to four of the usual ones if not given.
-    sort_by
-        Metric that methods are sorted by, see :func:`heldout.get.leaderboard`.
-    axes
-        Axes to draw into, one a metric; a new figure is made if not given.
+        Parameters
+        ----------
+        adata
+            AnnData with an evaluation, (n_obs × n_vars).
+        key
+            Name of the fit, or of the evaluation by :func:`heldout.tl.score_predictions`.
+        metrics
+            Metrics to draw; up to four of the usual ones if not given.
+        sort_by
+            Metric that methods are sorted by, see :func:`heldout.get.leaderboard`.
+        axes
+            Axes to draw into, one a metric; a new figure is made if not given.
 
-    Returns
-    -------
-    Array of the axes.
+        Returns
+        -------
+        Array of the axes.
 
-    Raises
-    ------
-    ValueError
-        If there is no such evaluation or metric, or the number of ``axes`` is wrong.
+        Raises
+        ------
+        ValueError
+            If there is no such evaluation or metric, or the number of ``axes`` is wrong.
 
-    Examples
-    --------
-    >>> import heldout as ho, scanpy as sc
-    >>> adata = ho.datasets.perturbations_simulated(n_singles=12, n_doubles=8, n_genes=100, n_cells=20)
-    >>> sc.pp.normalize_total(adata, target_sum=1e4)
-    >>> sc.pp.log1p(adata)
-    >>> ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.5)
-    >>> ho.tl.perturbation(adata, method="additive")
-    >>> table = ho.tl.evaluate(adata, "perturbation", baselines=["no_change", "mean"])
-    >>> axes = ho.pl.leaderboard(adata, metrics=["pearson_delta", "l2"])
+        Examples
+        --------
+        >>> import heldout as ho, scanpy as sc
+        >>> adata = ho.datasets.perturbations_simulated(n_singles=12, n_doubles=8, n_genes=100, n_cells=20)
+        >>> sc.pp.normalize_total(adata, target_sum=1e4)
+        >>> sc.pp.log1p(adata)
+        >>> ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.5)
+        >>> ho.tl.perturbation(adata, method="additive")
+        >>> table = ho.tl.evaluate(adata, "perturbation", baselines=["no_change", "mean"])
+        >>> axes = ho.pl.leaderboard(adata, metrics=["pearson_delta", "l2"])
     """
     table = top_level(evaluation(adata, key))
     if metrics is None:
@@ -106,8 +105,9 @@ def _axes(axes: Sequence[Axes] | None, n: int, n_methods: int) -> np.ndarray:
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
+    most = most_units(rows)
     for at, row in enumerate(rows.itertuples()):
-        _draw(ax, at, row)
+        _draw(ax, at, row, most)
     for column, style in LINES.items():
         known = rows[column].dropna() if column in rows else rows.iloc[:0]
         if len(known):
@@ -123,10 +123,17 @@ def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     ax.tick_params(axis="y", length=0)
 
 
-def _draw(ax: Axes, at: int, row: pd.Series) -> None:
+def _draw(ax: Axes, at: int, row: pd.Series, most: int) -> None:
     if not np.isfinite(row.estimate):
+        lost = str(row.note).startswith("predicts 0 of")
         ax.annotate(
-            "not defined", (0.02, at), xycoords=("axes fraction", "data"), va="center", fontsize="x-small", color=FAINT
+            "not predicted" if lost else "not defined",
+            (0.02, at),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize="x-small",
+            color=FAINT,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )
         return
     colour = CLASS_COLORS[0] if row.role == "model" else FAINT
@@ -144,6 +151,9 @@ def _draw(ax: Axes, at: int, row: pd.Series) -> None:
         markerfacecolor=face,
         zorder=2,
     )
+    if row.n < most:
+        beside = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+        ax.annotate(f"{int(row.n)} of {most}", (row.estimate, at), fontsize="x-small", color=colour, **beside)
 
 
 def _title(rows: pd.DataFrame) -> str:

@@ -110,14 +110,22 @@ def side(name: str, folders: list[Path], work: Path) -> None:
         genes, scaled = with_scanpy(folders)
     else:
         genes, scaled = with_heldout(folders, work / f"{len(folders)}.zarr", load=name == "heldout")
-    seconds, usage = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
+    seconds, peak, usage = time.perf_counter() - start, peak_mb(), resource.getrusage(resource.RUSAGE_SELF)
     if name != "streamed":
         scaled = sparse.csr_matrix(scaled)[:, np.argsort(genes)]
         scaled.sort_indices()
         parts = {part: getattr(scaled, part) for part in ("data", "indices", "indptr")}
         np.savez(work / f"{name}.npz", genes=np.sort(genes), **parts)
     cpu = usage.ru_utime + usage.ru_stime
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_mb": usage.ru_maxrss / 1024}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak_mb": peak}))
+
+
+def peak_mb() -> float:
+    """Highest resident size of this process; what Linux's getrusage says begins at the size of the parent."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return int(next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))) / 1024
 
 
 def run(name: str, folders: list[Path], work: Path) -> dict[str, float]:

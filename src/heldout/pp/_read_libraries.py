@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import keys, store
+from heldout._core.memory import give_back
 from heldout._core.progress import progress
 from heldout._core.rng import Rng, seed_of
 from heldout.pp._subsample import draws, lowest_per_group
@@ -303,6 +304,7 @@ def _fill(building: Building, plan: Plan, sources: Sequence[Source], n_jobs: int
                 while len(ahead) < n_jobs and (following := next(waiting, None)) is not None:
                     ahead.append(pool.submit(plan.read, sources[following], following))
                 building.add(*ahead.pop(0).result())
+                give_back()
         except LibraryError as problem:
             n = len(building.done)
             kept = f" {n} libraries are whole in {building.folder}; mend this one and call again." if n else ""

@@ -20,6 +20,7 @@ from heldout._core.arrays import (
 )
 from heldout._core.chain import chain_sections, write_step
 from heldout._core.lazy import as_rows, is_dask, over_blocks, to_memory
+from heldout._core.memory import give_back
 from heldout._core.partition import read_partition
 from heldout.pp._highly_variable_genes import choose, highly_variable_genes, var_columns
 from heldout.pp._scale import scale, scale_fit, scaled
@@ -114,6 +115,7 @@ def recipe_karpe26(
     if is_dask(X):
         work = _out_of_core(adata, X, partition, choice, target_sum=target_sum, max_value=max_value)
         if load:
+            give_back()
             store.set_matrix(work, to_memory(work.X), None)
     else:
         state = describe(X)

@@ -112,7 +112,7 @@ def test_mcfaline_in_lines_where_it_was_not_measured(mcfaline):
     assert judged.loc["pearson_delta", "verdict"] != "better"
     assert judged.loc["l2", "verdict"] != "better"
     ceiling = table.drop_duplicates("metric").set_index("metric")["ceiling"]
-    assert ceiling["pearson_delta"] < 0.3  # not even one half of the cells foretells the other
+    assert ceiling["pearson_delta"] < 0.5  # most of the measured changes is noise
     predicted = ho.tl.predict(mcfaline, "perturbation", perturbations=["MAPK1"], contexts=["U87MG"])
     assert predicted.obs["cell_type"].tolist() == ["U87MG"]
 

@@ -36,41 +36,43 @@ def leaderboard(
 ) -> np.ndarray:
     """Draw the methods of an evaluation, best on top, one panel a metric.
 
-        Judged methods are dark, baselines light, and open where an embedding was replaced; whiskers are 95 % intervals. The dashed
-    from heldout.get._leaderboard import LOWER_IS_BETTER, NEAREST_ONE, choose_metrics, most_units, ranked, top_level
+    Judged methods are dark, baselines light, and open where an embedding was replaced; whiskers are 95 % intervals. The dashed
+    line is chance, the dotted one the ceiling (of perturbations: what the noise of the measured profiles leaves to be
+    reached), an arrow points to the better side, and the verdict stands above each panel. "5 of 15" beside a point: its
+    method has predicted no more of the units.
 
-        Parameters
-        ----------
-        adata
-            AnnData with an evaluation, (n_obs × n_vars).
-        key
-            Name of the fit, or of the evaluation by :func:`heldout.tl.score_predictions`.
-        metrics
-            Metrics to draw; up to four of the usual ones if not given.
-        sort_by
-            Metric that methods are sorted by, see :func:`heldout.get.leaderboard`.
-        axes
-            Axes to draw into, one a metric; a new figure is made if not given.
+    Parameters
+    ----------
+    adata
+        AnnData with an evaluation, (n_obs × n_vars).
+    key
+        Name of the fit, or of the evaluation by :func:`heldout.tl.score_predictions`.
+    metrics
+        Metrics to draw; up to four of the usual ones if not given.
+    sort_by
+        Metric that methods are sorted by, see :func:`heldout.get.leaderboard`.
+    axes
+        Axes to draw into, one a metric; a new figure is made if not given.
 
-        Returns
-        -------
-        Array of the axes.
+    Returns
+    -------
+    Array of the axes.
 
-        Raises
-        ------
-        ValueError
-            If there is no such evaluation or metric, or the number of ``axes`` is wrong.
+    Raises
+    ------
+    ValueError
+        If there is no such evaluation or metric, or the number of ``axes`` is wrong.
 
-        Examples
-        --------
-        >>> import heldout as ho, scanpy as sc
-        >>> adata = ho.datasets.perturbations_simulated(n_singles=12, n_doubles=8, n_genes=100, n_cells=20)
-        >>> sc.pp.normalize_total(adata, target_sum=1e4)
-        >>> sc.pp.log1p(adata)
-        >>> ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.5)
-        >>> ho.tl.perturbation(adata, method="additive")
-        >>> table = ho.tl.evaluate(adata, "perturbation", baselines=["no_change", "mean"])
-        >>> axes = ho.pl.leaderboard(adata, metrics=["pearson_delta", "l2"])
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.perturbations_simulated(n_singles=12, n_doubles=8, n_genes=100, n_cells=20)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.5)
+    >>> ho.tl.perturbation(adata, method="additive")
+    >>> table = ho.tl.evaluate(adata, "perturbation", baselines=["no_change", "mean"])
+    >>> axes = ho.pl.leaderboard(adata, metrics=["pearson_delta", "l2"])
     """
     table = top_level(evaluation(adata, key))
     if metrics is None:
@@ -152,8 +154,16 @@ def _draw(ax: Axes, at: int, row: pd.Series, most: int) -> None:
         zorder=2,
     )
     if row.n < most:
-        beside = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        ax.annotate(f"{int(row.n)} of {most}", (row.estimate, at), fontsize="x-small", color=colour, **beside)
+        ax.annotate(
+            f"{int(row.n)} of {most}",
+            (row.estimate, at),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize="x-small",
+            color=colour,
+        )
 
 
 def _title(rows: pd.DataFrame) -> str:

@@ -66,7 +66,7 @@ def evaluate(
     ``rank`` are over the 1,000 genes most expressed in the train controls; ``cosine_logfc`` (predicted means below 0 count
     as 0), ``discrimination`` (2026 edition, without the targets of the perturbation), ``weighted_mse``, ``deg_recall`` (50
     genes) and ``variance_ratio`` over all; ``energy_distance`` is in up to 50 components of train cells. See
-    :mod:`heldout.metrics`. The ceiling is one half of the cells (and controls) against the other. A row counts the
+    :mod:`heldout.metrics`. The ceiling is what the noise of the measured profiles leaves to be reached, from halves of the cells. A row counts the
     perturbations that are predicted, a difference is over those that both predict, and ``n_fallback`` of them rest on a
     stand-in; ``chance`` and ``n_fallback`` stand in place of ``n_groups`` and ``p_value``. A method with an embedding stands
     beside itself with the embedding shuffled and replaced by noise, and its note says whether it is better.

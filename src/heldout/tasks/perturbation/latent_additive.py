@@ -24,7 +24,8 @@ class LatentAdditive:
     The effects are found by ridge regression over all train perturbations, weighted by their cells, so that combinations
     say something of their targets too; they are drawn to the mean effect of a target in the context. How far is empirical
     Bayes: the penalty of each component is the variance of a cell, from the difference between halves of the cells, over
-    the variance of the effects that is left beyond it. It is a closed form of what PerturBench
+    the variance of the effects that is left beyond it; with several contexts, that which a perturbation has in common
+    in two of them. It is a closed form of what PerturBench
     :cite:p:`wu2024perturbench` calls latent additive and trains as two networks by gradient descent.
     """
 
@@ -86,9 +87,14 @@ class Latent:
 
 
 def fit_effects(latent: Latent, rest: np.ndarray, data: Data, penalty: float | None) -> np.ndarray:
-    """Effects of the targets by ridge regression weighted by cells, (T × K); the penalty by empirical Bayes if None."""
-    penalties = _penalties(rest, latent, data) if penalty is None else penalty
-    return _effects(latent.design, rest, data.n_cells, np.broadcast_to(penalties, len(latent.basis)))
+    """Effects of the targets by weighted ridge regression, (T × K); weights and penalty by empirical Bayes if None."""
+    if penalty is not None:
+        return _effects(latent.design, rest, data.n_cells, np.full(len(latent.basis), penalty))
+    noise = _noise(latent, data)
+    if noise is None:
+        return _effects(latent.design, rest, data.n_cells, np.ones(len(latent.basis)))
+    spread, between = _spreads(rest, latent.design.sum(axis=1), noise, data)
+    return _effects(latent.design, rest, 1 / (1 / data.n_cells + between), noise / spread)
 
 
 def predict_latent(fitted: Fitted, pairs: Pairs) -> Prediction:
@@ -136,21 +142,33 @@ def _mean_effects(
     return means, lacking
 
 
-def _penalties(rest: np.ndarray, latent: Latent, data: Data) -> np.ndarray:
-    """Variance of a cell over the variance of the effects, for each component, (K,).
-
-    Halves of n cells differ by 4 / n times the variance of a cell. A row varies by that of its targets' effects and 1 / n
-    of that of a cell; both are estimated by moments.
-    """
+def _noise(latent: Latent, data: Data) -> np.ndarray | None:
+    """Variance of a cell in each component, (K,): halves of n cells differ by 4 / n times that. None without halves."""
     difference = data.half_difference()
     known = np.isfinite(difference).all(axis=1)
     if not known.any():
-        return np.full(len(latent.basis), 1.0)
-    n_targets = latent.design.sum()
-    noise = (data.n_cells[known][:, None] * (difference[known] @ latent.basis.T) ** 2 / 4).mean(axis=0)
-    beyond = (rest**2 - noise / data.n_cells[:, None]).sum(axis=0) / n_targets
-    total = (rest**2).sum(axis=0) / n_targets
-    return np.asarray(noise / np.maximum(beyond, _LEAST * np.maximum(total, np.finfo(np.float64).tiny)))
+        return None
+    return np.asarray((data.n_cells[known][:, None] * (difference[known] @ latent.basis.T) ** 2 / 4).mean(axis=0))
+
+
+def _spreads(rest: np.ndarray, n_targets: np.ndarray, noise: np.ndarray, data: Data) -> tuple[np.ndarray, float]:
+    """Variance of the effects of targets in each component, (K,), and what differs between contexts, in cells.
+
+    By moments. A row varies by the effects of its targets, by what its context makes of them, and by noise. What a
+    perturbation has in common in two contexts is of the effects alone; with one context the rest is theirs too.
+    """
+    total = (rest**2 - noise / data.n_cells[:, None]).sum(axis=0) / n_targets.sum()
+    _, number = np.unique(np.array(["\n".join(targets) for targets in data.pairs.targets]), return_inverse=True)
+    again = np.bincount(number)
+    sums = np.zeros((len(again), rest.shape[1]))
+    np.add.at(sums, number, rest)
+    np.subtract.at(sums_of_squares := sums**2, number, rest**2)
+    pairs = float((again[number] - 1) @ n_targets)
+    shared = sums_of_squares.sum(axis=0) / pairs if pairs else total
+    least = _LEAST * np.maximum((rest**2).sum(axis=0) / n_targets.sum(), np.finfo(np.float64).tiny)
+    spread = np.maximum(np.minimum(shared, total), least)
+    between = max(0.0, float((total - spread).sum())) * float(n_targets.mean())
+    return spread, between / max(float(noise.sum()), np.finfo(np.float64).tiny) if pairs else 0.0
 
 
 def _effects(design: np.ndarray, rest: np.ndarray, n_cells: np.ndarray, penalties: np.ndarray) -> np.ndarray:

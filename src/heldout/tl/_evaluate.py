@@ -64,7 +64,7 @@ def evaluate(
     controls is in both; intervals draw perturbations and the controls of the partition. ``l2`` and ``rmse`` (of
     profiles), ``pearson_delta`` (change from control) and ``pearson_delta_perturbed`` (from the mean of the train perturbations) and
     ``rank`` are over the 1,000 genes most expressed in the train controls; ``cosine_logfc`` (predicted means below 0 count
-    as 0), ``discrimination`` (2026 edition, without the targets of the perturbation), ``weighted_mse``, ``deg_recall`` (50
+    as 0), ``discrimination`` (2026 edition, without genes that are a target), ``weighted_mse``, ``deg_recall`` (50
     genes) and ``variance_ratio`` over all; ``energy_distance`` is in up to 50 components of train cells. See
     :mod:`heldout.metrics`. The ceiling is what the noise of the measured profiles leaves to be reached, from halves of the cells. A row counts the
     perturbations that are predicted, a difference is over those that both predict, and ``n_fallback`` of them rest on a

@@ -2,6 +2,7 @@
 
 from heldout.get._audit import audit
 from heldout.get._claims import claims, summary
+from heldout.get._comparison import comparison, sweep
 from heldout.get._folds import fold_keys, iterate_folds
 from heldout.get._lineages import lineages
 from heldout.get._perturbations import perturbations
@@ -11,6 +12,7 @@ from heldout.get._tables import evaluation, fits, history, ledger, predictions, 
 __all__ = [
     "audit",
     "claims",
+    "comparison",
     "evaluation",
     "fits",
     "fold_keys",
@@ -24,4 +26,5 @@ __all__ = [
     "split",
     "split_table",
     "summary",
+    "sweep",
 ]

@@ -1,10 +1,12 @@
 """Fitting, predicting, evaluating."""
 
 from heldout.tl._audit import audit
+from heldout.tl._compare import compare
 from heldout.tl._evaluate import evaluate
 from heldout.tl._forecast import forecast
 from heldout.tl._forecast_genes import forecast_genes
 from heldout.tl._genotype import genotype
 from heldout.tl._predict import predict
+from heldout.tl._sweep import sweep
 
-__all__ = ["audit", "evaluate", "forecast", "forecast_genes", "genotype", "predict"]
+__all__ = ["audit", "compare", "evaluate", "forecast", "forecast_genes", "genotype", "predict", "sweep"]

@@ -195,8 +195,7 @@ def test_the_choice_does_not_depend_on_test_cells(prepared):
     X[test] = np.random.default_rng(0).random(X[test].shape)
     other.X = X
     tables = [
-        ho.tl.sweep(a, grid={"lr": [1e-3, 1e-1]}, config=SMALL, baselines=["majority"])
-        for a in (prepared, other)
+        ho.tl.sweep(a, grid={"lr": [1e-3, 1e-1]}, config=SMALL, baselines=["majority"]) for a in (prepared, other)
     ]
     np.testing.assert_allclose(tables[0]["val_loss"], tables[1]["val_loss"], rtol=1e-5)
     assert tables[0]["chosen"].tolist() == tables[1]["chosen"].tolist()

@@ -90,8 +90,8 @@ def compare(
     Returns
     -------
     Table with one row for each method and metric (``auc``, ``accuracy``, ``accuracy_calibrated`` at the threshold that is best on
-    val, ``loss``, ``brier``, and ``cell_auc`` of single cells). Columns: ``method``, ``role``, ``level``, ``metric``, ``estimate``
-    (mean over folds), ``ci_low``, ``ci_high`` (95 %), ``rank`` (mean over folds, 1 is best), ``n_folds``, ``n_seeds``, ``seed_sd``
+    val, ``loss``, ``brier``, and ``cell_auc`` of single cells, for methods that predict cells). Columns: ``method``, ``role``, ``level``, ``metric``, ``estimate``
+    (mean over folds), ``ci_low``, ``ci_high`` (95 %; NaN if all folds are alike), ``rank`` (mean over folds, 1 is best), ``n_folds``, ``n_seeds``, ``seed_sd``
     (between seeds), ``n_groups``, ``baseline``, ``difference``, ``difference_low``, ``difference_high``, ``ceiling`` (NaN here),
     ``verdict`` (better, not better, undecided, or unidentifiable with fewer than 3 folds or too few groups), ``note``. Also stored:
 

@@ -171,7 +171,7 @@ def run(adata: AnnData, question: Question, entry: Entry, *, partition: str, dat
             "group": names.astype(str),
             "label": own,
             "n_cells": np.bincount(groups),
-            "cell_auc": roc_auc(labels, log_p),
+            "cell_auc": np.nan if METHODS[entry.method].load().by_group else roc_auc(labels, log_p),
             "threshold": np.nan if cut is None else cut[0],
             **{f"log_probability_{c}": pooled[:, c] for c in range(pooled.shape[1])},
         }

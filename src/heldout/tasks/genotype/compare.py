@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 METRICS = ("auc", "accuracy", "accuracy_calibrated", "loss", "brier", "cell_auc")
 MIN_FOLDS = 3
+_NOTHING = 1e-12
 _BOUNDED = frozenset({"auc", "accuracy", "accuracy_calibrated", "brier", "cell_auc"})
 
 
@@ -29,7 +30,7 @@ def fold_scores(scores: pd.DataFrame) -> pd.DataFrame:
     ----------
     scores
         One row a judged group: ``method``, ``fold``, ``seed``, ``label`` (class number), ``cell_auc``, ``threshold`` and
-        ``log_probability_<number>``.
+        ``log_probability_<number>``. ``cell_auc`` is NaN for a method that predicts whole groups.
     """
     columns = [name for name in scores if name.startswith("log_probability_")]
     rows = []
@@ -86,7 +87,9 @@ def comparison_table(
         spread = by_fold.groupby(["method", "seed"], sort=False)[metric].mean().groupby("method").std(ddof=1)
         best = _best_baseline(values, roles, metric)
         for method in values.columns:
-            found = _clipped(fold_interval(values[method], n_train=n_train, n_test=n_test), metric)
+            if values[method].isna().all():
+                continue
+            found = _clipped(_over_folds(values[method], n_train, n_test), metric)
             row = {
                 "method": method,
                 "role": roles[method],
@@ -106,25 +109,40 @@ def comparison_table(
                 "difference_high": np.nan,
                 "ceiling": np.nan,
                 "verdict": "",
-                "note": "" if len(values) >= MIN_FOLDS else f"{len(values)} folds: no interval to trust",
+                "note": _note(values[method], found),
             }
             if roles[method] == "model" and best is not None:
-                gap = fold_interval(values[method] - values[best], n_train=n_train, n_test=n_test)
+                gap = _over_folds(values[method] - values[best], n_train, n_test)
                 row |= _against(gap, best, metric, decidable=len(values) >= MIN_FOLDS and least <= ALPHA)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _best_baseline(values: pd.DataFrame, roles: Mapping[str, str], metric: str) -> str | None:
-    baselines = [name for name in values.columns if roles[name] == "baseline"]
+    baselines = [name for name in values.columns if roles[name] == "baseline" and values[name].notna().any()]
     if not baselines:
         return None
     means = values[baselines].mean()
     return str(means.idxmin() if metric in LOWER_IS_BETTER else means.idxmax())
 
 
+def _over_folds(values: pd.Series, n_train: float, n_test: float) -> Interval:
+    """The corrected interval; none where all folds are alike, since its width would be 0."""
+    found = fold_interval(values, n_train=n_train, n_test=n_test)
+    return found._replace(low=np.nan, high=np.nan) if np.ptp(values) < _NOTHING else found
+
+
+def _note(values: pd.Series, found: Interval) -> str:
+    if len(values) < MIN_FOLDS:
+        return f"{len(values)} folds: no interval to trust"
+    return "" if np.isfinite(found.low) else "all folds alike: no interval"
+
+
 def _against(gap: Interval, best: str, metric: str, *, decidable: bool) -> dict[str, object]:
     worst, most = (-gap.high, -gap.low) if metric in LOWER_IS_BETTER else (gap.low, gap.high)
+    if np.isnan(worst):
+        gain = -gap.estimate if metric in LOWER_IS_BETTER else gap.estimate
+        worst, most = (-1.0, 1.0) if gain > _NOTHING else (0.0, 0.0)
     verdict = "better" if worst > 0 else "not better" if most <= 0 else "undecided"
     return {
         "baseline": best,

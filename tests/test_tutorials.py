@@ -84,6 +84,17 @@ def test_the_perturbation_notebook(tmp_path, monkeypatch, data):
     assert false <= 0.1 * called
 
 
+def test_the_lmna_notebook(tmp_path, monkeypatch):
+    monkeypatch.setenv("HELDOUT_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("HELDOUT_LMNA_CELLS", "12")
+    printed = run(["-W", "ignore", str(ROOT / "tutorials" / "lmna.py"), "--cells", "12"], tmp_path)
+    assert "Unidentifiable for a new library" in printed
+    assert "and a new donor (one donor of control" in printed
+    tried = re.findall(r"A_d\d_e\d+_b\d+_\w+ .* (True|False)", printed)
+    assert sorted(tried) == ["False"] * 5 + ["True"]
+    assert len(list((tmp_path / "lmna_output").glob("*.png"))) == 3
+
+
 def test_donor_leak_explains_itself(tmp_path):
     assert "random label" in run([str(ROOT / "tutorials" / "donor_leak.py"), "--help"], tmp_path)
 

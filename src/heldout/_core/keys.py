@@ -31,6 +31,12 @@ EMBEDDINGS = "embeddings"
 CLAIMS = "claims"
 """``uns["heldout"]["claims"][key]``: what the design of an evaluation supports, level by level, and in one sentence."""
 
+COMPARISONS = "comparisons"
+"""``uns["heldout"]["comparisons"][key]``: the table of methods over folds and seeds, and the scores behind it."""
+
+SWEEPS = "sweeps"
+"""``uns["heldout"]["sweeps"][key]``: the options that were tried, and what val said of each."""
+
 AUDITS = "audits"
 """``uns["heldout"]["audits"][key]``: the table of an audit, and what it was asked."""
 

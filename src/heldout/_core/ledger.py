@@ -10,6 +10,8 @@ import pandas as pd
 from heldout._core import keys
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
     from heldout._core.fits import Fit
@@ -29,15 +31,26 @@ def read_ledger(adata: AnnData) -> pd.DataFrame:
 
 def next_look(adata: AnnData, key: str, fit: Fit, partition: Partition) -> tuple[pd.DataFrame, int]:
     """Return the ledger with one more look at this test set, and its number."""
-    ledger = read_ledger(adata)
-    look = int((ledger["test_set"] == partition.test_hash).sum()) + 1
-    row = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "key": key,
-        "method": fit.method,
-        "fit": fit.hash,
-        "split": partition.hash,
-        "test_set": partition.test_hash,
-        "look": look,
-    }
-    return pd.DataFrame([*ledger.to_dict("records"), row]).rename(index=str), look
+    ledger, looks = next_looks(adata, [(key, fit.method, fit.hash, partition)])
+    return ledger, looks[0]
+
+
+def next_looks(adata: AnnData, looks: Sequence[tuple[str, str, str, Partition]]) -> tuple[pd.DataFrame, list[int]]:
+    """Return the ledger with more looks, each of a key, a method, a hash of what was fitted and a split; and their numbers."""
+    rows = read_ledger(adata).to_dict("records")
+    numbers = []
+    for key, method, fitted, partition in looks:
+        look = sum(row["test_set"] == partition.test_hash for row in rows) + 1
+        rows.append(
+            {
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
+                "key": key,
+                "method": method,
+                "fit": fitted,
+                "split": partition.hash,
+                "test_set": partition.test_hash,
+                "look": look,
+            }
+        )
+        numbers.append(look)
+    return pd.DataFrame(rows).rename(index=str), numbers

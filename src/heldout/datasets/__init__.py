@@ -3,6 +3,7 @@
 from heldout.datasets._branching import branching_cells, branching_simulated
 from heldout.datasets._chu import chu16
 from heldout.datasets._lmna import lmna_simulated
+from heldout.datasets._lmna_study import lmna
 from heldout.datasets._perturbations import perturbation_profiles_simulated, perturbations_simulated
 from heldout.datasets._screens import adamson16, norman19, replogle22, srivatsan20
 
@@ -11,6 +12,7 @@ __all__ = [
     "branching_cells",
     "branching_simulated",
     "chu16",
+    "lmna",
     "lmna_simulated",
     "norman19",
     "perturbation_profiles_simulated",

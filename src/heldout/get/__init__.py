@@ -2,6 +2,7 @@
 
 from heldout.get._audit import audit
 from heldout.get._claims import claims, summary
+from heldout.get._comparison import comparison, sweep
 from heldout.get._embedding import embedding
 from heldout.get._folds import fold_keys, iterate_folds
 from heldout.get._interactions import interaction_curve, interaction_pairs, interaction_scores, interactions
@@ -16,6 +17,7 @@ from heldout.get._tables import evaluation, fits, history, ledger, predictions, 
 __all__ = [
     "audit",
     "claims",
+    "comparison",
     "embedding",
     "evaluation",
     "fits",
@@ -37,4 +39,5 @@ __all__ = [
     "split",
     "split_table",
     "summary",
+    "sweep",
 ]

@@ -8,6 +8,7 @@ from heldout.pl._genes_per_cell import genes_per_cell
 from heldout.pl._history import history
 from heldout.pl._interactions import interactions
 from heldout.pl._leaderboard import leaderboard
+from heldout.pl._paired import paired
 from heldout.pl._qc import qc
 from heldout.pl._roc import roc
 from heldout.pl._skill import skill
@@ -23,6 +24,7 @@ __all__ = [
     "history",
     "interactions",
     "leaderboard",
+    "paired",
     "qc",
     "roc",
     "skill",

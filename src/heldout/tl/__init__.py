@@ -1,6 +1,7 @@
 """Fitting, predicting, evaluating."""
 
 from heldout.tl._audit import audit
+from heldout.tl._compare import compare
 from heldout.tl._evaluate import evaluate
 from heldout.tl._forecast import forecast
 from heldout.tl._forecast_genes import forecast_genes
@@ -9,9 +10,11 @@ from heldout.tl._interactions import interactions
 from heldout.tl._perturbation import perturbation
 from heldout.tl._predict import predict
 from heldout.tl._score_predictions import score_predictions
+from heldout.tl._sweep import sweep
 
 __all__ = [
     "audit",
+    "compare",
     "evaluate",
     "forecast",
     "forecast_genes",
@@ -20,4 +23,5 @@ __all__ = [
     "perturbation",
     "predict",
     "score_predictions",
+    "sweep",
 ]

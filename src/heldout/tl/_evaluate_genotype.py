@@ -118,6 +118,8 @@ class _Judge:
     def scored(self, method: str, role: str, fit: Fit, key: str) -> Scored:
         """Log-probabilities of the judged cells."""
         note = "" if fit.info["fitted"].get("converged", True) else "solver did not converge"
+        if METHODS[method].load().by_group:
+            note = "one prediction a group, repeated for its cells"
         log_probability = predict(fit, self.cells, key=key)
         return Scored(method, role, log_probability, note, self._thresholds(fit, key))
 

@@ -1,0 +1,104 @@
+"""A stored comparison of methods over folds, and a stored sweep."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from heldout._core import keys, store
+from heldout.tasks.genotype.compare import fold_scores
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -> pd.DataFrame:
+    """Table of a stored comparison of :func:`heldout.tl.compare`.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the comparison, (n_obs × n_vars).
+    key
+        Name of the comparison.
+    by
+        ``method``: the table that :func:`heldout.tl.compare` returned. ``fold``: the scores of each method, fold and seed.
+        ``group``: the prediction for each held-out group by each of them.
+
+    Returns
+    -------
+    The table. By ``fold``: ``method``, ``fold``, ``seed`` and one column a metric. By ``group``: ``method``, ``fold``, ``seed``,
+    ``group``, ``label``, ``n_cells`` and the log-probability of each class.
+
+    Raises
+    ------
+    ValueError
+        If there is no such comparison, it was interrupted, or ``by`` is another word.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.folds(adata, "library", "genotype", n_folds=4)
+    >>> _ = ho.tl.compare(adata, "genotype", methods=["majority", "nearest_centroid"])
+    >>> len(ho.get.comparison(adata, by="fold"))
+    8
+    """
+    if by not in ("method", "fold", "group"):
+        msg = f"by={by!r} must be one of method, fold, group."
+        raise ValueError(msg)
+    stored = _stored(adata, keys.COMPARISONS, key, "compare")
+    if "table" not in stored:
+        msg = f"The comparison {key!r} was interrupted. Call heldout.tl.compare again, it goes on with what is missing."
+        raise ValueError(msg)
+    if by == "method":
+        return pd.DataFrame(stored["table"]).reset_index(drop=True)
+    scores = pd.DataFrame(stored["scores"]).reset_index(drop=True)
+    if by == "fold":
+        return fold_scores(scores)
+    classes = json.loads(str(stored["json"]))["classes"]
+    names = {f"log_probability_{i}": f"log_probability_{name}" for i, name in enumerate(classes)}
+    labels = [classes[int(number)] for number in scores["label"]]
+    return scores.assign(label=labels).drop(columns=["digest", "cell_auc", "threshold"]).rename(columns=names)
+
+
+def sweep(adata: AnnData, key: str = "sweep") -> pd.DataFrame:
+    """Table of a stored sweep of :func:`heldout.tl.sweep`, one row a configuration.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the sweep, (n_obs × n_vars).
+    key
+        Name of the sweep.
+
+    Raises
+    ------
+    ValueError
+        If there is no such sweep.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> _ = ho.tl.sweep(adata, grid={"C": [0.1, 1.0]}, method="pseudobulk_logistic", baselines=["majority"])
+    >>> int(ho.get.sweep(adata)["chosen"].sum())
+    1
+    """
+    return pd.DataFrame(_stored(adata, keys.SWEEPS, key, "sweep")["table"]).reset_index(drop=True)
+
+
+def _stored(adata: AnnData, section: str, key: str, function: str) -> dict[str, Any]:
+    stored = store.section(adata, section)
+    if key not in stored:
+        hint = store.suggest(key, stored) if stored else f"Call heldout.tl.{function} first."
+        msg = f"There is no {section.removesuffix('s')} {key!r} in this AnnData. {hint}"
+        raise ValueError(msg)
+    return dict(stored[key])

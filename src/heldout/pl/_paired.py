@@ -1,0 +1,107 @@
+"""Two methods on the same folds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heldout.get import comparison
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+def paired(
+    adata: AnnData,
+    key: str = "comparison",
+    *,
+    method: str | None = None,
+    baseline: str | None = None,
+    metric: str = "auc",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the score of a method beside that of a baseline, one line a fold, seeds averaged.
+
+    Lines that rise are folds in which the method was better. The title has the mean difference and its interval, which knows
+    that folds share training groups.
+
+    Parameters
+    ----------
+    adata
+        AnnData with a comparison of :func:`heldout.tl.compare`, (n_obs × n_vars).
+    key
+        Name of the comparison.
+    method
+        The method; the best model by ``metric`` if not given.
+    baseline
+        What it is set against; the best baseline if not given.
+    metric
+        ``auc``, ``accuracy``, ``accuracy_calibrated``, ``loss``, ``brier`` or ``cell_auc``.
+    ax
+        Axes to draw into; a new figure is made if not given.
+
+    Returns
+    -------
+    The axes.
+
+    Raises
+    ------
+    ValueError
+        If there is no such comparison, metric or method, or it has no model or baseline to choose.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.folds(adata, "library", "genotype", n_folds=4)
+    >>> _ = ho.tl.compare(adata, "genotype", methods=["majority", "nearest_centroid"])
+    >>> ax = ho.pl.paired(adata, method="nearest_centroid", baseline="majority")
+    """
+    table = comparison(adata, key)
+    rows = table[table["metric"] == metric].set_index("method")
+    if rows.empty:
+        msg = f"metric={metric!r} is not in the comparison {key!r}. It has {', '.join(table['metric'].unique())}."
+        raise ValueError(msg)
+    method = _chosen(rows, method, "model", metric, "method")
+    baseline = _chosen(rows, baseline, "baseline", metric, "baseline")
+    by_fold = comparison(adata, key, by="fold").groupby(["fold", "method"], sort=False)[metric].mean().unstack("method")
+    values = by_fold[[baseline, method]].dropna().to_numpy()
+    ax = new_axes(ax, (3.6, 4.0))
+    for left, right in values:
+        up = right < left if metric in ("loss", "brier") else right > left
+        ax.plot([0, 1], [left, right], color=CLASS_COLORS[0] if up else FAINT, linewidth=1.1, marker="o", markersize=4)
+    ax.plot([0, 1], values.mean(axis=0), color=INK, linewidth=2.2, marker="D", markersize=6, zorder=3)
+    ax.set_xticks([0, 1], [baseline.replace("_", " "), method.replace("_", " ")])
+    ax.set_xlim(-0.25, 1.25)
+    ax.set_ylabel(f"{metric.replace('_', ' ')} of a fold ({rows['level'].iloc[0]}s)")
+    ax.set_title(_title(rows, method, baseline, values), loc="left", fontsize="medium")
+    despine(ax, "left", "bottom")
+    return ax
+
+
+def _chosen(rows: pd.DataFrame, name: str | None, role: str, metric: str, argument: str) -> str:
+    if name is not None:
+        if name not in rows.index:
+            msg = f"{argument}={name!r} was not compared. There are {', '.join(rows.index)}."
+            raise ValueError(msg)
+        return name
+    own = rows.loc[rows["role"] == role, "estimate"].dropna()
+    if own.empty:
+        msg = f"The comparison has no {role} to choose. Pass {argument}=."
+        raise ValueError(msg)
+    return str(own.idxmin() if metric in ("loss", "brier") else own.idxmax())
+
+
+def _title(rows: pd.DataFrame, method: str, baseline: str, values: np.ndarray) -> str:
+    row = rows.loc[method]
+    difference = float((values[:, 1] - values[:, 0]).mean())
+    if row["baseline"] != baseline or not np.isfinite(row["difference_low"]):
+        return f"difference {difference:+.3f}, {len(values)} folds"
+    span = f"{row['difference_low']:+.3f} to {row['difference_high']:+.3f}"
+    return f"difference {difference:+.3f} ({span})\n{len(values)} folds: {row['verdict']}"

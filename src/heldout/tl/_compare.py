@@ -1,0 +1,245 @@
+"""Methods × folds × seeds: who is better, by how much, and whether the folds can say so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import keys, store
+from heldout._core.keys import check_key
+from heldout._core.ledger import next_looks
+from heldout._core.partition import Partition, read_partition
+from heldout._core.progress import progress
+from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.compare import comparison_table
+from heldout.tasks.genotype.task import group_labels, group_names
+from heldout.tasks.genotype.units import blocks_of
+from heldout.tl._grid import Entry, Question, check_scale, data_digest, is_random, named_methods, prepared, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from anndata import AnnData
+
+logger = logging.getLogger("heldout")
+
+
+def compare(
+    adata: AnnData,
+    label_key: str = "genotype",
+    *,
+    methods: Sequence[str] | Mapping[str, Any],
+    fold_key: str = "fold",
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    group_key: str | Sequence[str] | None = None,
+    block_key: str | None = None,
+    covariate_keys: Sequence[str] = (),
+    cell_type_key: str | None = None,
+    n_top_genes: int | None = None,
+    max_value: float | None = 10.0,
+    layer: str | None = None,
+    client: Any = None,
+    key_added: str = "comparison",
+) -> pd.DataFrame:
+    """Fit methods on every fold with every seed, and compare them on the same held-out groups.
+
+    Genes are chosen and scaled on the train cells of each fold. A method's score in a fold is that of its groups (mean logit of
+    their cells); seeds are averaged within a fold, so that folds are what varies, and intervals are those of
+    :func:`heldout.metrics.fold_interval`. Each model is set against the best baseline of the same folds: the best is chosen with
+    hindsight, which favours the baselines.
+
+    Every finished fit is kept. After an interruption, or with one more method, only what is missing is computed.
+
+    Parameters
+    ----------
+    adata
+        Log-normalised cells with folds of :func:`heldout.pp.folds`, (n_obs × n_vars), not scaled yet.
+    label_key
+        Column of ``obs`` that is predicted.
+    methods
+        Names from the registry of :func:`heldout.tl.genotype`; or a name of your own for each, with ``method``, ``config`` and
+        ``auxiliary_key``: ``{"model B": {"method": "mlp", "auxiliary_key": "day"}}``. Methods without randomness are fitted once.
+    fold_key
+        ``key_added`` of :func:`heldout.pp.folds`.
+    seeds
+        Seeds of each random method in each fold.
+    group_key
+        Column(s) of ``obs`` with the unit that has one label and is scored; that of the folds if not given.
+    block_key
+        Column within whose values labels of groups could have been exchanged, as in :func:`heldout.tl.evaluate`.
+    covariate_keys, cell_type_key
+        Columns for ``covariate_logistic`` and ``composition_logistic``.
+    n_top_genes
+        Genes to choose in each fold; all if None.
+    max_value
+        Genes are divided by their standard deviation on train and clipped here; None leaves them as they are.
+    layer
+        Layer to use instead of ``X``.
+    client
+        A ``dask.distributed.Client``: folds and methods then run on its workers. If not given, fits follow each other and each uses
+        the threads at hand.
+    key_added
+        Name of the comparison.
+
+    Returns
+    -------
+    Table with one row for each method and metric (``auc``, ``accuracy``, ``accuracy_calibrated`` at the threshold that is best on
+    val, ``loss``, ``brier``, and ``cell_auc`` of single cells, for methods that predict cells). Columns: ``method``, ``role``, ``level``, ``metric``, ``estimate``
+    (mean over folds), ``ci_low``, ``ci_high`` (95 %; NaN if all folds are alike), ``rank`` (mean over folds, 1 is best), ``n_folds``, ``n_seeds``, ``seed_sd``
+    (between seeds), ``n_groups``, ``baseline``, ``difference``, ``difference_low``, ``difference_high``, ``ceiling`` (NaN here),
+    ``verdict`` (better, not better, undecided, or unidentifiable with fewer than 3 folds or too few groups), ``note``. Also stored:
+
+    ``uns["heldout"]["comparisons"][key_added]``
+        The table, and the prediction for each group by each fit.
+    ``uns["heldout"]["ledger"]``
+        One more row for each fold in which something new was scored.
+
+    Raises
+    ------
+    ValueError
+        If there are no such folds, a group has two labels, the matrix holds counts or was scaled already, or a method is unknown.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.folds(adata, "library", "genotype", n_folds=4)
+    >>> table = ho.tl.compare(adata, "genotype", methods=["majority", "pseudobulk_logistic"])
+    >>> table.query("metric == 'auc'")[["method", "n_folds"]].values.tolist()
+    [['majority', 4], ['pseudobulk_logistic', 4]]
+    """
+    check_key("key_added", key_added)
+    store.check_adata(adata)
+    named = named_methods(methods)
+    folds = _folds(adata, fold_key)
+    question = Question(
+        label_key,
+        None if group_key is None else tuple([group_key] if isinstance(group_key, str) else group_key),
+        tuple([covariate_keys] if isinstance(covariate_keys, str) else covariate_keys),
+        cell_type_key,
+        n_top_genes,
+        max_value,
+        layer,
+    )
+    check_scale(adata, question)
+    task = question.task(adata, folds[0], None) if n_top_genes is None else _whole(question).task(adata, folds[0], None)
+    if task.group_key is None:
+        msg = "No group is known. Pass group_key, the obs column of the independent unit."
+        raise ValueError(msg)
+    of_cell = group_names(adata, task.group_key)
+    names, numbers = store.factorize(of_cell)
+    group_labels(names, numbers, task.labels, task.classes)
+    blocks = blocks_of(adata, folds[0], of_cell, task.labels, block_key)
+    data = data_digest(adata, layer)
+    entries = [
+        Entry(name, *how, split.key, int(seed))
+        for split in folds
+        for name, how in named.items()
+        for seed in (seeds if is_random(how[0]) else seeds[:1])
+    ]
+    done = _kept(adata, key_added, {entry.digest(question, data) for entry in entries})
+    missing = [entry for entry in entries if entry.digest(question, data) not in done]
+    found: list[pd.DataFrame] = []
+    try:
+        for frame in _computed(adata, question, missing, data, client):
+            found.append(frame)
+            done[str(frame["digest"].iloc[0])] = frame
+    finally:
+        if found and len(done) < len(entries):
+            _write(adata, key_added, pd.concat(done.values(), ignore_index=True), None, {}, folds, found)
+            logger.warning("interrupted: %d of %d fits are kept; call again to go on", len(done), len(entries))
+    scores = pd.concat([done[entry.digest(question, data)].assign(method=entry.name) for entry in entries])
+    table = comparison_table(
+        scores.reset_index(drop=True),
+        {name: METHODS[how[0]].role for name, how in named.items()},
+        unit="+".join(task.group_key),
+        n_train=float(np.mean([len(set(of_cell[split.rows("train")])) for split in folds])),
+        blocks=None if blocks is None else pd.Series(blocks.number),
+    )
+    about = {"classes": task.classes, "label_key": label_key, "fold_key": fold_key, "question": asdict(question)}
+    _write(adata, key_added, scores.reset_index(drop=True), table, about, folds, found)
+    return table
+
+
+def _folds(adata: AnnData, fold_key: str) -> list[Partition]:
+    from heldout.get import fold_keys
+
+    return [read_partition(adata, name) for name in fold_keys(adata, fold_key)]
+
+
+def _whole(question: Question) -> Question:
+    """The same question before genes are chosen."""
+    return Question(**{**asdict(question), "n_top_genes": None})
+
+
+def _computed(
+    adata: AnnData, question: Question, entries: list[Entry], data: str, client: Any
+) -> Iterator[pd.DataFrame]:
+    """Results one after the other; cells of a fold are prepared once for all of its methods."""
+    if client is not None:
+        yield from _on_workers(adata, question, entries, data, client)
+        return
+    current, cells = "", adata
+    for entry in progress(entries, "fits"):
+        if entry.split_key != current:
+            current, cells = entry.split_key, prepared(adata, question, entry.split_key)
+        yield run(cells, question, entry, partition="test", data=data)
+
+
+def _on_workers(
+    adata: AnnData, question: Question, entries: list[Entry], data: str, client: Any
+) -> Iterator[pd.DataFrame]:
+    """One task a fold and method; its seeds share the prepared cells."""
+    from dask.distributed import as_completed
+
+    jobs: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        jobs.setdefault((entry.split_key, entry.name), []).append(entry)
+    there = client.scatter(adata, broadcast=True)
+    futures = [client.submit(_of_fold, there, question, own, data, pure=False) for own in jobs.values()]
+    for future in as_completed(futures):
+        yield from future.result()
+
+
+def _of_fold(adata: AnnData, question: Question, entries: list[Entry], data: str) -> list[pd.DataFrame]:
+    cells = prepared(adata, question, entries[0].split_key)
+    return [run(cells, question, entry, partition="test", data=data) for entry in entries]
+
+
+def _kept(adata: AnnData, key: str, wanted: set[str]) -> dict[str, pd.DataFrame]:
+    """Results of an earlier call that are wanted again, by digest."""
+    stored = store.section(adata, keys.COMPARISONS).get(key)
+    if stored is None:
+        return {}
+    scores = pd.DataFrame(stored["scores"])
+    scores = scores.astype(dict.fromkeys(("digest", "method", "fold", "group"), str))
+    return {str(digest): own for digest, own in scores.groupby("digest", sort=False) if digest in wanted}
+
+
+def _write(
+    adata: AnnData,
+    key: str,
+    scores: pd.DataFrame,
+    table: pd.DataFrame | None,
+    about: Mapping[str, Any],
+    folds: list[Partition],
+    found: list[pd.DataFrame],
+) -> None:
+    entry: dict[str, Any] = {"scores": scores.reset_index(drop=True).rename(index=str), "json": json.dumps(about)}
+    if table is not None:
+        entry["table"] = table.rename(index=str)
+    sections: dict[str, Any] = {keys.COMPARISONS: {**store.section(adata, keys.COMPARISONS), key: entry}}
+    new = {str(frame["fold"].iloc[0]) for frame in found}
+    fitted = hashlib.sha256("".join(sorted(str(frame["digest"].iloc[0]) for frame in found)).encode()).hexdigest()
+    looks = [(key, f"compare: {len(found)} fits", fitted, split) for split in folds if split.key in new]
+    if looks:
+        sections[keys.LEDGER], _ = next_looks(adata, looks)
+    store.commit(adata, heldout=sections)

@@ -1,0 +1,208 @@
+"""One entry of a grid of genotype fits: prepared on the train cells of its fold, fitted, and asked for its test groups."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import keys, store
+from heldout._core.arrays import describe, get_matrix, moments, take
+from heldout._core.chain import steps
+from heldout._core.partition import Partition, read_partition
+from heldout.metrics.classification import group_log_probability, roc_auc
+from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.task import Task, check_config, group_labels, group_names, predict
+from heldout.tasks.genotype.thresholds import thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+
+_RANDOM = frozenset({"pseudobulk_boosting"})
+"""Baselines that depend on the seed; models all do."""
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Torch's generator is one for all threads of a process, so fits of one process do not run side by side."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What all entries of a grid share."""
+
+    label_key: str
+    group_key: tuple[str, ...] | None
+    covariate_keys: tuple[str, ...]
+    cell_type_key: str | None
+    n_top_genes: int | None
+    max_value: float | None
+    layer: str | None
+
+    def task(self, adata: AnnData, partition: Partition, auxiliary_key: str | None) -> Task:
+        """The task on cells that :func:`prepared` made."""
+        return Task.of(
+            adata,
+            partition,
+            label_key=self.label_key,
+            auxiliary_key=auxiliary_key,
+            group_key=None if self.group_key is None else list(self.group_key),
+            covariate_keys=list(self.covariate_keys),
+            cell_type_key=self.cell_type_key,
+            mask_var=None if self.n_top_genes is None else "highly_variable",
+            layer=self.layer,
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method with its options, a split, a seed."""
+
+    name: str
+    method: str
+    config: Any
+    auxiliary_key: str | None
+    split_key: str
+    seed: int
+
+    def digest(self, question: Question, data: str) -> str:
+        """Names the result: the same data, question, method, options, split and seed give the same."""
+        state = [
+            asdict(question),
+            self.method,
+            asdict(self.config),
+            self.auxiliary_key,
+            self.split_key,
+            self.seed,
+            data,
+        ]
+        return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def named_methods(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple[str, Any, str | None]]:
+    """Method, options and auxiliary column by display name, checked.
+
+    Raises
+    ------
+    ValueError
+        If a method is not in the registry, or none is given.
+    TypeError
+        If options are not of the method's class.
+    """
+    given = methods if hasattr(methods, "items") else {name: {} for name in methods}
+    found = {}
+    for name, how in given.items():
+        options = {"method": how} if isinstance(how, str) else dict(how)
+        method = options.pop("method", name)
+        implementation = METHODS[method].load()
+        config = check_config(method, implementation.config_class, options.pop("config", None))
+        auxiliary_key = options.pop("auxiliary_key", None)
+        if options:
+            msg = f"methods[{name!r}] has {sorted(options)}; it takes method, config and auxiliary_key."
+            raise ValueError(msg)
+        if auxiliary_key is not None and METHODS[method].role != "model":
+            msg = f"methods[{name!r}]: auxiliary_key={auxiliary_key!r} is only for networks, not for {method!r}."
+            raise ValueError(msg)
+        found[name] = (method, config, auxiliary_key)
+    if not found:
+        msg = "methods is empty. Name at least one, e.g. ['pseudobulk_logistic', 'mlp']."
+        raise ValueError(msg)
+    return found
+
+
+def is_random(method: str) -> bool:
+    """Whether another seed gives another fit."""
+    return METHODS[method].role == "model" or method in _RANDOM
+
+
+def data_digest(adata: AnnData, layer: str | None) -> str:
+    """Digest of the matrix by the moments of its genes, and of the names."""
+    found = moments(get_matrix(adata, layer))
+    state = hashlib.sha256("\n".join([*adata.obs_names, "", *adata.var_names]).encode())
+    state.update(np.round(found.mean, 6).tobytes() + np.round(found.var, 6).tobytes())
+    return state.hexdigest()
+
+
+def prepared(adata: AnnData, question: Question, split_key: str) -> AnnData:
+    """A copy without other results, with genes chosen and scaled on the train cells of this split."""
+    from anndata import AnnData
+
+    from heldout.pp import highly_variable_genes, scale
+
+    sections = {name: store.section(adata, name) for name in (keys.SPLITS, keys.ASSIGNMENTS)}
+    copy = AnnData(get_matrix(adata, question.layer).copy(), obs=adata.obs.copy(), var=adata.var[[]].copy())
+    copy.uns[keys.UNS] = sections
+    if question.layer is not None:
+        copy.layers[question.layer] = copy.X
+    if question.n_top_genes is not None:
+        n_train = int((copy.obs[split_key] == "train").sum())
+        highly_variable_genes(
+            copy, question.n_top_genes, min_cells=min(10, n_train // 10), split_key=split_key, layer=question.layer
+        )
+    if question.max_value is not None:
+        scale(copy, max_value=question.max_value, split_key=split_key, layer=question.layer)
+    return copy
+
+
+def run(adata: AnnData, question: Question, entry: Entry, *, partition: str, data: str) -> pd.DataFrame:
+    """Fit on prepared cells and score the groups of a partition: one row a group."""
+    with _ONE_AT_A_TIME:
+        split = read_partition(adata, entry.split_key)
+        task = question.task(adata, split, entry.auxiliary_key)
+        fit = task.fit(entry.method, entry.config, seed=entry.seed)
+        log_p, labels, names, groups = _asked(task, fit, partition)
+        cut = None
+        if partition == "test" and len(split.rows("val")):
+            val_log_p, val_labels, _, val_groups = _asked(task, fit, "val")
+            cut = thresholds(val_labels, val_log_p, val_groups)
+    pooled = group_log_probability(log_p, groups)
+    own = group_labels(names, groups, labels, task.classes)
+    return pd.DataFrame(
+        {
+            "digest": entry.digest(question, data),
+            "method": entry.name,
+            "fold": entry.split_key,
+            "seed": entry.seed,
+            "group": names.astype(str),
+            "label": own,
+            "n_cells": np.bincount(groups),
+            "cell_auc": np.nan if METHODS[entry.method].load().by_group else roc_auc(labels, log_p),
+            "threshold": np.nan if cut is None else cut[0],
+            **{f"log_probability_{c}": pooled[:, c] for c in range(pooled.shape[1])},
+        }
+    )
+
+
+def _asked(task: Task, fit: Any, partition: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Log-probabilities, labels, group names and group numbers of the cells of a partition."""
+    from anndata import AnnData
+
+    rows = task.partition.rows(partition)
+    adata = task.adata
+    X = take(get_matrix(adata, task.layer), rows, None)
+    part = AnnData(X, obs=adata.obs.iloc[rows], var=adata.var[[]])
+    assert task.group_key is not None
+    names, groups = store.factorize(group_names(part, task.group_key))
+    return predict(fit, part, key="of this grid"), task.labels[rows], names, groups
+
+
+def check_scale(adata: AnnData, question: Question) -> None:
+    """Refuse a matrix that was scaled already, on one split: each fold scales on its own train cells."""
+    state = describe(get_matrix(adata, question.layer))
+    if state.kind == "counts":
+        msg = (
+            "adata holds raw counts. Normalise and log-transform them first: scanpy.pp.normalize_total(adata, target_sum=1e4); "
+            "scanpy.pp.log1p(adata). Genes are chosen and scaled within each fold."
+        )
+        raise ValueError(msg)
+    if steps(adata):
+        msg = (
+            "adata was prepared on one split already (pp.highly_variable_genes, pp.scale or pp.pca). Pass the cells as they were "
+            "before: genes are chosen and scaled within each fold (n_top_genes, max_value)."
+        )
+        raise ValueError(msg)

@@ -1,0 +1,179 @@
+"""Try options, choose on val, score the chosen one on test once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import keys, store
+from heldout._core.arrays import get_matrix, take
+from heldout._core.chain import check_steps
+from heldout._core.fits import check_key_is_free, write_fit
+from heldout._core.keys import check_key
+from heldout._core.partition import read_partition
+from heldout._core.progress import progress
+from heldout._core.rng import Rng, generator, seed_of
+from heldout.metrics.classification import log_loss, roc_auc
+from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.grid import configs_of
+from heldout.tasks.genotype.task import Task, check_config, predict
+from heldout.tl._evaluate import evaluate
+from heldout.tl._predict import prediction_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+
+    from heldout._core.fits import Fit
+
+
+def sweep(
+    adata: AnnData,
+    label_key: str = "genotype",
+    *,
+    grid: Literal["lmna"] | Mapping[str, Any] = "lmna",
+    method: str = "mlp",
+    config: Any = None,
+    n_trials: int | None = None,
+    metric: Literal["auc", "loss"] = "auc",
+    auxiliary_key: str | None = None,
+    group_key: str | Sequence[str] | None = None,
+    mask_var: str | None = "highly_variable",
+    layer: str | None = None,
+    split_key: str = "split",
+    baselines: Sequence[str] | None = None,
+    rng: Rng = 0,
+    key_added: str = "sweep",
+) -> pd.DataFrame:
+    """Fit a method with many options, choose by the val cells, and score the chosen fit on test: once, at the end.
+
+    Test cells are not predicted before the choice is made, and the ledger holds one look more than before, whatever the number of
+    options. The val score of the chosen options is the best of many, so it flatters; the test score does not.
+
+    Parameters
+    ----------
+    adata
+        Prepared data, (n_obs × n_vars), with a val partition that has every class.
+    label_key
+        Column of ``obs`` that is predicted.
+    grid
+        ``"lmna"``: the six configurations of the LMNA classifier study (depth 1 or 2, 20 or 50 epochs, batches of 128 or 512, ReLU
+        or tanh, Adam or SGD). A mapping of options to lists of values tries all combinations; a mapping of names to whole options
+        tries those.
+    method
+        A method of :func:`heldout.tl.genotype`.
+    config
+        Options that the grid changes; the defaults of the method if not given.
+    n_trials
+        Draw so many of the combinations at random; all if None.
+    metric
+        ``auc`` of val cells, ties by their loss; or ``loss``.
+    auxiliary_key, group_key, mask_var, layer, split_key
+        As in :func:`heldout.tl.genotype`.
+    baselines
+        As in :func:`heldout.tl.evaluate`.
+    rng
+        Seed or Generator; every fit has the same seed.
+    key_added
+        Name of the chosen fit, of its evaluation, and of the sweep.
+
+    Returns
+    -------
+    One row a configuration: ``name``, its options, ``n_epochs``, ``val_auc`` and ``val_loss`` of cells, ``chosen``, and ``test_auc``
+    of cells, NaN for those that were not chosen. Written are, for the chosen one:
+
+    ``obs[key_added + "_prediction"]``, ``obs[key_added + "_probability"]``, ``obsm[key_added + "_log_probability"]``
+        Predictions, see :func:`heldout.tl.genotype`.
+    ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
+        The fit.
+    ``uns["heldout"]["evaluations"][key_added]``, ``uns["heldout"]["scores"][key_added]``, ``uns["heldout"]["claims"][key_added]``
+        Its evaluation, see :func:`heldout.tl.evaluate`.
+    ``uns["heldout"]["ledger"]``
+        One more row.
+    ``uns["heldout"]["sweeps"][key_added]``
+        The table.
+
+    Raises
+    ------
+    ValueError
+        If val lacks a class, the grid is empty or names an unknown option, or the split, columns or preparation do not fit.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=30, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.scale(adata)
+    >>> base = ho.model.MLPConfig(max_epochs=2, n_hidden=16)
+    >>> table = ho.tl.sweep(adata, grid={"n_layers": [1, 2]}, config=base, baselines=["majority"])
+    >>> int(table["test_auc"].notna().sum()), len(ho.get.ledger(adata))
+    (1, 1)
+    """
+    check_key("key_added", key_added)
+    store.check_adata(adata)
+    check_key_is_free(adata, key_added, f"genotype.{METHODS[method].name}")
+    if metric not in ("auc", "loss"):
+        msg = f"metric={metric!r} must be auc or loss."
+        raise ValueError(msg)
+    partition = read_partition(adata, split_key)
+    check_steps(adata, partition)
+    base = check_config(method, METHODS[method].load().config_class, config)
+    configs = configs_of(grid, base, n_trials=n_trials, rng=generator(rng))
+    partition.require("val", "test", purpose="A sweep")
+    task = Task.of(
+        adata,
+        partition,
+        label_key=label_key,
+        auxiliary_key=auxiliary_key,
+        group_key=group_key,
+        mask_var=mask_var,
+        layer=layer,
+    )
+    val = partition.rows("val")
+    if len(np.unique(task.labels[val])) < len(task.classes):
+        msg = (
+            "val does not have every class, so options cannot be ranked on it. Make a split whose val has all of them."
+        )
+        raise ValueError(msg)
+    seed = seed_of(rng)
+    rows, fits = [], []
+    for name, options in progress(list(configs.items()), "configurations"):
+        fit = task.fit(method, options, seed=seed)
+        log_p = predict(fit, _part(adata, val, layer), key=name)
+        fits.append(fit)
+        rows.append(_row(name, options, fit, task.labels[val], log_p))
+    table = pd.DataFrame(rows)
+    order = ["val_auc", "val_loss"] if metric == "auc" else ["val_loss"]
+    best = int(table.sort_values(order, ascending=[name == "val_loss" for name in order], kind="stable").index[0])
+    chosen = fits[best]
+    slots = prediction_slots(
+        chosen, predict(chosen, adata, key=key_added, layer=layer), key=key_added, index=adata.obs_names
+    )
+    write_fit(adata, key_added, chosen, partition, **slots)
+    judged = evaluate(adata, key_added, group_key=group_key, baselines=baselines, rng=seed)
+    test = judged[(judged["role"] == "model") & (judged["level"] == "cell") & (judged["metric"] == "auc")]
+    table["chosen"] = np.arange(len(table)) == best
+    table["test_auc"] = np.where(table["chosen"], float(test["estimate"].iloc[0]), np.nan)
+    about = {"method": method, "metric": metric, "configs": {name: asdict(one) for name, one in configs.items()}}
+    entry = {"table": table.rename(index=str), "json": json.dumps(about)}
+    store.commit(adata, heldout={keys.SWEEPS: {**store.section(adata, keys.SWEEPS), key_added: entry}})
+    return table
+
+
+def _row(name: str, options: Any, fit: Fit, labels: np.ndarray, log_p: np.ndarray) -> dict[str, Any]:
+    simple = {key: value for key, value in asdict(options).items() if isinstance(value, int | float | str | bool)}
+    scores = {"val_auc": roc_auc(labels, log_p), "val_loss": log_loss(labels, log_p)}
+    return {"name": name, **simple, "n_epochs": len(fit.history), **scores}
+
+
+def _part(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:
+    from anndata import AnnData
+
+    return AnnData(take(get_matrix(adata, layer), rows, None), obs=adata.obs.iloc[rows], var=adata.var[[]])

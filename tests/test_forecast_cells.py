@@ -19,7 +19,7 @@ DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shar
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real data not found in {DATA}; set HELDOUT_DATA_DIR")
 
 QUICK = {
-    "flow": ho.model.FlowConfig(max_epochs=2),
+    "flow": ho.model.FlowConfig(max_epochs=2, n_pairs=128, n_refinements=0),
     "lstm": ho.model.SequenceConfig(max_epochs=2),
     "feedforward": ho.model.SequenceConfig(max_epochs=2),
     "lstm_published": ho.model.PublishedConfig(max_epochs=1),

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from heldout._core import keys
-from heldout._core.fits import read_fit
-from heldout._core.partition import digests
-from heldout._core.store import section, some
+from heldout.tasks.forecast.lineages import read_lineages, rows_of_chains
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -49,24 +45,7 @@ def lineages(adata: AnnData, key: str = "lineages") -> pd.DataFrame:
     >>> ho.get.lineages(adata).shape
     (100, 4)
     """
-    fit = read_fit(adata, key)
-    if fit.method != "pp.lineages":
-        made = [name for name in section(adata, keys.FITS) if read_fit(adata, name).method == "pp.lineages"]
-        msg = f"The fit {key!r} is {fit.method!r}, not 'pp.lineages'. " + (
-            f"Lineages are {some(made)}." if made else "Call heldout.pp.lineages first."
-        )
-        raise ValueError(msg)
-    chains, times = fit.arrays["chains"], fit.arrays["times"]
-    at = pd.Index(digests(adata.obs_names)).get_indexer(fit.arrays["digests"])
-    rows = at[chains]
-    if (rows < 0).any():
-        lost = {f"{time:g}": len(np.unique(chains[rows[:, k] < 0, k])) for k, time in enumerate(times)}
-        lost = {time: n for time, n in lost.items() if n}
-        msg = (
-            f"{int((rows < 0).any(axis=1).sum())} of the {len(chains)} chains of {key!r} pass cells that are no longer in adata "
-            f"({fit.config['time_key']}: number of cells {lost}). Use the AnnData before cells were dropped, or call "
-            "heldout.pp.lineages again."
-        )
-        raise ValueError(msg)
+    fit = read_lineages(adata, key)
     names = adata.obs_names.to_numpy(dtype=object)
-    return pd.DataFrame(names[rows], columns=pd.Index(times, name=fit.config["time_key"]))
+    columns = pd.Index(fit.arrays["times"], name=fit.config["time_key"])
+    return pd.DataFrame(names[rows_of_chains(adata, fit, key)], columns=columns)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.fits import check_split
+from heldout._core.fits import check_split, read_fit
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator
@@ -60,7 +60,8 @@ def evaluate(
     split.require(partition, purpose=f"evaluate(partition={partition!r})")
     info = fit.info
     options = {name: info[name] for name in ("time_key", "layer", "use_rep", "n_comps")}
-    task = Task.of(adata, split, mask_var=None, **options)
+    task = Task.of(adata, split, mask_var=None, lineages=info.get("lineages"), **options)
+    _check_chains(task, fit, key)
     at = _target_times(task, fit, partition)
     method = fit.method.removeprefix("forecast.")
     names = _baselines(baselines, at, np.array(info["train_times"]), judged=method)
@@ -79,11 +80,20 @@ def evaluate(
     roles = {name: "model" if i == 0 else "baseline" for i, name in enumerate(fits)} | {COLLAPSED: "sentinel"}
     scores = score_targets(targets, space_of(fit), rng=generator(rng))
     beyond = bool(at[-1] > info["train_times"][-1])
-    notes = {n: damping_note(f.info["fitted"].get("damping", {}).get("share"), beyond=beyond) for n, f in fits.items()}
+    notes = {n: damping_note(f.info["fitted"].get("damping"), beyond=beyond) for n, f in fits.items()}
     table = evaluation_table(
         scores, roles=roles, notes=notes, time_key=info["time_key"], n_bootstrap=n_bootstrap, rng=generator(rng)
     )
     return write_evaluation(adata, key, fit, split, table, target_table(scores, targets, roles), partition=partition)
+
+
+def _check_chains(task: Task, fit: Fit, key: str) -> None:
+    if task.lineages is not None and read_fit(task.adata, task.lineages).hash != fit.info["lineages_fit"]:
+        msg = (
+            f"lineages={task.lineages!r} were drawn again since {key!r} was trained on them, so it cannot be refitted with other "
+            f"seeds. Call heldout.tl.forecast again."
+        )
+        raise ValueError(msg)
 
 
 def _target_times(task: Task, fit: Fit, partition: str) -> np.ndarray:

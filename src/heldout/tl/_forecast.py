@@ -16,6 +16,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, generator, seed_of
 from heldout.tasks.forecast import METHODS
+from heldout.tasks.forecast.lineages import check_method
 from heldout.tasks.forecast.task import Task, check_at, check_prepared, coordinates, predict, space_of, start_cells
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def forecast(
     layer: str | None = None,
     use_rep: str | None = None,
     n_comps: int = 50,
+    lineages: str | None = None,
     config: Any = None,
     rng: Rng = 0,
     key_added: str = "forecast",
@@ -69,6 +71,10 @@ def forecast(
         the train cells is fitted inside.
     n_comps
         Number of its components. With at most 100 genes all directions are kept.
+    lineages
+        Name of chains by :func:`heldout.pp.lineages` on this split, which the networks on chains (``lstm``, ``feedforward``
+        and both as published) then train on. By default they draw chains of their own in the space of the fit. The chains
+        were drawn knowing all train times, so what is then learnt on past times is a little too hopeful.
     config
         Options of the method, e.g. :class:`heldout.model.FlowConfig`.
     rng
@@ -89,7 +95,8 @@ def forecast(
     ------
     ValueError
         If the times are not numeric or a train time has under 10 cells, a test time is also in train or lies before all of
-        train, the method cannot do what the split asks, or it needs more train times.
+        train, the method cannot do what the split asks, or it needs more train times; if ``lineages`` were drawn on another
+        split or along other times, or the method does not train on chains.
 
     Notes
     -----
@@ -110,13 +117,13 @@ def forecast(
     """
     check_key("key_added", key_added)
     METHODS[method]
+    check_method(method, lineages)
     store.check_adata(adata)
     check_key_is_free(adata, key_added, f"forecast.{method}")
     partition = read_partition(adata, split_key)
     check_steps(adata, partition)
-    task = Task.of(
-        adata, partition, time_key=time_key, mask_var=mask_var, layer=layer, use_rep=use_rep, n_comps=n_comps
-    )
+    options: dict[str, Any] = {"mask_var": mask_var, "layer": layer, "use_rep": use_rep, "n_comps": n_comps}
+    task = Task.of(adata, partition, time_key=time_key, lineages=lineages, **options)
     fit = task.fit(method, config, seed=seed_of(rng))
     adata = store.start(adata, copy=copy)
     write_fit(adata, key_added, fit, partition)

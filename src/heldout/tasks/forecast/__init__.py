@@ -24,17 +24,17 @@ METHODS = Registry(
     ),
     Method("ot_interpolation", "baseline", "cells half-way along optimal transport", f"{_HERE}.middle:OTInterpolation"),
     Method("neighbour_mixture", "baseline", "a mixture of the times on both sides", f"{_HERE}.middle:NeighbourMixture"),
-    Method("flow", "model", "optimal-transport flow matching", f"{_HERE}.networks._method:Flow"),
-    Method("lstm", "model", "LSTM on chains, predicts the change", f"{_HERE}.networks._method:LSTM"),
+    Method("flow", "model", "optimal-transport flow matching", f"{_HERE}.networks._flow:Flow"),
+    Method("lstm", "model", "LSTM on chains, predicts the change", f"{_HERE}.networks._sequence:LSTM"),
     Method(
-        "feedforward", "model", "feed-forward on chains, predicts the change", f"{_HERE}.networks._method:FeedForward"
+        "feedforward", "model", "feed-forward on chains, predicts the change", f"{_HERE}.networks._sequence:FeedForward"
     ),
-    Method("lstm_published", "model", "LSTM as published, no skip", f"{_HERE}.networks._method:LSTMPublished"),
+    Method("lstm_published", "model", "LSTM as published, no skip", f"{_HERE}.networks._sequence:LSTMPublished"),
     Method(
         "feedforward_published",
         "model",
         "feed-forward as published, no skip",
-        f"{_HERE}.networks._method:FeedForwardPublished",
+        f"{_HERE}.networks._sequence:FeedForwardPublished",
     ),
 )
 

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from heldout.tasks.forecast.config import DampingConfig, NoForecastConfig
 from heldout.tasks.forecast.couplings import coupling
-from heldout.tasks.forecast.damping import backtest, damped
+from heldout.tasks.forecast.damping import Direction, backtest, horizon, moved_by
 from heldout.tasks.forecast.interface import Fitted, Snapshots
 from heldout.tasks.forecast.stored import keep_cells, kept_cells, nearest
 
@@ -79,13 +79,13 @@ class Moving(ABC):
     def fit(self, data: Snapshots, config: Any, *, seed: int) -> Fitted:
         """Learn the movement, and on past times its share."""
 
-        def past_moves(past: Snapshots, at: float) -> list[np.ndarray]:
-            fitted = self.learn(past, config, seed=seed)
-            return [self.move(fitted, past.cells[-1], float(past.times[-1]), at)]
+        def past_moves(past: Snapshots, at: float) -> list[Direction]:
+            fitted, start_time = self.learn(past, config, seed=seed), float(past.times[-1])
+            return [self._direction(fitted, past.cells[-1], start_time, at, horizon(past.times, start_time, at))]
 
         record: dict[str, Any] = {"share": [config.damping]}
         if config.damping is None:
-            record = backtest(data, past_moves, compounds=(self.fades,))
+            record = backtest(data, past_moves)
         record["longest_step"] = float(np.diff(data.times).max())
         fitted = self.learn(data, config, seed=seed)
         return Fitted(fitted.arrays, {**fitted.info, "damping": record}, fitted.history)
@@ -96,8 +96,11 @@ class Moving(ABC):
         """Move the start cells."""
         record = fitted.info["damping"]
         ahead = max(1.0, (at - start_time) / record["longest_step"])
-        moves = [self.move(fitted, start, start_time, at)]
-        return start + damped(moves, tuple(record["share"]), (self.fades,), ahead)[0]
+        return moved_by(start, [self._direction(fitted, start, start_time, at, ahead)], record["share"], ahead)
+
+    def _direction(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, ahead: float) -> Direction:
+        whole = self.move(fitted, start, start_time, at)
+        return Direction(whole, whole / ahead, self.fades)  # what fades goes straight on
 
 
 class DampedShift(Moving):

@@ -21,8 +21,9 @@ class DampingConfig:
     ----------
     damping
         Share of the predicted movement that is made: 0 is persistence, 1 all of it. None chooses it on past times only:
-        each train time from the third on is forecast from those before it, and the share that came nearest (energy
-        distance, relative to persistence) is taken, with a preference for little movement while there are few such times.
+        each train time from the third on is forecast from those before it, in components fitted on those before it. The
+        share that came nearest (energy distance, relative to persistence) is taken, shrunk the more, the fewer such times
+        there are and the less of them is explained; what explains 90 % of two or more is made whole.
     penalty
         Ridge penalty, as a share of the number of rows, of standardised columns.
     """
@@ -42,11 +43,14 @@ class FlowConfig:
     Parameters
     ----------
     n_hidden, n_layers
-        Width and number of hidden layers of the velocity network, which also has a linear path from input to output.
+        Width and number of hidden layers of the velocity network. It learns what a linear flow through all train times, which
+        is solved for, leaves.
     noise
         Standard deviation of the noise around the path between two paired cells, as a share of that of the train cells.
     n_pairs
         Pairs of cells drawn from the optimal plan of each two neighbouring times.
+    n_refinements
+        How often the cells are paired again after they were moved along the linear flow found so far; 0 pairs them once.
     batch_size
         Pairs in a batch.
     lr
@@ -61,17 +65,20 @@ class FlowConfig:
     n_steps
         Steps (of Heun's method) in which one time interval is integrated.
     damping
-        Share of the movement after the last train time that is made; None chooses it on past times, see
+        Share of the linear part of the flow that is made after the last train time, without the rest. None chooses on past
+        times how much to make of the linear part, of what the network adds to it, and of what follows, see
         :class:`DampingConfig`.
+    var_ridge
+        Whether the movement after the last train time may also follow ``method="var_ridge"``, by a share of its own.
     reversion
-        Whether the movement after the last train time may also follow ``method="reversion"``, by a share chosen
-        likewise.
+        Likewise of ``method="reversion"``.
     """
 
     n_hidden: int = 128
     n_layers: int = 2
     noise: float = 0.05
     n_pairs: int = 1024
+    n_refinements: int = 2
     batch_size: int = 256
     lr: float = 3e-3
     weight_decay: float = 1e-3
@@ -79,12 +86,13 @@ class FlowConfig:
     patience: int = 15
     n_steps: int = 8
     damping: float | None = None
+    var_ridge: bool = True
     reversion: bool = True
 
     def __post_init__(self) -> None:
         check_whole(self, "n_hidden", "n_layers", "n_pairs", "batch_size", "max_epochs", "patience", "n_steps")
         check_above(self, "lr")
-        check_not_below(self, "noise", "weight_decay")
+        check_not_below(self, "noise", "weight_decay", "n_refinements")
         check_damping(self.damping)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,18 +10,18 @@ import numpy as np
 from heldout.metrics import energy_distance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from heldout.tasks.forecast.interface import Snapshots
 
-    Move = Callable[[Snapshots, float], list[np.ndarray]]
-
 GRID = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-"""Shares that are tried, in all combinations of directions."""
+"""Shares that are tried."""
 
 PRIOR = 0.1
-"""Added to the sum over past times: this times the share. With few origins the best share is mostly luck, so that it
-takes a gain to move; dynamics that go on as before gain so much that it does not matter."""
+"""What a share of 1 costs, whatever the past says: a movement has to gain more than noise does."""
+
+LAW = 0.9
+"""Mean skill on two past times or more from which a movement is taken for a law: it is made whole."""
 
 NOTHING = 0.02
 """Share of the spread of the cells below which a distance is noise, not something to gain on."""
@@ -38,28 +38,54 @@ def horizon(times: np.ndarray, start_time: float, at: float) -> float:
     return max(1.0, float((at - start_time) / np.diff(times).max())) if len(times) > 1 else 1.0
 
 
-def effective(share: float, ahead: float) -> float:
-    """Share of a movement over ``ahead`` steps: each further step counts ``share`` times the one before.
+@dataclass(frozen=True)
+class Direction:
+    """A movement of cells to a later time.
 
-    The damped trend of exponential smoothing. A share of 1 goes on for ever, one of 0.1 stops after a step.
+    Parameters
+    ----------
+    whole
+        All of it, (n × k).
+    first
+        Of its first step, the longest between train times; all of it if the time is nearer.
+    fades
+        Whether a damped one fades with each further step, or does not depend on how far the time is.
     """
-    if share >= 1 or ahead <= 1:
-        return share
-    return float(share * (1 - share**ahead) / (1 - share) / ahead)
+
+    whole: np.ndarray
+    first: np.ndarray
+    fades: bool = True
+
+    def damped(self, share: float, ahead: float) -> np.ndarray:
+        """The movement that is made over ``ahead`` steps: each further step is ``share`` times the one before.
+
+        The damped trend of exponential smoothing. A share of 1 takes the movement for a law and follows it; one of 0.1
+        stops after a step, wherever the law would lead.
+        """
+        if share >= 1 or ahead <= 1 or not self.fades:
+            return share * self.whole
+        return np.asarray(share * (1 - share**ahead) / (1 - share) * self.first)
 
 
-def backtest(data: Snapshots, move: Move, *, compounds: tuple[bool, ...] = (True,)) -> dict[str, Any]:
+if TYPE_CHECKING:
+    Move = Callable[[Snapshots, float], list[Direction]]
+
+
+def backtest(data: Snapshots, move: Move) -> dict[str, Any]:
     """Share of each direction of movement, and what it was chosen by, as JSON values.
+
+    Shares have a prior, as in ridge regression: squared, they cost what persistence costs at one past time, times what no
+    movement explains of the past. Where little is explained the best share is mostly luck, and with one past time it is
+    shrunk by half or more; each further past time halves the doubt. Where dynamics go on as before nothing is left
+    unexplained, and the shares stay what they are.
 
     Parameters
     ----------
     data
-        Train snapshots. Each one from the third on (of many the last four) is forecast from those before it, and counts as
-        many times as there were changes to learn from; nothing later is touched.
+        Train snapshots. Each one from the third on (of many the last four) is forecast from those before it, in a space that
+        was fitted on those before it, and counts as many times as there were changes to learn from; nothing later is touched.
     move
-        From past snapshots and a later time to the movements (n × k) of the last cells, one array a direction.
-    compounds
-        Whether a direction fades with the horizon, see :func:`effective`.
+        From past snapshots and a later time to the directions of the last cells.
     """
     origins = range(FIRST, len(data.times))[-_ORIGINS:]
     if not len(origins):
@@ -68,41 +94,77 @@ def backtest(data: Snapshots, move: Move, *, compounds: tuple[bool, ...] = (True
             "times, or give config a damping, e.g. 0 for persistence."
         )
         raise ValueError(msg)
-    shares = list(product(GRID, repeat=len(compounds)))
-    gains = np.stack([_gains(data, origin, move, shares, compounds) for origin in origins])
+    past_times = [_PastTime.of(data, origin, move) for origin in origins]
+    n = len(past_times[0].directions)
     weights = np.array([origin - 1.0 for origin in origins])
     weights *= len(weights) / weights.sum()
-    lost = PRIOR * np.sum(shares, axis=1) - weights @ gains
-    best = np.lexsort([np.sum(shares, axis=1), lost.round(6)])[0]  # of equals the smallest movement
+    gains: dict[tuple[float, ...], np.ndarray] = {}
+
+    def lost(shares: tuple[float, ...]) -> tuple[float, float]:
+        if shares not in gains:
+            gains[shares] = np.array([one.gain(shares) for one in past_times])
+        gained = float(weights @ gains[shares])
+        unexplained = 1 - np.clip(gained / len(weights), 0, 1)
+        cost = PRIOR * sum(shares) + unexplained * sum(share**2 for share in shares)
+        return round(cost - gained, 6), sum(shares)  # of equals the smallest movement
+
+    shares = _search(lost, n)
+    whole = (1.0, *[0.0] * (n - 1))
+    lost(whole)
+    if len(origins) > 1 and weights @ gains[whole] >= LAW * len(weights):
+        shares = whole
     return {
-        "share": list(shares[best]),
+        "share": list(shares),
         "origins": [float(data.times[origin]) for origin in origins],
-        "skill_on_past": gains[:, best].round(4).tolist(),
+        "skill_on_past": gains[shares].round(4).tolist(),
     }
 
 
-def _gains(
-    data: Snapshots, origin: int, move: Move, shares: list[tuple[float, ...]], compounds: tuple[bool, ...]
-) -> np.ndarray:
-    """Skill against persistence of each combination of shares at one past time."""
-    past, at = data.until(origin), float(data.times[origin])
-    directions = move(past, at)
-    rows = _rows(len(past.cells[-1]))
-    start, truth = past.cells[-1][rows], data.cells[origin][_rows(len(data.cells[origin]))]
-    ahead = horizon(past.times, float(past.times[-1]), at)
-    distances = np.array(
-        [energy_distance(truth, start + sum(m[rows] for m in damped(directions, s, compounds, ahead))) for s in shares]
-    )
-    spread = 2 * float(np.linalg.norm(truth - truth.mean(axis=0), axis=1).mean())
-    return np.asarray((distances[0] - distances) / max(distances[0], NOTHING * spread))
+def _search(lost: Callable[[tuple[float, ...]], tuple[float, float]], n: int) -> tuple[float, ...]:
+    """From persistence on, change one share at a time for the better, until none is."""
+    shares = (0.0,) * n
+    while True:
+        near = {(*shares[:i], share, *shares[i + 1 :]) for i in range(n) for share in GRID}
+        best = min(sorted(near), key=lost)
+        if best == shares:
+            return shares
+        shares = best
 
 
-def damped(
-    directions: list[np.ndarray], shares: tuple[float, ...], compounds: tuple[bool, ...], ahead: float
-) -> list[np.ndarray]:
-    """The movements that are made."""
-    factors = [effective(s, ahead) if c else s for s, c in zip(shares, compounds, strict=True)]
-    return [factor * direction for factor, direction in zip(factors, directions, strict=True)]
+@dataclass(frozen=True)
+class _PastTime:
+    """A time that is known, to be forecast from those before it."""
+
+    start: np.ndarray
+    truth: np.ndarray
+    directions: list[Direction]
+    ahead: float
+    before: float
+    scale: float
+
+    @classmethod
+    def of(cls, data: Snapshots, origin: int, move: Move) -> _PastTime:
+        """At most 300 cells of the start and of the truth."""
+        past, truth = data.origin(origin)
+        at, last = float(data.times[origin]), past.cells[-1]
+        rows = _rows(len(last))
+        directions = [replace(one, whole=one.whole[rows], first=one.first[rows]) for one in move(past, at)]
+        start, truth = last[rows], truth[_rows(len(truth))]
+        before = energy_distance(truth, start)
+        spread = 2 * float(np.linalg.norm(truth - truth.mean(axis=0), axis=1).mean())
+        ahead = horizon(past.times, float(past.times[-1]), at)
+        return cls(start, truth, directions, ahead, before, max(before, NOTHING * spread))
+
+    def gain(self, shares: tuple[float, ...]) -> float:
+        """Skill of a movement against persistence."""
+        moved = moved_by(self.start, self.directions, shares, self.ahead)
+        return (self.before - energy_distance(self.truth, moved)) / self.scale
+
+
+def moved_by(start: np.ndarray, directions: list[Direction], shares: Sequence[float], ahead: float) -> np.ndarray:
+    """Cells after as much of each movement as is made; of a direction that has no share, nothing."""
+    made = [one.damped(share, ahead) for one, share in zip(directions, shares, strict=False)]
+    return np.asarray(start + sum(made))
 
 
 def _rows(n: int) -> np.ndarray:

@@ -148,6 +148,7 @@ class Scores:
     """Scores of all targets: method → metric → (n_targets,); the floors; and the energy distances library by library."""
 
     times: list[float]
+    starts: list[float]
     values: dict[str, dict[str, np.ndarray]]
     floor: dict[str, np.ndarray]
     seeds: list[dict[str, np.ndarray]]
@@ -175,7 +176,8 @@ def score_targets(targets: list[Target], space: Space, *, rng: np.random.Generat
     for found in every:
         found["skill"] = np.atleast_1d(skill(found[PRIMARY], values[REFERENCE][PRIMARY]))
         found["skill_corrected"] = np.atleast_1d(skill(found[PRIMARY], values[REFERENCE][PRIMARY], floor[PRIMARY]))
-    return Scores([t.time for t in targets], values, floor, every[len(values) :], pd.DataFrame(groups))
+    starts = [t.start_time for t in targets]
+    return Scores([t.time for t in targets], starts, values, floor, every[len(values) :], pd.DataFrame(groups))
 
 
 def _columns(rows: list[dict[str, float]]) -> dict[str, np.ndarray]:
@@ -306,8 +308,16 @@ def _judged(
         n_seeds=len(scores.seeds) + 1 if "ci_low" in changes else 0,
         skill=_mean(own["skill_corrected"][at]),
         collapsed_wins=_mean(scores.values[COLLAPSED][PRIMARY][at]) < _mean(own[PRIMARY][at]),
+        **_when(scores, at),
     )
     return {**changes, "verdict": verdict, "note": "; ".join(filter(None, [row["note"], note]))}
+
+
+def _when(scores: Scores, at: np.ndarray) -> dict[str, str]:
+    """Start and target as words, if there is one."""
+    if len(at) > 1:
+        return {}
+    return {"start": f"time {scores.starts[at[0]]:g}", "target": f"time {scores.times[at[0]]:g}"}
 
 
 def _mean(values: np.ndarray) -> float:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from heldout.tasks.forecast.space import Space
 
 
@@ -30,6 +32,9 @@ class Snapshots:
         Cells that only the stopping sees, at times of their own.
     targets
         Times that will be asked for; of what happens there nothing is known. Empty if they are not known.
+    refitted
+        The first n + 1 snapshots in a space that was fitted on the first n, as a function of n. None if a space that has
+        seen fewer cells would be the same but for its axes.
     """
 
     times: np.ndarray
@@ -38,6 +43,7 @@ class Snapshots:
     chains: np.ndarray | None = None
     val: Snapshots | None = None
     targets: tuple[float, ...] = ()
+    refitted: Callable[[int], Snapshots] | None = None
 
     @property
     def goes_beyond(self) -> bool:
@@ -47,7 +53,16 @@ class Snapshots:
     def until(self, n: int) -> Snapshots:
         """The first ``n`` times, as if later ones had not been measured yet."""
         chains = None if self.chains is None else np.unique(self.chains[:, :n], axis=0)
-        return replace(self, times=self.times[:n], cells=self.cells[:n], chains=chains, val=None)
+        return replace(self, times=self.times[:n], cells=self.cells[:n], chains=chains, val=None, refitted=None)
+
+    def origin(self, n: int) -> tuple[Snapshots, np.ndarray]:
+        """The first ``n`` times as if later ones had not been measured, and the cells of the next one in their space.
+
+        A space that has seen the cells to be forecast holds more of them than one of the past does; movements that add
+        spread would look better than they are.
+        """
+        view = self if self.refitted is None else replace(self.refitted(n), chains=self.chains, targets=self.targets)
+        return view.until(n), view.cells[n]
 
     @property
     def span(self) -> float:

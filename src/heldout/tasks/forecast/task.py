@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +19,12 @@ from heldout._core.genes import gene_columns
 from heldout._core.partition import read_partition
 from heldout.tasks.forecast import KINDS, METHODS
 from heldout.tasks.forecast.interface import Fitted, Snapshots
+from heldout.tasks.forecast.lineages import chains_in, check_lineages
 from heldout.tasks.forecast.space import Space, fit_space
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anndata import AnnData
 
     from heldout._core.partition import Partition
@@ -49,6 +53,7 @@ class Task:
     layer: str | None
     use_rep: str | None
     n_comps: int
+    lineages: str | None = None
 
     @classmethod
     def of(
@@ -61,6 +66,7 @@ class Task:
         layer: str | None = None,
         use_rep: str | None = None,
         n_comps: int = 50,
+        lineages: str | None = None,
     ) -> Task:
         """Check the times of train, val and test, and the representation."""
         partition.require("train", purpose="A forecast")
@@ -72,8 +78,10 @@ class Task:
         if use_rep is not None:
             pca = _representation(adata, partition, use_rep)
             columns, layer = pca.columns(adata.var_names, key=use_rep), pca.config["layer"]
-        task = cls(adata, partition, time_key, times, columns, layer, use_rep, n_comps)
+        task = cls(adata, partition, time_key, times, columns, layer, use_rep, n_comps, lineages)
         _check_times(task)
+        if lineages is not None:
+            check_lineages(adata, lineages, partition, time_key, task.times_of("train"))
         return task
 
     def times_of(self, partition: str) -> np.ndarray:
@@ -89,7 +97,31 @@ class Task:
             points, cells = self._snapshots(val, space)
             later = Snapshots(points, cells, space)
         points, cells = self._snapshots(train, space)
-        return Snapshots(points, cells, space, val=later, targets=tuple(map(float, self.times_of("test"))))
+        targets = tuple(map(float, self.times_of("test")))
+        every = self.use_rep is None and len(self.columns) <= _ALL_GENES
+        refitted = None if every else self._refitted()
+        return Snapshots(points, cells, space, self._chains(train), later, targets, refitted)
+
+    def _chains(self, train: np.ndarray) -> np.ndarray | None:
+        if self.lineages is None:
+            return None
+        points, of_cell = np.unique(self.times[train], return_inverse=True)
+        fit = check_lineages(self.adata, self.lineages, self.partition, self.time_key, points)
+        return chains_in(self.adata, fit, self.lineages, [train[of_cell == i] for i in range(len(points))])
+
+    def _refitted(self) -> Callable[[int], Snapshots]:
+        """The first n + 1 train snapshots in components of the first n, computed once for all methods."""
+        train, points = self.partition.rows("train"), self.times_of("train")
+
+        @cache
+        def refitted(n: int) -> Snapshots:
+            times = self.times[train]
+            X = take(take(get_matrix(self.adata, self.layer), train[times < points[n]], None), None, self.columns)
+            k = len(self.space(train).components) if self.use_rep else self.n_comps
+            space = fit_space(X, min(k, X.shape[0] - 1, X.shape[1]))
+            return Snapshots(*self._snapshots(train[times <= points[n]], space), space)
+
+        return refitted
 
     def space(self, train: np.ndarray) -> Space:
         """Principal components of the train cells; all directions if there are at most 100 genes."""
@@ -145,6 +177,8 @@ class Task:
             "layer": self.layer,
             "use_rep": self.use_rep,
             "n_comps": self.n_comps,
+            "lineages": self.lineages,
+            "lineages_fit": None if self.lineages is None else read_fit(self.adata, self.lineages).hash,
             **{f"{part}_times": self.times_of(part).tolist() for part in ("train", "val", "test")},
             "input": state_to_json(describe(take(get_matrix(self.adata, self.layer), np.flatnonzero(mask), None))),
             "scaled_with": scaled_with(self.adata, self.layer),

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 _LITTLE = 0.05
 
 
-def sentence(*, n_targets: int, unit: str, n_units: int, n_seeds: int, skill: float, collapsed_wins: bool) -> str:
+def sentence(
+    *,
+    n_targets: int,
+    unit: str,
+    n_units: int,
+    n_seeds: int,
+    skill: float,
+    collapsed_wins: bool,
+    start: str = "the last time before",
+    target: str = "the target times",
+) -> str:
     """One line for the row of the judged method.
 
     Parameters
@@ -22,12 +34,14 @@ def sentence(*, n_targets: int, unit: str, n_units: int, n_seeds: int, skill: fl
         Floor-corrected skill against persistence.
     collapsed_wins
         Whether a forecast of nothing but the mean scores better.
+    start, target
+        When the start cells were measured and when the target is, in words.
     """
     parts = []
     if n_targets == 1:
-        parts.append(f"one target time: no statement beyond this experiment; {_stands(skill)}")
+        parts.append(f"one target time: no statement beyond this experiment; {_stands(skill, start, target)}")
     elif not unit:
-        parts.append(f"{n_targets} target times: too few for a statement beyond them; {_stands(skill)}")
+        parts.append(f"{n_targets} target times: too few for a statement beyond them; {_stands(skill, start, target)}")
     if unit == "groups":
         parts.append(f"interval over {n_units} groups of this experiment, not over target times")
     elif unit and n_units < 10:
@@ -39,22 +53,42 @@ def sentence(*, n_targets: int, unit: str, n_units: int, n_seeds: int, skill: fl
     return "; ".join(parts)
 
 
-def damping_note(shares: list[float] | None, *, beyond: bool) -> str:
+def damping_note(damping: dict[str, Any] | None, *, beyond: bool) -> str:
     """How much of its movement a method makes after the last train time, as it learnt on past times."""
+    shares = (damping or {}).get("share")
     if not beyond or shares is None:
         return ""
     if not any(shares):
-        return "on past times nothing came nearer than persistence, so it predicts persistence"
-    if len(shares) == 1:
-        return f"makes {shares[0]:.0%} of its movement" if shares[0] != 1 else ""
-    return f"makes {shares[0]:.0%} of its own movement and {shares[1]:.0%} of that of reversion"
+        return (
+            "on past times nothing came nearer than persistence, so it predicts persistence: the last cells, unchanged"
+        )
+    names = (damping or {}).get("of", ["its movement"])
+    made = [f"{share:.0%} of {_movement(name)}" for share, name in zip(shares, names, strict=False) if share]
+    return "makes " + " and ".join([", ".join(made[:-1]), made[-1]] if len(made) > 1 else made)
 
 
-def _stands(skill: float) -> str:
+def _movement(name: str) -> str:
+    return {
+        "its own": "its movement",
+        "its linear part": "its linear movement",
+        "its network": "what its network adds",
+    }.get(name, f"the movement of {name}")
+
+
+def _stands(skill: float, start: str, target: str) -> str:
     if not np.isfinite(skill):
-        return "persistence is as near as the truth to itself, so there was nothing to gain"
+        return f"the cells of {target} are as those of {start}, so there was nothing to foretell"
     if skill > _LITTLE:
-        return f"here it is nearer to the truth than persistence (skill {skill:.2f})"
+        return (
+            f"the forecast is nearer to the cells of {target} than those of {start} are, and removes {skill:.0%} of what "
+            "separates them"
+        )
     if skill < -_LITTLE:
-        return f"persistence stands: it is nearer to the truth (skill {skill:.2f})"
-    return f"persistence stands: nothing was gained on it (skill {skill:.2f})"
+        return (
+            f"persistence stands: the cells of {start}, left as they are, are nearer to those of {target} than the forecast is "
+            f"(skill {skill:.2f})"
+        )
+    return (
+        f"persistence stands: the cells of {start}, left as they are, are as near to those of {target} as the forecast is, so "
+        f"nothing that was learnt from the past foretells how they change (skill {skill:.2f})"
+    )

@@ -18,7 +18,9 @@ from heldout._core.no_pickle import NoPickle
 from heldout._core.partition import read_partition
 from heldout._core.rng import generator, seed_of
 from heldout.tasks.forecast.interface import Fitted
-from heldout.tasks.forecast.networks._method import LSTM, FeedForward, Flow, Network
+from heldout.tasks.forecast.lineages import check_method
+from heldout.tasks.forecast.networks._flow import Flow
+from heldout.tasks.forecast.networks._sequence import LSTM, FeedForward
 from heldout.tasks.forecast.task import Task, cells_at, space_of
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from heldout._core.rng import Rng
     from heldout.tasks.forecast.config import FlowConfig, SequenceConfig
+    from heldout.tasks.forecast.networks._method import Network
 
 _NETWORKS: dict[str, type[Network]] = {"flow": Flow, "lstm": LSTM, "feedforward": FeedForward}
 
@@ -79,6 +82,7 @@ class CellForecaster(NoPickle, BaseModelClass):
             raise TypeError(msg)
         arguments = self.adata_manager.registry["setup_args"]
         options = {name: value for name, value in arguments.items() if name != "split_key"}
+        check_method(network, options.get("lineages"))
         self.task = Task.of(adata, read_partition(adata, arguments["split_key"]), **options)
         self.fit_: Fit | None = None
         self._model_summary_string = f"CellForecaster: {len(self.task.columns)} genes, {network}; {self.config_}"
@@ -95,6 +99,7 @@ class CellForecaster(NoPickle, BaseModelClass):
         layer: str | None = None,
         use_rep: str | None = None,
         n_comps: int = 50,
+        lineages: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Register the columns to use; see :func:`heldout.tl.forecast` for what each argument means.
@@ -115,6 +120,8 @@ class CellForecaster(NoPickle, BaseModelClass):
             Name in ``obsm`` of a PCA by :func:`heldout.pp.pca` on the same split.
         n_comps
             Components of the PCA that is fitted otherwise.
+        lineages
+            Name of chains by :func:`heldout.pp.lineages` that ``lstm`` and ``feedforward`` train on.
         **kwargs
             Only for scvi-tools itself, which passes ``source_registry`` when it loads.
         """
@@ -208,7 +215,13 @@ class CellForecaster(NoPickle, BaseModelClass):
             raise ValueError(msg)
         check_split(adata, fit, read_partition(adata, fit.split_key), key=key)
         names = ("time_key", "layer", "use_rep", "n_comps")
-        cls.setup_anndata(adata, split_key=fit.split_key, mask_var=None, **{name: fit.info[name] for name in names})
+        cls.setup_anndata(
+            adata,
+            split_key=fit.split_key,
+            mask_var=None,
+            **{name: fit.info[name] for name in names},
+            lineages=fit.info.get("lineages"),
+        )
         options = {name: value for name, value in fit.config.items() if name != "seed"}
         model = cls(adata, network, _NETWORKS[network].config_class(**options))
         model.task = replace(model.task, columns=fit.columns(adata.var_names, key=key))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Velocity(nn.Module):
@@ -19,13 +23,18 @@ class Velocity(nn.Module):
         widths = [k + 3, *[n_hidden] * n_layers]
         layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.SiLU())]
         self.network = nn.Sequential(*layers, _zero(nn.Linear(widths[-1], k)))
-        self.straight = _zero(nn.Linear(k, k))
+        self.linear = _zero(nn.Linear(k, k)).requires_grad_(requires_grad=False)
+
+    def set_linear(self, slope: np.ndarray, intercept: np.ndarray) -> None:
+        """Give the linear part, x @ slope + intercept; the network learns what it leaves."""
+        self.linear.weight.copy_(torch.as_tensor(slope.T, dtype=torch.float32))
+        self.linear.bias.copy_(torch.as_tensor(intercept, dtype=torch.float32))
 
     def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Velocity."""
         known = (t >= 0).to(t.dtype)
         time = known * torch.cat([t, torch.sin(torch.pi * t), torch.ones_like(t)], dim=1)
-        return self.straight(x) + self.network(torch.cat([x, time], dim=1))
+        return self.linear(x) + self.network(torch.cat([x, time], dim=1))
 
 
 class Recurrent(nn.Module):

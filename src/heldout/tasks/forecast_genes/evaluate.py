@@ -7,15 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from heldout._core.verdict import against, few_units, interval
+
 METRICS = ("skill", "skill_corrected", "rmse", "mae", "r2", "change_correlation", "change_sign_accuracy")
 
 LOWER_IS_BETTER = frozenset({"rmse", "mae"})
-
-FEW = 10
-"""Units below which a bootstrap interval is known to be too narrow."""
-
-FEWEST = 3
-"""Units below which there is no interval."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +135,7 @@ def evaluation_table(
         best = max(baselines, key=lambda name: sign * values[name][metric][0], default=None)
         n = n_moving if metric.startswith("change_") else len(truth.change)
         for one in scored:
-            low, high = _interval(values[one.method][metric], n_units)
+            low, high = interval(values[one.method][metric], n_units)
             row = {
                 "method": one.method,
                 "role": one.role,
@@ -156,45 +152,11 @@ def evaluation_table(
                 "difference_high": np.nan,
                 "ceiling": best_possible[metric],
                 "verdict": "",
-                "note": _note(n_units, unit),
+                "note": few_units(n_units, unit),
             }
             if one is scored[0]:
-                row |= _against(best, values[one.method][metric], values, metric, sign=sign, n_units=n_units)
+                own = values[one.method][metric]
+                difference = np.full_like(own, np.nan) if best is None else own - values[best][metric]
+                row |= against(best, difference, sign=sign, n_units=n_units)
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _interval(values: np.ndarray, n_units: int) -> tuple[float, float]:
-    draws = values[1:][np.isfinite(values[1:])]
-    if n_units < FEWEST or not len(draws) or not np.isfinite(values[0]):
-        return np.nan, np.nan
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _against(
-    best: str | None,
-    own: np.ndarray,
-    values: dict[str, dict[str, np.ndarray]],
-    metric: str,
-    *,
-    sign: float,
-    n_units: int,
-) -> dict[str, object]:
-    """Paired difference to the best baseline on the same draws, and the verdict it allows."""
-    if best is None or not np.isfinite(own[0]):
-        return {"baseline": best or "", "verdict": "unidentifiable"}
-    difference = own - values[best][metric]
-    low, high = _interval(difference, n_units)
-    row: dict[str, object] = {"baseline": best, "difference": float(difference[0])}
-    if not np.isfinite(low):
-        return {**row, "verdict": "unidentifiable"}
-    worst, best_case = sorted((sign * low, sign * high))
-    verdict = "better" if worst > 0 else "not better" if best_case <= 0 else "undecided"
-    return {**row, "difference_low": low, "difference_high": high, "verdict": verdict}
-
-
-def _note(n_units: int, unit: str) -> str:
-    if n_units < FEWEST:
-        return f"{n_units} {unit}s: no interval"
-    return f"{n_units} {unit}s: interval too narrow" if n_units < FEW else ""

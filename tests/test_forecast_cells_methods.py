@@ -18,6 +18,7 @@ from heldout.tasks.forecast.space import fit_space
 
 PAST = [0, 1, 2, 3, 4, 5]
 AROUND = [0, 1, 2, 4, 5]
+FEW = {"flow": {"max_epochs": 5, "n_pairs": 256, "n_refinements": 1}}
 SMALL = {"flow": {"max_epochs": 4, "n_pairs": 256}, "lstm": {"max_epochs": 2}, "feedforward": {"max_epochs": 2}}
 
 
@@ -59,7 +60,7 @@ def test_the_flow_recovers_a_middle_time(kind):
 )
 def test_a_steady_line_is_continued(method, least):
     data, truth = snapshots("line", PAST, 6)
-    cells, fitted = forecast(method, data, 8.0)
+    cells, fitted = forecast(method, data, 8.0, **FEW.get(method, {}))
     assert skill(truth, cells, data.cells[-1]) > least
     assert fitted.info["damping"]["origins"] == [2.0, 3.5, 5.0, 6.0][-len(fitted.info["damping"]["origins"]) :]
 
@@ -69,7 +70,7 @@ def test_a_steady_line_is_continued(method, least):
 )
 def test_where_nothing_changes_persistence_is_learnt(method):
     data, truth = snapshots("still", PAST, 6)
-    cells, fitted = forecast(method, data, 8.0)
+    cells, fitted = forecast(method, data, 8.0, **FEW.get(method, {}))
     moved = np.linalg.norm(cells.mean(axis=0) - data.cells[-1].mean(axis=0))
     assert moved < 0.15
     assert ho.metrics.energy_distance(truth, cells) < floor(truth) + 0.01

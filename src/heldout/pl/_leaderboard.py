@@ -153,8 +153,15 @@ def _draw(ax: Axes, at: int, row: pd.Series, most: int) -> None:
         zorder=2,
     )
     if row.n < most:
-        beside = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        ax.annotate(f"{int(row.n)} of {most}", (row.estimate, at), fontsize="x-small", color=colour, **beside)
+        ax.annotate(
+            f"{int(row.n)} of {most}",
+            (row.estimate, at),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize="x-small",
+            color=colour,
+        )
 
 
 def _title(rows: pd.DataFrame) -> str:

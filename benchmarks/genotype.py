@@ -98,7 +98,9 @@ def show(table, metric: str) -> None:
     rows = table[table["metric"] == metric].sort_values("rank")
     if rows.empty:
         return
-    print(f"\n{metric}, {rows['n_folds'].iloc[0]} folds of {rows['n_groups'].iloc[0]} {rows['level'].iloc[0]}s")
+    print(
+        f"\n{metric} of {rows['level'].iloc[0]}s, {rows['n_folds'].iloc[0]} folds of {rows['n_groups'].iloc[0]} groups"
+    )
     print(
         "| method | role | estimate | 95 % | rank | seed SD | against | difference (95 %) | verdict |\n|---|---|---|---|---|---|---|---|---|"
     )

@@ -30,7 +30,7 @@ demo: $(VENV)/.base ## Run the main job on simulated data, offline
 
 test: $(VENV)/.test ## Run the tests
 	@echo "== test: pytest $(PYTEST_ARGS)"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint ## Run every static check of .pre-commit-config.yaml
 	@echo "== lint: ruff check"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def benchmark():
 def _screens():
     adata = ad.read_h5ad(FILE)
     return {name: adata[adata.obs["dataset"] == name].copy() for name in ("norman19", "mcfaline23")}
+
+
+@pytest.fixture(autouse=True)
+def _level_is_put_back():
+    """The benchmark, run in this process, quietens the logger."""
+    logger = logging.getLogger("heldout")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture

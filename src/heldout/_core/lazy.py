@@ -119,12 +119,16 @@ def as_rows(block: Matrix) -> Matrix:
     return block.astype(np.float32) if block.dtype == np.float16 else block
 
 
+def client() -> Any:
+    """The ``dask.distributed.Client`` in scope, or None."""
+    distributed = sys.modules.get("distributed")
+    try:
+        return None if distributed is None else distributed.get_client()
+    except ValueError:  # no client in scope
+        return None
+
+
 def n_workers() -> int:
     """Threads that compute blocks: of the cluster whose client is in scope, or of this machine."""
-    distributed = sys.modules.get("distributed")
-    if distributed is not None:
-        try:
-            return max(1, sum(distributed.get_client().nthreads().values()))
-        except ValueError:  # no client in scope
-            pass
-    return os.cpu_count() or 1
+    cluster = client()
+    return (os.cpu_count() or 1) if cluster is None else max(1, sum(cluster.nthreads().values()))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
-from heldout._core.lazy import as_rows, block_rows, by_rows
+from heldout._core.lazy import as_rows, block_rows, by_rows, client
 from heldout._core.training import Batch, Blocks, to_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from heldout._core.arrays import Matrix
+
+logger = logging.getLogger("heldout")
 
 POOL = 32
 """Blocks of the array that are in memory, and shuffled, together."""
@@ -32,11 +37,10 @@ class StreamedBlocks(Blocks):
     ) -> None:
         super().__init__(X, rows, beside, batch_size, seed=seed)
         self.X = by_rows(X)
-        blocks = self.X.to_delayed().ravel()
         edges = [(part.start, part.stop) for part in block_rows(self.X)]
         bounds = np.searchsorted(rows, np.array(edges, dtype=np.int64).reshape(-1, 2))
         self.parts = [
-            (blocks[number], first, rows[start:stop])
+            (number, rows[start:stop] - first, rows[start:stop])
             for number, ((first, _), (start, stop)) in enumerate(zip(edges, bounds, strict=True))
             if stop > start
         ]
@@ -60,18 +64,25 @@ class StreamedBlocks(Blocks):
 
     def _pools(self) -> Iterator[tuple[Matrix, np.ndarray]]:
         """Rows of some blocks, shuffled together, with their numbers."""
-        import dask
-
         order = np.arange(len(self.parts)) if self.rng is None else self.rng.permutation(len(self.parts))
-        take = dask.delayed(_rows_of)
         for first in range(0, len(order), POOL):
             chosen = [self.parts[number] for number in order[first : first + POOL]]
-            blocks = dask.compute(*(take(block, rows - start) for block, start, rows in chosen))
-            X, rows = _joined(list(zip(blocks, (rows for _, _, rows in chosen), strict=True)))
+            X, rows = _joined(list(zip(self._read(chosen), (rows for _, _, rows in chosen), strict=True)))
             if self.rng is not None:
                 shuffled = self.rng.permutation(len(rows))
                 X, rows = X[shuffled], rows[shuffled]
             yield X, rows
+
+    @cached_property
+    def _blocks(self) -> np.ndarray:
+        return self.X.to_delayed().ravel()
+
+    def _read(self, chosen: list[tuple[int, np.ndarray, np.ndarray]]) -> list[Matrix]:
+        """The wanted rows of some blocks."""
+        import dask
+
+        take = dask.delayed(_rows_of)
+        return list(dask.compute(*(take(self._blocks[number], inside) for number, inside, _ in chosen)))
 
     def _of(self, X: Matrix, rows: np.ndarray) -> list[Batch]:
         batches = [slice(first, first + self.batch_size) for first in range(0, len(rows), self.batch_size)]
@@ -79,6 +90,25 @@ class StreamedBlocks(Blocks):
             {"X": to_tensor(X[batch]), **{name: values[rows[batch]] for name, values in self.beside.items()}}
             for batch in batches
         ]
+
+
+def streamed(
+    X: Any, rows: np.ndarray, beside: dict[str, np.ndarray], batch_size: int, *, seed: int | None = None
+) -> StreamedBlocks:
+    """Mini-batches of some rows of a dask array; annbatch reads them where it is installed and can.
+
+    It can where ``X`` is computed from a csr matrix in a zarr store block by block, and no cluster is in scope. The
+    batches are the same.
+    """
+    if find_spec("annbatch") is not None and client() is None:
+        from heldout._core.annbatch_blocks import AnnbatchBlocks, source_of
+
+        X = by_rows(X)
+        source = source_of(X)
+        if source is not None:
+            logger.info("annbatch reads the blocks of X")
+            return AnnbatchBlocks(X, rows, beside, batch_size, seed=seed, source=source)
+    return StreamedBlocks(X, rows, beside, batch_size, seed=seed)
 
 
 def _rows_of(block: Matrix, rows: np.ndarray) -> Matrix:

@@ -14,7 +14,7 @@ from scvi.train import Trainer
 
 from heldout._core.lazy import is_dask
 from heldout._core.progress import show_progress
-from heldout._core.streaming import StreamedBlocks
+from heldout._core.streaming import streamed
 from heldout._core.training import SplitDataModule, local_seed, quiet_lightning, stopping, to_tensor
 from heldout.tasks.genotype.config import AttentionConfig, MLPConfig
 from heldout.tasks.genotype.interface import Data, Fitted
@@ -124,8 +124,8 @@ def _batches(X: Matrix, data: Data, beside: dict[str, np.ndarray], config: MLPCo
             what = "The attention network" if isinstance(config, AttentionConfig) else "balanced=True"
             msg = f"{what} draws cells of each group anew, which takes X in memory: adata.X = adata.X.compute()"
             raise ValueError(msg)
-        blocks["train_blocks"] = StreamedBlocks(X, data.train, beside, config.batch_size, seed=seed)
-        blocks["val_blocks"] = StreamedBlocks(X, data.val, beside, max(config.batch_size, 2048))
+        blocks["train_blocks"] = streamed(X, data.train, beside, config.batch_size, seed=seed)
+        blocks["val_blocks"] = streamed(X, data.val, beside, max(config.batch_size, 2048))
     elif isinstance(config, AttentionConfig):
         assert data.groups is not None
         sizes = (config.batch_size, config.n_bags)

@@ -1,0 +1,123 @@
+"""annbatch reads the blocks of a zarr store, and the dask graph over them does the rest. Needs annbatch (Python 3.12)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from annbatch import Loader
+from annbatch.abc import Sampler
+from anndata.abc import CSRDataset
+
+from heldout._core.lazy import as_rows
+from heldout._core.streaming import StreamedBlocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from heldout._core.arrays import Matrix
+
+TOGETHER = 4
+"""Blocks of the store, with all their genes, that are in memory at once."""
+
+
+class Source(NamedTuple):
+    """Where a dask array comes from."""
+
+    dataset: Any
+    """The csr matrix in its zarr store."""
+    blocks: list[tuple[dict[Any, Any], Any, slice]]
+    """Of each block: its tasks, the key of the one that reads the store, and the rows that this one reads."""
+
+
+class AnnbatchBlocks(StreamedBlocks):
+    """The batches of :class:`heldout._core.streaming.StreamedBlocks`, value by value; another reads the store.
+
+    annbatch gets the stored rows of some blocks at once; each takes the place of the task that would have read it.
+    So whatever lies between the store and ``X`` (normalising, choosing genes, scaling) is computed as ever.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        rows: np.ndarray,
+        beside: dict[str, np.ndarray],
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        source: Source,
+    ) -> None:
+        super().__init__(X, rows, beside, batch_size, seed=seed)
+        self.source, self.reading = source, _Slices()
+        self.loader = Loader(batch_sampler=self.reading, preload_to_gpu=False).add_dataset(source.dataset)
+        self.kind = type(source.dataset[:1])
+
+    def _read(self, chosen: list[tuple[int, np.ndarray, np.ndarray]]) -> list[Matrix]:
+        from dask.threaded import get
+
+        self.reading.slices = [self.source.blocks[number][2] for number, _, _ in chosen]
+        stored = iter(self.loader)
+        parts: list[Matrix] = []
+        for first in range(0, len(chosen), TOGETHER):
+            now = chosen[first : first + TOGETHER]
+            graph: dict[Any, Any] = {}
+            for number, _, _ in now:
+                tasks, key, _ = self.source.blocks[number]
+                graph |= {**tasks, key: self.kind(next(stored)["X"])}
+            blocks = get(graph, [(self.X.name, number, 0) for number, _, _ in now])
+            parts += [as_rows(block)[inside] for block, (_, inside, _) in zip(blocks, now, strict=True)]
+        return parts
+
+
+class _Slices(Sampler):
+    """Gives out slices of rows in the order they stand in, each as a batch of its own."""
+
+    batch_size, shuffle = None, False
+
+    def __init__(self) -> None:
+        self.slices: list[slice] = []
+
+    def n_batches(self, n_obs: int) -> int:
+        """One a slice."""
+        return len(self.slices)
+
+    def validate(self, n_obs: int) -> None:
+        """The slices are those of the blocks, so they fit."""
+
+    def _sample(self, n_obs: int) -> Iterator[dict[str, Any]]:
+        for first in range(0, len(self.slices), TOGETHER):
+            slices = self.slices[first : first + TOGETHER]
+            ends = np.cumsum([0, *(part.stop - part.start for part in slices)])
+            yield {"requests": slices, "splits": [np.arange(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]}
+
+
+def source_of(X: Any) -> Source | None:
+    """The matrix that a dask array is computed from; None unless each block is made from one block of a csr zarr store."""
+    from dask.optimization import cull
+
+    layers = X.__dask_graph__().layers
+    reading = {name: found for name, layer in layers.items() if (found := _stored(layer)) is not None}
+    if len(reading) != 1:
+        return None
+    ((name, (dataset, infos)),) = reading.items()
+    graph, blocks = dict(X.__dask_graph__()), []
+    for number in range(X.numblocks[0]):
+        tasks, _ = cull(graph, [(X.name, number, 0)])
+        keys = [key for key in tasks if isinstance(key, tuple) and key[0] == name]
+        if len(keys) != 1:
+            return None
+        blocks.append((tasks, keys[0], slice(*infos[keys[0][1:]][None]["array-location"][0])))
+    return Source(dataset, blocks)
+
+
+def _stored(layer: Any) -> tuple[Any, Any] | None:
+    """Matrix, and what tells each task its rows, where this layer is what anndata's ``read_elem_lazy`` makes of a matrix."""
+    calls = [value for value, index in getattr(layer, "indices", ()) if index is None]
+    datasets = [
+        argument
+        for call in calls
+        for argument in getattr(getattr(call, "value", call), "args", ())  # a partial, which dask may have wrapped
+        if isinstance(argument, CSRDataset) and argument.backend == "zarr"
+    ]
+    infos = list(getattr(layer, "io_deps", {}).values())
+    return (datasets[0], infos[0]) if len(datasets) == len(infos) == 1 else None

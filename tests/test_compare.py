@@ -201,6 +201,31 @@ def test_the_choice_does_not_depend_on_test_cells(prepared):
     assert tables[0]["chosen"].tolist() == tables[1]["chosen"].tolist()
 
 
+def test_an_optuna_space_is_searched_on_val(prepared):
+    pytest.importorskip("optuna", reason="optuna is not installed")
+
+    def space(trial):
+        return {"C": trial.suggest_float("C", 1e-3, 1e3, log=True)}
+
+    tables = []
+    for _ in range(2):
+        adata = prepared.copy()
+        found = ho.tl.sweep(adata, grid=space, method="logistic", n_trials=4, metric="loss", baselines=["majority"])
+        tables.append(found)
+        assert found["name"].tolist() == [f"trial_{i}" for i in range(4)]
+        assert found["C"].nunique() == 4
+        assert found.loc[found["chosen"], "val_loss"].item() == found["val_loss"].min()
+        assert len(ho.get.ledger(adata)) == 1
+    pd.testing.assert_frame_equal(*tables)  # the same seed, the same trials
+    with pytest.raises(ValueError, match="no option of LogisticConfig"):
+        ho.tl.sweep(prepared, grid=lambda trial: {"c": 1.0}, method="logistic", n_trials=1)
+
+
+def test_an_optuna_space_needs_a_number_of_trials(prepared):
+    with pytest.raises(ValueError, match="n_trials=None"):
+        ho.tl.sweep(prepared, grid=lambda trial: {"C": 1.0}, method="logistic")
+
+
 def test_any_grid(prepared):
     named = {"weak": ho.model.LogisticConfig(C=10.0), "strong": ho.model.LogisticConfig(C=0.01)}
     options = {"method": "pseudobulk_logistic", "metric": "loss", "baselines": []}

@@ -20,12 +20,13 @@ from heldout._core.rng import Rng, generator, seed_of
 from heldout.metrics.classification import log_loss, roc_auc
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.grid import configs_of
+from heldout.tasks.genotype.search import search
 from heldout.tasks.genotype.task import Task, check_config, predict
 from heldout.tl._evaluate import evaluate
 from heldout.tl._predict import prediction_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -36,7 +37,7 @@ def sweep(
     adata: AnnData,
     label_key: str = "genotype",
     *,
-    grid: Literal["lmna"] | Mapping[str, Any] = "lmna",
+    grid: Literal["lmna"] | Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] = "lmna",
     method: str = "mlp",
     config: Any = None,
     n_trials: int | None = None,
@@ -64,13 +65,14 @@ def sweep(
     grid
         ``"lmna"``: the six configurations of the LMNA classifier study (depth 1 or 2, 20 or 50 epochs, batches of 128 or 512, ReLU
         or tanh, Adam or SGD). A mapping of options to lists of values tries all combinations; a mapping of names to whole options
-        tries those.
+        tries those. A function of an ``optuna.Trial`` that returns options is a space in which optuna proposes ``n_trials``, e.g.
+        ``lambda trial: {"lr": trial.suggest_float("lr", 1e-4, 1e-1, log=True)}``.
     method
         A method of :func:`heldout.tl.genotype`.
     config
         Options that the grid changes; the defaults of the method if not given.
     n_trials
-        Draw so many of the combinations at random; all if None.
+        Draw so many of the combinations at random; all if None. Of an optuna space the number of trials.
     metric
         ``auc`` of val cells, ties by their loss; or ``loss``.
     auxiliary_key, group_key, mask_var, layer, split_key
@@ -100,6 +102,8 @@ def sweep(
 
     Raises
     ------
+    ImportError
+        If the grid is an optuna space and optuna is not installed.
     ValueError
         If val lacks a class, the grid is empty or names an unknown option, or the split, columns or preparation do not fit.
 
@@ -125,7 +129,7 @@ def sweep(
     partition = read_partition(adata, split_key)
     check_steps(adata, partition)
     base = check_config(method, METHODS[method].load().config_class, config)
-    configs = configs_of(grid, base, n_trials=n_trials, rng=generator(rng))
+    configs = {} if callable(grid) else configs_of(grid, base, n_trials=n_trials, rng=generator(rng))
     partition.require("val", "test", purpose="A sweep")
     task = Task.of(
         adata,
@@ -143,12 +147,22 @@ def sweep(
         )
         raise ValueError(msg)
     seed = seed_of(rng)
-    rows, fits = [], []
-    for name, options in progress(list(configs.items()), "configurations"):
+    rows: list[dict[str, Any]] = []
+    fits: list[Fit] = []
+
+    def score(name: str, options: Any) -> float:
+        """Fit, and keep the fit with its scores on val."""
         fit = task.fit(method, options, seed=seed)
         log_p = predict(fit, _part(adata, val, layer), key=name)
         fits.append(fit)
         rows.append(_row(name, options, fit, task.labels[val], log_p))
+        return float(rows[-1][f"val_{metric}"])
+
+    if callable(grid):
+        direction: Literal["maximize", "minimize"] = "maximize" if metric == "auc" else "minimize"
+        configs = search(grid, base, n_trials=n_trials, direction=direction, seed=seed, score=score)
+    for name, options in progress([] if callable(grid) else list(configs.items()), "configurations"):
+        score(name, options)
     table = pd.DataFrame(rows)
     order = ["val_auc", "val_loss"] if metric == "auc" else ["val_loss"]
     best = int(table.sort_values(order, ascending=[name == "val_loss" for name in order], kind="stable").index[0])

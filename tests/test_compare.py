@@ -221,6 +221,19 @@ def test_an_optuna_space_is_searched_on_val(prepared):
         ho.tl.sweep(prepared, grid=lambda trial: {"c": 1.0}, method="logistic", n_trials=1)
 
 
+def test_the_leaderboard_shows_a_comparison(logged):
+    methods = ["majority", "nearest_centroid", "logistic"]
+    table = ho.tl.compare(logged, "genotype", methods=methods)
+    board = ho.get.leaderboard(logged, "comparison")
+    assert set(board.index) >= set(methods)
+    axes = ho.pl.leaderboard(logged, "comparison", metrics=["auc", "loss"])
+    assert {text.get_text().replace(" ", "_") for text in axes[0].get_yticklabels()} == set(methods)
+    assert "4 folds" in axes[0].get_title()
+    points = sorted(line.get_xdata()[0] for line in axes[1].lines if line.get_marker() == "o")
+    table["level"].iloc[0]
+    np.testing.assert_allclose(points, sorted(table.query("metric == 'loss' and level == @level")["estimate"]))
+
+
 def test_an_optuna_space_needs_a_number_of_trials(prepared):
     with pytest.raises(ValueError, match="n_trials=None"):
         ho.tl.sweep(prepared, grid=lambda trial: {"C": 1.0}, method="logistic")

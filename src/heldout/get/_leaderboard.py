@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from heldout._core import keys, store
+from heldout.get._comparison import comparison
 from heldout.get._tables import evaluation
 
 if TYPE_CHECKING:
@@ -53,9 +55,10 @@ def leaderboard(
     Parameters
     ----------
     adata
-        AnnData with an evaluation, (n_obs × n_vars).
+        AnnData with an evaluation or a comparison, (n_obs × n_vars).
     key
-        Name of the fit, or of the evaluation by :func:`heldout.tl.score_predictions`.
+        Name of the fit, of the evaluation by :func:`heldout.tl.score_predictions`, or of the comparison by
+        :func:`heldout.tl.compare`.
     metrics
         Columns of the table; all metrics if not given.
     sort_by
@@ -85,7 +88,7 @@ def leaderboard(
     >>> ho.get.leaderboard(adata, metrics=["pearson_delta", "l2"]).index.tolist()
     ['additive', 'mean', 'no_change', 'chance', 'ceiling']
     """
-    table = top_level(evaluation(adata, key))
+    table = judged_table(adata, key)
     chosen, first = choose_metrics(table, metrics, sort_by)
     order = ranked(table, first)
     columns = {name: _column(table[table["metric"] == name].set_index("method"), order) for name in chosen}
@@ -93,8 +96,13 @@ def leaderboard(
     return frame[(frame != "").any(axis=1)]
 
 
-def top_level(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the unit of inference: the first level of the table."""
+def judged_table(adata: AnnData, key: str) -> pd.DataFrame:
+    """Rows of an evaluation, or of a comparison of this name, at the unit of inference: the first level of the table."""
+    compared = key in store.section(adata, keys.COMPARISONS) and key not in store.section(adata, keys.EVALUATIONS)
+    table = comparison(adata, key) if compared else evaluation(adata, key)
+    if compared:  # its units are folds; scores of cells, if any, come last
+        table = table[table["level"] == table["level"].iloc[0]]
+        table = table.assign(n=table["n_folds"], level="fold")
     return table[table["level"] == table["level"].iloc[0]]
 
 

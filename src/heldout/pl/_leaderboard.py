@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout.get import evaluation
-from heldout.get._leaderboard import LOWER_IS_BETTER, NEAREST_ONE, choose_metrics, most_units, ranked, top_level
+from heldout.get._leaderboard import LOWER_IS_BETTER, NEAREST_ONE, choose_metrics, judged_table, most_units, ranked
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, counted, despine, legend_beside
 
 if TYPE_CHECKING:
@@ -44,9 +43,10 @@ def leaderboard(
     Parameters
     ----------
     adata
-        AnnData with an evaluation, (n_obs × n_vars).
+        AnnData with an evaluation or a comparison, (n_obs × n_vars).
     key
-        Name of the fit, or of the evaluation by :func:`heldout.tl.score_predictions`.
+        Name of the fit, of the evaluation by :func:`heldout.tl.score_predictions`, or of the comparison by
+        :func:`heldout.tl.compare`.
     metrics
         Metrics to draw; up to four of the usual ones if not given.
     sort_by
@@ -74,7 +74,7 @@ def leaderboard(
     >>> table = ho.tl.evaluate(adata, "perturbation", baselines=["no_change", "mean"])
     >>> axes = ho.pl.leaderboard(adata, metrics=["pearson_delta", "l2"])
     """
-    table = top_level(evaluation(adata, key))
+    table = judged_table(adata, key)
     if metrics is None:
         metrics = [name for name in SHOWN if (table["metric"] == name).any()][:_MOST] or None
     chosen, first = choose_metrics(table, metrics, sort_by)

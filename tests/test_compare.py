@@ -228,10 +228,10 @@ def test_the_leaderboard_shows_a_comparison(logged):
     assert set(board.index) >= set(methods)
     axes = ho.pl.leaderboard(logged, "comparison", metrics=["auc", "loss"])
     assert {text.get_text().replace(" ", "_") for text in axes[0].get_yticklabels()} == set(methods)
-    assert "4 folds" in axes[0].get_title()
+    assert axes[0].get_title(loc="left") == "4 folds"
     points = sorted(line.get_xdata()[0] for line in axes[1].lines if line.get_marker() == "o")
-    table["level"].iloc[0]
-    np.testing.assert_allclose(points, sorted(table.query("metric == 'loss' and level == @level")["estimate"]))
+    of_groups = (table["metric"] == "loss") & (table["level"] == table["level"].iloc[0])
+    np.testing.assert_allclose(points, sorted(table.loc[of_groups, "estimate"]))
 
 
 def test_an_optuna_space_needs_a_number_of_trials(prepared):

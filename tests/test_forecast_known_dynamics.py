@@ -48,7 +48,7 @@ def test_the_linear_flow_is_within_the_noise_floor(kind, penalty):
         found.append(distances(truth, cells))
         chosen.append(flow.penalty)
     reached, floor = np.mean(found, axis=0)
-    assert reached < 1.15 * floor  # on a bend 0.0286 of 0.0300 or 0.0307 of 0.0286, by the versions of the libraries
+    assert reached < 1.15 * floor  # on a bend they are about equal: 0.031 of 0.029 with newer libraries
     assert np.mean(np.array(chosen) == penalty) >= 0.75
 
 

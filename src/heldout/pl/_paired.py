@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.get import comparison
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +79,7 @@ def paired(
     ax.plot([0, 1], values.mean(axis=0), color=INK, linewidth=2.2, marker="D", markersize=6, zorder=3)
     ax.set_xticks([0, 1], [baseline.replace("_", " "), method.replace("_", " ")])
     ax.set_xlim(-0.25, 1.25)
-    ax.set_ylabel(f"{metric.replace('_', ' ')} of a fold ({rows['level'].iloc[0]}s)")
+    ax.set_ylabel(f"{metric.replace('_', ' ')} of a fold ({plural(rows['level'].iloc[0])})")
     ax.set_title(_title(rows, method, baseline, values), loc="left", fontsize="medium")
     despine(ax, "left", "bottom")
     return ax

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import cells, store
-from heldout.splitting._perturbations import Parser, Perturbations, Targets
+from heldout.splitting._perturbations import Parser, Targets
 from heldout.splitting._screen import context_codes, listed, read_perturbations
 
 if TYPE_CHECKING:
@@ -252,6 +252,3 @@ def _contradicts(name: str, value: Any, recorded: Any, split_key: str) -> None:
         "again."
     )
     raise ValueError(msg)
-
-
-__all__ = ["CONTROL", "Names", "Perturbations", "Screen", "read_screen", "reread_screen", "screen_of"]

@@ -134,6 +134,11 @@ def test_files_that_are_no_counts(tmp_path):
     adata.X = sparse.csr_matrix(np.where(adata.X.toarray() > 2, np.nan, 1).astype(np.float32))
     adata.write_h5ad(tmp_path / "nan.h5ad")
     refused({"nan": tmp_path / "nan.h5ad"}, tmp_path / "o.zarr", "nan.h5ad", "NaN")
+    twice = counts(0).astype(np.int64)
+    twice.indices[1] = twice.indices[0]
+    adata.X = twice
+    adata.write_h5ad(tmp_path / "twice.h5ad")
+    refused({"twice": tmp_path / "twice.h5ad"}, tmp_path / "o.zarr", "twice.h5ad", "two entries for one gene")
     AnnData(obs=adata.obs, var=adata.var).write_h5ad(tmp_path / "none.h5ad")
     refused({"none": tmp_path / "none.h5ad"}, tmp_path / "o.zarr", "none.h5ad", "no X")
     for name in ("text.h5", "text.h5ad"):
@@ -196,7 +201,7 @@ def test_after_a_broken_library_was_mended(good, tmp_path, small_chunks, monkeyp
     assert str(tmp_path / "o.zarr.partial") in said
     assert [done["library"] for done in journal(out)] == ["a", "b"]
     n_entries = sum(done["n_entries"] for done in journal(out))
-    stored = _store.Building.go_on(out)._group()["data"].shape[0]
+    stored = _store.Building.go_on(out)._arrays()["data"].shape[0]
     assert n_entries - 256 < stored <= n_entries
     refused(sheet, out, "begun with other arguments", "n_cells=20", n_cells=30)
     refused({"b": good["b"], **sheet}, out, "library 'a'", "not in this place")
@@ -244,6 +249,27 @@ def test_full_disk_and_interruption(problem, good, tmp_path, small_chunks, monke
         adata = ho.pp.read_libraries(good, out, **LIMITS)
         pd.testing.assert_frame_equal(adata.obs, whole.obs)
         np.testing.assert_array_equal(adata.X.compute().toarray(), whole.X.compute().toarray())
+
+
+def test_a_file_that_the_system_will_not_take(tmp_path, monkeypatch):
+    """A limit on the size of files stands for a full disk: nothing is simulated but the reason."""
+    resource = pytest.importorskip("resource", reason="needs limits of Unix")
+    monkeypatch.setattr(_store, "CHUNK", 4096)
+    values = np.random.default_rng(0).integers(1, 2**24, 2 * 4096).astype(np.float32)
+    X = sparse.csr_matrix((values, np.arange(2 * 4096, dtype=np.int32) % 64, np.arange(0, 2 * 4096 + 1, 64)))
+    building = _store.Building.start(tmp_path / "o.zarr", {})
+    columns, record = {"names": np.arange(X.shape[0]).astype(str)}, {"library": "a"}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
+    try:
+        with pytest.raises(OSError, match="os error 27") as caught:
+            building.add(X, columns, record)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == 27
+    assert journal(tmp_path / "o.zarr") == []
+    building.add(X, columns, record)
+    assert [done["n_entries"] for done in journal(tmp_path / "o.zarr")] == [2 * 4096]
 
 
 def test_what_is_no_journal(good, tmp_path):

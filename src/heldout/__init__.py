@@ -7,7 +7,24 @@ Import it as ``ho``. Functions follow scanpy: ``ho.pp`` splits and prepares, ``h
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from heldout import _accessor as _accessor
-from heldout import datasets, get, metrics, model, pl, pp, splitting, tl
+
+if TYPE_CHECKING:
+    from heldout import datasets, get, metrics, model, pl, pp, splitting, tl
 
 __all__ = ["datasets", "get", "metrics", "model", "pl", "pp", "splitting", "tl"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a module when it is first asked for: whoever reads libraries does not wait for what draws."""
+    if name in __all__:
+        return import_module(f"heldout.{name}")
+    msg = f"module 'heldout' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

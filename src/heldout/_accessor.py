@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import inspect
 from functools import wraps
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from anndata import AnnData, register_anndata_namespace
 
-from heldout import get, pl, pp, tl
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
 
 
 class _Namespace:
     """The public functions of one module, bound to an AnnData."""
 
-    def __init__(self, adata: AnnData, module: ModuleType, *, chain: bool) -> None:
-        self._module = module
+    def __init__(self, adata: AnnData, name: str, *, chain: bool) -> None:
+        self._module = module = import_module(f"heldout.{name}")
         self._names = [
             name for name in module.__all__ if "adata" in inspect.signature(getattr(module, name)).parameters
         ]
@@ -57,19 +55,19 @@ class Heldout:
     @property
     def pp(self) -> _Namespace:
         """Splitting and train-only preparation; each call returns the AnnData."""
-        return _Namespace(self._adata, pp, chain=True)
+        return _Namespace(self._adata, "pp", chain=True)
 
     @property
     def tl(self) -> _Namespace:
         """Fitting, predicting, evaluating; each call returns the AnnData."""
-        return _Namespace(self._adata, tl, chain=True)
+        return _Namespace(self._adata, "tl", chain=True)
 
     @property
     def pl(self) -> _Namespace:
         """Plots; each call returns Axes."""
-        return _Namespace(self._adata, pl, chain=False)
+        return _Namespace(self._adata, "pl", chain=False)
 
     @property
     def get(self) -> _Namespace:
         """Tables; each call returns a DataFrame."""
-        return _Namespace(self._adata, get, chain=False)
+        return _Namespace(self._adata, "get", chain=False)

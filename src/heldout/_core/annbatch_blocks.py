@@ -111,13 +111,13 @@ def source_of(X: Any) -> Source | None:
 
 
 def _stored(layer: Any) -> tuple[Any, Any] | None:
-    """Matrix, and what tells each task its rows, where this layer is what anndata's ``read_elem_lazy`` makes of a matrix."""
+    """Matrix, and what tells each task its rows, where anndata or ``read_libraries`` made this layer of a matrix on disk."""
     calls = [value for value, index in getattr(layer, "indices", ()) if index is None]
-    datasets = [
-        argument
+    arguments = [
+        getattr(argument, "dataset", argument)
         for call in calls
         for argument in getattr(getattr(call, "value", call), "args", ())  # a partial, which dask may have wrapped
-        if isinstance(argument, CSRDataset) and argument.backend == "zarr"
     ]
+    datasets = [found for found in arguments if isinstance(found, CSRDataset) and found.backend == "zarr"]
     infos = list(getattr(layer, "io_deps", {}).values())
     return (datasets[0], infos[0]) if len(datasets) == len(infos) == 1 else None

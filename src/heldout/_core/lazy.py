@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -47,7 +49,7 @@ def over_blocks(
 ) -> Iterator[tuple[slice, T]]:
     """Results of ``function(block, *beside[rows])`` for the blocks of rows, in order.
 
-    A few blocks a worker are computed at a time, so that memory stays bounded and workers stay busy.
+    Two blocks a worker are computed ahead, so that memory stays bounded and workers stay busy.
 
     Parameters
     ----------
@@ -69,11 +71,39 @@ def over_blocks(
         for rows, block in zip(block_rows(X), X.to_delayed().ravel(), strict=True)
         if wanted is None or wanted[rows].any()
     ]
-    size = 2 * n_workers()
-    for first in range(0, len(todo), size):
-        part = todo[first : first + size]
-        for (rows, _), result in zip(part, dask.compute(*(task for _, task in part)), strict=True):
-            yield rows, result
+    yield from zip((rows for rows, _ in todo), _in_order([task for _, task in todo]), strict=True)
+
+
+def _in_order(tasks: list[Any]) -> Iterator[Any]:
+    """Results of delayed tasks, in order; up to two a worker are under way or wait to be fetched."""
+    ahead: deque[Any] = deque()
+    most = 2 * n_workers()
+    with _submitting() as submit:
+        for task in tasks:
+            ahead.append(submit(task))
+            if len(ahead) == most:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+@contextmanager
+def _submitting() -> Iterator[Callable[[Any], Any]]:
+    """What begins to compute a delayed task and returns a future: the cluster in scope, or threads."""
+    import dask
+
+    cluster = client()
+    if cluster is not None:
+        yield cluster.compute
+        return
+    how = (
+        dask.config.get("scheduler", None) or dask.get
+    )  # each thread computes one task, unless the user has chosen a way
+    pool = ThreadPoolExecutor(n_workers())
+    try:
+        yield lambda task: pool.submit(task.compute, scheduler=how)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def to_memory(X: Any) -> Matrix:
@@ -130,5 +160,10 @@ def client() -> Any:
 
 def n_workers() -> int:
     """Threads that compute blocks: of the cluster whose client is in scope, or of this machine."""
+    import dask
+    from dask.system import CPU_COUNT
+
     cluster = client()
-    return (os.cpu_count() or 1) if cluster is None else max(1, sum(cluster.nthreads().values()))
+    if cluster is not None:
+        return max(1, sum(cluster.nthreads().values()))
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)

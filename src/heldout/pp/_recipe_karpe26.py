@@ -190,7 +190,14 @@ def _look_and_sum(counts: Matrix, train: np.ndarray, *, total: float) -> tuple[P
 def _prepared(block: Matrix, *, total: float, columns: np.ndarray, sd: np.ndarray, limit: float) -> Matrix:
     """Scaled values of some genes, from the counts of all."""
     block = as_rows(block)
-    return scaled(lognormalised(block, total, columns), sd, None, limit)
+    if not sparse.issparse(block):
+        return scaled(lognormalised(block, total, columns), sd, None, limit)
+    from heldout._core.compiled import log_columns
+
+    place = np.full(block.shape[1], -1, dtype=np.int32)
+    place[columns] = np.arange(len(columns))
+    found = log_columns(block.data, block.indices, block.indptr, place, total)
+    return scaled(type(block)(found, shape=(block.shape[0], len(columns))), sd, None, limit)
 
 
 def _no_counts(what: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from heldout._core import store
 
@@ -88,10 +89,11 @@ def checked(source: Source) -> Source:
         if not len(names):
             msg = f"it has no {what}."
             raise source.error(msg, path)
-        distinct, times = np.unique(names, return_counts=True)
-        if (times > 1).any():
+        again = pd.Index(names).duplicated()
+        if again.any():
+            repeated = np.unique(names[again])
             msg = (
-                f"{int((times > 1).sum())} {what} occur more than once (e.g. {store.some(distinct[times > 1])}). "
+                f"{len(repeated)} {what} occur more than once (e.g. {store.some(repeated)}). "
                 "Each must be there once; was the file pasted together from several?"
             )
             raise source.error(msg, path)
@@ -119,12 +121,12 @@ def as_counts(source: Source, X: sparse.csr_matrix) -> sparse.csr_matrix:
     if len(X.data) and X.data.max() >= 2**24:
         msg = f"it has a count of {X.data.max():g}, more than float32 holds exactly."
         raise source.error(msg)
-    X = X.astype(np.float32, copy=False)
     if not X.has_sorted_indices:
         X.sort_indices()
     if not X.has_canonical_format:
         msg = "it has two entries for one gene of one cell."
         raise source.error(msg)
+    X = X.astype(np.float32, copy=False)  # only now: on the way scipy adds up entries for the same place
     if not X.data.all():
         X.eliminate_zeros()
     return X

@@ -7,7 +7,7 @@ from heldout._core.compiled import kept
 N, LINE, FIELD, NUMBER, DIGITS, ROW, COLUMN, AT = range(8)
 """Slots of the state: entries so far, line, field of the line, number being read and its digits, indices, position."""
 
-FINE, CHARACTER, FIELDS, RANGE, TOO_MANY, TOO_LARGE = range(6)
+FINE, CHARACTER, FIELDS, RANGE, TOO_MANY, TOO_LARGE, UNORDERED = range(7)
 """What the loop ends with."""
 
 _LARGEST = 2**24
@@ -15,44 +15,56 @@ _LARGEST = 2**24
 
 
 @kept
-def entries(text, state, rows, columns, counts, n_rows, n_columns):  # type: ignore[no-untyped-def]
-    """Read ``row column count`` lines out of bytes; the state carries a line that the window cuts in two."""
+def entries(text, state, rows, lengths, counts, n_rows):  # type: ignore[no-untyped-def]
+    """Read ``row column count`` lines, column after column; the state carries a line that the window cuts in two.
+
+    Written are the row and the count of each entry, and the number of entries of each column.
+    """
+    n, line, field, number, digits, row, column, _ = state
+    code, stopped = FINE, 0
     for at in range(len(text)):
+        stopped = at
         character = text[at]
         if 48 <= character <= 57:
-            state[NUMBER] = state[NUMBER] * 10 + (character - 48)
-            state[DIGITS] += 1
-            if state[NUMBER] > _LARGEST:
-                state[AT] = at
-                return TOO_LARGE
+            number = number * 10 + (character - 48)
+            digits += 1
+            if number > _LARGEST:
+                code = TOO_LARGE
+                break
             continue
         if character != 32 and character != 10 and character != 9 and character != 13:
-            state[AT] = at
-            return CHARACTER
-        if state[DIGITS] > 0:
-            if state[FIELD] == 0:
-                state[ROW] = state[NUMBER]
-            elif state[FIELD] == 1:
-                state[COLUMN] = state[NUMBER]
-            elif state[FIELD] == 2:
-                n = state[N]
+            code = CHARACTER
+            break
+        if digits > 0:
+            if field == 0:
+                if not 1 <= number <= n_rows:
+                    code = RANGE
+                    break
+                row = number
+            elif field == 1:
+                if not 1 <= number <= len(lengths):
+                    code = RANGE
+                    break
+                if number < column:
+                    code = UNORDERED
+                    break
+                column = number
+            elif field == 2:
                 if n >= len(rows):
-                    state[AT] = at
-                    return TOO_MANY
-                if not (1 <= state[ROW] <= n_rows and 1 <= state[COLUMN] <= n_columns):
-                    state[AT] = at
-                    return RANGE
-                rows[n] = state[ROW] - 1
-                columns[n] = state[COLUMN] - 1
-                counts[n] = state[NUMBER]
-                state[N] = n + 1
-            state[FIELD] += 1
-            state[NUMBER] = 0
-            state[DIGITS] = 0
+                    code = TOO_MANY
+                    break
+                rows[n] = row - 1
+                counts[n] = number
+                lengths[column - 1] += 1
+                n += 1
+            field += 1
+            number = 0
+            digits = 0
         if character == 10:
-            if state[FIELD] != 3 and state[FIELD] != 0:
-                state[AT] = at
-                return FIELDS
-            state[FIELD] = 0
-            state[LINE] += 1
-    return FINE
+            if field != 3 and field != 0:
+                code = FIELDS
+                break
+            field = 0
+            line += 1
+    state[:] = (n, line, field, number, digits, row, column, stopped)
+    return code

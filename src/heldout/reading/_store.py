@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import warnings
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +22,7 @@ import numpy as np
 from heldout._core import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -30,6 +32,9 @@ CHUNK = 2**19
 """Entries of a chunk on disk: 2 MB of values and 2 MB of gene numbers before compression."""
 
 _ROWS = 2**16
+_FAST = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "array.write_empty_chunks": True}
+"""How arrays are opened: chunks are compressed by other code, and none is searched for a value, for none is empty."""
+
 _RECORD = f"uns/{keys.UNS}/{keys.LIBRARIES}/record"
 _JOURNAL = "journal.json"
 
@@ -77,8 +82,9 @@ class Building:
         from zarr.codecs import BloscCodec
 
         group = zarr.open_group(building.folder / "store", mode="w", zarr_format=3).create_group("X")
-        codec = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
-        for name, dtype in (("data", np.float32), ("indices", np.int32)):
+        by_bits = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
+        by_bytes = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
+        for name, dtype, codec in (("data", np.float32, by_bits), ("indices", np.int32, by_bytes)):
             group.create_array(name, shape=(0,), dtype=dtype, chunks=(CHUNK,), compressors=codec)
         building._write_journal([])
         return building
@@ -104,10 +110,12 @@ class Building:
     def _file(self, number: int) -> Path:
         return self.folder / f"library_{number:05d}.npz"
 
-    def _group(self) -> Any:
+    def _arrays(self) -> dict[str, Any]:
         import zarr
 
-        return zarr.open_group(self.folder / "store", mode="r+")["X"]
+        with zarr.config.set(_FAST):
+            group: Any = zarr.open_group(self.folder / "store", mode="r+")["X"]
+            return {name: group[name] for name in ("data", "indices")}
 
     @property
     def _n_stored(self) -> int:
@@ -116,9 +124,8 @@ class Building:
 
     def _cut(self) -> None:
         """Drop what a library that is not whole has left."""
-        group = self._group()
-        for name in ("data", "indices"):
-            group[name].resize((self._n_stored,))
+        for array in self._arrays().values():
+            array.resize((self._n_stored,))
 
     def add(self, X: sparse.csr_matrix, columns: Mapping[str, np.ndarray], record: dict[str, Any]) -> None:
         """Append one library, whole or not at all."""
@@ -143,13 +150,14 @@ class Building:
 
     def _append(self, data: np.ndarray, indices: np.ndarray) -> None:
         """Write what waits and then these; the sum must fill chunks, but at the very end."""
-        group, first = self._group(), self._n_stored
+        arrays, first = self._arrays(), self._n_stored
         for name, waiting, values in (("data", self.tail[0], data), ("indices", self.tail[1], indices)):
-            array, head = group[name], CHUNK - len(waiting)
+            array, head = arrays[name], CHUNK - len(waiting)
             array.resize((first + len(waiting) + len(values),))
-            array[first : first + CHUNK] = np.concatenate([waiting, values[:head]])
-            if len(values) > head:
-                array[first + CHUNK :] = values[head:]
+            with _refusals():
+                array[first : first + CHUNK] = np.concatenate([waiting, values[:head]])
+                if len(values) > head:
+                    array[first + CHUNK :] = values[head:]
 
     def columns(self) -> dict[str, np.ndarray]:
         """What was kept of each cell of all libraries."""
@@ -182,6 +190,18 @@ class Building:
         shutil.rmtree(self.folder)
 
 
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What the system refuses is an OSError; zarrs tells it in words."""
+    try:
+        yield
+    except RuntimeError as problem:
+        number = re.search(r"os error (\d+)", str(problem))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), str(problem)) from problem
+
+
 def _replace(path: Path, write: Any) -> None:
     """Write a file so that it is there whole or not at all."""
     new = path.with_name(path.name + ".new")
@@ -210,13 +230,60 @@ def open_lazily(path: Path, rows: int | None = None) -> Any:
     """AnnData over a store: ``X`` a dask array of csr blocks, the rest in memory."""
     import zarr
     from anndata import AnnData
-    from anndata.experimental import read_elem_lazy
     from anndata.io import read_elem
 
     root: Any = zarr.open_group(path, mode="r")
-    n_obs, n_vars = (int(n) for n in root["X"].attrs["shape"])
-    if rows is None:
-        per_cell = max(1, root["X/data"].shape[0] // max(n_obs, 1))
-        rows = max(1, min(2 * CHUNK // per_cell, n_obs))
-    X = read_elem_lazy(root["X"], chunks=(rows, n_vars))
+    X = _lazy_rows(root["X"], rows)
     return AnnData(X, obs=read_elem(root["obs"]), var=read_elem(root["var"]), uns=read_elem(root["uns"]))
+
+
+def _lazy_rows(group: Any, rows: int | None) -> Any:
+    """Blocks of ``rows`` rows; of three chunks on disk each, if None."""
+    import dask.array as da
+    import zarr
+    from anndata.io import sparse_dataset
+
+    n_obs, n_vars = (int(n) for n in group.attrs["shape"])
+    with zarr.config.set(_FAST):
+        stored = StoredRows(sparse_dataset(group), group["data"], group["indices"])
+    if rows is None:
+        rows = 3 * CHUNK // max(1, stored.data.shape[0] // max(n_obs, 1))
+    rows = max(1, min(rows, n_obs))
+    sizes = tuple(min(rows, n_obs - first) for first in range(0, n_obs, rows))
+    meta = stored.kind((0, 0), dtype=stored.data.dtype)
+    return da.map_blocks(partial(_rows_of, stored), dtype=meta.dtype, chunks=(sizes, (n_vars,)), meta=meta)
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """A csr matrix on disk. anndata reads it too, but takes as long again between two blocks as reading them takes."""
+
+    dataset: Any
+    data: Any
+    indices: Any
+
+    @cached_property
+    def kind(self) -> type:
+        """What anndata makes of it."""
+        return type(self.dataset[:1])
+
+    @cached_property
+    def indptr(self) -> np.ndarray:
+        """Read once in each process."""
+        return self.dataset.group["indptr"][:]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "indptr"}
+
+    def rows(self, start: int, stop: int) -> Any:
+        """Some of them, one after the other."""
+        ends = self.indptr[start : stop + 1]
+        entries = slice(int(ends[0]), int(ends[-1]))
+        indptr = (ends - ends[0]).astype(np.int32)
+        return self.kind(
+            (self.data[entries], self.indices[entries], indptr), shape=(stop - start, self.dataset.shape[1])
+        )
+
+
+def _rows_of(stored: StoredRows, block_info: Any = None) -> Any:
+    return stored.rows(*block_info[None]["array-location"][0])

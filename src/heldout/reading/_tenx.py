@@ -165,38 +165,29 @@ def read_counts(source: Source) -> sparse.csr_matrix:
     """Counts as cells × genes."""
     with _open(source) as stream:
         header = _header(source, stream)
-        if not header.integer:
-            return _read_real(source, header)
-        rows, columns, counts = _entries(source, stream, header)
-    shape = (len(source.barcodes), len(source.genes))
-    if not (columns[1:] >= columns[:-1]).all():
-        order = np.argsort(columns, kind="stable")
-        rows, columns, counts = rows[order], columns[order], counts[order]
-    return sparse.csr_matrix((counts, rows, _indptr(columns, shape[0])), shape=shape)
+        found = _entries(source, stream, header) if header.integer else None
+    return _read_slowly(source, header) if found is None else found
 
 
-def _indptr(cells: np.ndarray, n_cells: int) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(np.bincount(cells, minlength=n_cells))]).astype(np.int32)
-
-
-def _entries(source: Source, stream: IO[bytes], header: _Header) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _entries(source: Source, stream: IO[bytes], header: _Header) -> sparse.csr_matrix | None:
+    """The entries of a file of whole numbers; None if they do not come cell by cell."""
     from heldout.reading import _parse
 
-    n = header.n_entries
-    most = len(source.barcodes) * len(source.genes)
-    if n > most:
-        msg = f"its header says {n} entries, but there are only {most} pairs of a gene and a cell."
+    n, shape = header.n_entries, (len(source.barcodes), len(source.genes))
+    if n > shape[0] * shape[1]:
+        msg = f"its header says {n} entries, but there are only {shape[0] * shape[1]} pairs of a gene and a cell."
         raise source.error(msg)
-    rows, columns, counts = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.float32)
-    state = np.zeros(8, dtype=np.int64)
+    genes, counts = np.empty(n, np.int32), np.empty(n, np.float32)
+    lengths, state = np.zeros(shape[0], np.int32), np.zeros(8, dtype=np.int64)
     state[_parse.LINE] = header.n_lines
     try:
         window = stream.read(_WINDOW)
         while window:
             following = stream.read(_WINDOW)
             text = window if following or window.endswith(b"\n") else window + b"\n"
-            given = np.frombuffer(text, dtype=np.uint8)
-            code = _parse.entries(given, state, rows, columns, counts, len(source.genes), len(source.barcodes))
+            code = _parse.entries(np.frombuffer(text, dtype=np.uint8), state, genes, lengths, counts, shape[1])
+            if code == _parse.UNORDERED:
+                return None
             if code != _parse.FINE:
                 raise source.error(_wrong_line(code, text, state, n))
             window = following
@@ -205,7 +196,11 @@ def _entries(source: Source, stream: IO[bytes], header: _Header) -> tuple[np.nda
     if state[_parse.N] != n:
         msg = f"its header says {n} entries, but {state[_parse.N]} follow. The file is cut off."
         raise source.error(msg)
-    return rows, columns, counts
+    return sparse.csr_matrix((counts, genes, _indptr(lengths)), shape=shape)
+
+
+def _indptr(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
 
 
 def _wrong_line(code: int, text: bytes, state: np.ndarray, n: int) -> str:
@@ -224,8 +219,8 @@ def _wrong_line(code: int, text: bytes, state: np.ndarray, n: int) -> str:
     return f"line {int(state[_parse.LINE]) + 1} ({line!r}) {what}."
 
 
-def _read_real(source: Source, header: _Header) -> sparse.csr_matrix:
-    """A file that is declared as real: scipy's parser; whether these are counts is looked at later."""
+def _read_slowly(source: Source, header: _Header) -> sparse.csr_matrix:
+    """Entries that are declared as real, or in another order: scipy's parser; whether these are counts is looked at later."""
     from scipy.io import mmread
 
     try:
@@ -238,5 +233,5 @@ def _read_real(source: Source, header: _Header) -> sparse.csr_matrix:
         raise source.error(msg)
     cells = found.T.tocoo()
     order = np.lexsort((cells.col, cells.row))
-    indptr = _indptr(cells.row, cells.shape[0])
+    indptr = _indptr(np.bincount(cells.row, minlength=cells.shape[0]))
     return sparse.csr_matrix((cells.data[order], cells.col[order], indptr), shape=cells.shape)

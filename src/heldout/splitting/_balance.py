@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from heldout._core.store import factorize, logger
 from heldout.splitting._allocate import allocate, draw
@@ -134,6 +133,8 @@ def _solve(
 
     Minimised is twice the sum of what is above the wanted share: what is above in one partition is below in the others.
     """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     (n_rows, n_kinds), n_parts = weights.shape, len(shares)
     each_part = sparse.eye_array(n_parts)
     n_counts, n_above = n_kinds * n_parts, n_rows * n_parts

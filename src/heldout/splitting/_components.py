@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from heldout._core.store import factorize
 
@@ -28,6 +27,8 @@ def components(*columns: np.ndarray) -> np.ndarray:
         np.unique(np.stack([codes[0], code + start]), axis=1)
         for code, start in zip(codes[1:], starts[1:], strict=False)
     ]
+    from scipy.sparse.csgraph import connected_components
+
     rows, cols = np.concatenate(edges, axis=1)
     graph = coo_array((np.ones(len(rows)), (rows, cols)), shape=(starts[-1], starts[-1]))
     n, of_node = connected_components(graph, directed=False)

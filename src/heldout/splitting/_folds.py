@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from heldout._core.store import as_names, factorize, some
 
@@ -118,6 +117,8 @@ def _covers(units: Units, folds: np.ndarray, n_folds: int) -> bool:
 
 def _search(has: np.ndarray, n_folds: int) -> np.ndarray:
     """Fold of each group, (G,), every class in every fold and the largest fold as small as can be (integer program)."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     n_groups, n_classes = has.shape
     size = n_groups * n_folds + 1  # group × fold, then the size of the largest fold
     each_group, each_fold = sparse.eye_array(n_groups), sparse.eye_array(n_folds)

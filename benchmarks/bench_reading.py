@@ -155,7 +155,7 @@ def limits(folder: Path, work: Path) -> dict[str, float]:
     from isal import igzip
 
     from heldout.reading._files import find, read_counts
-    from heldout.reading._store import CHUNK
+    from heldout.reading._store import _FAST, CHUNK
 
     source = find("library", folder, {})
     counts = read_counts(source)
@@ -170,10 +170,13 @@ def limits(folder: Path, work: Path) -> dict[str, float]:
 
     def stored() -> None:
         group = zarr.open_group(work / "limit.zarr", mode="w", zarr_format=3)
-        codec = zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
-        for name in ("data", "indices"):
+        for name, shuffle in (("data", "bitshuffle"), ("indices", "shuffle")):
             values = getattr(counts, name)
-            array = group.create_array(name, shape=values.shape, dtype=values.dtype, chunks=(CHUNK,), compressors=codec)
+            codec = zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle=shuffle)
+            with zarr.config.set(_FAST):
+                array = group.create_array(
+                    name, shape=values.shape, dtype=values.dtype, chunks=(CHUNK,), compressors=codec
+                )
             array[:] = values
 
     return {

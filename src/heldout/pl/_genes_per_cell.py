@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.arrays import describe, get_matrix, row_chunks, take
+from heldout._core.arrays import describe, get_matrix, row_blocks
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine, new_axes
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def genes_per_cell(
     if threshold is not None and (isinstance(threshold, bool) or not threshold > 0):
         msg = f"threshold={threshold!r} must be a number of genes above 0, or None for no line."
         raise ValueError(msg)
-    X = get_matrix(adata, layer)
+    X = get_matrix(adata, layer, dask=True)
     if describe(X).kind == "centred":
         where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
         msg = f"{where} has values below zero, so zeros do not mark genes that are not detected. Pass the layer with counts."
@@ -99,8 +99,8 @@ def _detected(X: Any) -> np.ndarray:
     if hasattr(X, "format") and X.format == "csc":
         rows = X.indices[X.data > 0]
         return np.bincount(rows, minlength=X.shape[0])
-    for rows in row_chunks(X.shape[0]):
-        found[rows] = np.asarray((take(X, rows, None) > 0).sum(axis=1)).ravel()
+    for rows, block in row_blocks(X):
+        found[rows] = np.asarray((block > 0).sum(axis=1)).ravel()
     return found
 
 

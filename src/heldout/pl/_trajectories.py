@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import store
-from heldout._core.arrays import get_matrix
+from heldout._core.arrays import get_matrix, loaded, take
 from heldout._core.fits import read_fit
 from heldout._core.partition import read_partition
 from heldout.get import scores
@@ -120,7 +120,7 @@ def _chosen(judged: pd.DataFrame, genes: Sequence[str] | None, n_genes: int) -> 
 def _observed(adata: AnnData, time_key: str, layer: str | None, genes: list[str]) -> dict[str, pd.DataFrame]:
     """Mean and standard error of each gene at each time."""
     times = adata.obs[time_key].astype(float).to_numpy()
-    X = get_matrix(adata, layer)[:, adata.var_names.get_indexer(genes)]
+    X = loaded(take(get_matrix(adata, layer, dask=True), None, adata.var_names.get_indexer(genes)))
     X = np.asarray(X.toarray() if hasattr(X, "toarray") else X, dtype=float)
     frames = {
         gene: pd.DataFrame({"time": times, "value": X[:, i]}).groupby("time")["value"] for i, gene in enumerate(genes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from heldout._core import keys, store
-from heldout._core.arrays import get_matrix, take, values
+from heldout._core.arrays import get_matrix, loaded, take, values
 from heldout._core.keys import check_key
 from heldout._core.partition import digests, read_partition, write_partition
 from heldout._core.rng import Rng, generator
@@ -152,13 +152,13 @@ def _modules(
     adata: AnnData, order: np.ndarray, shares: np.ndarray, *, n_modules: int | None, split_key: str, layer: str | None
 ) -> tuple[np.ndarray, int, dict[str, Any]]:
     """Module of each gene in ``order``, how many of them hold genes that vary, and what to record."""
-    X = get_matrix(adata, layer)
+    X = get_matrix(adata, layer, dask=True)
     partition = read_partition(adata, split_key)
     train = partition.rows("train")
     if len(train) < 3:
         msg = f"by='module' needs at least 3 train cells to correlate genes, but obs[{split_key!r}] has {len(train)}."
         raise ValueError(msg)
-    sample = values(take(X, train[:: max(1, len(train) // 500)], None))
+    sample = values(loaded(take(X, train[:: max(1, len(train) // 500)], None)))
     if sample.size and sample.max() > 1 and np.array_equal(sample, np.round(sample)):
         where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
         logger.warning("%s holds raw counts, in which genes correlate by depth; log-normalise for modules", where)

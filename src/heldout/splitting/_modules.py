@@ -12,8 +12,11 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core.arrays import row_chunks
+from heldout._core.lazy import is_dask, over_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from heldout._core.arrays import Matrix
 
 EXACT_LIMIT = 60_000
@@ -22,6 +25,8 @@ EXACT_LIMIT = 60_000
 MOST_GENES = 15_000
 """Number of varying genes above which the correlation matrix is not formed (15,000² float64 take 1.8 GB)."""
 
+_CELLS = 2048
+
 _DECIMALS = 6
 """Correlations are rounded, so that rounding errors of another machine do not decide between equal ones."""
 
@@ -29,12 +34,12 @@ _DECIMALS = 6
 def correlation(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pearson correlation of the genes over some cells, and which genes vary there at all.
 
-    Cells are read chunk by chunk in the given order of ``rows``; sums are in float64.
+    Cells are read chunk by chunk in the given order of ``rows``, of a dask array in its own; sums are in float64.
 
     Parameters
     ----------
     X
-        Matrix (n_obs × n_vars), dense, csr or csc.
+        Matrix (n_obs × n_vars), dense, csr or csc, or a dask array.
     rows, columns
         Numbers of the cells and genes to use, in the order to use them.
 
@@ -48,11 +53,9 @@ def correlation(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> tuple[np.nd
         If values of these cells are not finite, or more than ``MOST_GENES`` genes vary.
     """
     X = X.tocsr() if sparse.issparse(X) else X
-    chunks = [rows[part] for part in row_chunks(len(rows), 2048)]
     low, high = np.full(len(columns), np.inf), np.full(len(columns), -np.inf)
     total = np.zeros(len(columns))
-    for chunk in chunks:
-        block = _block(X, chunk, columns)
+    for block in _blocks(X, rows, columns):
         low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
         total += block.sum(axis=0)
     varies = high > low
@@ -64,26 +67,41 @@ def correlation(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> tuple[np.nd
         )
         raise ValueError(msg)
     products = np.zeros((len(columns), len(columns)))
-    for chunk in chunks:
-        block = _block(X, chunk, columns) - mean
-        products += block.T @ block
+    for block in _blocks(X, rows, columns):
+        deviations = block - mean
+        products += deviations.T @ deviations
     sd = np.sqrt(np.diag(products))
     products /= sd[:, None]
     products /= sd
     return np.clip(products, -1, 1, out=products), varies
 
 
-def _block(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    block = X[rows]
-    block = block.toarray() if sparse.issparse(block) else block
-    block = np.ascontiguousarray(block[:, columns], dtype=np.float64)
-    if not np.isfinite(block).all():
-        msg = (
-            "The matrix has NaN or infinite values in train cells, so genes cannot be correlated. Find them with "
-            "np.isfinite and drop or repair those cells or genes."
+def _blocks(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
+    """Dense values of some cells and genes, a few cells at a time."""
+    if is_dask(X):
+        wanted = np.zeros(X.shape[0], dtype=bool)
+        wanted[rows] = True
+        parts: Iterator[Matrix] = (
+            block[inside[part]]
+            for _, (block, inside) in over_blocks(X, _with_wanted, wanted, wanted=wanted)
+            for part in row_chunks(len(inside), _CELLS)
         )
-        raise ValueError(msg)
-    return block
+    else:
+        parts = (X[rows[part]] for part in row_chunks(len(rows), _CELLS))
+    for block in parts:
+        dense = block.toarray() if sparse.issparse(block) else block
+        dense = np.ascontiguousarray(dense[:, columns], dtype=np.float64)
+        if not np.isfinite(dense).all():
+            msg = (
+                "The matrix has NaN or infinite values in train cells, so genes cannot be correlated. Find them with "
+                "np.isfinite and drop or repair those cells or genes."
+            )
+            raise ValueError(msg)
+        yield dense
+
+
+def _with_wanted(block: Matrix, wanted: np.ndarray) -> tuple[Matrix, np.ndarray]:
+    return block, np.flatnonzero(wanted)
 
 
 def find_modules(

@@ -12,10 +12,11 @@ import pandas as pd
 from scipy import sparse
 
 from heldout._core import store
-from heldout._core.arrays import describe, get_matrix, take
+from heldout._core.arrays import describe, get_matrix, loaded, take
 from heldout._core.chain import scaled_with, state_from_json, state_to_json
 from heldout._core.fits import Fit, check_split, read_fit
 from heldout._core.genes import gene_columns
+from heldout._core.lazy import is_dask, over_blocks
 from heldout._core.partition import read_partition
 from heldout.tasks.forecast import KINDS, METHODS
 from heldout.tasks.forecast.interface import Fitted, Snapshots
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from heldout._core.arrays import Matrix
     from heldout._core.partition import Partition
 
 logger = logging.getLogger("heldout")
@@ -116,7 +118,7 @@ class Task:
         @cache
         def refitted(n: int) -> Snapshots:
             times = self.times[train]
-            X = take(take(get_matrix(self.adata, self.layer), train[times < points[n]], None), None, self.columns)
+            X = self._values(train[times < points[n]])
             k = len(self.space(train).components) if self.use_rep else self.n_comps
             space = fit_space(X, min(k, X.shape[0] - 1, X.shape[1]))
             return Snapshots(*self._snapshots(train[times <= points[n]], space), space)
@@ -128,10 +130,14 @@ class Task:
         if self.use_rep is not None:
             fit = _representation(self.adata, self.partition, self.use_rep)
             return Space(np.asarray(fit.arrays["mean"]), np.asarray(fit.arrays["components"]))
-        X = take(take(get_matrix(self.adata, self.layer), train, None), None, self.columns)
+        X = self._values(train)
         _say_if_at_ceiling(X)
         n_genes = len(self.columns)
         return fit_space(X, n_genes if n_genes <= _ALL_GENES else min(self.n_comps, len(train) - 1, n_genes))
+
+    def _values(self, rows: np.ndarray) -> Matrix:
+        """The genes of the task in some cells, in memory."""
+        return loaded(take(take(get_matrix(self.adata, self.layer, dask=True), rows, None), None, self.columns))
 
     def _snapshots(self, rows: np.ndarray, space: Space) -> tuple[np.ndarray, list[np.ndarray]]:
         points, of_cell = np.unique(self.times[rows], return_inverse=True)
@@ -180,7 +186,9 @@ class Task:
             "lineages": self.lineages,
             "lineages_fit": None if self.lineages is None else read_fit(self.adata, self.lineages).hash,
             **{f"{part}_times": self.times_of(part).tolist() for part in ("train", "val", "test")},
-            "input": state_to_json(describe(take(get_matrix(self.adata, self.layer), np.flatnonzero(mask), None))),
+            "input": state_to_json(
+                describe(take(get_matrix(self.adata, self.layer, dask=True), np.flatnonzero(mask), None))
+            ),
             "scaled_with": scaled_with(self.adata, self.layer),
             "fitted": fitted.info,
         }
@@ -222,7 +230,12 @@ def kind(train: np.ndarray, at: float) -> str:
 
 def coordinates(adata: AnnData, rows: np.ndarray, columns: np.ndarray, space: Space, layer: str | None) -> np.ndarray:
     """Coordinates of some cells, (n × k) float64, independent of the order of all others."""
-    return space.encode(take(take(get_matrix(adata, layer), rows, None), None, columns))
+    X = get_matrix(adata, layer, dask=True)
+    if not is_dask(X):
+        return space.encode(take(take(X, rows, None), None, columns))
+    ascending, back = np.unique(rows, return_inverse=True)  # so that each block is read once
+    X = take(take(X, ascending, None), None, columns)
+    return np.concatenate([of_block for _, of_block in over_blocks(X, space.encode)])[back]
 
 
 def start_cells(adata: AnnData, fit: Fit, at: float, *, own: bool) -> tuple[np.ndarray, float]:
@@ -291,7 +304,7 @@ def check_at(fit: Fit, at: Any) -> float:
 
 def check_prepared(fit: Fit, adata: AnnData, *, key: str, layer: str | None) -> None:
     """Refuse cells that were not prepared as those the fit was made on."""
-    before, now = state_from_json(fit.info["input"]), describe(get_matrix(adata, layer))
+    before, now = state_from_json(fit.info["input"]), describe(get_matrix(adata, layer, dask=True))
     if before.kind == now.kind and fit.info["scaled_with"] == scaled_with(adata, layer):
         return
     msg = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.arrays import get_matrix, take, values
+from heldout._core.arrays import get_matrix, loaded, take, values
 from heldout._core.fits import Fit
 from heldout._core.partition import digests
 from heldout.tasks.forecast_genes import METHODS
@@ -184,7 +184,7 @@ class Task:
         return None if self.libraries is None else self.libraries[rows]
 
     def _matrix(self, rows: np.ndarray, columns: np.ndarray, where: str) -> np.ndarray:
-        X = take(get_matrix(self.adata, self.layer), rows, columns)
+        X = loaded(take(get_matrix(self.adata, self.layer, dask=True), rows, columns))
         if not np.isfinite(values(X)).all():
             msg = (
                 f"The values of {where} have NaN or infinite entries. Find them with np.isfinite and drop or repair "

@@ -7,11 +7,13 @@ import dask.array as da
 import numpy as np
 import pytest
 import scanpy as sc
+from dask import config
 from scipy import sparse
 
 import heldout as ho
 from heldout._core.arrays import describe, get_matrix, moments
 from heldout._core.fits import read_fit
+from heldout._core.lazy import block_rows, over_blocks
 
 BLOCKS = {
     "dense": np.asarray,
@@ -193,3 +195,40 @@ def test_blocks_of_unknown_size_are_refused():
     adata = type("Lazy", (), {"X": X[X[:, 0] > 0], "layers": {}})()
     with pytest.raises(ValueError, match="compute_chunk_sizes"):
         get_matrix(adata, dask=True)
+
+
+def test_results_come_in_order_and_no_more_than_asked_for_is_ahead(split):
+    dask = lazy(split, rows=10)
+    begun = []
+
+    def noted(block):
+        begun.append(len(begun))
+        return block.shape[0]
+
+    with config.set(num_workers=1):
+        found = over_blocks(dask.X, noted)
+        next(found)
+        assert len(begun) <= 3
+        rows = [slice(0, 10), *(rows for rows, _ in found)]
+    assert rows == block_rows(dask.X)
+    assert len(begun) == len(rows)
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_the_scheduler_that_the_user_has_chosen(split, scheduler):
+    with config.set(scheduler=scheduler):
+        sums = [n for _, n in over_blocks(lazy(split).X, np.sum)]
+    assert sum(sums) == split.X.sum()
+
+
+def test_an_error_in_a_block_is_the_callers(split):
+    def broken(block):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(over_blocks(lazy(split).X, broken))
+
+
+def test_what_needs_memory_says_how(split):
+    with pytest.raises(TypeError, match=r"adata.X is a dask array, .* adata.X = adata.X.compute\(\)"):
+        get_matrix(lazy(split))

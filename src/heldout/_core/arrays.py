@@ -36,6 +36,9 @@ def get_matrix(adata: AnnData, layer: str | None = None, *, dask: bool = False) 
         raise ValueError(msg)
     if dask and is_dask(X):
         return by_rows(X, where)
+    if is_dask(X):
+        msg = f"{where} is a dask array, and this needs it in memory. Load it: {where} = {where}.compute()."
+        raise TypeError(msg)
     if not (isinstance(X, np.ndarray) or (sparse.issparse(X) and X.format in {"csr", "csc"})):
         msg = f"{where} is a {type(X).__name__}; supported are numpy arrays and scipy csr and csc. Load or convert it first."
         raise TypeError(msg)

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core.arrays import is_dask, row_chunks, sparse_moments, take, variance
+from heldout._core.lazy import computed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,10 +159,10 @@ def _of_dask(
 
 def _blocks(X: Any, j: int, codes: np.ndarray) -> Iterator[tuple[Matrix, np.ndarray]]:
     """Blocks of one stripe of columns with the groups of their rows; one that nobody asks for is not computed."""
-    first = 0
+    first, tasks = 0, X.to_delayed()
     for i, size in enumerate(X.chunks[0]):
         wanted = np.isnan(size) or (codes[first : first + size] >= 0).any()
-        block = X.blocks[i, j].compute() if wanted else None
+        block = next(computed([tasks[i, j]])) if wanted else None
         rows = size if block is None else block.shape[0]
         if block is not None:
             yield (block.tocsr() if sparse.issparse(block) else block), codes[first : first + rows]

@@ -71,10 +71,10 @@ def over_blocks(
         for rows, block in zip(block_rows(X), X.to_delayed().ravel(), strict=True)
         if wanted is None or wanted[rows].any()
     ]
-    yield from zip((rows for rows, _ in todo), _in_order([task for _, task in todo]), strict=True)
+    yield from zip((rows for rows, _ in todo), computed([task for _, task in todo]), strict=True)
 
 
-def _in_order(tasks: list[Any]) -> Iterator[Any]:
+def computed(tasks: list[Any]) -> Iterator[Any]:
     """Results of delayed tasks, in order; up to two a worker are under way or wait to be fetched."""
     ahead: deque[Any] = deque()
     most = 2 * n_workers()
@@ -96,9 +96,9 @@ def _submitting() -> Iterator[Callable[[Any], Any]]:
     if cluster is not None:
         yield cluster.compute
         return
-    how = (
-        dask.config.get("scheduler", None) or dask.get
-    )  # each thread computes one task, unless the user has chosen a way
+    how = dask.config.get("scheduler", None)
+    if how is None or "distributed" in str(how):  # in a worker, the cluster is not to be waited for
+        how = dask.get  # each thread computes one task
     pool = ThreadPoolExecutor(n_workers())
     try:
         yield lambda task: pool.submit(task.compute, scheduler=how)
@@ -150,12 +150,22 @@ def as_rows(block: Matrix) -> Matrix:
 
 
 def client() -> Any:
-    """The ``dask.distributed.Client`` in scope, or None."""
+    """The ``dask.distributed.Client`` in scope, or None; a worker that waited for other workers could wait for ever."""
     distributed = sys.modules.get("distributed")
+    if distributed is None or _in_worker(distributed):
+        return None
     try:
-        return None if distributed is None else distributed.get_client()
+        return distributed.get_client()
     except ValueError:  # no client in scope
         return None
+
+
+def _in_worker(distributed: Any) -> bool:
+    try:
+        distributed.get_worker()
+    except ValueError:
+        return False
+    return True
 
 
 def n_workers() -> int:

@@ -122,7 +122,7 @@ def is_random(method: str) -> bool:
 
 def data_digest(adata: AnnData, layer: str | None) -> str:
     """Digest of the matrix by the moments of its genes, and of the names."""
-    found = moments(get_matrix(adata, layer))
+    found = moments(get_matrix(adata, layer, dask=True))
     state = hashlib.sha256("\n".join([*adata.obs_names, "", *adata.var_names]).encode())
     state.update(np.round(found.mean, 6).tobytes() + np.round(found.var, 6).tobytes())
     return state.hexdigest()
@@ -135,7 +135,7 @@ def prepared(adata: AnnData, question: Question, split_key: str) -> AnnData:
     from heldout.pp import highly_variable_genes, scale
 
     sections = {name: store.section(adata, name) for name in (keys.SPLITS, keys.ASSIGNMENTS)}
-    copy = AnnData(get_matrix(adata, question.layer).copy(), obs=adata.obs.copy(), var=adata.var[[]].copy())
+    copy = AnnData(get_matrix(adata, question.layer, dask=True).copy(), obs=adata.obs.copy(), var=adata.var[[]].copy())
     copy.uns[keys.UNS] = sections
     if question.layer is not None:
         copy.layers[question.layer] = copy.X
@@ -184,7 +184,7 @@ def _asked(task: Task, fit: Any, partition: str) -> tuple[np.ndarray, np.ndarray
 
     rows = task.partition.rows(partition)
     adata = task.adata
-    X = take(get_matrix(adata, task.layer), rows, None)
+    X = take(get_matrix(adata, task.layer, dask=True), rows, None)
     part = AnnData(X, obs=adata.obs.iloc[rows], var=adata.var[[]])
     assert task.group_key is not None
     names, groups = store.factorize(group_names(part, task.group_key))
@@ -193,7 +193,7 @@ def _asked(task: Task, fit: Any, partition: str) -> tuple[np.ndarray, np.ndarray
 
 def check_scale(adata: AnnData, question: Question) -> None:
     """Refuse a matrix that was scaled already, on one split: each fold scales on its own train cells."""
-    state = describe(get_matrix(adata, question.layer))
+    state = describe(get_matrix(adata, question.layer, dask=True))
     if state.kind == "counts":
         msg = (
             "adata holds raw counts. Normalise and log-transform them first: scanpy.pp.normalize_total(adata, target_sum=1e4); "

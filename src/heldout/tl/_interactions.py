@@ -9,6 +9,7 @@ import numpy as np
 from heldout._core import keys, store
 from heldout._core.arrays import describe, get_matrix, is_dask
 from heldout._core.keys import check_key
+from heldout._core.lazy import to_memory
 from heldout._core.partition import PARTITIONS, read_partition
 from heldout._core.store import logger, some
 from heldout.metrics._checks import at_least, one_of
@@ -229,7 +230,7 @@ def _complete(found: Combinations) -> Combinations:
 def _check_values(X: Any, name: str) -> None:
     """Refuse what is not on the scale of logarithms, on which effects are expected to add up."""
     if is_dask(X):
-        X = X[:: max(1, X.shape[0] // 2000)].compute()
+        X = to_memory(X[:: max(1, X.shape[0] // 2000)])
     state = describe(X, name=name)
     if state.kind in {"counts", "normalised"}:
         msg = (

@@ -11,7 +11,7 @@ import numpy as np
 
 from heldout._core import keys, store
 from heldout._core.alignment import Names as GeneNames
-from heldout._core.arrays import get_matrix, is_dask, take
+from heldout._core.arrays import get_matrix, loaded, take
 from heldout._core.fits import Fit
 from heldout._core.genes import DEFAULT
 from heldout._core.grouped import group_moments
@@ -210,7 +210,7 @@ def _common_genes(task: Task, named: Mapping[str, AnnData]) -> tuple[Task, dict[
 def _scored(judged: Judged, name: str, predicted: AnnData, columns: np.ndarray) -> Scored:
     """Mean profile of each judged perturbation in a prediction, as a change from the train controls."""
     X = get_matrix(predicted, dask=True)
-    X = X.compute() if is_dask(X) else X
+    X = loaded(X)
     number = _judged_rows(judged, name, predicted)
     m = len(judged.truth.pairs)
     moments = group_moments(X, number, m, columns=columns, var=False)

@@ -190,4 +190,4 @@ def _row(name: str, options: Any, fit: Fit, labels: np.ndarray, log_p: np.ndarra
 def _part(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:
     from anndata import AnnData
 
-    return AnnData(take(get_matrix(adata, layer), rows, None), obs=adata.obs.iloc[rows], var=adata.var[[]])
+    return AnnData(take(get_matrix(adata, layer, dask=True), rows, None), obs=adata.obs.iloc[rows], var=adata.var[[]])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from heldout._core.arrays import is_dask, row_chunks, take
+from heldout._core.arrays import loaded, row_chunks, take
 from heldout._core.partition import digests
 from heldout.metrics import energy_distance
 
@@ -95,7 +95,7 @@ class CellSpace:
 def _fetch(task: Task, rows: np.ndarray) -> np.ndarray:
     """Some cells, dense, float64."""
     X = task.matrix()[rows]
-    X = take(X.compute() if is_dask(X) else X, None, task.columns)
+    X = take(loaded(X), None, task.columns)
     return np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
 
 

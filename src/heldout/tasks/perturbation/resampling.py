@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from heldout._core.arrays import is_dask, take
+from heldout._core.arrays import loaded, take
 from heldout._core.partition import digests
 from heldout.tasks.perturbation.observed import Observed, observe
 
@@ -84,7 +84,7 @@ def drawn_controls(
     for group in np.flatnonzero(number < 0):
         rows = np.flatnonzero(codes == group)
         X = task.matrix()[rows]
-        X = take(X.compute() if is_dask(X) else X, None, task.columns)
+        X = take(loaded(X), None, task.columns)
         weights = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=n) / len(rows)
         means = X.T @ weights.T  # dense, whatever X is
         result[:, context[group]] = np.asarray(means.toarray() if sparse.issparse(means) else means).T

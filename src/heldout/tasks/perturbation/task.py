@@ -12,6 +12,7 @@ from heldout._core import store
 from heldout._core.arrays import MatrixState, describe, get_matrix, is_dask
 from heldout._core.fits import Fit
 from heldout._core.genes import DEFAULT, gene_columns
+from heldout._core.lazy import to_memory
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.calibration import calibrate, scale_of, seen_targets, stratum
 from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction
@@ -238,7 +239,7 @@ def check_config(method: str, default: Any, config: Any) -> Any:
 def check_logged(X: Matrix, layer: str | None, *, name: str | None = None) -> MatrixState:
     """Refuse raw counts and other values whose means are not those of log-normalised expression."""
     name = name or ("adata.X" if layer is None else f"adata.layers[{layer!r}]")
-    sample = X[:_SAMPLE].compute() if is_dask(X) else X
+    sample = to_memory(X[:_SAMPLE]) if is_dask(X) else X
     state = describe(sample, name=name)
     if state.kind in ("counts", "normalised", "centred"):
         todo = {

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import Logger
 from scipy import sparse
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from heldout._core.progress import show_progress
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pandas as pd
     from lightning.pytorch import LightningModule, Trainer
 
     from heldout._core.arrays import Matrix
@@ -147,6 +151,94 @@ def stopping(monitor: str, mode: str, patience: int) -> list[Callback]:
     ]
 
 
+class History(Logger):
+    """What was logged in each epoch.
+
+    That of scvi-tools is empty in all processes but the first, and pickles itself into the working directory where there
+    are several.
+    """
+
+    name, version = "history", 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged: dict[str, dict[int, float]] = {}
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Keep them."""
+        epoch = int(metrics.pop("epoch"))
+        for name, value in metrics.items():
+            self.logged.setdefault(name, {})[epoch] = float(value)
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """There are none."""
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """One row an epoch, a table a metric."""
+        import pandas as pd
+
+        return {
+            name: pd.DataFrame({name: list(values.values())}, index=pd.Index(list(values), name="epoch"))
+            for name, values in self.logged.items()
+        }
+
+
+def run_trainer(
+    plan: LightningModule,
+    batches: SplitDataModule,
+    *,
+    max_epochs: int,
+    callbacks: list[Callback],
+    options: Mapping[str, Any],
+) -> dict[str, pd.DataFrame]:
+    """Train in place, and return what was logged, a table a metric.
+
+    ``options`` are those of Lightning's Trainer; they win over what is set here.
+
+    Raises
+    ------
+    ValueError
+        If the strategy trains in processes that this one forks or spawns: weights and history would stay there.
+    """
+    from scvi.train import Trainer
+
+    history = History()
+    chosen = {
+        "logger": history,
+        "devices": 1,
+        "enable_progress_bar": show_progress(),
+        "log_every_n_steps": 1,
+        **options,
+    }
+    with quiet_lightning():
+        trainer = Trainer(max_epochs=max_epochs, check_val_every_n_epoch=1, callbacks=callbacks, **chosen)
+        if type(trainer.strategy.launcher).__name__ == "_MultiProcessingLauncher":
+            msg = (
+                f"strategy={chosen.get('strategy', 'auto')!r} with devices={chosen['devices']!r} would train in processes that "
+                "keep the best weights and the history to themselves. Use strategy='ddp' in a script, which starts it once "
+                "for each device, or devices=1."
+            )
+            raise ValueError(msg)
+        trainer.fit(plan, datamodule=batches)
+    return history.tables()
+
+
+def share_of(block: list[Batch], trainer: Trainer) -> list[Batch]:
+    """The rows of each batch that this process trains on: all, or of several processes one part each, of the same size.
+
+    Together they take the step that one process would take; what cannot be shared out evenly is left out.
+    """
+    n_processes, own = trainer.world_size, trainer.global_rank
+    if n_processes == 1:
+        return block
+    sizes = [len(batch["labels"]) // n_processes for batch in block]
+    return [
+        {name: values[own * size : (own + 1) * size] for name, values in batch.items()}
+        for batch, size in zip(block, sizes, strict=True)
+        if size > 1  # batch norm needs two
+    ]
+
+
 @contextmanager
 def local_seed(seed: int) -> Iterator[None]:
     """Seed torch inside the block and give its global generators back as they were."""
@@ -166,6 +258,8 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated")
+            # Of scvi-tools' own stopping; ours is a callback, which stops all processes together.
+            warnings.filterwarnings("ignore", message="early_stopping was automatically disabled", category=UserWarning)
             yield
     finally:
         for talker, level in zip(talkers, levels, strict=True):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _PARTS = {
     "kept": ("kept", PARTITION_COLORS["train"]),
-    "not_drawn": ("fit, not drawn", PARTITION_COLORS["unused"]),
+    "not_drawn": ("passed, not drawn", PARTITION_COLORS["unused"]),
     "few_genes": ("too few genes", CLASS_COLORS[3]),
     "many_genes": ("too many genes", CLASS_COLORS[5]),
     "high_mito": ("mitochondrial", CLASS_COLORS[1]),

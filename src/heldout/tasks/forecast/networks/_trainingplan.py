@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scvi.train import Trainer, TrainingPlan
+from scvi.train import TrainingPlan
 
-from heldout._core.progress import show_progress
-from heldout._core.training import SplitDataModule, quiet_lightning, stopping
+from heldout._core.training import SplitDataModule, run_trainer, stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -117,26 +116,17 @@ def train(
     import pandas as pd
 
     monitor = "val_loss" if score is None else "val_energy"
-    options = {
-        "accelerator": "auto",
-        "devices": 1,
-        "enable_progress_bar": show_progress(),
-        "num_sanity_val_steps": 0,
-        "log_every_n_steps": 1,
-        **(trainer_options or {}),
-    }
+    options = {"accelerator": "auto", "num_sanity_val_steps": 0, **(trainer_options or {})}
     rows = np.flatnonzero(~kept_aside), np.flatnonzero(kept_aside)
     batches = SplitDataModule(X, *rows, beside, config.batch_size, seed=seed)
-    with quiet_lightning():
-        trainer = Trainer(
-            max_epochs=config.max_epochs,
-            check_val_every_n_epoch=1,
-            callbacks=stopping(monitor, "min", config.patience),
-            **options,
-        )
-        trainer.fit(ForecastTrainingPlan(module, config, score), datamodule=batches)
+    logged = run_trainer(
+        ForecastTrainingPlan(module, config, score),
+        batches,
+        max_epochs=config.max_epochs,
+        callbacks=stopping(monitor, "min", config.patience),
+        options=options,
+    )
     module.cpu().eval()
-    logged = {name: frame for name, frame in trainer.logger.history.items() if name != "epoch"}
     columns = [frame[name].astype(np.float64) for name, frame in sorted(logged.items())]
     return pd.concat(columns, axis=1).sort_index().rename_axis("epoch").reset_index()
 

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from scvi.train import Trainer
 
-from heldout._core.progress import show_progress
-from heldout._core.training import SplitDataModule, local_seed, quiet_lightning, stopping, to_tensor
+from heldout._core.training import SplitDataModule, local_seed, run_trainer, stopping, to_tensor
 from heldout.tasks.forecast_genes.baselines import LowRank
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig, NoConfig
 from heldout.tasks.forecast_genes.interface import Data, Fitted
@@ -162,17 +160,12 @@ def _run(
     batches = SplitDataModule(X, rows["train"], rows["val"], beside, config.batch_size, seed=seed)
     options = {
         "accelerator": "cpu",  # these networks are too small for an accelerator to pay
-        "devices": 1,
-        "enable_progress_bar": show_progress(),
         "limit_val_batches": 1.0 if len(rows["val"]) else 0,
-        "log_every_n_steps": 1,
         **(trainer_options or {}),
     }
-    with quiet_lightning():
-        trainer = Trainer(max_epochs=config.max_epochs, check_val_every_n_epoch=1, callbacks=callbacks, **options)
-        trainer.fit(ForecastTrainingPlan(module, config), datamodule=batches)
+    plan = ForecastTrainingPlan(module, config)
+    history = run_trainer(plan, batches, max_epochs=config.max_epochs, callbacks=callbacks, options=options)
     module.cpu().eval()
-    history = trainer.logger.history
     columns = [frame[name].astype(np.float64) for name, frame in sorted(history.items()) if name.endswith("_loss")]
     return pd.concat(columns, axis=1).sort_index().rename_axis("epoch").reset_index()
 

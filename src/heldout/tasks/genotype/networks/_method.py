@@ -10,12 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
-from scvi.train import Trainer
 
 from heldout._core.lazy import is_dask
-from heldout._core.progress import show_progress
 from heldout._core.streaming import streamed
-from heldout._core.training import SplitDataModule, local_seed, quiet_lightning, stopping, to_tensor
+from heldout._core.training import SplitDataModule, local_seed, run_trainer, stopping, to_tensor
 from heldout.tasks.genotype.config import AttentionConfig, MLPConfig
 from heldout.tasks.genotype.interface import Data, Fitted
 from heldout.tasks.genotype.networks._batches import Bags, BalancedBlocks, WholeGroups
@@ -103,17 +101,13 @@ def fit_module(
     batches = _batches(X, data, beside, config, seed=seed)
     options = {
         "accelerator": "auto",
-        "devices": 1,
-        "enable_progress_bar": show_progress(),
         "limit_val_batches": 1.0 if len(data.val) else 0,
-        "log_every_n_steps": 1,
         **(trainer_options or {}),
     }
-    with quiet_lightning():
-        trainer = Trainer(max_epochs=config.max_epochs, check_val_every_n_epoch=1, callbacks=callbacks, **options)
-        trainer.fit(GenotypeTrainingPlan(module, config), datamodule=batches)
+    plan = GenotypeTrainingPlan(module, config)
+    history = run_trainer(plan, batches, max_epochs=config.max_epochs, callbacks=callbacks, options=options)
     module.cpu().eval()
-    return history_table(trainer.logger.history)
+    return history_table(history)
 
 
 def _batches(X: Matrix, data: Data, beside: dict[str, np.ndarray], config: MLPConfig, *, seed: int) -> SplitDataModule:
@@ -141,7 +135,7 @@ def _batches(X: Matrix, data: Data, beside: dict[str, np.ndarray], config: MLPCo
 
 def history_table(history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row an epoch, one column a metric."""
-    columns = [frame[name].astype(np.float64) for name, frame in sorted(history.items()) if name != "epoch"]
+    columns = [frame[name].astype(np.float64) for name, frame in sorted(history.items())]
     table = pd.concat(columns, axis=1).sort_index()
     return table.rename_axis("epoch").reset_index()
 

@@ -159,7 +159,13 @@ class GenotypeClassifier(NoPickle, BaseModelClass):
         rng
             Seed or Generator of initial weights, dropout and batches; torch's global state is left alone.
         trainer_options
-            Options of Lightning's Trainer (``accelerator``, ``devices``, ``strategy``, …).
+            Options of Lightning's Trainer (``accelerator``, ``devices``, ``strategy``, …). With ``strategy="ddp"`` in a
+            script, several devices share out the rows of each batch.
+
+        Raises
+        ------
+        ValueError
+            If the strategy forks or spawns processes, which would keep weights and history to themselves.
         """
         if max_epochs is not None:
             self.config_ = replace(self.config_, max_epochs=max_epochs)

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from scvi.train import TrainingPlan
 
+from heldout._core.training import share_of
 from heldout.metrics.classification import roc_auc
+from heldout.tasks.genotype.config import AttentionConfig
 from heldout.tasks.genotype.networks._module import ABSENT
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ class GenotypeTrainingPlan(TrainingPlan):
     def training_step(self, block: list[Batch], batch_idx: int) -> None:
         """One optimiser step for each batch of a block."""
         optimizer = self.optimizers(use_pl_optimizer=False)
-        for batch in block:
+        whole = isinstance(self.config, AttentionConfig)  # bags are not cut
+        for batch in block if whole else share_of(block, self.trainer):
             optimizer.zero_grad()
             loss, _ = self._step(batch)
             self.manual_backward(loss)
@@ -71,7 +74,7 @@ class GenotypeTrainingPlan(TrainingPlan):
         log_probability, labels = (torch.cat(part).cpu().numpy() for part in zip(*self._seen, strict=True))
         auc = roc_auc(labels, log_probability)
         if np.isfinite(auc):
-            self.log("val_auc", auc)
+            self.log("val_auc", auc, sync_dist=self.trainer.world_size > 1)
         self._sums = self._train_sums
 
     def _step(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,4 +102,5 @@ class GenotypeTrainingPlan(TrainingPlan):
         n, known = sums.pop("n"), sums.pop("n_auxiliary", 0.0)
         for name, value in sums.items():
             size = known if name.startswith("auxiliary") else n
-            self.log(f"{partition}_{name}", value / size if size else float("nan"))
+            several = self.trainer.world_size > 1
+            self.log(f"{partition}_{name}", value / size if size else float("nan"), sync_dist=several)

@@ -1,0 +1,78 @@
+"""Two processes train one network: they take the same steps, and end where one process would."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scanpy as sc
+
+import heldout as ho
+
+SCRIPT = """
+import os, sys
+import numpy as np, scanpy as sc
+import heldout as ho
+
+adata = ho.datasets.lmna_simulated(n_cells=40, n_genes=100)
+ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+sc.pp.normalize_total(adata, target_sum=1e4)
+sc.pp.log1p(adata)
+ho.pp.scale(adata)
+ho.model.GenotypeClassifier.setup_anndata(adata)
+model = ho.model.GenotypeClassifier(
+    adata, ho.model.MLPConfig(n_hidden=8, n_layers=1, dropout=0, max_epochs=4, batch_size=64)
+)
+devices = int(sys.argv[2])
+model.train(trainer_options={"accelerator": "cpu", "devices": devices, "strategy": "ddp" if devices > 1 else "auto"})
+weights = {name: values.detach().numpy() for name, values in model.module.named_parameters()}
+rank = os.environ.get("LOCAL_RANK", "0")
+np.savez(
+    f"{sys.argv[1]}/{devices}_{rank}.npz",
+    history=model.history_table_["val_loss"].to_numpy(),
+    predicted=model.predict().to_numpy(),
+    **weights,
+)
+"""
+
+
+def test_two_processes(tmp_path):
+    (tmp_path / "train.py").write_text(SCRIPT)
+    for devices in (1, 2):
+        ran = subprocess.run(
+            [
+                sys.executable,
+                "-W",
+                "error",
+                "-W",
+                "ignore::DeprecationWarning",
+                "train.py",
+                str(tmp_path),
+                str(devices),
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr[-3000:]
+    one, first, second = (dict(np.load(tmp_path / f"{name}.npz")) for name in ("1_0", "2_0", "2_1"))
+    for name in set(first) - {"predicted"}:
+        np.testing.assert_allclose(first[name], second[name], rtol=1e-5, atol=1e-6, err_msg=name)
+    assert len(first["history"]) == 4
+    np.testing.assert_allclose(first["history"], one["history"], rtol=0.05)  # batch norm counts the rows of a process
+    assert np.corrcoef(first["predicted"][:, 1], one["predicted"][:, 1])[0, 1] > 0.95
+    assert not (tmp_path / "lightning_logs").exists()
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])
+def test_processes_that_bring_nothing_back_are_refused(split, strategy):
+    sc.pp.normalize_total(split, target_sum=1e4)
+    sc.pp.log1p(split)
+    ho.model.GenotypeClassifier.setup_anndata(split)
+    model = ho.model.GenotypeClassifier(split, ho.model.MLPConfig(max_epochs=1))
+    with pytest.raises(ValueError, match=f"strategy='{strategy}' with devices=2 .* Use strategy='ddp' in a script"):
+        model.train(trainer_options={"accelerator": "cpu", "devices": 2, "strategy": strategy})

@@ -154,8 +154,9 @@ def limits(folder: Path, work: Path) -> dict[str, float]:
     import zarr
     from isal import igzip
 
+    from heldout._core.stored_rows import fast
     from heldout.reading._files import find, read_counts
-    from heldout.reading._store import _FAST, CHUNK
+    from heldout.reading._store import CHUNK
 
     source = find("library", folder, {})
     counts = read_counts(source)
@@ -173,7 +174,7 @@ def limits(folder: Path, work: Path) -> dict[str, float]:
         for name, shuffle in (("data", "bitshuffle"), ("indices", "shuffle")):
             values = getattr(counts, name)
             codec = zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle=shuffle)
-            with zarr.config.set(_FAST):
+            with zarr.config.set(fast()):
                 array = group.create_array(
                     name, shape=values.shape, dtype=values.dtype, chunks=(CHUNK,), compressors=codec
                 )

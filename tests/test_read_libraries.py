@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
@@ -227,3 +231,40 @@ def test_ten_x_h5_reads_as_scanpy_reads_it(tmp_path):
         expected = sc.read_10x_h5(path)
     np.testing.assert_array_equal(adata.X.compute().toarray(), expected.X.toarray())
     assert adata.var["gene_ids"].tolist() == expected.var["gene_ids"].tolist()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_reads_many_chunks(tmp_path, monkeypatch):
+    """The threads that take chunks are not copied by a fork; who waits for them waits for ever."""
+    monkeypatch.setattr(_store, "CHUNK", 256)
+    adata = ho.pp.read_libraries({"a": write_folder(tmp_path / "a", 0)}, tmp_path / "o.zarr", **LIMITS)
+    total = adata.X.compute().sum()
+    code = f"""
+import os, sys, warnings
+warnings.simplefilter("ignore")
+from pathlib import Path
+from heldout.reading._store import open_lazily
+X = open_lazily(Path({str(tmp_path / "o.zarr")!r}), rows=10**6).X
+assert X.compute(scheduler="synchronous").sum() == {total}
+child = os.fork()
+if not child:
+    os._exit(0 if X.compute(scheduler="synchronous").sum() == {total} else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_damaged_chunk_is_named(tmp_path):
+    adata = ho.pp.read_libraries({"a": write_folder(tmp_path / "a", 0)}, tmp_path / "o.zarr", **LIMITS)
+    chunk = next((tmp_path / "o.zarr" / "X" / "data" / "c").iterdir())
+    chunk.write_bytes(chunk.read_bytes()[:40] + bytes(40))
+    with pytest.raises(OSError, match=r"o.zarr cannot be read in the rows 0 to .* damaged"):
+        adata.X.compute()
+
+
+def test_a_store_that_was_made_anew_is_read_anew(tmp_path):
+    first = ho.pp.read_libraries({"a": write_folder(tmp_path / "a", 0)}, tmp_path / "o.zarr", **LIMITS)
+    before = first.X.compute().sum()
+    again = ho.pp.read_libraries({"b": write_folder(tmp_path / "b", 3)}, tmp_path / "o.zarr", overwrite=True, **LIMITS)
+    assert again.X.compute().sum() == again.obs["total_counts"].sum() != before
+    assert again.X.name != first.X.name

@@ -52,6 +52,7 @@ BROKEN_MATRICES = {
     "fewer entries than said": (text(MATRIX, SIZE, f"60 40 {N + 1}".encode()), [f"says {N + 1} entries", "cut off"]),
     "more entries than said": (text(MATRIX, SIZE, f"60 40 {N - 1}".encode()), [f"says {N - 1} entries", "more"]),
     "more entries than pairs": (text(MATRIX, SIZE, b"60 40 9999999"), ["9999999 entries"]),
+    "negative size": (text(MATRIX, SIZE, b"60 40 -1"), ["60 40 -1", "fewer than 0"]),
     "no header": (MATRIX.split(b"\n", 1)[1], ["first line"]),
     "empty": (b"", ["first line"]),
     "no size": (text(MATRIX, SIZE, b"60 forty 3"), ["line 3", "forty"]),
@@ -70,9 +71,14 @@ BROKEN_MATRICES = {
 }
 
 
+@pytest.mark.parametrize("order", ["cell by cell", "any"])
 @pytest.mark.parametrize("case", BROKEN_MATRICES)
-def test_a_broken_matrix(case, good, tmp_path):
+def test_a_broken_matrix(case, order, good, tmp_path):
+    """Also where the entries come in another order, here the first one last but one."""
     matrix, words = BROKEN_MATRICES[case]
+    if order == "any" and matrix:
+        lines = matrix.split(b"\n")
+        matrix = b"\n".join([*lines[:3], *lines[4:-2], lines[3], *lines[-2:]])
     bad = write_folder(tmp_path / "bad", 2, matrix=matrix)
     refused({**good, "bad": bad}, tmp_path / "o.zarr", "library 'bad'", "matrix.mtx.gz", *words)
 

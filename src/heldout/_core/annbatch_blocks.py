@@ -10,6 +10,7 @@ from annbatch.abc import Sampler
 from anndata.abc import CSRDataset
 
 from heldout._core.lazy import as_rows
+from heldout._core.stored_rows import StoredRows, rows_of
 from heldout._core.streaming import StreamedBlocks
 
 if TYPE_CHECKING:
@@ -113,11 +114,15 @@ def source_of(X: Any) -> Source | None:
 def _stored(layer: Any) -> tuple[Any, Any] | None:
     """Matrix, and what tells each task its rows, where anndata or ``read_libraries`` made this layer of a matrix on disk."""
     calls = [value for value, index in getattr(layer, "indices", ()) if index is None]
-    arguments = [
-        getattr(argument, "dataset", argument)
-        for call in calls
-        for argument in getattr(getattr(call, "value", call), "args", ())  # a partial, which dask may have wrapped
-    ]
-    datasets = [found for found in arguments if isinstance(found, CSRDataset) and found.backend == "zarr"]
+    readers = [getattr(call, "value", call) for call in calls]  # partials, which dask may have wrapped
+    arguments = [argument for reader in readers if _reads(reader) for argument in reader.args]
+    found = [argument.dataset if isinstance(argument, StoredRows) else argument for argument in arguments]
+    datasets = [dataset for dataset in found if isinstance(dataset, CSRDataset) and dataset.backend == "zarr"]
     infos = list(getattr(layer, "io_deps", {}).values())
     return (datasets[0], infos[0]) if len(datasets) == len(infos) == 1 else None
+
+
+def _reads(call: Any) -> bool:
+    """Whether this is a function that returns stored rows and nothing else: ours, or that of anndata."""
+    function = getattr(call, "func", None)
+    return function is rows_of or str(getattr(function, "__module__", "")).startswith("anndata.")

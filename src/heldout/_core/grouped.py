@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core.arrays import is_dask, row_chunks, sparse_moments, take, variance
-from heldout._core.lazy import computed
+from heldout._core.lazy import together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,7 +162,7 @@ def _blocks(X: Any, j: int, codes: np.ndarray) -> Iterator[tuple[Matrix, np.ndar
     first, tasks = 0, X.to_delayed()
     for i, size in enumerate(X.chunks[0]):
         wanted = np.isnan(size) or (codes[first : first + size] >= 0).any()
-        block = next(computed([tasks[i, j]])) if wanted else None
+        block = together([tasks[i, j]])[0] if wanted else None
         rows = size if block is None else block.shape[0]
         if block is not None:
             yield (block.tocsr() if sparse.issparse(block) else block), codes[first : first + rows]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -49,7 +46,7 @@ def over_blocks(
 ) -> Iterator[tuple[slice, T]]:
     """Results of ``function(block, *beside[rows])`` for the blocks of rows, in order.
 
-    Two blocks a worker are computed ahead, so that memory stays bounded and workers stay busy.
+    Two blocks a worker are computed at a time, so that memory stays bounded and workers stay busy.
 
     Parameters
     ----------
@@ -75,35 +72,23 @@ def over_blocks(
 
 
 def computed(tasks: list[Any]) -> Iterator[Any]:
-    """Results of delayed tasks, in order; up to two a worker are under way or wait to be fetched."""
-    ahead: deque[Any] = deque()
-    most = 2 * n_workers()
-    with _submitting() as submit:
-        for task in tasks:
-            ahead.append(submit(task))
-            if len(ahead) == most:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+    """Results of delayed tasks, in order, two a worker at a time, so that memory stays bounded and workers stay busy."""
+    size = 2 * n_workers()
+    for first in range(0, len(tasks), size):
+        yield from together(tasks[first : first + size])
 
 
-@contextmanager
-def _submitting() -> Iterator[Callable[[Any], Any]]:
-    """What begins to compute a delayed task and returns a future: the cluster in scope, or threads."""
+def together(tasks: list[Any]) -> tuple[Any, ...]:
+    """Results of delayed tasks; what several of them need is computed once."""
     import dask
+    import dask.threaded
 
-    cluster = client()
-    if cluster is not None:
-        yield cluster.compute
-        return
-    how = dask.config.get("scheduler", None)
-    if how is None or "distributed" in str(how):  # in a worker, the cluster is not to be waited for
-        how = dask.get  # each thread computes one task
-    pool = ThreadPoolExecutor(n_workers())
-    try:
-        yield lambda task: pool.submit(task.compute, scheduler=how)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    own = _worker()
+    if own is not None:  # one that waited for the others could wait for ever
+        return dask.compute(*tasks, scheduler=dask.threaded.get, num_workers=own.state.nthreads)
+    if client() is not None or dask.config.get("scheduler", None) is not None:
+        return dask.compute(*tasks)
+    return dask.compute(*tasks, scheduler=dask.threaded.get)  # what dask would choose, without a look for a cluster
 
 
 def to_memory(X: Any) -> Matrix:
@@ -150,9 +135,9 @@ def as_rows(block: Matrix) -> Matrix:
 
 
 def client() -> Any:
-    """The ``dask.distributed.Client`` in scope, or None; a worker that waited for other workers could wait for ever."""
+    """The ``dask.distributed.Client`` in scope, or None; None in a worker too."""
     distributed = sys.modules.get("distributed")
-    if distributed is None or _in_worker(distributed):
+    if distributed is None or _worker() is not None:
         return None
     try:
         return distributed.get_client()
@@ -160,20 +145,23 @@ def client() -> Any:
         return None
 
 
-def _in_worker(distributed: Any) -> bool:
+def _worker() -> Any:
+    """The worker of a cluster whose task this is, or None."""
+    distributed = sys.modules.get("distributed")
     try:
-        distributed.get_worker()
+        return None if distributed is None else distributed.get_worker()
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def n_workers() -> int:
-    """Threads that compute blocks: of the cluster whose client is in scope, or of this machine."""
+    """Threads that compute blocks: of the cluster whose client is in scope, of this worker of one, or of this machine."""
     import dask
     from dask.system import CPU_COUNT
 
-    cluster = client()
+    own, cluster = _worker(), client()
+    if own is not None:
+        return int(own.state.nthreads)
     if cluster is not None:
         return max(1, sum(cluster.nthreads().values()))
     return int(dask.config.get("num_workers", None) or CPU_COUNT)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from heldout._core.lazy import as_rows, block_rows, by_rows, client, computed
+from heldout._core.lazy import as_rows, block_rows, by_rows, client, together
 from heldout._core.training import Batch, Blocks, to_tensor
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class StreamedBlocks(Blocks):
         import dask
 
         take = dask.delayed(_rows_of)
-        return list(computed([take(self._blocks[number], inside) for number, inside, _ in chosen]))
+        return list(together([take(self._blocks[number], inside) for number, inside, _ in chosen]))
 
     def _of(self, X: Matrix, rows: np.ndarray) -> list[Batch]:
         batches = [slice(first, first + self.batch_size) for first in range(0, len(rows), self.batch_size)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +152,30 @@ def stopping(monitor: str, mode: str, patience: int) -> list[Callback]:
     ]
 
 
+class SameBuffers(Callback):
+    """Running means of batch norm, which each process counts over its own rows, become those over all processes.
+
+    So one network is validated, and one is left when training ends.
+    """
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Before the weights are judged."""
+        self._average(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Where nothing is validated."""
+        self._average(trainer, pl_module)
+
+    @staticmethod
+    def _average(trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.world_size == 1:
+            return
+        for buffer in pl_module.buffers():
+            if buffer.is_floating_point():
+                torch.distributed.all_reduce(buffer)
+                buffer /= trainer.world_size
+
+
 class History(Logger):
     """What was logged in each epoch.
 
@@ -166,9 +191,8 @@ class History(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Keep them."""
-        epoch = int(metrics.pop("epoch"))
-        for name, value in metrics.items():
-            self.logged.setdefault(name, {})[epoch] = float(value)
+        for name in metrics.keys() - {"epoch"}:
+            self.logged.setdefault(name, {})[int(metrics["epoch"])] = float(metrics[name])
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """There are none."""
@@ -193,7 +217,8 @@ def run_trainer(
 ) -> dict[str, pd.DataFrame]:
     """Train in place, and return what was logged, a table a metric.
 
-    ``options`` are those of Lightning's Trainer; they win over what is set here.
+    ``options`` are those of Lightning's Trainer; they win over what is set here, but for the history, which is kept beside
+    a ``logger`` of the user.
 
     Raises
     ------
@@ -203,15 +228,14 @@ def run_trainer(
     from scvi.train import Trainer
 
     history = History()
-    chosen = {
-        "logger": history,
-        "devices": 1,
-        "enable_progress_bar": show_progress(),
-        "log_every_n_steps": 1,
-        **options,
-    }
+    given = options.get("logger")
+    others = [] if given is None or isinstance(given, bool) else [*given] if isinstance(given, Iterable) else [given]
+    defaults = {"devices": 1, "enable_progress_bar": show_progress(), "log_every_n_steps": 1}
+    chosen = {**defaults, **options, "logger": [history, *others]}
     with quiet_lightning():
-        trainer = Trainer(max_epochs=max_epochs, check_val_every_n_epoch=1, callbacks=callbacks, **chosen)
+        trainer = Trainer(
+            max_epochs=max_epochs, check_val_every_n_epoch=1, callbacks=[SameBuffers(), *callbacks], **chosen
+        )
         if type(trainer.strategy.launcher).__name__ == "_MultiProcessingLauncher":
             msg = (
                 f"strategy={chosen.get('strategy', 'auto')!r} with devices={chosen['devices']!r} would train in processes that "
@@ -226,7 +250,8 @@ def run_trainer(
 def share_of(block: list[Batch], trainer: Trainer) -> list[Batch]:
     """The rows of each batch that this process trains on: all, or of several processes one part each, of the same size.
 
-    Together they take the step that one process would take; what cannot be shared out evenly is left out.
+    Together they take the step that one process would take, but that batch norm, and the mean over the cells whose
+    auxiliary class is known, are those of a process. What cannot be shared out evenly is left out.
     """
     n_processes, own = trainer.world_size, trainer.global_rank
     if n_processes == 1:

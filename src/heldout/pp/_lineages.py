@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import keys, store
-from heldout._core.arrays import describe, get_matrix, loaded, take
+from heldout._core.arrays import describe, get_matrix, row_blocks, take
 from heldout._core.fits import Fit, check_key_is_free, check_split, read_fit, write_fit
 from heldout._core.genes import gene_columns
 from heldout._core.keys import check_key
@@ -285,8 +285,9 @@ def _own_components(adata: AnnData, partition: Partition, seed: int) -> tuple[np
     found = _components(take(X, None, columns), train, min(_N_COMPS, int(train.sum()) - 1, len(columns)), seed=seed)
     shift = found["mean"] @ found["components"].T
     coordinates = np.full((adata.n_obs, len(shift)), np.nan)
-    rows = np.flatnonzero(train)
-    coordinates[rows] = loaded(take(take(X, rows, None), None, columns)) @ found["components"].T - shift
+    for rows, block in row_blocks(X):
+        inside = np.flatnonzero(train[rows])
+        coordinates[rows.start + inside] = take(block, inside, columns) @ found["components"].T - shift
     return coordinates, adata.var_names[columns].to_numpy(dtype=object)
 
 

@@ -15,11 +15,13 @@ _LARGEST = 2**24
 
 
 @kept
-def entries(text, state, rows, lengths, counts, n_rows):  # type: ignore[no-untyped-def]
-    """Read ``row column count`` lines, column after column; the state carries a line that the window cuts in two.
+def entries(text, state, rows, columns, lengths, counts, n_rows):  # type: ignore[no-untyped-def]
+    """Read ``row column count`` lines out of bytes; the state carries a line that the window cuts in two.
 
-    Written are the row and the count of each entry, and the number of entries of each column.
+    Written are the row and the count of each entry, and the number of entries of each column. The entries must come column
+    after column, unless there is room in ``columns`` to say where each belongs.
     """
+    any_order = len(columns) > 0
     n, line, field, number, digits, row, column, _ = state
     code, stopped = FINE, 0
     for at in range(len(text)):
@@ -45,7 +47,7 @@ def entries(text, state, rows, lengths, counts, n_rows):  # type: ignore[no-unty
                 if not 1 <= number <= len(lengths):
                     code = RANGE
                     break
-                if number < column:
+                if number < column and not any_order:
                     code = UNORDERED
                     break
                 column = number
@@ -55,6 +57,8 @@ def entries(text, state, rows, lengths, counts, n_rows):  # type: ignore[no-unty
                     break
                 rows[n] = row - 1
                 counts[n] = number
+                if any_order:
+                    columns[n] = column - 1
                 lengths[column - 1] += 1
                 n += 1
             field += 1

@@ -14,12 +14,13 @@ import re
 import shutil
 import warnings
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout._core import keys
+from heldout._core.stored_rows import StoredRows, fast, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,9 +33,6 @@ CHUNK = 2**19
 """Entries of a chunk on disk: 2 MB of values and 2 MB of gene numbers before compression."""
 
 _ROWS = 2**16
-_FAST = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "array.write_empty_chunks": True}
-"""How arrays are opened: chunks are compressed by other code, and none is searched for a value, for none is empty."""
-
 _RECORD = f"uns/{keys.UNS}/{keys.LIBRARIES}/record"
 _JOURNAL = "journal.json"
 
@@ -113,7 +111,7 @@ class Building:
     def _arrays(self) -> dict[str, Any]:
         import zarr
 
-        with zarr.config.set(_FAST):
+        with zarr.config.set(fast()):
             group: Any = zarr.open_group(self.folder / "store", mode="r+")["X"]
             return {name: group[name] for name in ("data", "indices")}
 
@@ -233,57 +231,20 @@ def open_lazily(path: Path, rows: int | None = None) -> Any:
     from anndata.io import read_elem
 
     root: Any = zarr.open_group(path, mode="r")
-    X = _lazy_rows(root["X"], rows)
+    X = _lazy_rows(path, root["X"], rows)
     return AnnData(X, obs=read_elem(root["obs"]), var=read_elem(root["var"]), uns=read_elem(root["uns"]))
 
 
-def _lazy_rows(group: Any, rows: int | None) -> Any:
+def _lazy_rows(path: Path, group: Any, rows: int | None) -> Any:
     """Blocks of ``rows`` rows; of three chunks on disk each, if None."""
     import dask.array as da
-    import zarr
     from anndata.io import sparse_dataset
 
     n_obs, n_vars = (int(n) for n in group.attrs["shape"])
-    with zarr.config.set(_FAST):
-        stored = StoredRows(sparse_dataset(group), group["data"], group["indices"])
+    stored = StoredRows(path, sparse_dataset(group))
     if rows is None:
-        rows = 3 * CHUNK // max(1, stored.data.shape[0] // max(n_obs, 1))
+        rows = 3 * CHUNK // max(1, stored.n_entries // max(n_obs, 1))
     rows = max(1, min(rows, n_obs))
     sizes = tuple(min(rows, n_obs - first) for first in range(0, n_obs, rows))
-    meta = stored.kind((0, 0), dtype=stored.data.dtype)
-    return da.map_blocks(partial(_rows_of, stored), dtype=meta.dtype, chunks=(sizes, (n_vars,)), meta=meta)
-
-
-@dataclass(frozen=True)
-class StoredRows:
-    """A csr matrix on disk. anndata reads it too, but takes as long again between two blocks as reading them takes."""
-
-    dataset: Any
-    data: Any
-    indices: Any
-
-    @cached_property
-    def kind(self) -> type:
-        """What anndata makes of it."""
-        return type(self.dataset[:1])
-
-    @cached_property
-    def indptr(self) -> np.ndarray:
-        """Read once in each process."""
-        return self.dataset.group["indptr"][:]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "indptr"}
-
-    def rows(self, start: int, stop: int) -> Any:
-        """Some of them, one after the other."""
-        ends = self.indptr[start : stop + 1]
-        entries = slice(int(ends[0]), int(ends[-1]))
-        indptr = (ends - ends[0]).astype(np.int32)
-        return self.kind(
-            (self.data[entries], self.indices[entries], indptr), shape=(stop - start, self.dataset.shape[1])
-        )
-
-
-def _rows_of(stored: StoredRows, block_info: Any = None) -> Any:
-    return stored.rows(*block_info[None]["array-location"][0])
+    meta = stored.kind((0, 0), dtype=stored.dtype)
+    return da.map_blocks(partial(rows_of, stored), dtype=meta.dtype, chunks=(sizes, (n_vars,)), meta=meta)

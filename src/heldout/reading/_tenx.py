@@ -151,6 +151,9 @@ def _header(source: Source, stream: IO[bytes]) -> _Header:
     except ValueError as problem:
         msg = f"line {n_lines} is {line[:60]!r}, not the numbers of genes, cells and entries."
         raise source.error(msg) from problem
+    if n_entries < 0:
+        msg = f"line {n_lines} is {line[:60]!r}; there cannot be fewer than 0 entries."
+        raise source.error(msg)
     if (n_genes, n_cells) != (len(source.genes), len(source.barcodes)):
         turned = " It seems to be cells × genes: transpose it." if n_cells == len(source.genes) else ""
         msg = (
@@ -165,19 +168,27 @@ def read_counts(source: Source) -> sparse.csr_matrix:
     """Counts as cells × genes."""
     with _open(source) as stream:
         header = _header(source, stream)
-        found = _entries(source, stream, header) if header.integer else None
-    return _read_slowly(source, header) if found is None else found
+        if not header.integer:
+            return _read_real(source, header)
+        found = _entries(source, stream, header)
+    if found is None:
+        with _open(source) as stream:
+            found = _entries(source, stream, _header(source, stream), any_order=True)
+    assert found is not None
+    return found
 
 
-def _entries(source: Source, stream: IO[bytes], header: _Header) -> sparse.csr_matrix | None:
-    """The entries of a file of whole numbers; None if they do not come cell by cell."""
+def _entries(
+    source: Source, stream: IO[bytes], header: _Header, *, any_order: bool = False
+) -> sparse.csr_matrix | None:
+    """The entries of a file of whole numbers; None if they should come cell by cell and do not."""
     from heldout.reading import _parse
 
     n, shape = header.n_entries, (len(source.barcodes), len(source.genes))
     if n > shape[0] * shape[1]:
         msg = f"its header says {n} entries, but there are only {shape[0] * shape[1]} pairs of a gene and a cell."
         raise source.error(msg)
-    genes, counts = np.empty(n, np.int32), np.empty(n, np.float32)
+    genes, counts, cells = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n * any_order, np.int32)
     lengths, state = np.zeros(shape[0], np.int32), np.zeros(8, dtype=np.int64)
     state[_parse.LINE] = header.n_lines
     try:
@@ -185,7 +196,7 @@ def _entries(source: Source, stream: IO[bytes], header: _Header) -> sparse.csr_m
         while window:
             following = stream.read(_WINDOW)
             text = window if following or window.endswith(b"\n") else window + b"\n"
-            code = _parse.entries(np.frombuffer(text, dtype=np.uint8), state, genes, lengths, counts, shape[1])
+            code = _parse.entries(np.frombuffer(text, dtype=np.uint8), state, genes, cells, lengths, counts, shape[1])
             if code == _parse.UNORDERED:
                 return None
             if code != _parse.FINE:
@@ -196,6 +207,9 @@ def _entries(source: Source, stream: IO[bytes], header: _Header) -> sparse.csr_m
     if state[_parse.N] != n:
         msg = f"its header says {n} entries, but {state[_parse.N]} follow. The file is cut off."
         raise source.error(msg)
+    if any_order:
+        order = np.argsort(cells, kind="stable")
+        genes, counts = genes[order], counts[order]
     return sparse.csr_matrix((counts, genes, _indptr(lengths)), shape=shape)
 
 
@@ -219,8 +233,8 @@ def _wrong_line(code: int, text: bytes, state: np.ndarray, n: int) -> str:
     return f"line {int(state[_parse.LINE]) + 1} ({line!r}) {what}."
 
 
-def _read_slowly(source: Source, header: _Header) -> sparse.csr_matrix:
-    """Entries that are declared as real, or in another order: scipy's parser; whether these are counts is looked at later."""
+def _read_real(source: Source, header: _Header) -> sparse.csr_matrix:
+    """A file that is declared as real: scipy's parser; whether these are counts is looked at later."""
     from scipy.io import mmread
 
     try:

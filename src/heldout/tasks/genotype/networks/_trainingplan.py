@@ -40,6 +40,13 @@ class GenotypeTrainingPlan(TrainingPlan):
             return torch.optim.SGD(parameters, lr=self.config.lr)
         return torch.optim.Adam(parameters, lr=self.config.lr, fused=True)
 
+    def on_fit_start(self) -> None:
+        """Refuse more processes than a batch has pairs of cells."""
+        n, fewest = self.trainer.world_size, min(self.config.batch_size, self.trainer.datamodule.n_train)
+        if n > 1 and fewest < 2 * n and not isinstance(self.config, AttentionConfig):
+            msg = f"{n} devices cannot share batches of {fewest} train cells: each needs two. Take a larger batch_size, or fewer devices."
+            raise ValueError(msg)
+
     def training_step(self, block: list[Batch], batch_idx: int) -> None:
         """One optimiser step for each batch of a block."""
         optimizer = self.optimizers(use_pl_optimizer=False)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import dask.array as da
 import numpy as np
 import pytest
 from anndata.experimental import read_elem_lazy
+from anndata.io import sparse_dataset
+from readingcases import LIMITS, write_folder
 from scipy import sparse
 
 import heldout as ho
 from heldout._core import streaming
+from heldout._core.lazy import block_rows
+from heldout.reading._store import open_lazily
 
 pytest.importorskip("annbatch", reason="needs heldout[annbatch], Python 3.12 or later")
 zarr = pytest.importorskip("zarr")
@@ -89,3 +95,25 @@ def test_what_it_cannot_read_stays_with_dask(stored):
         blocks = streaming.streamed(other, np.arange(len(other)), {}, 32, seed=0)
         assert type(blocks) is streaming.StreamedBlocks
         assert sum(len(batch["X"]) for part in blocks for batch in part) == len(other)
+
+
+def test_a_store_of_read_libraries_is_known(tmp_path):
+    adata = ho.pp.read_libraries({"a": write_folder(tmp_path / "a", 0)}, tmp_path / "o.zarr", **LIMITS)
+    X = open_lazily(tmp_path / "o.zarr", rows=7).X
+    source = source_of(X)
+    assert [rows for _, _, rows in source.blocks] == block_rows(X)
+    rows = np.arange(adata.n_obs)
+    seen = [batch["X"].numpy() for part in streaming.streamed(X, rows, {}, 8) for batch in part]
+    np.testing.assert_array_equal(np.concatenate(seen), adata.X.compute().toarray())
+
+
+def test_a_reader_that_does_more_than_read_is_left_alone(tmp_path):
+    """What it makes of the rows would be lost."""
+    ho.pp.read_libraries({"a": write_folder(tmp_path / "a", 0)}, tmp_path / "o.zarr", **LIMITS)
+    dataset = sparse_dataset(zarr.open_group(tmp_path / "o.zarr", mode="r")["X"])
+
+    def logs(dataset, block_info=None):
+        return dataset[slice(*block_info[None]["array-location"][0])].log1p()
+
+    X = da.map_blocks(partial(logs, dataset), chunks=((dataset.shape[0],), (dataset.shape[1],)), dtype=np.float32)
+    assert source_of(X) is None

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from anndata.experimental import read_elem_lazy
 from anndata.io import sparse_dataset
-from readingcases import LIMITS, write_folder
 from scipy import sparse
 
 import heldout as ho
 from heldout._core import streaming
 from heldout._core.lazy import block_rows
 from heldout.reading._store import open_lazily
+from tests.helpers.libraries_on_disk import LIMITS, write_folder
 
 pytest.importorskip("annbatch", reason="needs heldout[annbatch], Python 3.12 or later")
 zarr = pytest.importorskip("zarr")

@@ -7,11 +7,11 @@ import os
 import dask
 import numpy as np
 import pytest
-from readingcases import LIMITS, write_folder
 
 import heldout as ho
 from heldout._core.lazy import n_workers, over_blocks
 from heldout.reading._store import open_lazily
+from tests.helpers.libraries_on_disk import LIMITS, write_folder
 
 distributed = pytest.importorskip("distributed")
 

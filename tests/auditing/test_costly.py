@@ -6,7 +6,6 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from librarycases import by_cell, by_library, libraries, said
 from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
@@ -15,6 +14,7 @@ import heldout as ho
 from heldout.auditing._linear import FoldComponents, column_aucs, ridge_scores
 from heldout.auditing.leakage_gap import _between
 from heldout.auditing.shift import explained
+from tests.helpers.libraries import by_cell, by_library, libraries, said
 
 
 def one(adata, item, **options):

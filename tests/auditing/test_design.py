@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-from auditcases import MIXED, assigned, design, row
 
 import heldout as ho
 from heldout._core import keys
+from tests.helpers.audits import MIXED, assigned, design, row
 
 DESIGN = [
     *("integrity", "group_overlap", "class_coverage", "power"),

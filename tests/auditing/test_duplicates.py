@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from leakcases import by_library, case_of, real, simulated, with_copies
 from scipy import sparse
 
 from heldout.auditing._rowhash import is_telling, row_hashes, weights_of
 from heldout.auditing.duplicates import duplicates
+from tests.helpers.leaks import by_library, case_of, real, simulated, with_copies
 
 
 def cells(adata, **options):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from librarycases import by_cell, by_library, libraries, said
 
 from heldout.auditing.effective_size import intraclass_correlation, worth
+from tests.helpers.libraries import by_cell, by_library, libraries, said
 
 
 def sums(values: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import scanpy as sc
-from leakcases import by_library, case_of, real, simulated, thinned, with_copies
 
 from heldout.auditing._finding import NotRun
 from heldout.auditing.near_duplicates import near_duplicates
+from tests.helpers.leaks import by_library, case_of, real, simulated, thinned, with_copies
 
 DATASETS = {
     "lmna1000": lambda: simulated(1000),

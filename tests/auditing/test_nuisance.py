@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-from librarycases import by_cell, by_library, libraries, said
 from sklearn.metrics import roc_auc_score
 
 import heldout as ho
 from heldout.auditing._exchange import aucs, labellings, n_labellings, p_value
 from heldout.auditing._words import many
+from tests.helpers.libraries import by_cell, by_library, libraries, said
 
 
 def test_depth_that_follows_the_label_is_told():

@@ -8,10 +8,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from auditcases import assigned, design, row
 
 import heldout as ho
 from heldout.auditing._association import exact_p
+from tests.helpers.audits import assigned, design, row
 
 PARTITIONS = ["train"] * 6 + ["val"] * 2 + ["test"] * 4
 

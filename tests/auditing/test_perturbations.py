@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from auditcases import design, row
 
 import heldout as ho
+from tests.helpers.audits import design, row
 
 NAMES = ["control", "A", "B", "C", "A+B", "B+A", "A+C"]
 

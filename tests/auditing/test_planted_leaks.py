@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
 import heldout as ho
 from heldout.auditing.registry import ITEMS
+from tests.helpers.paths import ROOT
+from tests.helpers.scripts import load
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tutorials"))
-import planted_leaks
+planted_leaks = load("tutorials/planted_leaks.py")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +58,7 @@ def test_few_false_alarms_on_clean_simulations():
 
 
 def test_documented_items_are_those_of_the_registry():
-    text = (Path(__file__).parents[1] / "docs" / "audit.md").read_text()
+    text = (ROOT / "docs" / "audit.md").read_text()
     documented = ho.tl.audit.__doc__
     for item in ITEMS.values():
         assert f"``{item.name}``" in documented, item.name

@@ -4,12 +4,12 @@ import anndata as ad
 import numpy as np
 import pytest
 import scanpy as sc
-from leakcases import by_library, case_of, real, simulated
 from scipy import sparse
 from sklearn.decomposition import PCA
 
 import heldout as ho
 from heldout.auditing.provenance import provenance
+from tests.helpers.leaks import by_library, case_of, real, simulated
 
 LOAD = {"lmna": simulated, "kang": lambda: real("kang"), "onek1k": lambda: real("onek1k")}
 GENES = "var['highly_variable']"

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import anndata as ad
 import numpy as np
 import pytest
-from librarycases import said
 
 import heldout as ho
+from tests.helpers.libraries import said
+from tests.helpers.paths import DATA, needs_data
 
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"real data not found in {DATA}; set HELDOUT_DATA_DIR")
+pytestmark = needs_data
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from librarycases import by_library, libraries, said
 
 from heldout.auditing._known import kind
+from tests.helpers.libraries import by_library, libraries, said
 
 
 def planted(genes: dict[str, str], *, seed: int = 0, symbols: str | None = None, paired: bool = False):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import anndata as ad
 import numpy as np
 import pytest
@@ -13,8 +10,8 @@ from scipy import sparse
 import heldout as ho
 from heldout._core.partition import inspect_partition
 from heldout.auditing._case import build
+from tests.helpers.paths import DATA
 
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 REAL = {
     "onek1k": ("onek1k/onek1k_40donors.h5ad", "indiv"),
     "kang": ("kang2018/kang2018_8donors.h5ad", "sample_id"),

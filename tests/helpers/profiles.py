@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+from tests.helpers.paths import DATA
+
 SOURCE = DATA / "ahlmann_eltze2025" / "perturbation_prediction.xlsx"
 needs_source = pytest.mark.skipif(not SOURCE.is_file(), reason=f"{SOURCE} not found; set HELDOUT_DATA_DIR")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from profilecases import screen
 
 from heldout import metrics
+from tests.helpers.profiles import screen
 
 seeds = st.integers(0, 10_000)
 DISTANCES = ["l1", "l2", "cosine", "correlation"]

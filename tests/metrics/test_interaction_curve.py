@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import nnls
-from screencases import HYPOTHESIS
 from sklearn.metrics import average_precision_score
 
 import heldout as ho
+from tests.helpers.paths import DATA
+from tests.helpers.screens import HYPOTHESIS
 
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 PUBLISHED = DATA / "ahlmann_eltze2025" / "perturbation_prediction.xlsx"
 CUTOFFS = (-0.4, 0.6)
 

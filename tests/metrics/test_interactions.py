@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.interpolate import CubicSpline
 from scipy.stats import norm
-from screencases import HYPOTHESIS
 
 import heldout as ho
 from heldout.metrics.empirical_null import _smooth
+from tests.helpers.screens import HYPOTHESIS
 
 CHANGES = st.floats(-3, 3).map(lambda x: round(x, 2))
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from profilecases import needs_source, panel_b, screen
 from scipy import sparse
 from scipy.stats import pearsonr
 
 from heldout import metrics
+from tests.helpers.profiles import needs_source, panel_b, screen
 
 seeds = st.integers(0, 10_000)
 ROW_SCORES = {

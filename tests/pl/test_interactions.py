@@ -10,11 +10,11 @@ import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from interactioncases import simulated
 from matplotlib.colors import to_hex
 
 import heldout as ho
 from heldout.pl._interactions import COLORS
+from tests.helpers.interactions import simulated
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from perturbationcases import combinations, simulated
 
 import heldout as ho
+from tests.helpers.perturbations import combinations, simulated
 
 
 @pytest.fixture(autouse=True)

@@ -1,22 +1,20 @@
 """Vectors find their genes and targets, are stored, survive files, and have their controls."""
 
-import os
 import re
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from embeddingcases import ENSEMBL, GENES, screen, vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import heldout as ho
 from heldout._core.alignment import Names
 from heldout._core.embeddings import SCHEMA, Embedding, read_embedding
+from tests.helpers.embeddings import ENSEMBL, GENES, screen, vectors
+from tests.helpers.paths import DATA, needs_data
 
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 
 
@@ -250,7 +248,7 @@ def test_the_order_of_the_source_does_not_matter(names, order):
     np.testing.assert_array_equal(adata.varm["embedding"], again.varm["embedding"])
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"real data not found in {DATA}; set HELDOUT_DATA_DIR")
+@needs_data
 @pytest.mark.parametrize("spelt", [str, str.lower])
 def test_norman_and_the_genes_of_scfoundation(spelt):
     screen = ad.read_h5ad(DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad")

@@ -6,7 +6,6 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from foldcases import HYPOTHESIS, cells, in_partition, labelled, rows, spread
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.model_selection import (
@@ -19,6 +18,7 @@ from heldout.get import fold_keys, iterate_folds
 from heldout.pp import folds
 from heldout.splitting import GroupStratifiedKFold
 from heldout.splitting._folds import BALANCE_LIMIT, Units, kfold
+from tests.helpers.folds import HYPOTHESIS, cells, in_partition, labelled, rows, spread
 
 # --- what holds for every k-fold ------------------------------------------------------------------------------------
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -17,8 +15,7 @@ import heldout as ho
 from heldout._core.fits import read_fit
 from heldout.auditing import _case
 from heldout.auditing._lineages import lineage_findings
-
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+from tests.helpers.paths import DATA, needs_data
 
 
 def prepared(**options):
@@ -219,7 +216,7 @@ def test_growth_gives_its_branch_more_chains():
     assert known > even + 0.02
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"real data not found in {DATA}; set HELDOUT_DATA_DIR")
+@needs_data
 def test_chu_2016():
     """On real data a cell that is ahead of the others of its time is followed by cells that are ahead of theirs.
 

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-from readingcases import FORMS, IDS, LIMITS, SYMBOLS, barcodes, counts, mtx, write_folder, write_h5
 from scipy import sparse
 
 import heldout as ho
 from heldout.reading import _store
+from tests.helpers.libraries_on_disk import FORMS, IDS, LIMITS, SYMBOLS, barcodes, counts, mtx, write_folder, write_h5
 
 OPEN = {"min_genes": None, "max_genes": None, "max_pct_mito": None, "n_cells": None}
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import zarr
 from anndata import AnnData
-from readingcases import IDS, LIMITS, as_anndata, barcodes, counts, mtx, write_folder
 from scipy import sparse
 
 import heldout as ho
 from heldout.reading import _store
+from tests.helpers.libraries_on_disk import IDS, LIMITS, as_anndata, barcodes, counts, mtx, write_folder
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ import anndata as ad
 import numpy as np
 import pytest
 from anndata import AnnData
-from preparations import (
+
+import heldout as ho
+from tests.helpers.preparations import (
     assert_replayed,
     counts_first_then_normalised,
     counts_first_then_normalised_subset,
@@ -29,8 +31,6 @@ from preparations import (
     two_pcas,
     x_and_layer,
 )
-
-import heldout as ho
 
 CHAINS = [
     hvg,

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import scanpy as sc
 from anndata import AnnData
-from preparations import (
+from scipy import sparse
+
+import heldout as ho
+from tests.helpers.preparations import (
     assert_replayed,
     counts_in_a_layer,
     everything,
@@ -18,9 +21,6 @@ from preparations import (
     pca_of_some_genes,
     scale,
 )
-from scipy import sparse
-
-import heldout as ho
 
 
 def lose_genes(adata):

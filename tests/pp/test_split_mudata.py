@@ -5,13 +5,13 @@ import mudata as md
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import _assert_same, _content
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitcases import assigned, cells
 
 import heldout as ho
 from heldout._core.partition import read_partition
+from tests.helpers.same import assert_same, content_of
+from tests.helpers.splits import assigned, cells
 
 HYPOTHESIS = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 TRAIN = [f"GSM83250{number}" for number in (46, 47, 48, 50, 51, 53, 55, 57)]
@@ -55,7 +55,7 @@ def make(request):
 def content(mdata):
     """Everything that a failing call might have changed."""
     own = {"obs": mdata.obs.copy(), "var": mdata.var.copy(), "uns": dict(mdata.uns)}
-    return {**own, **{name: _content(modality) for name, modality in mdata.mod.items()}}
+    return {**own, **{name: content_of(modality) for name, modality in mdata.mod.items()}}
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def refused():
             call(mdata)
         for word in words:
             assert word in str(caught.value)
-        _assert_same(before, content(mdata), "mdata")
+        assert_same(before, content(mdata), "mdata")
 
     return check
 
@@ -97,7 +97,7 @@ def test_a_copy_is_a_mudata_and_the_original_stays(make, mdata, lmna):
     before = content(mdata)
     changed = make(mdata, copy=True)
     assert isinstance(changed, md.MuData)
-    _assert_same(before, content(mdata), "mdata")
+    assert_same(before, content(mdata), "mdata")
     make(lmna)
     assert_split_everywhere(changed, lmna)
 

@@ -7,13 +7,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import sparse
 from scipy.sparse.csgraph import maximum_flow
-from screencases import HYPOTHESIS, frame, in_partition, screen, screens, targets_of
-from splitcases import assigned
 
 from heldout._core.partition import read_partition
 from heldout.get import perturbations
 from heldout.pp import split_perturbations
 from heldout.splitting._contexts import divide_pairs, draw_pairs
+from tests.helpers.screens import HYPOTHESIS, frame, in_partition, screen, screens, targets_of
+from tests.helpers.splits import assigned
 
 SEEDS = st.integers(0, 2**16)
 

@@ -1,20 +1,17 @@
 """What a split of a perturbation screen records, who takes it, and the screens of Norman 2019 and McFaline-Figueroa 2023."""
 
-import os
-from pathlib import Path
-
 import anndata as ad
 import numpy as np
 import pytest
-from screencases import screen
-from splitcases import assigned
 
 import heldout as ho
 from heldout._core.partition import read_partition
 from heldout.get import perturbations
 from heldout.pp import split_perturbations
+from tests.helpers.paths import DATA
+from tests.helpers.screens import screen
+from tests.helpers.splits import assigned
 
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 NORMAN_FILE = DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad"
 
 

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from screencases import HYPOTHESIS, frame, screen
 
 import heldout as ho
 from heldout._core.partition import write_partition
 from heldout.pp import split_perturbations
 from heldout.splitting._perturbations import Perturbations, seen_in_train
 from heldout.splitting._unseen import draw_seen, shared_out
+from tests.helpers.screens import HYPOTHESIS, frame, screen
 
 
 def library(*names):

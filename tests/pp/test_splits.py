@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from splitcases import assigned, cells, groups_in, gsm
 
 import heldout as ho
 from heldout._core.partition import PARTITIONS, read_partition
 from heldout.splitting._allocate import draw
 from heldout.splitting._components import components
+from tests.helpers.splits import assigned, cells, groups_in, gsm
 
 HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from splitcases import assigned, cells, groups_in, gsm
 
 import heldout as ho
 from heldout._core.partition import read_partition
 from heldout._core.store import as_names
+from tests.helpers.splits import assigned, cells, groups_in, gsm
 
 # --- kinds of columns -----------------------------------------------------------------------------------------------
 

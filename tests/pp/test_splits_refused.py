@@ -5,11 +5,11 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from splitcases import groups_in, gsm
 
 import heldout as ho
 from heldout._core.partition import read_partition
 from heldout.splitting._groups import Groups
+from tests.helpers.splits import groups_in, gsm
 
 CALLS = {
     "groups": lambda a, **k: ho.pp.split_groups(a, "library", "genotype", **k),

@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from embeddingcases import (
+from sklearn.decomposition import PCA
+
+import heldout as ho
+from heldout.tasks.perturbation.embeddings.files import safetensor
+from heldout.tasks.perturbation.embeddings.plain_pickle import read_plain_pickle
+from tests.helpers.embeddings import (
     ENSEMBL,
     GENES,
     geneformer_folders,
@@ -19,11 +24,6 @@ from embeddingcases import (
     vectors,
     write_safetensors,
 )
-from sklearn.decomposition import PCA
-
-import heldout as ho
-from heldout.tasks.perturbation.embeddings.files import safetensor
-from heldout.tasks.perturbation.embeddings.plain_pickle import read_plain_pickle
 
 
 def check(adata, expected, **rounding):

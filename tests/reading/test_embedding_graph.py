@@ -1,19 +1,16 @@
 """Spectral embedding of a graph of genes, against independent computations."""
 
-import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from embeddingcases import GENES, screen
 from scipy import sparse
 
 import heldout as ho
 from heldout.tasks.perturbation.embeddings import graph
-
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+from tests.helpers.embeddings import GENES, screen
+from tests.helpers.paths import DATA, needs_data
 
 
 def reference(adjacency, d):
@@ -113,7 +110,7 @@ def test_bad_graphs_are_refused(table, words):
         ho.pp.embedding(screen(), table, format="graph")
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"real data not found in {DATA}; set HELDOUT_DATA_DIR")
+@needs_data
 def test_string_network():
     edges = pd.read_csv(DATA / "gene_sets" / "string_hesc_500.csv")
     genes = sorted(set(edges["Gene1"]) | set(edges["Gene2"]))

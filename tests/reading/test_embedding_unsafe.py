@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from embeddingcases import (
+
+import heldout as ho
+from heldout.tasks.perturbation.embeddings.plain_pickle import read_plain_pickle
+from tests.helpers.embeddings import (
     GENES,
     geneformer_folders,
     scfoundation_folder,
@@ -18,9 +21,6 @@ from embeddingcases import (
     vectors,
     write_safetensors,
 )
-
-import heldout as ho
-from heldout.tasks.perturbation.embeddings.plain_pickle import read_plain_pickle
 
 
 class Trap:

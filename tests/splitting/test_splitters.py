@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from foldcases import rows
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
@@ -17,6 +16,7 @@ from sklearn.model_selection import (
 )
 
 from heldout.splitting import GroupStratifiedKFold, LeaveOneMatchOut, LeaveOnePairOut
+from tests.helpers.folds import rows
 
 # --- the faults of StratifiedGroupKFold -----------------------------------------------------------------------------
 

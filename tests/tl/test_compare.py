@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-from test_out_of_core import lazy
 
 import heldout as ho
 from heldout.model import MLPConfig
 from heldout.tl import _compare, _grid
+from tests.helpers.lazy import lazy
 
 SMALL = MLPConfig(n_hidden=8, n_layers=1, max_epochs=2, batch_size=64)
 METHODS = {"majority": {}, "centroid": {"method": "nearest_centroid"}, "net": {"method": "mlp", "config": SMALL}}

@@ -5,10 +5,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from perturbationcases import brute_means, combinations, contexts, exact
 from scipy import sparse
 
 import heldout as ho
+from tests.helpers.perturbations import brute_means, combinations, contexts, exact
 
 FEW = {"baselines": ["no_change", "mean"], "n_bootstrap": 50}
 

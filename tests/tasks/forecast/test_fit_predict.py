@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pytest
-from forecastcases import adata_of, split
 
 import heldout as ho
 from heldout._core.fits import read_fit
 from heldout.tasks.forecast.evaluate import METRICS
-
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real data not found in {DATA}; set HELDOUT_DATA_DIR")
+from tests.helpers.forecasts import adata_of, split
+from tests.helpers.paths import DATA, needs_data
 
 QUICK = {
     "flow": ho.model.FlowConfig(max_epochs=2, n_pairs=128, n_refinements=0),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from forecastcases import TIMES, clouds
 
 import heldout as ho
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.interface import Snapshots
 from heldout.tasks.forecast.linear_flow import PENALTIES, fit_linear_flow
 from heldout.tasks.forecast.space import fit_space
+from tests.helpers.forecasts import TIMES, clouds
 
 LONG = np.arange(9.0)
 SEEDS = range(200, 206)

@@ -6,7 +6,6 @@ import logging
 
 import numpy as np
 import pytest
-from forecastcases import adata_of, split
 
 import heldout as ho
 from heldout._core.fits import read_fit
@@ -15,6 +14,7 @@ from heldout.tasks.forecast.interface import Snapshots
 from heldout.tasks.forecast.networks import _sequence
 from heldout.tasks.forecast.networks._method import capped
 from heldout.tasks.forecast.task import Task
+from tests.helpers.forecasts import adata_of, split
 
 QUICK = ho.model.SequenceConfig(max_epochs=2)
 

@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from forecastcases import TIMES, snapshots
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from heldout.tasks.forecast import KINDS, METHODS
 from heldout.tasks.forecast.damping import PRIOR, Direction, backtest, horizon, moved_by
 from heldout.tasks.forecast.interface import Fitted, Snapshots
 from heldout.tasks.forecast.space import fit_space
+from tests.helpers.forecasts import TIMES, snapshots
 
 PAST = [0, 1, 2, 3, 4, 5]
 AROUND = [0, 1, 2, 4, 5]

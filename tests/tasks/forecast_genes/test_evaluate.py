@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from coursecases import course
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 import heldout as ho
 from heldout.tasks.forecast_genes.evaluate import METRICS, Truth, scores, split_halves
-
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+from tests.helpers.courses import course
+from tests.helpers.paths import DATA
+from tests.helpers.slots import documented_slots, written_by
 
 
 def real(name: str) -> ad.AnnData:
@@ -154,8 +152,6 @@ def test_what_cannot_be_scored_is_refused(fitted, refuses):
 
 
 def test_documented_slots_of_the_forecast_are_the_written_ones():
-    from test_public_api import documented_slots, written_by
-
     adata = course()
     written = written_by(adata, lambda: ho.tl.forecast_genes(adata, "hour", method="ridge"))
     assignments = {("uns", "heldout/assignments")}

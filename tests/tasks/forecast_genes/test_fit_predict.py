@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from coursecases import CLOSED, NETWORKS, QUICK, course, options
 from scipy import sparse
 
 import heldout as ho
@@ -19,6 +18,7 @@ from heldout._core.fits import read_fit
 from heldout._core.partition import read_partition
 from heldout.tasks.forecast_genes import METHODS
 from heldout.tasks.forecast_genes.task import Task
+from tests.helpers.courses import CLOSED, NETWORKS, QUICK, course, options
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import logging
 
 import numpy as np
 import pytest
-from coursecases import course
 
 import heldout as ho
+from tests.helpers.courses import course
 
 
 @pytest.fixture

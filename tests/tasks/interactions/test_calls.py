@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from interactioncases import simulated
 
 import heldout as ho
-
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+from tests.helpers.interactions import simulated
+from tests.helpers.paths import DATA, needs_data
 
 
 @pytest.fixture(scope="module")
@@ -370,7 +367,7 @@ def test_predictions_that_do_not_fit(measured):
 # --- real data -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"real data not found in {DATA}; set HELDOUT_DATA_DIR")
+@needs_data
 def test_norman(caplog):
     """Five pairs of 100 cells a group: one null for all genes calls noisy ones (HBZ, HBG2), over standard errors none is left."""
     adata = ad.read_h5ad(DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad")

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from perturbationcases import brute_means, combinations, contexts, exact, simulated, task_of
 
 import heldout as ho
 from heldout.tasks.perturbation.calibration import LEVELS, calibrate, half_widths
 from heldout.tasks.perturbation.evaluate import METRICS
+from tests.helpers.perturbations import brute_means, combinations, contexts, exact, simulated, task_of
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from perturbationcases import brute_means, combinations, contexts, exact, simulated
 
 import heldout as ho
+from tests.helpers.perturbations import brute_means, combinations, contexts, exact, simulated
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from perturbationcases import combinations
 
 import heldout as ho
 from heldout.tasks.perturbation.evaluate import LOWER_IS_BETTER
+from tests.helpers.perturbations import combinations
 
 FEW = {"baselines": ["no_change", "mean"], "n_bootstrap": 20}
 

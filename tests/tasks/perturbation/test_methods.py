@@ -4,7 +4,6 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
-from perturbationcases import METHODS, brute_means, combinations, contexts, exact, simulated, task_of
 from sklearn.linear_model import Ridge
 
 import heldout as ho
@@ -12,6 +11,7 @@ from heldout._core.fits import read_fit
 from heldout.tasks.perturbation import METHODS as REGISTRY
 from heldout.tasks.perturbation.interface import Pairs
 from heldout.tasks.perturbation.task import predict
+from tests.helpers.perturbations import METHODS, brute_means, combinations, contexts, exact, simulated, task_of
 
 
 @pytest.fixture(scope="module")

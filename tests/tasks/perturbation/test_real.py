@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
-import os
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pytest
 
 import heldout as ho
+from tests.helpers.paths import DATA
+from tests.helpers.scripts import load
 
-ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", ROOT.parent / "shared" / "data"))
 FILE = DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad"
 pytestmark = pytest.mark.skipif(not FILE.is_file(), reason=f"{FILE} is not there; set HELDOUT_DATA_DIR")
 
@@ -30,10 +27,7 @@ FIVE = {
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("perturbation", ROOT / "benchmarks" / "perturbation.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("benchmarks/perturbation.py")
 
 
 @pytest.fixture(scope="module")

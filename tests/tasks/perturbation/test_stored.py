@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from perturbationcases import combinations, exact, simulated
 
 import heldout as ho
+from tests.helpers.perturbations import combinations, exact, simulated
 
 FEW = {"baselines": ["no_change", "mean"], "n_bootstrap": 20}
 

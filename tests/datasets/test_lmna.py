@@ -212,14 +212,14 @@ def test_fingerprint_gives_away_random_labels_of_libraries(strength, low, high):
 @pytest.mark.parametrize("name", ["n_cells", "n_genes"])
 @pytest.mark.parametrize("value", [0, -1, 10.0, True, "10"])
 def test_refuses_bad_numbers(name, value):
-    with pytest.raises(ValueError, match=rf"{name}=.*integer of at least"):
+    with pytest.raises(ValueError, match=rf"{name}=.*must be an integer >= "):
         lmna_simulated(**{name: value})
 
 
 @pytest.mark.parametrize("name", STRENGTHS)
 @pytest.mark.parametrize("value", [-0.1, 10.1, np.inf, np.nan, None, "1", True])
 def test_refuses_bad_strengths(name, value):
-    with pytest.raises(ValueError, match=rf"{name}=.*a number from 0 to 10"):
+    with pytest.raises(ValueError, match=rf"{name}=.*must be a number in \[0, 10\]"):
         lmna_simulated(**{name: value})
 
 

@@ -170,9 +170,9 @@ def test_what_does_not_fit_is_refused():
             metrics.perturbation_rank(truth, prediction, exclude=bad)
     with pytest.raises(ValueError, match="no gene for 6 of 6"):
         metrics.perturbation_rank(truth, prediction, exclude=np.ones(9, dtype=bool))
-    with pytest.raises(ValueError, match="'rmse' is not known"):
+    with pytest.raises(ValueError, match="distance='rmse' must be one of"):
         metrics.perturbation_rank(truth, prediction, distance="rmse")
-    with pytest.raises(ValueError, match="'all' is not known"):
+    with pytest.raises(ValueError, match="among='all' must be one of"):
         metrics.perturbation_rank(truth, prediction, among="all")
     with pytest.raises(ValueError, match="edition=2024"):
         metrics.discrimination_score(truth, prediction, edition=2024)

@@ -13,7 +13,7 @@ from splitcases import assigned
 from heldout._core.partition import read_partition
 from heldout.get import perturbations
 from heldout.pp import split_perturbations
-from heldout.splitting._contexts import divide_pairs, draw_pairs
+from heldout.splitting._draw_contexts import divide_pairs, draw_pairs
 
 SEEDS = st.integers(0, 2**16)
 

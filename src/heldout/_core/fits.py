@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the stored form. A file with a newer one is refused, an older one must stay readable."""
 
 _PACKAGES = ("heldout", "anndata", "scanpy", "numpy", "scikit-learn", "torch", "scvi-tools")

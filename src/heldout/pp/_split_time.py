@@ -6,15 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from heldout._core import cells, store
 from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, write_partition
+from heldout._core.times import as_times
 from heldout.splitting._groups import CODE
 from heldout.splitting._time import forecast_codes, interpolation_codes, number, shown
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
     from mudata import MuData
 
@@ -139,23 +140,7 @@ def _numeric(adata: AnnData | MuData, time_key: str) -> pd.Series:
     if not adata.n_obs:
         msg = "adata has no cells, so there is nothing to split. Look at the filter before."
         raise ValueError(msg)
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(values.cat.categories.dtype)
-    if values.dtype.kind not in "iuf":
-        msg = (
-            f"adata.obs[{time_key!r}] (time_key) is {cells.column(adata, time_key, argument='time_key').dtype}, not numeric (e.g. "
-            f"{store.some(values.unique())}). Make it numbers first, e.g. adata.obs[{time_key!r}] = "
-            f"pd.to_numeric(adata.obs[{time_key!r}].astype(str).str.extract(r'([-0-9.]+)')[0])"
-        )
-        raise ValueError(msg)
-    infinite = int((~np.isfinite(values.to_numpy(dtype=np.float64))).sum())
-    if infinite:
-        msg = (
-            f"adata.obs[{time_key!r}] (time_key) has {infinite} infinite values in {adata.n_obs} cells. Drop those cells: "
-            f"adata = adata[np.isfinite(adata.obs[{time_key!r}])].copy()"
-        )
-        raise ValueError(msg)
-    return values
+    return as_times(values, time_key)
 
 
 def _asked(argument: str, given: Any, column: pd.Series, points: np.ndarray, time_key: str) -> np.ndarray:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from heldout._core.partition import Partition
     from heldout._core.rng import Rng
 
-BASELINES = ("majority", "qc_logistic", "logistic", "pseudobulk_logistic")
 logger = logging.getLogger("heldout")
 
 
@@ -54,14 +53,14 @@ def evaluate(
     n_refits: int = 0,
 ) -> pd.DataFrame:
     """Score at the level of groups and cells, store and return the table; see :func:`heldout.tl.evaluate`."""
-    for name in baselines or []:
-        METHODS[name]
+    if baselines is not None:
+        METHODS.baselines(baselines)
     split = read_partition(adata, fit.split_key)
     check_split(adata, fit, split, key=key)
     check_prepared(fit, adata, key=key, layer=fit.info["layer"])
     split.require(partition, purpose=f"evaluate(partition={partition!r})")
     task = _task(adata, fit, split, group_key)
-    baselines = _baselines(task) if baselines is None else baselines
+    baselines = METHODS.baselines(baselines, known=_known(task))
     rows = split.rows(partition)
     unit = "+".join(_group_key(task))
     of_cell = group_names(adata, _group_key(task))
@@ -77,7 +76,7 @@ def evaluate(
     judged = _Judge(
         task, of_cell, _cells(adata, rows, task.layer), _cells(adata, split.rows("val"), task.layer), split.rows("val")
     )
-    scored = [judged.scored(fit.method.removeprefix("genotype."), "model", fit, key)]
+    scored = [judged.scored(METHODS.method_of(fit).name, "model", fit, key)]
     others = [name for name in baselines if name != scored[0].method]
     scored.extend(judged.scored(name, "baseline", task.fit(name), name) for name in progress(others, "baselines"))
     X = take(judged.cells.X, None, task.columns)
@@ -151,8 +150,7 @@ def _refitted(
     groups = np.full(len(of_cell), -1)
     groups[used] = numbers
     group_labels(names, numbers, task.labels[used], task.classes)
-    method = METHODS[fit.method.removeprefix("genotype.")].load()()
-    config = method.config_class(**{name: value for name, value in fit.config.items() if name != "seed"})
+    method, config = METHODS.implementation_of(fit), METHODS.config_of(fit)
     table = table.copy()
     for metric in ("auc", "block_auc"):
         at = (table["role"] == "model") & (table["metric"] == metric) & table["p_value"].notna()
@@ -187,10 +185,10 @@ def _warn_of_few(labels: np.ndarray, classes: Sequence[str], unit: str) -> None:
         )
 
 
-def _baselines(task: Task) -> list[str]:
-    """Those that stand beside a fit if none are asked for."""
-    known = {"covariate_logistic": bool(task.covariates), "composition_logistic": task.cell_types is not None}
-    return [*BASELINES, *(name for name, there in known.items() if there)]
+def _known(task: Task) -> list[str]:
+    """What default baselines may require."""
+    known = {"covariates": bool(task.covariates), "cell_types": task.cell_types is not None}
+    return [name for name, there in known.items() if there]
 
 
 def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[str] | None) -> Task:

@@ -12,7 +12,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
 from heldout.tasks.forecast_genes import METHODS
-from heldout.tasks.forecast_genes.task import Task, check_config, predict, task_of_fit
+from heldout.tasks.forecast_genes.task import Task, predict, task_of_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +105,7 @@ def forecast_genes(
     (200,)
     """
     check_key("key_added", key_added)
-    check_config(method, METHODS[method].load().default_config, config)
+    METHODS[method].check_config(config)
     store.check_adata(adata)
     check_key_is_free(adata, key_added, f"forecast_genes.{method}")
     partition = read_partition(adata, split_key, axis="var")

@@ -17,16 +17,13 @@ from heldout._core.chain import steps
 from heldout._core.partition import Partition, read_partition
 from heldout.metrics.classification import group_log_probability, roc_auc
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.task import Task, check_config, group_labels, group_names, predict
+from heldout.tasks.genotype.task import Task, group_labels, group_names, predict
 from heldout.tasks.genotype.thresholds import thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
-
-_RANDOM = frozenset({"pseudobulk_boosting"})
-"""Baselines that depend on the seed; models all do."""
 
 _ONE_AT_A_TIME = threading.Lock()
 """Torch's generator is one for all threads of a process, so fits of one process do not run side by side."""
@@ -99,8 +96,7 @@ def named_methods(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple
     for name, how in given.items():
         options = {"method": how} if isinstance(how, str) else dict(how)
         method = options.pop("method", name)
-        implementation = METHODS[method].load()
-        config = check_config(method, implementation.config_class, options.pop("config", None))
+        config = METHODS[method].check_config(options.pop("config", None))
         auxiliary_key = options.pop("auxiliary_key", None)
         if options:
             msg = f"methods[{name!r}] has {sorted(options)}; it takes method, config and auxiliary_key."
@@ -117,7 +113,7 @@ def named_methods(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple
 
 def is_random(method: str) -> bool:
     """Whether another seed gives another fit."""
-    return METHODS[method].role == "model" or method in _RANDOM
+    return bool(METHODS[method].load().stochastic)
 
 
 def data_digest(adata: AnnData, layer: str | None) -> str:

@@ -22,7 +22,7 @@ from heldout.metrics.classification import log_loss, roc_auc
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.grid import configs_of
 from heldout.tasks.genotype.search import search
-from heldout.tasks.genotype.task import Task, check_config, predict
+from heldout.tasks.genotype.task import Task, predict
 from heldout.tl._evaluate import evaluate
 from heldout.tl._predict import prediction_slots
 
@@ -129,7 +129,7 @@ def sweep(
         raise ValueError(msg)
     partition = read_partition(adata, split_key)
     check_steps(adata, partition)
-    base = check_config(method, METHODS[method].load().config_class, config)
+    base = METHODS[method].check_config(config)
     configs = {} if callable(grid) else configs_of(grid, base, n_trials=n_trials, rng=generator(rng))
     partition.require("val", "test", purpose="A sweep")
     task = Task.of(

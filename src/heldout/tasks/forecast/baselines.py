@@ -8,25 +8,27 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy import sparse
 
-from heldout.tasks.forecast.config import DampingConfig, NoForecastConfig
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
+from heldout.tasks.forecast.config import DampingConfig
 from heldout.tasks.forecast.couplings import coupling
 from heldout.tasks.forecast.damping import Direction, backtest, horizon, moved_by
-from heldout.tasks.forecast.interface import Fitted, Snapshots
 from heldout.tasks.forecast.stored import keep_cells, kept_cells, nearest
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.couplings import Coupling
+    from heldout.tasks.forecast.interface import Snapshots
 
 
 class Persistence:
     """The start cells as they are: nothing changes."""
 
-    config_class: ClassVar[type] = NoForecastConfig
+    default_config: ClassVar[Any] = NoConfig()
     min_times: ClassVar[int] = 1
     stochastic: ClassVar[bool] = False
     keeps_cells: ClassVar[bool] = True
 
-    def fit(self, data: Snapshots, config: NoForecastConfig, *, seed: int) -> Fitted:
+    def fit(self, data: Snapshots, config: NoConfig, *, seed: int) -> Fitted:
         """Nothing to learn."""
         return Fitted({})
 
@@ -40,12 +42,12 @@ class Persistence:
 class PooledPast:
     """Cells drawn from all train times before the target."""
 
-    config_class: ClassVar[type] = NoForecastConfig
+    default_config: ClassVar[Any] = NoConfig()
     min_times: ClassVar[int] = 1
     stochastic: ClassVar[bool] = False
     keeps_cells: ClassVar[bool] = False
 
-    def fit(self, data: Snapshots, config: NoForecastConfig, *, seed: int) -> Fitted:
+    def fit(self, data: Snapshots, config: NoConfig, *, seed: int) -> Fitted:
         """Keep the cells."""
         return Fitted(keep_cells(data, seed=seed))
 
@@ -61,7 +63,7 @@ class PooledPast:
 class Moving(ABC):
     """A method that moves each start cell, by a share that was chosen on past times."""
 
-    config_class: ClassVar[type] = DampingConfig
+    default_config: ClassVar[Any] = DampingConfig()
     min_times: ClassVar[int] = 2
     stochastic: ClassVar[bool] = False
     keeps_cells: ClassVar[bool] = True

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from heldout._core.method import Fitted
+    from heldout._core.options import Config
     from heldout.tasks.forecast.space import Space
 
 
@@ -70,20 +71,11 @@ class Snapshots:
         return float(self.times[-1] - self.times[0])
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """Result of a fit: numbers, JSON values, and a table with one row an epoch."""
-
-    arrays: dict[str, np.ndarray]
-    info: dict[str, Any] = field(default_factory=dict)
-    history: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-
 class ForecastMethod(Protocol):
     """The two verbs of a forecast method."""
 
-    config_class: ClassVar[type]
-    """Dataclass of its options."""
+    default_config: ClassVar[Config]
+    """Options if the user gives none. Those given must be of the same class."""
 
     min_times: ClassVar[int]
     """Train times it needs to forecast; an interpolation needs two."""

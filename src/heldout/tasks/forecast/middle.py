@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from heldout.tasks.forecast.config import NoForecastConfig
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
 from heldout.tasks.forecast.couplings import coupling
-from heldout.tasks.forecast.interface import Fitted, Snapshots
 from heldout.tasks.forecast.stored import keep_cells, kept_cells, nearest
 
 if TYPE_CHECKING:
     from scipy import sparse
 
+    from heldout.tasks.forecast.interface import Snapshots
+
 
 class _Middle:
-    config_class: ClassVar[type] = NoForecastConfig
+    default_config: ClassVar[Any] = NoConfig()
     min_times: ClassVar[int] = 2
     stochastic: ClassVar[bool] = False
     keeps_cells: ClassVar[bool] = False
 
-    def fit(self, data: Snapshots, config: NoForecastConfig, *, seed: int) -> Fitted:
+    def fit(self, data: Snapshots, config: NoConfig, *, seed: int) -> Fitted:
         """Keep the cells."""
         return Fitted(keep_cells(data, seed=seed))
 

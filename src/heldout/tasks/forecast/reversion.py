@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from heldout._core.method import Fitted
 from heldout.tasks.forecast.baselines import Moving
-from heldout.tasks.forecast.interface import Fitted, Snapshots
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.config import DampingConfig
+    from heldout.tasks.forecast.interface import Snapshots
 
 
 class Reversion(Moving):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from heldout.tasks.forecast.interface import Fitted, Snapshots
+    from heldout._core.method import Fitted
+    from heldout.tasks.forecast.interface import Snapshots
 
 MOST = 4000
 """Cells of each time that are kept."""

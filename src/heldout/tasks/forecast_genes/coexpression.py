@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from heldout.tasks.forecast_genes.config import NoConfig
-from heldout.tasks.forecast_genes.interface import Data, Fitted
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
 from heldout.tasks.forecast_genes.regression import apply_ridge, fit_ridge
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.features import History
+    from heldout.tasks.forecast_genes.interface import Data
 
 _PENALTIES = np.logspace(0, 4.5, 19)
 

@@ -12,11 +12,13 @@ from scipy.special import log_expit, log_softmax
 from heldout._core.arrays import loaded, take
 from heldout._core.grouped import group_moments
 from heldout._core.lazy import is_dask
-from heldout.tasks.genotype.config import LogisticConfig, NoConfig
-from heldout.tasks.genotype.interface import Data, Fitted
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
+from heldout.tasks.genotype.config import LogisticConfig
 
 if TYPE_CHECKING:
     from heldout._core.arrays import Matrix
+    from heldout.tasks.genotype.interface import Data
 
 
 class Majority:
@@ -24,7 +26,8 @@ class Majority:
 
     features: ClassVar[Any] = "qc"
     by_group: ClassVar[bool] = False
-    config_class: ClassVar[type] = NoConfig
+    stochastic: ClassVar[bool] = False
+    default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
         """Count the classes."""
@@ -41,7 +44,8 @@ class _Linear:
 
     features: ClassVar[Any] = "genes"
     by_group: ClassVar[bool] = False
-    config_class: ClassVar[type] = LogisticConfig
+    stochastic: ClassVar[bool] = False
+    default_config: ClassVar[Any] = LogisticConfig()
 
     def fit(self, data: Data, config: LogisticConfig, *, seed: int) -> Fitted:
         """Fit by scikit-learn's L-BFGS, which has no randomness."""

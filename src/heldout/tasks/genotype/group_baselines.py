@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy.special import log_softmax
 
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
 from heldout.tasks.genotype.baselines import fit_logistic, group_means, linear_log_probability
-from heldout.tasks.genotype.config import BoostingConfig, LogisticConfig, NoConfig, RidgeConfig
-from heldout.tasks.genotype.interface import Data, Fitted
+from heldout.tasks.genotype.config import BoostingConfig, LogisticConfig, RidgeConfig
 
 if TYPE_CHECKING:
     from heldout._core.arrays import Matrix
+    from heldout.tasks.genotype.interface import Data
 
 
 class _OfMeans:
@@ -20,6 +22,7 @@ class _OfMeans:
 
     features: ClassVar[Any] = "genes"
     by_group: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
 
     def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
         """Log-probabilities of the linear model."""
@@ -29,7 +32,7 @@ class _OfMeans:
 class PseudobulkRidge(_OfMeans):
     """Ridge regression of the class on the mean profile of each group, its penalty by leave-one-out."""
 
-    config_class: ClassVar[type] = RidgeConfig
+    default_config: ClassVar[Any] = RidgeConfig()
 
     def fit(self, data: Data, config: RidgeConfig, *, seed: int) -> Fitted:
         """Fit scikit-learn's RidgeClassifierCV; log-odds are twice its score, so that 0 is one half and 1 is 0.88."""
@@ -45,7 +48,7 @@ class PseudobulkRidge(_OfMeans):
 class NearestCentroid(_OfMeans):
     """The class whose mean of group means is nearest, in Euclidean distance."""
 
-    config_class: ClassVar[type] = NoConfig
+    default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
         """Average groups, then classes; distances are in units of the spread of groups around their centroid."""
@@ -61,7 +64,8 @@ class CompositionLogistic:
 
     features: ClassVar[Any] = "cell_types"
     by_group: ClassVar[bool] = True
-    config_class: ClassVar[type] = LogisticConfig
+    stochastic: ClassVar[bool] = False
+    default_config: ClassVar[Any] = LogisticConfig()
 
     def fit(self, data: Data, config: LogisticConfig, *, seed: int) -> Fitted:
         """One row a group; types that a group lacks count half a cell."""
@@ -86,7 +90,8 @@ class PseudobulkBoosting:
 
     features: ClassVar[Any] = "genes"
     by_group: ClassVar[bool] = True
-    config_class: ClassVar[type] = BoostingConfig
+    stochastic: ClassVar[bool] = True
+    default_config: ClassVar[Any] = BoostingConfig()
 
     def fit(self, data: Data, config: BoostingConfig, *, seed: int) -> Fitted:
         """Fit scikit-learn's GradientBoostingClassifier."""

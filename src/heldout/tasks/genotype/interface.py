@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
-
-import pandas as pd
 
 if TYPE_CHECKING:
     import numpy as np
 
     from heldout._core.arrays import Matrix
+    from heldout._core.method import Fitted
+    from heldout._core.options import Config
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,6 @@ class Data:
     n_auxiliary: int = 0
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """Result of a fit: numbers, JSON values, and a table with one row an epoch."""
-
-    arrays: dict[str, np.ndarray]
-    info: dict[str, Any] = field(default_factory=dict)
-    history: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-
 class GenotypeMethod(Protocol):
     """The two verbs of a genotype method."""
 
@@ -63,8 +54,11 @@ class GenotypeMethod(Protocol):
     by_group: ClassVar[bool]
     """Whether a prediction is of a whole group: ``predict`` then gets the cells of one, and repeats its answer."""
 
-    config_class: ClassVar[type]
-    """Dataclass of its options."""
+    stochastic: ClassVar[bool]
+    """Whether another seed gives another fit."""
+
+    default_config: ClassVar[Config]
+    """Options if the user gives none. Those given must be of the same class."""
 
     def fit(self, data: Data, config: Any, *, seed: int) -> Fitted:
         """Fit on train (and stop on val)."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
+from heldout._core.method import Fitted
 from heldout._core.training import local_seed
 from heldout.tasks.forecast.baselines import ancestors
 from heldout.tasks.forecast.config import PublishedConfig, SequenceConfig
 from heldout.tasks.forecast.couplings import coupling, sample_chains
-from heldout.tasks.forecast.interface import Fitted, Snapshots
 from heldout.tasks.forecast.networks._method import Network, capped, scorer, standard
 from heldout.tasks.forecast.networks._module import SequenceModule
 from heldout.tasks.forecast.networks._trainingplan import train, whole_cells
@@ -21,11 +21,13 @@ from heldout.tasks.forecast.stored import keep_cells, kept_cells, nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from heldout.tasks.forecast.interface import Snapshots
+
 
 class Sequence(Network):
     """A network over chains of cells; subclasses say which."""
 
-    config_class: ClassVar[type] = SequenceConfig
+    default_config: ClassVar[Any] = SequenceConfig()
     kind: ClassVar[str]
     skip: ClassVar[bool] = True
 
@@ -74,14 +76,14 @@ class Sequence(Network):
         return SequenceModule(
             info["k"],
             times / np.diff(times).mean(),
-            self.config_class(**info["network"]),
+            self.config_of(info),
             kind=self.kind,
             skip=self.skip,
         )
 
     def directions(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> list[np.ndarray]:
         """The predicted change."""
-        config = self.config_class(**fitted.info["network"])
+        config = self.config_of(fitted.info)
         return [self._moved(self.module(fitted), fitted.arrays, config, start, start_time, at) - start]
 
     @torch.inference_mode()
@@ -134,14 +136,14 @@ class FeedForward(Sequence):
 class LSTMPublished(LSTM):
     """LSTM as published: no skip, no times, squared error."""
 
-    config_class: ClassVar[type] = PublishedConfig
+    default_config: ClassVar[Any] = PublishedConfig()
     skip: ClassVar[bool] = False
 
 
 class FeedForwardPublished(FeedForward):
     """Feed-forward network as published: no skip, no times, squared error."""
 
-    config_class: ClassVar[type] = PublishedConfig
+    default_config: ClassVar[Any] = PublishedConfig()
     skip: ClassVar[bool] = False
 
 

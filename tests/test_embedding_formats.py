@@ -22,8 +22,8 @@ from embeddingcases import (
 from sklearn.decomposition import PCA
 
 import heldout as ho
-from heldout.tasks.perturbation.embeddings.files import safetensor
-from heldout.tasks.perturbation.embeddings.plain_pickle import read_plain_pickle
+from heldout.reading.embeddings.files import safetensor
+from heldout.reading.embeddings.plain_pickle import read_plain_pickle
 
 
 def check(adata, expected, **rounding):

@@ -11,7 +11,7 @@ from embeddingcases import GENES, screen
 from scipy import sparse
 
 import heldout as ho
-from heldout.tasks.perturbation.embeddings import graph
+from heldout.reading.embeddings import graph
 
 DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 

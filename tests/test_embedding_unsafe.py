@@ -20,7 +20,7 @@ from embeddingcases import (
 )
 
 import heldout as ho
-from heldout.tasks.perturbation.embeddings.plain_pickle import read_plain_pickle
+from heldout.reading.embeddings.plain_pickle import read_plain_pickle
 
 
 class Trap:

@@ -6,8 +6,8 @@ import pytest
 from perturbationcases import brute_means, combinations, contexts, exact, simulated, task_of
 
 import heldout as ho
-from heldout.tasks.perturbation.calibration import LEVELS, calibrate, half_widths
-from heldout.tasks.perturbation.evaluate import METRICS
+from heldout.tasks.perturbation.judging.calibration import LEVELS, calibrate, half_widths
+from heldout.tasks.perturbation.judging.scores import METRICS
 
 
 @pytest.fixture(scope="module")

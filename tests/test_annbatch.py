@@ -20,7 +20,7 @@ from heldout.reading._store import open_lazily
 pytest.importorskip("annbatch", reason="needs heldout[annbatch], Python 3.12 or later")
 zarr = pytest.importorskip("zarr")
 
-from heldout._core.annbatch_blocks import AnnbatchBlocks, source_of  # noqa: E402
+from heldout._core.annbatch_blocks import AnnbatchReader, source_of  # noqa: E402
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_same_batches(stored, seed, pool, monkeypatch):
     beside = {"row": np.arange(stored.n_obs)}
     values = X.compute().toarray()
     ours = streaming.streamed(X, rows, beside, 32, seed=seed)
-    assert isinstance(ours, AnnbatchBlocks)
+    assert isinstance(ours.read, AnnbatchReader)
     dask = streaming.StreamedBlocks(X, rows, beside, 32, seed=seed)
     orders = []
     for _ in range(2):
@@ -94,6 +94,7 @@ def test_what_it_cannot_read_stays_with_dask(stored):
         assert source_of(other) is None
         blocks = streaming.streamed(other, np.arange(len(other)), {}, 32, seed=0)
         assert type(blocks) is streaming.StreamedBlocks
+        assert not isinstance(blocks.read, AnnbatchReader)
         assert sum(len(batch["X"]) for part in blocks for batch in part) == len(other)
 
 

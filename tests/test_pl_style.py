@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from heldout.pl._style import PARTITION_COLORS, by_number, counted, natural, shorten, text_on
+from heldout._core.words import counted
+from heldout.pl._style import PARTITION_COLORS, by_number, natural, shorten, text_on
 
 
 @pytest.mark.parametrize(

@@ -168,30 +168,6 @@ def test_import_is_light():
     assert ran.stdout.strip() == "[]"
 
 
-def test_imports_run_downwards_only():
-    floors = ["_core", "metrics", "reading", "splitting", "auditing", "tasks", "pp", "tl", "get", "pl", "_accessor"]
-    rank = {
-        "_core": 0,
-        "metrics": 1,
-        "reading": 1,
-        "splitting": 2,
-        "auditing": 3,
-        "tasks": 3,
-        "datasets": 2,
-        "pp": 4,
-        "tl": 4,
-        "get": 4,
-        "pl": 5,
-    }
-    source = Path(ho.__file__).parent
-    for path in source.rglob("*.py"):
-        own = path.relative_to(source).parts[0]
-        if own not in floors:
-            continue
-        for imported in re.findall(r"from heldout\.(\w+)", path.read_text()):
-            assert rank.get(imported, 9) <= rank.get(own, 9), f"{path} imports heldout.{imported}"
-
-
 def test_files_stay_small():
     for path in Path(ho.__file__).parent.rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 400, path

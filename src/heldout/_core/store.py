@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import keys
+from heldout._core.words import first_few
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -157,9 +158,8 @@ def set_matrix(adata: AnnData, X: Any, layer: str | None) -> None:
 
 
 def some(names: Iterable[Any], limit: int = 3) -> str:
-    names = [str(n) for n in names]
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(repr(n) for n in names[:limit]) + more
+    """The first few names in quotes, and how many more there are."""
+    return first_few((repr(str(name)) for name in names), limit)
 
 
 def suggest(key: Any, options: Iterable[Any]) -> str:

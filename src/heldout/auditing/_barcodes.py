@@ -9,8 +9,8 @@ import pandas as pd
 from scipy import sparse
 from scipy.stats import poisson
 
+from heldout._core.words import first_few
 from heldout.auditing._finding import Finding
-from heldout.auditing._units import listed
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -60,7 +60,7 @@ def shared_barcodes(case: Case) -> list[Finding]:
     ]
     text = (
         f"{len(odd)} of {len(pairs)} pairs of {case.unit} on different sides share more cell barcodes than chance "
-        f"allows: {listed(examples)}"
+        f"allows: {first_few(examples)}"
     )
     if highest > _FAIL_SHARE:
         text += "; this looks like one library under two names"

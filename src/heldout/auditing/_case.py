@@ -15,7 +15,7 @@ from heldout._core.arrays import MatrixState, describe, get_matrix, loaded, logn
 from heldout._core.chain import is_scaled
 from heldout._core.partition import PARTITIONS, Partition, digests
 from heldout.auditing._finding import NotRun
-from heldout.auditing._units import Units
+from heldout.auditing._units import AuditUnits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,7 @@ class Case:
         return None if self.label_key is None else store.as_names(self.adata.obs[self.label_key])
 
     @cached_property
-    def units(self) -> Units:
+    def units(self) -> AuditUnits:
         """The independent units.
 
         Raises
@@ -136,7 +136,7 @@ class Case:
         known = columns.notna().all(axis=1).to_numpy()  # an unused cell may link groups, but not by what it lacks
         groups = np.full(self.adata.n_obs, "", dtype=object)
         groups[known] = components(*(store.as_names(columns[key][known]) for key in self.group_key))
-        return Units.of(groups, self.labels, self.codes)
+        return AuditUnits.of(groups, self.labels, self.codes)
 
     def need_labels(self) -> np.ndarray:
         """Labels of the units, (U,) text.

@@ -13,7 +13,7 @@ from heldout.metrics.inference import smallest_p
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heldout.auditing._units import Units
+    from heldout.auditing._units import AuditUnits
 
 LIMIT = 10_000
 """Up to so many labellings all are looked at; otherwise so many are drawn."""
@@ -55,7 +55,7 @@ def n_labellings(codes: np.ndarray, blocks: np.ndarray) -> int:
     return prod(round(1 / smallest_p(codes[blocks == block])) for block in np.unique(blocks))
 
 
-def blocks_of(units: Units) -> np.ndarray:
+def blocks_of(units: AuditUnits) -> np.ndarray:
     """Number of the block within which labels of units could be exchanged, (U,): its group if that has several labels."""
     if units.paired:
         return np.unique(units.groups.astype(str), return_inverse=True)[1]

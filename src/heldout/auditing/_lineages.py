@@ -10,8 +10,8 @@ from heldout._core import keys
 from heldout._core.fits import read_fit
 from heldout._core.partition import PARTITIONS, Assignment
 from heldout._core.store import section
+from heldout._core.words import first_few
 from heldout.auditing._finding import Finding
-from heldout.auditing._units import listed
 
 if TYPE_CHECKING:
     from heldout._core.fits import Fit
@@ -48,13 +48,13 @@ def _finding(case: Case, key: str, fit: Fit) -> Finding:
         return finding.says("fail", text, _AGAIN)
     late = np.intersect1d(times, _held_out_times(case))
     if len(late):
-        text = f"chains pass {fit.config['time_key']} {listed([f'{time:g}' for time in late])}, which is held out"
+        text = f"chains pass {fit.config['time_key']} {first_few([f'{time:g}' for time in late])}, which is held out"
         return finding.says("fail", text, _AGAIN)
     other = codes != PARTITIONS.index("train")
     if other.any():
         text = (
             f"{int(other.sum())} of the {len(codes)} cells that were coupled are not train cells of this split, though none is "
-            f"held out ({fit.config['time_key']} {listed([f'{time:g}' for time in times[np.unique(of_cell[other])]])})"
+            f"held out ({fit.config['time_key']} {first_few([f'{time:g}' for time in times[np.unique(of_cell[other])]])})"
         )
         return finding.says("warn", text, _AGAIN)
     if fit.info["rep_fit"] is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,15 +10,12 @@ import pandas as pd
 from heldout._core.partition import PARTITIONS
 from heldout._core.store import as_names, factorize
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 _MAX_LEVELS = 10
 """Numbers with more distinct values than this are cut into quartiles."""
 
 
 @dataclass(frozen=True)
-class Units:
+class AuditUnits:
     """One row a unit (U of them), sorted by name.
 
     A unit is a group. Where cells of one group have different labels (a donor before and after treatment), each group
@@ -48,7 +44,7 @@ class Units:
     paired: bool
 
     @classmethod
-    def of(cls, groups: np.ndarray, labels: np.ndarray | None, codes: np.ndarray) -> Units:
+    def of(cls, groups: np.ndarray, labels: np.ndarray | None, codes: np.ndarray) -> AuditUnits:
         """Build from one group, label and partition code a cell; only cells of train, val and test count."""
         used = np.isin(codes, [PARTITIONS.index(name) for name in ("train", "val", "test")])
         groups, labels = groups[used], None if labels is None else labels[used]
@@ -108,10 +104,3 @@ def _quartiles(values: np.ndarray) -> np.ndarray:
     said = [f"{edge:.{digits}g}" for edge in edges]
     texts = [*(f"up to {edge}" for edge in said), f"above {said[-1]}"]
     return np.array(texts, dtype=object)[np.searchsorted(edges, values)]
-
-
-def listed(names: Iterable[str], limit: int = 3) -> str:
-    """A few names for a sentence."""
-    names = [str(name) for name in names]
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

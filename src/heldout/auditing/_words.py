@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from heldout._core.words import plural
+
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
-
-_SIBILANTS = ("s", "x", "z", "ch", "sh")
 
 
 def many(name: str) -> str:
     """Several groups in words: ``libraries``, ``donors``, and ``groups (sample_id)`` where the name is no plain word."""
     if not name.isalpha() or not name.islower():
         return f"groups ({name})"
-    if name.endswith("y") and name[-2:-1] not in "aeiou":
-        return f"{name[:-1]}ies"
-    return f"{name}es" if name.endswith(_SIBILANTS) else f"{name}s"
+    return plural(name)
 
 
 def units_in_words(case: Case) -> str:

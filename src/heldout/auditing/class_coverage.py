@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.words import first_few
 from heldout.auditing._finding import Finding
-from heldout.auditing._units import listed
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -27,7 +27,7 @@ def class_coverage(case: Case) -> list[Finding]:
         said = ", ".join(f"{n} {name}" for name, n in counts.items())
         found = Finding.about(partition, "units of the smallest class", float(min(counts.values())), 1.0)
         if lacking:
-            text = f"{partition} has no {case.unit} with {case.label_key} {listed(lacking)} ({said})"
+            text = f"{partition} has no {case.unit} with {case.label_key} {first_few(lacking)} ({said})"
             advice = "Make a split with every class in every partition: heldout.pp.split_groups with label_key."
             findings.append(found.says("warn" if partition == "val" else "fail", text, advice))
         else:
@@ -49,7 +49,7 @@ def _matched(case: Case, labels: np.ndarray) -> list[Finding]:
     if not alone:
         return [found.says("pass", f"at each {case.match_key} of the test set every class can be compared")]
     text = (
-        f"the test set has one class only at {case.match_key} {listed(alone)}: there, {case.label_key} cannot be told from "
+        f"the test set has one class only at {case.match_key} {first_few(alone)}: there, {case.label_key} cannot be told from "
         f"{case.match_key}"
     )
     return [found.says("warn", text, "Hold out match values with both classes: heldout.pp.split_matched.")]

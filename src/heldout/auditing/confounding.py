@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.words import first_few
 from heldout.auditing._association import cramers_v, crosstab, exact_p
 from heldout.auditing._finding import Finding, NotRun
-from heldout.auditing._units import listed
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -69,7 +69,7 @@ def _one(case: Case, key: str, values: np.ndarray, labels: np.ndarray) -> Findin
 
 
 def _example(levels: list[str], values: np.ndarray, labels: np.ndarray) -> str:
-    return listed([f"{level}: {labels[values == level][0]}" for level in levels])
+    return first_few([f"{level}: {labels[values == level][0]}" for level in levels])
 
 
 def _jointly(case: Case, covariates: dict[str, np.ndarray], labels: np.ndarray) -> list[Finding]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import rankdata
 
+from heldout._core.words import first_few
 from heldout.auditing._finding import Finding, NotRun
-from heldout.auditing._units import listed
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -73,14 +73,14 @@ def _one(case: Case, key: str, values: np.ndarray, labels: np.ndarray, train: np
         right = [(value, label) for _, value, label in known if told[value] == label]
         text = (
             f"a model that learns {key} instead of {case.label_key} is right on {len(right)} of {n} test units (AUC {auc:.2f}): "
-            f"in train, {key} {listed(sorted({f'{value} is only {label}' for value, label in right}))}"
+            f"in train, {key} {first_few(sorted({f'{value} is only {label}' for value, label in right}))}"
         )
         return found.says("fail", text, advice)
     if p <= LEVEL and abs(auc - 0.5) >= FAR:
         text = f"{key} alone, learnt on train, ranks the test units with AUC {auc:.2f} (p {p:.2g})"
         return found.says("warn", text, advice)
     unseen = ~np.isin(values[test], values[train])
-    new = f"; {listed(sorted(set(values[test][unseen])))} was never seen in train" if unseen.any() else ""
+    new = f"; {first_few(sorted(set(values[test][unseen])))} was never seen in train" if unseen.any() else ""
     return found.says("pass", f"{key} alone, learnt on train, says little of the test units (AUC {auc:.2f}){new}")
 
 

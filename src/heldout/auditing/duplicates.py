@@ -12,10 +12,10 @@ from scipy import sparse
 from heldout._core.arrays import describe, get_matrix, loaded, row_blocks, row_chunks, take
 from heldout._core.lazy import is_sparse
 from heldout._core.partition import PARTITIONS
+from heldout._core.words import first_few
 from heldout.auditing._barcodes import shared_barcodes
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._rowhash import is_telling, row_hashes, weights_of
-from heldout.auditing._units import listed
 
 if TYPE_CHECKING:
     from heldout._core.arrays import Matrix
@@ -100,7 +100,7 @@ def _between(
         also = f"{how} ({len(twins)}) or " if len(twins) else ""
         how = f"{also}exactly the same genes with other values ({len(changed)})"
     text = (
-        f"{n} of {len(here)} {one} cells ({n / len(here):.1%}) have a copy in {side}, {how}; e.g. {listed(pairs)}"
+        f"{n} of {len(here)} {one} cells ({n / len(here):.1%}) have a copy in {side}, {how}; e.g. {first_few(pairs)}"
         f"{_groups(case, rows, partner)}{left_out}"
     )
     return Finding("fail" if one == "test" else "warn", text, advice=_ADVICE, **measure)

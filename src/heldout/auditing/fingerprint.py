@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heldout._core.words import first_few
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._folds import dealt_within, shuffled_order
-from heldout.auditing._units import listed
 from heldout.auditing._words import units_in_words
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _finding(case: Case, accuracy: float, chance: float, threshold: float) -> Fi
     crossing = case.units.names[case.crossing]
     return Finding(
         "fail",
-        f"{numbers}, and {len(crossing)} of {len(case.crossing)} ({listed(crossing)}) are on both sides of the split: "
+        f"{numbers}, and {len(crossing)} of {len(case.crossing)} ({first_few(crossing)}) are on both sides of the split: "
         f"whoever recognises the {case.unit} knows its label",
         subject=case.unit,
         **options,

@@ -10,8 +10,8 @@ import pandas as pd
 
 from heldout._core import store
 from heldout._core.partition import PARTITIONS
+from heldout._core.words import first_few
 from heldout.auditing._finding import Finding
-from heldout.auditing._units import listed
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -56,11 +56,11 @@ def _declared(case: Case, key: str) -> Finding:
     if len(both):
         text = (
             f"{len(both)} of {len(crossing.names)} values of {key} have cells in train or val and in test (e.g. "
-            f"{listed(both)}): {crossing.n_test} test cells have sisters that were trained on"
+            f"{first_few(both)}): {crossing.n_test} test cells have sisters that were trained on"
         )
         return found.says("fail", text, advice)
     if len(seen):
-        text = f"{len(seen)} values of {key} are in train and in val (e.g. {listed(seen)}), so val looks better than test will"
+        text = f"{len(seen)} values of {key} are in train and in val (e.g. {first_few(seen)}), so val looks better than test will"
         return found.says("warn", text, advice)
     return found.says("pass", f"none of {len(crossing.names)} values of {key} is in two of train, val and test")
 
@@ -78,7 +78,7 @@ def _judged(case: Case, key: str) -> Finding | None:
         return None
     text = (
         f"{key} looks like a unit, was not declared, and {len(both)} of its {len(crossing.names)} values have cells on both "
-        f"sides (e.g. {listed(both)}; {crossing.n_test} test cells)"
+        f"sides (e.g. {first_few(both)}; {crossing.n_test} test cells)"
     )
     advice = f"If cells of one {key} are not independent, split by group_key={[*case.group_key, key]}."
     return Finding.about(key, "values on both sides", len(both), 0).says("warn", text, advice)

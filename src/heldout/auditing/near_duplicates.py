@@ -10,8 +10,8 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core.arrays import row_chunks
+from heldout._core.words import first_few
 from heldout.auditing._finding import Finding, NotRun
-from heldout.auditing._units import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,7 +195,7 @@ def _judged(case: Case, test: np.ndarray, found: Nearest, expected: Nearest) -> 
     middle_twin = float(np.median(found.correlation[twins, 0]))
     text = (
         f"{len(twins)} of {of} ({rate:.1%}) share their counting noise with one of them, as copies of one cell do: "
-        f"residuals correlate by {middle_twin:.2f} ({usual}); e.g. {listed(pairs)}{_between(case, test, found, twins)}"
+        f"residuals correlate by {middle_twin:.2f} ({usual}); e.g. {first_few(pairs)}{_between(case, test, found, twins)}"
     )
     advice = (
         "find out whether a library was sequenced twice or cells were copied; keep all copies of a cell on one side"

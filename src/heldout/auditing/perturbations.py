@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
+from heldout._core.words import first_few
 from heldout.auditing._finding import Finding, NotRun
-from heldout.auditing._units import listed
 from heldout.splitting._perturbations import Parser
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _crossing(
     found = Finding.about(key, "perturbations on both sides", len(both), 0)
     if both:
         renamed = [pair for pair in both if before[pair] != after[pair]]
-        example = f"{listed(sorted(after[(renamed or both)[0]]))} in test is {listed(sorted(before[(renamed or both)[0]]))} in train or val"
+        example = f"{first_few(sorted(after[(renamed or both)[0]]))} in test is {first_few(sorted(before[(renamed or both)[0]]))} in train or val"
         text = f"{len(both)} of {len(after)} test perturbations were perturbed in train or val as well ({example})"
         return found.says(
             "fail", text, f"Hold out whole perturbations: heldout.pp.split_perturbations(adata, {key!r}, ...)."
@@ -119,7 +119,7 @@ def _controls(case: Case, targets: list[tuple[str, ...]], codes: np.ndarray, con
             "warn", "no cell is a control, so a change against control cannot be scored", "Name the controls."
         )
     if lacking:
-        where = f" in {listed(lacking)}" if lacking != [""] else ""
+        where = f" in {first_few(lacking)}" if lacking != [""] else ""
         text = f"test has no control cells of its own{where}: changes would be scored against controls that were trained on"
         return found.says("warn", text, "Give each partition controls: heldout.pp.split_perturbations does.")
     return found.says("pass", "test has control cells of its own wherever it has perturbed ones")

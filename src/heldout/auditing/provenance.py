@@ -13,11 +13,11 @@ from heldout._core.chain import steps
 from heldout._core.fits import read_fit
 from heldout._core.partition import PARTITIONS, load_assignment
 from heldout._core.store import section
+from heldout._core.words import first_few
 from heldout.auditing._finding import Finding
 from heldout.auditing._lineages import lineage_findings
 from heldout.auditing._trace_genes import COLUMN, genes_finding
 from heldout.auditing._traces import Verdict, looks_scaled, of_coordinates, of_scaled, parts, sums_by_part
-from heldout.auditing._units import listed
 
 if TYPE_CHECKING:
     from heldout._core.fits import Fit
@@ -46,7 +46,7 @@ def provenance(case: Case) -> list[Finding]:
     unknown += [f"obs[{key!r}]" for key in case.adata.obs.columns if str(key).startswith(_OBS)]
     if unknown:
         text = (
-            f"{listed(unknown, 8)} carry no record, and numbers do not tell which cells they were computed on; if test "
+            f"{first_few(unknown, 8)} carry no record, and numbers do not tell which cells they were computed on; if test "
             "cells were among them and a model reads them, they leak"
         )
         findings.append(Finding("not run", text, subject="no record"))
@@ -77,7 +77,7 @@ def _recorded(case: Case) -> tuple[list[Finding], dict[str, Fit]]:
     if elsewhere:
         named = [f"{key} ({split})" for key, split in elsewhere.items()]
         other = sorted(set(elsewhere.values()))[0]
-        text = f"{len(elsewhere)} fits belong to other splits and say nothing of this one: {listed(named)}"
+        text = f"{len(elsewhere)} fits belong to other splits and say nothing of this one: {first_few(named)}"
         findings.append(
             Finding("not run", text, subject="fits of other splits", advice=f"audit those with split_key={other!r}")
         )

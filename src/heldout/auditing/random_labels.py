@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heldout._core.words import first_few
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._folds import dealt_within, shuffled_order
 from heldout.auditing._linear import column_aucs, ridge_scores
-from heldout.auditing._units import listed
 from heldout.auditing._words import many
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _finding(
         return Finding("pass", f"{what} {mean:.2f} under this split ({reference})", **options)
     return Finding(
         "fail",
-        f"{what} {mean:.2f} (0.5 is chance) under this split, since {listed(crossing)} "
+        f"{what} {mean:.2f} (0.5 is chance) under this split, since {first_few(crossing)} "
         f"{'is' if len(crossing) == 1 else 'are'} on both sides; {reference}",
         **options,
         advice=f"Make the split by {case.unit}; a score on this test set measures how well cells name their {case.unit}.",

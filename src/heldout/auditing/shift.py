@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heldout._core.words import first_few
 from heldout.auditing._exchange import labellings, p_value, smallest_of
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._sums import gene_symbols, unit_sums
-from heldout.auditing._units import listed
 from heldout.auditing._words import units_in_words
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def shift(case: Case) -> list[Finding]:
     seen = float(explained(kernel, is_test[None], strata)[0])
     p, reachable = p_value(seen, null), smallest_of(null)
     top = _top(residual, is_test, strata)
-    genes = listed(gene_symbols(case)[np.flatnonzero(kept)][top[:N_TOP]], N_TOP)
+    genes = first_few(gene_symbols(case)[np.flatnonzero(kept)][top[:N_TOP]], N_TOP)
     return [_finding(case, seen, float(null.mean()), p, reachable, genes)]
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.words import first_few
 from heldout.auditing._exchange import blocks_of, n_labellings
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._known import FEMALE, MALE, kind
 from heldout.auditing._sums import gene_symbols, unit_sums
-from heldout.auditing._units import listed
 from heldout.auditing._words import units_in_words
 
 if TYPE_CHECKING:
@@ -69,14 +69,14 @@ def _switched(sums: UnitSums, inside: np.ndarray) -> np.ndarray:
 
 def _switches(case: Case, found: dict[str, list[str]], *, two: bool) -> Finding:
     text = "; ".join(
-        f"{listed(genes, 8)} {'is' if len(genes) == 1 else 'are'} on in every {case.unit} of {name} and off in the "
+        f"{first_few(genes, 8)} {'is' if len(genes) == 1 else 'are'} on in every {case.unit} of {name} and off in the "
         f"{'other class' if two else 'other classes'}"
         for name, genes in found.items()
     )
     return Finding(
         "warn",
         text,
-        subject=listed([gene for genes in found.values() for gene in genes]),
+        subject=first_few([gene for genes in found.values() for gene in genes]),
         measure="genes",
         value=sum(map(len, found.values())),
         threshold=1,
@@ -105,10 +105,10 @@ def _known(
         findings.append(
             Finding(
                 "fail",
-                f"{listed(genes, 8)} {'tells' if len(genes) == 1 else 'tell'} {what} and alone "
+                f"{first_few(genes, 8)} {'tells' if len(genes) == 1 else 'tell'} {what} and alone "
                 f"{'separates' if len(genes) == 1 else 'separate'} {case.label_key} in all {len(codes)} {units_in_words(case)} "
                 f"(p = {p:.2g}){more}",
-                subject=listed(genes),
+                subject=first_few(genes),
                 measure="genes",
                 value=len(genes),
                 threshold=1,

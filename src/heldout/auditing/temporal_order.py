@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.words import first_few
 from heldout.auditing._finding import Finding, NotRun
-from heldout.auditing._units import listed
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -31,16 +31,14 @@ def temporal_order(case: Case) -> list[Finding]:
     shared = np.intersect1d(seen, test)
     found = Finding.about(case.time_key, "time points on both sides", float(len(shared)), 0.0)
     if len(shared):
-        text = f"{case.time_key} {listed(_texts(shared))} is held out, and has cells in train or val as well"
+        text = f"{case.time_key} {first_few(_texts(shared))} is held out, and has cells in train or val as well"
         return [found.says("fail", text, "Hold out whole time points: heldout.pp.split_time.")]
     later = seen[seen > test.min()]
     if not len(later):
-        text = (
-            f"all test cells ({case.time_key} {listed(_texts(test))}) come after train and val (up to {seen.max():g})"
-        )
+        text = f"all test cells ({case.time_key} {first_few(_texts(test))}) come after train and val (up to {seen.max():g})"
         return [found.says("pass", text)]
     text = (
-        f"train or val has cells of {case.time_key} {listed(_texts(later))}, after the earliest test time {test.min():g}: this "
+        f"train or val has cells of {case.time_key} {first_few(_texts(later))}, after the earliest test time {test.min():g}: this "
         "is an interpolation"
     )
     if case.scheme == "time" and case.partition is not None and case.partition.params.get("direction") == "interpolate":

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from heldout._core.words import counted
 from heldout.pl._predicted import read_predicted
-from heldout.pl._style import INK, counted, despine, new_axes, text_on
+from heldout.pl._style import INK, despine, new_axes, text_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.words import counted
 from heldout.get import scores
-from heldout.pl._style import CLASS_COLORS, INK, counted, despine, new_axes
+from heldout.pl._style import CLASS_COLORS, INK, despine, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,7 +24,7 @@ MONITORS = {"val_auc": "max", "val_loss": "min"}
 
 
 @dataclass(frozen=True)
-class Curve:
+class HistoryCurve:
     """One line: the column of the history it shows, its panel (0 loss, 1 accuracy), its name and look."""
 
     column: str
@@ -81,15 +81,15 @@ def history(adata: AnnData, key: str = "genotype", *, axes: Sequence[Axes] | Non
     return panels
 
 
-def curves(table: pd.DataFrame) -> list[Curve]:
+def curves(table: pd.DataFrame) -> list[HistoryCurve]:
     """Which columns of a history are drawn, and how."""
     loss = "label_loss" if "train_label_loss" in table.columns else "loss"
     every = [
-        Curve(f"train_{loss}", 0, "train", "train"),
-        Curve(f"val_{loss}", 0, "val", "val"),
-        Curve("train_accuracy", 1, "train", "train"),
-        Curve("val_accuracy", 1, "val", "val"),
-        Curve("val_auc", 1, "val AUC (cells)", "val", "--"),
+        HistoryCurve(f"train_{loss}", 0, "train", "train"),
+        HistoryCurve(f"val_{loss}", 0, "val", "val"),
+        HistoryCurve("train_accuracy", 1, "train", "train"),
+        HistoryCurve("val_accuracy", 1, "val", "val"),
+        HistoryCurve("val_auc", 1, "val AUC (cells)", "val", "--"),
     ]
     return [curve for curve in every if curve.column in table.columns and table[curve.column].notna().any()]
 
@@ -119,7 +119,7 @@ def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
 def _draw(
     panels: np.ndarray,
     table: pd.DataFrame,
-    lines: list[Curve],
+    lines: list[HistoryCurve],
     best: tuple[int, str, float] | None,
     *,
     unit: str,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heldout._core.words import counted
 from heldout.get._interactions import interaction_curve, read_interactions
 from heldout.metrics.interactions import CLASSES
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside
@@ -121,7 +122,7 @@ def _scatter(ax: Axes, found: Interactions) -> None:
     ax.set_xlabel("change if additive (log expression)")
     ax.set_ylabel("observed change")
     n_pairs, n_genes = observed.shape
-    ax.set_title(f"{_counted(n_pairs, 'combination')} × {_counted(n_genes, 'gene')}", loc="left", fontsize="medium")
+    ax.set_title(f"{counted(n_pairs, 'combination')} × {counted(n_genes, 'gene')}", loc="left", fontsize="medium")
     despine(ax, "left", "bottom")
     legend_beside(ax, _handles(found), title=f"local fdr ≤ {found.level:g}")
 
@@ -154,10 +155,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.001 or not share else "< 0.1 %"
 
 
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
 def _curve(ax: Axes, curve: pd.DataFrame, found: Interactions) -> None:
     colours = dict(zip((m for m in curve["method"].unique() if m != "no_change"), CLASS_COLORS * 9, strict=False))
     for method, rows in curve.groupby("method", sort=False):
@@ -178,7 +175,7 @@ def _curve(ax: Axes, curve: pd.DataFrame, found: Interactions) -> None:
     ax.set_xlabel("false discovery proportion")
     ax.set_ylabel("true positive rate")
     ax.set_title(
-        f"{_counted(n_found, 'interaction')} in {_counted(n_pairs, 'combination')}", loc="left", fontsize="medium"
+        f"{counted(n_found, 'interaction')} in {counted(n_pairs, 'combination')}", loc="left", fontsize="medium"
     )
     despine(ax, "left", "bottom")
     legend_beside(ax)

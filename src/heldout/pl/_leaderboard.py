@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.words import counted
 from heldout.get._leaderboard import LOWER_IS_BETTER, NEAREST_ONE, choose_metrics, judged_table, most_units, ranked
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, counted, despine, legend_beside
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.words import plural
 from heldout.get import comparison
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes, plural
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from heldout._core import keys, store
+from heldout._core.words import plural
 from heldout.metrics import roc_auc
 from heldout.metrics.classification import one_vs_rest
 from heldout.pl._predicted import read_predicted
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside, new_axes, plural, text_line
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside, new_axes, text_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Curve:
+class RocCurve:
     """One ROC curve: false and true positive rates at each threshold."""
 
     kind: Kind
@@ -118,10 +119,10 @@ def roc(
     return ax
 
 
-def roc_curves(predicted: Predicted, evaluated: Evaluated | None = None) -> list[Curve]:
+def roc_curves(predicted: Predicted, evaluated: Evaluated | None = None) -> list[RocCurve]:
     """Curves of the groups and the cells for the positive class of two, or for each class that is present."""
     two = len(predicted.classes) == 2
-    curves: list[Curve] = []
+    curves: list[RocCurve] = []
     levels: list[tuple[Kind, Level | None]] = [("group", predicted.groups), ("cell", predicted.cells)]
     for kind, level in levels:
         if level is not None:
@@ -155,14 +156,14 @@ def read_evaluated(adata: AnnData, predicted: Predicted) -> Evaluated | None:
     return Evaluated(table, by_group) if same else None
 
 
-def _curve(kind: Kind, positive: str, truth: np.ndarray, score: np.ndarray) -> Curve:
+def _curve(kind: Kind, positive: str, truth: np.ndarray, score: np.ndarray) -> RocCurve:
     from sklearn.metrics import roc_curve
 
     fpr, tpr, _ = roc_curve(truth, score)
-    return Curve(kind, positive, fpr, tpr)
+    return RocCurve(kind, positive, fpr, tpr)
 
 
-def _draw(ax: Axes, predicted: Predicted, curves: list[Curve], evaluated: Evaluated | None) -> None:
+def _draw(ax: Axes, predicted: Predicted, curves: list[RocCurve], evaluated: Evaluated | None) -> None:
     two = len(predicted.classes) == 2
     colors = {name: CLASS_COLORS[i % len(CLASS_COLORS)] for i, name in enumerate(predicted.classes)}
     lines: dict[str, Line2D] = {}
@@ -180,7 +181,7 @@ def _draw(ax: Axes, predicted: Predicted, curves: list[Curve], evaluated: Evalua
     despine(ax, "left", "bottom")
 
 
-def _proxies(colors: dict[str, str], curves: list[Curve]) -> dict[str, Line2D]:
+def _proxies(colors: dict[str, str], curves: list[RocCurve]) -> dict[str, Line2D]:
     """Legend handles where each class has a colour: thick and thin for groups and cells, and one line a class."""
     from matplotlib.lines import Line2D
 

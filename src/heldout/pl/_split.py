@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
 from heldout._core import store
-from heldout._core.partition import PARTITIONS, read_partition
+from heldout._core.partition import read_partition
 from heldout.pl._split_draw import draw_bars, draw_tiles
-from heldout.pl._style import by_number, natural
-from heldout.splitting._components import components
+from heldout.pl._split_layout import split_layout, test_title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
     from matplotlib.axes import Axes
-
-    from heldout._core.partition import Partition
-
-UNKNOWN = "not known"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a picture of a split shows.
-
-    Parameters
-    ----------
-    table
-        One row a group, match value and label: ``group``, ``match``, ``label`` (text), and the number of cells in each
-        partition. Sorted as drawn.
-    unit, match, label
-        Names of the columns of ``obs``, or None.
-    matches, labels
-        Match values and labels in the order they are drawn.
-    """
-
-    table: pd.DataFrame
-    unit: str
-    match: str | None
-    label: str | None
-    matches: list[str]
-    labels: list[str]
 
 
 def split(
@@ -99,74 +67,3 @@ def split(
     partition = read_partition(adata, split_key)
     layout = split_layout(adata, partition, group_key=group_key, match_key=match_key, label_key=label_key)
     return draw_bars(layout, ax) if layout.match is None else draw_tiles(layout, test_title(layout), ax)
-
-
-def split_layout(
-    adata: AnnData,
-    partition: Partition,
-    *,
-    group_key: str | Sequence[str] | None = None,
-    match_key: str | None = None,
-    label_key: str | None = None,
-) -> Layout:
-    """Count the cells of each group, match value and label in each partition."""
-    columns = [group_key] if isinstance(group_key, str) else list(group_key or partition.group_key or [])
-    if not columns:
-        msg = "No group is known: the split was not made by group. Pass group_key, the obs column of the independent unit."
-        raise ValueError(msg)
-    label_key = label_key or partition.params.get("label_key")
-    match_key = match_key or partition.params.get("match_key")
-    names = [store.as_names(store.column(adata, name, argument="group_key")) for name in columns]
-    matches, match = _text(adata, match_key, argument="match_key")
-    labels, label = _text(adata, label_key, argument="label_key")
-    frame = pd.DataFrame({"group": components(*names).astype(str), "match": match, "label": label})
-    frame["partition"] = np.array(PARTITIONS, dtype=object)[partition.codes]
-    table = frame.groupby(["group", "match", "label", "partition"]).size().unstack("partition", fill_value=0)
-    table = table.reindex(columns=list(PARTITIONS), fill_value=0).rename_axis(columns=None).reset_index()
-    return Layout(_sorted(table, matches, labels), "+".join(columns), match_key, label_key, matches, labels)
-
-
-def test_title(layout: Layout) -> str:
-    """Which classes the test set has at each match value, e.g. ``test: day 19 (control, patient)``."""
-    inside = layout.table[layout.table["test"] > 0]
-    parts = []
-    for value in layout.matches:
-        present = set(inside.loc[inside["match"] == value, "label"])
-        named = [name for name in layout.labels if name in present]
-        if named:
-            only = " only" if len(named) == 1 and len(layout.labels) > 1 else ""
-            parts.append(f"{value} ({', '.join(named)}{only})" if layout.label else value)
-    if not parts:
-        return "no test set"
-    more = f" and {len(parts) - 4} more" if len(parts) > 4 else ""
-    name = "" if str(layout.match).lower() in parts[0].lower() else f"{layout.match} "
-    return f"test: {name}{', '.join(parts[:4])}{more}"
-
-
-def _text(adata: AnnData, key: str | None, *, argument: str) -> tuple[list[str], np.ndarray]:
-    """Distinct values in drawing order, and the value of each cell, as text; one empty value without a column."""
-    if key is None:
-        return [""], np.full(adata.n_obs, "", dtype=object)
-    series = store.column(adata, key, argument=argument, allow_missing=True)
-    missing = series.isna().to_numpy()
-    ordered = by_number(store.ordered_names(series.dropna()))
-    if not isinstance(series.dtype, pd.CategoricalDtype):
-        ordered = by_number(sorted(ordered, key=natural))
-    names = np.full(len(series), UNKNOWN, dtype=object)
-    names[~missing] = store.as_names(series[~missing])
-    return [*ordered, *([UNKNOWN] if missing.any() else [])], names
-
-
-def _sorted(table: pd.DataFrame, matches: list[str], labels: list[str]) -> pd.DataFrame:
-    """By label, then match, then partition, then name with numbers by size."""
-    held = table[list(PARTITIONS)].to_numpy().argmax(axis=1)
-    order = sorted(
-        range(len(table)),
-        key=lambda i: (
-            labels.index(table["label"][i]),
-            matches.index(table["match"][i]),
-            held[i],
-            natural(table["group"][i]),
-        ),
-    )
-    return table.iloc[order].reset_index(drop=True)

@@ -6,24 +6,15 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from heldout._core.partition import PARTITIONS
-from heldout.pl._style import (
-    INK,
-    PARTITION_COLORS,
-    counted,
-    despine,
-    legend_beside,
-    new_axes,
-    shorten,
-    text_line,
-    text_on,
-)
+from heldout._core.words import counted
+from heldout.pl._style import INK, PARTITION_COLORS, despine, legend_beside, new_axes, shorten, text_line, text_on
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from heldout.pl._split import Layout
+    from heldout.pl._split_layout import SplitLayout
 
 TILE_WIDTH, TILE_HEIGHT = 0.92, 0.86
 LABEL_GAP = 0.35
@@ -36,7 +27,7 @@ TALL, STACKED = 3, 40
 """Tiles upon each other up to which a tile has two lines of text, and one."""
 
 
-def draw_tiles(layout: Layout, title: str, ax: Axes | None) -> Axes:
+def draw_tiles(layout: SplitLayout, title: str, ax: Axes | None) -> Axes:
     """A tile a group: x the match value, y the label, colour the partition."""
     table = layout.table
     prefix, names = shorten(list(table["group"]))
@@ -99,7 +90,7 @@ def _tile_text(ax: Axes, x: float, y: float, counts: list[int], text: list[str])
         ax.text(x, middle - 0.02, text[1], va="top", **place)
 
 
-def _finish_tiles(ax: Axes, layout: Layout, bottoms: dict[str, float], height: pd.Series, top: float) -> None:
+def _finish_tiles(ax: Axes, layout: SplitLayout, bottoms: dict[str, float], height: pd.Series, top: float) -> None:
     longest = max(len(value) for value in layout.matches)
     turned = longest > 8 and len(layout.matches) > 2
     turn: dict[str, Any] = {"rotation": 45, "ha": "right"} if turned else {}
@@ -115,7 +106,7 @@ def _finish_tiles(ax: Axes, layout: Layout, bottoms: dict[str, float], height: p
     despine(ax, "bottom")
 
 
-def draw_bars(layout: Layout, ax: Axes | None) -> Axes:
+def draw_bars(layout: SplitLayout, ax: Axes | None) -> Axes:
     """A bar a group, as high as its number of cells; blocks of labels, in each the partitions one after the other."""
     table = layout.table
     at = table.index.to_numpy() + 1.6 * table["label"].map(layout.labels.index).to_numpy()
@@ -137,7 +128,7 @@ def draw_bars(layout: Layout, ax: Axes | None) -> Axes:
     return ax
 
 
-def _finish_bars(ax: Axes, layout: Layout, at: np.ndarray) -> None:
+def _finish_bars(ax: Axes, layout: SplitLayout, at: np.ndarray) -> None:
     prefix, names = shorten(list(layout.table["group"]))
     if len(at) <= NAMED:
         ax.set_xticks(at, names, rotation=90 if max(map(len, names)) > 1 else 0, fontsize="small")
@@ -152,7 +143,7 @@ def _finish_bars(ax: Axes, layout: Layout, at: np.ndarray) -> None:
     legend_beside(ax, _partition_handles(layout))
 
 
-def _partition_handles(layout: Layout) -> list[Any]:
+def _partition_handles(layout: SplitLayout) -> list[Any]:
     """Legend entries of the partitions that occur, with their number of groups and cells."""
     from matplotlib.patches import Patch
 

@@ -72,22 +72,6 @@ def text_on(color: Any) -> str:
     return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.066 else INK
 
 
-def counted(n: int, noun: str) -> str:
-    """A number and its noun, e.g. ``2 libraries``; a column name that is no plain word is left as it is."""
-    if n == 1 or not noun.isalpha():
-        return f"{n} {noun}"
-    return f"{n} {plural(noun)}"
-
-
-def plural(noun: str) -> str:
-    """Plural of a plain word; anything else unchanged."""
-    if not noun.isalpha():
-        return noun
-    if noun.endswith("y") and noun[-2:-1] not in set("aeiou"):
-        return f"{noun[:-1]}ies"
-    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
-
-
 def natural(name: str) -> list[tuple[int, float, str]]:
     """Sorting key that puts ``SAMP2`` before ``SAMP10``."""
     parts = re.split(r"(\d+)", name)

@@ -1,0 +1,31 @@
+"""Nouns, numbers and lists of names for sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SIBILANTS = ("s", "x", "z", "ch", "sh")
+
+
+def plural(noun: str) -> str:
+    """Plural of a plain English word; a name that is not a plain word (``sample_id``) is unchanged."""
+    if not noun.isalpha():
+        return noun
+    if noun.endswith("y") and noun[-2:-1] not in set("aeiou"):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(_SIBILANTS) else f"{noun}s"
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with its noun, e.g. ``2 libraries`` or ``1,200 cells``."""
+    return f"{n:,} {noun if n == 1 else plural(noun)}"
+
+
+def first_few(names: Iterable[Any], limit: int = 3) -> str:
+    """The first few names, and how many more there are, e.g. ``A, B, C and 4 more``."""
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + more

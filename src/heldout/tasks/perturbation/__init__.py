@@ -1,6 +1,6 @@
 """What does a perturbation do that was not measured? The methods, and how they are judged."""
 
-from heldout._core.registry import Method, Registry
+from heldout._core.method import Method, Registry
 
 _HERE = "heldout.tasks.perturbation"
 

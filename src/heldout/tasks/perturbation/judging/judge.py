@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from heldout import metrics
+from heldout._core.checks import check_choice, check_integer
 from heldout._core.fits import check_split
 from heldout._core.partition import PARTITIONS
 from heldout._core.progress import progress
 from heldout._core.rng import generator
-from heldout.metrics._checks import at_least, one_of
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.judging.calibration import LEVELS, half_widths, seen_targets
 from heldout.tasks.perturbation.judging.cells import CellSpace
@@ -133,8 +133,8 @@ class Judged:
 
 def check_how(partition: str, baselines: Sequence[str] | None, n_bootstrap: int) -> None:
     """Refuse what cannot be scored before long work starts."""
-    one_of(partition, PARTITIONS[:3], "partition")
-    at_least(n_bootstrap, 1, "n_bootstrap")
+    check_choice(partition, "partition", PARTITIONS[:3])
+    check_integer(n_bootstrap, "n_bootstrap", least=1)
     if isinstance(baselines, str):
         msg = f"baselines={baselines!r} must be a list of methods, e.g. [{baselines!r}], or None for the usual ones."
         raise ValueError(msg)

@@ -245,7 +245,7 @@ def test_shapes_are_checked():
             score(truth, sparse.csr_matrix(prediction))
         with pytest.raises(ValueError, match=r"prediction has shape \(0, 9\)"):
             score(truth, prediction[:0])
-    with pytest.raises(ValueError, match=r"reference has shape \(8,\)"):
+    with pytest.raises(ValueError, match=r"start has shape \(8,\)"):
         metrics.pearson_delta(truth, prediction, control[:8])
     with pytest.raises(ValueError, match=r"prediction_control has shape \(6,\)"):
         metrics.cosine_logfc(truth, prediction, control, prediction_control=np.ones(6))

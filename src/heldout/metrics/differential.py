@@ -75,7 +75,7 @@ def differential(
     control
         Log-normalised expression of the control cells, (n_control × n_genes).
     groups
-        Perturbation of each perturbed cell as a number from 0, (n_cells,). Each number has at least one cell. If None,
+        Perturbation of each perturbed cell as an integer >= 0, (n_cells,). Each number has at least one cell. If None,
         all cells belong to one perturbation. One call with many perturbations is much faster than one call for each,
         because the controls are sorted only once.
     test

@@ -27,10 +27,10 @@ def test_leaderboard_has_a_panel_a_metric_and_a_row_a_method(evaluated):
     table = ho.get.evaluation(evaluated, "perturbation")
     axes = ho.pl.leaderboard(evaluated)
     assert [ax.get_xlabel() for ax in axes] == [
-        "pearson delta →",
+        "Pearson delta →",
         "pearson delta perturbed →",
         "discrimination →",
-        "← l2",
+        "← L2",
     ]
     order = [text.get_text() for text in axes[0].get_yticklabels()]
     estimates = table[table["metric"] == "pearson_delta"].set_index("method")["estimate"]

@@ -17,7 +17,7 @@ from heldout._core.partition import PARTITIONS, read_partition
 from heldout.get import fold_keys, iterate_folds
 from heldout.pp import folds
 from heldout.splitting import GroupStratifiedKFold
-from heldout.splitting._folds import BALANCE_LIMIT, Units, kfold
+from heldout.splitting._folds import BALANCE_LIMIT, FoldUnits, kfold
 from tests.helpers.folds import HYPOTHESIS, cells, in_partition, labelled, rows, spread
 
 # --- what holds for every k-fold ------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_seeds_give_other_folds_when_cells_leave_a_choice():
 
 def test_thousands_of_groups():
     n = BALANCE_LIMIT + 1
-    units = Units.of(np.arange(n), np.arange(n) % 2)
+    units = FoldUnits.of(np.arange(n), np.arange(n) % 2)
     assert spread(np.bincount(kfold(units, 7, np.random.default_rng(0)) * 2 + units.has.argmax(axis=1))) <= 1
 
 

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import maximum_flow
 from heldout._core.partition import read_partition
 from heldout.get import perturbations
 from heldout.pp import split_perturbations
-from heldout.splitting._contexts import divide_pairs, draw_pairs
+from heldout.splitting._draw_contexts import divide_pairs, draw_pairs
 from tests.helpers.screens import HYPOTHESIS, frame, in_partition, screen, screens, targets_of
 from tests.helpers.splits import assigned
 

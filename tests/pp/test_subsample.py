@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 import heldout as ho
+from heldout._core.draws import draws, lowest_per_group
 from heldout._core.partition import read_partition
-from heldout.pp._subsample import draws, lowest_per_group
 
 HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.io import mmread
 
 from heldout.reading import _tenx
-from heldout.reading._library import Genes, Source, as_counts
+from heldout.reading._library import Genes, LibrarySource, as_counts
 
 
 @settings(derandomize=True, deadline=None, database=None, max_examples=150)
@@ -40,7 +40,7 @@ def test_the_same_as_scipy(tmp_path_factory, n_cells, n_genes, window, end, last
     path = tmp_path_factory.getbasetemp() / "matrix.mtx"
     path.write_bytes(text.encode())
     names = [np.array([f"{kind}{i}" for i in range(n)], dtype=object) for kind, n in (("c", n_cells), ("g", n_genes))]
-    source = Source("a", "mtx", path, names[0], Genes(names[1], names[1], names[1]), (0, 0))
+    source = LibrarySource("a", "mtx", path, names[0], Genes(names[1], names[1], names[1]), (0, 0))
     before, _tenx._WINDOW = _tenx._WINDOW, window
     try:
         found = as_counts(source, _tenx.read_counts(source))

@@ -13,7 +13,8 @@ import heldout as ho
 from heldout._core.partition import read_partition
 from heldout.splitting import _balance
 from heldout.splitting._balance import balance, balance_rows, deviation
-from heldout.splitting._groups import Groups, by_hash
+from heldout.splitting._group_draws import by_hash
+from heldout.splitting._groups import Groups
 from tests.helpers.splits import assigned, cells
 
 HYPOTHESIS = settings(max_examples=60, deadline=None, derandomize=True, database=None)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import heldout as ho
-from heldout.tasks.perturbation.evaluate import LOWER_IS_BETTER
+from heldout._core.metric import metric_of
 from tests.helpers.perturbations import combinations
 
 FEW = {"baselines": ["no_change", "mean"], "n_bootstrap": 20}
@@ -36,7 +36,7 @@ def test_what_is_free_of_noise_does_not_beat_the_ceiling_and_comes_near_it():
         tables.append(ho.tl.score_predictions(adata, truth, **FEW))
     rows = pd.concat(tables).query("method == 'predicted'").groupby("metric")[["estimate", "ceiling"]].mean()
     for metric, row in rows.drop("variance_ratio").iterrows():
-        lead = (row["ceiling"] - row["estimate"]) * (-1 if metric in LOWER_IS_BETTER else 1)
+        lead = (row["ceiling"] - row["estimate"]) * metric_of(metric).sign
         assert lead >= -0.03 * abs(row["ceiling"]) - 1e-9, metric
     for metric in ("l2", "rmse", "pearson_delta", "pearson_delta_perturbed", "cosine_logfc", "discrimination"):
         assert rows.loc[metric, "estimate"] == pytest.approx(rows.loc[metric, "ceiling"], rel=0.06), metric
@@ -95,7 +95,7 @@ def test_a_part_of_many_perturbations_says_what_drawn_controls_do(monkeypatch):
     ho.tl.perturbation(adata, method="additive")
     widths = []
     for most in (100, 8):
-        monkeypatch.setattr("heldout.tasks.perturbation.table.MOST_MOVED", most)
+        monkeypatch.setattr("heldout.tasks.perturbation.judging.table.MOST_MOVED", most)
         table = ho.tl.evaluate(adata, "perturbation", baselines=["mean"], n_bootstrap=1000)
         rows = table.query("role == 'model'").set_index("metric")
         widths.append(rows["ci_high"] - rows["ci_low"])

@@ -21,11 +21,6 @@ N_TOP = 1000
 N_RECALL = 50
 """Genes that respond most, of which a prediction should name many."""
 
-LOWER_IS_BETTER = frozenset({"l2", "rmse", "weighted_mse", "rank", "energy_distance"})
-
-CHANCE = {"pearson_delta": 0.0, "pearson_delta_perturbed": 0.0, "cosine_logfc": 0.0, "rank": 0.5, "discrimination": 0.5}
-"""What a prediction that knows nothing of the perturbation gets; the others have no such level."""
-
 METRICS = (
     "l2",
     "rmse",

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from heldout._core.metric import metric_of
 from heldout._core.verdict import against, few_units, interval
 from heldout.metrics import variance_ratio
-from heldout.tasks.perturbation.evaluate import (
-    CHANCE,
-    LOWER_IS_BETTER,
+from heldout.tasks.perturbation.judging.scores import (
     METRICS,
     Reference,
     beside_centroid,
@@ -23,8 +22,8 @@ from heldout.tasks.perturbation.evaluate import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from heldout.tasks.perturbation.cells import CellSpace
-    from heldout.tasks.perturbation.evaluate import Scored
+    from heldout.tasks.perturbation.judging.cells import CellSpace
+    from heldout.tasks.perturbation.judging.scores import Scored
     from heldout.tasks.perturbation.observed import Observed
 
 UNIT = "perturbation"
@@ -126,7 +125,7 @@ def evaluation_table(
                 "ci_high": high,
                 "n": n,
                 "n_fallback": len(np.unique(unit[one.fallback])),
-                "chance": CHANCE.get(metric, np.nan),
+                "chance": np.nan if metric_of(metric).chance is None else metric_of(metric).chance,
                 "ceiling": best_possible[metric],
                 "note": _note(n, n_units, one, unit),
             }
@@ -235,7 +234,7 @@ def _judge(metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows]
 
     The best is the one that is furthest ahead on these, so that it does not matter whether they are easy ones.
     """
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    sign = metric_of(metric).sign
     own = np.isfinite(values[i].units[metric])
     rivals = {j: own & np.isfinite(values[j].units[metric]) for j, one in enumerate(scored) if one.role == "baseline"}
     most = max((int(both.sum()) for both in rivals.values()), default=0)

@@ -11,7 +11,7 @@ import numpy as np
 from heldout._core import cells, store
 from heldout._core.partition import digests
 from heldout.splitting._components import components
-from heldout.splitting._contexts import control_counts, divide_pairs, draw_pairs, pools_of_cells, pools_of_groups
+from heldout.splitting._draw_contexts import control_counts, divide_pairs, draw_pairs, pools_of_cells, pools_of_groups
 from heldout.splitting._groups import CODE
 from heldout.splitting._screen import context_codes
 from heldout.splitting._unseen import shared_out

@@ -29,8 +29,8 @@ import heldout as ho
 from heldout._core import keys, store
 from heldout._core.verdict import against, few_units, interval
 from heldout.tasks.perturbation import METHODS
-from heldout.tasks.perturbation.evaluate import CHANCE, LOWER_IS_BETTER
-from heldout.tasks.perturbation.evaluate import METRICS as ALL_METRICS
+from heldout.tasks.perturbation.judging.scores import CHANCE, LOWER_IS_BETTER
+from heldout.tasks.perturbation.judging.scores import METRICS as ALL_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -207,7 +207,7 @@ def controls(adata: ad.AnnData, *, draws: int = 200, rng: int = 0) -> pd.DataFra
 
     def delta(truth: str, said: str, own: np.ndarray, other: np.ndarray) -> float:
         a, b = said.split("+")
-        return float(ho.metrics.pearson_delta(mean[truth], mean[a] + mean[b] - other, own, prediction_reference=other))
+        return float(ho.metrics.pearson_delta(mean[truth], mean[a] + mean[b] - other, own, prediction_start=other))
 
     rows = []
     for pair in pairs:

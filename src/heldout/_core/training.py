@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from lightning.pytorch import LightningModule, Trainer
+    from scvi.train import TrainingPlan
 
     from heldout._core.blocks import SplitDataModule
 
@@ -110,7 +111,7 @@ class History(Logger):
 
 
 def run_trainer(
-    plan: LightningModule,
+    plan: TrainingPlan,
     batches: SplitDataModule,
     *,
     max_epochs: int,

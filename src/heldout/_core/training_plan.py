@@ -58,8 +58,7 @@ class BlockTrainingPlan(TrainingPlan):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW. Without weight decay it is Adam."""
         decay = getattr(self.config, "weight_decay", 0.0)
-        options = {"fused": True} if self.fused else {}
-        return torch.optim.AdamW(self.module.parameters(), lr=self.config.lr, weight_decay=decay, **options)
+        return torch.optim.AdamW(self.module.parameters(), lr=self.config.lr, weight_decay=decay, fused=self.fused)
 
     def on_fit_start(self) -> None:
         """Refuse more processes than a batch can be shared by."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.fits import check_split, read_fit
+from heldout._core.fits import check_split, read_header
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator
@@ -89,7 +89,7 @@ def evaluate(
 
 
 def _check_chains(task: Task, fit: Fit, key: str) -> None:
-    if task.lineages_key is not None and read_fit(task.adata, task.lineages_key).hash != fit.info["lineages_fit"]:
+    if task.lineages_key is not None and read_header(task.adata, task.lineages_key).hash != fit.info["lineages_fit"]:
         msg = (
             f"The lineages {task.lineages_key!r} were drawn again after the fit {key!r} was trained on them, so the fit cannot be "
             "repeated with other seeds. Call heldout.tl.forecast again."

@@ -130,7 +130,10 @@ def test_refused(drawn, refuses):
     refuses(asked(lineages_key="lines"), drawn, "There is no fit 'lines'")
     drawn.obs["hours"] = drawn.obs["h"]
     refuses(
-        lambda a: ho.tl.forecast(a, "hours", method="lstm", lineages_key="lineages"), drawn, "along 'h'", "along 'hours'"
+        lambda a: ho.tl.forecast(a, "hours", method="lstm", lineages_key="lineages"),
+        drawn,
+        "along 'h'",
+        "along 'hours'",
     )
     ho.pp.split_time(drawn, "h", test=[6, 8], key_added="other")
     refuses(asked(split_key="other"), drawn, "other")

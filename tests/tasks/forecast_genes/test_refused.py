@@ -34,7 +34,11 @@ BAD = {
     "no such target": (lambda a: None, {"at": 5}, ["at=5", "0, 1, 2, 4, 8"]),
     "no such history": (lambda a: None, {"history": [0, 1, 3]}, ["history=3"]),
     "history is a number": (lambda a: None, {"history": 3}, ["list"]),
-    "target in the history": (lambda a: None, {"at": 4, "history": [0, 1, 2, 4]}, ["at=4 must be later than all times of the history"]),
+    "target in the history": (
+        lambda a: None,
+        {"at": 4, "history": [0, 1, 2, 4]},
+        ["at=4 must be later than all times of the history"],
+    ),
     "target before": (lambda a: None, {"at": 2, "history": [0, 1, 4]}, ["must be later than all times of the history"]),
     "two times": (lambda a: None, {"at": 2}, ["2 times", "at least 3"]),
     "no split": (lambda a: None, {"split_key": "split"}, ["split"]),

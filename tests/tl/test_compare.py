@@ -269,7 +269,7 @@ def test_bad_grids(prepared, refuses):
         ({"grid": {}}, ("is not 'lmna', nor a mapping",)),
         ({"grid": {"depth": [1]}}, ("grid has 'depth', which is no option of MLPConfig", "n_layers")),
         ({"grid": {"n_layers": 2}}, ("must be a list of values",)),
-        ({"grid": {"n_layers": [0]}}, ("n_layers=0 must be a whole number above 0",)),
+        ({"grid": {"n_layers": [0]}}, ("n_layers=0 must be an integer >= 1",)),
         ({"metric": "accuracy"}, ("metric='accuracy' must be auc or loss",)),
     ):
         refuses(lambda a, o=options: ho.tl.sweep(a, **o), prepared, *words)

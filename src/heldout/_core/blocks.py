@@ -23,9 +23,9 @@ Batch = dict[str, torch.Tensor]
 class BatchBlocks:
     """Mini-batches of some rows of a matrix and of arrays with the same rows, as dense tensors, several at a time.
 
-    It replaces a torch DataLoader, whose row-by-row fetching costs more than a step of a small network. It yields lists of
-    batches: the rows of all batches of a list are gathered at once, and Lightning does its bookkeeping once for each list.
-    Only one block is in memory beside the matrix.
+    It replaces a torch DataLoader, whose row-by-row fetching costs more than a step of a small network. It yields lists
+    of batches: the rows of all batches of a list are gathered at once, and Lightning does its bookkeeping once for each
+    list. Only one block is in memory beside the matrix.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("heldout")
 
 CEILING_SHARE = 0.05
-"""Share of values at the maximum above which values look like Ct values. What is not detected has the last cycle number."""
+"""Values look like Ct values if a larger share of them is at the maximum, where genes that are not detected are."""
 
 
 def warn_if_ct(X: Matrix) -> bool:

@@ -80,8 +80,8 @@ class HeldoutModel(BaseModelClass):
         accelerator
             ``"cpu"``, ``"gpu"`` or another accelerator of Lightning. ``"auto"`` takes the best one that is there.
         devices
-            Number of devices, or which ones. Several devices need ``trainer_options={"strategy": "ddp"}`` in a script; they
-            share the rows of each batch.
+            Number of devices, or which ones. Several devices need ``trainer_options={"strategy": "ddp"}`` in a script;
+            they share the rows of each batch.
         rng
             Seed or Generator of initial weights, dropout and batches. The global state of torch does not change.
         trainer_options
@@ -90,8 +90,8 @@ class HeldoutModel(BaseModelClass):
         Raises
         ------
         ValueError
-            If the strategy forks or spawns processes, because weights and history would be lost, or if a batch has fewer
-            than two rows for each device.
+            If the strategy forks or spawns processes, because weights and history would be lost, or if a batch has
+            fewer than two rows for each device.
         """
         if max_epochs is not None:
             self.config_ = replace(self.config_, max_epochs=max_epochs)
@@ -203,8 +203,10 @@ class HeldoutModel(BaseModelClass):
 
 def _no_pickle(cls: type) -> str:
     return (
-        f"{cls.__name__} does not use pickle files, because opening one can run code. Store the model in its AnnData with "
-        f"model.to_adata(adata, key), and write that with adata.write_h5ad; {cls.__name__}.from_adata(adata, key) reads it "
+        f"{cls.__name__} does not use pickle files, because opening one can run code. Store the model in its AnnData "
+        "with "
+        f"model.to_adata(adata, key), and write that with adata.write_h5ad; {cls.__name__}.from_adata(adata, key) "
+        "reads it "
         "back."
     )
 

@@ -27,10 +27,10 @@ POOL = 32
 class StreamedBlocks(BatchBlocks):
     """Mini-batches of some rows of a dask array; replaces :class:`heldout._core.blocks.BatchBlocks`.
 
-    Each epoch visits every row once. The blocks of the array come in random order. 32 of them are read at a time, and their
-    rows are shuffled together. So a batch is a random sample of the rows of 32 random blocks, not of all rows. With 32 blocks
-    or fewer there is no difference. Without a seed the order is that of ``rows``, which must be ascending.
-    ``read`` returns the wanted rows of some blocks; by default dask computes them.
+    Each epoch visits every row once. The blocks of the array come in random order. 32 of them are read at a time, and
+    their rows are shuffled together. So a batch is a random sample of the rows of 32 random blocks, not of all rows.
+    With 32 blocks or fewer there is no difference. Without a seed the order is that of ``rows``, which must be
+    ascending. ``read`` returns the wanted rows of some blocks; by default dask computes them.
     """
 
     def __init__(

@@ -36,7 +36,8 @@ def as_times(values: pd.Series, time_key: str) -> pd.Series:
     infinite = int((~np.isfinite(numeric.to_numpy(dtype=np.float64))).sum())
     if infinite:
         msg = (
-            f"adata.obs[{time_key!r}] (time_key) has {infinite} infinite values in {len(numeric)} cells. Drop those cells: "
+            f"adata.obs[{time_key!r}] (time_key) has {infinite} infinite values in {len(numeric)} cells. Drop those "
+            "cells: "
             f"adata = adata[np.isfinite(adata.obs[{time_key!r}])].copy()"
         )
         raise ValueError(msg)

@@ -84,8 +84,8 @@ class SameBuffers(Callback):
 class History(Logger):
     """Metrics of each epoch.
 
-    The logger of scvi-tools is empty in all processes but the first. With several processes it also pickles itself into the
-    working directory.
+    The logger of scvi-tools is empty in all processes but the first. With several processes it also pickles itself into
+    the working directory.
     """
 
     name, version = "history", 0
@@ -161,7 +161,8 @@ def run_trainer(
         if type(trainer.strategy.launcher).__name__ == "_MultiProcessingLauncher":
             msg = (
                 f"strategy={chosen.get('strategy', 'auto')!r} with devices={chosen['devices']!r} would train in other "
-                "processes, and the best weights and the history would be lost. Use strategy='ddp' in a script, which starts "
+                "processes, and the best weights and the history would be lost. Use strategy='ddp' in a script, which "
+                "starts "
                 "the script once for each device, or devices=1."
             )
             raise ValueError(msg)

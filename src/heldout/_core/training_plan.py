@@ -1,4 +1,4 @@
-"""One training plan for all networks: an optimiser step for each batch of a block, and means that are logged per epoch."""
+"""One training plan for all networks: an optimiser step for each batch of a block, and means for each epoch."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class BlockTrainingPlan(TrainingPlan):
         n, fewest = self.trainer.world_size, min(self.config.batch_size, self.trainer.datamodule.n_train)
         if self.shares_batches and n > 1 and fewest < 2 * n:
             msg = (
-                f"{n} devices cannot share batches of {fewest} train rows, because each device needs two rows. Use a larger "
+                f"{n} devices cannot share batches of {fewest} train rows, because each device needs two rows. Use a "
+                "larger "
                 "batch_size, or fewer devices."
             )
             raise ValueError(msg)
@@ -114,8 +115,9 @@ class BlockTrainingPlan(TrainingPlan):
 def share_of(block: list[Batch], trainer: Trainer) -> list[Batch]:
     """Rows of each batch that this process trains on: all rows, or one part of the same size for each process.
 
-    Together the processes take the step that one process would take, with two exceptions: batch norm, and losses that are not
-    a mean over all rows of a batch, are computed on the rows of each process. Rows that cannot be shared evenly are left out.
+    Together the processes take the step that one process would take, with two exceptions: batch norm, and losses that
+    are not a mean over all rows of a batch, are computed on the rows of each process. Rows that cannot be shared evenly
+    are left out.
     """
     n_processes, rank = trainer.world_size, trainer.global_rank
     if n_processes == 1:

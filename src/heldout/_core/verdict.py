@@ -15,9 +15,9 @@ FEWEST = 3
 def interval(values: np.ndarray, n_units: int) -> tuple[float, float]:
     """95 % interval from the estimate, which stands first, and its draws; NaN with too few units.
 
-    The percentiles of draws are too near to the estimate where units are few (of nominal 95 % intervals over three normal
-    values 73 % hold). They are moved away from it as Student's interval is wider than the normal one: by 169 % with three
-    units, 22 % with ten and 2 % with a hundred.
+    The percentiles of draws are too near to the estimate where units are few (of nominal 95 % intervals over three
+    normal values 73 % hold). They are moved away from it as Student's interval is wider than the normal one: by 169 %
+    with three units, 22 % with ten and 2 % with a hundred.
     """
     draws = values[1:][np.isfinite(values[1:])]
     if n_units < FEWEST or not len(draws) or not np.isfinite(values[0]):

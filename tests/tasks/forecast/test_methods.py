@@ -296,7 +296,7 @@ def test_registry_and_options():
         with pytest.raises(ValueError, match=match):
             ho.model.FlowConfig(**wrong)
     for wrong, match in (
-        ({"rollout": "jump"}, "straight, steps"),
+        ({"rollout": "jump"}, "'straight', 'steps'"),
         ({"dropout": 1.0}, "dropout"),
         ({"n_hidden": ()}, "n_hidden"),
     ):

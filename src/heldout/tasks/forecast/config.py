@@ -21,11 +21,11 @@ class DampingConfig(Config):
     Parameters
     ----------
     damping
-        Share of the predicted movement that is applied. 0 is persistence, 1 applies all of it. None chooses the share on
-        past times only: each train time from the third on is forecast from the times before it, in components that were
-        fitted on the times before it. The share with the lowest energy distance (relative to persistence) is taken. It is
-        shrunk towards 0 if there are few such times, or if little of them is explained. A movement that explains 90 % of
-        two or more past times is applied in full.
+        Share of the predicted movement that is applied. 0 is persistence, 1 applies all of it. None chooses the share
+        on past times only: each train time from the third on is forecast from the times before it, in components that
+        were fitted on the times before it. The share with the lowest energy distance (relative to persistence) is
+        taken. It is shrunk towards 0 if there are few such times, or if little of them is explained. A movement that
+        explains 90 % of two or more past times is applied in full.
     penalty
         Ridge penalty on standardised columns, as a share of the number of rows.
     """
@@ -41,14 +41,15 @@ class FlowConfig(Config):
     Parameters
     ----------
     n_hidden, n_layers
-        Width and number of hidden layers of the velocity network. A linear flow through all train times is solved for first.
-        The network learns what the linear flow leaves.
+        Width and number of hidden layers of the velocity network. A linear flow through all train times is solved for
+        first. The network learns what the linear flow leaves.
     noise
         Standard deviation of the noise around the path between two paired cells, as a share of that of the train cells.
     n_pairs
         Number of pairs of cells that are drawn from the optimal plan of each two neighbouring times.
     n_refinements
-        How often the cells are paired again, after they were moved along the linear flow found so far. 0 pairs them once.
+        How often the cells are paired again, after they were moved along the linear flow found so far. 0 pairs them
+        once.
     batch_size
         Number of pairs in a batch.
     lr
@@ -58,16 +59,18 @@ class FlowConfig(Config):
     max_epochs
         Maximum number of passes over the pairs.
     patience
-        Training stops after this number of epochs without a better score on val, or on pairs that were set aside if there
-        is no val. The best weights are restored.
+        Training stops after this number of epochs without a better score on val, or on pairs that were set aside if
+        there is no val. The best weights are restored.
     n_steps
         Number of steps (of Heun's method) in which one time interval is integrated.
     damping
-        Share of the linear part of the flow that is applied after the last train time, without the other parts. None chooses
-        on past times how much to apply of the linear part, of the network, and of ``var_ridge`` and ``reversion``; see
+        Share of the linear part of the flow that is applied after the last train time, without the other parts. None
+        chooses on past times how much to apply of the linear part, of the network, and of ``var_ridge`` and
+        ``reversion``; see
         :class:`DampingConfig`.
     var_ridge
-        Whether the movement after the last train time may also include that of ``method="var_ridge"``, with its own share.
+        Whether the movement after the last train time may also include that of ``method="var_ridge"``, with its own
+        share.
     reversion
         Whether it may also include the movement of ``method="reversion"``.
     """
@@ -111,11 +114,11 @@ class SequenceConfig(Config):
     max_epochs
         Maximum number of passes over the chains.
     patience
-        Training stops after this number of epochs without a better score on val, or on chains that were set aside if there
-        is no val.
+        Training stops after this number of epochs without a better score on val, or on chains that were set aside if
+        there is no val.
     rollout
-        ``straight`` predicts the target in one step of its real length. ``steps`` predicts it in steps no longer than the
-        longest step between train times.
+        ``straight`` predicts the target in one step of its real length. ``steps`` predicts it in steps no longer than
+        the longest step between train times.
     damping
         Share of the predicted change that is applied. None chooses it on past times, see :class:`DampingConfig`.
     """
@@ -153,8 +156,8 @@ class PublishedConfig(Config):
     max_epochs
         Maximum number of passes over the chains.
     patience
-        Training stops after this number of epochs without a better score on val, or on chains that were set aside if there
-        is no val.
+        Training stops after this number of epochs without a better score on val, or on chains that were set aside if
+        there is no val.
     """
 
     n_hidden: tuple[int, ...] | None = option(None, at_least=1)

@@ -78,10 +78,10 @@ def coupling(
     """Entropic optimal transport from one snapshot to the next, at squared Euclidean cost, by POT :cite:p:`flamary2021`.
 
     Snapshots of more than ``batch_size`` cells are cut at random into batches of that size, which are solved against
-    each other; this is done four times and averaged. Of each row of a batch 16 entries stay, drawn so that they equal the
-    row on average. Memory is then at most six matrices of ``batch_size²`` float64 and about 1 kB for each cell of the
-    larger snapshot. A cell then meets only a sample of the cells of the other snapshot, so the transition is somewhat
-    more diffuse than that of the whole problem.
+    each other; this is done four times and averaged. Of each row of a batch 16 entries stay, drawn so that they equal
+    the row on average. Memory is then at most six matrices of ``batch_size²`` float64 and about 1 kB for each cell of
+    the larger snapshot. A cell then meets only a sample of the cells of the other snapshot, so the transition is
+    somewhat more diffuse than that of the whole problem.
 
     Parameters
     ----------
@@ -122,7 +122,8 @@ def coupling(
     if not found.converged:
         off = np.maximum(found.source_error, found.target_error)
         msg = (
-            f"Sinkhorn has not converged after {found.n_iterations} iterations: {off:.1%} of the mass does not lie where it "
+            f"Sinkhorn has not converged after {found.n_iterations} iterations: {off:.1%} of the mass does not lie "
+            "where it "
             f"should. Raise epsilon={epsilon:g}."
         )
         warnings.warn(msg, stacklevel=2)
@@ -133,8 +134,8 @@ def sample_chains(couplings: Sequence[Coupling], n_chains: int, rng: Rng = 0) ->
     """Chains of cells through T snapshots, (n_chains × T) int32 row numbers of each snapshot, from T − 1 couplings.
 
     A cell with twice the descendants starts twice as many chains: a chain is drawn in proportion to the product of the
-    mass that flows along it, so that the chains meet the last snapshot evenly. With equal masses the first cell is drawn
-    evenly, and each next one from its row of the transition.
+    mass that flows along it, so that the chains meet the last snapshot evenly. With equal masses the first cell is
+    drawn evenly, and each next one from its row of the transition.
 
     Raises
     ------
@@ -250,7 +251,8 @@ def _balanced(cost: np.ndarray, a: np.ndarray, b: np.ndarray, eps: float) -> tup
         numItermax=_MAX_ITERATIONS,
         stopThr=_TOLERANCE / np.sqrt(len(b)),  # of the root of the sum of squares, which bounds the sum
         tau=_LARGE,
-        # Potentials that leave a 1 in each row and column of the kernel: from zeros, a row far from all others underflows.
+        # Potentials that leave a 1 in each row and column of the kernel: from zeros, a row far from all others
+        # underflows.
         warmstart=(f, (cost - f[:, None]).min(axis=0)),
         print_period=_CHECKED_EVERY,
         warn=False,
@@ -264,9 +266,9 @@ def _unbalanced(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Plan, first marginal that the next iteration would give it, and number of iterations.
 
-    POT runs for few iterations at a time, each time at a cost less the potentials so far, which keeps small ``eps`` from
-    underflowing. The problem stays the same if the free marginal p pays for the potentials f of its cells:
-    rho KL(p | a) + p·f is, up to a constant, rho KL(p | a exp(-f / rho)). Its factor is free, as the mass is that of ``b``.
+    POT runs for few iterations at a time, each time at a cost less the potentials so far, which keeps small ``eps``
+    from underflowing. The problem stays the same if the free marginal p pays for the potentials f of its cells: rho
+    KL(p | a) + p·f is, up to a constant, rho KL(p | a exp(-f / rho)). Its factor is free, as the mass is that of ``b``.
     """
     import ot  # imports torch
 

@@ -74,23 +74,25 @@ if TYPE_CHECKING:
 def backtest(data: Snapshots, move: Move) -> dict[str, Any]:
     """Share of each direction of movement, and what it was chosen by, as JSON values.
 
-    Shares have a prior, as in ridge regression: squared, they cost what persistence costs at one past time, times what no
-    movement explains of the past. Where little is explained the best share is mostly luck, and with one past time it is
-    shrunk by half or more; each further past time halves the doubt. Where dynamics go on as before nothing is left
+    Shares have a prior, as in ridge regression: squared, they cost what persistence costs at one past time, times what
+    no movement explains of the past. Where little is explained the best share is mostly luck, and with one past time it
+    is shrunk by half or more; each further past time halves the doubt. Where dynamics go on as before nothing is left
     unexplained, and the shares stay what they are.
 
     Parameters
     ----------
     data
-        Train snapshots. Each one from the third on (of many the last four) is forecast from those before it, in a space that
-        was fitted on those before it, and counts as many times as there were changes to learn from; nothing later is touched.
+        Train snapshots. Each one from the third on (of many the last four) is forecast from those before it, in a space
+        that was fitted on those before it, and counts as many times as there were changes to learn from; nothing later
+        is touched.
     move
         From past snapshots and a later time to the directions of the last cells.
     """
     origins = range(FIRST, len(data.times))[-_ORIGINS:]
     if not len(origins):
         msg = (
-            f"Choosing the damping needs 3 train times, there are {len(data.times)}: {data.times.tolist()}. Train on more "
+            f"Choosing the damping needs 3 train times, there are {len(data.times)}: {data.times.tolist()}. Train on "
+            "more "
             "times, or give config a damping, e.g. 0 for persistence."
         )
         raise ValueError(msg)

@@ -34,8 +34,8 @@ class Snapshots:
     targets
         Times that will be asked for; of what happens there nothing is known. Empty if they are not known.
     refitted
-        The first n + 1 snapshots in a space that was fitted on the first n, as a function of n. None if a space that has
-        seen fewer cells would be the same but for its axes.
+        The first n + 1 snapshots in a space that was fitted on the first n, as a function of n. None if a space that
+        has seen fewer cells would be the same but for its axes.
     """
 
     times: np.ndarray

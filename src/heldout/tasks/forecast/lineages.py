@@ -46,7 +46,8 @@ def rows_of_chains(adata: AnnData, fit: Fit, key: str) -> np.ndarray:
         lost = {f"{time:g}": len(np.unique(chains[rows[:, k] < 0, k])) for k, time in enumerate(times)}
         lost = {time: n for time, n in lost.items() if n}
         msg = (
-            f"{int((rows < 0).any(axis=1).sum())} of the {len(chains)} chains of {key!r} pass cells that are no longer in adata "
+            f"{int((rows < 0).any(axis=1).sum())} of the {len(chains)} chains of {key!r} pass cells that are no "
+            "longer in adata "
             f"({fit.config['time_key']}: number of cells {lost}). Use the AnnData before cells were dropped, or call "
             "heldout.pp.lineages again."
         )
@@ -64,7 +65,8 @@ def check_method(method: str, lineages_key: str | None) -> None:
     """Refuse lineages for a method that does not use them."""
     if lineages_key is not None and method not in ON_CHAINS:
         msg = (
-            f"lineages_key={lineages_key!r} is not used: method={method!r} does not train on chains. Leave it out, or use one "
+            f"lineages_key={lineages_key!r} is not used: method={method!r} does not train on chains. Leave it out, or "
+            "use one "
             f"of {', '.join(ON_CHAINS)}."
         )
         raise ValueError(msg)
@@ -76,19 +78,23 @@ def check_lineages(adata: AnnData, key: str, partition: Partition, time_key: str
     check_split(adata, fit, partition, key=key)
     if fit.split_key != partition.key or fit.config["time_key"] != time_key:
         msg = (
-            f"lineages_key={key!r} holds chains along {fit.config['time_key']!r} on the split {fit.split_key!r}; the forecast is "
-            f"along {time_key!r} on {partition.key!r}. Call heldout.pp.lineages(adata, {time_key!r}, split_key={partition.key!r})."
+            f"lineages_key={key!r} holds chains along {fit.config['time_key']!r} on the split {fit.split_key!r}; the "
+            "forecast is "
+            f"along {time_key!r} on {partition.key!r}. Call heldout.pp.lineages(adata, {time_key!r}, "
+            f"split_key={partition.key!r})."
         )
         raise ValueError(msg)
     if not np.array_equal(fit.arrays["times"], times):
         msg = (
-            f"lineages_key={key!r} holds chains through {time_key}={times_text(fit.arrays['times'])}, but the train cells are at "
+            f"lineages_key={key!r} holds chains through {time_key}={times_text(fit.arrays['times'])}, but the train "
+            "cells are at "
             f"{times_text(times)}: {time_key} has changed. Call heldout.pp.lineages(adata, {time_key!r}) again."
         )
         raise ValueError(msg)
     if fit.info["rep_fit"] is None:
         logger.warning(
-            "The lineages %r were drawn in obsm[%r]. There is no record that it was fitted on train cells only. If held-out cells "
+            "The lineages %r were drawn in obsm[%r]. There is no record that it was fitted on train cells only. If "
+            "held-out cells "
             "were used for it, the chains have seen them.",
             key,
             fit.config["use_rep"],
@@ -102,7 +108,8 @@ def chains_in(adata: AnnData, fit: Fit, key: str, snapshots: list[np.ndarray]) -
     found = np.stack([pd.Index(at).get_indexer(rows[:, k]) for k, at in enumerate(snapshots)], axis=1)
     if (found < 0).any():
         msg = (
-            f"{int((found < 0).any(axis=1).sum())} of the {len(found)} chains of lineages_key={key!r} pass cells that are not train "
+            f"{int((found < 0).any(axis=1).sum())} of the {len(found)} chains of lineages_key={key!r} pass cells that "
+            "are not train "
             "cells of their time. Call heldout.pp.lineages again."
         )
         raise ValueError(msg)

@@ -56,9 +56,10 @@ def fit_linear_flow(
     """Linear flow through all snapshots, and the pairs of cells that follow it.
 
     Optimal transport moves each snapshot the shortest way to the next one, so that within a snapshot all cells seem to
-    move alike even if the whole turns; the slope between snapshots tells, and is blurred by that. Each refinement couples
-    the cells that the flow found so far has moved on, as the reference process of a Schrödinger bridge is refined by what
-    was found :cite:p:`shen2025`. The ridge penalty is the one that best predicts an interval from all others.
+    move alike even if the whole turns; the slope between snapshots tells, and is blurred by that. Each refinement
+    couples the cells that the flow found so far has moved on, as the reference process of a Schrödinger bridge is
+    refined by what was found :cite:p:`shen2025`. The ridge penalty is the one that best predicts an interval from all
+    others.
 
     Parameters
     ----------

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Reversion(Moving):
     """The mean of each gene changes as a linear function of its level and of how far it is from where it has been.
 
-    The coefficients are the same for all genes and are learnt over genes from all changes between train times, so that few
-    times suffice. What goes up in differentiation tends to come down again, and what fell to recover; extrapolation
+    The coefficients are the same for all genes and are learnt over genes from all changes between train times, so that
+    few times suffice. What goes up in differentiation tends to come down again, and what fell to recover; extrapolation
     says the opposite. The length of a step does not count: most change happens early after a step of treatment, and
     sampling follows it.
     """

@@ -46,7 +46,7 @@ _ALL_GENES = 100
 
 @dataclass(frozen=True)
 class Task:
-    """A forecast on one AnnData: which cells, times, genes and space. Build it with :meth:`of`, which checks the input."""
+    """A forecast on one AnnData: which cells, times, genes and space. Build it with :meth:`of`."""
 
     adata: AnnData
     partition: Partition
@@ -113,7 +113,7 @@ class Task:
         return chains_in(self.adata, fit, self.lineages_key, [train[of_cell == i] for i in range(len(points))])
 
     def _refitted(self) -> Callable[[int], Snapshots]:
-        """Function of n: the first n + 1 train snapshots in components of the first n. Computed once for all methods."""
+        """Function of n: the first n + 1 train snapshots in components of the first n. Computed once."""
         train, points = self.partition.rows("train"), self.times_of("train")
 
         @cache
@@ -171,7 +171,8 @@ class Task:
         if len(train) < need:
             hint = ", or set damping in its config" if learnt and len(train) >= min_times else ""
             msg = (
-                f"method={method!r} needs {need} train times, {self.time_key} has {len(train)} in train: {times_text(train)}. "
+                f"method={method!r} needs {need} train times, {self.time_key} has {len(train)} in train: "
+                f"{times_text(train)}. "
                 f"Train on more times{hint}, or use method='persistence'."
             )
             raise ValueError(msg)
@@ -232,7 +233,8 @@ def start_cells(adata: AnnData, fit: Fit, at: float, *, train_only: bool) -> tup
     if not here.any():
         msg = (
             f"adata has no cells at {fit.info['time_key']}={start_time:g}, the latest train time before at={at:g}. "
-            "The prediction starts from these cells. Pass the AnnData that the fit was made on, or new cells of that time."
+            "The prediction starts from these cells. Pass the AnnData that the fit was made on, or new cells of that "
+            "time."
         )
         raise ValueError(msg)
     return np.flatnonzero(here), start_time
@@ -272,14 +274,16 @@ def check_at(fit: Fit, at: Any) -> float:
         raise ValueError(msg)
     if kind(train, at) not in method.kinds:
         msg = (
-            f"method={method.name!r} of this fit cannot do {kind(train, at)}: at={at:g} with train times {times_text(train)}. "
+            f"method={method.name!r} of this fit cannot do {kind(train, at)}: at={at:g} with train times "
+            f"{times_text(train)}. "
             f"Fit another method, e.g. one of {', '.join(METHODS.names(kinds=[kind(train, at)]))}."
         )
         raise ValueError(msg)
     longest = np.diff(train).max() if len(train) > 1 else np.inf
     if (at - train[-1]) / longest > FAR:
         logger.warning(
-            "at=%g is %g after the last train time, %.1f times the longest step between train times (%g). The fit has not "
+            "at=%g is %g after the last train time, %.1f times the longest step between train times (%g). The fit has "
+            "not "
             "learnt changes over such a long time, so do not trust this prediction.",
             at,
             at - train[-1],
@@ -295,7 +299,8 @@ def check_prepared(fit: Fit, adata: AnnData, *, key: str, layer: str | None) -> 
     if before.kind == now.kind and fit.info["scaled_with"] == scaled_with(adata, layer):
         return
     msg = (
-        f"The fit {key!r} was trained on {before}; adata holds {now}, or was scaled differently. Prepare these cells in the "
+        f"The fit {key!r} was trained on {before}; adata holds {now}, or was scaled differently. Prepare these cells "
+        "in the "
         "same way: call heldout.pp.replay(adata, reference) on the raw cells."
     )
     raise ValueError(msg)
@@ -308,7 +313,8 @@ def _check_times(task: Task) -> None:
         if (counts < MIN_CELLS).any():
             few = counts.argmin()
             msg = (
-                f"{task.time_key}={points[few]:g} has {counts[few]} cells in {part}; a time needs at least {MIN_CELLS} to be "
+                f"{task.time_key}={points[few]:g} has {counts[few]} cells in {part}; a time needs at least "
+                f"{MIN_CELLS} to be "
                 "compared with another. Drop that time, or merge it with a neighbouring time."
             )
             raise ValueError(msg)
@@ -322,7 +328,8 @@ def _check_times(task: Task) -> None:
         raise ValueError(msg)
     if len(test) and test[0] < train[0]:
         msg = (
-            f"The test time {test[0]:g} lies before the first train time {train[0]:g}: there is no history to predict it from. "
+            f"The test time {test[0]:g} lies before the first train time {train[0]:g}: there is no history to predict "
+            "it from. "
             "Hold out a later time with heldout.pp.split_time."
         )
         raise ValueError(msg)

@@ -22,8 +22,8 @@ class Coexpression:
 
     The regressions see cells of the history only, those of all times or of the last one. Which, and with what penalty,
     is decided by predicting each train gene from the other train genes; a line through these predictions then corrects
-    their size and mean. It does not forecast, it carries over: what is used is that the train genes were measured at the
-    target time in the same cells.
+    their size and mean. It does not forecast, it carries over: what is used is that the train genes were measured at
+    the target time in the same cells.
     """
 
     default_config: ClassVar[Any] = NoConfig()

@@ -29,11 +29,11 @@ class GeneNetworkConfig(Config):
     patience
         Training stops after this number of epochs without a lower validation loss. The best weights are restored.
     n_members
-        Number of networks in the ensemble. Each has its own initial weights and its own random weights of the genes (Bayesian
-        bootstrap). Their mean is the forecast.
+        Number of networks in the ensemble. Each has its own initial weights and its own random weights of the genes
+        (Bayesian bootstrap). Their mean is the forecast.
     residual
-        Whether the network corrects the forecast of ``low_rank``. It then learns the errors of ``low_rank`` on held-out train
-        genes. False predicts the level at the target time from the means alone, as published.
+        Whether the network corrects the forecast of ``low_rank``. It then learns the errors of ``low_rank`` on held-out
+        train genes. False predicts the level at the target time from the means alone, as published.
     correction
         Share of the correction that is added, in (0, 1]. It is used only with ``residual``.
     """

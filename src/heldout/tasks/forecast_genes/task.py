@@ -83,7 +83,8 @@ class Task:
         if few:
             t, n = next(iter(few.items()))
             msg = (
-                f"time {t:g} of time_key={time_key!r} has {n} cells; it needs at least {FEWEST_CELLS}, because means over "
+                f"time {t:g} of time_key={time_key!r} has {n} cells; it needs at least {FEWEST_CELLS}, because means "
+                "over "
                 "fewer cells are too noisy. Leave it out with history=, choose another at=, or merge times."
             )
             raise ValueError(msg)

@@ -39,7 +39,8 @@ def choose_times(time: np.ndarray, *, at: float | None, history: Any, time_key: 
         raise ValueError(msg)
     if len(before) < FEWEST_TIMES:
         msg = (
-            f"The history has {len(before)} times ({times_text(before) or 'none'}) before at={target:g}; a forecast needs at least "
+            f"The history has {len(before)} times ({times_text(before) or 'none'}) before at={target:g}; a forecast "
+            "needs at least "
             f"{FEWEST_TIMES}. time_key={time_key!r} has {times_text(points)}."
         )
         raise ValueError(msg)

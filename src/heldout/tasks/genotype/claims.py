@@ -47,8 +47,8 @@ def claims_table(
 
     Returns
     -------
-    Columns ``level``, ``n`` (units), ``units`` (in words), ``p_value``, ``p_smallest``, ``status`` (supported, not supported,
-    not tested or unidentifiable), ``reason``.
+    Columns ``level``, ``n`` (units), ``units`` (in words), ``p_value``, ``p_smallest``, ``status`` (supported, not
+    supported, not tested or unidentifiable), ``reason``.
     """
     rows = []
     for i, (name, units, seen) in enumerate(zip(hierarchy.names, hierarchy.units, hierarchy.seen, strict=True)):

@@ -30,8 +30,8 @@ def fold_scores(scores: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scores
-        One row a judged group: ``method``, ``fold``, ``seed``, ``label`` (class number), ``cell_auc``, ``threshold`` and
-        ``log_probability_<number>``. ``cell_auc`` is NaN for a method that predicts whole groups.
+        One row a judged group: ``method``, ``fold``, ``seed``, ``label`` (class number), ``cell_auc``, ``threshold``
+        and ``log_probability_<number>``. ``cell_auc`` is NaN for a method that predicts whole groups.
     """
     columns = [name for name in scores if name.startswith("log_probability_")]
     rows = []

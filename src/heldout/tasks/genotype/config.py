@@ -34,8 +34,8 @@ class RidgeConfig(Config):
     Parameters
     ----------
     alphas
-        Candidate penalties. The best one is chosen by leave-one-out over groups. The unit is the mean squared distance of a
-        group from the mean of all groups.
+        Candidate penalties. The best one is chosen by leave-one-out over groups. The unit is the mean squared distance
+        of a group from the mean of all groups.
     """
 
     alphas: tuple[float, ...] = option((0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0), above=0)
@@ -92,11 +92,11 @@ class MLPConfig(Config):
     alpha
         Weight of the auxiliary loss (Model B): loss = label loss + alpha × auxiliary loss.
     reversal
-        Reverse the gradient of the auxiliary loss where it enters the trunk :cite:p:`ganin2016`. The trunk then forgets the
-        auxiliary class (the day) instead of learning it.
+        Reverse the gradient of the auxiliary loss where it enters the trunk :cite:p:`ganin2016`. The trunk then forgets
+        the auxiliary class (the day) instead of learning it.
     balanced
-        Draw train cells so that each class has the same weight, and within a class each group, whatever their numbers of
-        cells.
+        Draw train cells so that each class has the same weight, and within a class each group, whatever their numbers
+        of cells.
     n_members
         Number of networks in the ensemble. They are trained from different seeds, and their probabilities are averaged.
     """

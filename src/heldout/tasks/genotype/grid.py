@@ -27,8 +27,8 @@ def configs_of(grid: Any, base: Any, *, n_trials: int | None, rng: np.random.Gen
     Parameters
     ----------
     grid
-        ``"lmna"``, the six configurations of the study; a mapping of options to lists of values, all combinations of which
-        are tried; or a mapping of names to whole options.
+        ``"lmna"``, the six configurations of the study; a mapping of options to lists of values, all combinations of
+        which are tried; or a mapping of names to whole options.
     base
         Options of which the grid changes some.
     n_trials

@@ -154,8 +154,8 @@ class CellLevel(Level):
 class GroupLevel(Level):
     """Groups as they are, each with one prediction.
 
-    Of an AUC of two classes and of shares there are intervals that hold with few groups, of means the jackknife's; an AUC of
-    more classes has a bootstrap.
+    Of an AUC of two classes and of shares there are intervals that hold with few groups, of means the jackknife's; an
+    AUC of more classes has a bootstrap.
     """
 
     log_odds: dict[str, np.ndarray] = field(default_factory=dict)

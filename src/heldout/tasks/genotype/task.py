@@ -77,7 +77,8 @@ class Task:
         if len(set(names[train])) < 2 or absent:
             also = f", but val and test also have {store.some(absent)}" if absent else ""
             msg = (
-                f"train has only {store.some(sorted(set(names[train])))} of label_key={label_key!r}{also}. A classifier "
+                f"train has only {store.some(sorted(set(names[train])))} of label_key={label_key!r}{also}. A "
+                "classifier "
                 "needs every class in train. Make another split, with label_key= to keep all classes in train."
             )
             raise ValueError(msg)
@@ -198,7 +199,8 @@ def group_labels(names: np.ndarray, groups: np.ndarray, labels: np.ndarray, clas
         first = groups[wrong[0]]
         both = [classes[i] for i in np.unique(labels[groups == first])]
         msg = (
-            f"{len(np.unique(groups[wrong]))} of {len(names)} groups have cells of two classes (e.g. {names[first]!r} has "
+            f"{len(np.unique(groups[wrong]))} of {len(names)} groups have cells of two classes (e.g. {names[first]!r} "
+            "has "
             f"{store.some(both)}), so these groups have no label. Pass a finer group_key, e.g. the library."
         )
         raise ValueError(msg)
@@ -239,7 +241,8 @@ def _auxiliary(adata: AnnData, auxiliary_key: str | None, train: np.ndarray) -> 
     classes = [name for name in store.ordered_names(series) if name in set(names[train])]
     if len(classes) < 2:
         msg = (
-            f"auxiliary_key={auxiliary_key!r} has only one value in train ({classes[0]!r}); an auxiliary head needs two. "
+            f"auxiliary_key={auxiliary_key!r} has only one value in train ({classes[0]!r}); an auxiliary head needs "
+            "two. "
             "Leave it out, or choose another column."
         )
         raise ValueError(msg)
@@ -253,13 +256,14 @@ def check_prepared(fit: Fit, adata: AnnData, *, key: str, layer: str | None) -> 
     before, now = state_from_json(fit.info["input"]), describe(get_matrix(adata, layer, dask=True))
     if fit.info["scaled_with"] != scaled_with(adata, layer):
         was = "scaled" if fit.info["scaled_with"] else "not scaled"
-        differs = f"The fit {key!r} was trained on a matrix that was {was} by heldout.pp.scale; adata was prepared differently"
+        differs = f"The fit {key!r} was trained on a matrix that was {was} by pp.scale; adata was prepared differently"
     elif _conflict(before, now):
         differs = f"The fit {key!r} was trained on {before}; adata holds {now}"
     else:
         return
     msg = (
-        f"{differs}. Prepare these cells in the same way: call heldout.pp.replay(adata, reference) on the raw cells, with "
+        f"{differs}. Prepare these cells in the same way: call heldout.pp.replay(adata, reference) on the raw cells, "
+        "with "
         "the AnnData that the fit was made on as reference."
     )
     raise ValueError(msg)

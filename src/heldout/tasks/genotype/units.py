@@ -58,7 +58,8 @@ def blocks_of(
         found = _one_a_group(groups[used], values[used])
         if found is None:
             msg = (
-                f"block_key={block_key!r} has several values within a group; labels of groups are exchanged within blocks, "
+                f"block_key={block_key!r} has several values within a group; labels of groups are exchanged within "
+                "blocks, "
                 "so each group lies in one. Pass a coarser column, or a finer group_key."
             )
             raise ValueError(msg)
@@ -103,7 +104,8 @@ def hierarchy_of(
         finer, below = levels[-1]
         if _one_a_group(below[rows], values[rows]) is None:
             msg = (
-                f"claim_keys: {finer!r} is not nested in {key!r}, a unit of it has several values. List the levels from the "
+                f"claim_keys: {finer!r} is not nested in {key!r}, a unit of it has several values. List the levels "
+                "from the "
                 "finest to the coarsest, e.g. ['library', 'line', 'donor']."
             )
             raise ValueError(msg)

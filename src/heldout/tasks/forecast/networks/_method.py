@@ -78,7 +78,7 @@ class Network(ABC):
     def predict(
         self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Move cells as learnt up to the last train time, and beyond it by the shares that were learnt on past times."""
+        """Move cells as learnt up to the last train time, and beyond it by the shares learnt on past times."""
         last = float(fitted.arrays["times"][-1])
         if start_time < last:
             start, start_time = self.approach(fitted, start, start_time, min(at, last)), min(at, last)
@@ -88,7 +88,8 @@ class Network(ABC):
         if shares is None:
             msg = (
                 f"at={at:g} is after the last train time {last:g}, but the fit was made for times between "
-                "the train times, so the damping was not learnt. Fit on a split whose test time is after the train times."
+                "the train times, so the damping was not learnt. Fit on a split whose test time is after the train "
+                "times."
             )
             raise ValueError(msg)
         directions = self._directions(fitted, start, start_time, at)
@@ -125,7 +126,7 @@ def standard(data: Snapshots) -> dict[str, np.ndarray]:
 
 
 def capped(data: Snapshots, seed: int) -> Snapshots:
-    """Limit the cells of each time to those that are kept. With given chains, all cells of the first chains are kept."""
+    """Limit the cells of each time. With given chains, all cells of the first chains are kept, and no others."""
     if max(map(len, data.cells)) <= MOST:
         return data
     if data.chains is None:

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 class CellForecaster(HeldoutModel):
     """Forecast cell states with a network: a flow, an LSTM or a feed-forward network.
 
-    Training sees the train cells of the split, stopping sees val, and test is never read. Training also learns on past times
-    how much of the predicted movement to apply. Most users want :func:`heldout.tl.forecast`, which runs this life cycle in one
-    call and also has the baselines. The state is kept inside the AnnData (:meth:`to_adata`, :meth:`from_adata`) and not in a
-    pickle.
+    Training sees the train cells of the split, stopping sees val, and test is never read. Training also learns on past
+    times how much of the predicted movement to apply. Most users want :func:`heldout.tl.forecast`, which runs this life
+    cycle in one call and also has the baselines. The state is kept inside the AnnData (:meth:`to_adata`,
+    :meth:`from_adata`) and not in a pickle.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ class CellForecaster(HeldoutModel):
     network
         ``flow``, ``lstm`` or ``feedforward``.
     config
-        Options: a :class:`heldout.model.FlowConfig` for the flow, a :class:`heldout.model.SequenceConfig` for the others. If
-        None, the defaults are used.
+        Options: a :class:`heldout.model.FlowConfig` for the flow, a :class:`heldout.model.SequenceConfig` for the
+        others. If None, the defaults are used.
 
     Examples
     --------
@@ -108,7 +108,8 @@ class CellForecaster(HeldoutModel):
         layer
             Layer to use instead of ``X``. If None, ``X`` is used.
         use_rep
-            Name in ``obsm`` of a PCA by :func:`heldout.pp.pca` on the same split. If None, a PCA of the train cells is fitted.
+            Name in ``obsm`` of a PCA by :func:`heldout.pp.pca` on the same split. If None, a PCA of the train cells is
+            fitted.
         n_comps
             Number of components of the PCA that is fitted if ``use_rep`` is None.
         lineages_key

@@ -28,8 +28,8 @@ PUBLISHED = {"lstm": (128, 64), "feedforward": (128, 64, 32)}
 class FlowModule(BaseModuleClass):
     """Flow matching: the velocity of a point on the straight path between two paired cells of neighbouring times.
 
-    Coordinates and times come standardised. The squared error is that of the whole displacement between the two times, so
-    that short intervals do not outweigh long ones.
+    Coordinates and times come standardised. The squared error is that of the whole displacement between the two times,
+    so that short intervals do not outweigh long ones.
     """
 
     def __init__(self, k: int, times: np.ndarray, config: FlowConfig) -> None:
@@ -88,9 +88,9 @@ class FlowModule(BaseModuleClass):
 class SequenceModule(BaseModuleClass):
     """A network over the chain of a cell through the train times.
 
-    With a skip it predicts every later time of a chain from those before it, and its loss is the energy distance between
-    predicted and observed cells of a batch: which descendant a cell had is not known, so that a squared error would pull
-    all cells to their mean. As published it predicts the last time only, from all others, by squared error.
+    With a skip it predicts every later time of a chain from those before it, and its loss is the energy distance
+    between predicted and observed cells of a batch: which descendant a cell had is not known, so that a squared error
+    would pull all cells to their mean. As published it predicts the last time only, from all others, by squared error.
     """
 
     def __init__(

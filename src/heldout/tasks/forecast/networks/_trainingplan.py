@@ -87,7 +87,7 @@ def train(
 
 
 def whole_cells(first: np.ndarray, *, seed: int) -> np.ndarray:
-    """Mask of the rows whose first cell is set aside, so that no cell starts in both parts; each part has one or more."""
+    """Mask of the rows whose first cell is set aside, so that no cell starts in both parts."""
     cells = np.unique(first)
     rng = np.random.default_rng(seed)
     chosen = rng.choice(cells, max(1, round(SET_ASIDE * len(cells))), replace=False)

@@ -129,8 +129,8 @@ def train_network(
 def inputs(stats: np.ndarray, times: np.ndarray, at: float, *, residual: bool) -> np.ndarray:
     """Inputs of a network for each gene and time, (R × G × T × inputs).
 
-    As published the mean only. With ``residual`` also standard deviation, share of cells above 0 and log mean, the mean minus
-    that of all times and minus the last one, the time until the target and the length of the step.
+    As published the mean only. With ``residual`` also standard deviation, share of cells above 0 and log mean, the mean
+    minus that of all times and minus the last one, the time until the target and the length of the step.
     """
     mean = stats[..., :1]
     if not residual:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 class GeneForecaster(HeldoutModel):
     """Forecast what unseen genes do at a later time, with LSTMs or feed-forward networks.
 
-    An ensemble of small networks reads the pseudobulk of a gene at each time (mean, spread, share of expressing cells) with
-    the real times, and corrects a linear forecast. Training sees the train genes of the split, and stopping sees val. Values
-    of test genes at the target time are never read. :func:`heldout.tl.forecast_genes` runs this life cycle in one call. The
-    state is kept inside the AnnData (:meth:`to_adata`, :meth:`from_adata`) and not in a pickle.
+    An ensemble of small networks reads the pseudobulk of a gene at each time (mean, spread, share of expressing cells)
+    with the real times, and corrects a linear forecast. Training sees the train genes of the split, and stopping sees
+    val. Values of test genes at the target time are never read. :func:`heldout.tl.forecast_genes` runs this life cycle
+    in one call. The state is kept inside the AnnData (:meth:`to_adata`, :meth:`from_adata`) and not in a pickle.
 
     Parameters
     ----------
@@ -136,8 +136,8 @@ class GeneForecaster(HeldoutModel):
         max_epochs
             Maximum number of epochs. If None, that of the config is used.
         accelerator
-            ``"cpu"``, ``"gpu"`` or another accelerator of Lightning. These networks are so small that the CPU is usually
-            faster.
+            ``"cpu"``, ``"gpu"`` or another accelerator of Lightning. These networks are so small that the CPU is
+            usually faster.
         devices
             Number of devices, or which ones. Several devices need ``trainer_options={"strategy": "ddp"}`` in a script.
         rng
@@ -152,8 +152,8 @@ class GeneForecaster(HeldoutModel):
 
         Returns
         -------
-        One row for each gene, in the order of the AnnData, with the columns ``prediction`` and ``change``. Unused genes are left
-        out.
+        One row for each gene, in the order of the AnnData, with the columns ``prediction`` and ``change``. Unused genes
+        are left out.
         """
         fitted = Fitted.of(self._trained("predict"))
         history = self.task.history()

@@ -70,8 +70,8 @@ class SingleLSTM(nn.Module):
 class ForecastModule(BaseModuleClass):
     """Predict from the standardised history of a gene its change, or the error of a linear forecast of it.
 
-    A batch holds trajectories, (batch × n_times · n_inputs). The loss is the squared error of each member, weighted by the
-    weights of the genes, which differ between members.
+    A batch holds trajectories, (batch × n_times · n_inputs). The loss is the squared error of each member, weighted by
+    the weights of the genes, which differ between members.
     """
 
     def __init__(self, architecture: Architecture, n_times: int, n_inputs: int, config: GeneNetworkConfig) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class AttentionModule(GenotypeModule):
-    """The trunk of Model A on each cell, gated attention over the cells of a bag, and a linear head on their weighted mean.
+    """The trunk of Model A on each cell, gated attention over the cells of a bag, and a head on their weighted mean.
 
     The logits of a bag are repeated for each of its cells, so that losses and scores are those of cells.
     """

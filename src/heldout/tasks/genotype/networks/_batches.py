@@ -57,7 +57,7 @@ class BalancedBlocks(BatchBlocks):
 
 
 class Bags(BatchBlocks):
-    """Batches of bags. A bag has some cells of one group. Classes take turns, and the groups of a class have equal weight."""
+    """Batches of bags, which have some cells of one group. Classes take turns; groups of a class have equal weight."""
 
     def __init__(
         self,

@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 class GenotypeClassifier(HeldoutModel):
     """Classify cells by the class of the person they come from, e.g. patients and controls.
 
-    The class of the options chooses the network. :class:`heldout.model.MLPConfig` makes Model A, a multilayer perceptron:
-    [linear → batch norm → activation → dropout] × depth, a sigmoid (softmax for more than two classes), and cross-entropy.
-    With ``auxiliary_key`` it makes Model B: the same trunk with a second, softmax head, and loss = label loss + alpha ×
-    auxiliary loss. :class:`heldout.model.AttentionConfig` makes a network that classifies whole groups, by gated attention
-    over their cells. Training sees the train cells of the split, stopping sees val, and test is never read.
+    The class of the options chooses the network. :class:`heldout.model.MLPConfig` makes Model A, a multilayer
+    perceptron: [linear → batch norm → activation → dropout] × depth, a sigmoid (softmax for more than two classes), and
+    cross-entropy. With ``auxiliary_key`` it makes Model B: the same trunk with a second, softmax head, and loss = label
+    loss + alpha × auxiliary loss. :class:`heldout.model.AttentionConfig` makes a network that classifies whole groups,
+    by gated attention over their cells. Training sees the train cells of the split, stopping sees val, and test is
+    never read.
 
     Most users want :func:`heldout.tl.genotype`, which runs this life cycle in one call. The class differs from other
-    scvi-tools models in three ways. The split is a column of ``obs``. The state is kept inside the AnnData (:meth:`to_adata`,
+    scvi-tools models in three ways. The split is a column of ``obs``. The state is kept inside the AnnData
+    (:meth:`to_adata`,
     :meth:`from_adata`) and not in a pickle. Adam runs with the eps of torch (1e-8) and without weight decay.
 
     Parameters
@@ -49,9 +51,10 @@ class GenotypeClassifier(HeldoutModel):
 
     Notes
     -----
-    The LMNA classifier study built these models in Keras, and here they are built in torch. So some details differ: initial
-    weights (Kaiming uniform, not Glorot), batch norm (momentum 0.1 and eps 1e-5, not 0.01 and 1e-3) and Adam (eps 1e-8, not
-    1e-7). The day head has an output for each day in train, not for all seven days, because other days cannot be learnt.
+    The LMNA classifier study built these models in Keras, and here they are built in torch. So some details differ:
+    initial weights (Kaiming uniform, not Glorot), batch norm (momentum 0.1 and eps 1e-5, not 0.01 and 1e-3) and Adam
+    (eps 1e-8, not 1e-7). The day head has an output for each day in train, not for all seven days, because other days
+    cannot be learnt.
 
     Examples
     --------
@@ -134,8 +137,8 @@ class GenotypeClassifier(HeldoutModel):
         Parameters
         ----------
         adata
-            Cells that were prepared in the same way as those of the model. If None, the cells of the model are used. Genes may
-            be in another order.
+            Cells that were prepared in the same way as those of the model. If None, the cells of the model are used.
+            Genes may be in another order.
 
         Returns
         -------
@@ -167,7 +170,8 @@ class GenotypeClassifier(HeldoutModel):
         model = cls(adata, METHODS.config_of(fit))
         if model.task.classes != fit.info["classes"]:
             msg = (
-                f"The fit {key!r} has the classes {fit.info['classes']}, adata has {model.task.classes}. Use the AnnData that "
+                f"The fit {key!r} has the classes {fit.info['classes']}, adata has {model.task.classes}. Use the "
+                "AnnData that "
                 "the fit was made on, or fit again."
             )
             raise ValueError(msg)

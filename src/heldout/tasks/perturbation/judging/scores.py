@@ -107,7 +107,7 @@ def score_controls(
     predicted = start + change
     rows = (truth.mean[:, top], predicted[:, top])
     result: dict[str, Any] = {
-        "pearson_delta": metrics.pearson_delta(*rows, control_rows[:, top], prediction_reference=start[:, top]),
+        "pearson_delta": metrics.pearson_delta(*rows, control_rows[:, top], prediction_start=start[:, top]),
         "cosine_logfc": metrics.cosine_logfc(truth.mean, predicted, control_rows, prediction_control=start, floor=0),
         "discrimination": np.full(len(context), np.nan),
     }

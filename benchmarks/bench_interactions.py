@@ -20,8 +20,8 @@ import scanpy as sc
 
 import heldout as ho
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from interactioncases import Known, simulated
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.helpers.interactions import Known, simulated
 
 
 def false_and_found(known: Known, scale: str) -> tuple[float, float]:

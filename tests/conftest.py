@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
-import pandas as pd
 import pytest
 import scanpy as sc
-from preparations import later
 from scipy import sparse
 
 import heldout as ho
+from tests.helpers.preparations import later
+from tests.helpers.same import assert_same, content_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from anndata import AnnData
 
 ARRAY_TYPES: dict[str, Callable[[np.ndarray], Any]] = {
@@ -46,40 +46,15 @@ def array_type(request):
     return request.param
 
 
-def _assert_same(before: Any, after: Any, where: str) -> None:
-    assert type(before) is type(after), where
-    if isinstance(before, Mapping):
-        assert list(before) == list(after), where
-        for name in before:
-            _assert_same(before[name], after[name], f"{where}[{name!r}]")
-    elif isinstance(before, pd.DataFrame):
-        pd.testing.assert_frame_equal(before, after, check_exact=True, obj=where)
-    elif sparse.issparse(before):
-        assert before.dtype == after.dtype, where
-        for part in ("data", "indices", "indptr"):
-            np.testing.assert_array_equal(getattr(before, part), getattr(after, part), err_msg=where)
-    elif isinstance(before, np.ndarray):
-        assert before.dtype == after.dtype, where
-        np.testing.assert_array_equal(before, after, err_msg=where)
-    else:
-        assert before == after, where
-
-
-def _content(adata: AnnData) -> dict[str, Any]:
-    """Everything that a failing call might have changed."""
-    slots = {name: dict(getattr(adata, name)) for name in ("layers", "obsm", "varm", "obsp", "varp", "uns")}
-    return copy.deepcopy({"X": adata.X, "obs": adata.obs, "var": adata.var, "view": adata.is_view, **slots})
-
-
 @pytest.fixture
 def unchanged():
     """Context manager: whatever happens inside must leave this AnnData as it was."""
 
     @contextmanager
     def check(adata: AnnData) -> Iterator[None]:
-        before = _content(adata)
+        before = content_of(adata)
         yield
-        _assert_same(before, _content(adata), "adata")
+        assert_same(before, content_of(adata), "adata")
 
     return check
 

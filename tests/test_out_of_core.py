@@ -14,22 +14,7 @@ import heldout as ho
 from heldout._core.arrays import describe, get_matrix, moments
 from heldout._core.fits import read_fit
 from heldout._core.lazy import block_rows, over_blocks
-
-BLOCKS = {
-    "dense": np.asarray,
-    "csr_matrix": sparse.csr_matrix,
-    "csr_array": sparse.csr_array,
-    "csc_matrix": sparse.csc_matrix,
-}
-
-
-def lazy(adata: ad.AnnData, kind: str = "csr_matrix", rows: int = 97) -> ad.AnnData:
-    """The same cells with a dask X whose blocks are of this kind."""
-    dense = adata.X.toarray() if sparse.issparse(adata.X) else adata.X
-    X = da.from_array(dense, chunks=(rows, -1)).map_blocks(
-        BLOCKS[kind], dtype=dense.dtype, meta=BLOCKS[kind](dense[:0])
-    )
-    return ad.AnnData(X, obs=adata.obs.copy(), var=adata.var.copy(), uns=adata.uns.copy())
+from tests.helpers.lazy import BLOCKS, lazy
 
 
 def in_memory(X):

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from test_out_of_core import lazy
 
 import heldout as ho
 from heldout._core import streaming
 from heldout._core.training import Blocks
+from tests.helpers.lazy import lazy
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scanpy as sc
-from coursecases import course, options
-from forecastcases import adata_of, split
-from test_out_of_core import BLOCKS, lazy
 
 import heldout as ho
 from heldout._core.fits import read_fit
+from tests.helpers.courses import course, options
+from tests.helpers.forecasts import adata_of, split
+from tests.helpers.lazy import BLOCKS, lazy
 
 
 @pytest.fixture(params=BLOCKS)

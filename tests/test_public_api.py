@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import ast
 import doctest
 import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 import scanpy as sc
 
 import heldout as ho
-from heldout._core import keys
-
-if TYPE_CHECKING:
-    import anndata as ad
+from tests.helpers.paths import ROOT
+from tests.helpers.slots import documented_slots, written_by
 
 MODULES = {name: getattr(ho, name) for name in ("datasets", "get", "metrics", "pl", "pp", "splitting", "tl")}
 ON_ADATA = [(name, f) for name in ("get", "pl", "pp", "tl") for f in MODULES[name].__all__]
 WITHOUT_ADATA = {("pp", "read_libraries"): "sheet"}
 """Functions that make an AnnData, and the name of their first argument."""
 FUNCTIONS = [(name, f) for name, module in MODULES.items() for f in module.__all__]
-API = Path(__file__).parents[1] / "docs" / "api.md"
+API = ROOT / "docs" / "api.md"
 
 
 def function(name: str, member: str):
@@ -94,44 +89,6 @@ def test_example_runs(name, member):
         assert failed == 0
 
 
-def documented_slots(f, **values) -> set[tuple[str, str]]:
-    """Slots such as ``obs[key_added + "_prediction"]`` in a docstring, with the names filled in."""
-    section = f.__doc__.split("Returns")[1].split("Raises")[0].split("Examples")[0]
-    slots = set()
-    for slot, expression in re.findall(r"``(obs|var|obsm|varm|uns)\[(.+?)\]``", section):
-        parts = expression.split("][") if slot == "uns" else [expression]
-        names = [eval(compile(ast.parse(part, mode="eval"), "", "eval"), {}, values) for part in parts]
-        slots.add((slot, "/".join(names)))
-    return slots
-
-
-def slots_of(adata: ad.AnnData) -> dict[tuple[str, str], object]:
-    """Every slot of an AnnData with its value; of uns["heldout"] each section, and each entry of a keyed one."""
-    found = {("obs", n): adata.obs[n].to_numpy() for n in adata.obs}
-    found |= {("var", n): adata.var[n].to_numpy() for n in adata.var}
-    found |= {("obsm", n): adata.obsm[n] for n in adata.obsm}
-    found |= {("varm", n): adata.varm[n] for n in adata.varm}
-    for section, entries in adata.uns.get(keys.UNS, {}).items():
-        if section in (keys.SPLITS, keys.FITS, keys.EVALUATIONS, keys.SCORES, keys.CLAIMS, keys.EMBEDDINGS):
-            found |= {("uns", f"heldout/{section}/{n}"): repr(e) for n, e in entries.items()}
-        else:
-            found["uns", f"heldout/{section}"] = repr(entries)
-    return found
-
-
-def written_by(adata: ad.AnnData, call) -> set[tuple[str, str]]:
-    before = slots_of(adata)
-    call()
-    after = slots_of(adata)
-    return {slot for slot, value in after.items() if slot not in before or not same(before[slot], value)}
-
-
-def same(before, after) -> bool:
-    if isinstance(before, str):
-        return before == after
-    return np.array_equal(before, after, equal_nan=np.issubdtype(np.asarray(before).dtype, np.floating))
-
-
 def test_documented_slots_are_the_written_ones(lmna):
     steps = [
         (ho.pp.split_groups, {"group_key": "library", "label_key": "genotype", "key_added": "other"}),
@@ -166,30 +123,6 @@ def test_import_is_light():
     code = "import sys, heldout; print([m for m in ('torch', 'scvi', 'scanpy', 'matplotlib.pyplot', 'sklearn') if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
-
-
-def test_imports_run_downwards_only():
-    floors = ["_core", "metrics", "reading", "splitting", "auditing", "tasks", "pp", "tl", "get", "pl", "_accessor"]
-    rank = {
-        "_core": 0,
-        "metrics": 1,
-        "reading": 1,
-        "splitting": 2,
-        "auditing": 3,
-        "tasks": 3,
-        "datasets": 2,
-        "pp": 4,
-        "tl": 4,
-        "get": 4,
-        "pl": 5,
-    }
-    source = Path(ho.__file__).parent
-    for path in source.rglob("*.py"):
-        own = path.relative_to(source).parts[0]
-        if own not in floors:
-            continue
-        for imported in re.findall(r"from heldout\.(\w+)", path.read_text()):
-            assert rank.get(imported, 9) <= rank.get(own, 9), f"{path} imports heldout.{imported}"
 
 
 def test_files_stay_small():

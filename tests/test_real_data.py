@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-from pathlib import Path
-
 import anndata as ad
 import pytest
 
 import heldout as ho
 from heldout._core.partition import read_partition
-
-ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("HELDOUT_DATA_DIR", ROOT.parent / "shared" / "data"))
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"real data not found in {DATA}; set HELDOUT_DATA_DIR")
+from tests.helpers.paths import DATA, needs_data
+from tests.helpers.scripts import load
 
 
 @pytest.fixture(scope="module")
 def donor_leak():
-    spec = importlib.util.spec_from_file_location("donor_leak", ROOT / "tutorials" / "donor_leak.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("tutorials/donor_leak.py")
 
 
 @needs_data

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers.paths import DATA, ROOT
 
-
-def data_dir() -> Path:
-    """Folder with the real data."""
-    return Path(os.environ.get("HELDOUT_DATA_DIR", ROOT.parent / "shared" / "data"))
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def run(arguments: list[str], folder: Path) -> str:
@@ -61,10 +58,10 @@ def use_data(monkeypatch, tmp_path, data, file):
     """Point a tutorial to the real data, or to nowhere, where it simulates."""
     if data == "simulated":
         monkeypatch.setenv("HELDOUT_DATA_DIR", str(tmp_path))
-    elif not (data_dir() / file).exists():
+    elif not (DATA / file).exists():
         pytest.skip(f"{file} is not in HELDOUT_DATA_DIR")
     else:
-        monkeypatch.setenv("HELDOUT_DATA_DIR", str(data_dir().resolve()))
+        monkeypatch.setenv("HELDOUT_DATA_DIR", str(DATA.resolve()))
 
 
 @pytest.mark.parametrize("data", ["real", "simulated"])

@@ -11,12 +11,11 @@ from anndata.abc import CSRDataset
 
 from heldout._core.lazy import as_rows
 from heldout._core.stored_rows import StoredRows, rows_of
-from heldout._core.streaming import StreamedBlocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 TOGETHER = 4
 """Blocks of the store, with all their genes, that are in memory at once."""
@@ -31,29 +30,20 @@ class Source(NamedTuple):
     """Of each block: its tasks, the key of the one that reads the store, and the rows that this one reads."""
 
 
-class AnnbatchBlocks(StreamedBlocks):
-    """The batches of :class:`heldout._core.streaming.StreamedBlocks`, value by value; another reads the store.
+class AnnbatchReader:
+    """Read blocks of a dask array with annbatch, for :class:`heldout._core.streaming.StreamedBlocks`.
 
-    annbatch gets the stored rows of some blocks at once; each takes the place of the task that would have read it.
-    So whatever lies between the store and ``X`` (normalising, choosing genes, scaling) is computed as ever.
+    annbatch gets the stored rows of some blocks at once. Each block replaces the task that would have read it, so
+    everything between the store and ``X`` (normalising, choosing genes, scaling) is computed as before.
     """
 
-    def __init__(
-        self,
-        X: Any,
-        rows: np.ndarray,
-        beside: dict[str, np.ndarray],
-        batch_size: int,
-        *,
-        seed: int | None = None,
-        source: Source,
-    ) -> None:
-        super().__init__(X, rows, beside, batch_size, seed=seed)
-        self.source, self.reading = source, _Slices()
+    def __init__(self, X: Any, source: Source) -> None:
+        self.name, self.source, self.reading = X.name, source, _Slices()
         self.loader = Loader(batch_sampler=self.reading, preload_to_gpu=False).add_dataset(source.dataset)
         self.kind = type(source.dataset[:1])
 
-    def _read(self, chosen: list[tuple[int, np.ndarray, np.ndarray]]) -> list[Matrix]:
+    def __call__(self, chosen: list[tuple[int, np.ndarray, np.ndarray]]) -> list[Matrix]:
+        """Return the wanted rows of each block; ``chosen`` holds block numbers and row numbers inside the block."""
         from dask.threaded import get
 
         self.reading.slices = [self.source.blocks[number][2] for number, _, _ in chosen]
@@ -65,7 +55,7 @@ class AnnbatchBlocks(StreamedBlocks):
             for number, _, _ in now:
                 tasks, key, _ = self.source.blocks[number]
                 graph |= {**tasks, key: self.kind(next(stored)["X"])}
-            blocks = get(graph, [(self.X.name, number, 0) for number, _, _ in now])
+            blocks = get(graph, [(self.name, number, 0) for number, _, _ in now])
             parts += [as_rows(block)[inside] for block, (_, inside, _) in zip(blocks, now, strict=True)]
         return parts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import sparse
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-Matrix = Any
-"""A numpy array, or a scipy csr/csc matrix or array; where it is said, also a dask array of such blocks."""
+    from heldout._core.types import Matrix
 
 _CHUNK = 4096
 _ENTRIES = 2**20

@@ -14,7 +14,7 @@ from heldout._core.lazy import together
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 _ROWS, _ENTRIES = 4096, 2**20
 

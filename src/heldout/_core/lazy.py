@@ -11,7 +11,7 @@ from scipy import sparse
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 T = TypeVar("T")
 

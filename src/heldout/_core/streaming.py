@@ -14,9 +14,9 @@ from heldout._core.lazy import as_rows, block_rows, by_rows, client, together
 from heldout._core.training import Batch, Blocks, to_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 logger = logging.getLogger("heldout")
 
@@ -30,13 +30,22 @@ class StreamedBlocks(Blocks):
     How random it is: each epoch visits every row once. The array's blocks come in random order; 32 of them at a time
     are read, and their rows are shuffled together. So a batch is a random sample of the rows of 32 random blocks, not of all
     rows; with 32 blocks or fewer there is no difference. Without a seed the order is that of ``rows``, which must ascend.
+    ``read`` returns the wanted rows of some blocks; by default dask computes them.
     """
 
     def __init__(
-        self, X: Any, rows: np.ndarray, beside: dict[str, np.ndarray], batch_size: int, *, seed: int | None = None
+        self,
+        X: Any,
+        rows: np.ndarray,
+        beside: dict[str, np.ndarray],
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        read: Callable[[list[tuple[int, np.ndarray, np.ndarray]]], list[Matrix]] | None = None,
     ) -> None:
         super().__init__(X, rows, beside, batch_size, seed=seed)
         self.X = by_rows(X)
+        self.read = self._read_with_dask if read is None else read
         edges = [(part.start, part.stop) for part in block_rows(self.X)]
         bounds = np.searchsorted(rows, np.array(edges, dtype=np.int64).reshape(-1, 2))
         self.parts = [
@@ -67,7 +76,7 @@ class StreamedBlocks(Blocks):
         order = np.arange(len(self.parts)) if self.rng is None else self.rng.permutation(len(self.parts))
         for first in range(0, len(order), POOL):
             chosen = [self.parts[number] for number in order[first : first + POOL]]
-            X, rows = _joined(list(zip(self._read(chosen), (rows for _, _, rows in chosen), strict=True)))
+            X, rows = _joined(list(zip(self.read(chosen), (rows for _, _, rows in chosen), strict=True)))
             if self.rng is not None:
                 shuffled = self.rng.permutation(len(rows))
                 X, rows = X[shuffled], rows[shuffled]
@@ -77,7 +86,7 @@ class StreamedBlocks(Blocks):
     def _blocks(self) -> np.ndarray:
         return self.X.to_delayed().ravel()
 
-    def _read(self, chosen: list[tuple[int, np.ndarray, np.ndarray]]) -> list[Matrix]:
+    def _read_with_dask(self, chosen: list[tuple[int, np.ndarray, np.ndarray]]) -> list[Matrix]:
         """The wanted rows of some blocks."""
         import dask
 
@@ -101,13 +110,13 @@ def streamed(
     batches are the same.
     """
     if find_spec("annbatch") is not None and client() is None:
-        from heldout._core.annbatch_blocks import AnnbatchBlocks, source_of
+        from heldout._core.annbatch_blocks import AnnbatchReader, source_of
 
         X = by_rows(X)
         source = source_of(X)
         if source is not None:
             logger.info("annbatch reads the blocks of X")
-            return AnnbatchBlocks(X, rows, beside, batch_size, seed=seed, source=source)
+            return StreamedBlocks(X, rows, beside, batch_size, seed=seed, read=AnnbatchReader(X, source))
     return StreamedBlocks(X, rows, beside, batch_size, seed=seed)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from lightning.pytorch import LightningModule, Trainer
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 
 _ROWS = 2048

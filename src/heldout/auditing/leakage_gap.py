@@ -119,7 +119,7 @@ def _design(case: Case) -> _Design:
 
 def _ladder(case: Case, design: _Design) -> Iterator[tuple[str, np.ndarray, bool]]:
     """Name of each step, fold of each cell (-1: never tested), and whether train excludes the groups of the fold."""
-    from heldout.splitting._folds import Units, kfold
+    from heldout.splitting._folds import FoldUnits, kfold
 
     rows = case.sample.rows
     n_groups = [len(np.unique(design.group[design.y == c])) for c in range(design.n_classes)]
@@ -128,7 +128,7 @@ def _ladder(case: Case, design: _Design) -> Iterator[tuple[str, np.ndarray, bool
         raise NotRun(msg)
     rank = shuffled_order(case, rows, "leakage_gap")
     yield "cells", dealt_within(design.unit, rank, N_FOLDS), False
-    of_group = Units.of(design.group, design.y)
+    of_group = FoldUnits.of(design.group, design.y)
     try:
         folds = kfold(of_group, min(N_FOLDS, *n_groups), case.rng("leakage_gap folds"))
     except ValueError as problem:

@@ -9,8 +9,9 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from heldout._core.checks import check_integer, check_rng
 from heldout._core.rng import Rng, generator
-from heldout.datasets._lmna import _check_count, _check_rng, _softmax
+from heldout.datasets._lmna import softmax
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,10 +118,10 @@ def branching_simulated(
     >>> adata.obs.loc[adata.obs["time"] < 18, "branch"].unique().tolist()
     ['trunk']
     """
-    _check_count("n_cells", n_cells, least=1)
-    _check_count("n_genes", n_genes, least=MIN_GENES)
-    _check_count("n_clones", n_clones, least=1)
-    _check_rng(rng)
+    check_integer(n_cells, "n_cells", least=1)
+    check_integer(n_genes, "n_genes", least=MIN_GENES)
+    check_integer(n_clones, "n_clones", least=1)
+    check_rng(rng)
     points = _checked_times(times, least=MIN_TIMES)
     if not points[0] < branch_time < points[-1]:
         msg = f"branch_time={branch_time!r} must be after the first time, {points[0]:g}, and before the last, {points[-1]:g}."
@@ -189,9 +190,9 @@ def branching_cells(
     if course is None or "baseline" not in adata.var.columns or "loadings" not in adata.varm:
         msg = "adata does not hold the truth of a simulation. Pass what heldout.datasets.branching_simulated gave."
         raise ValueError(msg)
-    _check_count("n_cells", n_cells, least=1)
-    _check_count("n_clones", n_clones, least=1)
-    _check_rng(rng)
+    check_integer(n_cells, "n_cells", least=1)
+    check_integer(n_clones, "n_clones", least=1)
+    check_rng(rng)
     points = _checked_times(np.atleast_1d(np.asarray(times, dtype=np.float64)), least=1)
     if points[0] < course["start"]:
         msg = f"times has {points[0]:g}; the process starts at {course['start']:g}."
@@ -307,7 +308,7 @@ def _counts(
     """Counts of the cells, a block at a time."""
     blocks = []
     for start in range(0, len(state), CELLS_PER_BLOCK):
-        mean = _softmax(baseline + state[start : start + CELLS_PER_BLOCK] @ loadings.T)
+        mean = softmax(baseline + state[start : start + CELLS_PER_BLOCK] @ loadings.T)
         mean *= COUNTS_PER_GENE * len(baseline) * random.lognormal(0, DEPTH_SD, (len(mean), 1))
         mean *= random.standard_gamma(1 / DISPERSION, size=mean.shape) * DISPERSION
         blocks.append(sparse.csr_matrix(random.poisson(mean).astype(np.float32)))

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from heldout._core.checks import check_integer, check_number, check_rng
 from heldout._core.rng import Rng, generator
 
 if TYPE_CHECKING:
@@ -170,14 +171,14 @@ def lmna_simulated(
     >>> adata.obs.groupby("day", observed=True)["library"].nunique().to_dict()
     {0: 2, 2: 1, 4: 1, 9: 3, 16: 2, 19: 2, 30: 1}
     """
-    _check_count("n_cells", n_cells, least=1)
-    _check_count("n_genes", n_genes, least=MIN_GENES)
+    check_integer(n_cells, "n_cells", least=1)
+    check_integer(n_genes, "n_genes", least=MIN_GENES)
     strengths = {
-        "genotype_strength": _checked_strength("genotype_strength", genotype_strength),
-        "day_strength": _checked_strength("day_strength", day_strength),
-        "fingerprint_strength": _checked_strength("fingerprint_strength", fingerprint_strength),
+        "genotype_strength": check_number(genotype_strength, "genotype_strength", least=0, most=MAX_STRENGTH),
+        "day_strength": check_number(day_strength, "day_strength", least=0, most=MAX_STRENGTH),
+        "fingerprint_strength": check_number(fingerprint_strength, "fingerprint_strength", least=0, most=MAX_STRENGTH),
     }
-    _check_rng(rng)
+    check_rng(rng)
 
     entropy = int(generator(rng).integers(2**63))
     truth_seed, *library_seeds = np.random.SeedSequence(entropy).spawn(1 + len(LIBRARIES))
@@ -193,33 +194,6 @@ def lmna_simulated(
         "days": np.array(DAYS, dtype=np.int64),
     }
     return adata
-
-
-def _check_count(name: str, value: int, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        msg = f"{name}={value!r} cannot be simulated: it must be an integer of at least {least}. Pass a larger {name}."
-        raise ValueError(msg)
-
-
-def _checked_strength(name: str, value: float) -> float:
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not number or not 0 <= value <= MAX_STRENGTH:
-        msg = (
-            f"{name}={value!r} is not a strength: it must be a number from 0 to {MAX_STRENGTH}. "
-            "Pass 0 to switch the effect off, or 1 for the default."
-        )
-        raise ValueError(msg)
-    return float(value)
-
-
-def _check_rng(rng: Rng) -> None:
-    seed = isinstance(rng, int | np.integer) and not isinstance(rng, bool) and rng >= 0
-    if not (seed or rng is None or isinstance(rng, np.random.Generator)):
-        msg = (
-            f"rng={rng!r} gives no random numbers: it must be an integer of at least 0, a numpy.random.Generator, "
-            "or None. Pass for example rng=0."
-        )
-        raise ValueError(msg)
 
 
 def _draw_truth(
@@ -288,7 +262,7 @@ def _profiles(truth: _Truth, i: int) -> tuple[NDArray[np.float64], NDArray[np.fl
     return plain, shifted, shifted + truth.soup[:, i]
 
 
-def _softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
     x = np.exp(x - x.max(axis=-1, keepdims=True))
     return x / x.sum(axis=-1, keepdims=True)
 
@@ -297,7 +271,7 @@ def _fingerprint(truth: _Truth) -> NDArray[np.float64]:
     """Return what each library's shift and ambient RNA do to the log-profile of its average cell."""
     columns = []
     for i, share in enumerate(truth.ambient):
-        plain, shifted, soup = (_softmax(profile) for profile in _profiles(truth, i))
+        plain, shifted, soup = (softmax(profile) for profile in _profiles(truth, i))
         columns.append(np.log((1 - share) * shifted + share * soup) - np.log(plain))
     return np.stack(columns, axis=1)
 
@@ -305,13 +279,13 @@ def _fingerprint(truth: _Truth) -> NDArray[np.float64]:
 def _draw_library(truth: _Truth, i: int, n_cells: int, rng: np.random.Generator) -> sparse.csr_matrix:
     """Draw the counts of one library, a block of cells at a time."""
     _, shifted, soup = _profiles(truth, i)
-    ambient = truth.ambient[i] * _softmax(soup)
+    ambient = truth.ambient[i] * softmax(soup)
     loadings = np.column_stack([truth.state, STRESS_SD * truth.stress]).T
     shape = 1 / truth.dispersion
     blocks = []
     for start in range(0, n_cells, CELLS_PER_BLOCK):
         n = min(CELLS_PER_BLOCK, n_cells - start)
-        mean = _softmax(shifted + rng.standard_normal((n, loadings.shape[0])) @ loadings)
+        mean = softmax(shifted + rng.standard_normal((n, loadings.shape[0])) @ loadings)
         mean *= 1 - truth.ambient[i]
         mean += ambient
         mean *= truth.depth[i] * rng.lognormal(0, CELL_DEPTH_SD, (n, 1))

@@ -9,9 +9,10 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from heldout._core.checks import check_integer, check_number, check_rng
 from heldout._core.rng import Rng, generator
-from heldout.datasets._lmna import _check_count, _check_rng, _checked_strength
-from heldout.datasets._screen import COUNTS_PER_GENE, DEPTH_SD, DISPERSION, KINDS, Depths, Screen, draw_screen
+from heldout.datasets._lmna import MAX_STRENGTH
+from heldout.datasets._screen import COUNTS_PER_GENE, DEPTH_SD, DISPERSION, KINDS, Depths, SimulatedScreen, draw_screen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,13 +125,17 @@ def perturbations_simulated(
     n_control = CONTROLS_PER_PERTURBATION * n_cells if n_control is None else n_control
     sizes = {"n_cells": n_cells, "n_control": n_control, "n_guides": n_guides, "n_libraries": n_libraries}
     for name, value in sizes.items():
-        _check_count(name, value, least=1)
+        check_integer(value, name, least=1)
     design = _checked(
         {"n_singles": n_singles, "n_doubles": n_doubles, "n_genes": n_genes, "n_contexts": n_contexts},
-        {"effect": effect_strength, "interaction": interaction_strength, "shift": shift_strength},
+        {
+            "effect_strength": effect_strength,
+            "interaction_strength": interaction_strength,
+            "shift_strength": shift_strength,
+        },
         {"interacting": interacting, "embedding_share": embedding_share, "context_share": context_share},
     )
-    _check_rng(rng)
+    check_rng(rng)
     of_truth, of_cells = _generators(rng)
     depths = _depths(n_genes, n_libraries, of_truth)
     screen = draw_screen(depths, of_truth, **design)
@@ -197,13 +202,15 @@ def perturbation_profiles_simulated(
     """
     design = _checked(
         {"n_singles": n_singles, "n_doubles": n_doubles, "n_genes": n_genes, "n_contexts": n_contexts},
-        {"effect": effect_strength, "interaction": interaction_strength, "shift": shift_strength},
+        {
+            "effect_strength": effect_strength,
+            "interaction_strength": interaction_strength,
+            "shift_strength": shift_strength,
+        },
         {"interacting": interacting, "embedding_share": embedding_share, "context_share": context_share},
     )
-    if not 0 <= noise < np.inf:
-        msg = f"noise={noise!r} is not a standard deviation: it must be a finite number of at least 0."
-        raise ValueError(msg)
-    _check_rng(rng)
+    check_number(noise, "noise", least=0)
+    check_rng(rng)
     of_truth, of_noise = _generators(rng)
     screen = draw_screen(_depths(n_genes, 2, of_truth), of_truth, **design)
     names = _names(screen)
@@ -223,7 +230,7 @@ def perturbation_profiles_simulated(
 def _checked(counts: dict[str, int], strengths: dict[str, float], shares: dict[str, float]) -> dict[str, Any]:
     """Arguments of the design, checked."""
     for name, value in counts.items():
-        _check_count(name, value, least={"n_genes": MIN_GENES, "n_doubles": 0, "n_singles": 2}.get(name, 1))
+        check_integer(value, name, least={"n_genes": MIN_GENES, "n_doubles": 0, "n_singles": 2}.get(name, 1))
     n_singles, n_genes = counts["n_singles"], counts["n_genes"]
     if n_singles > 3 * n_genes // 4:
         msg = (
@@ -235,12 +242,10 @@ def _checked(counts: dict[str, int], strengths: dict[str, float], shares: dict[s
         msg = f"n_doubles={counts['n_doubles']} is more than the {most} pairs of n_singles={n_singles}. Pass fewer, or more singles."
         raise ValueError(msg)
     for name, share in shares.items():
-        if isinstance(share, bool) or not isinstance(share, int | float | np.number) or not 0 <= share <= 1:
-            msg = f"{name}={share!r} is not a share: it must be a number from 0 to 1."
-            raise ValueError(msg)
+        check_number(share, name, least=0, most=1)
     return {
         **{name: int(value) for name, value in counts.items()},
-        **{f"{name}_strength": _checked_strength(f"{name}_strength", value) for name, value in strengths.items()},
+        **{name: check_number(value, name, least=0, most=MAX_STRENGTH) for name, value in strengths.items()},
         **{name: float(value) for name, value in shares.items()},
     }
 
@@ -258,13 +263,13 @@ def _gene_names(n_genes: int) -> np.ndarray:
     return np.array([f"GENE{i:05d}" for i in range(1, n_genes + 1)], dtype=object)
 
 
-def _names(screen: Screen) -> list[str]:
+def _names(screen: SimulatedScreen) -> list[str]:
     """Names of the perturbations: the control, the singles, and the pairs, whose genes are sorted."""
     genes = _gene_names(screen.control.shape[1])[screen.targets]
     return [CONTROL, *genes, *(SEPARATOR.join(sorted(pair)) for pair in genes[screen.pairs])]
 
 
-def _labels(screen: Screen, perturbation: NDArray[np.int64], context: NDArray[np.int64]) -> pd.DataFrame:
+def _labels(screen: SimulatedScreen, perturbation: NDArray[np.int64], context: NDArray[np.int64]) -> pd.DataFrame:
     n_singles = len(screen.targets)
     lines = [f"line{c + 1}" for c in range(len(screen.control))]
     return pd.DataFrame(
@@ -276,7 +281,7 @@ def _labels(screen: Screen, perturbation: NDArray[np.int64], context: NDArray[np
     )
 
 
-def _with_truth(adata: AnnData, screen: Screen) -> AnnData:
+def _with_truth(adata: AnnData, screen: SimulatedScreen) -> AnnData:
     names, n_singles = np.array(_names(screen), dtype=object), len(screen.targets)
     adata.var_names = _gene_names(adata.n_vars)
     adata.varm["true_embedding"] = screen.embedding
@@ -295,7 +300,7 @@ def _with_truth(adata: AnnData, screen: Screen) -> AnnData:
 
 
 def _cells(
-    screen: Screen, depths: Depths, rng: np.random.Generator, *, n_cells: int, n_control: int, n_guides: int
+    screen: SimulatedScreen, depths: Depths, rng: np.random.Generator, *, n_cells: int, n_control: int, n_guides: int
 ) -> AnnData:
     """Draw the cells of each context and perturbation, shared out evenly among guides and libraries."""
     names, n_contexts = _names(screen), len(screen.control)

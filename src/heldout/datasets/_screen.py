@@ -63,7 +63,7 @@ class Depths:
 
 
 @dataclass(frozen=True)
-class Screen:
+class SimulatedScreen:
     """What the cells are drawn from; levels are expected log-normalised expression, C contexts × perturbations × genes.
 
     ``pairs`` are numbers of two singles, ``kinds`` the code of a pair in each context and gene.
@@ -102,7 +102,7 @@ def draw_screen(
     interacting: float,
     embedding_share: float,
     context_share: float,
-) -> Screen:
+) -> SimulatedScreen:
     """Draw every parameter once; strengths and shares only scale what was drawn."""
     log_rate = BASELINE_SD * rng.standard_normal(n_genes)
     own = CONTEXT_SD * rng.standard_normal((n_contexts, n_genes))
@@ -136,7 +136,7 @@ def draw_screen(
         singles.append(single)
         doubles.append(_composed(depths, np.maximum(control[c] + a + b + change, FLOOR * control[c])))
         kinds.append(kind)
-    return Screen(embedding, targets, pairs, control, np.stack(singles), np.stack(doubles), np.stack(kinds))
+    return SimulatedScreen(embedding, targets, pairs, control, np.stack(singles), np.stack(doubles), np.stack(kinds))
 
 
 def _memberships(n_genes: int, rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import keys, store
+from heldout._core.metric import metric_of
 from heldout.get._comparison import comparison
 from heldout.get._tables import evaluation
 
@@ -15,27 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-
-LOWER_IS_BETTER = frozenset(
-    {
-        "l2",
-        "rmse",
-        "mae",
-        "weighted_mse",
-        "rank",
-        "energy_distance",
-        "loss",
-        "log_loss",
-        "brier",
-        "mmd",
-        "variance_error",
-        "w2",
-    }
-)
-"""Metrics of any wing of which lower is better."""
-
-NEAREST_ONE = frozenset({"variance_ratio"})
-"""Metrics of which 1 is best: less is a prediction that hardly varies, more one that varies too much."""
 
 FIRST = ("pearson_delta", "skill_corrected", "auc")
 """What methods are sorted by, unless asked otherwise: the first of these that the evaluation has."""
@@ -120,8 +100,7 @@ def choose_metrics(table: pd.DataFrame, metrics: Sequence[str] | None, sort_by: 
 def ranked(table: pd.DataFrame, metric: str) -> list[str]:
     """Methods, best first; those without an estimate last, in the order of the table."""
     rows = table[table["metric"] == metric]
-    estimate = rows["estimate"].to_numpy(dtype=float)
-    badness = np.abs(estimate - 1) if metric in NEAREST_ONE else estimate if metric in LOWER_IS_BETTER else -estimate
+    badness = metric_of(metric).badness(rows["estimate"].to_numpy())
     return rows.iloc[np.argsort(badness, kind="stable")]["method"].tolist()
 
 

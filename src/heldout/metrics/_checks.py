@@ -43,17 +43,3 @@ def as_pair(X: ArrayLike, Y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         msg = f"X has {first.shape[1]} columns and Y has {second.shape[1]}; both must lie in the same space."
         raise ValueError(msg)
     return first, second
-
-
-def one_of(value: object, allowed: tuple[object, ...], name: str) -> None:
-    """Refuse an option that does not exist."""
-    if value not in allowed:
-        msg = f"{name}={value!r} is not known; choose one of {', '.join(map(repr, allowed))}."
-        raise ValueError(msg)
-
-
-def at_least(value: int, least: int, name: str) -> None:
-    """Refuse a number that is too small."""
-    if value < least:
-        msg = f"{name}={value!r} is too small; it must be at least {least}."
-        raise ValueError(msg)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from heldout.metrics._checks import at_least
+from heldout._core.checks import check_integer
 from heldout.metrics._rows import Rows, as_left_out, as_rows
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def deg_recall(truth: ArrayLike, prediction: ArrayLike, *, k: int = 50) -> float
     >>> ho.metrics.deg_recall([9.0, -8.0, 1.0, 0.0], [5.0, 0.0, -3.0, 0.0], k=2)
     0.5
     """
-    at_least(k, 1, "k")
+    check_integer(k, "k", least=1)
     rows = as_rows(truth, prediction)
     if rows.truth.shape[1] <= k:
         msg = f"k={k} and there are {rows.truth.shape[1]} genes; every gene is among the first {k}. Take a smaller k."
@@ -335,7 +335,7 @@ def lfc_nmae(
     >>> ho.metrics.lfc_nmae(truth, truth._replace(log_fold_change=np.zeros(3)), min_genes=3)
     1.0
     """
-    at_least(min_genes, 1, "min_genes")
+    check_integer(min_genes, "min_genes", least=1)
 
     def error(row: _Row) -> float:
         total = float(np.abs(row.true[row.real]).sum())

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import sparse
 
-from heldout.metrics._checks import as_numbers, one_of
+from heldout._core.checks import check_choice
+from heldout.metrics._checks import as_numbers
 from heldout.metrics._rows import as_beside, as_left_out, as_rows
 from heldout.metrics.skill import skill
 
@@ -222,7 +223,7 @@ def challenge_score(
     >>> {name: round(value, 3) for name, value in found.items()}
     {'mae': -0.5, 'pds': 0.5, 'des': 0.1, 'score': 0.033}
     """
-    one_of(edition, (2025, 2026), "edition")
+    check_choice(edition, "edition", (2025, 2026))
     if (replicate is None) != (edition == 2025):
         msg = f"edition={edition} {'needs' if edition == 2026 else 'has no'} replicate: the scores of one half of the cells against the other."
         raise ValueError(msg)

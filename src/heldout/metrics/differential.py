@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core.arrays import moments
-from heldout.metrics._checks import as_numbers, at_least, one_of
+from heldout._core.checks import check_choice
+from heldout.metrics._checks import as_numbers
 from heldout.metrics._ranksum import rank_sums
 from heldout.metrics._rows import SHAPE
 
@@ -115,7 +116,7 @@ def differential(
     >>> (ho.metrics.differential(cells, control).p_adjusted < 0.05).tolist()
     [True, False, False]
     """
-    one_of(test, ("wilcoxon", "t", "t_overestimated"), "test")
+    check_choice(test, "test", ("wilcoxon", "t", "t_overestimated"))
     if not 0 < pseudocount < np.inf:
         msg = f"pseudocount={pseudocount!r} must be above 0, for example 1e-9."
         raise ValueError(msg)
@@ -195,7 +196,7 @@ def t_scores(
     >>> ho.metrics.t_scores([2.0, 1.0], [0.5, 0.5], 10, **base).round(3).tolist()
     [3.162, 0.0]
     """
-    one_of(test, ("t", "t_overestimated"), "test")
+    check_choice(test, "test", ("t", "t_overestimated"))
     single = np.ndim(mean) == 1
     own, spread, sizes = _as_moments(mean, variance, n, "")
     base, base_spread, base_sizes = _as_moments(control_mean, control_variance, control_n, "control_")
@@ -242,7 +243,9 @@ def rest_moments(mean: ArrayLike, variance: ArrayLike, n: ArrayLike) -> tuple[np
     ([4.0, 3.0, 2.0], [1.333, 5.333, 1.333], [4, 4, 4])
     """
     own, spread, sizes = _as_moments(mean, variance, n, "")
-    at_least(len(own), 2, "number of perturbations")
+    if len(own) < 2:
+        msg = "mean has 1 perturbation; at least 2 are needed, because each is compared with all others."
+        raise ValueError(msg)
     counts = np.broadcast_to(sizes, (len(own), 1))
     centre = np.average(own, axis=0, weights=counts.ravel())
     centred = own - centre

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from heldout.metrics._checks import one_of
+from heldout._core.checks import check_choice
 from heldout.metrics._rows import as_left_out, as_rows
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def perturbation_rank(
     >>> ho.metrics.perturbation_rank(truth, [[1.0, 1.0]] * 3).tolist()
     [0.5, 0.5, 0.5]
     """
-    one_of(distance, _DISTANCES, "distance")
-    one_of(among, ("predictions", "truths"), "among")
+    check_choice(distance, "distance", _DISTANCES)
+    check_choice(among, "among", ("predictions", "truths"))
     rows = as_rows(truth, prediction, ndims=(2,))
     left_out = as_left_out(exclude, rows.truth.shape)
     ranks = np.full(len(rows.known), np.nan)
@@ -187,7 +187,7 @@ def discrimination_score(
     >>> float(ho.metrics.discrimination_score(truth, [[0.3, 0.2]] * 3).mean())
     0.5
     """
-    one_of(edition, (2025, 2026), "edition")
+    check_choice(edition, "edition", (2025, 2026))
     chosen: Distance = distance or ("l1" if edition == 2025 else "cosine")
     ranks = perturbation_rank(truth, prediction, distance=chosen, among="truths", exclude=exclude)
     n = len(ranks)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout.metrics._checks import as_numbers, as_pair, as_samples, at_least
+from heldout._core.checks import check_integer
+from heldout.metrics._checks import as_numbers, as_pair, as_samples
 from heldout.metrics._pairs import draw_rows, mean_over_pairs
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def energy_distance(X: ArrayLike, Y: ArrayLike, *, block: int = 1024) -> float:
     2.0
     """
     first, second = _centred(X, Y)
-    at_least(block, 1, "block")
+    check_integer(block, "block", least=1)
 
     def root(squared: np.ndarray) -> np.ndarray:
         return np.sqrt(squared, out=squared)
@@ -103,7 +104,7 @@ def mmd(X: ArrayLike, Y: ArrayLike, *, bandwidths: ArrayLike | None = None, bloc
     0.769
     """
     first, second = _centred(X, Y)
-    at_least(block, 1, "block")
+    check_integer(block, "block", least=1)
     if bandwidths is None:
         widths = median_bandwidths(np.concatenate([first, second]))
     else:

@@ -10,7 +10,8 @@ from scipy import optimize
 from scipy.interpolate import CubicSpline
 from scipy.special import log_ndtr, ndtr, xlogy
 
-from heldout.metrics._checks import as_numbers, at_least
+from heldout._core.checks import check_integer
+from heldout.metrics._checks import as_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -129,8 +130,8 @@ def empirical_null(values: ArrayLike, *, n_bins: int = 119, df: int = 7) -> Empi
     """
     flat = np.asarray(values, dtype=np.float64).ravel()
     flat = as_numbers(flat, "values", shape="any", ndims=(1,))
-    at_least(n_bins, df + 3, "n_bins")
-    at_least(df, 2, "df")
+    check_integer(n_bins, "n_bins", least=df + 3)
+    check_integer(df, "df", least=2)
     if len(flat) < _FEWEST:
         msg = f"values has {len(flat)} entries; an empirical null needs at least {_FEWEST}, of which most are noise."
         raise ValueError(msg)

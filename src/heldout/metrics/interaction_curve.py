@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.checks import check_integer
 from heldout._core.rng import Rng, generator
 from heldout._core.verdict import interval
-from heldout.metrics._checks import as_numbers, at_least
+from heldout.metrics._checks import as_numbers
 from heldout.metrics.inference import bootstrap_weights
 from heldout.metrics.skill import Interval
 
@@ -179,7 +180,7 @@ def interaction_scores(
     if not predictions:
         msg = "predictions is empty; pass the predicted profiles of at least one method by name."
         raise ValueError(msg)
-    at_least(n_bootstrap, 1, "n_bootstrap")
+    check_integer(n_bootstrap, "n_bootstrap", least=1)
     n_pairs = len(np.atleast_2d(np.asarray(observed)))
     weights = np.vstack([np.ones(n_pairs), bootstrap_weights(np.zeros(n_pairs), n_bootstrap, generator(rng))])
     values: dict[str, dict[str, np.ndarray]] = {}

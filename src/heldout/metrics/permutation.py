@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from heldout.metrics._checks import as_numbers, at_least
+from heldout._core.checks import check_integer
+from heldout.metrics._checks import as_numbers
 from heldout.metrics.inference import n_labellings as labellings_of
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def permutation_test(
     >>> ho.metrics.permutation_test(labels, lambda y: values[y == 1].mean() - values[y == 0].mean()).p_value
     0.05
     """
-    at_least(n_labellings, 2, "n_labellings")
+    check_integer(n_labellings, "n_labellings", least=2)
     own = np.asarray(labels)
     sizes = _block_rows(blocks, len(own))
     number = prod((labellings_of(own[rows]) for rows in sizes), start=1)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout.metrics._checks import as_numbers, at_least
+from heldout._core.checks import check_integer
+from heldout.metrics._checks import as_numbers
 from heldout.metrics._rows import SHAPE, as_beside, as_rows
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def top_genes(control: ArrayLike, n: int = 1000) -> np.ndarray:
     >>> ho.metrics.top_genes([0.1, 2.0, 0.0, 2.0], n=3).tolist()
     [1, 3, 0]
     """
-    at_least(n, 1, "n")
+    check_integer(n, "n", least=1)
     mean = as_numbers(control, "control", shape="(n_genes,)", ndims=(1,))
     return np.argsort(-mean, kind="stable")[:n]
 

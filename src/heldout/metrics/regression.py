@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from heldout.metrics._checks import as_numbers, one_of
+from heldout._core.checks import check_choice
+from heldout.metrics._checks import as_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -245,7 +246,7 @@ def change_sign_accuracy(
 
 def _paired(truth: ArrayLike, prediction: ArrayLike, average: str) -> tuple[np.ndarray, np.ndarray]:
     """Both arrays as they are to be compared; for ``of_means`` the means of the genes."""
-    one_of(average, ("pooled", "per_gene", "of_means"), "average")
+    check_choice(average, "average", ("pooled", "per_gene", "of_means"))
     shape = "(n × n_genes) or (n,)" if average == "pooled" else f"(n × n_genes) for average={average!r}"
     ndims = (1, 2) if average == "pooled" else (2,)
     true = as_numbers(truth, "truth", shape=shape, ndims=ndims)

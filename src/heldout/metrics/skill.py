@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import numpy as np
 import pandas as pd
 
+from heldout._core.checks import check_choice, check_integer
 from heldout._core.store import as_names, factorize
-from heldout.metrics._checks import as_numbers, as_samples, at_least, one_of
+from heldout.metrics._checks import as_numbers, as_samples
 from heldout.metrics._pairs import in_fixed_order
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def split_half(
     ((10,), True)
     """
     cells = as_samples(X, "X")
-    at_least(n, 1, "n")
+    check_integer(n, "n", least=1)
     if groups is None:
         cells = in_fixed_order(cells)
     units = np.arange(len(cells)) if groups is None else _codes(groups, len(cells), "groups")
@@ -219,11 +220,11 @@ def paired_interval(
     >>> round(interval.estimate, 3), bool(interval.low > 0), interval.n_units
     (0.2, True, 3)
     """
-    one_of(missing, ("refuse", "leave_out"), "missing")
+    check_choice(missing, "missing", ("refuse", "leave_out"))
     given = np.asarray(differences, dtype=np.float64)
     kept = ~np.isnan(given) if missing == "leave_out" else np.ones(given.shape, dtype=bool)
     values = as_numbers(np.where(kept, given, 0), "differences", shape="(n_rows,)", ndims=(1,))
-    at_least(n, 100, "n")
+    check_integer(n, "n", least=100)
     if not 0 < level < 1:
         msg = f"level={level!r} is not between 0 and 1, for example 0.95."
         raise ValueError(msg)

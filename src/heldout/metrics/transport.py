@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from heldout.metrics._checks import as_pair, at_least, one_of
+from heldout._core.checks import check_choice, check_integer
+from heldout.metrics._checks import as_pair
 from heldout.metrics._pairs import draw_rows
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ def wasserstein(
     """
     from scipy.spatial.distance import cdist  # slow to import
 
-    one_of(p, (1, 2), "p")
-    one_of(method, ("exact", "sinkhorn"), "method")
-    at_least(n_max, 2, "n_max")
+    check_choice(p, "p", (1, 2))
+    check_choice(method, "method", ("exact", "sinkhorn"))
+    check_integer(n_max, "n_max", least=2)
     if not 0 < regularisation < np.inf:
         msg = f"regularisation={regularisation!r} must be above 0, for example 0.05."
         raise ValueError(msg)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.metric import metric_of
 from heldout._core.words import counted
-from heldout.get._leaderboard import LOWER_IS_BETTER, NEAREST_ONE, choose_metrics, judged_table, most_units, ranked
+from heldout.get._leaderboard import choose_metrics, judged_table, most_units, ranked
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside
 
 if TYPE_CHECKING:
@@ -117,8 +118,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
             ax.axvline(float(known.iloc[0]), color=INK, linewidth=1.0, linestyle=style, zorder=1.5)
     ax.set_yticks(range(len(rows)), [str(name).replace("_", " ") for name in rows.index])
     ax.set_ylim(-0.6, len(rows) - 0.4)
-    name = metric.replace("_", " ")
-    ax.set_xlabel(f"← {name}" if metric in LOWER_IS_BETTER else f"→ {name} ←" if metric in NEAREST_ONE else f"{name} →")
+    ax.set_xlabel(metric_of(metric).arrow)
     ax.set_title(_title(rows), loc="left", fontsize="small")
     ax.grid(axis="x", color="#E6E6E6", linewidth=0.6)
     ax.set_axisbelow(True)

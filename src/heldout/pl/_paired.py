@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.metric import metric_of
 from heldout._core.words import plural
 from heldout.get import comparison
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes
@@ -73,9 +74,10 @@ def paired(
     baseline = _chosen(rows, baseline, "baseline", metric, "baseline")
     by_fold = comparison(adata, key, by="fold").groupby(["fold", "method"], sort=False)[metric].mean().unstack("method")
     values = by_fold[[baseline, method]].dropna().to_numpy()
+    sign = metric_of(metric).sign
     ax = new_axes(ax, (3.6, 4.0))
     for left, right in values:
-        up = right < left if metric in ("loss", "brier") else right > left
+        up = sign * (right - left) > 0
         ax.plot([0, 1], [left, right], color=CLASS_COLORS[0] if up else FAINT, linewidth=1.1, marker="o", markersize=4)
     ax.plot([0, 1], values.mean(axis=0), color=INK, linewidth=2.2, marker="D", markersize=6, zorder=3)
     ax.set_xticks([0, 1], [baseline.replace("_", " "), method.replace("_", " ")])
@@ -96,7 +98,7 @@ def _chosen(rows: pd.DataFrame, name: str | None, role: str, metric: str, argume
     if own.empty:
         msg = f"The comparison has no {role} to choose. Pass {argument}=."
         raise ValueError(msg)
-    return str(own.idxmin() if metric in ("loss", "brier") else own.idxmax())
+    return str(own.idxmin() if metric_of(metric).lower_is_better else own.idxmax())
 
 
 def _title(rows: pd.DataFrame, method: str, baseline: str, values: np.ndarray) -> str:

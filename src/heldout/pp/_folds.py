@@ -12,8 +12,9 @@ from heldout._core.partition import PARTITIONS, Assignment, NewSplit, write_part
 from heldout._core.rng import Rng, generator
 from heldout.pp._split import read_groups, recorded_seed
 from heldout.splitting import _folds
-from heldout.splitting._folds import Units
-from heldout.splitting._groups import CODE, Groups, by_fraction, check_classes
+from heldout.splitting._folds import FoldUnits
+from heldout.splitting._group_draws import by_fraction
+from heldout.splitting._groups import CODE, Groups, check_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,7 +111,7 @@ def folds(
     adata = cells.start(adata, copy=copy)
     groups = read_groups(adata, group_key, label_key)
     labels = None if groups.labels is None else groups.labels[groups.of_cell]
-    units = Units.of(groups.names[groups.of_cell], labels)
+    units = FoldUnits.of(groups.names[groups.of_cell], labels)
     draws = generator(rng)
     match = None if match_key is None else _match(adata, groups, match_key)
     tests, own = _tests(units, scheme, draws, n_folds=n_folds, match=match, pairs=pairs)
@@ -157,7 +158,7 @@ def _match(adata: AnnData | MuData, groups: Groups, match_key: str) -> np.ndarra
 
 
 def _tests(
-    units: Units, scheme: str, rng: np.random.Generator, *, n_folds: int, match: np.ndarray | None, pairs: str
+    units: FoldUnits, scheme: str, rng: np.random.Generator, *, n_folds: int, match: np.ndarray | None, pairs: str
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Mask of the test groups of each fold, (n_folds × G), and what the record says of this scheme only."""
     if scheme == "kfold":
@@ -175,7 +176,7 @@ def _tests(
 
 def _codes(
     groups: Groups,
-    units: Units,
+    units: FoldUnits,
     tests: np.ndarray,
     rng: np.random.Generator,
     *,

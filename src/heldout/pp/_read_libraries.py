@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import keys, store
+from heldout._core.draws import draws, lowest_per_group
 from heldout._core.memory import give_back
 from heldout._core.progress import progress
 from heldout._core.rng import Rng, seed_of
-from heldout.pp._subsample import draws, lowest_per_group
 from heldout.reading._files import find, read_counts
 from heldout.reading._genes import Join, Shared, join_genes, place
-from heldout.reading._library import GENE_EXPRESSION, LibraryError, Source, as_counts
+from heldout.reading._library import GENE_EXPRESSION, LibraryError, LibrarySource, as_counts
 from heldout.reading._quality import REASONS, Limits, Quality, assess
 from heldout.reading._sheet import read_sheet
 from heldout.reading._store import Building, is_zarr, open_lazily, partial_of, record_of
@@ -160,7 +160,9 @@ class Plan:
     n_cells: int | None
     seed: int
 
-    def read(self, source: Source, number: int) -> tuple[sparse.csr_matrix, dict[str, np.ndarray], dict[str, Any]]:
+    def read(
+        self, source: LibrarySource, number: int
+    ) -> tuple[sparse.csr_matrix, dict[str, np.ndarray], dict[str, Any]]:
         """Counts of the cells that are kept, what is known of each, and the record of the library."""
         X = place(as_counts(source, read_counts(source)), self.shared.positions[number], len(self.shared.genes))
         quality = assess(X, self.shared.genes.types == GENE_EXPRESSION, self.mito, self.limits)
@@ -180,7 +182,7 @@ class Plan:
         return X if len(rows) == X.shape[0] else X[rows], columns, record
 
 
-def _identity(source: Source) -> dict[str, Any]:
+def _identity(source: LibrarySource) -> dict[str, Any]:
     return {"library": source.library, "path": str(source.path.resolve()), "size": list(source.size)}
 
 
@@ -210,7 +212,7 @@ def _check_arguments(limits: Limits, *, genes: str, var_names: str, n_cells: int
             raise ValueError(msg)
 
 
-def _find_all(table: pd.DataFrame) -> list[Source]:
+def _find_all(table: pd.DataFrame) -> list[LibrarySource]:
     """Everything but the counts of all libraries; says all that is wrong at once."""
     known: dict[bytes, Genes] = {}
     sources, problems = [], []
@@ -227,7 +229,7 @@ def _find_all(table: pd.DataFrame) -> list[Source]:
     return sources
 
 
-def _begin(out: Path, config: dict[str, Any], sources: Sequence[Source], *, overwrite: bool) -> Building:
+def _begin(out: Path, config: dict[str, Any], sources: Sequence[LibrarySource], *, overwrite: bool) -> Building:
     """Go on with what an earlier call has left, or make a new store; refuse to touch what is not ours."""
     if out.exists() and not is_zarr(out):
         msg = f"out={str(out)!r} is there and is no zarr store; it is not replaced. Choose another name."
@@ -249,7 +251,9 @@ def _begin(out: Path, config: dict[str, Any], sources: Sequence[Source], *, over
         raise OSError(msg) from problem
 
 
-def _check_same(building: Building | None, config: dict[str, Any], sources: Sequence[Source], where: Path) -> None:
+def _check_same(
+    building: Building | None, config: dict[str, Any], sources: Sequence[LibrarySource], where: Path
+) -> None:
     instead = "Call with the arguments of then, or pass overwrite=True to start anew."
     if building is None:
         msg = f"{where} is there, but it is not what an interrupted read_libraries leaves. Remove it, or pass overwrite=True."
@@ -268,7 +272,7 @@ def _check_same(building: Building | None, config: dict[str, Any], sources: Sequ
             raise ValueError(msg)
 
 
-def _open_same(out: Path, config: dict[str, Any], sources: Sequence[Source]) -> AnnData:
+def _open_same(out: Path, config: dict[str, Any], sources: Sequence[LibrarySource]) -> AnnData:
     """Open a complete store if this call would make the same."""
     record = record_of(out)
     if record is None:
@@ -291,7 +295,7 @@ def _mito(genes: Genes, prefix: str, limit: float | None) -> np.ndarray:
     return mito
 
 
-def _fill(building: Building, plan: Plan, sources: Sequence[Source], n_jobs: int) -> None:
+def _fill(building: Building, plan: Plan, sources: Sequence[LibrarySource], n_jobs: int) -> None:
     """Read ahead in threads, write in the order of the sheet."""
     first = len(building.done)
     numbers = list(range(first, len(sources)))

@@ -11,7 +11,8 @@ from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS
 from heldout._core.rng import Rng, generator
 from heldout.pp._split import checked_fractions, read_groups, recorded_seed, recorded_shares, write_groups
-from heldout.splitting._groups import CODE, Groups, by_balance, by_fraction, by_hash, check_classes
+from heldout.splitting._group_draws import by_balance, by_fraction, by_hash
+from heldout.splitting._groups import CODE, Groups, check_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

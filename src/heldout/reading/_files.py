@@ -10,24 +10,24 @@ from scipy import sparse
 
 from heldout._core import store
 from heldout.reading import _tenx
-from heldout.reading._library import GENE_EXPRESSION, Genes, LibraryError, Source, checked
+from heldout.reading._library import GENE_EXPRESSION, Genes, LibraryError, LibrarySource, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
-def find(library: str, path: Path, known: dict[bytes, Genes]) -> Source:
+def find(library: str, path: Path, known: dict[bytes, Genes]) -> LibrarySource:
     """Find a library and read what there is but its counts."""
     kind = kind_of(path)
     if kind == "mtx":
         return checked(_tenx.find(library, path, known))
     with _opened(library, path, kind) as root:
         barcodes, genes = _names_h5(library, path, root) if kind == "h5" else _names_anndata(root)
-    return checked(Source(library, kind, path, barcodes, genes, _size(path)))
+    return checked(LibrarySource(library, kind, path, barcodes, genes, _size(path)))
 
 
-def read_counts(source: Source) -> sparse.csr_matrix:
+def read_counts(source: LibrarySource) -> sparse.csr_matrix:
     """Counts of a library as cells × genes."""
     if source.kind == "mtx":
         return _tenx.read_counts(source)
@@ -92,7 +92,7 @@ def _text(dataset: Any) -> np.ndarray:
     return dataset.asstr()[:].astype(object) if dataset.dtype.kind == "O" else dataset[:].astype(str).astype(object)
 
 
-def _counts_h5(source: Source, root: Any) -> sparse.csr_matrix:
+def _counts_h5(source: LibrarySource, root: Any) -> sparse.csr_matrix:
     group = _genome(source.library, source.path, root)
     n_genes, n_cells = (int(n) for n in group["shape"][:])
     parts = (group[name][:] for name in ("data", "indices", "indptr"))
@@ -113,7 +113,7 @@ def _names_anndata(root: Any) -> tuple[np.ndarray, Genes]:
     return cells.index.to_numpy(dtype=str).astype(object), genes
 
 
-def _counts_anndata(source: Source, root: Any) -> sparse.csr_matrix:
+def _counts_anndata(source: LibrarySource, root: Any) -> sparse.csr_matrix:
     from anndata.io import read_elem
 
     if "X" not in root:

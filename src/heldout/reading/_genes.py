@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from heldout._core import store
-from heldout.reading._library import Genes, Source, gene_columns
+from heldout.reading._library import Genes, LibrarySource, gene_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Shared:
         return hashlib.sha256("\n".join(self.genes.ids).encode()).hexdigest()
 
 
-def join_genes(sources: Sequence[Source], join: Join, *, gex_only: bool) -> Shared:
+def join_genes(sources: Sequence[LibrarySource], join: Join, *, gex_only: bool) -> Shared:
     """Join the gene lists by id; symbols are those of the first library that has the gene."""
     kept: list[np.ndarray] = []
     lists: list[Genes] = []

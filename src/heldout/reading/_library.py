@@ -47,7 +47,7 @@ class Genes:
 
 
 @dataclass(frozen=True)
-class Source:
+class LibrarySource:
     """What is known of a library before its counts are read.
 
     Parameters
@@ -80,7 +80,7 @@ class Source:
         return LibraryError(self.library, path or self.path, what)
 
 
-def checked(source: Source) -> Source:
+def checked(source: LibrarySource) -> LibrarySource:
     """Refuse repeated barcodes and gene ids, and a library without cells or genes."""
     for what, names, path in (
         ("barcodes", source.barcodes, source.barcodes_in),
@@ -100,7 +100,7 @@ def checked(source: Source) -> Source:
     return source
 
 
-def as_counts(source: Source, X: sparse.csr_matrix) -> sparse.csr_matrix:
+def as_counts(source: LibrarySource, X: sparse.csr_matrix) -> sparse.csr_matrix:
     """Cells × genes as float32 without stored zeros, genes in order; refuses what is no count."""
     if X.shape != (len(source.barcodes), len(source.genes)):
         msg = (
@@ -136,7 +136,7 @@ def _no_counts(values: np.ndarray) -> list[float]:
     return values[(values < 0) | (values != np.rint(values))].tolist()
 
 
-def gene_columns(source: Source, *, gex_only: bool) -> np.ndarray:
+def gene_columns(source: LibrarySource, *, gex_only: bool) -> np.ndarray:
     """Numbers of the features to keep, ascending."""
     if not gex_only:
         return np.arange(len(source.genes))

@@ -11,7 +11,7 @@ from isal import igzip, igzip_lib
 from scipy import sparse
 
 from heldout._core import store
-from heldout.reading._library import GENE_EXPRESSION, Genes, LibraryError, Source
+from heldout.reading._library import GENE_EXPRESSION, Genes, LibraryError, LibrarySource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ def matrix_file(library: str, path: Path) -> Path:
     raise LibraryError(library, path, what)
 
 
-def find(library: str, path: Path, known: dict[bytes, Genes]) -> Source:
+def find(library: str, path: Path, known: dict[bytes, Genes]) -> LibrarySource:
     """Find the three files; read barcodes, genes and the header of the matrix. ``known`` spares equal gene lists."""
     matrix = matrix_file(library, path)
     prefix = matrix.name.removesuffix(".gz").removesuffix("matrix.mtx")
@@ -66,7 +66,7 @@ def find(library: str, path: Path, known: dict[bytes, Genes]) -> Source:
     genes = _genes(library, features, known)
     stat = matrix.stat()
     size = (stat.st_size, stat.st_mtime_ns)
-    source = Source(library, "mtx", matrix, np.array(barcodes, dtype=object), genes, size, named, features)
+    source = LibrarySource(library, "mtx", matrix, np.array(barcodes, dtype=object), genes, size, named, features)
     with _open(source) as stream:
         _header(source, stream)
     return source
@@ -122,14 +122,14 @@ class _Header:
     n_lines: int
 
 
-def _open(source: Source) -> IO[bytes]:
+def _open(source: LibrarySource) -> IO[bytes]:
     try:
         return open_text(source.path)
     except OSError as problem:
         raise source.error(_unreadable(problem)) from problem
 
 
-def _header(source: Source, stream: IO[bytes]) -> _Header:
+def _header(source: LibrarySource, stream: IO[bytes]) -> _Header:
     """Read the lines before the entries, and hold their counts against barcodes and genes."""
     try:
         first = stream.readline()
@@ -164,7 +164,7 @@ def _header(source: Source, stream: IO[bytes]) -> _Header:
     return _Header(n_entries, words[3] == "integer", n_lines)
 
 
-def read_counts(source: Source) -> sparse.csr_matrix:
+def read_counts(source: LibrarySource) -> sparse.csr_matrix:
     """Counts as cells × genes."""
     with _open(source) as stream:
         header = _header(source, stream)
@@ -179,7 +179,7 @@ def read_counts(source: Source) -> sparse.csr_matrix:
 
 
 def _entries(
-    source: Source, stream: IO[bytes], header: _Header, *, any_order: bool = False
+    source: LibrarySource, stream: IO[bytes], header: _Header, *, any_order: bool = False
 ) -> sparse.csr_matrix | None:
     """The entries of a file of whole numbers; None if they should come cell by cell and do not."""
     from heldout.reading import _parse
@@ -233,7 +233,7 @@ def _wrong_line(code: int, text: bytes, state: np.ndarray, n: int) -> str:
     return f"line {int(state[_parse.LINE]) + 1} ({line!r}) {what}."
 
 
-def _read_real(source: Source, header: _Header) -> sparse.csr_matrix:
+def _read_real(source: LibrarySource, header: _Header) -> sparse.csr_matrix:
     """A file that is declared as real: scipy's parser; whether these are counts is looked at later."""
     from scipy.io import mmread
 

@@ -28,7 +28,7 @@ SEARCH_SECONDS = 10
 
 
 @dataclass(frozen=True)
-class Units:
+class FoldUnits:
     """Groups with their classes: sorted names (G,), group of each row (n,), classes (C,), rows of each (G × C)."""
 
     names: np.ndarray
@@ -37,7 +37,7 @@ class Units:
     counts: np.ndarray
 
     @classmethod
-    def of(cls, groups: Iterable[object], labels: Iterable[object] | None = None) -> Units:
+    def of(cls, groups: Iterable[object], labels: Iterable[object] | None = None) -> FoldUnits:
         """Build from one group and one label a row; a group may have rows of several labels."""
         names, of_row = factorize(as_names(groups))
         if labels is None:
@@ -66,9 +66,9 @@ class Units:
             return self.has.argmax(axis=1)
         return np.unique(self.has, axis=0, return_inverse=True)[1].reshape(-1)
 
-    def select(self, keep: np.ndarray) -> Units:
+    def select(self, keep: np.ndarray) -> FoldUnits:
         """Return the groups in the mask (G,), without their rows."""
-        return Units(self.names[keep], np.empty(0, dtype=int), self.classes, self.counts[keep])
+        return FoldUnits(self.names[keep], np.empty(0, dtype=int), self.classes, self.counts[keep])
 
     def require(self, least: int, *, purpose: str, advice: str = "Ask for fewer folds") -> None:
         """Refuse when a class stands in fewer than ``least`` groups; ``advice`` is the next step beside more groups."""
@@ -83,7 +83,7 @@ class Units:
             raise ValueError(msg)
 
 
-def kfold(units: Units, n_folds: int, rng: np.random.Generator) -> np.ndarray:
+def kfold(units: FoldUnits, n_folds: int, rng: np.random.Generator) -> np.ndarray:
     """Fold number of each group, (G,): every class in every fold, counts of groups that differ by at most one.
 
     The counts hold for each class and for the whole. When groups have rows of several classes they hold for the whole
@@ -111,7 +111,7 @@ def check_n_folds(n_folds: int, *, argument: str = "n_folds") -> None:
         raise ValueError(msg)
 
 
-def _covers(units: Units, folds: np.ndarray, n_folds: int) -> bool:
+def _covers(units: FoldUnits, folds: np.ndarray, n_folds: int) -> bool:
     return all(units.has[folds == fold].any(axis=0).all() for fold in range(n_folds))
 
 
@@ -153,7 +153,7 @@ def _with_column(matrix: sparse.sparray, value: float) -> sparse.csc_array:
     return sparse.hstack([matrix, np.full((matrix.shape[0], 1), float(value))], format="csc")
 
 
-def _balance(units: Units, folds: np.ndarray, n_folds: int) -> np.ndarray:
+def _balance(units: FoldUnits, folds: np.ndarray, n_folds: int) -> np.ndarray:
     """Exchange pairs of groups between folds while that evens out the cells; integers only, so no tie is lost."""
     strata, counts = units.strata, units.counts.astype(np.int64)
     if len(folds) > BALANCE_LIMIT:
@@ -187,13 +187,13 @@ def _balance(units: Units, folds: np.ndarray, n_folds: int) -> np.ndarray:
     return folds
 
 
-def leave_one_group_out(units: Units) -> np.ndarray:
+def leave_one_group_out(units: FoldUnits) -> np.ndarray:
     """Mask of the test groups of each fold, (G × G): each group is test once, in the order of the names."""
     units.require(2, purpose="Leave-one-group-out with every class in train", advice="Merge classes")
     return np.eye(len(units.names), dtype=bool)
 
 
-def leave_one_pair_out(units: Units, rng: np.random.Generator, *, pairs: str = "each") -> np.ndarray:
+def leave_one_pair_out(units: FoldUnits, rng: np.random.Generator, *, pairs: str = "each") -> np.ndarray:
     """Mask of the test groups of each fold, (n_folds × G): one group of each class.
 
     With ``pairs="each"`` there are as many folds as the largest class has groups; each of its groups is test once,
@@ -220,7 +220,7 @@ def check_pairs(pairs: str) -> None:
         raise ValueError(msg)
 
 
-def check_pure(units: Units) -> None:
+def check_pure(units: FoldUnits) -> None:
     """Refuse groups that have rows of several classes, or no classes."""
     if len(units.classes) < 2:
         msg = "Leave-one-pair-out holds out one group of each class, so it needs labels. Give the label of each cell."
@@ -234,7 +234,7 @@ def check_pure(units: Units) -> None:
         raise ValueError(msg)
 
 
-def leave_one_match_out(units: Units, match: np.ndarray) -> tuple[np.ndarray, list[str], list[str]]:
+def leave_one_match_out(units: FoldUnits, match: np.ndarray) -> tuple[np.ndarray, list[str], list[str]]:
     """Mask of the test groups of each fold, (n_folds × G), the value of each fold, and the values that are no fold.
 
     Only a value of ``match`` (G,) whose groups have every class is a fold; groups with another value never are test.
@@ -267,7 +267,7 @@ def _natural(value: str) -> tuple[int, float, str]:
         return 1, 0.0, value
 
 
-def next_groups(units: Units, tests: np.ndarray) -> np.ndarray:
+def next_groups(units: FoldUnits, tests: np.ndarray) -> np.ndarray:
     """Mask of the val groups of each fold, (n_folds × G): of each class the group after the one that is test.
 
     Groups stand in the order of their names, after the last comes the first. Where a class has no test group, fold i
@@ -285,7 +285,7 @@ def next_groups(units: Units, tests: np.ndarray) -> np.ndarray:
     return vals
 
 
-def inner_folds(units: Units, test: np.ndarray, n_inner: int, rng: np.random.Generator) -> np.ndarray:
+def inner_folds(units: FoldUnits, test: np.ndarray, n_inner: int, rng: np.random.Generator) -> np.ndarray:
     """Inner fold of each group, (G,), -1 for those in ``test`` (G,): k-fold of the groups that are not test."""
     check_n_folds(n_inner, argument="n_inner")
     folds = np.full(len(units.names), -1)

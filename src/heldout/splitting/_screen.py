@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
-def listed(values: Any) -> list[str]:
+def as_list(values: Any) -> list[str]:
     """One name, or several, as a list of distinct text."""
     several = isinstance(values, Iterable) and not isinstance(values, str)
     return list(dict.fromkeys(store.as_names(list(values) if several else [values]).tolist()))

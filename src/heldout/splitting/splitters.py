@@ -10,7 +10,7 @@ from sklearn.model_selection import BaseCrossValidator
 
 from heldout._core.rng import Rng, generator
 from heldout.splitting._folds import (
-    Units,
+    FoldUnits,
     check_n_folds,
     check_pairs,
     kfold,
@@ -28,7 +28,7 @@ class _GroupSplitter(BaseCrossValidator):
     __metadata_request__split: ClassVar = {"groups": True}
 
     @abstractmethod
-    def _tests(self, units: Units) -> np.ndarray:
+    def _tests(self, units: FoldUnits) -> np.ndarray:
         """Mask of the test groups of each fold, (n_folds × G)."""
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -58,7 +58,7 @@ class _GroupSplitter(BaseCrossValidator):
         return len(self._tests(_units(X, y, groups)))
 
 
-def _units(X: Any, y: Any, groups: Any) -> Units:
+def _units(X: Any, y: Any, groups: Any) -> FoldUnits:
     columns = {"groups": groups, "y": y}
     n = len(groups) if X is None and groups is not None else _length(X)
     for name, values in columns.items():
@@ -71,7 +71,7 @@ def _units(X: Any, y: Any, groups: Any) -> Units:
         if _missing(values):
             msg = f"{name} has missing values. Fill them, or drop those rows."
             raise ValueError(msg)
-    return Units.of(groups, y)
+    return FoldUnits.of(groups, y)
 
 
 def _length(X: Any) -> int:
@@ -114,7 +114,7 @@ class GroupStratifiedKFold(_GroupSplitter):
         self.n_folds = n_folds
         self.rng = rng
 
-    def _tests(self, units: Units) -> np.ndarray:
+    def _tests(self, units: FoldUnits) -> np.ndarray:
         return kfold(units, self.n_folds, generator(self.rng)) == np.arange(self.n_folds)[:, None]
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
@@ -146,7 +146,7 @@ class LeaveOnePairOut(_GroupSplitter):
         self.pairs = pairs
         self.rng = rng
 
-    def _tests(self, units: Units) -> np.ndarray:
+    def _tests(self, units: FoldUnits) -> np.ndarray:
         return leave_one_pair_out(units, generator(self.rng), pairs=self.pairs)
 
 
@@ -164,5 +164,5 @@ class LeaveOneMatchOut(_GroupSplitter):
     [[0, 1], [3, 4]]
     """
 
-    def _tests(self, units: Units) -> np.ndarray:
+    def _tests(self, units: FoldUnits) -> np.ndarray:
         return leave_one_match_out(units, units.names)[0]

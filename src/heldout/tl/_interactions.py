@@ -8,12 +8,13 @@ import numpy as np
 
 from heldout._core import keys, store
 from heldout._core.arrays import describe, get_matrix, is_dask
+from heldout._core.checks import check_choice, check_integer
 from heldout._core.keys import check_key
 from heldout._core.lazy import to_memory
 from heldout._core.partition import PARTITIONS, read_partition
 from heldout._core.store import logger, some
-from heldout.metrics._checks import at_least, one_of
-from heldout.tasks.perturbation.interactions import (
+from heldout.splitting._read_screen import read_screen, screen_of
+from heldout.tasks.interactions.measured import (
     FEWEST_VALUES,
     Combinations,
     Interactions,
@@ -21,14 +22,13 @@ from heldout.tasks.perturbation.interactions import (
     find_combinations,
     measure,
 )
-from heldout.tasks.perturbation.screen import read_screen, screen_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
-    from heldout.tasks.perturbation.screen import Screen
+    from heldout.splitting._read_screen import Screen
 
 
 _DOUBTFUL = 0.1
@@ -174,8 +174,8 @@ def interactions(
 
 
 def _check_numbers(n_top_genes: int | None, fdr: float, scale: str, min_cells: int) -> None:
-    one_of(scale, ("se", "none"), "scale")
-    at_least(min_cells, 1, "min_cells")
+    check_choice(scale, "scale", ("se", "none"))
+    check_integer(min_cells, "min_cells", least=1)
     if n_top_genes is not None and n_top_genes < 1:
         msg = f"n_top_genes={n_top_genes!r} must be at least 1, or None for all genes."
         raise ValueError(msg)

@@ -14,6 +14,7 @@ from heldout._core.arrays import get_matrix, take
 from heldout._core.chain import check_steps
 from heldout._core.fits import check_key_is_free, write_fit
 from heldout._core.keys import check_key
+from heldout._core.metric import metric_of
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import Rng, generator, seed_of
@@ -159,7 +160,7 @@ def sweep(
         return float(rows[-1][f"val_{metric}"])
 
     if callable(grid):
-        direction: Literal["maximize", "minimize"] = "maximize" if metric == "auc" else "minimize"
+        direction: Literal["maximize", "minimize"] = "minimize" if metric_of(metric).lower_is_better else "maximize"
         configs = search(grid, base, n_trials=n_trials, direction=direction, seed=seed, score=score)
     for name, options in progress([] if callable(grid) else list(configs.items()), "configurations"):
         score(name, options)

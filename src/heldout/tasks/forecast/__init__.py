@@ -1,6 +1,6 @@
 """What will the cells look like at a time that was not measured? The methods, and how they are judged."""
 
-from heldout._core.registry import Method, Registry
+from heldout._core.method import Method, Registry
 
 _HERE = "heldout.tasks.forecast"
 

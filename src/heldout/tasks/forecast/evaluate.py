@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from heldout._core.metric import metric_of
 from heldout.metrics import (
     change_correlation,
     change_sign_accuracy,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from heldout.tasks.forecast.space import Space
 
 PRIMARY = "energy_distance"
-LOWER_IS_BETTER = frozenset({PRIMARY, "mmd", "variance_error", "wasserstein2", "rmse", "mae"})
 METRICS = (
     PRIMARY,
     "skill",
@@ -233,7 +233,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     judged = next(iter(scores.values))
     estimate = {method: _mean(found[metric][at]) for method, found in scores.values.items()}
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    sign = metric_of(metric).sign
     baselines = [m for m, role in roles.items() if role == "baseline" and m != judged and np.isfinite(estimate[m])]
     best = max(baselines, key=lambda m: sign * estimate[m]) if baselines else None
     rows = []

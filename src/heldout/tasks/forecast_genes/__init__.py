@@ -1,6 +1,6 @@
 """What will a gene that the model has not seen do next? The methods, and how they are judged."""
 
-from heldout._core.registry import Method, Registry
+from heldout._core.method import Method, Registry
 
 _HERE = "heldout.tasks.forecast_genes"
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from heldout._core.metric import metric_of
 from heldout._core.verdict import against, few_units, interval
 
 METRICS = ("skill", "skill_corrected", "rmse", "mae", "r2", "change_correlation", "change_sign_accuracy")
-
-LOWER_IS_BETTER = frozenset({"rmse", "mae"})
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def evaluation_table(
     n_moving = int((np.abs(truth.change) > 2 * truth.error).sum())
     rows = []
     for metric in METRICS:
-        sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+        sign = metric_of(metric).sign
         baselines = [one.method for one in scored[1:] if np.isfinite(values[one.method][metric][0])]
         best = max(baselines, key=lambda name: sign * values[name][metric][0], default=None)
         n = n_moving if metric.startswith("change_") else len(truth.change)

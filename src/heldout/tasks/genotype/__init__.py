@@ -1,6 +1,6 @@
 """Which class does a cell's library or donor belong to? The methods, and how they are judged."""
 
-from heldout._core.registry import Method, Registry
+from heldout._core.method import Method, Registry
 
 METHODS = Registry(
     "genotype",

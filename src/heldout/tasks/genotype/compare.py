@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from heldout._core.metric import metric_of
 from heldout.metrics.classification import accuracy, brier, log_loss, roc_auc
 from heldout.metrics.inference import smallest_p
 from heldout.metrics.intervals import fold_interval
-from heldout.tasks.genotype.levels import ALPHA, LOWER_IS_BETTER
+from heldout.tasks.genotype.levels import ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +84,7 @@ def comparison_table(
         values = by_fold.groupby(["fold", "method"], sort=False)[metric].mean().unstack("method").dropna(how="all")
         if values.empty:
             continue
-        ranks = values.rank(axis=1, ascending=metric in LOWER_IS_BETTER).mean()
+        ranks = values.rank(axis=1, ascending=metric_of(metric).lower_is_better).mean()
         spread = by_fold.groupby(["method", "seed"], sort=False)[metric].mean().groupby("method").std(ddof=1)
         best = _best_baseline(values, roles, metric)
         for method in values.columns:
@@ -123,7 +124,7 @@ def _best_baseline(values: pd.DataFrame, roles: Mapping[str, str], metric: str) 
     if not baselines:
         return None
     means = values[baselines].mean()
-    return str(means.idxmin() if metric in LOWER_IS_BETTER else means.idxmax())
+    return str(means.idxmin() if metric_of(metric).lower_is_better else means.idxmax())
 
 
 def _over_folds(values: pd.Series, n_train: float, n_test: float) -> Interval:
@@ -139,9 +140,9 @@ def _note(values: pd.Series, found: Interval) -> str:
 
 
 def _against(gap: Interval, best: str, metric: str, *, decidable: bool) -> dict[str, object]:
-    worst, most = (-gap.high, -gap.low) if metric in LOWER_IS_BETTER else (gap.low, gap.high)
+    worst, most = (-gap.high, -gap.low) if metric_of(metric).lower_is_better else (gap.low, gap.high)
     if np.isnan(worst):
-        gain = -gap.estimate if metric in LOWER_IS_BETTER else gap.estimate
+        gain = -gap.estimate if metric_of(metric).lower_is_better else gap.estimate
         worst, most = (-1.0, 1.0) if gain > _NOTHING else (0.0, 0.0)
     verdict = "better" if worst > 0 else "not better" if most <= 0 else "undecided"
     return {

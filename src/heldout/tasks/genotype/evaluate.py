@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from heldout._core.arrays import take
+from heldout._core.metric import metric_of
 from heldout.metrics.classification import group_log_probability, one_vs_rest
 from heldout.metrics.effective import effective_size
 from heldout.metrics.inference import group_scores
 from heldout.tasks.genotype.baselines import fit_logistic, linear_log_probability
 from heldout.tasks.genotype.config import LogisticConfig
-from heldout.tasks.genotype.levels import FEW, LOWER_IS_BETTER, Design, Level, levels_of
+from heldout.tasks.genotype.levels import FEW, Design, Level, levels_of
 
 if TYPE_CHECKING:
     from heldout._core.arrays import Matrix
@@ -100,7 +101,7 @@ def evaluation_table(
 def _rows(
     level: Level, metric: str, scored: list[Scored], worth: dict[str, float], *, has_ceiling: bool
 ) -> list[dict[str, object]]:
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    sign = metric_of(metric).sign
     estimate = {one.method: level.estimate(one.method, metric) for one in scored}
     baselines = [s.method for s in scored[1:] if np.isfinite(estimate[s.method])]
     best = max(baselines, key=lambda name: sign * estimate[name]) if baselines else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.metric import metric_of
 from heldout.metrics.classification import one_vs_rest
 from heldout.metrics.inference import METRICS, bootstrap_weights, jackknife_weights, smallest_p
 from heldout.metrics.intervals import auc_interval, difference_interval, jackknife_interval, proportion_interval
@@ -22,7 +23,6 @@ ALPHA = 0.05
 FEW = 10
 """Groups a class below which a bootstrap interval is known to be too narrow."""
 
-LOWER_IS_BETTER = frozenset({"loss", "brier", "calibration_error"})
 _NOTHING = 1e-9
 _RANKS = ("auc", "block_auc")
 
@@ -120,7 +120,7 @@ class Level:
         if self.design.smallest_p > ALPHA or not np.isfinite(self.estimate(method, metric)):
             return "unidentifiable"
         found = self.difference(method, other, metric)
-        worst, best = (-found.high, -found.low) if metric in LOWER_IS_BETTER else (found.low, found.high)
+        worst, best = (-found.high, -found.low) if metric_of(metric).lower_is_better else (found.low, found.high)
         if not np.isfinite([worst, best]).all():
             return "undecided"
         if worst > 0:
@@ -184,7 +184,7 @@ class GroupLevel(Level):
 
     def _difference(self, estimate: float, method: str, other: str, metric: str) -> Interval:
         without = self._without(method, metric), self._without(other, metric)
-        if metric in LOWER_IS_BETTER:
+        if metric_of(metric).lower_is_better:
             return jackknife_interval(estimate, without[0] - without[1], self.design.labels)
         if metric in _RANKS and self.design.n_classes != 2:
             return super()._difference(estimate, method, other, metric)

@@ -1,0 +1,175 @@
+"""Options of methods: every option declares its type and its range, and one check serves all option classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from types import UnionType
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+_RULE = "heldout"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Allowed values of one option, beyond its type.
+
+    Parameters
+    ----------
+    at_least, above
+        Lower limit, which is allowed (``at_least``) or not (``above``).
+    at_most, below
+        Upper limit, which is allowed (``at_most``) or not (``below``).
+    hint
+        Further words at the end of the error message.
+    """
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    hint: str = ""
+
+    def allows(self, value: float) -> bool:
+        """Whether a number is within the limits."""
+        return bool(
+            np.isfinite(value)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        low = self.at_least if self.above is None else self.above
+        high = self.at_most if self.below is None else self.below
+        if low is not None and high is not None:
+            return f" in {'(' if self.at_least is None else '['}{low:g}, {high:g}{')' if self.at_most is None else ']'}"
+        if low is not None:
+            return f" {'>=' if self.above is None else '>'} {low:g}"
+        return "" if high is None else f" {'<=' if self.below is None else '<'} {high:g}"
+
+
+def option(
+    default: Any = MISSING,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    hint: str = "",
+) -> Any:
+    """Declare an option with limits, as a field of a :class:`Config`; see :class:`Rule` for the arguments."""
+    return field(default=default, metadata={_RULE: Rule(at_least, above, at_most, below, hint)})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Base of all option classes. It checks the type and the range of every field.
+
+    The type is the annotation of the field: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, ``tuple[int, ...]`` or
+    ``tuple[float, ...]``, each also with ``| None``. The range is declared with :func:`option`. A bool is not a number,
+    and numpy numbers become numbers of Python.
+
+    A subclass may map old names of options to new ones in ``renamed``, so that stored fits with the old names can be read.
+
+    Raises
+    ------
+    ValueError
+        Names the class, the option, its value and what is allowed.
+    """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    def __post_init__(self) -> None:
+        types = _types(type(self))
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            rule = entry.metadata.get(_RULE, Rule())
+            try:
+                checked = _checked(value, types[entry.name], rule)
+            except (TypeError, ValueError):
+                hint = f": {rule.hint}" if rule.hint else ""
+                allowed = _words(types[entry.name], rule)
+                msg = f"{type(self).__name__}: {entry.name}={value!r} must be {allowed}{hint}."
+                raise ValueError(msg) from None
+            object.__setattr__(self, entry.name, checked)
+
+    @classmethod
+    def from_stored(cls, options: Mapping[str, Any]) -> Self:
+        """Build the options from those of a stored fit; old names are mapped to new ones, and the seed is left out.
+
+        Raises
+        ------
+        ValueError
+            If an option is unknown, as in a fit of a newer version.
+        """
+        types, found = _types(cls), {}
+        for stored_name, value in options.items():
+            name = cls.renamed.get(stored_name, stored_name)
+            if name == "seed":
+                continue
+            if name not in types:
+                msg = (
+                    f"The fit has the option {stored_name!r}, which {cls.__name__} does not know. It was made with another "
+                    "version of heldout. Upgrade heldout, or fit again."
+                )
+                raise ValueError(msg)
+            whole = types[name] is int and isinstance(value, float) and value.is_integer()
+            found[name] = int(value) if whole else value
+        return cls(**found)
+
+
+@dataclass(frozen=True)
+class NoConfig(Config):
+    """A method without options."""
+
+
+def _types(cls: type[Config]) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    return {entry.name: hints[entry.name] for entry in fields(cls)}
+
+
+def _checked(value: Any, kind: Any, rule: Rule) -> Any:
+    """The value as a plain value of Python; raises ValueError if it is not allowed."""
+    if get_origin(kind) in (Union, UnionType):
+        others = [part for part in get_args(kind) if part is not type(None)]
+        return None if value is None and len(others) < len(get_args(kind)) else _checked(value, others[0], rule)
+    if get_origin(kind) is Literal:
+        return _require(value, isinstance(value, str) and value in get_args(kind))
+    if get_origin(kind) is tuple:
+        _require(value, isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) and len(value) > 0)
+        return tuple(_checked(part, get_args(kind)[0], rule) for part in value)
+    if kind is bool:
+        return bool(_require(value, isinstance(value, bool | np.bool_)))
+    if kind is str:
+        return str(_require(value, isinstance(value, str)))
+    _require(value, not isinstance(value, bool | np.bool_))
+    if kind is int:
+        return int(_require(value, isinstance(value, int | np.integer) and rule.allows(int(value))))
+    if kind is float:
+        _require(value, isinstance(value, int | float | np.integer | np.floating) and rule.allows(float(value)))
+        return value.item() if isinstance(value, np.generic) else value
+    msg = f"an option cannot have the type {kind}"
+    raise AssertionError(msg)
+
+
+def _require(value: Any, allowed: bool) -> Any:  # noqa: FBT001
+    if not allowed:
+        raise ValueError
+    return value
+
+
+def _words(kind: Any, rule: Rule) -> str:
+    """What is allowed, in words."""
+    if get_origin(kind) in (Union, UnionType):
+        others = [part for part in get_args(kind) if part is not type(None)]
+        return f"{_words(others[0], rule)}{' or None' if len(others) < len(get_args(kind)) else ''}"
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(repr, get_args(kind)))}"
+    if get_origin(kind) is tuple:
+        plural = "integers" if get_args(kind)[0] is int else "numbers"
+        return f"a sequence of one or more {plural}{rule}"
+    return {bool: "True or False", str: "a string", int: f"an integer{rule}", float: f"a number{rule}"}[kind]

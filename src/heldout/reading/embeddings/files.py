@@ -1,0 +1,221 @@
+"""Open what others have published, without ever running what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from heldout._core.store import some
+from heldout.reading.embeddings.plain_pickle import read_plain_pickle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+NamesLike = Any
+"""A path, or names in order."""
+
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_LONGEST_HEADER = 100_000_000  # as in the reference implementation
+_SAFE_TORCH = (2, 6)
+_WRAPPERS = ("", "module.", "model.", "_orig_mod.")
+
+
+def find(source: Any, *candidates: str, what: str) -> Path:
+    """Path of a file: ``source`` itself, or the first of the candidates (patterns) in the folder ``source``.
+
+    Raises
+    ------
+    FileNotFoundError
+        Says which files were looked for, and what is there.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        msg = f"source={str(source)!r}: there is no such file or folder. Looked for {what}."
+        raise FileNotFoundError(msg)
+    for candidate in candidates:
+        found = sorted(path.glob(candidate))
+        if len(found) > 1:
+            msg = f"{path} has several files {candidate!r}: {some([p.name for p in found])}. Pass the path of one."
+            raise ValueError(msg)
+        if found:
+            return found[0]
+    there = [p.name for p in sorted(path.iterdir())]
+    msg = (
+        f"source={str(path)!r} is a folder without {what}: looked for {some(candidates, 5)}; it has "
+        f"{some(there, 8) if there else 'no files'}. Pass the path of the file."
+    )
+    raise FileNotFoundError(msg)
+
+
+def recorded(*paths: Path) -> list[dict[str, str]]:
+    """Names and checksums of the files that were read."""
+    found = []
+    for path in paths:
+        with path.open("rb") as file:
+            found.append({"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()})
+    return found
+
+
+def torch_file(path: Path) -> Any:
+    """What a torch file holds, tensors and plain containers only (``weights_only=True``)."""
+    import torch
+
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH:
+        msg = (
+            f"torch {torch.__version__} can be made to run code by a file even with weights_only=True (CVE-2025-32434). Update "
+            "it to read checkpoints: pip install -U 'torch>=2.6'"
+        )
+        raise RuntimeError(msg)
+    try:
+        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # a damaged file can make torch raise anything
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        msg = (
+            f"{path} cannot be read as tensors only (torch.load with weights_only=True: {first[:200]}). Nothing else of it "
+            "was run. If it is whole and you trust it, export the vectors as a table where it can be opened, and pass that."
+        )
+        raise ValueError(msg) from error
+
+
+def tensor_in(state: Any, path: Path, key: str, *, inside: Sequence[str] = ()) -> np.ndarray:
+    """Find a matrix in a (nested) state dict; ``module.`` and the like before the key are passed over."""
+    import torch
+
+    places = [state, *(state[name] for name in inside if isinstance(state, dict) and name in state)]
+    for place in places:
+        for prefix in _WRAPPERS:
+            if isinstance(place, dict) and prefix + key in place:
+                tensor = place[prefix + key]
+                if not isinstance(tensor, torch.Tensor):
+                    msg = f"{path} holds a {type(tensor).__name__} under {prefix + key!r}, not a tensor."
+                    raise ValueError(msg)
+                return tensor.detach().float().numpy()
+    has = [str(name) for place in places if isinstance(place, dict) for name in place]
+    msg = f"{path} has no tensor {key!r} (nor with {some(_WRAPPERS[1:])} before it). It has {some(has, 8) if has else 'none'}."
+    raise ValueError(msg)
+
+
+def safetensor(path: Path, key: str) -> np.ndarray:
+    """One matrix of a safetensors file: eight bytes of header length, a JSON header, then the numbers.
+
+    Raises
+    ------
+    ValueError
+        If the header is damaged, claims what the file does not have, or has no such matrix.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
+            msg = f"{path} is not a whole safetensors file: its header claims {length} of {size} bytes. Download it again."
+            raise ValueError(msg)
+        kind, shape, first, last = _entry(file.read(length), path, key)
+        dtype = np.dtype(_DTYPES[kind])
+        n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        if min(shape, default=0) < 0 or not 0 <= first <= last <= size - 8 - length or last - first != n_bytes:
+            msg = f"{path} is not a whole safetensors file: it should have {shape} {kind} at {first} to {last}. Download it again."
+            raise ValueError(msg)
+        file.seek(8 + length + first)
+        raw = np.frombuffer(file.read(n_bytes), dtype=dtype).reshape(shape)
+    if kind == "BF16":  # the upper half of a float32
+        return (raw.astype(np.uint32) << 16).view(np.float32)
+    return raw.astype(np.float32)
+
+
+def _entry(header: bytes, path: Path, key: str) -> tuple[str, tuple[int, ...], int, int]:
+    """Kind of number, shape, and first and last byte of a matrix."""
+    try:
+        entries = dict(json.loads(header))
+    except (ValueError, TypeError) as error:
+        msg = f"{path} is not a whole safetensors file: its header cannot be read ({error}). Download it again."
+        raise ValueError(msg) from error
+    names = [prefix + key for prefix in _WRAPPERS if prefix + key in entries]
+    if not names:
+        msg = f"{path} has no tensor {key!r}. It has {some([name for name in entries if name != '__metadata__'], 8)}."
+        raise ValueError(msg)
+    match entries[names[0]]:
+        case {"dtype": str(kind), "shape": [*shape], "data_offsets": [int(first), int(last)]} if (
+            kind in _DTYPES and all(isinstance(n, int) for n in shape)
+        ):
+            return kind, tuple(shape), first, last
+        case other:
+            msg = f"{path} describes {names[0]!r} as {other}, which is no matrix of {some(_DTYPES, 4)}."
+            raise ValueError(msg)
+
+
+def numpy_file(path: Path) -> Any:
+    """An array, or the arrays of an npz; arrays of Python objects are refused, as they would be unpickled."""
+    try:
+        loaded = np.load(path)
+        return {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else loaded
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        msg = (
+            f"{path} cannot be read as arrays of numbers and text ({error}). Arrays of Python objects are refused, because "
+            "opening them can run code; store names as text: np.asarray(names, dtype=str)."
+        )
+        raise ValueError(msg) from error
+
+
+def names_of(names: NamesLike, *, what: str) -> tuple[list[str], list[Path]]:
+    """Names in the order of the rows, and the file they come from.
+
+    A sequence; or a path: JSON (a list, or a dict of name to row), a text file with one name a line, a table whose first
+    column (or ``gene_name``) has them, or an h5ad file, whose ``var_names`` are taken.
+    """
+    if isinstance(names, str | PathLike):
+        path = find(names, what=what)
+        return _names_in(path), [path]
+    return [str(name) for name in names], []
+
+
+def _names_in(path: Path) -> list[str]:
+    suffix = path.suffix.lower()
+    if suffix == ".h5ad":
+        import anndata as ad
+
+        opened = ad.read_h5ad(path, backed="r")
+        try:
+            return [str(name) for name in opened.var_names]
+        finally:
+            opened.file.close()
+    if suffix in {".json", ".pkl", ".pickle"}:
+        return in_order(dictionary(path), path)
+    if suffix in {".csv", ".tsv"}:
+        table = pd.read_csv(path, sep="," if suffix == ".csv" else "\t", dtype=str, keep_default_na=False)
+        return table["gene_name" if "gene_name" in table else table.columns[0]].tolist()
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def dictionary(path: Path) -> dict[str, Any]:
+    """A dict with text as keys, from JSON or from a pickle that holds nothing else; a JSON list is numbered."""
+    if path.suffix.lower() in {".pkl", ".pickle"}:
+        return read_plain_pickle(path)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"{path} is not JSON ({error})."
+        raise ValueError(msg) from error
+    if isinstance(found, list):
+        found = {str(name): row for row, name in enumerate(found)}
+    if not isinstance(found, dict):
+        msg = f"{path} holds a {type(found).__name__}, not a dictionary of name to row."
+        raise ValueError(msg)
+    return found
+
+
+def in_order(rows: dict[str, Any], path: Path) -> list[str]:
+    """Names by row number, which must be 0, 1, 2, …"""
+    numbers: Iterable[Any] = rows.values()
+    if sorted(n for n in numbers if isinstance(n, int)) != list(range(len(rows))):
+        msg = f"{path} must give each name a row number of its own, 0 to {len(rows) - 1}; it does not."
+        raise ValueError(msg)
+    return sorted(rows, key=lambda name: rows[name])

@@ -1,0 +1,152 @@
+"""Vectors of genes from a graph of genes: its adjacency spectral embedding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from heldout._core.store import some
+from heldout.reading.embeddings.files import dictionary, find, recorded
+from heldout.reading.embeddings.source import EmbeddingSource, check_components
+
+DIMENSIONS = 2
+"""Default number of dimensions, as in the code of Ahlmann-Eltze, Huber and Anders (2025)."""
+
+_DENSE = 1000
+_LEAST_JACCARD = 0.1  # as GEARS
+_COLUMNS = ("source", "target", "importance")
+
+
+def read_graph(source: Any, n_components: int | None) -> EmbeddingSource:
+    """Edges as a DataFrame or a table in a file: two names and, if there, a weight.
+
+    GEARS' ``go.csv`` and ``go_essential_all.csv`` have them as ``source``, ``target`` and ``importance``; of other tables
+    the first two columns are taken, and the third if it is of numbers.
+    """
+    if isinstance(source, pd.DataFrame):
+        return _embedded(*_edges(source, "source"), n_components=n_components, where="source", files=[])
+    path = find(source, "go_essential_all.csv", "go.csv", what="an edge list (go.csv, go_essential_all.csv)")
+    table = _edge_table(path)
+    return _embedded(*_edges(table, str(path)), n_components=n_components, where=str(path), files=recorded(path))
+
+
+def _edge_table(path: Path) -> pd.DataFrame:
+    """Only the columns that are used; names as categories, as each stands in thousands of edges."""
+    separator = "," if ".csv" in path.suffixes else "\t"
+    columns = _used(pd.read_csv(path, sep=separator, nrows=0))
+    kinds = dict.fromkeys(columns[:2], "category")
+    return pd.read_csv(path, sep=separator, usecols=columns, dtype=kinds, keep_default_na=False, na_values=[""])
+
+
+def _used(table: pd.DataFrame) -> list[str]:
+    """Columns of the two ends and the weight."""
+    named = all(column in table for column in _COLUMNS[:2])
+    return [c for c in _COLUMNS if c in table] if named else list(table.columns[:3])
+
+
+def read_gene2go(source: Any, n_components: int | None, genes: set[str]) -> EmbeddingSource:
+    """GEARS' ``gene2go.pkl`` (gene to its GO terms), of the genes at hand.
+
+    Two genes are joined if the Jaccard index of their terms is above 0.1, which is the weight, as GEARS does.
+    """
+    path = find(source, "gene2go*.pkl", "gene2go*.json", what="GO terms of genes (gene2go.pkl)")
+    terms_of = {gene: sorted(set(terms)) for gene, terms in sorted(dictionary(path).items()) if gene in genes}
+    terms_of = {gene: terms for gene, terms in terms_of.items() if terms}
+    if len(terms_of) < 2:
+        msg = f"{path} has GO terms of {len(terms_of)} of the {len(genes)} names at hand (e.g. {some(sorted(genes))})."
+        raise ValueError(msg)
+    names = np.array(list(terms_of), dtype=object)
+    first, second, weight = _jaccard(list(terms_of.values()))
+    return _embedded(
+        names[first], names[second], weight, n_components=n_components, where=str(path), files=recorded(path)
+    )
+
+
+def spectral_embedding(adjacency: sparse.csr_array, n_components: int) -> np.ndarray:
+    """Adjacency spectral embedding of an undirected graph without loops, (n × n_components).
+
+    Eigenvectors of the adjacency matrix with the largest absolute eigenvalues, times the root of that. As in igraph's
+    ``embed_adjacency_matrix``, the strength of each node over n - 1 is put on the diagonal. Parts of the graph that are
+    not connected need no special care: a vector is spread over one of them and zero elsewhere. The largest entry of each
+    eigenvector is positive.
+    """
+    n = adjacency.shape[0]
+    strength = np.asarray(adjacency.sum(axis=1)).ravel()
+    matrix = adjacency + sparse.diags_array(strength / (n - 1))
+    if n <= _DENSE or n_components >= n - 1:
+        values, vectors = np.linalg.eigh(matrix.toarray())
+    else:
+        start, basis = np.random.default_rng(0).random(n), min(n, max(4 * n_components + 1, 40))
+        values, vectors = sparse.linalg.eigsh(matrix.tocsr(), k=n_components, which="LM", v0=start, ncv=basis)
+    order = np.argsort(-np.abs(values), kind="stable")[:n_components]
+    values, vectors = values[order], vectors[:, order]
+    sign = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(n_components)])
+    return vectors * sign * np.sqrt(np.abs(values))
+
+
+def _edges(table: pd.DataFrame, where: str) -> tuple[pd.Series, pd.Series, np.ndarray]:
+    """The two ends and the weight of each edge."""
+    columns = _used(table)
+    if len(columns) < 2:
+        msg = f"{where} must have an edge a row, two names and a weight if there is one; it has the columns {some(table.columns)}."
+        raise ValueError(msg)
+    ends = table[columns[0]], table[columns[1]]
+    weighted = len(columns) == 3 and pd.api.types.is_numeric_dtype(table[columns[2]])
+    weight = table[columns[2]].to_numpy(dtype=np.float64) if weighted else np.ones(len(table))
+    if any(end.isna().any() for end in ends) or not np.isfinite(weight).all() or (weight < 0).any():
+        msg = f"{where} has edges without a name, or with a weight that is missing or below zero. Drop them first."
+        raise ValueError(msg)
+    return *ends, weight
+
+
+def _embedded(
+    first: Any, second: Any, weight: np.ndarray, *, n_components: int | None, where: str, files: list[dict[str, str]]
+) -> EmbeddingSource:
+    codes, names = pd.factorize(
+        np.concatenate([np.asarray(first, dtype=str), np.asarray(second, dtype=str)]), sort=True
+    )
+    ends = np.sort(codes.reshape(2, -1), axis=0)
+    edges = pd.DataFrame({"i": ends[0], "j": ends[1], "weight": weight}).query("i != j and weight > 0")
+    edges = edges.groupby(["i", "j"], sort=False)["weight"].max().reset_index()
+    if edges.empty:
+        msg = f"{where} has no edge between two different genes."
+        raise ValueError(msg)
+    n_components = DIMENSIONS if n_components is None else n_components
+    check_components(n_components, len(names) - 1)
+    half = sparse.coo_array((edges["weight"], (edges["i"], edges["j"])), shape=(len(names),) * 2).tocsr()
+    adjacency = sparse.csr_array(half + half.T)
+    n_parts = int(sparse.csgraph.connected_components(adjacency, directed=False)[0])
+    values = spectral_embedding(adjacency, n_components)
+    return EmbeddingSource.of(
+        names, values, where=where, files=files, n_components=n_components, n_edges=len(edges), n_parts=n_parts
+    )
+
+
+def _jaccard(terms_of: list[list[str]], rows: int = 512) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of genes that share more than a tenth of their terms, block by block."""
+    number = {term: i for i, term in enumerate(sorted({t for terms in terms_of for t in terms}))}
+    sizes = np.array([len(terms) for terms in terms_of])
+    columns = np.array([number[term] for terms in terms_of for term in terms])
+    has = sparse.csr_array(
+        (np.ones(len(columns)), (np.repeat(np.arange(len(sizes)), sizes), columns)), shape=(len(sizes), len(number))
+    )
+    found = []
+    for start in range(0, len(sizes), rows):
+        shared = sparse.coo_array(has[start : start + rows] @ has.T)
+        i, j = shared.coords[0] + start, shared.coords[1]
+        index = shared.data / (sizes[i] + sizes[j] - shared.data)
+        keep = (index > _LEAST_JACCARD) & (i < j)
+        found.append((i[keep], j[keep], index[keep]))
+    first, second, weight = (np.concatenate(part) for part in zip(*found, strict=True))
+    return first, second, weight
+
+
+def is_edge_list(source: Any) -> bool:
+    """Whether a table or file looks like a list of edges rather than a table of vectors."""
+    if isinstance(source, pd.DataFrame):
+        return all(column in source for column in _COLUMNS[:2])
+    return Path(source).name in {"go.csv", "go_essential_all.csv"}

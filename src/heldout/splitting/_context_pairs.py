@@ -1,0 +1,244 @@
+"""Contexts of a perturbation screen: the pairs of perturbation and context, what is held out, and their control cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import cells, store
+from heldout._core.partition import digests
+from heldout.splitting._components import components
+from heldout.splitting._draw_contexts import control_counts, divide_pairs, draw_pairs, pools_of_cells, pools_of_groups
+from heldout.splitting._groups import CODE
+from heldout.splitting._screen import context_codes
+from heldout.splitting._unseen import shared_out
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
+
+_POOLS = ("train", "val", "test")
+_WHOLE = ("max_contexts", "max_perturbations", "min_train_contexts")
+_DEFAULT = ("min_train_contexts", 1)
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Contexts as tuples of covariate values, and the pairs of perturbation and context that have cells.
+
+    ``perturbation`` and ``context`` (m,) make up the pairs; of each cell (n,) ``context_of_cell`` is the context and
+    ``pair_of_cell`` the pair, -1 for a control.
+    """
+
+    keys: list[str]
+    names: list[tuple[str, ...]]
+    perturbation: np.ndarray
+    context: np.ndarray
+    context_of_cell: np.ndarray
+    pair_of_cell: np.ndarray
+
+    @classmethod
+    def of(cls, adata: AnnData | MuData, keys: list[str], perturbation_of_cell: np.ndarray) -> Contexts:
+        """Read the covariates; without any, all cells are in one context."""
+        names, of_cell = context_codes(adata, keys)
+        perturbed = perturbation_of_cell >= 0
+        joint = perturbation_of_cell[perturbed] * len(names) + of_cell[perturbed]
+        distinct, pair = np.unique(joint, return_inverse=True)
+        pair_of_cell = np.full(adata.n_obs, -1, dtype=np.int64)
+        pair_of_cell[perturbed] = pair
+        return cls(keys, names, distinct // len(names), distinct % len(names), of_cell, pair_of_cell)
+
+    def shown(self, context: int) -> str:
+        """Name of a context for a message."""
+        values = zip(self.keys, self.names[context], strict=True)
+        return f"the context {', '.join(f'{k}={v!r}' for k, v in values)}" if self.keys else "adata"
+
+
+@dataclass(frozen=True)
+class Caps:
+    """How much may be held out of a perturbation and of a context."""
+
+    contexts: Sequence[Any] | None
+    max_contexts: int | None
+    max_fraction: float | None
+    max_perturbations: int | None
+    min_train_contexts: int
+
+    def given(self) -> dict[str, Any]:
+        """Return those that are not at their defaults."""
+        return {name: value for name, value in vars(self).items() if value is not None and (name, value) != _DEFAULT}
+
+    def check(self) -> None:
+        """Refuse what is no number in range."""
+        for name in _WHOLE:
+            value = getattr(self, name)
+            optional = value is None and name != "min_train_contexts"
+            if not optional and not (
+                isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+            ):
+                msg = f"{name}={value!r} must be a whole number from 1{'' if name.startswith('min') else ', or None'}."
+                raise ValueError(msg)
+        share = self.max_fraction
+        if share is not None and not (isinstance(share, int | float | np.number) and 0 < share <= 1):
+            msg = f"max_fraction={share!r} must be a share in (0, 1], or None."
+            raise ValueError(msg)
+
+    def recorded(self) -> dict[str, Any]:
+        """Return all of them as JSON values."""
+        contexts = None if self.contexts is None else [list(_as_tuple(context)) for context in self.contexts]
+        numbers = {name: None if (value := getattr(self, name)) is None else int(value) for name in _WHOLE}
+        share = None if self.max_fraction is None else float(self.max_fraction)
+        return {"held_out_contexts": contexts, "max_fraction": share, **numbers}
+
+
+def _as_tuple(context: Any) -> tuple[str, ...]:
+    several = isinstance(context, Iterable) and not isinstance(context, str)
+    return tuple(store.as_names(list(context) if several else [context]))
+
+
+def pair_codes(
+    where: Contexts, perturbations: Sequence[str], fractions: Mapping[str, float], caps: Caps, rng: np.random.Generator
+) -> np.ndarray:
+    """Codes of the pairs, (m,), with a share of those that may be held out in val and in test."""
+    if len(where.names) < 2:
+        msg = f"hold_out='context' needs at least 2 contexts, but there is only {where.shown(0)}. Name other covariate_keys."
+        raise ValueError(msg)
+    allowed = _allowed(where, caps.contexts)
+    n_contexts = np.bincount(where.perturbation)
+    n_perturbations = np.bincount(where.context, minlength=len(where.names))
+    may = np.flatnonzero(allowed[where.context] & (n_contexts[where.perturbation] > caps.min_train_contexts))
+    what = f"perturbations × contexts that may be held out with min_train_contexts={caps.min_train_contexts}"
+    counts = shared_out(len(may), fractions, what=what)
+    held = {name: counts.get(name, 0) for name in ("val", "test")}
+    n, most = sum(held.values()), len(where.perturbation)
+    of_perturbation = np.minimum(n_contexts - caps.min_train_contexts, caps.max_contexts or most).clip(min=0)
+    share = 1.0 if caps.max_fraction is None else caps.max_fraction
+    of_context = np.minimum(np.floor(share * n_perturbations + 1e-9).astype(np.int64), caps.max_perturbations or most)
+    p, c = where.perturbation[may], where.context[may]
+    taken = draw_pairs(p, c, perturbation_cap=of_perturbation, context_cap=of_context, n=n, rng=rng)
+    if taken.sum() < n:
+        _refuse_caps(caps, p, c, of_perturbation, of_context, n=n, reached=int(taken.sum()), fractions=fractions)
+    codes = np.full(len(where.perturbation), CODE["train"], dtype=np.int8)
+    codes[may[taken]] = divide_pairs(c[taken], held, rng)
+    return codes
+
+
+def _allowed(where: Contexts, contexts: Sequence[Any] | None) -> np.ndarray:
+    if contexts is None:
+        return np.ones(len(where.names), dtype=bool)
+    known = {name: number for number, name in enumerate(where.names)}
+    asked = [_as_tuple(context) for context in ([contexts] if isinstance(contexts, str) else contexts)]
+    for context in asked:
+        if context not in known:
+            shown = [name[0] if len(name) == 1 else name for name in known]
+            msg = (
+                f"contexts names {context if len(context) != 1 else context[0]!r}, which is no context of covariate_keys="
+                f"{where.keys}. {store.suggest(context if len(context) != 1 else context[0], shown)}"
+            )
+            raise ValueError(msg)
+    allowed = np.zeros(len(where.names), dtype=bool)
+    allowed[[known[context] for context in asked]] = True
+    return allowed
+
+
+def _refuse_caps(
+    caps: Caps,
+    p: np.ndarray,
+    c: np.ndarray,
+    of_perturbation: np.ndarray,
+    of_context: np.ndarray,
+    *,
+    n: int,
+    reached: int,
+    fractions: Mapping[str, float],
+) -> None:
+    """Name the caps that stand in the way."""
+    by_perturbation = np.minimum(np.bincount(p, minlength=len(of_perturbation)), of_perturbation).sum()
+    by_context = np.minimum(np.bincount(c, minlength=len(of_context)), of_context).sum()
+    own = {name: getattr(caps, name) for name in ("max_contexts", "min_train_contexts")}
+    others = {name: getattr(caps, name) for name in ("max_fraction", "max_perturbations")}
+    blamed = own if by_perturbation < n else {} if by_context < n else own
+    blamed = blamed | (others if by_context < n or by_perturbation >= n else {})
+    named = ", ".join(f"{name}={value}" for name, value in blamed.items() if value is not None)
+    msg = (
+        f"val={fractions['val']:g} and test={fractions['test']:g} ask for {n} of the {len(p)} perturbations × contexts that may "
+        f"be held out, but {named} allow {reached} at most. Ask for smaller shares, or relax these."
+    )
+    raise ValueError(msg)
+
+
+def control_codes(
+    adata: AnnData | MuData,
+    where: Contexts,
+    of_pair: np.ndarray,
+    group_key: str | Sequence[str] | None,
+    share: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, dict[str, list[str]] | None]:
+    """Codes of the control cells in their order, and the units of each pool where there are units."""
+    rows = np.flatnonzero(where.pair_of_cell < 0)
+    context = where.context_of_cell[rows]
+    needed = np.zeros((len(where.names), len(_POOLS)), dtype=bool)
+    needed[:, 0] = True
+    for pool in (1, 2):
+        needed[where.context[of_pair == CODE[_POOLS[pool]]], pool] = True
+    if group_key is None:
+        order = np.argsort(digests(adata.obs_names[rows]), kind="stable")
+        counts = _counts(where, np.bincount(context, minlength=len(where.names)), needed, share, what="control cells")
+        codes = np.empty(len(rows), dtype=np.int8)
+        codes[order] = pools_of_cells(context[order], counts, rng)
+        return codes, None
+    names, group = store.factorize(_groups(adata, group_key, rows))
+    inside = np.zeros((len(names), len(where.names)), dtype=bool)
+    inside[group, context] = True
+    what = f"values of group_key={group_key!r} among its control cells"
+    counts = _counts(where, inside.sum(axis=0), needed, share, what=what)
+    of_group, short = pools_of_groups(inside, counts, rng)
+    if short:
+        msg = (
+            f"The control cells of {where.shown(short[0])} ({len(short)} contexts in all) do not get a pool for each of "
+            f"their partitions, because values of group_key={group_key!r} are in several contexts and stay whole. Name a "
+            "finer group_key, hold out in fewer contexts, or leave val out (val=0)."
+        )
+        raise ValueError(msg)
+    codes = np.where(needed[context, of_group[group]], of_group[group], CODE["unused"]).astype(np.int8)
+    return codes, {pool: names[of_group == CODE[pool]].tolist() for pool in _POOLS}
+
+
+def _counts(where: Contexts, sizes: np.ndarray, needed: np.ndarray, share: float, *, what: str) -> np.ndarray:
+    """Number for each pool of each context, (C × 3); refuses a context that has too few."""
+    result = np.zeros(needed.shape, dtype=np.int64)
+    perturbed = np.bincount(where.context, minlength=len(sizes)) > 0
+    for context in range(len(sizes)):
+        counts = control_counts(int(sizes[context]), needed[context], share)
+        if counts is not None:
+            result[context] = counts
+        elif perturbed[context]:
+            pools = ", ".join(pool for pool, asked in zip(_POOLS, needed[context], strict=True) if asked)
+            msg = (
+                f"{where.shown(context)} has {sizes[context]} {what}, but its partitions {pools} need one each. Drop that "
+                "context, hold out nothing there, or ask for fewer partitions (e.g. val=0)."
+            )
+            raise ValueError(msg[0].upper() + msg[1:])
+    return result
+
+
+def _groups(adata: AnnData | MuData, group_key: str | Sequence[str], rows: np.ndarray) -> np.ndarray:
+    """Unit of each control cell as text."""
+    columns = []
+    for key in [group_key] if isinstance(group_key, str) else list(group_key):
+        values = cells.column(adata, key, argument="group_key", allow_missing=True).iloc[rows]
+        if values.isna().any():
+            msg = (
+                f"adata.obs[{key!r}] (group_key) has {int(values.isna().sum())} missing values in {len(rows)} control cells. "
+                "Fill them or drop those cells."
+            )
+            raise ValueError(msg)
+        columns.append(store.as_names(values))
+    if not columns:
+        msg = "group_key is empty; name the obs column(s) of the independent unit, or pass None."
+        raise ValueError(msg)
+    return components(*columns)

@@ -1,0 +1,282 @@
+"""From the scores of perturbations to the table of an evaluation: estimates, intervals, ceilings and verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from heldout._core.metric import metric_of
+from heldout._core.verdict import against, few_units, interval
+from heldout.metrics import variance_ratio
+from heldout.tasks.perturbation.judging.scores import (
+    METRICS,
+    Reference,
+    beside_centroid,
+    score_controls,
+    score_rows,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from heldout.tasks.perturbation.judging.cells import CellSpace
+    from heldout.tasks.perturbation.judging.scores import Scored
+    from heldout.tasks.perturbation.observed import Observed
+
+UNIT = "perturbation"
+
+COLUMNS = (
+    "method", "role", "level", "metric", "estimate", "ci_low", "ci_high", "n", "n_fallback", "baseline", "difference",
+    "difference_low", "difference_high", "chance", "ceiling", "verdict", "note",
+)  # fmt: skip
+"""Columns of an evaluation, before the partition and the look."""
+
+MOST_MOVED = 100
+"""Perturbations that are scored again under each draw of the controls."""
+
+_UNJUDGED = "variance_ratio"
+_CORRELATIONS = ("pearson_delta", "pearson_delta_perturbed", "cosine_logfc")
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Bootstrap over perturbations, and over the control cells that the true changes are counted from.
+
+    Parameters
+    ----------
+    weights
+        How often each perturbation is drawn, (B + 1 × U); ones first.
+    controls
+        Means of drawn control cells, (R × C × G).
+    """
+
+    weights: np.ndarray
+    controls: np.ndarray
+
+    @classmethod
+    def of(cls, n_units: int, controls: np.ndarray, *, n_bootstrap: int, rng: np.random.Generator) -> Draws:
+        """Draw perturbations with replacement."""
+        drawn = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_bootstrap)
+        return cls(np.vstack([np.ones(n_units), drawn]), controls)
+
+    def means(self, values: np.ndarray, moved: np.ndarray | None, use: np.ndarray) -> np.ndarray:
+        """Mean of the values (U,) over the units in ``use``, plain and in each draw, (B + 1,).
+
+        ``moved`` (R × U) are the values under other controls. What these add is taken about its mean, because drawn
+        controls are noisier than the measured ones, so that only their spread goes into the interval. Units of which it is
+        not known (NaN) are moved as the others are in the mean.
+        """
+        if not use.any():
+            return np.full(len(self.weights), np.nan)
+        W = self.weights[:, use]
+        sums = W @ values[use]
+        if moved is not None and len(moved):
+            extra = moved[:, use] - moved[:, use].mean(axis=0)
+            known = np.isfinite(extra)
+            common = np.where(known, extra, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+            extra = np.where(known, extra, common[:, None])
+            for r in range(len(extra)):
+                rows = slice(1 + r, None, len(extra))
+                sums[rows] += W[rows] @ extra[r]
+        total = W.sum(axis=1)
+        return np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Scores of one method: of each perturbation and context (m,), and by unit, as measured (U,) and per draw (R × U)."""
+
+    rows: dict[str, np.ndarray]
+    units: dict[str, np.ndarray]
+    moved: dict[str, np.ndarray]
+
+
+def evaluation_table(
+    scored: Sequence[Scored],
+    truth: Observed,
+    reference: Reference,
+    halves: Sequence[tuple[Observed, Observed]],
+    draws: Draws,
+    space: CellSpace,
+) -> tuple[pd.DataFrame, list[dict[str, np.ndarray]]]:
+    """One row a method and metric, and the scores of each method's perturbations and contexts."""
+    _, unit = np.unique(truth.number, return_inverse=True)
+    n_units = int(unit.max()) + 1
+    values = [_scores(one, truth, reference, draws.controls, unit, space) for one in scored]
+    best_possible = {**ceilings(truth, halves, reference), "energy_distance": space.halves()}
+    table = []
+    for metric in METRICS:
+        spread = [_spread(one, truth, draws, unit) if metric == _UNJUDGED else None for one in scored]
+        for i, one in enumerate(scored):
+            use = np.isfinite(values[i].units[metric]) if metric != _UNJUDGED else _predicted(one, unit)
+            own = _drawn(metric, values[i], spread[i], draws, use)
+            n = int(use.sum())
+            low, high = interval(own, n)
+            row = {
+                "method": one.method,
+                "role": one.role,
+                "level": UNIT,
+                "metric": metric,
+                "estimate": float(own[0]),
+                "ci_low": low,
+                "ci_high": high,
+                "n": n,
+                "n_fallback": len(np.unique(unit[one.fallback])),
+                "chance": np.nan if metric_of(metric).chance is None else metric_of(metric).chance,
+                "ceiling": best_possible[metric],
+                "note": _note(n, n_units, one, unit),
+            }
+            if one.role == "model" and metric != _UNJUDGED:
+                row |= _judge(metric, i, scored, values, draws)
+            table.append(row)
+    empty = {"baseline": "", "verdict": "", "note": ""}
+    frame = pd.DataFrame(table, columns=list(COLUMNS)).fillna(empty)
+    return frame, [one.rows for one in values]
+
+
+def ceilings(truth: Observed, halves: Sequence[tuple[Observed, Observed]], reference: Reference) -> dict[str, float]:
+    """What the noise of the truth leaves to be reached by each metric, from two halves of the cells of each perturbation.
+
+    The difference of the halves, halved, is as large as the noise of the truth. Correlations are those of the halves,
+    brought to what the truth has with a profile free of noise by the formula of Spearman and Brown, √(2r / (1 + r)).
+    Other metrics are those of the truth with as much noise once more. Predictions are as varied as a half is as the other.
+    """
+    found = []
+    for first, second in halves:
+        half = Reference(second.control, reference.centroid, reference.top, reference.targets)
+        rows = score_controls(first, first.control, second.change, half)
+        rows["pearson_delta_perturbed"] = beside_centroid(first, second.mean, reference)
+        r = {name: max(_mean(rows[name]), 0.0) for name in _CORRELATIONS}
+        correlations = {name: float(np.sqrt(2 * value / (1 + value))) for name, value in r.items()}
+        again, control = _measured_again(truth, first, second)
+        rows = score_rows(
+            truth,
+            again - control[truth.pairs.context],
+            Reference(control, reference.centroid, reference.top, reference.targets),
+        )
+        ratio = float(variance_ratio(first.change, second.change))
+        found.append({**{name: _mean(values) for name, values in rows.items()}, **correlations, _UNJUDGED: ratio})
+    return {name: _mean(np.array([one[name] for one in found if name in one])) for name in METRICS}
+
+
+def _measured_again(truth: Observed, first: Observed, second: Observed) -> tuple[np.ndarray, np.ndarray]:
+    """Profiles of the truth, NaN for single cells, and of its controls, each with as much noise as it has once more."""
+    again, row = np.full(truth.mean.shape, np.nan), truth.pairs.rows_of()
+    at = [row[pair] for pair in first.pairs.rows_of()]
+    again[at] = truth.mean[at] + _noise(first.mean - second.mean, first.n_cells, second.n_cells)
+    noise = _noise(first.control - second.control, first.control_n, second.control_n)
+    return again, truth.control + noise
+
+
+def _noise(difference: np.ndarray, n: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """Difference of the means of n and m cells, shrunk to the noise of the mean of all of them."""
+    return np.asarray(difference * (np.sqrt(n * m) / np.maximum(n + m, 1))[:, None])
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _scores(
+    one: Scored, truth: Observed, reference: Reference, controls: np.ndarray, unit: np.ndarray, space: CellSpace
+) -> Rows:
+    rows = score_rows(truth, one.change, reference)
+    rows["energy_distance"] = space.distances(one.change) if one.cells is None else space.distances_of_cells(one.cells)
+    moved: dict[str, list[np.ndarray]] = {}
+    some = _some_units(unit)
+    few = truth.only(some)
+    for control in controls:
+        for name, values in score_controls(few, control, one.change[some], reference).items():
+            everywhere = np.full(len(unit), np.nan)
+            everywhere[some] = values
+            moved.setdefault(name, []).append(_by_unit(everywhere, unit))
+    units = {name: _by_unit(values, unit) for name, values in rows.items()}
+    return Rows(rows, units, {name: np.stack(values) for name, values in moved.items()})
+
+
+def _some_units(unit: np.ndarray) -> np.ndarray:
+    """Rows of at most MOST_MOVED perturbations, in all their contexts: what drawn controls do is much the same for all."""
+    n_units = int(unit.max()) + 1
+    chosen = np.linspace(0, n_units - 1, min(n_units, MOST_MOVED)).astype(np.int64)
+    return np.flatnonzero(np.isin(unit, chosen))
+
+
+def _by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Mean over the contexts of each perturbation where it has a score, (U,)."""
+    known = np.isfinite(values)
+    sums = np.bincount(unit[known], values[known], minlength=int(unit.max()) + 1)
+    n = np.bincount(unit[known], minlength=len(sums))
+    return np.divide(sums, n, out=np.full(len(sums), np.nan), where=n > 0)
+
+
+def _predicted(one: Scored, unit: np.ndarray) -> np.ndarray:
+    """Perturbations that were predicted in some context, (U,)."""
+    return np.bincount(unit, np.isfinite(one.change).all(axis=1)) > 0
+
+
+def _spread(one: Scored, truth: Observed, draws: Draws, unit: np.ndarray) -> np.ndarray:
+    """Ratio of variances, as measured and in each draw, (B + 1,)."""
+    return np.asarray(variance_ratio(truth.change, one.change, weights=draws.weights[:, unit]))
+
+
+def _drawn(metric: str, values: Rows, spread: np.ndarray | None, draws: Draws, use: np.ndarray) -> np.ndarray:
+    if spread is not None:
+        return spread
+    return draws.means(values.units[metric], values.moved.get(metric), use)
+
+
+def _judge(metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows], draws: Draws) -> dict[str, object]:
+    """Compare with the best baseline, and with the embedding replaced, on the perturbations that both predict.
+
+    The best is the one that is furthest ahead on these, so that it does not matter whether they are easy ones.
+    """
+    sign = metric_of(metric).sign
+    own = np.isfinite(values[i].units[metric])
+    rivals = {j: own & np.isfinite(values[j].units[metric]) for j, one in enumerate(scored) if one.role == "baseline"}
+    most = max((int(both.sum()) for both in rivals.values()), default=0)
+    if not most:
+        return against(None, np.array([np.nan]), sign=sign, n_units=0)
+    lead = {
+        j: sign * float((values[j].units[metric] - values[i].units[metric])[both].mean())
+        for j, both in rivals.items()
+        if 2 * both.sum() >= most  # one that says little is no yardstick
+    }
+    best = max(lead, key=lambda j: lead[j])
+    both = rivals[best]
+    row = against(
+        scored[best].method,
+        _difference(metric, values[i], values[best], draws, both),
+        sign=sign,
+        n_units=int(both.sum()),
+    )
+    beside = [j for j, one in enumerate(scored) if one.role == "control" and one.method.startswith(scored[i].method)]
+    notes = []
+    for j in beside:
+        common = own & np.isfinite(values[j].units[metric])
+        if common.any():
+            difference = _difference(metric, values[i], values[j], draws, common)
+            verdict = against(scored[j].method, difference, sign=sign, n_units=int(common.sum()))["verdict"]
+            notes.append(f"{verdict} than {_what_replaces(scored[j].method)}")
+    return {**row, **({"note": "; ".join(notes)} if notes else {})}
+
+
+def _what_replaces(method: str) -> str:
+    return method[method.index("(") + 1 : -1] if "(" in method else method
+
+
+def _difference(metric: str, own: Rows, other: Rows, draws: Draws, use: np.ndarray) -> np.ndarray:
+    values = own.units[metric] - other.units[metric]
+    moved = own.moved[metric] - other.moved[metric] if metric in own.moved else None
+    return draws.means(values, moved, use)
+
+
+def _note(n: int, n_units: int, one: Scored, unit: np.ndarray) -> str:
+    predicted = int(_predicted(one, unit).sum())
+    notes = [] if predicted == n_units else [f"predicts {predicted} of {n_units} {UNIT}s"]
+    if n < predicted:
+        notes.append(f"not defined for {predicted - n}")
+    return "; ".join([*notes, few_units(n, UNIT)] if few_units(n, UNIT) else notes)

@@ -1,0 +1,414 @@
+"""Fits: they come back bit-equal from both file formats, refuse what they do not match, and hold nothing that can run.
+
+The ledger of looks at a test set stands beside them in the file, and is tested here too.
+"""
+
+import json
+from dataclasses import replace
+from importlib.metadata import version
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import heldout as ho
+from heldout._core.chain import check_steps, scaled_layers, scaled_with
+from heldout._core.fits import SCHEMA, Fit, FitHeader, check_split, fit_sections, read_fit, read_header, write_fit
+from heldout._core.partition import Assignment, keep_assignments, read_partition, write_partition
+from heldout._core.store import commit
+
+HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+DTYPES = [f"{order}{kind}" for kind in ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8") for order in "<>"]
+DTYPES += ["|i1", "|u1", "|b1"]
+
+GENES = ["LMNA", "HLA-A/B", "NKX2.5", "β-actin", "Gène é", "细胞", "with space ", "1", "'quoted\"", "nan"]
+
+
+def arrays_of_every_kind():
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{dtype} {shape}": rng.integers(0, 2, shape).astype(dtype)
+        for dtype in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", ">f8", ">i2")
+        for shape in [(), (2, 0), (2, 3, 2)]
+    }
+    arrays["trunk.0.weight"] = np.asfortranarray(rng.normal(size=(4, 3)).astype(np.float32))
+    arrays["every second"] = rng.normal(size=(6, 4))[::2, ::-1]
+    arrays["a/b name with ä"] = rng.normal(size=3)
+    arrays["extreme"] = np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 5e-324, 1.7976931348623157e308])
+    arrays["limits"] = np.array([0, 2**64 - 1], dtype=np.uint64)
+    return arrays
+
+
+def a_fit(**changes):
+    fit = Fit(
+        method="genotype.logistic",
+        config={"C": 0.1, "none": None, "nested": {"a": [1, 2.5, True], "ä": "ö/β"}, "nan": float("nan")},
+        split_key="split",
+        split_hash="0" * 64,
+        genes=np.array(GENES, dtype=object),
+        arrays=arrays_of_every_kind(),
+        info={"classes": ["control", "patient"], "total": 1e4, "tiny": 0.1 + 0.2},
+        history=pd.DataFrame({"epoch": [0, 1], "val_auc": [0.5, np.nan], "train_loss": np.float32([1 / 3, 0.1])}),
+    )
+    return replace(fit, **changes)
+
+
+def bits(array):
+    return array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes()
+
+
+def same(one, other):
+    assert one.hash == other.hash
+    assert list(one.genes) == list(other.genes)
+    assert sorted(one.arrays) == sorted(other.arrays)
+    for name in one.arrays:
+        assert bits(one.arrays[name]) == bits(other.arrays[name]), name
+    for name in ("method", "split_key", "split_hash", "versions"):
+        assert getattr(one, name) == getattr(other, name)
+    for name in ("config", "info"):
+        assert json.dumps(getattr(one, name), sort_keys=True) == json.dumps(getattr(other, name), sort_keys=True)
+    pd.testing.assert_frame_equal(one.history, other.history, check_exact=True)
+
+
+def holding(adata, fit, key="genotype"):
+    """Put a fit on the present split into the AnnData."""
+    partition = read_partition(adata)
+    fit = replace(fit, split_hash=partition.hash)
+    write_fit(adata, key, fit, partition)
+    return fit
+
+
+# --- round trips ----------------------------------------------------------------------------------------------------
+
+
+def test_in_memory():
+    fit = a_fit()
+    same(fit, Fit.load(fit.stored(), key="k"))
+
+
+def test_through_files_bit_equal(split, through_file):
+    fits = {
+        "plain": a_fit(),
+        "empty": a_fit(arrays={}, genes=np.array([], dtype=object), history=pd.DataFrame(), config={}, info={}),
+        "one gene": a_fit(arrays={"w": np.zeros((0, 3), np.float16)}, genes=np.array(["β/1"])),
+    }
+    fits = {key: holding(split, fit, key) for key, fit in fits.items()}
+    stored = through_file(split)
+    for key, fit in fits.items():
+        same(fit, read_fit(stored, key))
+    assert ho.get.fits(stored).equals(ho.get.fits(split).sort_index())
+
+
+@HYPOTHESIS
+@given(
+    arrays=st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+        st.sampled_from(DTYPES).flatmap(
+            lambda dtype: hnp.arrays(np.dtype(dtype), hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
+        ),
+        max_size=4,
+    ),
+    genes=st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), max_size=5, unique=True),
+)
+def test_any_arrays_and_genes_in_memory(arrays, genes):
+    fit = a_fit(arrays=arrays, genes=np.array(genes, dtype=object))
+    stored = fit.stored()
+    assert all(array.ndim == 1 for array in stored["arrays"].values())
+    same(fit, Fit.load(stored, key="k"))
+
+
+@settings(HYPOTHESIS, max_examples=12)
+@given(
+    arrays=st.lists(
+        st.sampled_from(DTYPES).flatmap(
+            lambda dtype: hnp.arrays(np.dtype(dtype), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+        ),
+        max_size=6,
+    ),
+    genes=st.lists(
+        st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=6), max_size=4, unique=True
+    ),
+    suffix=st.sampled_from(["h5ad", "zarr"]),
+)
+def test_any_arrays_and_genes_through_files(tmp_path_factory, arrays, genes, suffix):
+    fit = a_fit(arrays={f"layer/{i}": array for i, array in enumerate(arrays)}, genes=np.array(genes, dtype=object))
+    adata = ad.AnnData(np.zeros((1, 1), dtype=np.float32))
+    commit(adata, heldout=fit_sections(adata, {"k": fit}))
+    path = tmp_path_factory.mktemp("any") / f"fit.{suffix}"
+    (adata.write_h5ad if suffix == "h5ad" else adata.write_zarr)(path)
+    same(fit, read_fit((ad.read_h5ad if suffix == "h5ad" else ad.read_zarr)(path), "k"))
+
+
+def test_the_hash_covers_what_the_fit_does_and_not_how_it_was_watched():
+    fit = a_fit()
+    assert a_fit(history=pd.DataFrame(), versions={"heldout": "9"}).hash == fit.hash
+    assert a_fit(arrays=dict(reversed(fit.arrays.items()))).hash == fit.hash
+    changed = [
+        {"method": "genotype.mlp"},
+        {"config": {"C": 0.2}},
+        {"info": {}},
+        {"split_key": "other"},
+        {"split_hash": "1" * 64},
+        {"genes": np.array(GENES[::-1], dtype=object)},
+        {"arrays": {**fit.arrays, "one more": np.zeros(0)}},
+        {"arrays": {name: array for name, array in fit.arrays.items() if name != "limits"}},
+        {"arrays": {**fit.arrays, "every second": fit.arrays["every second"].astype(np.float32)}},
+        {"arrays": {**fit.arrays, "every second": fit.arrays["every second"].reshape(4, 3)}},
+        {"arrays": {**fit.arrays, "every second": np.nextafter(fit.arrays["every second"], np.inf)}},
+    ]
+    hashes = [a_fit(**change).hash for change in changed]
+    assert len({fit.hash, *hashes}) == len(changed) + 1
+
+
+def test_the_hash_is_the_same_on_every_machine():
+    fit = Fit("m", {"a": 0.1}, "split", "0" * 64, np.array(["β"]), {"w": np.arange(3, dtype="<f4")}, {"b": [None]})
+    assert fit.hash == "42cd547ca8f42957fb3c88de3154936465f6b4b532de6883b0c4d093d4fa230c"
+    assert replace(fit, genes=np.array(["β"], dtype=object)).hash == fit.hash
+
+
+def test_versions_of_the_packages_are_kept():
+    versions = a_fit().versions
+    assert {"anndata", "numpy", "torch"} <= set(versions)
+    assert versions["anndata"] == version("anndata")
+
+
+def test_what_cannot_be_written_as_json_is_refused_when_it_is_stored():
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        a_fit(config={"function": print}).stored()
+
+
+# --- what it refuses ------------------------------------------------------------------------------------------------
+
+
+def test_a_newer_schema_names_both_versions():
+    stored = {**a_fit().stored(), "schema": SCHEMA + 3}
+    with pytest.raises(
+        ValueError, match=f"The fit 'k' was stored with schema {SCHEMA + 3}.*up to {SCHEMA}.*pip install -U"
+    ):
+        Fit.load(stored, key="k")
+
+
+def tampered():
+    def header(stored, **changes):
+        stored["json"] = json.dumps({**json.loads(stored["json"]), **changes})
+
+    def flip(stored):
+        stored["arrays"]["a0000"] = stored["arrays"]["a0000"].copy()
+        stored["arrays"]["a0000"][0] += 1
+
+    return {
+        "one number": flip,
+        "one more number": lambda s: s["arrays"].update(a0000=np.append(s["arrays"]["a0000"], 0)),
+        "no array": lambda s: s["arrays"].pop("a0000"),
+        "another dtype": lambda s: s["arrays"].update(a0000=s["arrays"]["a0000"].astype(np.float32) + 0.3),
+        "a gene": lambda s: s.update(genes=np.array(["OTHER", *GENES[1:]])),
+        "a gene less": lambda s: s.update(genes=np.array(GENES[1:])),
+        "the order of genes": lambda s: s.update(genes=np.array(GENES[::-1])),
+        "the options": lambda s: header(s, config={"C": 10}),
+        "the split": lambda s: header(s, split_hash="1" * 64),
+        "the method": lambda s: header(s, method="genotype.mlp"),
+        "the layout": lambda s: header(s, layout=[["other", "<f8", [2]]]),
+        "the json": lambda s: s.update(json="{"),
+        "the hash": lambda s: s.update(hash="0" * 64),
+    }
+
+
+@pytest.mark.parametrize("what", tampered())
+def test_altered_content_is_refused(what):
+    stored = a_fit(arrays={"coef": np.array([1.0, 2.0])}).stored()
+    tampered()[what](stored)
+    with pytest.raises(ValueError, match="The fit 'k' was altered after it was stored.*Fit it again"):
+        Fit.load(stored, key="k")
+
+
+def test_altered_in_a_file(split, through_file):
+    holding(split, a_fit(arrays={"coef": np.array([1.0, 2.0])}))
+    split.uns["heldout"]["fits"]["genotype"]["arrays"]["a0000"][1] = 2.0000000000000004
+    with pytest.raises(ValueError, match="The fit 'genotype' was altered"):
+        read_fit(through_file(split), "genotype")
+
+
+# --- the header -----------------------------------------------------------------------------------------------------
+
+
+class Untouchable(dict):
+    """Arrays of a stored fit that nobody may read."""
+
+    def refuse(self, *_):
+        raise AssertionError("the arrays were read")
+
+    __getitem__ = __iter__ = keys = values = items = get = refuse
+
+
+def test_the_header_is_read_without_arrays(split, through_file):
+    fit = holding(split, a_fit())
+    stored = through_file(split)
+    stored.uns["heldout"]["fits"]["genotype"]["arrays"] = Untouchable()
+    header = read_header(stored, "genotype")
+    for name in ("method", "split_key", "split_hash", "versions", "hash"):
+        assert getattr(header, name) == getattr(fit, name)
+    for name in ("config", "info"):
+        assert json.dumps(getattr(header, name), sort_keys=True) == json.dumps(getattr(fit, name), sort_keys=True)
+    assert list(header.genes) == list(fit.genes)
+    pd.testing.assert_frame_equal(header.history, fit.history, check_exact=True)
+    assert header.n_numbers == sum(array.size for array in fit.arrays.values())
+    check_split(stored, header, read_partition(stored), key="genotype")
+    with pytest.raises(AssertionError, match="the arrays were read"):
+        read_fit(stored, "genotype")
+
+
+def test_a_header_refuses_what_a_fit_refuses(split):
+    with pytest.raises(ValueError, match="There is no fit 'genotype' in this AnnData. Nothing was fitted yet"):
+        read_header(split, "genotype")
+    stored = a_fit().stored()
+    with pytest.raises(ValueError, match=f"schema {SCHEMA + 3}.*up to {SCHEMA}.*pip install -U"):
+        FitHeader.load({**stored, "schema": SCHEMA + 3}, key="k")
+    with pytest.raises(ValueError, match="The fit 'k' was altered after it was stored.*Fit it again"):
+        FitHeader.load({**stored, "json": "{"}, key="k")
+
+
+def test_tables_plots_and_the_chain_read_no_arrays(split):
+    """What the arrays are not needed for works without a single one of them."""
+    sc.pp.normalize_total(split, target_sum=1e4)
+    sc.pp.log1p(split)
+    ho.pp.highly_variable_genes(split, n_top_genes=40)
+    ho.pp.scale(split)
+    ho.pp.pca(split, n_comps=3)
+    ho.tl.genotype(split, "genotype", method="mlp", config=ho.model.MLPConfig(max_epochs=2, n_hidden=8))
+    expected = ho.get.fits(split)
+    for stored in split.uns["heldout"]["fits"].values():
+        stored["arrays"] = Untouchable()
+    pd.testing.assert_frame_equal(ho.get.fits(split), expected)
+    assert len(ho.get.history(split)) == 2
+    assert len(ho.get.predictions(split)) == split.n_obs
+    assert scaled_layers(split) == {None}
+    assert scaled_with(split, None) == [expected.loc["scale", "hash"]]
+    check_steps(split, read_partition(split))
+    assert len(ho.pl.history(split)) == 2
+    ho.pl.confusion(split, partition="train")
+    with pytest.raises(AssertionError, match="the arrays were read"):
+        ho.tl.predict(split, "genotype")
+
+
+def test_missing_genes_are_counted_and_named():
+    fit = a_fit()
+    with pytest.raises(ValueError, match="reads 10 genes, 4 of them are not in adata.var_names") as caught:
+        fit.columns(pd.Index(GENES[4:]), key="genotype")
+    assert "'LMNA', 'HLA-A/B', 'NKX2.5' and 1 more" in str(caught.value)
+    assert "fit again on these genes" in str(caught.value)
+
+
+@HYPOTHESIS
+@given(order=st.permutations([*GENES, "more", "and more"]))
+def test_another_order_of_genes_is_put_right(order):
+    columns = a_fit().columns(pd.Index(order), key="k")
+    assert [order[i] for i in columns] == GENES
+
+
+def test_a_fit_that_is_not_there(split):
+    with pytest.raises(ValueError, match="There is no fit 'genotype' in this AnnData. Nothing was fitted yet"):
+        read_fit(split, "genotype")
+    holding(split, a_fit())
+    with pytest.raises(ValueError, match="There is no fit 'genotpye'.*Did you mean 'genotype'?"):
+        read_fit(split, "genotpye")
+
+
+# --- fit and split --------------------------------------------------------------------------------------------------
+
+
+def test_the_same_split_and_fewer_cells_are_fine(split):
+    fit = holding(split, a_fit())
+    check_split(split, fit, read_partition(split), key="k")
+    fewer = split[split.obs["day"] != 19].copy()
+    check_split(fewer, fit, read_partition(fewer), key="k")
+
+
+def test_the_same_split_made_again_on_fewer_cells_is_fine(split):
+    fit = holding(split, a_fit())
+    fewer = split[::3].copy()
+    ho.pp.split_matched(fewer, "library", "day", label_key="genotype", test=19, val=0)
+    assert read_partition(fewer).hash != fit.split_hash
+    check_split(fewer, fit, read_partition(fewer), key="k")
+
+
+def test_another_split_counts_the_cells_and_the_leaks(split):
+    fit = holding(split, a_fit())
+    ho.pp.split_matched(split, "library", "day", label_key="genotype", test=9, val=0)
+    with pytest.raises(ValueError, match="The fit 'k' was made on another split") as caught:
+        check_split(split, fit, read_partition(split), key="k")
+    message = str(caught.value)
+    changed = split.obs_names[split.obs["day"].isin([9, 19])]
+    assert f"{len(changed)} of 360 names differ (e.g. {changed[0]!r}, {changed[1]!r}" in message
+    assert f"{(split.obs['day'] == 9).sum()} cells that it has seen are now test cells" in message
+    assert fit.split_hash[:12] in message
+    assert read_partition(split).hash[:12] in message
+    assert "Fit again" in message
+
+
+def test_no_leak_is_no_word_of_a_leak(split):
+    fit = holding(split, a_fit())
+    lists = {p: sorted(split.obs.loc[split.obs["split"] == p, "library"].unique()) for p in ("train", "val", "test")}
+    ho.pp.split_assigned(split, "library", train=lists["train"], val=lists["val"], test=lists["test"][:1])
+    with pytest.raises(ValueError, match="30 of 360 names differ") as caught:
+        check_split(split, fit, read_partition(split), key="k")
+    assert "has seen" not in str(caught.value)
+
+
+def test_val_cells_that_become_test_cells_are_a_leak(split):
+    fit = holding(split, a_fit())
+    ho.pp.split_matched(split, "library", "day", label_key="genotype", test=[0, 19])
+    with pytest.raises(ValueError, match="60 of 360 names differ.* 60 cells that it has seen are now test cells"):
+        check_split(split, fit, read_partition(split), key="k")
+
+
+def test_new_cells_differ_from_those_of_the_fit(split, lmna):
+    fit = holding(split, a_fit())
+    new = split[:5].copy()
+    new.obs_names = [f"new{i}" for i in range(5)]
+    both = ad.concat([split, new], uns_merge="first")
+    ho.pp.split_matched(both, "library", "day", label_key="genotype", test=19, val=0)
+    with pytest.raises(ValueError, match="5 of 365 names differ.*'new0', 'new1', 'new2' and 2 more"):
+        check_split(both, fit, read_partition(both), key="k")
+
+
+def test_a_split_of_genes_is_checked_by_gene(lmna):
+    write_partition(lmna, np.arange(150) % 2, key="genes", scheme="genes", params={}, axis="var")
+    partition = read_partition(lmna, "genes", axis="var")
+    fit = a_fit(split_key="genes", split_hash=partition.hash)
+    write_fit(lmna, "k", fit, partition)
+    codes = np.arange(150) % 2
+    codes[7] = 2
+    write_partition(lmna, codes, key="genes", scheme="genes", params={}, axis="var")
+    with pytest.raises(ValueError, match=r"var\['genes'\].*1 of 150 names differ \(e.g. 'GENE00008'\)"):
+        check_split(lmna, fit, read_partition(lmna, "genes", axis="var"), key="k")
+
+
+def test_a_stored_model_refuses_another_split(split, unchanged):
+    ho.tl.genotype(split, method="majority")
+    ho.pp.split_matched(split, "library", "day", label_key="genotype", test=9, val=0)
+    with unchanged(split), pytest.raises(ValueError, match="150 of 360 names differ.*90 cells that it has seen"):
+        ho.tl.predict(split)
+    with unchanged(split), pytest.raises(ValueError, match="90 cells that it has seen are now test cells"):
+        ho.tl.evaluate(split)
+
+
+def test_only_assignments_that_are_referred_to_are_kept(split):
+    partition = read_partition(split)
+    holding(split, a_fit(), "old")
+    ho.pp.split_cells(split, key_added="leaky")
+    leaky = read_partition(split, "leaky").hash
+    fits = split.uns["heldout"]["fits"]
+    splits = split.uns["heldout"]["splits"]
+    stray = Assignment.of(["a", "b"], np.array([0, 1]))
+    split.uns["heldout"]["assignments"][stray.hash] = stray.stored()
+    assert set(keep_assignments(split)) == {partition.hash, leaky}
+    assert set(keep_assignments(split, splits={"leaky": splits["leaky"]})) == {partition.hash, leaky}
+    assert set(keep_assignments(split, splits={"leaky": splits["leaky"]}, fits={})) == {leaky}
+    assert set(keep_assignments(split, splits={}, fits=fits)) == {partition.hash}
+    assert set(keep_assignments(split, splits={}, fits={}, add=stray)) == set()
+    assert set(keep_assignments(split, splits={}, fits={"k": {"split_hash": stray.hash}}, add=stray)) == {stray.hash}

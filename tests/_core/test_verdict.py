@@ -1,0 +1,57 @@
+"""How often a verdict is wrong when nothing is to be found, and how often an interval holds."""
+
+import numpy as np
+import pytest
+
+from heldout._core.verdict import against, interval
+from heldout.tasks.perturbation.judging.scores import Scored
+from heldout.tasks.perturbation.judging.table import Draws, Rows, _judge
+
+
+@pytest.mark.parametrize("n_units", [3, 5, 10, 30])
+def test_equal_methods_are_rarely_called_better_or_worse(n_units):
+    rng = np.random.default_rng(n_units)
+    n, verdicts = 600, []
+    for _ in range(n):
+        draws = Draws.of(n_units, np.empty((0, 1, 1)), n_bootstrap=300, rng=rng)
+        difference = draws.means(rng.normal(size=n_units), None, np.ones(n_units, dtype=bool))
+        verdicts.append(against("rival", difference, sign=1.0, n_units=n_units)["verdict"])
+    allowed = 0.05 + 3 * np.sqrt(0.05 * 0.95 / n)
+    assert np.mean([v != "undecided" for v in verdicts]) <= allowed + 0.02  # both sides together: 5 % are nominal
+    assert np.mean([v == "better" for v in verdicts]) <= 0.05
+
+
+def test_many_units_have_the_percentile_interval():
+    draws = np.random.default_rng(0).normal(size=5001)
+    draws[0] = 0
+    np.testing.assert_allclose(interval(draws, 10**7), np.percentile(draws[1:], [2.5, 97.5]), rtol=1e-5)
+    assert np.isnan(interval(draws, 2)).all()
+
+
+def test_a_baseline_that_answers_only_what_is_easy_is_no_yardstick():
+    """It is judged on the perturbations at hand: 16 hard ones, and 4 easy ones that ``partial`` answers alone."""
+    rng = np.random.default_rng(0)
+    easy = np.arange(20) < 4
+    noise = rng.normal(0, 0.01, (3, 20))
+    own, full, partial = np.where(easy, 0.05, 1.2), np.where(easy, 0.2, 1.0), np.where(easy, 0.1, np.nan)
+    values = [Rows({}, {"l2": v + e}, {}) for v, e in zip((own, full, partial), noise, strict=True)]
+    nothing = np.zeros((20, 1)), np.zeros(20, dtype=bool)
+    names = (("judged", "model"), ("full", "baseline"), ("partial", "baseline"))
+    scored = [Scored(name, role, *nothing) for name, role in names]
+    draws = Draws.of(20, np.empty((0, 1, 1)), n_bootstrap=300, rng=rng)
+    row = _judge("l2", 0, scored, values, draws)
+    assert row["baseline"] == "full"
+    assert row["verdict"] == "not better"
+
+
+def test_the_best_baseline_is_the_one_furthest_ahead_where_both_predict():
+    """``half`` lacks the hard perturbations and has the lower error for that; ``full`` is the stronger one."""
+    rng = np.random.default_rng(1)
+    hard = np.arange(20) < 8
+    own, full, half = np.where(hard, 2.0, 0.5), np.where(hard, 1.0, 0.45), np.where(hard, np.nan, 0.48)
+    values = [Rows({}, {"l2": v + rng.normal(0, 0.01, 20)}, {}) for v in (own, full, half)]
+    nothing = np.zeros((20, 1)), np.zeros(20, dtype=bool)
+    names = (("judged", "model"), ("full", "baseline"), ("half", "baseline"))
+    scored = [Scored(name, role, *nothing) for name, role in names]
+    draws = Draws.of(20, np.empty((0, 1, 1)), n_bootstrap=300, rng=rng)
+    assert _judge("l2", 0, scored, values, draws)["baseline"] == "full"

@@ -1,0 +1,93 @@
+"""Perturbations that stand on both sides of a split under other names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import heldout as ho
+from tests.helpers.audits import design, row
+
+NAMES = ["control", "A", "B", "C", "A+B", "B+A", "A+C"]
+
+
+def screen(**columns):
+    """Forty cells of each name, in two lines."""
+    adata = design(n_cells=40, perturbation=NAMES * 2, line=["k562"] * 7 + ["rpe1"] * 7, **columns)
+    adata.obs["cell"] = np.arange(adata.n_obs) % 2
+    return adata
+
+
+def by_hand(adata, test, *, control_in_test=True):
+    """Names in ``test`` are test; half of the control cells too, unless told otherwise."""
+    held = adata.obs["perturbation"].isin(test)
+    control = (adata.obs["perturbation"] == "control") & (adata.obs["cell"] == 1) & control_in_test
+    adata.obs["split"] = np.where(held | control, "test", "train")
+    return ho.tl.audit(adata, perturbation_key="perturbation", items=["perturbations"])
+
+
+def test_a_name_turned_round_is_the_same_perturbation():
+    found = row(by_hand(screen(), ["B+A"]), "perturbations", "perturbation")
+    assert found["status"] == "fail"
+    assert "B+A in test is A+B in train" in found["finding"]
+    assert found["value"] == 1
+
+
+def test_whole_perturbations_pass_and_their_members_are_counted():
+    table = by_hand(screen(), ["A+B", "B+A"])
+    found = row(table, "perturbations", "perturbation")
+    assert found["status"] == "pass"
+    assert "1 have 2 members that train knows" in found["finding"]
+    assert row(table, "perturbations", "control")["status"] == "pass"
+    found = row(by_hand(screen(), ["A+B", "B+A", "A", "A+C"]), "perturbations", "perturbation")
+    assert "2 have 1 members that train knows" in found["finding"]
+
+
+def test_test_cells_without_controls_of_their_own_warn():
+    found = row(by_hand(screen(), ["C"], control_in_test=False), "perturbations", "control")
+    assert found["status"] == "warn"
+    assert found["value"] == 1
+
+
+@pytest.mark.parametrize("hold_out", ["single", "combination", "context"])
+def test_the_splits_of_heldout_pass(hold_out):
+    adata = screen()
+    options = {"covariate_keys": "line"} if hold_out == "context" else {}
+    ho.pp.split_perturbations(adata, "perturbation", hold_out=hold_out, val=0, test=0.5, **options)
+    table = ho.tl.audit(adata, items=["perturbations"])
+    assert set(table.loc[table["item"] == "perturbations", "status"]) == {"pass"}
+    if hold_out == "context":
+        assert "seen in other contexts" in row(table, "perturbations", "perturbation")["finding"]
+
+
+def test_guides_are_read_from_the_record():
+    adata = screen()
+    adata.obs["guide"] = adata.obs["perturbation"].str.replace("A", "A_g1") + np.where(adata.obs["cell"] == 1, "", "")
+    guides = {"A_g1": "A", "B": "A", "C": "C", "control": "control"}
+    adata = adata[adata.obs["guide"].isin([*guides])].copy()
+    ho.pp.split_perturbations(adata, "guide", targets=guides, val=0, test=0.5)
+    assert row(ho.tl.audit(adata, items=["perturbations"]), "perturbations", "guide")["status"] == "pass"
+    own = adata.obs["guide"].isin(["A_g1"])
+    adata.obs["own"] = np.where(own, "test", "train")
+    assert (
+        row(
+            ho.tl.audit(adata, perturbation_key="guide", split_key="own", items=["perturbations"]),
+            "perturbations",
+            "guide",
+        )["status"]
+        == "pass"
+    )
+
+
+def test_names_that_cannot_be_read_are_not_run():
+    adata = screen()
+    adata.obs["perturbation"] = adata.obs["perturbation"].replace({"C": "C+"})
+    found = by_hand(adata, ["A"])
+    assert row(found, "perturbations")["status"] == "not run"
+    assert "empty part" in row(found, "perturbations")["finding"]
+
+
+def test_without_a_key_it_is_not_run():
+    adata = screen()
+    adata.obs["split"] = "train"
+    assert row(ho.tl.audit(adata, items=["perturbations"]), "perturbations")["status"] == "not run"

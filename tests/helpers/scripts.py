@@ -1,0 +1,22 @@
+"""Load a script of the repository as a module."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from typing import TYPE_CHECKING
+
+from tests.helpers.paths import ROOT
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def load(path: str) -> ModuleType:
+    """Run a script, for example ``"tutorials/donor_leak.py"``, and return it as a module."""
+    file = ROOT / path
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)
+    return module

@@ -92,7 +92,8 @@ class AuditTable(pd.DataFrame):
         return loaded
 
     def __str__(self) -> str:
-        return "\n".join([self.attrs.get("title", "Audit"), *_lines(self), "", conclusion(self)])
+        title, end = (textwrap.wrap(text, _WIDTH) for text in (self.attrs.get("title", "Audit"), conclusion(self)))
+        return "\n".join([*title, *_lines(self), "", *end])
 
     __repr__ = __str__
 
@@ -110,9 +111,8 @@ def conclusion(table: pd.DataFrame) -> str:
     parts = [f"{n_ran} of {table['item'].nunique()} items ran."]
     if not named["fail"] and not named["warn"]:
         parts = [f"No leak found by the {n_ran} items that ran. This does not prove that there is no leak."]
-    for status, words in (("fail", "Failed"), ("warn", "Warned"), ("unidentifiable", "Cannot decide")):
-        if named[status]:
-            parts.append(f"{words}: {', '.join(named[status])}.")
+    words: dict[Status, str] = {"fail": "Failed", "warn": "Warned", "unidentifiable": "Cannot decide"}
+    parts += [f"{word}: {', '.join(named[status])}." for status, word in words.items() if named[status]]
     return " ".join(parts)
 
 

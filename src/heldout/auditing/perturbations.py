@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.words import first_few
+from heldout._core.words import counted, first_few
 from heldout.auditing._finding import Finding, NotRun
 from heldout.splitting._perturbations import Parser
 
@@ -104,7 +104,7 @@ def _crossing(
     combined = [of_pair for of_pair, _ in in_test if len(of_pair) > 1]
     if combined:
         counts = np.bincount([sum(target in members for target in of_pair) for of_pair in combined])
-        seen = [f"{n} with {k} targets" for k, n in enumerate(counts) if n]
+        seen = [f"{n} with {counted(k, 'target')}" for k, n in enumerate(counts) if n]
         more += f" Test combinations by the number of their targets that are in train or val: {', '.join(seen)}."
     where = " in the same context" if contexts.any() else ""
     return found.says("pass", f"No test perturbation is in train or val under any name{where}.{more}")

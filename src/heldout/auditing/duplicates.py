@@ -7,18 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from heldout._core.arrays import describe, get_matrix, loaded, row_blocks, row_chunks, take
-from heldout._core.lazy import is_sparse
+from heldout._core.lazy import has_sparse_blocks
 from heldout._core.partition import PARTITIONS
+from heldout._core.types import is_sparse
 from heldout._core.words import first_few
 from heldout.auditing._barcodes import shared_barcodes
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._rowhash import is_telling, row_hashes, weights_of
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import MatrixOrDask
     from heldout.auditing._case import Case
     from heldout.auditing._rowhash import RowHashes
 
@@ -40,7 +40,7 @@ def _twins(case: Case) -> list[Finding]:
     X, scaled = _any_matrix(case)
     hashes = row_hashes(X)
     background = None
-    if scaled and not is_sparse(X):
+    if scaled and not has_sparse_blocks(X):
         # What a zero became when the genes were scaled: the lowest value of each.
         background = np.min([block.min(axis=0) for _, block in row_blocks(X)], axis=0)
         above = sum((block > background).sum(axis=0) for _, block in row_blocks(X))
@@ -56,7 +56,7 @@ def _twins(case: Case) -> list[Finding]:
     return [f for i, f in enumerate(findings) if i == 0 or f.status != "pass"]
 
 
-def _any_matrix(case: Case) -> tuple[Matrix, bool]:
+def _any_matrix(case: Case) -> tuple[MatrixOrDask, bool]:
     """A matrix, and whether it is scaled; equal cells are equal in any."""
     try:
         return case.matrix[0], False
@@ -69,7 +69,7 @@ def _any_matrix(case: Case) -> tuple[Matrix, bool]:
 
 
 def _between(
-    case: Case, X: Matrix, hashes: RowHashes, one: str, others: tuple[str, ...], background: np.ndarray | None
+    case: Case, X: MatrixOrDask, hashes: RowHashes, one: str, others: tuple[str, ...], background: np.ndarray | None
 ) -> Finding:
     here, there = np.flatnonzero(case.mask(one)), np.flatnonzero(case.mask(*others))
     same = _partners(hashes.values, here, there)
@@ -116,7 +116,7 @@ def _partners(hashes: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.nda
 class _Telling:
     """Divides rows that equal another into those that can be no chance and those too simple to tell."""
 
-    def __init__(self, X: Matrix, hashes: RowHashes, *, n_pairs: float, background: np.ndarray | None) -> None:
+    def __init__(self, X: MatrixOrDask, hashes: RowHashes, *, n_pairs: float, background: np.ndarray | None) -> None:
         self.X, self.n_nonzero, self.background, self.n_pairs = X, hashes.n_nonzero, background, n_pairs
         self.weights = weights_of(hashes.gene_counts, X.shape[0])
 
@@ -126,7 +126,7 @@ class _Telling:
         verdicts = []
         for part in row_chunks(len(rows), 512):
             block = loaded(take(self.X, rows[part], None))
-            block = block.toarray() if sparse.issparse(block) else block
+            block = block.toarray() if is_sparse(block) else block
             verdicts += [self._one(row, genes_only=genes_only) for row in block]
         keep = np.array(verdicts, dtype=bool)
         return rows[keep], rows[~keep]

@@ -7,18 +7,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from heldout import metrics
 from heldout._core.arrays import loaded, take
 from heldout._core.grouped import group_moments
 from heldout._core.partition import digests
+from heldout._core.types import is_sparse
 from heldout.tasks.perturbation.interface import Pairs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix, MatrixOrDask
     from heldout.splitting._read_screen import Screen
 
 
@@ -101,7 +101,7 @@ class Measured:
         Names of the cells, (n,).
     """
 
-    X: Matrix
+    X: MatrixOrDask
     columns: np.ndarray
     screen: Screen
     obs_names: pd.Index
@@ -118,7 +118,7 @@ class Measured:
     def dense(self, rows: np.ndarray) -> np.ndarray:
         """Expression of some cells, dense, float64, (k × G)."""
         X = self.fetch(rows)
-        return np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
+        return np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64)
 
     def observe(self, mask: np.ndarray) -> Observed:
         """Moments of the cells in ``mask`` by perturbation and context, in one pass over the matrix."""

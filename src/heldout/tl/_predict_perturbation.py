@@ -14,7 +14,7 @@ from heldout._core.arrays import get_matrix
 from heldout._core.fits import check_split
 from heldout._core.grouped import group_moments
 from heldout._core.partition import read_partition
-from heldout.splitting._screen import as_list, context_codes
+from heldout.splitting._screen import context_codes, distinct_list
 from heldout.tasks.perturbation.calibration import half_widths, seen_targets
 from heldout.tasks.perturbation.interface import Pairs
 from heldout.tasks.perturbation.screen import Names
@@ -114,7 +114,7 @@ def _context_numbers(contexts: Sequence[Any], known: list[tuple[str, ...]], name
         raise ValueError(msg)
     asked = [contexts] if isinstance(contexts, str) or not isinstance(contexts, Iterable) else list(contexts)
     number = {context: i for i, context in enumerate(known)}
-    wanted = [tuple(as_list(context)) for context in asked]
+    wanted = [tuple(distinct_list(context)) for context in asked]
     for context in wanted:
         if context not in number:
             shown = [one[0] if len(one) == 1 else one for one in known]

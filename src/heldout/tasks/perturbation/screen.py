@@ -10,7 +10,7 @@ import pandas as pd
 
 from heldout._core import cells, store
 from heldout.splitting._perturbations import Parser, Targets
-from heldout.splitting._screen import as_list, context_codes, read_perturbations
+from heldout.splitting._screen import context_codes, distinct_list, read_perturbations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -157,7 +157,7 @@ def read_screen(
     covariate_keys: str | Sequence[str],
 ) -> Screen:
     """Read the screen from columns of ``obs``, whether or not it is split."""
-    controls, keys = as_list(control), as_list(covariate_keys)
+    controls, keys = distinct_list(control), distinct_list(covariate_keys)
     texts, parsed, found = read_perturbations(adata, perturbation_key, controls, targets, separator)
     contexts, context = context_codes(adata, keys)
     plain = Parser(controls, separator)
@@ -185,7 +185,7 @@ def _recorded(adata: AnnData, partition: Partition, key: str | None, given: Mapp
     if key is not None and key != params["perturbation_key"]:
         _contradicts("perturbation_key", key, params["perturbation_key"], partition.key)
     for name, value in given.items():
-        if value is not None and as_list(value) != params[name]:
+        if value is not None and distinct_list(value) != params[name]:
             _contradicts(name, value, params[name], partition.key)
     key = params["perturbation_key"]
     texts = store.as_names(cells.column(adata, key, argument="perturbation_key"))

@@ -179,18 +179,18 @@ def test_a_split_survives_the_file(tmp_path):
         ({"test": []}, ["test is empty", "[0, 12, 24, 36, 72, 96]"]),
         ({"test": 96, "val": [96]}, ["The time 96 is asked for more than once", "take it out"]),
         ({"test": [96, 96.0]}, ["The time 96 is asked for more than once"]),
-        ({"test": 36, "train": 36}, ["test=[36] must lie after", "train=36", "interpolate"]),
-        ({"test": [24, 96], "train": 36}, ["test=[24, 96] must lie after"]),
-        ({"test": 36, "val": 72}, ["val=[72] must lie after", "first test time 36"]),
-        ({"test": 96, "val": 24, "train": 36}, ["val=[24] must lie after train=36", "val=()"]),
+        ({"test": 36, "train": 36}, ["test=[36] must be after", "train=36", "interpolate"]),
+        ({"test": [24, 96], "train": 36}, ["test=[24, 96] must be after"]),
+        ({"test": 36, "val": 72}, ["val=[72] must be after", "first test time 36"]),
+        ({"test": 96, "val": 24, "train": 36}, ["val=[24] must be after train=36", "val=()"]),
         ({"test": 12}, ["at least 2 train times", "[0] of [0, 12, 24, 36, 72, 96]"]),
         ({"test": 96, "train": -1}, ["at least 2 train times", "[] of"]),
         ({"test": 96, "between": "val"}, ["between='val'", "last train time 72", "test time 96", "Lower train"]),
         ({"test": 96, "between": "test"}, ["between='test'", "'unused', 'val'"]),
         ({"test": 96, "direction": "back"}, ["direction='back'", "'forecast', 'interpolate'"]),
-        ({"test": 96, "direction": "interpolate"}, ["test=[96] does not lie between", "[0, 12, 24, 36, 72]"]),
-        ({"test": [0, 36], "direction": "interpolate"}, ["test=[0] does not lie between"]),
-        ({"test": 12, "val": 0, "direction": "interpolate"}, ["test=[12] does not lie between", "[24, 36, 72, 96]"]),
+        ({"test": 96, "direction": "interpolate"}, ["test=[96] is not between", "[0, 12, 24, 36, 72]"]),
+        ({"test": [0, 36], "direction": "interpolate"}, ["test=[0] is not between"]),
+        ({"test": 12, "val": 0, "direction": "interpolate"}, ["test=[12] is not between", "[24, 36, 72, 96]"]),
         ({"test": 36, "train": 24, "direction": "interpolate"}, ["train=24 is for direction='forecast'"]),
         ({"test": 36, "between": "val", "direction": "interpolate"}, ["between='val' is for direction='forecast'"]),
         ({"test": "96"}, ["test='96' must be a finite number"]),
@@ -277,5 +277,5 @@ def test_a_rolling_origin_is_a_forecast():
 def test_series_of_impossible_times():
     with pytest.raises(ValueError, match="NaN or infinite"):
         leave_one_time_out([0, np.nan])
-    with pytest.raises(ValueError, match="min_train=0 must be at least 1"):
+    with pytest.raises(ValueError, match="min_train=0 must be an integer >= 1"):
         rolling_origins(CHU, 0)

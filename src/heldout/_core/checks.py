@@ -10,10 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-def check_integer(value: object, name: str, *, least: int | None = None, most: int | None = None) -> int:
+def check_integer(
+    value: object, name: str, *, least: int | None = None, most: int | None = None, or_else: str = ""
+) -> int:
     """Return ``value`` as an int; refuse anything but an integer between ``least`` and ``most``, both included.
 
-    A bool is refused, because ``n=True`` is a mistake and not 1.
+    A bool is refused, because ``n=True`` is a mistake and not 1. ``or_else`` names other values that the caller accepts,
+    such as ``"None"``, for the message.
 
     Raises
     ------
@@ -24,7 +27,7 @@ def check_integer(value: object, name: str, *, least: int | None = None, most: i
         number = int(value)
         if (least is None or number >= least) and (most is None or number <= most):
             return number
-    msg = f"{name}={value!r} must be an integer{_limits(least, most)}."
+    msg = f"{name}={value!r} must be an integer{_limits(least, most)}{f', or {or_else}' if or_else else ''}."
     raise ValueError(msg)
 
 
@@ -36,10 +39,12 @@ def check_number(
     most: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    or_else: str = "",
 ) -> float:
     """Return ``value`` as a float; refuse anything but a finite number within the limits.
 
-    ``least`` and ``most`` are allowed values, ``above`` and ``below`` are not. A bool is refused.
+    ``least`` and ``most`` are allowed values, ``above`` and ``below`` are not. A bool is refused. ``or_else`` names other
+    values that the caller accepts, such as ``"None"``, for the message.
 
     Raises
     ------
@@ -59,7 +64,9 @@ def check_number(
             and (below is None or number < below)
         ):
             return number
-    msg = f"{name}={value!r} must be a number{_limits(least, most, above, below)}."
+    msg = (
+        f"{name}={value!r} must be a number{_limits(least, most, above, below)}{f', or {or_else}' if or_else else ''}."
+    )
     raise ValueError(msg)
 
 

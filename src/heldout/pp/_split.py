@@ -13,7 +13,7 @@ from heldout._core.partition import PARTITIONS, write_partition
 from heldout._core.rng import Rng, generator
 from heldout.splitting._components import components
 from heldout.splitting._group_draws import draw_cells
-from heldout.splitting._groups import CODE, Groups, as_list, by_list, by_match, check_classes
+from heldout.splitting._groups import CODE, Groups, by_list, by_match, check_classes, name_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def split_matched(
     groups = read_groups(adata, group_key, label_key)
     match = store.as_names(cells.column(adata, match_key, argument="match_key"))
     by_group = Groups.of(groups.names[groups.of_cell], match, argument=f"match_key={match_key!r}")
-    chosen = {"val": as_list(val), "test": as_list(test)}
+    chosen = {"val": name_list(val), "test": name_list(test)}
     if not chosen["test"]:
         msg = f"test is empty. Name the value(s) of match_key={match_key!r} to hold out."
         raise ValueError(msg)
@@ -150,7 +150,7 @@ def split_assigned(
     check_key("key_added", key_added)
     adata = cells.start(adata, copy=copy)
     groups = read_groups(adata, group_key, label_key)
-    lists = {"train": as_list(train), "val": as_list(val), "test": as_list(test)}
+    lists = {"train": name_list(train), "val": name_list(val), "test": name_list(test)}
     if not lists["train"]:
         msg = "train is empty. List the groups to fit on."
         raise ValueError(msg)

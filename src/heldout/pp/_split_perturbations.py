@@ -13,7 +13,7 @@ from heldout._core.rng import Rng, generator
 from heldout.pp._split import checked_fractions, recorded_seed, recorded_shares
 from heldout.splitting._context_pairs import Caps, Contexts, control_codes, pair_codes
 from heldout.splitting._groups import CODE
-from heldout.splitting._screen import distinct_list, read_perturbations
+from heldout.splitting._screen import as_list, read_perturbations
 from heldout.splitting._unseen import draw_combinations, draw_seen, draw_singles
 
 if TYPE_CHECKING:
@@ -137,12 +137,12 @@ def split_perturbations(
     """
     check_key("key_added", key_added)
     cells.check(adata)
-    keys = distinct_list(covariate_keys)
+    keys = as_list(covariate_keys)
     caps = Caps(contexts, max_contexts, max_fraction, max_perturbations, min_train_contexts)
     _check_options(hold_out, perturbation_key, keys, n_seen, caps)
     _check_share(control_share)
     fractions = _fractions(hold_out, val=val, test=test)
-    controls = distinct_list(control)
+    controls = as_list(control)
     names, parsed, found = read_perturbations(adata, perturbation_key, controls, targets, separator)
     where = Contexts.of(adata, keys, found.of_cell)
     draws = generator(rng)

@@ -78,10 +78,10 @@ class Caps:
         for name in _WHOLE:
             value = getattr(self, name)
             if value is not None or name == "min_train_contexts":
-                check_integer(value, name, least=1)
+                check_integer(value, name, least=1, or_else="" if name == "min_train_contexts" else "None")
 
         if self.max_fraction is not None:
-            check_number(self.max_fraction, "max_fraction", above=0, most=1)
+            check_number(self.max_fraction, "max_fraction", above=0, most=1, or_else="None")
 
     def recorded(self) -> dict[str, Any]:
         """Return all limits as JSON values."""

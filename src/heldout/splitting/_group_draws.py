@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.partition import PARTITIONS, digests
-from heldout._core.store import factorize
+from heldout._core.store import factorize, some
 from heldout.splitting._allocate import allocate, draw
 from heldout.splitting._balance import balance, balance_rows
 from heldout.splitting._groups import CODE
@@ -15,6 +15,7 @@ from heldout.splitting._groups import CODE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from heldout._core.rng import Rng
     from heldout.splitting._balance import Balanced
     from heldout.splitting._groups import Groups
 
@@ -96,3 +97,60 @@ def draw_cells(names: Iterable[str], fractions: Mapping[str, float], rng: np.ran
     codes = np.empty(len(order), dtype=np.int8)
     codes[order[rng.permutation(len(order))]] = np.searchsorted(edges, np.arange(len(order)), side="right")
     return codes
+
+
+def check_stable(
+    groups: Groups, codes: np.ndarray, fractions: dict[str, float], *, label_key: str | None, seed: Rng
+) -> None:
+    """Refuse a draw that left a partition without groups or without a class. The draw is not repeated."""
+    every = groups.classes_in(np.arange(len(groups.names)))
+    for partition in (name for name in PARTITIONS if fractions.get(name)):
+        numbers = np.flatnonzero(codes == CODE[partition])
+        missing = sorted(set(every) - set(groups.classes_in(numbers)))
+        if missing or not len(numbers):
+            what = f"group with {label_key} {some(missing)}" if missing else "group"
+            msg = (
+                f"stable=True with rng={seed} draws no {what} for {partition} among {len(groups.names)} groups, but "
+                "every class must be in every partition that is used. Choose another rng or larger shares before "
+                "anything is fitted, or leave stable out."
+            )
+            raise ValueError(msg)
+
+
+def lasting_names(columns: Mapping[str, np.ndarray], groups: Groups) -> np.ndarray:
+    """Return names of the groups, (G,), that stay the same when groups are added.
+
+    A group that joins several columns is named after all its values, so its name changes when the group grows. A column
+    with one distinct value for each group gives a lasting name, if no other column could take its place.
+
+    Parameters
+    ----------
+    columns
+        The columns that make up the groups, (n,) text each.
+    groups
+        The groups, named by :func:`~heldout.splitting._components.components` of the columns.
+
+    Raises
+    ------
+    ValueError
+        If not exactly one of several columns has one distinct value for each group.
+    """
+    if len(columns) == 1:
+        return groups.names
+    lasting = {}
+    for key, column in columns.items():
+        values, of_cell = factorize(column)
+        if len(values) == len(groups.names) == len(np.unique(np.stack([of_cell, groups.of_cell]), axis=1).T):
+            names = np.empty(len(values), dtype=object)
+            names[groups.of_cell] = values[of_cell]
+            lasting[key] = names
+    if len(lasting) != 1:
+        found = f"{' and '.join(map(repr, lasting))} each have such values" if lasting else "no column has such values"
+        msg = (
+            f"stable=True needs exactly one column of group_key={list(columns)!r} with one distinct value for each group, "
+            f"but {found}. Otherwise a group could change its name when it grows, or two groups that are joined could be "
+            "in two partitions. Name one column that will never be joined as group_key (for example the donor), or leave "
+            "stable out."
+        )
+        raise ValueError(msg)
+    return next(iter(lasting.values()))

@@ -135,7 +135,7 @@ def check_classes(groups: Groups, codes: np.ndarray, *, label_key: str) -> None:
             raise ValueError(msg)
 
 
-def as_list(values: Any) -> list[str]:
+def name_list(values: Any) -> list[str]:
     """Return one value or several values as a list of text, in which names of groups are compared."""
     several = isinstance(values, Iterable) and not isinstance(values, str)
     return as_names(list(values) if several else [values]).tolist()

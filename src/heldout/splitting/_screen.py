@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import cells, store
-from heldout.splitting._groups import as_list
+from heldout.splitting._groups import name_list
 from heldout.splitting._perturbations import Parser, Perturbations, check_controls, read_mapping
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
-def distinct_list(values: Any) -> list[str]:
+def as_list(values: Any) -> list[str]:
     """Return one name or several names as a list of distinct text."""
-    return list(dict.fromkeys(as_list(values)))
+    return list(dict.fromkeys(name_list(values)))
 
 
 def read_perturbations(

@@ -68,7 +68,7 @@ def draw_combinations(
 def draw_seen(
     members: sparse.csr_array, fractions: Mapping[str, float], n_seen: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the partition code of each perturbation, (P,), with ``n_seen`` targets of each held-out combination in train.
+    """Return the code of each perturbation, (P,), with ``n_seen`` targets of each held-out combination in train.
 
     If there are combinations of exactly ``n_seen`` targets (two or more), these are drawn, while each of their targets
     stays in train with another perturbation. Otherwise targets leave train. Then the held-out combinations are those

@@ -10,7 +10,7 @@ import pandas as pd
 
 from heldout._core import cells, store
 from heldout.splitting._perturbations import Parser, Targets
-from heldout.splitting._screen import context_codes, distinct_list, read_perturbations
+from heldout.splitting._screen import as_list, context_codes, read_perturbations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ UNKNOWN = -2
 
 
 @dataclass(frozen=True)
-class Names:
+class ScreenNames:
     """How names are read: what :class:`Screen` keeps in a fit, as JSON values.
 
     Parameters
@@ -69,7 +69,7 @@ class Names:
         return {**vars(self), "known": {name: list(targets) for name, targets in self.known.items()}}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Names:
+    def from_json(cls, stored: Mapping[str, Any]) -> ScreenNames:
         """Inverse of :meth:`to_json`."""
         known = {name: tuple(targets) for name, targets in stored["known"].items()}
         return cls(**{**stored, "known": known, "contexts": [tuple(context) for context in stored["contexts"]]})
@@ -91,7 +91,7 @@ class Screen:
         Number of the context of each cell, (n,).
     """
 
-    names: Names
+    names: ScreenNames
     perturbations: list[Targets]
     of_cell: np.ndarray
     context: np.ndarray
@@ -157,12 +157,12 @@ def read_screen(
     covariate_keys: str | Sequence[str],
 ) -> Screen:
     """Read the screen from columns of ``obs``, whether or not it is split."""
-    controls, keys = distinct_list(control), distinct_list(covariate_keys)
+    controls, keys = as_list(control), as_list(covariate_keys)
     texts, parsed, found = read_perturbations(adata, perturbation_key, controls, targets, separator)
     contexts, context = context_codes(adata, keys)
     plain = Parser(controls, separator)
     known = _spoken_for(plain, texts.tolist(), parsed)
-    names = Names(perturbation_key, keys, controls, separator, known, contexts)
+    names = ScreenNames(perturbation_key, keys, controls, separator, known, contexts)
     return Screen(names, found.targets, found.of_cell, context)
 
 
@@ -185,7 +185,7 @@ def _recorded(adata: AnnData, partition: Partition, key: str | None, given: Mapp
     if key is not None and key != params["perturbation_key"]:
         _contradicts("perturbation_key", key, params["perturbation_key"], partition.key)
     for name, value in given.items():
-        if value is not None and distinct_list(value) != params[name]:
+        if value is not None and as_list(value) != params[name]:
             _contradicts(name, value, params[name], partition.key)
     key = params["perturbation_key"]
     texts = store.as_names(cells.column(adata, key, argument="perturbation_key"))
@@ -204,7 +204,7 @@ def _recorded(adata: AnnData, partition: Partition, key: str | None, given: Mapp
     of_name = [perturbations[i] if i >= 0 else () for i in params["names"].values()]
     plain = Parser(params["control"], params["separator"])
     known = _spoken_for(plain, list(params["names"]), of_name)
-    names = Names(key, params["covariate_keys"], params["control"], params["separator"], known, contexts)
+    names = ScreenNames(key, params["covariate_keys"], params["control"], params["separator"], known, contexts)
     of_cell = np.where(new, UNKNOWN, np.nan_to_num(number, nan=UNKNOWN)).astype(np.int64)
     return Screen(names, perturbations, of_cell, np.maximum(context, 0))
 
@@ -218,7 +218,7 @@ def _context_numbers(adata: AnnData, keys: Sequence[str], contexts: Sequence[tup
     return np.array([number.get(context, -1) for context in found], dtype=np.int64)[of_cell]
 
 
-def reread_screen(adata: AnnData, partition: Partition, names: Names) -> Screen:
+def reread_screen(adata: AnnData, partition: Partition, names: ScreenNames) -> Screen:
     """Read the screen of a stored fit again: names as they were read then, contexts by the numbers they had then.
 
     Cells may have been dropped since, and with them perturbations and whole contexts.

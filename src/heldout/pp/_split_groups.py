@@ -41,7 +41,7 @@ def split_groups(
 
     The shares are shares of groups, or of cells with ``share_of="cells"``. Every partition has every class. The number
     of groups of each class in each partition is the exact optimum, that is, the least squares to the wanted shares. It
-    is found by enumeration up to 60 groups. With covariate_list groups, each class is rounded separately. Which groups these are
+    is found by enumeration up to 60 groups. With more groups, each class is rounded separately. Which groups these are
     is drawn at random from ``rng``. The result does not depend on the order of the cells.
 
     With ``share_of="cells"`` or ``covariate_keys``, groups are chosen to minimize
@@ -51,7 +51,7 @@ def split_groups(
     Here :math:`f_p` is the wanted share of partition :math:`p`, and :math:`s_{pv}` is the share of partition :math:`p`
     among everything with the value :math:`v` of the column :math:`c`. The columns are ``label_key``, each of
     ``covariate_keys``, and a constant column for the total. This is an integer program. Up to 20 groups the optimum is
-    proven, within seconds. With covariate_list groups, the search ends when the sum is within 1 % (of one plus the sum) of a
+    proven, within seconds. With more groups, the search ends when the sum is within 1 % (of one plus the sum) of a
     lower bound, or after 2000 nodes, or after 120 s with a warning. ``rng`` then only decides between equal optima.
 
     Parameters
@@ -87,8 +87,8 @@ def split_groups(
 
     Returns
     -------
-    ``None``, or the AnnData (MuData) if ``copy=True``. The function writes the following. For a MuData, it writes to the
-    MuData and to each modality, with the same hash.
+    ``None``, or the AnnData (MuData) if ``copy=True``. The function writes the following. For a MuData, it writes
+    to the MuData and to each modality, with the same hash.
 
     ``obs[key_added]``
         Categorical with the values train, val, test (and unused, which is empty here).

@@ -147,10 +147,10 @@ def lasting_names(columns: Mapping[str, np.ndarray], groups: Groups) -> np.ndarr
     if len(lasting) != 1:
         found = f"{' and '.join(map(repr, lasting))} each have such values" if lasting else "no column has such values"
         msg = (
-            f"stable=True needs exactly one column of group_key={list(columns)!r} with one distinct value for each group, "
-            f"but {found}. Otherwise a group could change its name when it grows, or two groups that are joined could be "
-            "in two partitions. Name one column that will never be joined as group_key (for example the donor), or leave "
-            "stable out."
+            f"stable=True needs exactly one column of group_key={list(columns)!r} with one distinct value for each "
+            f"group, but {found}. Otherwise a group could change its name when it grows, or two joined groups could "
+            "be in two partitions. Name one column that will never be joined as group_key (for example the donor), "
+            "or leave stable out."
         )
         raise ValueError(msg)
     return next(iter(lasting.values()))

@@ -106,8 +106,8 @@ class Screen:
     def groups(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the perturbation and the context of each group of cells, and the group of each cell.
 
-        A group has one perturbation (-1: control) in one context. Only cells in ``mask`` are used; the group of other cells is
-        -1. Controls come first, then perturbations by number, then contexts by number.
+        A group has one perturbation (-1: control) in one context. Only cells in ``mask`` are used; the group of other
+        cells is -1. Controls come first, then perturbations by number, then contexts by number.
         """
         inside = mask & (self.of_cell > UNKNOWN)
         joint = (self.of_cell[inside] + 1) * self.n_contexts + self.context[inside]

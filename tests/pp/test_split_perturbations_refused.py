@@ -27,7 +27,7 @@ def library(*names):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"hold_out": "pair"}, ["hold_out='pair' must be 'single', 'combination' or 'context'"]),
+        ({"hold_out": "pair"}, ["hold_out='pair' must be one of 'single', 'combination', 'context'"]),
         ({"hold_out": "context"}, ["hold_out='context' needs covariate_keys"]),
         ({"covariate_keys": "guide"}, ["perturbation_key='guide' is one of covariate_keys"]),
         ({"covariate_keys": "lin"}, ["covariate_keys='lin' is not a column", "Did you mean 'line'?"]),

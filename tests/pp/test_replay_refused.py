@@ -77,7 +77,7 @@ def test_counts_for_a_reference_without_a_common_total(whole, new, unchanged):
     log(whole)
     whole._inplace_subset_var(np.arange(whole.n_vars) % 2 == 0)  # genes dropped before the first step
     ho.pp.scale(whole)
-    with unchanged(new), pytest.raises(ValueError, match=r"adata holds raw counts.*common total"):
+    with unchanged(new), pytest.raises(ValueError, match=r"adata has raw counts.*common total"):
         ho.pp.replay(new, whole)
     ho.pp.replay(log(new), whole)  # the user knows how it was done
     assert_replayed(new, whole)
@@ -93,7 +93,7 @@ def test_a_layer_that_is_not_there(whole, new, unchanged):
 def test_twice_is_refused(whole, new, unchanged):
     everything(whole)
     ho.pp.replay(new, whole)
-    with unchanged(new), pytest.raises(ValueError, match=r"prepared already \(highly_variable_genes → scale → X_pca\)"):
+    with unchanged(new), pytest.raises(ValueError, match=r"prepared before \(highly_variable_genes → scale → X_pca\)"):
         ho.pp.replay(new, whole)
 
 

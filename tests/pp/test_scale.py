@@ -216,9 +216,9 @@ def test_a_view_becomes_its_own_and_the_parent_stays(lmna, array_type, unchanged
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_value": 0}, "max_value=0 must be above 0"),
-        ({"max_value": -1.0}, "max_value=-1.0 must be above 0"),
-        ({"max_value": float("nan")}, "max_value=nan must be above 0"),
+        ({"max_value": 0}, "max_value=0 must be a number > 0"),
+        ({"max_value": -1.0}, "max_value=-1.0 must be a number > 0"),
+        ({"max_value": float("nan")}, "max_value=nan must be a number > 0"),
         ({"layer": "log"}, "layer='log' is not in adata.layers"),
         ({"split_key": "fold"}, "split_key='fold' is not a column"),
     ],

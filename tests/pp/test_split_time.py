@@ -192,7 +192,10 @@ def test_a_split_survives_the_file(tmp_path):
         ({"test": [0, 36], "direction": "interpolate"}, ["test=[0] is not between"]),
         ({"test": 12, "val": 0, "direction": "interpolate"}, ["test=[12] is not between", "[24, 36, 72, 96]"]),
         ({"test": 36, "train": 24, "direction": "interpolate"}, ["train=24 works only with direction='forecast'"]),
-        ({"test": 36, "between": "val", "direction": "interpolate"}, ["between='val' works only with direction='forecast'"]),
+        (
+            {"test": 36, "between": "val", "direction": "interpolate"},
+            ["between='val' works only with direction='forecast'"],
+        ),
         ({"test": "96"}, ["test='96' must be a finite number"]),
         ({"test": None}, ["test=None must be a finite number"]),
         ({"test": np.nan}, ["test=nan must be a finite number"]),

@@ -172,7 +172,7 @@ def _points(times: npt.ArrayLike) -> np.ndarray:
 
 
 def number(time: Any) -> int | float:
-    """Return a time as a plain number. Whole numbers become int, so 36.0 is shown as 36."""
+    """Return a time as a plain number. Integers become int, so 36.0 is shown as 36."""
     return int(time) if float(time).is_integer() else float(time)
 
 

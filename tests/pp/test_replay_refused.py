@@ -53,12 +53,12 @@ def spoil(value):
 
 BAD_NEW = {
     "genes missing": (lose_genes, r"lacks 4 of the 150 genes .*'GENE00001'.*Add them as zeros"),
-    "another total": (normalise_otherwise, r"holds log1p of counts normalised to 1e\+06.*reference held .* 10000 per"),
-    "normalised over other genes": (normalise_with_other_genes, r"over the 150 genes of the reference.*Bring the new"),
-    "scaled": (scale_by_scanpy, r"adata holds values below zero .*but the reference held log1p"),
-    "not logged": (lambda a: sc.pp.normalize_total(a, target_sum=1e4), r"not logged.*but the reference held log1p"),
+    "another total": (normalise_otherwise, r"has log1p of counts normalised to 1e\+06.*reference had .* 10000 per"),
+    "normalised over other genes": (normalise_with_other_genes, r"over the 150 genes of the reference.*Prepare the new"),
+    "scaled": (scale_by_scanpy, r"adata has values below zero .*but the reference had log1p"),
+    "not logged": (lambda a: sc.pp.normalize_total(a, target_sum=1e4), r"not logged.*but the reference had log1p"),
     "NaN": (spoil(np.nan), r"adata.X has NaN or infinite values"),
-    "negative": (spoil(-1), r"adata holds values below zero"),
+    "negative": (spoil(-1), r"adata has values below zero"),
     "empty": (lambda a: setattr(a, "X", a.X * 0), r"adata.X holds nothing but zeros"),
     "duplicates": (lambda a: setattr(a, "var_names", ["A", "A", *a.var_names[2:]]), r"var_names has 1 duplicated"),
 }

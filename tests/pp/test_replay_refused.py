@@ -54,7 +54,10 @@ def spoil(value):
 BAD_NEW = {
     "genes missing": (lose_genes, r"lacks 4 of the 150 genes .*'GENE00001'.*Add them as zeros"),
     "another total": (normalise_otherwise, r"has log1p of counts normalised to 1e\+06.*reference had .* 10000 per"),
-    "normalised over other genes": (normalise_with_other_genes, r"over the 150 genes of the reference.*Prepare the new"),
+    "normalised over other genes": (
+        normalise_with_other_genes,
+        r"over the 150 genes of the reference.*Prepare the new",
+    ),
     "scaled": (scale_by_scanpy, r"adata has values below zero .*but the reference had log1p"),
     "not logged": (lambda a: sc.pp.normalize_total(a, target_sum=1e4), r"not logged.*but the reference had log1p"),
     "NaN": (spoil(np.nan), r"adata.X has NaN or infinite values"),

@@ -55,7 +55,7 @@ def _case_parts(adata):
     return inspect_partition(adata, "split")
 
 
-# --- what is stored ----------------------------------------------------------------------------------------------------
+# --- what is stored ------------------------------------------------------------------------------------------
 
 
 def test_chains_pass_train_cells_of_the_training_times_in_order(drawn):
@@ -151,7 +151,7 @@ def test_categorical_and_integer_times(adata):
     np.testing.assert_array_equal(ho.get.lineages(adata, "hours").to_numpy(), ho.get.lineages(adata).to_numpy())
 
 
-# --- what they recover -------------------------------------------------------------------------------------------------
+# --- what they recover ---------------------------------------------------------------------------------------
 
 
 def ancestor_error(adata, before, after):
@@ -232,7 +232,7 @@ def test_chu_2016():
         return ho.get.lineages(adata, key).apply(lambda names: adata.obs["pseudotime"].loc[names].to_numpy())
 
     def kept(key):
-        """Rank correlation of pseudotime between a cell and the next of its chain, mean over pairs of times from 12 hours."""
+        """Rank correlation of pseudotime between adjacent cells of a chain, mean over pairs of times from 12 hours."""
         rank = pseudotime(key).rank().drop(columns=0.0)
         return np.mean([rank[a].corr(rank[b]) for a, b in zip(rank, list(rank)[1:], strict=False)])
 
@@ -242,7 +242,7 @@ def test_chu_2016():
     assert abs(kept("random")) < 0.08
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------------
+# --- what is refused -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_an_unrecorded_representation_is_warned_of(adata):
     assert read_fit(adata, "lineages").info["rep_fit"] is None
 
 
-# --- the audit ---------------------------------------------------------------------------------------------------------
+# --- the audit -----------------------------------------------------------------------------------------------
 
 
 def test_the_audit_passes_honest_lineages(drawn):

@@ -124,7 +124,10 @@ def test_another_split_after_preparation_stops_the_fit(whole, unchanged, prepare
     prepare(whole)
     ho.pp.split_matched(whole, "library", "day", label_key="genotype", test=16, val=0)
     first = whole.uns["heldout"]["chain"][0]
-    moved = rf"fit '{first}' was made on another split .*\(e.g. 'GSM.*' and \d+ more\)\. 60 cells that it has seen are now test"
+    moved = (
+        rf"fit '{first}' was made on another split .*\(e.g. 'GSM.*' and \d+ more\)\. "
+        "60 cells that it has seen are now test"
+    )
     with unchanged(whole), pytest.raises(ValueError, match=moved):
         ho.tl.genotype(whole, "genotype", method="logistic")
 

@@ -1,4 +1,4 @@
-"""Splits of genes: planted modules are found on train cells and stay together, whatever the order of genes and cells."""
+"""Splits of genes: planted modules are found on train cells and stay together, in any order of genes and cells."""
 
 import itertools
 import json

@@ -65,8 +65,8 @@ def folds(
         - ``leave_one_group_out``: each group is a test set. A test set has one class, so pool the predictions before
           scoring.
         - ``leave_one_pair_out``: one group of each class is a test set.
-        - ``leave_one_match_out``: all groups of one day (batch, site) are a test set, for each value of ``match_key`` that
-          has every class. Groups with another value stay in train.
+        - ``leave_one_match_out``: all groups of one day (batch, site) are a test set, for each value of ``match_key``
+          that has every class. Groups with another value stay in train.
     match_key
         Column of ``obs`` to match on, with one value per group. Required by ``leave_one_match_out``, not used
         otherwise.

@@ -108,8 +108,8 @@ def pca(
     n_comps, most = check_integer(n_comps, "n_comps", least=1), min(int(train.sum()) - 1, len(columns))
     if n_comps > most:
         msg = (
-            f"n_comps={n_comps} must be an integer in [1, {most}], because there are {int(train.sum())} train cells and "
-            f"{len(columns)} genes."
+            f"n_comps={n_comps} must be an integer in [1, {most}], because there are {int(train.sum())} train cells "
+            f"and {len(columns)} genes."
         )
         raise ValueError(msg)
     arrays = fit_components(take(X, None, columns), train, n_comps, seed=seed_of(rng))

@@ -246,7 +246,7 @@ def checked_fractions(*, val: float, test: float) -> dict[str, float]:
     for name, share in shares.items():
         check_number(share, name, least=0, below=1)
     if val + test >= 1 or val + test == 0:
-        msg = f"val={val!r} and test={test!r} must leave a share for train and hold out something: 0 < val + test < 1."
+        msg = f"val={val!r} and test={test!r} must leave a share for train and hold something out: 0 < val + test < 1."
         raise ValueError(msg)
     return {"train": float(1 - val - test), "val": float(val), "test": float(test)}
 

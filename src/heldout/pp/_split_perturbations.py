@@ -209,7 +209,7 @@ def _check_options(hold_out: str, perturbation_key: str, keys: Sequence[str], n_
 
     if n_seen is not None:
         if hold_out != "combination":
-            msg = f"n_seen={n_seen!r} works only with hold_out='combination', not {hold_out!r}. Leave it out."
+            msg = f"n_seen={n_seen!r} works only with hold_out='combination', but hold_out={hold_out!r}. Leave it out."
             raise ValueError(msg)
         check_integer(n_seen, "n_seen", least=0, or_else="None")
     given = caps.given()

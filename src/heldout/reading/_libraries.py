@@ -121,7 +121,7 @@ def begin(out: Path, config: dict[str, Any], sources: Sequence[LibrarySource], *
         raise ValueError(msg)
     folder = partial_of(out)
     if folder.exists() and not overwrite:
-        building = Building.go_on(out)
+        building = Building.resume(out)
         _check_same(building, config, sources, folder)
         assert building is not None
         logger.info("%d of %d libraries are already in %s", len(building.done), len(sources), folder)

@@ -207,7 +207,7 @@ def test_after_a_broken_library_was_mended(good, tmp_path, small_chunks, monkeyp
     assert str(tmp_path / "o.zarr.partial") in said
     assert [done["library"] for done in journal(out)] == ["a", "b"]
     n_entries = sum(done["n_entries"] for done in journal(out))
-    stored = _store.Building.go_on(out)._arrays()["data"].shape[0]
+    stored = _store.Building.resume(out)._arrays()["data"].shape[0]
     assert n_entries - 256 < stored <= n_entries
     refused(sheet, out, "begun with other arguments", "n_cells=20", n_cells=30)
     refused({"b": good["b"], **sheet}, out, "library 'a'", "not in this place")

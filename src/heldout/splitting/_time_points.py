@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import cells, store
-from heldout._core.checks import check_number
 from heldout.splitting._time import number, shown
 
 if TYPE_CHECKING:
@@ -60,7 +59,10 @@ def requested_times(argument: str, given: Any, column: pd.Series, points: np.nda
 
 def as_stored(time: Any, column: pd.Series, *, argument: str) -> float:
     """Return a time in the precision of the column, so that 0.1 finds the 0.1 of a float32 column."""
-    check_number(time, argument)
+    is_number = isinstance(time, int | float | np.integer | np.floating) and not isinstance(time, bool)
+    if not is_number or not np.isfinite(time):
+        msg = f"{argument}={time!r} must be a finite number, like the values of time_key."
+        raise ValueError(msg)
 
     dtype = getattr(column.dtype, "numpy_dtype", column.dtype)
     return float(dtype.type(time)) if dtype.kind == "f" else float(time)

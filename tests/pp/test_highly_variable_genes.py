@@ -251,7 +251,7 @@ BAD = {
     "counts": (lambda adata: None, {}, r"needs log-normalised.*raw counts.*normalize_total\(adata"),
     "counts, seurat": (lambda adata: None, {"flavor": "seurat"}, r"needs log-normalised.*raw counts"),
     "not logged": (normalised, {}, r"has counts normalised to 10000 per cell, not logged.*Call sc.pp.log1p"),
-    "corrected counts": (corrected_counts, {}, r"more than any logarithm of counts"),
+    "corrected counts": (corrected_counts, {}, r"above any logarithm of counts"),
     "logged for seurat_v3": (log, {"flavor": "seurat_v3"}, r"needs raw counts, but adata.X has log1p.*layer"),
     "scaled by us": (scaled_by_us, {}, r"already scaled.*Select genes before scaling"),
     "scaled by scanpy": (scaled_by_scanpy, {}, r"already scaled"),

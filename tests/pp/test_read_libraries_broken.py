@@ -214,7 +214,7 @@ def test_after_a_broken_library_was_mended(good, tmp_path, small_chunks, monkeyp
 
     write_folder(tmp_path / "bad", 2)
     read = []
-    from heldout.pp import _read_libraries as module
+    from heldout.reading import _libraries as module
 
     real = module.read_counts
     monkeypatch.setattr(module, "read_counts", lambda source: (read.append(source.library), real(source))[1])

@@ -180,7 +180,7 @@ def test_scaling_again_takes_the_unscaled_matrix(lmna, unchanged):
     unscaled = lmna.X.copy()
     ho.pp.highly_variable_genes(lmna, 50)
     ho.pp.scale(lmna, max_value=3)
-    with unchanged(lmna), pytest.raises(ValueError, match=r"scaled before.*put the unscaled matrix back"):
+    with unchanged(lmna), pytest.raises(ValueError, match=r"scaled before.*restore the unscaled matrix"):
         ho.pp.scale(lmna)
     once = lmna.X.copy()
     lmna.X = unscaled.copy()

@@ -236,7 +236,7 @@ def test_by_default_there_are_as_few_modules_as_the_shares_allow():
 def test_raw_counts_are_told(lmna, caplog):
     ho.pp.split_cells(lmna)
     split_genes(lmna, by="module")
-    assert "adata.X holds raw counts" in caplog.text
+    assert "adata.X has raw counts" in caplog.text
 
 
 def test_copies_views_and_files(tmp_path, unchanged):

@@ -157,7 +157,7 @@ def test_splitters_take_what_pandas_and_lists_hold(table):
         (lambda y, g: GroupStratifiedKFold(1), "n_folds=1 must be an integer >= 2"),
         (lambda y, g: GroupStratifiedKFold(True), "n_folds=True"),
         (lambda y, g: LeaveOnePairOut(pairs="some"), "pairs='some' must be one of 'each', 'all'"),
-        (lambda y, g: list(GroupStratifiedKFold(2).split(y, y)), "groups is None .* 80 rows"),
+        (lambda y, g: list(GroupStratifiedKFold(2).split(y, y)), "groups is None, .* 80 rows"),
         (lambda y, g: list(GroupStratifiedKFold(2).split(y, y[:-1], g)), r"y is of shape \(79,\)"),
         (lambda y, g: list(GroupStratifiedKFold(2).split(y, y, np.where(g == 0, np.nan, g))), "groups has missing"),
         (lambda y, g: list(GroupStratifiedKFold(2).split(y, y * 0, g)), "one class"),

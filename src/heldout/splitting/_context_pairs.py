@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 _POOLS = ("train", "val", "test")
-_WHOLE = ("max_contexts", "max_perturbations", "min_train_contexts")
+_INTEGER_CAPS = ("max_contexts", "max_perturbations", "min_train_contexts")
 _DEFAULT = ("min_train_contexts", 1)
 
 
@@ -75,18 +75,17 @@ class Caps:
 
     def check(self) -> None:
         """Refuse limits that are not numbers in range."""
-        for name in _WHOLE:
+        for name in _INTEGER_CAPS:
             value = getattr(self, name)
             if value is not None or name == "min_train_contexts":
                 check_integer(value, name, least=1, or_else="" if name == "min_train_contexts" else "None")
-
         if self.max_fraction is not None:
             check_number(self.max_fraction, "max_fraction", above=0, most=1, or_else="None")
 
     def recorded(self) -> dict[str, Any]:
         """Return all limits as JSON values."""
         contexts = None if self.contexts is None else [list(_as_tuple(context)) for context in self.contexts]
-        numbers = {name: None if (value := getattr(self, name)) is None else int(value) for name in _WHOLE}
+        numbers = {name: None if (value := getattr(self, name)) is None else int(value) for name in _INTEGER_CAPS}
         share = None if self.max_fraction is None else float(self.max_fraction)
         return {"held_out_contexts": contexts, "max_fraction": share, **numbers}
 

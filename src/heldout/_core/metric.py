@@ -146,12 +146,21 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 PRIMARY: dict[str, tuple[str, ...]] = {
     "genotype": ("auc",),
-    "forecast": ("skill_corrected", "energy_distance"),
-    "forecast_genes": ("skill_corrected", "skill"),
+    "forecast": ("skill_corrected",),
+    "forecast_genes": ("skill_corrected",),
     "perturbation": ("l2", "pearson_delta"),
     "interactions": ("average_precision",),
 }
-"""Metrics that answer the question of each task; the first one that is defined gives the verdict of a report."""
+"""Metrics that answer the question of each task; a report gives the verdict by these."""
+
+SHOWN: dict[str, tuple[str, ...]] = {
+    "genotype": ("auc", "accuracy", "loss"),
+    "forecast": ("skill_corrected", "energy_distance", "rmse"),
+    "forecast_genes": ("skill_corrected", "rmse", "change_correlation"),
+    "perturbation": ("l2", "pearson_delta", "discrimination"),
+    "interactions": ("average_precision", "tpr_at_5", "tpr_at_20"),
+}
+"""Metrics that a leaderboard shows unless others are asked for."""
 
 
 _PAGE = """# Metrics

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def test_looks(case: Case) -> list[Finding]:
-    """Count the rows of the ledger with this test set."""
+    """Count the looks in the ledger with this test set."""
     if case.partition is None:
         msg = "the split has no record, so looks at its test set were not counted"
         raise NotRun(msg)
     ledger = read_ledger(case.adata)
     looks = ledger[ledger["test_set"] == case.partition.test_hash]
-    n, n_fits = len(looks), looks["fit"].nunique()
+    n, n_fits = looks["look"].nunique(), looks["fit"].nunique()
     found = Finding.about(case.split_key, "fits evaluated on test", float(n_fits), 1.0)
     if n_fits > 1:
         text = f"{n_fits} different fits were evaluated on this test set ({n} looks): the best of them is flattered by its luck"

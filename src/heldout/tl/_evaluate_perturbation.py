@@ -11,6 +11,7 @@ import pandas as pd
 
 from heldout import metrics
 from heldout._core.checks import check_choice, check_integer
+from heldout._core.evaluations import write_evaluation
 from heldout._core.fits import check_split
 from heldout._core.partition import PARTITIONS, read_partition
 from heldout._core.progress import progress
@@ -23,7 +24,6 @@ from heldout.tasks.perturbation.resampling import drawn_controls, halves
 from heldout.tasks.perturbation.side_information import embeddings_of
 from heldout.tasks.perturbation.table import Draws, evaluation_table
 from heldout.tasks.perturbation.task import centroids, predict, profiles, strata_of, task_of_fit
-from heldout.tl._write_evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,6 +12,7 @@ import numpy as np
 from heldout._core import keys, store
 from heldout._core.alignment import Names as GeneNames
 from heldout._core.arrays import get_matrix, loaded, take
+from heldout._core.evaluations import write_evaluation
 from heldout._core.fits import Fit
 from heldout._core.genes import DEFAULT
 from heldout._core.grouped import group_moments
@@ -21,7 +22,6 @@ from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.evaluate import Scored
 from heldout.tasks.perturbation.task import Task, check_logged
 from heldout.tl._evaluate_perturbation import Judged, check_how
-from heldout.tl._write_evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -29,8 +29,8 @@ import heldout as ho
 from heldout._core import keys, store
 from heldout._core.verdict import against, few_units, interval
 from heldout.tasks.perturbation import METHODS
-from heldout.tasks.perturbation.evaluate import CHANCE, LOWER_IS_BETTER
-from heldout.tasks.perturbation.evaluate import METRICS as ALL_METRICS
+from heldout.tasks.perturbation.judging.scores import CHANCE, LOWER_IS_BETTER
+from heldout.tasks.perturbation.judging.scores import METRICS as ALL_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,12 +11,14 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import heldout as ho
-from heldout._core.fits import SCHEMA, Fit, check_split, fit_sections, read_fit, write_fit
+from heldout._core.chain import check_steps, scaled_layers, scaled_with
+from heldout._core.fits import SCHEMA, Fit, FitHeader, check_split, fit_sections, read_fit, read_header, write_fit
 from heldout._core.partition import Assignment, keep_assignments, read_partition, write_partition
 from heldout._core.store import commit
 
@@ -229,6 +231,68 @@ def test_altered_in_a_file(split, through_file):
     split.uns["heldout"]["fits"]["genotype"]["arrays"]["a0000"][1] = 2.0000000000000004
     with pytest.raises(ValueError, match="The fit 'genotype' was altered"):
         read_fit(through_file(split), "genotype")
+
+
+# --- the header -----------------------------------------------------------------------------------------------------
+
+
+class Untouchable(dict):
+    """Arrays of a stored fit that nobody may read."""
+
+    def refuse(self, *_):
+        raise AssertionError("the arrays were read")
+
+    __getitem__ = __iter__ = keys = values = items = get = refuse
+
+
+def test_the_header_is_read_without_arrays(split, through_file):
+    fit = holding(split, a_fit())
+    stored = through_file(split)
+    stored.uns["heldout"]["fits"]["genotype"]["arrays"] = Untouchable()
+    header = read_header(stored, "genotype")
+    for name in ("method", "split_key", "split_hash", "versions", "hash"):
+        assert getattr(header, name) == getattr(fit, name)
+    for name in ("config", "info"):
+        assert json.dumps(getattr(header, name), sort_keys=True) == json.dumps(getattr(fit, name), sort_keys=True)
+    assert list(header.genes) == list(fit.genes)
+    pd.testing.assert_frame_equal(header.history, fit.history, check_exact=True)
+    assert header.n_numbers == sum(array.size for array in fit.arrays.values())
+    check_split(stored, header, read_partition(stored), key="genotype")
+    with pytest.raises(AssertionError, match="the arrays were read"):
+        read_fit(stored, "genotype")
+
+
+def test_a_header_refuses_what_a_fit_refuses(split):
+    with pytest.raises(ValueError, match="There is no fit 'genotype' in this AnnData. Nothing was fitted yet"):
+        read_header(split, "genotype")
+    stored = a_fit().stored()
+    with pytest.raises(ValueError, match=f"schema {SCHEMA + 3}.*up to {SCHEMA}.*pip install -U"):
+        FitHeader.load({**stored, "schema": SCHEMA + 3}, key="k")
+    with pytest.raises(ValueError, match="The fit 'k' was altered after it was stored.*Fit it again"):
+        FitHeader.load({**stored, "json": "{"}, key="k")
+
+
+def test_tables_plots_and_the_chain_read_no_arrays(split):
+    """What the arrays are not needed for works without a single one of them."""
+    sc.pp.normalize_total(split, target_sum=1e4)
+    sc.pp.log1p(split)
+    ho.pp.highly_variable_genes(split, n_top_genes=40)
+    ho.pp.scale(split)
+    ho.pp.pca(split, n_comps=3)
+    ho.tl.genotype(split, "genotype", method="mlp", config=ho.model.MLPConfig(max_epochs=2, n_hidden=8))
+    expected = ho.get.fits(split)
+    for stored in split.uns["heldout"]["fits"].values():
+        stored["arrays"] = Untouchable()
+    pd.testing.assert_frame_equal(ho.get.fits(split), expected)
+    assert len(ho.get.history(split)) == 2
+    assert len(ho.get.predictions(split)) == split.n_obs
+    assert scaled_layers(split) == {None}
+    assert scaled_with(split, None) == [expected.loc["scale", "hash"]]
+    check_steps(split, read_partition(split))
+    assert len(ho.pl.history(split)) == 2
+    ho.pl.confusion(split, partition="train")
+    with pytest.raises(AssertionError, match="the arrays were read"):
+        ho.tl.predict(split, "genotype")
 
 
 def test_missing_genes_are_counted_and_named():

@@ -14,7 +14,7 @@ from heldout.metrics.inference import METRICS as OF_GROUPS
 from heldout.tasks.forecast.evaluate import METRICS as OF_FORECASTS
 from heldout.tasks.forecast_genes.evaluate import METRICS as OF_GENES
 from heldout.tasks.genotype.compare import METRICS as OF_FOLDS
-from heldout.tasks.perturbation.evaluate import METRICS as OF_PERTURBATIONS
+from heldout.tasks.perturbation.judging.scores import METRICS as OF_PERTURBATIONS
 
 if TYPE_CHECKING:
     import anndata as ad

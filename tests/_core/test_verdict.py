@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from heldout._core.verdict import against, interval
-from heldout.tasks.perturbation.evaluate import Scored
-from heldout.tasks.perturbation.table import Draws, Rows, _judge
+from heldout.tasks.perturbation.judging.scores import Scored
+from heldout.tasks.perturbation.judging.table import Draws, Rows, _judge
 
 
 @pytest.mark.parametrize("n_units", [3, 5, 10, 30])

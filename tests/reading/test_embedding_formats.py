@@ -11,8 +11,8 @@ import torch
 from sklearn.decomposition import PCA
 
 import heldout as ho
-from heldout.tasks.perturbation.embeddings.files import safetensor
-from heldout.tasks.perturbation.embeddings.plain_pickle import read_plain_pickle
+from heldout.reading.embeddings.files import safetensor
+from heldout.reading.embeddings.plain_pickle import read_plain_pickle
 from tests.helpers.embeddings import (
     ENSEMBL,
     GENES,

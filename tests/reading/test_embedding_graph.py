@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 import heldout as ho
-from heldout.tasks.perturbation.embeddings import graph
+from heldout.reading.embeddings import graph
 from tests.helpers.embeddings import GENES, screen
 from tests.helpers.paths import DATA, needs_data
 

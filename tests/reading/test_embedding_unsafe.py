@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import heldout as ho
-from heldout.tasks.perturbation.embeddings.plain_pickle import read_plain_pickle
+from heldout.reading.embeddings.plain_pickle import read_plain_pickle
 from tests.helpers.embeddings import (
     GENES,
     geneformer_folders,

@@ -10,7 +10,7 @@ import numpy as np
 
 from heldout._core import keys
 from heldout._core.arrays import MatrixState
-from heldout._core.fits import Fit, check_split, fit_sections, read_fit
+from heldout._core.fits import Fit, check_split, fit_sections, read_header
 from heldout._core.store import commit
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def steps(adata: AnnData) -> list[str]:
 
 def scaled_layers(adata: AnnData) -> set[str | None]:
     """Layers (None is X) that ``pp.scale`` has changed."""
-    fits = (read_fit(adata, key) for key in steps(adata))
+    fits = (read_header(adata, key) for key in steps(adata))
     return {fit.config["layer"] for fit in fits if fit.method == "pp.scale"}
 
 
@@ -43,7 +43,7 @@ def chain_sections(adata: AnnData, key: str, fit: Fit, partition: Partition) -> 
     A step that is run again drops those that followed it, and a scaling that was undone, because the matrix holds
     unscaled values again, leaves the chain. Those that stay must be of the same split.
     """
-    before = {step: read_fit(adata, step) for step in steps(adata)}
+    before = {step: read_header(adata, step) for step in steps(adata)}
     kept = dict(itertools.takewhile(lambda item: item[0] != key, before.items()))
     if fit.info["input"]["kind"] in _UNSCALED:
         kept = {s: f for s, f in kept.items() if f.method != "pp.scale" or f.config["layer"] != fit.config["layer"]}
@@ -60,7 +60,7 @@ def write_step(adata: AnnData, key: str, fit: Fit, partition: Partition, **slots
 def check_steps(adata: AnnData, partition: Partition) -> None:
     """Refuse when a preparation step was fitted on another split."""
     for key in steps(adata):
-        check_split(adata, read_fit(adata, key), partition, key=key)
+        check_split(adata, read_header(adata, key), partition, key=key)
 
 
 def scaled_with(adata: AnnData, layer: str | None) -> list[str]:
@@ -68,7 +68,7 @@ def scaled_with(adata: AnnData, layer: str | None) -> list[str]:
 
     The other steps do not change the matrix.
     """
-    fits = (read_fit(adata, key) for key in steps(adata))
+    fits = (read_header(adata, key) for key in steps(adata))
     return [fit.hash for fit in fits if fit.method == "pp.scale" and fit.config["layer"] == layer]
 
 

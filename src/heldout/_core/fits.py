@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -105,27 +106,17 @@ class Fit:
     @classmethod
     def load(cls, stored: Mapping[str, Any], *, key: str) -> Fit:
         """Inverse of :meth:`stored`; refuses a newer schema and altered content."""
-        schema = int(stored["schema"])
-        if schema > SCHEMA:
-            msg = (
-                f"The fit {key!r} was stored with schema {schema}, this heldout reads up to {SCHEMA}. "
-                "Upgrade: pip install -U heldout"
-            )
-            raise ValueError(msg)
-        altered = f"The fit {key!r} was altered after it was stored (its content has another hash). Fit it again."
+        header = _header(stored, key=key)
         try:
-            header = json.loads(str(stored["json"]))
             arrays = {
                 name: np.asarray(stored["arrays"][f"a{i:04d}"]).astype(np.dtype(dtype), copy=False).reshape(shape)
                 for i, (name, dtype, shape) in enumerate(header.pop("layout"))
             }
         except (KeyError, ValueError) as error:
-            raise ValueError(altered) from error
-        history = pd.DataFrame(stored["history"]).reset_index(drop=True) if "history" in stored else pd.DataFrame()
-        genes = np.array([str(gene) for gene in stored["genes"]], dtype=object)
-        fit = cls(genes=genes, arrays=arrays, history=history, **header)
+            raise ValueError(_altered(key)) from error
+        fit = cls(genes=_genes(stored), arrays=arrays, history=_history(stored), **header)
         if fit.hash != str(stored["hash"]):
-            raise ValueError(altered)
+            raise ValueError(_altered(key))
         return fit
 
     def columns(self, var_names: pd.Index, *, key: str) -> np.ndarray:
@@ -147,6 +138,71 @@ class Fit:
         return at
 
 
+@dataclass(frozen=True)
+class FitHeader:
+    """What is known of a stored fit without its arrays: reading it does not load, copy or hash them.
+
+    It is meant for choosing a verb, for plots and for tables. Whoever uses the arrays calls :func:`read_fit`, which
+    checks the whole content against ``hash``.
+
+    Parameters
+    ----------
+    method, config, split_key, split_hash, genes, info, history, versions
+        As in :class:`Fit`.
+    hash
+        Hash that was stored with the fit; not checked.
+    n_numbers
+        Number of fitted numbers in all arrays.
+    """
+
+    method: str
+    config: dict[str, Any]
+    split_key: str
+    split_hash: str
+    genes: np.ndarray
+    info: dict[str, Any]
+    history: pd.DataFrame
+    versions: dict[str, str]
+    hash: str
+    n_numbers: int
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any], *, key: str) -> FitHeader:
+        """Read a stored fit without its arrays; refuses a newer schema and a damaged header."""
+        header = _header(stored, key=key)
+        n_numbers = sum(math.prod(shape) for _, _, shape in header.pop("layout"))
+        return cls(
+            genes=_genes(stored), history=_history(stored), hash=str(stored["hash"]), n_numbers=n_numbers, **header
+        )
+
+
+def _header(stored: Mapping[str, Any], *, key: str) -> dict[str, Any]:
+    schema = int(stored["schema"])
+    if schema > SCHEMA:
+        msg = (
+            f"The fit {key!r} was stored with schema {schema}, this heldout reads up to {SCHEMA}. "
+            "Upgrade: pip install -U heldout"
+        )
+        raise ValueError(msg)
+    try:
+        header: dict[str, Any] = json.loads(str(stored["json"]))
+    except ValueError as error:
+        raise ValueError(_altered(key)) from error
+    return header
+
+
+def _genes(stored: Mapping[str, Any]) -> np.ndarray:
+    return np.array([str(gene) for gene in stored["genes"]], dtype=object)
+
+
+def _history(stored: Mapping[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(stored["history"]).reset_index(drop=True) if "history" in stored else pd.DataFrame()
+
+
+def _altered(key: str) -> str:
+    return f"The fit {key!r} was altered after it was stored (its content has another hash). Fit it again."
+
+
 def package_versions() -> dict[str, str]:
     """Versions of the packages that shape a result; those not installed are left out."""
     found = {}
@@ -159,12 +215,22 @@ def package_versions() -> dict[str, str]:
 
 
 def read_fit(adata: AnnData, key: str) -> Fit:
-    """Read the fit ``key`` from ``uns["heldout"]["fits"]``."""
+    """Read the fit ``key`` from ``uns["heldout"]["fits"]`` and check its content against its hash."""
+    return Fit.load(_stored(adata, key), key=key)
+
+
+def read_header(adata: AnnData, key: str) -> FitHeader:
+    """Read the fit ``key`` without its arrays; nothing is hashed."""
+    return FitHeader.load(_stored(adata, key), key=key)
+
+
+def _stored(adata: AnnData, key: str) -> Mapping[str, Any]:
     fits = section(adata, keys.FITS)
     if key not in fits:
         msg = f"There is no fit {key!r} in this AnnData. {suggest(key, fits) if fits else 'Nothing was fitted yet.'}"
         raise ValueError(msg)
-    return Fit.load(fits[key], key=key)
+    stored: Mapping[str, Any] = fits[key]
+    return stored
 
 
 def fit_sections(adata: AnnData, new: Mapping[str, Fit], *, partition: Partition | None = None) -> dict[str, Any]:
@@ -215,10 +281,9 @@ def _order(stored: Mapping[str, Any]) -> int:
 
 def check_key_is_free(adata: AnnData, key: str, method: str) -> None:
     """A fit may replace one of its own kind: a genotype model another one, a scaling a scaling."""
-    fits = section(adata, keys.FITS)
-    if key not in fits:
+    if key not in section(adata, keys.FITS):
         return
-    there = json.loads(str(fits[key]["json"]))["method"]
+    there = read_header(adata, key).method
     if there != method and (there.startswith("pp.") or there.split(".")[0] != method.split(".")[0]):
         msg = f"The key {key!r} already holds a {there!r} fit, which {method!r} would replace. Choose another key."
         raise ValueError(msg)
@@ -234,7 +299,7 @@ def write_fit(adata: AnnData, key: str, fit: Fit, partition: Partition, **slots:
     commit(adata, heldout=sections, **slots)
 
 
-def check_split(adata: AnnData, fit: Fit, partition: Partition, *, key: str) -> None:
+def check_split(adata: AnnData, fit: Fit | FitHeader, partition: Partition, *, key: str) -> None:
     """Refuse a fit made on another split.
 
     Cells dropped since then do no harm: the split is the same when each cell at hand has the partition it had at

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core import keys
-from heldout._core.fits import read_fit
+from heldout._core.fits import read_fit, read_header
 from heldout._core.partition import PARTITIONS, Assignment
 from heldout._core.store import section
 from heldout._core.words import first_few
@@ -25,11 +25,13 @@ def lineage_findings(case: Case) -> list[Finding]:
     found = []
     for key in section(case.adata, keys.FITS):
         try:
+            header = read_header(case.adata, key)
+            if header.method != "pp.lineages" or header.split_key != case.split_key:
+                continue
             fit = read_fit(case.adata, key)
         except ValueError:
             continue  # altered content is reported with the other fits
-        if fit.method == "pp.lineages" and fit.split_key == case.split_key:
-            found.append(_finding(case, key, fit))
+        found.append(_finding(case, key, fit))
     return found
 
 

@@ -13,8 +13,8 @@ from heldout._core.verdict import verdict
 from heldout.metrics.interaction_curve import interaction_curve as curve_of
 from heldout.metrics.interaction_curve import interaction_scores as scores_of
 from heldout.metrics.interactions import CLASSES
-from heldout.tasks.perturbation.interactions import Interactions
-from heldout.tasks.perturbation.predicted_pairs import common
+from heldout.tasks.interactions.measured import Interactions
+from heldout.tasks.interactions.predicted import common
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

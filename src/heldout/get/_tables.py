@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import cells, keys, store
-from heldout._core.fits import read_fit
+from heldout._core.fits import read_header
 from heldout._core.keys import PredictionKeys
 from heldout._core.ledger import read_ledger
 from heldout._core.partition import PARTITIONS, read_partition
@@ -94,7 +94,7 @@ def predictions(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
     >>> ho.get.predictions(adata)["prediction"].unique().tolist()
     ['control']
     """
-    fit = read_fit(adata, key)
+    fit = read_header(adata, key)
     names = PredictionKeys(key)
     if names.log_probability not in adata.obsm:
         msg = f"There are no predictions of the fit {key!r} in this AnnData. Call heldout.tl.predict(adata, {key!r})."
@@ -142,7 +142,7 @@ def history(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
     >>> len(ho.get.history(adata))
     2
     """
-    return read_fit(adata, key).history
+    return read_header(adata, key).history
 
 
 def ledger(adata: AnnData) -> pd.DataFrame:
@@ -186,10 +186,7 @@ def fits(adata: AnnData) -> pd.DataFrame:
     >>> len(ho.get.fits(ho.datasets.lmna_simulated(n_cells=20, n_genes=100)))
     0
     """
-    stored = {key: read_fit(adata, key) for key in sorted(store.section(adata, keys.FITS))}
-    rows = [
-        (f.method, f.split_key, f.split_hash, len(f.genes), sum(a.size for a in f.arrays.values()), f.hash)
-        for f in stored.values()
-    ]
+    stored = {key: read_header(adata, key) for key in sorted(store.section(adata, keys.FITS))}
+    rows = [(f.method, f.split_key, f.split_hash, len(f.genes), f.n_numbers, f.hash) for f in stored.values()]
     columns = ["method", "split_key", "split_hash", "n_genes", "n_numbers", "hash"]
     return pd.DataFrame(rows, columns=columns, index=pd.Index(list(stored), dtype=object))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core import keys
-from heldout._core.fits import read_fit
+from heldout._core.fits import read_header
 from heldout._core.store import section, some
 from heldout.pl._style import INK, PARTITION_COLORS, despine, legend_beside
 
@@ -68,7 +68,7 @@ def history(adata: AnnData, key: str = "genotype", *, axes: Sequence[Axes] | Non
     >>> accuracy.get_xlabel()
     'epoch'
     """
-    fit = read_fit(adata, key)
+    fit = read_header(adata, key)
     if not len(fit.history):
         trained = [name for name, stored in section(adata, keys.FITS).items() if "history" in stored]
         hint = f"Fits with one are {some(trained)}." if trained else "Fit a network, e.g. method='mlp'."

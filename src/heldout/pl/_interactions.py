@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-    from heldout.tasks.perturbation.interactions import Interactions
+    from heldout.tasks.interactions.measured import Interactions
 
 COLORS = {
     "additive": "#C9C9C9",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core import store
-from heldout._core.fits import check_split, read_fit
+from heldout._core.fits import check_split, read_header
 from heldout._core.keys import PredictionKeys
 from heldout._core.ledger import read_ledger
 from heldout._core.partition import read_partition
@@ -63,7 +63,7 @@ def read_predicted(adata: AnnData, key: str, partition: str, group_key: str | Se
     if partition not in SCORED:
         msg = f"partition={partition!r} must be one of {', '.join(SCORED)}."
         raise ValueError(msg)
-    fit = read_fit(adata, key)
+    fit = read_header(adata, key)
     if "classes" not in fit.info:
         msg = f"The fit {key!r} ({fit.method}) predicts no classes. Pass the key of a fit of heldout.tl.genotype."
         raise ValueError(msg)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from heldout._core import store
 from heldout._core.arrays import get_matrix, loaded, take
-from heldout._core.fits import read_fit
+from heldout._core.fits import read_header
 from heldout._core.partition import read_partition
 from heldout.get import scores
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-    from heldout._core.fits import Fit
+    from heldout._core.fits import FitHeader
 
 _COLUMNS = 4
 _ALPHA = 0.1
@@ -77,7 +77,7 @@ def trajectories(
     >>> len(ho.pl.trajectories(adata, n_genes=4))
     4
     """
-    fit = read_fit(adata, key)
+    fit = read_header(adata, key)
     if not fit.method.startswith("forecast_genes."):
         msg = f"The fit {key!r} ({fit.method}) forecasts no genes. Pass the key of a fit of heldout.tl.forecast_genes."
         raise ValueError(msg)
@@ -128,7 +128,7 @@ def _observed(adata: AnnData, time_key: str, layer: str | None, genes: list[str]
     return {gene: pd.DataFrame({"mean": g.mean(), "error": g.sem()}).reset_index() for gene, g in frames.items()}
 
 
-def _interval(adata: AnnData, fit: Fit, key: str, *, last: float, at: float, layer: str | None) -> float:
+def _interval(adata: AnnData, fit: FitHeader, key: str, *, last: float, at: float, layer: str | None) -> float:
     """Half-width of the interval of a prediction, from the errors on the val genes; NaN without any."""
     split = read_partition(adata, fit.split_key, axis="var")
     genes = adata.var_names[split.mask("val")].tolist()

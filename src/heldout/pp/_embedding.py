@@ -13,8 +13,8 @@ from heldout._core.alignment import Names, fold
 from heldout._core.embeddings import Embedding, embedding_sections
 from heldout._core.keys import check_key
 from heldout._core.store import some
+from heldout.reading.embeddings import Format, read_source
 from heldout.splitting._perturbations import Parser
-from heldout.tasks.perturbation.embeddings import Format, read_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from heldout.reading.embeddings.source import EmbeddingSource
     from heldout.splitting._perturbations import Targets
-    from heldout.tasks.perturbation.embeddings.source import Source
 
 Keep = Literal["used", "all"]
 
@@ -222,7 +222,7 @@ class _Aligned:
     missing: list[str] = field(default_factory=list)
 
 
-def _align(hand: _Hand, found: Source) -> _Aligned:
+def _align(hand: _Hand, found: EmbeddingSource) -> _Aligned:
     aliases = {**_canonical(hand, found), **found.aliases}
     names = Names(found.names, aliases)
     by_name = names.match(hand.genes)
@@ -259,7 +259,7 @@ def _align(hand: _Hand, found: Source) -> _Aligned:
     return _Aligned(rows, used, aliases, coverage, sorted(set(doubtful)), missing)
 
 
-def _canonical(hand: _Hand, found: Source) -> dict[str, str]:
+def _canonical(hand: _Hand, found: EmbeddingSource) -> dict[str, str]:
     """Rows that are perturbations by their targets: ``"A+control"`` is ``"A"``, ``"B+A"`` is ``"A+B"``."""
     separator = hand.parser.separator
     if not hand.perturbations or separator is None:
@@ -297,7 +297,7 @@ def _gene_aliases(hand: _Hand, rows: np.ndarray, names: Names) -> dict[str, str]
     return {name: source_name for name, source_name in aliases.items() if name not in twice}
 
 
-def _no_overlap(hand: _Hand, found: Source, gene_ids_key: str | None) -> str:
+def _no_overlap(hand: _Hand, found: EmbeddingSource, gene_ids_key: str | None) -> str:
     sought = f"genes such as {some(hand.genes)}"
     if hand.other:
         sought += f", in var[{gene_ids_key!r}] {some(hand.other)}"
@@ -307,7 +307,7 @@ def _no_overlap(hand: _Hand, found: Source, gene_ids_key: str | None) -> str:
     return f"No name in source fits one in adata. source has {some(found.names)}; adata has {sought}.{hint}"
 
 
-def _tell(key: str, aligned: _Aligned, hand: _Hand, found: Source) -> None:
+def _tell(key: str, aligned: _Aligned, hand: _Hand, found: EmbeddingSource) -> None:
     cover = aligned.coverage
     loosely = "%d of them regardless of case or version"
     logger.info("%s: %d of %d genes have a vector (" + loosely + ")", key, *cover["genes"], cover["genes_folded"])

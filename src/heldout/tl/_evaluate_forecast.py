@@ -9,7 +9,7 @@ import numpy as np
 
 from heldout._core import store
 from heldout._core.evaluations import write_evaluation
-from heldout._core.fits import check_split, read_fit
+from heldout._core.fits import check_split, read_header
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator
@@ -88,7 +88,7 @@ def evaluate(
 
 
 def _check_chains(task: Task, fit: Fit, key: str) -> None:
-    if task.lineages is not None and read_fit(task.adata, task.lineages).hash != fit.info["lineages_fit"]:
+    if task.lineages is not None and read_header(task.adata, task.lineages).hash != fit.info["lineages_fit"]:
         msg = (
             f"lineages={task.lineages!r} were drawn again since {key!r} was trained on them, so it cannot be refitted with other "
             f"seeds. Call heldout.tl.forecast again."

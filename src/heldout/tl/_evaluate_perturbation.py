@@ -1,143 +1,21 @@
-"""Score predicted perturbations beside baselines: those of a stored fit."""
+"""Score the fit of a perturbation method, and store the evaluation."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from heldout import metrics
-from heldout._core.checks import check_choice, check_integer
 from heldout._core.evaluations import write_evaluation
-from heldout._core.fits import check_split
-from heldout._core.partition import PARTITIONS, read_partition
-from heldout._core.progress import progress
-from heldout._core.rng import generator
-from heldout.tasks.perturbation import METHODS
-from heldout.tasks.perturbation.calibration import LEVELS, half_widths, seen_targets
-from heldout.tasks.perturbation.cells import CellSpace
-from heldout.tasks.perturbation.evaluate import N_TOP, Reference, Scored
-from heldout.tasks.perturbation.resampling import drawn_controls, halves
-from heldout.tasks.perturbation.side_information import embeddings_of
-from heldout.tasks.perturbation.table import Draws, evaluation_table
-from heldout.tasks.perturbation.task import centroids, predict, profiles, strata_of, task_of_fit
+from heldout._core.partition import read_partition
+from heldout.tasks.perturbation.judging.judge import judge_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
     from heldout._core.fits import Fit
     from heldout._core.rng import Rng
-    from heldout.tasks.perturbation.interface import Data
-    from heldout.tasks.perturbation.observed import Observed
-    from heldout.tasks.perturbation.task import Task
-
-ALWAYS = ("no_change", "mean", "additive", "linear", "latent_additive")
-"""Baselines that stand beside every perturbation method."""
-
-BY_CONTEXT = ("context_mean", "transfer")
-"""Baselines for screens in several contexts, or whose test perturbations train has seen in other cells."""
-
-logger = logging.getLogger("heldout")
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The judged cells of a screen, and what is known without them."""
-
-    task: Task
-    partition: str
-    data: Data
-    truth: Observed
-    reference: Reference
-
-    @classmethod
-    def of(cls, task: Task, partition: str, *, control: np.ndarray | None = None) -> Judged:
-        """Take pseudobulks of the judged cells and of train."""
-        task.partition.require(
-            "train", partition, purpose=f"Scoring the perturbations of {partition!r} beside baselines"
-        )
-        task.check_train()
-        train, truth = task.observed("train"), task.observed(partition)
-        if not len(truth.pairs):
-            msg = f"partition={partition!r} has control cells only; there is no perturbation to score."
-            raise ValueError(msg)
-        truth = _with_controls(truth, train, task, partition)
-        start = train.control if control is None else control
-        level = start[np.isfinite(start).all(axis=1)].mean(axis=0)
-        columns = {str(gene): i for i, gene in enumerate(task.genes)}
-        return cls(
-            task,
-            partition,
-            task.data(train),
-            truth,
-            Reference(start, centroids(train), metrics.top_genes(level, N_TOP), columns),
-        )
-
-    def baselines(self, names: Sequence[str] | None, *, leave_out: str | None = None) -> list[Scored]:
-        """Fit baselines on train and predict the judged perturbations."""
-        wanted = self._default() if names is None else list(dict.fromkeys(names))
-        scored = []
-        for name in progress([n for n in wanted if n != leave_out], "baselines"):
-            try:
-                fit = self.task.fit(name, data=self.data)
-            except ValueError as problem:
-                if names is not None:
-                    raise
-                logger.info("baseline %r is left out: %s", name, problem)
-                continue
-            scored.append(self.scored(fit, name, "baseline"))
-        return scored
-
-    def scored(self, fit: Fit, name: str, role: Any) -> Scored:
-        """Predict the judged perturbations with a fit."""
-        prediction = predict(fit, self.truth.pairs)
-        return Scored(name, role, prediction.change, prediction.fallback)
-
-    def table(self, scored: list[Scored], *, n_bootstrap: int, rng: Rng) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Table of the evaluation, and the scores of each perturbation and context."""
-        draws, task = generator(rng), self.task
-        mask = task.partition.mask(self.partition)
-        controls = drawn_controls(task, mask, self.truth.control, draws)
-        n_units = len(np.unique(self.truth.number))
-        drawn = Draws.of(n_units, controls, n_bootstrap=n_bootstrap, rng=draws)
-        space = CellSpace.of(task, self.truth, mask, draws)
-        table, rows = evaluation_table(scored, self.truth, self.reference, halves(task, mask, draws), drawn, space)
-        by_pair = [self._rows(one, of_one) for one, of_one in zip(scored, rows, strict=True)]
-        return table, pd.concat(by_pair, ignore_index=True)
-
-    def _default(self) -> list[str]:
-        seen = set(self.data.pairs.targets)
-        again = self.task.screen.n_contexts > 1 or any(targets in seen for targets in self.truth.pairs.targets)
-        return [*ALWAYS, *(BY_CONTEXT if again else ())]
-
-    def _rows(self, one: Scored, values: dict[str, np.ndarray]) -> pd.DataFrame:
-        truth, names = self.truth, self.task.screen.names
-        frame = pd.DataFrame({"method": one.method, "role": one.role}, index=range(len(truth.pairs)))
-        frame[names.perturbation_key] = [names.joined(targets) for targets in truth.pairs.targets]
-        for place, column in enumerate(names.covariate_keys):
-            frame[column] = [names.contexts[c][place] for c in truth.pairs.context]
-        seen = {target for targets in self.data.pairs.targets for target in targets}
-        frame["n_cells"] = truth.n_cells
-        frame["n_targets"] = [len(targets) for targets in truth.pairs.targets]
-        frame["n_seen"] = seen_targets(list(truth.pairs.targets), seen)
-        frame["fallback"] = one.fallback
-        return frame.assign(**values)
-
-
-def check_how(partition: str, baselines: Sequence[str] | None, n_bootstrap: int) -> None:
-    """Refuse what cannot be scored before long work starts."""
-    check_choice(partition, "partition", PARTITIONS[:3])
-    check_integer(n_bootstrap, "n_bootstrap", least=1)
-    if isinstance(baselines, str):
-        msg = f"baselines={baselines!r} must be a list of methods, e.g. [{baselines!r}], or None for the usual ones."
-        raise ValueError(msg)
-    for name in baselines or ():
-        METHODS[name]
 
 
 def evaluate(
@@ -155,64 +33,8 @@ def evaluate(
     if group_key is not None:
         msg = f"group_key={group_key!r} is not for predicted perturbations: perturbations are the units. Leave it out."
         raise ValueError(msg)
-    check_how(partition, baselines, n_bootstrap)
     split = read_partition(adata, fit.split_key)
-    check_split(adata, fit, split, key=key)
-    task = task_of_fit(adata, split, fit, key=key)
-    judged = Judged.of(task, partition, control=fit.arrays["control"])
-    method = fit.method.removeprefix("perturbation.")
-    scored = [judged.scored(fit, method, "model"), *judged.baselines(baselines, leave_out=method)]
-    scored += replaced_embeddings(judged, fit)
-    table, rows = judged.table(scored, n_bootstrap=n_bootstrap, rng=rng)
-    rows = with_coverage(rows, judged, fit)
-    return write_evaluation(adata, key, fit, split, table, rows, partition=partition)
-
-
-def replaced_embeddings(judged: Judged, fit: Fit) -> list[Scored]:
-    """The same method with each embedding it names shuffled, and replaced by noise."""
-    method = fit.method.removeprefix("perturbation.")
-    implementation = METHODS[method].load()
-    options = {name: value for name, value in fit.config.items() if name != "seed"}
-    config = replace(implementation.default_config, **options)
-    if not embeddings_of(config):
-        return []
-    seed = int(fit.config["seed"])
-    fits = {
-        how: judged.task.fit(method, config, seed=seed, data=judged.data, replacement=how)
-        for how in ("shuffled", "random")
-    }
-    return [judged.scored(one, f"{method} ({how} embedding)", "control") for how, one in fits.items()]
-
-
-def with_coverage(rows: pd.DataFrame, judged: Judged, fit: Fit) -> pd.DataFrame:
-    """Scores with the share of genes inside the interval of each level, for the judged fit, if it has intervals."""
-    if "half_widths" not in fit.arrays:
-        return rows
-    truth = judged.truth
-    error = np.abs(truth.mean - profiles(fit, truth.pairs, predict(fit, truth.pairs).change))
-    own = (rows["role"] == "model").to_numpy()
-    for level in LEVELS:
-        stored = (fit.arrays["half_widths"], fit.info["calibration"], fit.arrays["scale"])
-        width = half_widths(*stored, strata_of(fit, truth.pairs), level)
-        share = np.full(len(rows), np.nan)
-        share[own] = np.where(np.isfinite(width).all(axis=1), (error <= width).mean(axis=1), np.nan)
-        rows[f"coverage_{level:g}"] = share
-    return rows
-
-
-def _with_controls(truth: Observed, train: Observed, task: Task, partition: str) -> Observed:
-    """The judged perturbations; where their context has no controls of its own in the partition, those of train."""
-    lacking = np.flatnonzero(truth.control_n == 0)
-    needed = np.intersect1d(lacking, truth.pairs.context)
-    if not len(needed):
-        return truth
-    logger.warning(
-        "%s has no control cells in %d contexts (e.g. %s); those of train stand in, so that true and predicted changes share their noise. A "
-        "split by heldout.pp.split_perturbations gives each partition controls of its own",
-        partition,
-        len(needed),
-        task.screen.names.shown(int(needed[0])),
+    table, rows = judge_fit(
+        adata, fit, split, key=key, partition=partition, baselines=baselines, n_bootstrap=n_bootstrap, rng=rng
     )
-    control, var, n = truth.control.copy(), truth.control_var.copy(), truth.control_n.copy()
-    control[needed], var[needed], n[needed] = train.control[needed], train.control_var[needed], train.control_n[needed]
-    return replace(truth, control=control, control_var=var, control_n=n)
+    return write_evaluation(adata, key, fit, split, table, rows, partition=partition)

@@ -13,7 +13,8 @@ from heldout._core.keys import check_key
 from heldout._core.lazy import to_memory
 from heldout._core.partition import PARTITIONS, read_partition
 from heldout._core.store import logger, some
-from heldout.tasks.perturbation.interactions import (
+from heldout.splitting._read_screen import read_screen, screen_of
+from heldout.tasks.interactions.measured import (
     FEWEST_VALUES,
     Combinations,
     Interactions,
@@ -21,14 +22,13 @@ from heldout.tasks.perturbation.interactions import (
     find_combinations,
     measure,
 )
-from heldout.tasks.perturbation.screen import read_screen, screen_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
-    from heldout.tasks.perturbation.screen import Screen
+    from heldout.splitting._read_screen import Screen
 
 
 _DOUBTFUL = 0.1

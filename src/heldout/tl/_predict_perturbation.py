@@ -14,10 +14,10 @@ from heldout._core.arrays import get_matrix
 from heldout._core.fits import check_split
 from heldout._core.grouped import group_moments
 from heldout._core.partition import read_partition
+from heldout.splitting._read_screen import ScreenNames
 from heldout.splitting._screen import as_list, context_codes
-from heldout.tasks.perturbation.calibration import half_widths, seen_targets
 from heldout.tasks.perturbation.interface import Pairs
-from heldout.tasks.perturbation.screen import Names
+from heldout.tasks.perturbation.judging.calibration import half_widths, seen_targets
 from heldout.tasks.perturbation.task import check_logged, predict, strata_of, task_of_fit
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def predicted_profiles(
     """Profile of each perturbation in each context; see :func:`heldout.tl.predict`."""
     from anndata import AnnData
 
-    names = Names.from_json(fit.info["names"])
+    names = ScreenNames.from_json(fit.info["names"])
     if reference is None:
         known, start = names.contexts, fit.arrays["control"]
     else:
@@ -95,7 +95,7 @@ def _held_out(adata: AnnData, fit: Fit, *, key: str) -> tuple[list[Targets], np.
     return [screen.perturbations[i] for i in number[rows]], context[rows]
 
 
-def _parsed(perturbations: Sequence[str], names: Names) -> list[Targets]:
+def _parsed(perturbations: Sequence[str], names: ScreenNames) -> list[Targets]:
     """Targets of what is asked for, each once, in the order given."""
     asked = [perturbations] if isinstance(perturbations, str) else list(perturbations)
     if not asked:
@@ -108,7 +108,7 @@ def _parsed(perturbations: Sequence[str], names: Names) -> list[Targets]:
     return list(dict.fromkeys(parsed))
 
 
-def _context_numbers(contexts: Sequence[Any], known: list[tuple[str, ...]], names: Names) -> np.ndarray:
+def _context_numbers(contexts: Sequence[Any], known: list[tuple[str, ...]], names: ScreenNames) -> np.ndarray:
     if not names.covariate_keys:
         msg = f"contexts={contexts!r} is given, but the fit has one context only (no covariate_keys). Leave it out."
         raise ValueError(msg)
@@ -124,7 +124,9 @@ def _context_numbers(contexts: Sequence[Any], known: list[tuple[str, ...]], name
     return np.array([number[context] for context in dict.fromkeys(wanted)], dtype=np.int64)
 
 
-def _own_controls(adata: AnnData, fit: Fit, names: Names, *, key: str) -> tuple[list[tuple[str, ...]], np.ndarray]:
+def _own_controls(
+    adata: AnnData, fit: Fit, names: ScreenNames, *, key: str
+) -> tuple[list[tuple[str, ...]], np.ndarray]:
     """Contexts of other data, and the mean of their own controls, from which the changes are counted there."""
     layer = fit.info["layer"]
     X = get_matrix(adata, layer, dask=True)
@@ -145,7 +147,7 @@ def _own_controls(adata: AnnData, fit: Fit, names: Names, *, key: str) -> tuple[
 
 def _tell(fit: Fit, targets: Sequence[Targets], change: np.ndarray, fallback: np.ndarray) -> None:
     """Say what could not be predicted, and what rests on a stand-in."""
-    method, joined = fit.method.removeprefix("perturbation."), Names.from_json(fit.info["names"]).joined
+    method, joined = fit.method.removeprefix("perturbation."), ScreenNames.from_json(fit.info["names"]).joined
     lost = np.isnan(change).any(axis=1)
     for mask, what in (
         (lost, "cannot be predicted by {method!r}: their rows are NaN"),
@@ -171,7 +173,7 @@ def _tell_unknown(fit: Fit, targets: Sequence[Targets]) -> None:
         logger.warning("train has not seen %s, and they are no genes here. %s", store.some(unknown), close[0])
 
 
-def _obs(fit: Fit, names: Names, targets: list[Targets], contexts: list[tuple[str, ...]]) -> pd.DataFrame:
+def _obs(fit: Fit, names: ScreenNames, targets: list[Targets], contexts: list[tuple[str, ...]]) -> pd.DataFrame:
     frame = pd.DataFrame({names.perturbation_key: [names.joined(of_row) for of_row in targets]})
     for place, column in enumerate(names.covariate_keys):
         frame[column] = [context[place] for context in contexts]

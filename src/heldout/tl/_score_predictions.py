@@ -19,9 +19,9 @@ from heldout._core.grouped import group_moments
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout.tasks.perturbation import METHODS
-from heldout.tasks.perturbation.evaluate import Scored
+from heldout.tasks.perturbation.judging.judge import Judged, check_how
+from heldout.tasks.perturbation.judging.scores import Scored
 from heldout.tasks.perturbation.task import Task, check_logged
-from heldout.tl._evaluate_perturbation import Judged, check_how
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 import heldout as ho
-from heldout.tasks.perturbation.calibration import LEVELS, calibrate, half_widths
-from heldout.tasks.perturbation.evaluate import METRICS
+from heldout.tasks.perturbation.judging.calibration import LEVELS, calibrate, half_widths
+from heldout.tasks.perturbation.judging.scores import METRICS
 from tests.helpers.perturbations import brute_means, combinations, contexts, exact, simulated, task_of
 
 

@@ -95,7 +95,7 @@ def test_a_part_of_many_perturbations_says_what_drawn_controls_do(monkeypatch):
     ho.tl.perturbation(adata, method="additive")
     widths = []
     for most in (100, 8):
-        monkeypatch.setattr("heldout.tasks.perturbation.table.MOST_MOVED", most)
+        monkeypatch.setattr("heldout.tasks.perturbation.judging.table.MOST_MOVED", most)
         table = ho.tl.evaluate(adata, "perturbation", baselines=["mean"], n_bootstrap=1000)
         rows = table.query("role == 'model'").set_index("metric")
         widths.append(rows["ci_high"] - rows["ci_low"])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import keys
-from heldout._core.fits import check_split, read_fit
+from heldout._core.fits import check_split, read_fit, read_header
 from heldout._core.partition import digests
 from heldout._core.store import section, some
 
@@ -27,14 +27,14 @@ ON_CHAINS = ("lstm", "feedforward", "lstm_published", "feedforward_published")
 
 def read_lineages(adata: AnnData, key: str) -> Fit:
     """The stored chains; refuses a fit of something else."""
-    fit = read_fit(adata, key)
+    fit = read_header(adata, key)
     if fit.method != "pp.lineages":
-        made = [name for name in section(adata, keys.FITS) if read_fit(adata, name).method == "pp.lineages"]
+        made = [name for name in section(adata, keys.FITS) if read_header(adata, name).method == "pp.lineages"]
         msg = f"The fit {key!r} is {fit.method!r}, not 'pp.lineages'. " + (
             f"Lineages are {some(made)}." if made else "Call heldout.pp.lineages first."
         )
         raise ValueError(msg)
-    return fit
+    return read_fit(adata, key)
 
 
 def rows_of_chains(adata: AnnData, fit: Fit, key: str) -> np.ndarray:

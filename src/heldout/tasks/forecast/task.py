@@ -14,7 +14,7 @@ from scipy import sparse
 from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, loaded, take
 from heldout._core.chain import scaled_with, state_from_json, state_to_json
-from heldout._core.fits import Fit, check_split, read_fit
+from heldout._core.fits import Fit, check_split, read_fit, read_header
 from heldout._core.genes import gene_columns
 from heldout._core.lazy import is_dask, over_blocks
 from heldout._core.partition import read_partition
@@ -184,7 +184,7 @@ class Task:
             "use_rep": self.use_rep,
             "n_comps": self.n_comps,
             "lineages": self.lineages,
-            "lineages_fit": None if self.lineages is None else read_fit(self.adata, self.lineages).hash,
+            "lineages_fit": None if self.lineages is None else read_header(self.adata, self.lineages).hash,
             **{f"{part}_times": self.times_of(part).tolist() for part in ("train", "val", "test")},
             "input": state_to_json(
                 describe(take(get_matrix(self.adata, self.layer, dask=True), np.flatnonzero(mask), None))

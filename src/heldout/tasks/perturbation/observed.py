@@ -1,4 +1,4 @@
-"""Pseudobulks of a screen: each perturbation and the controls, context by context."""
+"""Cells of a screen and their pseudobulks: each perturbation and the controls, context by context."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from heldout import metrics
+from heldout._core.arrays import loaded, take
 from heldout._core.grouped import group_moments
+from heldout._core.partition import digests
 from heldout.tasks.perturbation.interface import Pairs
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from heldout._core.arrays import Matrix
-    from heldout.tasks.perturbation.screen import Screen
+    from heldout.splitting._read_screen import Screen
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,52 @@ def panels(context: np.ndarray, *, fewest: int = 2) -> list[np.ndarray]:
     return [here for here in rows if len(here) >= fewest]
 
 
-def observe(X: Matrix, screen: Screen, mask: np.ndarray, columns: np.ndarray) -> Observed:
-    """Moments of the cells in ``mask`` by perturbation and context, in one pass over the matrix."""
-    number, context, codes = screen.groups(mask)
-    moments = group_moments(X, codes, len(number), columns=columns)
-    assert moments.var is not None
-    control = number < 0
-    pairs = Pairs([screen.perturbations[i] for i in number[~control]], context[~control])
-    n = np.zeros(screen.n_contexts, dtype=np.int64)
-    n[context[control]] = moments.n[control]
-    mean, var = (np.full((screen.n_contexts, len(columns)), np.nan) for _ in range(2))
-    mean[context[control]], var[context[control]] = moments.mean[control], moments.var[control]
-    of_pairs = (moments.n[~control], moments.mean[~control], moments.var[~control])
-    return Observed(pairs, number[~control], *of_pairs, n, mean, var)
+@dataclass(frozen=True)
+class Measured:
+    """The cells of a screen: their expression, and how each cell is perturbed.
+
+    Parameters
+    ----------
+    X
+        Matrix with all genes; dense, csr, csc, or dask, (n × n_vars).
+    columns
+        Columns of the genes that are read, (G,).
+    screen
+        Perturbation and context of each cell.
+    obs_names
+        Names of the cells, (n,).
+    """
+
+    X: Matrix
+    columns: np.ndarray
+    screen: Screen
+    obs_names: pd.Index
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Rows sorted by a digest of the cell names, (n,), so that draws do not depend on the order of the rows."""
+        return np.argsort(digests(self.obs_names), kind="stable")
+
+    def fetch(self, rows: np.ndarray) -> Matrix:
+        """Expression of some cells in memory, (k × G); sparse where ``X`` is sparse."""
+        return take(loaded(self.X[rows]), None, self.columns)
+
+    def dense(self, rows: np.ndarray) -> np.ndarray:
+        """Expression of some cells, dense, float64, (k × G)."""
+        X = self.fetch(rows)
+        return np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
+
+    def observe(self, mask: np.ndarray) -> Observed:
+        """Moments of the cells in ``mask`` by perturbation and context, in one pass over the matrix."""
+        screen = self.screen
+        number, context, codes = screen.groups(mask)
+        moments = group_moments(self.X, codes, len(number), columns=self.columns)
+        assert moments.var is not None
+        control = number < 0
+        pairs = Pairs([screen.perturbations[i] for i in number[~control]], context[~control])
+        n = np.zeros(screen.n_contexts, dtype=np.int64)
+        n[context[control]] = moments.n[control]
+        mean, var = (np.full((screen.n_contexts, len(self.columns)), np.nan) for _ in range(2))
+        mean[context[control]], var[context[control]] = moments.mean[control], moments.var[control]
+        of_pairs = (moments.n[~control], moments.mean[~control], moments.var[~control])
+        return Observed(pairs, number[~control], *of_pairs, n, mean, var)

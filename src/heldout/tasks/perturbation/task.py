@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +13,12 @@ from heldout._core.arrays import MatrixState, describe, get_matrix, is_dask
 from heldout._core.fits import Fit
 from heldout._core.genes import DEFAULT, gene_columns
 from heldout._core.lazy import to_memory
+from heldout.splitting._read_screen import Screen, ScreenNames, reread_screen, screen_of
 from heldout.tasks.perturbation import METHODS
-from heldout.tasks.perturbation.calibration import calibrate, scale_of, seen_targets, stratum
 from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction
-from heldout.tasks.perturbation.observed import Observed, observe
-from heldout.tasks.perturbation.resampling import half_difference
-from heldout.tasks.perturbation.screen import Names, Screen, reread_screen, screen_of
+from heldout.tasks.perturbation.judging.calibration import calibrate, scale_of, seen_targets, stratum
+from heldout.tasks.perturbation.judging.resampling import half_difference
+from heldout.tasks.perturbation.observed import Measured, Observed
 from heldout.tasks.perturbation.side_information import side_information
 
 if TYPE_CHECKING:
@@ -83,9 +83,14 @@ class Task:
         """The matrix, or the dask array."""
         return get_matrix(self.adata, self.layer, dask=True)
 
+    @cached_property
+    def cells(self) -> Measured:
+        """All cells with their perturbations and contexts."""
+        return Measured(self.matrix(), self.columns, self.screen, self.adata.obs_names)
+
     def observed(self, *partitions: str) -> Observed:
         """Pseudobulks of the cells of some partitions."""
-        found = observe(self.matrix(), self.screen, self.partition.mask(*partitions), self.columns)
+        found = self.cells.observe(self.partition.mask(*partitions))
         bad = ~(
             np.isfinite(found.mean).all(axis=0)
             & (np.isfinite(found.control) | (found.control_n == 0)[:, None]).all(axis=0)
@@ -106,7 +111,7 @@ class Task:
             change=train.change,
             n_cells=train.n_cells,
             control=train.control,
-            half_difference=cache(lambda: half_difference(self, train)),
+            half_difference=cache(lambda: half_difference(self.cells, self.partition.mask("train"), train)),
         )
 
     def fit(
@@ -183,7 +188,7 @@ class Task:
 
 def task_of_fit(adata: AnnData, partition: Partition, fit: Fit, *, key: str) -> Task:
     """The task that a stored fit was made on, with the genes in the fit's order."""
-    names = Names.from_json(fit.info["names"])
+    names = ScreenNames.from_json(fit.info["names"])
     recorded = partition.scheme == "perturbations"
     screen = screen_of(adata, partition, names.perturbation_key) if recorded else reread_screen(adata, partition, names)
     columns = fit.columns(adata.var_names, key=key)

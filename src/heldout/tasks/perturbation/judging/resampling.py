@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from heldout._core.arrays import loaded, take
-from heldout._core.partition import digests
-from heldout.tasks.perturbation.observed import Observed, observe
-
 if TYPE_CHECKING:
-    from heldout.tasks.perturbation.task import Task
+    from heldout.tasks.perturbation.observed import Measured, Observed
 
 N_HALVINGS = 5
 """Random halvings of the judged cells that the ceiling is a mean over."""
@@ -22,7 +18,7 @@ N_CONTROLS = 20
 
 
 def halves(
-    task: Task, mask: np.ndarray, rng: np.random.Generator, *, n: int = N_HALVINGS
+    cells: Measured, mask: np.ndarray, rng: np.random.Generator, *, n: int = N_HALVINGS
 ) -> list[tuple[Observed, Observed]]:
     """Pseudobulks of two random halves of the cells of each perturbation and of the controls, several times.
 
@@ -31,19 +27,19 @@ def halves(
     """
     pairs = []
     for _ in range(n):
-        second = _every_other(task, mask, rng)
-        parts = [observe(task.matrix(), task.screen, mask & half, task.columns) for half in (~second, second)]
+        second = _every_other(cells, mask, rng)
+        parts = [cells.observe(mask & half) for half in (~second, second)]
         if (parts[1].control_n[parts[0].pairs.context] == 0).any():
             return []
         pairs.append(_common(parts[0], parts[1]))
     return pairs if len(pairs[0][0].pairs) else []
 
 
-def half_difference(task: Task, train: Observed) -> np.ndarray:
+def half_difference(cells: Measured, mask: np.ndarray, train: Observed) -> np.ndarray:
     """Difference of the means of two random halves of the train cells of each perturbation and context, (m × G)."""
-    mask = task.partition.mask("train") & (task.screen.of_cell >= 0)
-    second = _every_other(task, mask, np.random.default_rng(0))
-    both = _common(*(observe(task.matrix(), task.screen, mask & half, task.columns) for half in (~second, second)))
+    mask = mask & (cells.screen.of_cell >= 0)
+    second = _every_other(cells, mask, np.random.default_rng(0))
+    both = _common(*(cells.observe(mask & half) for half in (~second, second)))
     result = np.full(train.mean.shape, np.nan)
     rows = train.pairs.rows_of()
     at = [rows[pair] for pair in both[0].pairs.rows_of()]
@@ -51,13 +47,13 @@ def half_difference(task: Task, train: Observed) -> np.ndarray:
     return result
 
 
-def _every_other(task: Task, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _every_other(cells: Measured, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mask (n,) of a random half of the cells of each group; of an odd number the smaller one.
 
     Which cells these are depends on their names, not on the order of the rows.
     """
-    _, _, codes = task.screen.groups(mask)
-    order = np.argsort(digests(task.adata.obs_names), kind="stable")[rng.permutation(len(codes))]
+    _, _, codes = cells.screen.groups(mask)
+    order = cells.order[rng.permutation(len(codes))]
     order = order[np.argsort(codes[order], kind="stable")]
     first = np.concatenate([[0], np.flatnonzero(np.diff(codes[order])) + 1])
     place = np.arange(len(codes)) - np.repeat(first, np.diff([*first, len(codes)]))
@@ -76,15 +72,14 @@ def _common(first: Observed, second: Observed) -> tuple[Observed, Observed]:
 
 
 def drawn_controls(
-    task: Task, mask: np.ndarray, control: np.ndarray, rng: np.random.Generator, *, n: int = N_CONTROLS
+    cells: Measured, mask: np.ndarray, control: np.ndarray, rng: np.random.Generator, *, n: int = N_CONTROLS
 ) -> np.ndarray:
     """Means of control cells drawn with replacement in each context, (n × C × G); ``control`` where it has none."""
     result = np.tile(control, (n, 1, 1))
-    number, context, codes = task.screen.groups(mask)
+    number, context, codes = cells.screen.groups(mask)
     for group in np.flatnonzero(number < 0):
         rows = np.flatnonzero(codes == group)
-        X = task.matrix()[rows]
-        X = take(loaded(X), None, task.columns)
+        X = cells.fetch(rows)
         weights = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=n) / len(rows)
         means = X.T @ weights.T  # dense, whatever X is
         result[:, context[group]] = np.asarray(means.toarray() if sparse.issparse(means) else means).T

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
-from heldout._core.arrays import loaded, row_chunks, take
-from heldout._core.partition import digests
+from heldout._core.arrays import row_chunks
 from heldout.metrics import energy_distance
+from heldout.splitting._read_screen import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from heldout.tasks.perturbation.observed import Observed
-    from heldout.tasks.perturbation.task import Task
+    from heldout.tasks.perturbation.observed import Measured, Observed
 
 N_COMPS = 50
 MOST_CELLS = 200
@@ -47,9 +45,11 @@ class CellSpace:
     context: np.ndarray
 
     @classmethod
-    def of(cls, task: Task, truth: Observed, mask: np.ndarray, rng: np.random.Generator) -> CellSpace:
-        """Fit components on train cells, and fetch the cells to compare."""
-        order = np.argsort(digests(task.adata.obs_names), kind="stable")
+    def of(
+        cls, cells: Measured, truth: Observed, train: np.ndarray, judged: np.ndarray, rng: np.random.Generator
+    ) -> CellSpace:
+        """Fit components on train cells, and fetch the cells to compare; ``train`` and ``judged`` are masks (n,)."""
+        order = cells.order
         place = np.empty(len(order), dtype=np.int64)
         place[rng.permutation(order)] = np.arange(len(order))
 
@@ -58,18 +58,18 @@ class CellSpace:
             rows = np.flatnonzero(mask)
             return rows[np.argsort(place[rows])[:most]]
 
-        directions = _directions(_fetch(task, drawn(task.partition.mask("train"), _MOST_FITTED)))
-        screen = task.screen
-        number, context, codes = screen.groups(mask)
+        directions = _directions(cells.dense(drawn(train, _MOST_FITTED)))
+        screen = cells.screen
+        number, context, codes = screen.groups(judged)
         group = {(int(n), int(c)): i for i, (n, c) in enumerate(zip(number, context, strict=True))}
         rows = [
             drawn(codes == group[int(n), int(c)], MOST_CELLS)
             for n, c in zip(truth.number, truth.pairs.context, strict=True)
         ]
-        train = task.partition.mask("train") & (screen.of_cell == -1)
-        controls = [drawn(train & (screen.context == c), MOST_CELLS) for c in range(screen.n_contexts)]
-        cells, start = (_split(_coordinates(task, np.concatenate(of), directions), of) for of in (rows, controls))
-        return cls(directions, cells, start, truth.pairs.context)
+        is_control = train & (screen.of_cell == CONTROL)
+        controls = [drawn(is_control & (screen.context == c), MOST_CELLS) for c in range(screen.n_contexts)]
+        measured, start = (_split(_coordinates(cells, np.concatenate(of), directions), of) for of in (rows, controls))
+        return cls(directions, measured, start, truth.pairs.context)
 
     def distances(self, change: np.ndarray) -> np.ndarray:
         """Energy distance of the train controls, moved by the predicted change, from the measured cells, (m,)."""
@@ -92,19 +92,12 @@ class CellSpace:
         return energy_distance(truth, predicted)
 
 
-def _fetch(task: Task, rows: np.ndarray) -> np.ndarray:
-    """Some cells, dense, float64."""
-    X = task.matrix()[rows]
-    X = take(loaded(X), None, task.columns)
-    return np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
-
-
-def _coordinates(task: Task, rows: np.ndarray, directions: np.ndarray) -> np.ndarray:
+def _coordinates(cells: Measured, rows: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Coordinates of some cells, (n × K), of which few are in memory at a time."""
     order = np.argsort(rows, kind="stable")  # so that a dask array is read block after block
     result = np.empty((len(rows), len(directions)))
     for part in row_chunks(len(rows)):
-        result[order[part]] = _fetch(task, rows[order[part]]) @ directions.T
+        result[order[part]] = cells.dense(rows[order[part]]) @ directions.T
     return result
 
 

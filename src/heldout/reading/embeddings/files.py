@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core.store import some
-from heldout.tasks.perturbation.embeddings.plain_pickle import read_plain_pickle
+from heldout.reading.embeddings.plain_pickle import read_plain_pickle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -27,7 +27,7 @@ UNKNOWN = -2
 
 
 @dataclass(frozen=True)
-class Names:
+class ScreenNames:
     """How names are read: what :class:`Screen` keeps in a fit, as JSON values.
 
     Parameters
@@ -69,7 +69,7 @@ class Names:
         return {**vars(self), "known": {name: list(targets) for name, targets in self.known.items()}}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Names:
+    def from_json(cls, stored: Mapping[str, Any]) -> ScreenNames:
         """Inverse of :meth:`to_json`."""
         known = {name: tuple(targets) for name, targets in stored["known"].items()}
         return cls(**{**stored, "known": known, "contexts": [tuple(context) for context in stored["contexts"]]})
@@ -91,7 +91,7 @@ class Screen:
         Number of the context of each cell, (n,).
     """
 
-    names: Names
+    names: ScreenNames
     perturbations: list[Targets]
     of_cell: np.ndarray
     context: np.ndarray
@@ -162,7 +162,7 @@ def read_screen(
     contexts, context = context_codes(adata, keys)
     plain = Parser(controls, separator)
     known = _spoken_for(plain, texts.tolist(), parsed)
-    names = Names(perturbation_key, keys, controls, separator, known, contexts)
+    names = ScreenNames(perturbation_key, keys, controls, separator, known, contexts)
     return Screen(names, found.targets, found.of_cell, context)
 
 
@@ -204,7 +204,7 @@ def _recorded(adata: AnnData, partition: Partition, key: str | None, given: Mapp
     of_name = [perturbations[i] if i >= 0 else () for i in params["names"].values()]
     plain = Parser(params["control"], params["separator"])
     known = _spoken_for(plain, list(params["names"]), of_name)
-    names = Names(key, params["covariate_keys"], params["control"], params["separator"], known, contexts)
+    names = ScreenNames(key, params["covariate_keys"], params["control"], params["separator"], known, contexts)
     of_cell = np.where(new, UNKNOWN, np.nan_to_num(number, nan=UNKNOWN)).astype(np.int64)
     return Screen(names, perturbations, of_cell, np.maximum(context, 0))
 
@@ -218,7 +218,7 @@ def _context_numbers(adata: AnnData, keys: Sequence[str], contexts: Sequence[tup
     return np.array([number.get(context, -1) for context in found], dtype=np.int64)[of_cell]
 
 
-def reread_screen(adata: AnnData, partition: Partition, names: Names) -> Screen:
+def reread_screen(adata: AnnData, partition: Partition, names: ScreenNames) -> Screen:
     """Read the screen of a stored fit again: names as they were read then, contexts by the numbers they had then.
 
     Cells may have been dropped since, and with them perturbations and whole contexts.

@@ -8,7 +8,7 @@ import numpy as np
 
 from heldout.tasks.perturbation.config import NearestConfig
 from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction, Vectors
-from heldout.tasks.perturbation.vectors import gene_components, own_vectors
+from heldout.tasks.perturbation.methods.vectors import gene_components, own_vectors
 
 
 class Nearest:

@@ -10,11 +10,11 @@ import pandas as pd
 from scipy import sparse
 
 from heldout._core.store import some
-from heldout.tasks.perturbation.embeddings.files import find, numpy_file, recorded
-from heldout.tasks.perturbation.embeddings.source import Source
+from heldout.reading.embeddings.files import find, numpy_file, recorded
+from heldout.reading.embeddings.source import EmbeddingSource
 
 
-def read_table(source: Any) -> Source:
+def read_table(source: Any) -> EmbeddingSource:
     """One row a name: a DataFrame with names as its index, an AnnData with names as its observations, or a csv or tsv file."""
     from anndata import AnnData
 
@@ -23,7 +23,7 @@ def read_table(source: Any) -> Source:
         if X is None:
             msg = "source is an AnnData without X. Put what stands for the observations into X."
             raise ValueError(msg)
-        return Source.of(
+        return EmbeddingSource.of(
             source.obs_names, X.toarray() if sparse.issparse(X) else np.asarray(X), where="source.X", files=[]
         )
     if isinstance(source, pd.DataFrame):
@@ -39,7 +39,7 @@ def read_table(source: Any) -> Source:
     return _framed(table, str(path), recorded(path))
 
 
-def read_npz(source: Any, names: Any) -> Source:
+def read_npz(source: Any, names: Any) -> EmbeddingSource:
     """Arrays ``names`` (n, text) and ``values`` (n × d) of an npz file."""
     path = find(source, "*.npz", what="an npz file")
     arrays = numpy_file(path)
@@ -47,12 +47,12 @@ def read_npz(source: Any, names: Any) -> Source:
         has = some(arrays) if isinstance(arrays, dict) else "one array"
         msg = f"{path} must hold the arrays 'names' (text) and 'values' (one row a name); it has {has}."
         raise ValueError(msg)
-    return Source.of(
+    return EmbeddingSource.of(
         arrays["names"] if names is None else names, arrays["values"], where=str(path), files=recorded(path)
     )
 
 
-def _framed(table: pd.DataFrame, where: str, files: list[dict[str, str]]) -> Source:
+def _framed(table: pd.DataFrame, where: str, files: list[dict[str, str]]) -> EmbeddingSource:
     wrong = [column for column, dtype in table.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
     if wrong:
         msg = (
@@ -63,7 +63,7 @@ def _framed(table: pd.DataFrame, where: str, files: list[dict[str, str]]) -> Sou
     if table.index.isna().any():
         msg = f"{where} has rows without a name in its index."
         raise ValueError(msg)
-    return Source.of(table.index, table.to_numpy(dtype=np.float64), where=where, files=files)
+    return EmbeddingSource.of(table.index, table.to_numpy(dtype=np.float64), where=where, files=files)
 
 
 def looks_like_table(source: Any) -> bool:

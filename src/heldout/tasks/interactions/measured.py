@@ -15,14 +15,14 @@ from heldout.metrics.empirical_null import EmpiricalNull, empirical_null
 from heldout.metrics.interaction_curve import is_interaction
 from heldout.metrics.interactions import class_codes
 from heldout.metrics.profiles import top_genes as highest
-from heldout.tasks.perturbation.screen import Names
+from heldout.splitting._read_screen import ScreenNames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from heldout._core.arrays import Matrix
     from heldout.splitting._perturbations import Targets
-    from heldout.tasks.perturbation.screen import Screen
+    from heldout.splitting._read_screen import Screen
 
 FEWEST_VALUES = 200
 _NULL_ARRAYS = ("centres", "counts", "density", "fdr")
@@ -103,7 +103,7 @@ def _lacking(n_cells: Mapping[str, int], min_cells: int) -> str:
     return ", ".join(f"{name}: {n} cell{'' if n == 1 else 's'}" for name, n in few.items())
 
 
-def _name(names: Names, targets: Targets, context: int) -> str:
+def _name(names: ScreenNames, targets: Targets, context: int) -> str:
     joined = names.joined(targets)
     return f"{joined} ({names.shown(context)})" if names.covariate_keys else joined
 
@@ -136,7 +136,7 @@ class Interactions:
         What else is to be kept, JSON values.
     """
 
-    names: Names
+    names: ScreenNames
     genes: np.ndarray
     targets: list[Targets]
     context: np.ndarray
@@ -248,7 +248,7 @@ class Interactions:
         null = EmpiricalNull(**text["null"], **fitted)
         arrays = ("context", "profiles", "n_cells", "of_double", "of_control", "of_member", "se")
         return cls(
-            names=Names.from_json(text["names"]),
+            names=ScreenNames.from_json(text["names"]),
             genes=np.array(text["genes"], dtype=object),
             targets=[tuple(targets) for targets in text["targets"]],
             null=null,
@@ -289,7 +289,7 @@ def measure(
     found: Combinations,
     columns: np.ndarray,
     *,
-    names: Names,
+    names: ScreenNames,
     genes: np.ndarray,
     level: float,
     scale: str,

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pandas as pd
 
 from heldout._core.store import some
-from heldout.tasks.perturbation.embeddings import checkpoints, graph, tables
+from heldout.reading.embeddings import checkpoints, graph, tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from heldout.tasks.perturbation.embeddings.source import Source
+    from heldout.reading.embeddings.source import EmbeddingSource
 
 Format = Literal["table", "npz", "scgpt", "scfoundation", "geneformer", "scbert", "gene2vec", "uce", "graph", "gene2go"]
 
-_CHECKPOINTS: dict[str, Callable[[Any, Any], Source]] = {
+_CHECKPOINTS: dict[str, Callable[[Any, Any], EmbeddingSource]] = {
     "scgpt": checkpoints.read_scgpt,
     "scfoundation": checkpoints.read_scfoundation,
     "geneformer": checkpoints.read_geneformer,
@@ -32,7 +32,7 @@ _CHECKPOINTS: dict[str, Callable[[Any, Any], Source]] = {
 
 def read_source(
     source: Any, format: Format | None, *, names: Any = None, n_components: int | None = None, at_hand: set[str]
-) -> Source:
+) -> EmbeddingSource:
     """Read vectors in one of the formats; ``info["format"]`` says in which.
 
     ``at_hand`` are the names in the AnnData; only ``gene2go`` builds its graph from these alone.

@@ -10,8 +10,8 @@ import pandas as pd
 from scipy import sparse
 
 from heldout._core.store import some
-from heldout.tasks.perturbation.embeddings.files import dictionary, find, recorded
-from heldout.tasks.perturbation.embeddings.source import Source, check_components
+from heldout.reading.embeddings.files import dictionary, find, recorded
+from heldout.reading.embeddings.source import EmbeddingSource, check_components
 
 DIMENSIONS = 2
 """Default number of dimensions, as in the code of Ahlmann-Eltze, Huber and Anders (2025)."""
@@ -21,7 +21,7 @@ _LEAST_JACCARD = 0.1  # as GEARS
 _COLUMNS = ("source", "target", "importance")
 
 
-def read_graph(source: Any, n_components: int | None) -> Source:
+def read_graph(source: Any, n_components: int | None) -> EmbeddingSource:
     """Edges as a DataFrame or a table in a file: two names and, if there, a weight.
 
     GEARS' ``go.csv`` and ``go_essential_all.csv`` have them as ``source``, ``target`` and ``importance``; of other tables
@@ -48,7 +48,7 @@ def _used(table: pd.DataFrame) -> list[str]:
     return [c for c in _COLUMNS if c in table] if named else list(table.columns[:3])
 
 
-def read_gene2go(source: Any, n_components: int | None, genes: set[str]) -> Source:
+def read_gene2go(source: Any, n_components: int | None, genes: set[str]) -> EmbeddingSource:
     """GEARS' ``gene2go.pkl`` (gene to its GO terms), of the genes at hand.
 
     Two genes are joined if the Jaccard index of their terms is above 0.1, which is the weight, as GEARS does.
@@ -105,7 +105,7 @@ def _edges(table: pd.DataFrame, where: str) -> tuple[pd.Series, pd.Series, np.nd
 
 def _embedded(
     first: Any, second: Any, weight: np.ndarray, *, n_components: int | None, where: str, files: list[dict[str, str]]
-) -> Source:
+) -> EmbeddingSource:
     codes, names = pd.factorize(
         np.concatenate([np.asarray(first, dtype=str), np.asarray(second, dtype=str)]), sort=True
     )
@@ -121,7 +121,7 @@ def _embedded(
     adjacency = sparse.csr_array(half + half.T)
     n_parts = int(sparse.csgraph.connected_components(adjacency, directed=False)[0])
     values = spectral_embedding(adjacency, n_components)
-    return Source.of(
+    return EmbeddingSource.of(
         names, values, where=where, files=files, n_components=n_components, n_edges=len(edges), n_parts=n_parts
     )
 

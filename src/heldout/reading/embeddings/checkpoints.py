@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core.store import some
-from heldout.tasks.perturbation.embeddings.files import (
+from heldout.reading.embeddings.files import (
     dictionary,
     find,
     in_order,
@@ -23,7 +23,7 @@ from heldout.tasks.perturbation.embeddings.files import (
     tensor_in,
     torch_file,
 )
-from heldout.tasks.perturbation.embeddings.source import Source
+from heldout.reading.embeddings.source import EmbeddingSource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ _SCGPT_TOKENS = ("<pad>", "<cls>", "<eoc>")
 _STATES = ("model_state_dict", "state_dict")
 
 
-def read_scgpt(source: Any, names: Any) -> Source:
+def read_scgpt(source: Any, names: Any) -> EmbeddingSource:
     """scGPT: ``best_model.pt`` with ``encoder.embedding.weight``, rows as numbered in ``vocab.json`` beside it.
 
     Returned is what the model's gene encoder gives, that is after its layer norm (``encoder.enc_norm``).
@@ -56,7 +56,7 @@ def read_scgpt(source: Any, names: Any) -> Source:
     return _genes(tokens, values[: len(tokens)], where=str(weights), files=recorded(weights, vocab), enc_norm=normed)
 
 
-def read_scfoundation(source: Any, names: Any) -> Source:
+def read_scfoundation(source: Any, names: Any) -> EmbeddingSource:
     """scFoundation: ``models.ckpt``, ``["gene"]["state_dict"]["model.pos_emb.weight"]``.
 
     Rows are the genes of ``OS_scRNA_gene_index.19264.tsv`` (column ``gene_name``), then three that are no genes (two
@@ -75,10 +75,10 @@ def read_scfoundation(source: Any, names: Any) -> Source:
     if len(values) != len(genes) + 3:
         msg = f"{weights} has {len(values)} vectors; with {len(genes)} gene names it should have {len(genes) + 3} (three are no genes)."
         raise ValueError(msg)
-    return Source.of(genes, values[: len(genes)], where=str(weights), files=recorded(weights, *files))
+    return EmbeddingSource.of(genes, values[: len(genes)], where=str(weights), files=recorded(weights, *files))
 
 
-def read_geneformer(source: Any, names: Any) -> Source:
+def read_geneformer(source: Any, names: Any) -> EmbeddingSource:
     """Geneformer: ``model.safetensors`` (or ``pytorch_model.bin``) with ``bert.embeddings.word_embeddings.weight``.
 
     Rows are numbered in ``token_dictionary*.pkl`` (Ensembl ids), which is published in another folder than the weights:
@@ -109,7 +109,7 @@ def read_geneformer(source: Any, names: Any) -> Source:
     return _genes(tokens, values, where=str(weights), files=recorded(*used), aliases=symbols)
 
 
-def read_scbert(source: Any, names: Any) -> Source:
+def read_scbert(source: Any, names: Any) -> EmbeddingSource:
     """scBERT: ``gene2vec_16906.npy``, or ``pos_emb.emb.weight`` in ``panglao_pretrain.pth`` (its last row is no gene).
 
     Neither has names. Rows are in the order of ``var_names`` of the authors' ``panglao_human.h5ad``: pass that file, or
@@ -127,10 +127,10 @@ def read_scbert(source: Any, names: Any) -> Source:
         values = numpy_file(file)
     else:
         values = tensor_in(torch_file(file), file, "pos_emb.emb.weight", inside=_STATES)[:-1]
-    return Source.of(genes, values, where=str(file), files=recorded(file, *files))
+    return EmbeddingSource.of(genes, values, where=str(file), files=recorded(file, *files))
 
 
-def read_gene2vec(source: Any, names: Any) -> Source:
+def read_gene2vec(source: Any, names: Any) -> EmbeddingSource:
     """Gene2vec and word2vec as text: a name and its numbers a line, parted by blanks; a first line ``n d`` is skipped."""
     _no_names(names, "gene2vec")
     file = find(source, "gene2vec*.txt", what="vectors as text (gene2vec_dim_200_iter_9.txt)")
@@ -150,10 +150,10 @@ def read_gene2vec(source: Any, names: Any) -> Source:
     if len(lengths) != 1:
         msg = f"{file} has lines of {some(lengths)} numbers; all must have the same."
         raise ValueError(msg)
-    return Source.of(genes, np.stack(rows), where=str(file), files=recorded(file))
+    return EmbeddingSource.of(genes, np.stack(rows), where=str(file), files=recorded(file))
 
 
-def read_uce(source: Any, names: Any) -> Source:
+def read_uce(source: Any, names: Any) -> EmbeddingSource:
     """UCE: a dict of gene symbol to vector in one ``.pt`` file a species.
 
     The human one is ``protein_embeddings/Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt`` (ESM2, 5120 numbers a gene).
@@ -178,13 +178,13 @@ def read_uce(source: Any, names: Any) -> Source:
     values = np.empty((len(state), lengths[0]), dtype=np.float32)
     for row, vector in enumerate(state.values()):
         values[row] = vector.detach().float().numpy()
-    return Source.of(state, values, where=str(file), files=recorded(file))
+    return EmbeddingSource.of(state, values, where=str(file), files=recorded(file))
 
 
-def _genes(tokens: list[str], values: np.ndarray, **about: Any) -> Source:
+def _genes(tokens: list[str], values: np.ndarray, **about: Any) -> EmbeddingSource:
     """Rows of genes; those of special tokens such as ``<pad>`` go."""
     keep = np.array([not _TOKEN.fullmatch(token) for token in tokens], dtype=bool)
-    return Source.of(np.array(tokens, dtype=object)[keep], values[keep], **about)
+    return EmbeddingSource.of(np.array(tokens, dtype=object)[keep], values[keep], **about)
 
 
 def _layer_norm(values: np.ndarray, scale: np.ndarray, shift: np.ndarray, epsilon: float = 1e-5) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 from heldout._core.metric import metric_of
 from heldout._core.verdict import against, few_units, interval
 from heldout.metrics import variance_ratio
-from heldout.tasks.perturbation.evaluate import (
+from heldout.tasks.perturbation.judging.scores import (
     METRICS,
     Reference,
     beside_centroid,
@@ -22,8 +22,8 @@ from heldout.tasks.perturbation.evaluate import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from heldout.tasks.perturbation.cells import CellSpace
-    from heldout.tasks.perturbation.evaluate import Scored
+    from heldout.tasks.perturbation.judging.cells import CellSpace
+    from heldout.tasks.perturbation.judging.scores import Scored
     from heldout.tasks.perturbation.observed import Observed
 
 UNIT = "perturbation"

@@ -11,7 +11,7 @@ from heldout._core.store import some
 
 
 @dataclass(frozen=True)
-class Source:
+class EmbeddingSource:
     """Names (n,), vectors (n × d) float32, what is known of their origin, and other names of the rows."""
 
     names: np.ndarray
@@ -20,7 +20,9 @@ class Source:
     aliases: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, names: Any, values: Any, *, where: str, aliases: dict[str, str] | None = None, **info: Any) -> Source:
+    def of(
+        cls, names: Any, values: Any, *, where: str, aliases: dict[str, str] | None = None, **info: Any
+    ) -> EmbeddingSource:
         """Check and convert; aliases of names that are not there, or that are names themselves, are dropped.
 
         Raises
@@ -61,7 +63,7 @@ class Source:
         aliases = {a: name for a, name in (aliases or {}).items() if name in known and a not in known}
         return cls(names, values, info, aliases)
 
-    def reduced(self, n_components: int) -> Source:
+    def reduced(self, n_components: int) -> EmbeddingSource:
         """Principal components of the vectors, with the rows as observations; columns are centred, not scaled.
 
         Raises

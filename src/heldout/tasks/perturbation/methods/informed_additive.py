@@ -9,8 +9,8 @@ import numpy as np
 
 from heldout.tasks.perturbation.config import InformedAdditiveConfig
 from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction, Vectors
-from heldout.tasks.perturbation.latent_additive import Latent, fit_effects, predict_latent
-from heldout.tasks.perturbation.vectors import gene_components, own_vectors
+from heldout.tasks.perturbation.methods.latent_additive import Latent, fit_effects, predict_latent
+from heldout.tasks.perturbation.methods.vectors import gene_components, own_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from heldout.tasks.perturbation.interactions import Interactions
+    from heldout.tasks.interactions.measured import Interactions
 
 
 def common(

@@ -1,0 +1,1 @@
+"""Which combinations of perturbations do more or less than the sum of their members?"""

@@ -1,0 +1,1 @@
+"""How predicted perturbations are judged: scores, intervals, baselines, ceilings and verdicts."""

@@ -73,7 +73,8 @@ def write_evaluation(
     sections: dict[str, Any] = {}
     look, new = 0, False
     if partition == "test":
-        judged = judged_digest(table, scores, missing=missing)
+        claims = (beside or {}).get(keys.CLAIMS, {}).get(key, {}).get("table")
+        judged = judged_digest(table, scores, missing=missing, claims=claims)
         sections[keys.LEDGER], look, new = next_look(adata, key, fit, split, judged=judged)
     table = table.assign(partition=partition, look=look)
     about = about_table(

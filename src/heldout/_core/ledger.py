@@ -39,8 +39,10 @@ def read_ledger(adata: AnnData) -> pd.DataFrame:
     return frame.astype({name: int if name == "look" else str for name in COLUMNS})[list(COLUMNS)]
 
 
-def judged_digest(table: pd.DataFrame, scores: pd.DataFrame, *, missing: int) -> str:
-    """Hash of what was judged, without the scores: methods, levels, metrics, and the units with their cells.
+def judged_digest(
+    table: pd.DataFrame, scores: pd.DataFrame, *, missing: int, claims: pd.DataFrame | None = None
+) -> str:
+    """Hash of what was judged, without the scores: methods, levels, metrics, claims, and the units with their cells.
 
     Baselines do not count, nor do random numbers. Two evaluations of one fit with the same digest show the same scores
     of that fit.
@@ -48,7 +50,8 @@ def judged_digest(table: pd.DataFrame, scores: pd.DataFrame, *, missing: int) ->
     rows = table.loc[table["role"] == "model", [name for name in _JUDGED_COLUMNS if name in table]]
     units = scores.loc[scores["role"] == "model"] if "role" in scores else scores
     units = units[[name for name in units if not pd.api.types.is_float_dtype(units[name].dtype)]]
-    parts = [frame.to_csv(index=False, float_format="%.6g") for frame in (rows, units)]
+    levels = pd.DataFrame() if claims is None else claims[["level", "n"]]
+    parts = [frame.to_csv(index=False, float_format="%.6g") for frame in (rows, units, levels)]
     return hashlib.sha256("\n".join([str(missing), *parts]).encode()).hexdigest()
 
 

@@ -82,6 +82,34 @@ class Evaluation(pd.DataFrame):
         return "".join([*parts, f"<p>{escape(_more(self, about))}</p>"])
 
 
+class Board(pd.DataFrame):
+    """A table of text that prints whole: long cells go on in further lines. What is selected from it is a plain DataFrame."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __str__(self) -> str:
+        first = [str(self.index.name or ""), *map(str, self.index)]
+        side = max(map(len, first))
+        room = max((_WIDTH - side) // max(len(self.columns), 1) - 2, 14)
+        texts = [[str(name) for name in self.columns], *self.to_numpy(dtype=object).tolist()]
+        cells = [[_wrapped(str(text), room) for text in row] for row in texts]
+        widths = [max(len(line) for row in cells for line in row[i]) for i in range(len(self.columns))]
+        lines = []
+        for name, row in zip(first, cells, strict=True):
+            for i in range(max((len(cell) for cell in row), default=1)):
+                columns = [(cell[i] if i < len(cell) else "").ljust(w) for cell, w in zip(row, widths, strict=True)]
+                lines.append("  ".join([(name if i == 0 else "").ljust(side), *columns]).rstrip())
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None, "display.max_columns", None):
+            return str(pd.DataFrame(self)._repr_html_())  # type: ignore[operator]
+
+
 def about_table(table: pd.DataFrame, **known: Any) -> dict[str, Any]:
     """What a report says about a table: task, question, answer and summary, as JSON values.
 
@@ -144,21 +172,32 @@ def answer(table: pd.DataFrame, task: str) -> str:
 def _answer_on(method: str, rows: Sequence[tuple[str, pd.Series]], task: str) -> str:
     if all(row["verdict"] == "unidentifiable" for _, row in rows):
         return f"Cannot be decided: {_reason(method, *rows[0], task)}."
-    said = [_verdict_in_words(name, row) for name, row in rows]
-    if len(said) == 1:
-        return f"{method} {said[0]}."
-    by = [f"by {metric_of(name).label} it {words}" for (name, _), words in zip(rows, said, strict=True)]
-    return f"{method}: {' and '.join([', '.join(by[:-1]), by[-1]])}."
+    if len(rows) == 1:
+        return f"{method} {_VERDICTS[rows[0][1]['verdict']]} the best baseline, {rows[0][1]['baseline']}."
+    if len({row["verdict"] for _, row in rows}) == 1:
+        best = [f"{row['baseline']} by {metric_of(name).label}" for name, row in rows]
+        return f"{method} {_VERDICTS[rows[0][1]['verdict']]} the best baseline: {_listed(best)}."
+    by = [f"by {metric_of(name).label} it {_VERDICTS[row['verdict']]} {row['baseline']}" for name, row in rows]
+    return f"{method} against the best baselines: {_listed(by)}."
 
 
-def _verdict_in_words(metric: str, row: pd.Series) -> str:
-    baseline = row["baseline"]
-    return {
-        "better": f"is better than the best baseline, {baseline}",
-        "not better": f"is not better than the best baseline, {baseline}",
-        "undecided": f"is not shown to be better than the best baseline, {baseline}",
-        "unidentifiable": f"cannot be compared with a baseline{f' ({baseline})' if baseline else ''}",
-    }.get(row["verdict"], f"has {metric_of(metric).label} {row['estimate']:.3g} and no verdict")
+_VERDICTS = {
+    "better": "is better than",
+    "not better": "is not better than",
+    "undecided": "is not shown to be better than",
+    "unidentifiable": "cannot be compared with",
+    "": "has no verdict against",
+}
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """Parts of a sentence with commas and a last "and"."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def number(value: float) -> str:
+    """A score with three digits, for example ``0.500`` or ``1.00``."""
+    return f"{value:#.3g}".removesuffix(".")
 
 
 def _reason(method: str, metric: str, row: pd.Series, task: str) -> str:
@@ -185,14 +224,14 @@ def scores_in_words(table: pd.DataFrame, task: str) -> str:
         for name in primary_metrics(table, task):
             row = rows[(rows["method"] == method) & (rows["metric"] == name)].iloc[0]
             span = f" ({_span(row, table, task)})" if np.isfinite(row["ci_low"]) else ""
-            parts.append(f"{metric_of(name).label} {row['estimate']:.3g}{span}")
+            parts.append(f"{metric_of(name).label} {number(row['estimate'])}{span}")
         sentences.append(f"{method} on {partition}: {', '.join(parts)} over {_n_units(rows, task)}.")
     return " ".join(sentences)
 
 
 def _span(row: pd.Series, table: pd.DataFrame, task: str) -> str:
     kind = "range over seeds" if task == "forecast" and _is_range(row) else "95 % interval"
-    return f"{kind} {row['ci_low']:.3g} to {row['ci_high']:.3g}"
+    return f"{kind} {number(row['ci_low'])} to {number(row['ci_high'])}"
 
 
 def _is_range(row: pd.Series) -> bool:
@@ -210,11 +249,10 @@ class Block:
     def lines(self) -> list[str]:
         """Lines of text, in columns."""
         widths = [max(len(row[i]) for row in self.rows) for i in range(3)]
-        made = [
+        return [
             f"  {row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:<{widths[2]}}  {row[3]}".rstrip()
             for row in self.rows
         ]
-        return [textwrap.shorten(line, _WIDTH) if len(line) > 2 * _WIDTH else line for line in made]
 
     def html(self) -> str:
         """The same as a table."""
@@ -248,8 +286,8 @@ def _block(rows: pd.DataFrame, name: str, table: pd.DataFrame, task: str) -> Blo
         lines.append((f"and {len(others) - len(shown)} more", "", "", ""))
     ceiling = rows["ceiling"].dropna() if "ceiling" in rows else rows["estimate"].iloc[:0]
     chance = metric.chance
-    lines += [("ceiling", f"{ceiling.iloc[0]:.3g}", "", "")] if len(ceiling) else []
-    lines += [("chance", f"{chance:.3g}", "", "")] if chance is not None else []
+    lines += [("ceiling", number(ceiling.iloc[0]), "", "")] if len(ceiling) else []
+    lines += [("chance", number(chance), "", "")] if chance is not None else []
     return Block(f"{metric.label} ({metric.better}). {metric.words}", lines)
 
 
@@ -257,7 +295,7 @@ def _line(row: pd.Series, what: str, table: pd.DataFrame, task: str) -> tuple[st
     if not np.isfinite(row["estimate"]):
         return str(row["method"]), "–", "not defined", what
     span = _span(row, table, task) if np.isfinite(row["ci_low"]) else ""
-    return str(row["method"]), f"{row['estimate']:.3g}", span, what
+    return str(row["method"]), number(row["estimate"]), span, what
 
 
 def notes(table: pd.DataFrame, task: str) -> list[str]:
@@ -294,5 +332,5 @@ def _n_units(rows: pd.DataFrame, task: str) -> str:
     return counted(int(n.max()) if n.notna().any() else 0, _unit(rows, task))
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, break_on_hyphens=False, break_long_words=False) or [""]
+def _wrapped(text: str, width: int = _WIDTH) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False) or [""]

@@ -51,7 +51,7 @@ def claims(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     >>> adata.obs["donor"] = adata.obs["genotype"].map({"patient": "P", "control": "sister"})
     >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=[16, 19], val=0)
     >>> ho.tl.genotype(adata, "genotype", method="pseudobulk_logistic")
-    >>> _ = ho.tl.evaluate(adata, "genotype", baselines=["majority"], claim_keys=["donor"])
+    >>> _ = ho.tl.evaluate_genotype(adata, baselines=["majority"], claim_keys=["donor"])
     >>> ho.get.claims(adata).set_index("level")["status"].to_dict()
     {'library': 'unidentifiable', 'donor': 'unidentifiable'}
     """

@@ -10,7 +10,7 @@ import pandas as pd
 from heldout._core import keys, store
 from heldout._core.evaluations import latest_evaluation, read_versus
 from heldout._core.metric import PRIMARY, SHOWN, metric_of, task_of
-from heldout._core.report import first_level
+from heldout._core.report import Board, first_level, number
 from heldout.get._comparison import comparison
 from heldout.get._evaluation import evaluation
 
@@ -84,7 +84,7 @@ def leaderboard(
     for baseline in [baselines] if isinstance(baselines, str) else baselines or ():
         columns[f"{first} against {baseline}"] = _against(adata, key, table, first, baseline, order)
     frame = pd.DataFrame(columns, index=pd.Index([*order, "chance", "ceiling"], name="method", dtype=object))
-    return frame[(frame != "").any(axis=1)]
+    return Board(frame[(frame != "").any(axis=1)])
 
 
 def latest_key(adata: AnnData) -> str:
@@ -131,7 +131,7 @@ def _column(rows: pd.DataFrame, metric: str, order: Sequence[str]) -> list[str]:
     most = most_units(rows)
     texts = [_cell(rows.loc[method], most) if method in rows.index else "" for method in order]
     known = known_lines(rows, metric)
-    return [*texts, *(f"{known[name]:.3g}" if name in known else "" for name in ("chance", "ceiling"))]
+    return [*texts, *(number(known[name]) if name in known else "" for name in ("chance", "ceiling"))]
 
 
 def known_lines(rows: pd.DataFrame, metric: str) -> dict[str, float]:
@@ -150,9 +150,9 @@ def most_units(rows: pd.DataFrame) -> int:
 def _cell(row: pd.Series, most: int) -> str:
     if not np.isfinite(row["estimate"]):
         return "–"
-    text = f"{row['estimate']:.3g}"
+    text = number(row["estimate"])
     if np.isfinite(row["ci_low"]):
-        text += f" ({row['ci_low']:.3g} to {row['ci_high']:.3g})"
+        text += f" ({number(row['ci_low'])} to {number(row['ci_high'])})"
     if row.get("n", most) < most:
         text += f" on {int(row['n'])} of {most}"
     return f"{text} {verdict_words(row)}".strip()

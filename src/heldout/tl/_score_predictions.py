@@ -122,7 +122,7 @@ def score_predictions(
     >>> sc.pp.log1p(adata)
     >>> ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.5)
     >>> ho.tl.perturbation(adata, method="additive")
-    >>> elsewhere = ho.tl.predict(adata, "perturbation")  # stands for the AnnData of another tool
+    >>> elsewhere = ho.tl.predict_profiles(adata, "perturbation")  # stands for the AnnData of another tool
     >>> table = ho.tl.score_predictions(adata, {"other tool": elsewhere}, baselines=["no_change", "mean"])
     >>> table["method"].unique().tolist()
     ['other tool', 'no_change', 'mean']

@@ -32,7 +32,7 @@ def evaluated(adata: ad.AnnData, **options):
     """Split by donor, half test; fit and score pseudobulk."""
     ho.pp.split_groups(adata, "donor", None if options.pop("paired", False) else "status", val=0, test=0.67)
     ho.tl.genotype(adata, "status", method="pseudobulk_logistic")
-    return ho.tl.evaluate(adata, group_key="library", baselines=["majority"], **options)
+    return ho.tl.evaluate_genotype(adata, group_key="library", baselines=["majority"], **options)
 
 
 def claims(adata: ad.AnnData) -> dict[str, str]:
@@ -91,7 +91,7 @@ def test_a_new_donor_is_not_tested_where_test_donors_were_in_train():
     adata = study()
     ho.pp.split_groups(adata, "library", "status", val=0, test=0.5)
     ho.tl.genotype(adata, "status", method="pseudobulk_logistic")
-    ho.tl.evaluate(adata, baselines=["majority"], claim_keys=["donor"])
+    ho.tl.evaluate_genotype(adata, baselines=["majority"], claim_keys=["donor"])
     assert claims(adata) == {"library": "supported", "donor": "not tested"}
     assert "Not tested for a new donor" in ho.get.summary(adata)
 
@@ -144,7 +144,7 @@ def test_bad_input(refuses):
         ),
         ({"block_key": "library", "group_key": "donor"}, ("block_key='library' has several values within a group",)),
     ):
-        refuses(lambda a, o=options: ho.tl.evaluate(a, baselines=[], **o), adata, *words)
+        refuses(lambda a, o=options: ho.tl.evaluate_genotype(a, baselines=[], **o), adata, *words)
     with pytest.raises(ValueError, match="There are no claims of .other."):
         ho.get.claims(adata, "other")
 
@@ -153,5 +153,7 @@ def test_a_forecast_has_no_blocks():
     adata = ho.datasets.branching_simulated(n_cells=20, n_genes=100)
     ho.pp.split_time(adata, "time", test=96)
     ho.tl.forecast(adata, "time", method="persistence")
-    with pytest.raises(ValueError, match="block_key is only for genotype fits"):
+    with pytest.raises(TypeError, match="no option 'block_key'. Use heldout.tl.evaluate_genotype"):
         ho.tl.evaluate(adata, "forecast", block_key="time")
+    with pytest.raises(ValueError, match=r"Call heldout.tl.evaluate_forecast\(adata, 'forecast'\)"):
+        ho.tl.evaluate_genotype(adata, "forecast", block_key="time")

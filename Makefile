@@ -18,11 +18,11 @@ BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs bench clean distclean
+.PHONY: help demo test test-fast lint docs bench changelog clean distclean
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.12]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.base ## Run the main job on simulated data, offline
 	@echo "== demo: tutorials/demo.py"
@@ -31,6 +31,10 @@ demo: $(VENV)/.base ## Run the main job on simulated data, offline
 test: $(VENV)/.test ## Run the tests
 	@echo "== test: pytest $(PYTEST_ARGS)"
 	@OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.test ## Run the tests that are not slow
+	@echo "== test-fast: pytest $(PYTEST_ARGS) -m 'not slow'"
+	@OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not slow'
 
 lint: $(VENV)/.lint ## Run every static check of .pre-commit-config.yaml
 	@echo "== lint: ruff check"
@@ -54,6 +58,9 @@ docs: $(VENV)/.docs ## Build the documentation into docs/_build/html, warnings a
 bench: $(VENV)/.base ## Run every benchmarks/bench_*.py
 	@$(if $(BENCHMARKS),,echo "== bench: no benchmarks/bench_*.py")
 	@set -e; for file in $(BENCHMARKS); do echo "== bench: $$file"; $(BIN)/python "$$file"; done
+
+changelog: ## Move changelog.d/ into CHANGELOG.md; with VERSION=0.2.0 for a release
+	@$(PYTHON) .ci/changelog.py $(VERSION)
 
 clean: ## Remove what the targets made, except .venv
 	rm -rf build dist demo_output docs/_build docs/generated htmlcov .coverage .coverage.* \

@@ -207,7 +207,7 @@ def controls(adata: ad.AnnData, *, draws: int = 200, rng: int = 0) -> pd.DataFra
 
     def delta(truth: str, said: str, own: np.ndarray, other: np.ndarray) -> float:
         a, b = said.split("+")
-        return float(ho.metrics.pearson_delta(mean[truth], mean[a] + mean[b] - other, own, prediction_reference=other))
+        return float(ho.metrics.pearson_delta(mean[truth], mean[a] + mean[b] - other, own, prediction_start=other))
 
     rows = []
     for pair in pairs:

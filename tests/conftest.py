@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
+import dask.array as da
 import numpy as np
 import pytest
 import scanpy as sc
@@ -27,6 +28,25 @@ ARRAY_TYPES: dict[str, Callable[[np.ndarray], Any]] = {
     "csc_matrix": sparse.csc_matrix,
     "csc_array": sparse.csc_array,
 }
+"""Every kind of matrix in memory that functions on arrays take."""
+
+
+def _dask(block: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray], Any]:
+    """Turn a dense array into a dask array with blocks of rows of this kind; the last block is smaller."""
+
+    def convert(X: np.ndarray) -> da.Array:
+        array = da.from_array(X, chunks=(-(-len(X) * 2 // 5), -1))
+        return array.map_blocks(block, dtype=X.dtype, meta=block(X[:0]))
+
+    return convert
+
+
+ANY_ARRAY_TYPES = {
+    **ARRAY_TYPES,
+    "dask_dense": _dask(np.asarray),
+    **{f"dask_{name}": _dask(ARRAY_TYPES[name]) for name in ("csr_matrix", "csr_array", "csc_matrix")},
+}
+"""Every kind of matrix that functions on an AnnData take as ``X``."""
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +62,13 @@ def lmna(_lmna):
 
 @pytest.fixture(params=ARRAY_TYPES.values(), ids=ARRAY_TYPES.keys())
 def array_type(request):
-    """Turn a dense array into each supported kind of matrix."""
+    """Turn a dense array into each kind of matrix in memory."""
+    return request.param
+
+
+@pytest.fixture(params=ANY_ARRAY_TYPES.values(), ids=ANY_ARRAY_TYPES.keys())
+def any_array_type(request):
+    """Turn a dense array into each kind of matrix, in memory and as a dask array."""
     return request.param
 
 

@@ -38,9 +38,9 @@ def test_copies_are_counted(load, n):
         assert (adata[copy].X != adata[original].X).nnz == 0
 
 
-def test_each_matrix_type(array_type):
+def test_each_matrix_type(any_array_type):
     adata = with_copies(simulated(200, 30), 5)
-    adata.X = array_type(adata.X.toarray())
+    adata.X = any_array_type(adata.X.toarray())
     by_library(adata)
     assert cells(adata).value == 5
 

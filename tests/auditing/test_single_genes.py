@@ -110,7 +110,7 @@ def test_without_two_units_of_a_class_it_does_not_run():
     assert said(adata, "single_genes")["status"].tolist() == ["not run"]
 
 
-def test_array_types(array_type):
+def test_array_types(any_array_type):
     adata = planted({"EGFP": "case", "new": "control"})
-    adata.X = array_type(adata.X)
+    adata.X = any_array_type(adata.X)
     assert said(adata, "single_genes")["status"].tolist() == ["fail", "warn"]

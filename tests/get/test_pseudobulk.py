@@ -41,9 +41,9 @@ def by_pandas(adata, by, statistic):
     return getattr(frame.groupby([adata.obs[key] for key in by], observed=True), statistic)()
 
 
-def test_values_and_order(screen, array_type):
+def test_values_and_order(screen, any_array_type):
     expected = screen.copy()
-    screen.X = array_type(screen.X)
+    screen.X = any_array_type(screen.X)
     bulk = ho.get.pseudobulk(screen, ["guide", "line", "day"])
     mean = by_pandas(expected, ["guide", "line", "day"], "mean")
     assert list(bulk.obs[["guide", "line", "day"]].itertuples(index=False, name=None)) == mean.index.to_list()

@@ -185,16 +185,16 @@ def test_chance_of_the_recall():
 
 def test_what_does_not_fit_is_refused():
     truth, prediction = tables(3)
-    with pytest.raises(ValueError, match="k=30 and there are 30 genes"):
+    with pytest.raises(ValueError, match="k=30 must be an integer below the number of genes, 30"):
         metrics.deg_recall(truth.score, prediction.score, k=30)
     for score in SCORES.values():
-        with pytest.raises(ValueError, match="level=1"):
-            score(truth, prediction, level=1)
+        with pytest.raises(ValueError, match="fdr=1"):
+            score(truth, prediction, fdr=1)
         with pytest.raises(ValueError, match="exclude has shape"):
             score(truth, prediction, exclude=[40, 1, 2, 3])
         with pytest.raises(ValueError, match=r"\(4, 30\) and prediction \(4, 29\)"):
             score(truth, metrics.Differential(*(part[:, 1:] for part in prediction)))
-        with pytest.raises(ValueError, match="make them with differential"):
+        with pytest.raises(ValueError, match="Make them with differential"):
             score(*(table._replace(p_value=table.p_value[:2]) for table in (truth, prediction)))
     with pytest.raises(ValueError, match="purity=0"):
         metrics.direction_reach(truth, prediction, purity=0)

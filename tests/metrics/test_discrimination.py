@@ -176,5 +176,5 @@ def test_what_does_not_fit_is_refused():
         metrics.perturbation_rank(truth, prediction, among="all")
     with pytest.raises(ValueError, match="edition=2024"):
         metrics.discrimination_score(truth, prediction, edition=2024)
-    with pytest.raises(ValueError, match="wanted is"):
+    with pytest.raises(ValueError, match="but must be"):
         metrics.perturbation_rank(truth[0], prediction[0])

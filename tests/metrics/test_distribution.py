@@ -272,7 +272,7 @@ def test_refused(name):
     for bad, words in [
         (Y[:, :3], "4 columns and .* 3"),
         (Y[:1], "at least 2"),
-        (Y[0], "one row a cell"),
+        (Y[0], "one row per cell"),
         (Y[:0], "not empty"),
         (np.where(np.eye(18, 4) > 0, np.nan, Y), "4 NaN"),
     ]:
@@ -292,7 +292,7 @@ def test_options_are_checked():
     ]:
         with pytest.raises(ValueError, match=words):
             metrics.wasserstein(X, Y, **options)
-    with pytest.raises(ValueError, match="must all be above 0"):
+    with pytest.raises(ValueError, match="must all be > 0"):
         metrics.mmd(X, Y, bandwidths=[1.0, 0.0])
     with pytest.raises(ValueError, match="block=0"):
         metrics.energy_distance(X, Y, block=0)

@@ -192,10 +192,13 @@ def test_scores_of_probabilities_equal_scikit_learn():
 
 def test_bad_input():
     for call, match in (
-        (lambda: ho.metrics.auc_permutation([0, 2], [0.1, 0.2]), "wanted is a 0 or 1"),
+        (lambda: ho.metrics.auc_permutation([0, 2], [0.1, 0.2]), "must have a 0 or 1"),
         (lambda: ho.metrics.auc_permutation([0, 1], [0.1, np.nan]), "score has 1 NaN"),
         (lambda: ho.metrics.auc_permutation([0, 1], [0.1, 0.2], blocks=[0]), "blocks has shape"),
-        (lambda: ho.metrics.permutation_test([0, 1], lambda y: 0.0, n_labellings=1), "n_labellings=1 is too small"),
+        (
+            lambda: ho.metrics.permutation_test([0, 1], lambda y: 0.0, n_labellings=1),
+            "n_labellings=1 must be an integer >= 2",
+        ),
     ):
         with pytest.raises(ValueError, match=match):
             call()

@@ -163,7 +163,7 @@ def test_cutoffs():
     assert null.local_fdr(high) == pytest.approx(0.05)
     assert null.cutoffs(0.01)[1] > high > null.cutoffs(0.2)[1] > null.delta + null.sigma
     assert null.local_fdr(null.delta) == 1
-    with pytest.raises(ValueError, match="fdr=5 must be in"):
+    with pytest.raises(ValueError, match=r"fdr=5 must be a number in \(0, 1\)"):
         null.cutoffs(5)
 
 

@@ -79,7 +79,7 @@ def test_errors_and_changes_equal_cell_eval(by_cell_eval, truth, prediction):
     (true, control), (predicted, own_control) = means(truth), means(prediction)
     np.testing.assert_allclose(metrics.profile_mae(true, predicted), by_cell_eval["mae"], rtol=1e-9)
     np.testing.assert_allclose(metrics.profile_rmse(true, predicted) ** 2, by_cell_eval["mse"], rtol=1e-9)
-    r = metrics.pearson_delta(true, predicted, control, prediction_reference=own_control)
+    r = metrics.pearson_delta(true, predicted, control, prediction_start=own_control)
     np.testing.assert_allclose(r, by_cell_eval["pearson_delta"], rtol=1e-9)
 
 

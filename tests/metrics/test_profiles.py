@@ -72,7 +72,7 @@ def test_each_score_equals_a_plain_loop(seed):
         w = weights[p]
         weighted = sum(w[g] * (t[g] - y[g]) ** 2 for g in genes) / sum(w)
         assert metrics.weighted_mse(truth, prediction, weights)[p] == pytest.approx(weighted, abs=1e-10)
-        delta = metrics.pearson_delta(truth, prediction, control, prediction_reference=other)[p]
+        delta = metrics.pearson_delta(truth, prediction, control, prediction_start=other)[p]
         assert delta == pytest.approx(pearsonr(t - control, y - other).statistic, abs=1e-10)
         # PerturBench: log2 of the means of log values, with 0.1 added.
         a = [log2(t[g] + 0.1) - log2(control[g] + 0.1) for g in genes]
@@ -179,7 +179,7 @@ def test_the_shared_noise_of_the_control_and_its_cure():
     level = rng.gamma(1.0, size=3000)
     truth, control, train, test = level + rng.normal(scale=0.3, size=(4, 3000))
     assert metrics.pearson_delta(truth, train, control) > 0.4
-    assert abs(metrics.pearson_delta(truth, train, test, prediction_reference=control)) < 0.06
+    assert abs(metrics.pearson_delta(truth, train, test, prediction_start=control)) < 0.06
 
 
 def test_the_shared_shift_scores_against_the_control_only():
@@ -245,7 +245,7 @@ def test_shapes_are_checked():
             score(truth, sparse.csr_matrix(prediction))
         with pytest.raises(ValueError, match=r"prediction has shape \(0, 9\)"):
             score(truth, prediction[:0])
-    with pytest.raises(ValueError, match=r"reference has shape \(8,\)"):
+    with pytest.raises(ValueError, match=r"start has shape \(8,\)"):
         metrics.pearson_delta(truth, prediction, control[:8])
     with pytest.raises(ValueError, match=r"prediction_control has shape \(6,\)"):
         metrics.cosine_logfc(truth, prediction, control, prediction_control=np.ones(6))

@@ -86,7 +86,7 @@ def test_shapes_are_checked():
             score(np.ones(3), np.ones(3), average="per_gene")
         with pytest.raises(ValueError, match="'mean'.*'of_means'"):
             score(np.ones(3), np.ones(3), average="mean")
-    with pytest.raises(ValueError, match="one value a gene"):
+    with pytest.raises(ValueError, match="one value per gene"):
         metrics.change_correlation(np.ones(3), np.ones(3), np.ones(4))
     with pytest.raises(ValueError, match="1 negative"):
         metrics.change_sign_accuracy(np.ones(3), np.ones(3), np.ones(3), error=[0.1, 0.1, -0.1])
@@ -128,7 +128,7 @@ def test_skill():
     assert metrics.skill(1.0, 4.0) == 0.75
     assert np.isnan(metrics.skill(1.0, 1.0, 1.0))
     assert np.isnan(metrics.skill(0.0, 1.0, 2.0))
-    table = metrics.skill(np.ones((2, 3)), reference=[2.0, 1.0, np.nan], floor=np.array([[0.0], [1.0]]))
+    table = metrics.skill(np.ones((2, 3)), baseline=[2.0, 1.0, np.nan], floor=np.array([[0.0], [1.0]]))
     np.testing.assert_array_equal(table, [[0.5, 0, np.nan], [1, np.nan, np.nan]])
 
 
@@ -190,7 +190,7 @@ def test_interval_of_three_units_equals_all_draws():
     """3 units have 27 draws; with many bootstrap draws the quantiles are theirs."""
     means = np.array([0.0, 1.0, 5.0])
     draws = [np.mean(means[list(drawn)]) for drawn in product(range(3), repeat=3)]
-    interval = metrics.paired_interval([-1.0, 1.0, 1.0, 5.0], units=[1, 1, 2, 3], n=50_000, level=0.8)
+    interval = metrics.paired_interval([-1.0, 1.0, 1.0, 5.0], units=[1, 1, 2, 3], n=50_000, coverage=0.8)
     assert interval.estimate == pytest.approx(2)
     assert interval.n_units == 3
     low, high = np.quantile(draws, [0.1, 0.9], method="inverted_cdf")
@@ -262,7 +262,7 @@ def test_intervals_refused():
         metrics.paired_interval([1.0, 2.0, 3.0], units=[1, 2])
     with pytest.raises(ValueError, match="missing in 1 of 3"):
         metrics.paired_interval([1.0, 2.0, 3.0], units=["a", None, "b"])
-    with pytest.raises(ValueError, match="level=95"):
-        metrics.paired_interval([1.0, 2.0, 3.0], units=[1, 2, 3], level=95)
+    with pytest.raises(ValueError, match="coverage=95"):
+        metrics.paired_interval([1.0, 2.0, 3.0], units=[1, 2, 3], coverage=95)
     with pytest.raises(ValueError, match="n=10 "):
         metrics.paired_interval([1.0, 2.0, 3.0], units=[1, 2, 3], n=10)

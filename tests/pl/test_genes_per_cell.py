@@ -67,9 +67,9 @@ def test_the_numbers_stand_above_the_violins_and_do_not_overlap(lmna):
     assert min(box.y0 for box in boxes) >= highest
 
 
-def test_every_kind_of_matrix(lmna, array_type):
+def test_every_kind_of_matrix(lmna, any_array_type):
     expected = counts_above(ho.pl.genes_per_cell(lmna, "day", threshold=45))
-    lmna.layers["other"] = array_type(lmna.X.toarray())
+    lmna.layers["other"] = any_array_type(lmna.X.toarray())
     assert counts_above(ho.pl.genes_per_cell(lmna, "day", threshold=45, layer="other")) == expected
 
 

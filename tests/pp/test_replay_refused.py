@@ -146,9 +146,12 @@ def test_the_guard_survives_a_file(whole, tmp_path, suffix):
 
 def test_the_guard_is_about_cells_and_not_about_how_the_split_was_made(whole):
     everything(whole)
-    parts = {
-        part: sorted(whole.obs["library"][whole.obs["split"] == part].unique()) for part in ("train", "val", "test")
-    }
-    ho.pp.split_assigned(whole, "library", **parts, label_key=None)
-    whole._inplace_subset_obs(np.arange(whole.n_obs) % 2 == 0)  # cells dropped since do no harm either
-    ho.tl.genotype(whole, "genotype", method="logistic")
+    other = whole.copy()
+    other.obs["plate"] = "plate of " + other.obs["library"].astype(str)
+    in_split = other.obs.groupby("split", observed=True)["plate"].unique()
+    ho.pp.split_assigned(other, "plate", **{part: sorted(in_split[part]) for part in ("train", "val", "test")})
+    for adata in (whole, other):
+        adata._inplace_subset_obs(np.arange(adata.n_obs) % 2 == 0)  # cells dropped since do no harm either
+        ho.tl.genotype(adata, "genotype", method="logistic")
+    np.testing.assert_array_equal(other.obsm["genotype_log_probability"], whole.obsm["genotype_log_probability"])
+    assert other.obs["genotype_prediction"].notna().all()

@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Limits of the numbers that an option can have. Infinite values and NaN are never allowed.
+
+    Parameters
+    ----------
+    at_least, above
+        Lower limit, which is allowed (``at_least``) or not (``above``).
+    at_most, below
+        Upper limit, which is allowed (``at_most``) or not (``below``).
+    hint
+        Further words at the end of the error message.
+    """
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    hint: str = ""
+
+    def allows(self, value: float) -> bool:
+        """Whether a number is within the limits."""
+        return bool(
+            np.isfinite(value)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        low = self.at_least if self.above is None else self.above
+        high = self.at_most if self.below is None else self.below
+        if low is not None and high is not None:
+            return f" in {'(' if self.at_least is None else '['}{low:g}, {high:g}{')' if self.at_most is None else ']'}"
+        if low is not None:
+            return f" {'>=' if self.above is None else '>'} {low:g}"
+        return "" if high is None else f" {'<=' if self.below is None else '<'} {high:g}"
 
 
 def check_integer(value: object, name: str, *, least: int | None = None, most: int | None = None) -> int:
@@ -20,11 +61,10 @@ def check_integer(value: object, name: str, *, least: int | None = None, most: i
     ValueError
         If it is not an integer, or is out of range.
     """
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        number = int(value)
-        if (least is None or number >= least) and (most is None or number <= most):
-            return number
-    msg = f"{name}={value!r} must be an integer{_limits(least, most)}."
+    rule = Rule(at_least=least, at_most=most)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and rule.allows(int(value)):
+        return int(value)
+    msg = f"{name}={value!r} must be an integer{rule}."
     raise ValueError(msg)
 
 
@@ -46,20 +86,10 @@ def check_number(
     ValueError
         If it is not a number, not finite, or out of range.
     """
-    if (
-        isinstance(value, int | float | np.integer | np.floating)
-        and not isinstance(value, bool)
-        and np.isfinite(float(value))
-    ):
-        number = float(value)
-        if (
-            (least is None or number >= least)
-            and (most is None or number <= most)
-            and (above is None or number > above)
-            and (below is None or number < below)
-        ):
-            return number
-    msg = f"{name}={value!r} must be a number{_limits(least, most, above, below)}."
+    rule = Rule(at_least=least, above=above, at_most=most, below=below)
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool) and rule.allows(float(value)):
+        return float(value)
+    msg = f"{name}={value!r} must be a number{rule}."
     raise ValueError(msg)
 
 
@@ -88,15 +118,3 @@ def check_rng(rng: object) -> None:
     if not (seed or rng is None or isinstance(rng, np.random.Generator)):
         msg = f"rng={rng!r} must be an integer >= 0, a numpy.random.Generator or None, for example rng=0."
         raise ValueError(msg)
-
-
-def _limits(least: float | None, most: float | None, above: float | None = None, below: float | None = None) -> str:
-    """Text of the allowed range, such as ``" >= 1"`` or ``" in (0, 1)"``."""
-    low, high = (above if least is None else least), (below if most is None else most)
-    if low is not None and high is not None:
-        return f" in {'(' if least is None else '['}{low:g}, {high:g}{')' if most is None else ']'}"
-    if low is not None:
-        return f" {'>' if least is None else '>='} {low:g}"
-    if high is not None:
-        return f" {'<' if most is None else '<='} {high:g}"
-    return ""

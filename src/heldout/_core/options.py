@@ -9,47 +9,9 @@ from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, ge
 
 import numpy as np
 
+from heldout._core.checks import Rule
+
 _RULE = "heldout"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Allowed values of one option, beyond its type.
-
-    Parameters
-    ----------
-    at_least, above
-        Lower limit, which is allowed (``at_least``) or not (``above``).
-    at_most, below
-        Upper limit, which is allowed (``at_most``) or not (``below``).
-    hint
-        Further words at the end of the error message.
-    """
-
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
-    hint: str = ""
-
-    def allows(self, value: float) -> bool:
-        """Whether a number is within the limits."""
-        return bool(
-            np.isfinite(value)
-            and (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.at_most is None or value <= self.at_most)
-            and (self.below is None or value < self.below)
-        )
-
-    def __str__(self) -> str:
-        low = self.at_least if self.above is None else self.above
-        high = self.at_most if self.below is None else self.below
-        if low is not None and high is not None:
-            return f" in {'(' if self.at_least is None else '['}{low:g}, {high:g}{')' if self.at_most is None else ']'}"
-        if low is not None:
-            return f" {'>=' if self.above is None else '>'} {low:g}"
-        return "" if high is None else f" {'<=' if self.below is None else '<'} {high:g}"
 
 
 def option(

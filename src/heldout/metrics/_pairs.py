@@ -1,4 +1,4 @@
-"""Sums over pairs of cells, block by block, so that the memory does not grow with the number of cells."""
+"""Sums over pairs of cells, computed in blocks so that memory use does not depend on the number of cells."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CLOSE = 1e-4
-"""Below this share of |x|² + |y|² the difference |x|² + |y|² - 2xy has lost too many digits, and is computed anew."""
+"""Pairs whose squared distance is below this share of |x|² + |y|² are computed again without the cancellation."""
 
 
 def mean_over_pairs(X: np.ndarray, Y: np.ndarray | None, f: Callable[[np.ndarray], np.ndarray], *, block: int) -> float:
-    """Mean of ``f(squared distance)`` over all pairs (x, y), or over pairs of different rows of ``X`` if ``Y`` is None.
+    """Return the mean of ``f(squared distance)`` over all pairs (x, y).
 
-    ``f`` gets a block of squared distances, which it may overwrite.
+    If ``Y`` is None, the mean is over pairs of different rows of ``X``. ``f`` gets a block of squared distances, which
+    it may overwrite.
     """
     other = X if Y is None else Y
     X2, Y2 = np.einsum("ij,ij->i", X, X), np.einsum("ij,ij->i", other, other)
@@ -58,11 +59,11 @@ def _squared_distances(X: np.ndarray, Y: np.ndarray, X2: np.ndarray, Y2: np.ndar
 
 
 def in_fixed_order(X: np.ndarray) -> np.ndarray:
-    """The rows in an order that depends on what is in them only, so that a draw of rows does not hang on their order."""
-    rows = np.ascontiguousarray(X + 0.0)  # minus zero becomes zero
+    """Sort the rows by their values, so that a random draw of rows does not depend on the order of the input."""
+    rows = np.ascontiguousarray(X + 0.0)  # turns -0.0 into 0.0, which has other bytes
     return X[np.argsort(rows.view(f"V{rows.shape[1] * 8}").ravel(), kind="stable")]
 
 
 def draw_rows(X: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """``n`` rows without replacement, or all if there are no more."""
+    """Draw ``n`` rows without replacement; return all rows if there are at most ``n``."""
     return X if len(X) <= n else in_fixed_order(X)[rng.choice(len(X), n, replace=False)]

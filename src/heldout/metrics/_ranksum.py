@@ -1,4 +1,4 @@
-"""Rank sums of many groups of cells against one set of controls, gene by gene, without ranking the controls anew."""
+"""Rank-sum tests of many groups of cells against one set of controls, which is sorted only once per gene."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _GENES = 64
-"""Columns of a dense matrix that are copied at a time, so that each lies in one piece."""
+"""Number of columns of a dense matrix that are copied at a time. Each copied column is contiguous in memory."""
 
 
 def rank_sums(
     cells: Any, codes: np.ndarray, control: Any, *, tie_correct: bool, continuity: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Z and two-sided p of each group (rows) and gene (columns); 0 and 1 where nothing varies.
+    """Return z and the two-sided p of each group (rows) and gene (columns); 0 and 1 where no value varies.
 
-    U of a group is the number of its pairs with a control in which it is higher, ties counting one half. The sorted controls
-    give that for each value of a cell by bisection; zeros, most of all values, are counted rather than sorted.
+    U of a group is the number of pairs (cell, control) in which the cell is higher; a tie counts one half. The position
+    of each cell among the sorted controls gives U by bisection. Zeros are the most frequent value, so they are counted
+    and not sorted.
     """
     from scipy.special import ndtr  # slow to import
 
@@ -33,17 +34,20 @@ def rank_sums(
     pairs = (sizes * n_control)[:, None]
     spread = n + 1 - (ties / (n * (n - 1)) if tie_correct else 0)
     error = np.sqrt(np.maximum(pairs * spread / 12, 0))
-    away = u - pairs / 2
+    deviation = u - pairs / 2
     if continuity:
-        away = np.sign(away) * np.maximum(np.abs(away) - 0.5, 0)
-    score = np.divide(away, error, out=np.zeros_like(away), where=ties < n**3 - n)
+        deviation = np.sign(deviation) * np.maximum(np.abs(deviation) - 0.5, 0)
+    score = np.divide(deviation, error, out=np.zeros_like(deviation), where=ties < n**3 - n)
     return score, 2 * ndtr(-np.abs(score))
 
 
 def _one_gene(
     values: np.ndarray, codes: np.ndarray, sizes: np.ndarray, others: np.ndarray, n_control: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """U and the sum of t³ - t over ties, of each group, from the values that are not zero; ``others`` are sorted."""
+    """Return U and the sum of t³ - t over ties for each group.
+
+    ``values`` are the nonzero values of the cells, ``others`` the sorted nonzero values of the controls.
+    """
     n_groups = len(sizes)
     zeros = sizes - np.bincount(codes, minlength=n_groups)
     zero_controls = n_control - len(others)
@@ -52,7 +56,7 @@ def _one_gene(
     same = upper - lower
     wins = lower + same / 2 + np.where(values > 0, zero_controls, 0)
     u = np.bincount(codes, wins, minlength=n_groups) + zeros * (below + zero_controls / 2)
-    # Ties among the controls alone, and what each group adds to them.
+    # First count the ties among the controls, then add the ties that the cells of each group cause.
     runs = np.diff(np.flatnonzero(np.concatenate([[True], others[1:] != others[:-1], [True]]))) if len(others) else 0
     ties = np.sum(_cubes(runs)) + _cubes(zero_controls + zeros)
     if len(values):
@@ -61,19 +65,20 @@ def _one_gene(
         new = np.ones(len(order), dtype=bool)
         new[1:] = (sorted_values[1:] != sorted_values[:-1]) | (sorted_codes[1:] != sorted_codes[:-1])
         first = np.flatnonzero(new)
-        own, shared = np.diff(np.append(first, len(order))), same[order][first]
-        ties = ties + np.bincount(sorted_codes[first], _cubes(own + shared) - _cubes(shared), minlength=n_groups)
+        in_group, in_controls = np.diff(np.append(first, len(order))), same[order][first]
+        added = _cubes(in_group + in_controls) - _cubes(in_controls)
+        ties = ties + np.bincount(sorted_codes[first], added, minlength=n_groups)
     return u, ties
 
 
 def _cubes(n: Any) -> Any:
-    """n³ - n in float64."""
+    """Return n³ - n in float64."""
     count = np.asarray(n, dtype=np.float64)
     return count**3 - count
 
 
 def _nonzeros(X: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows and values of each column's entries that are not zero."""
+    """Yield the rows and values of the nonzero entries of each column."""
     if not sparse.issparse(X):
         for first in range(0, X.shape[1], _GENES):
             for column in np.ascontiguousarray(X[:, first : first + _GENES].T):

@@ -1,4 +1,4 @@
-"""Predicted profiles, one row a perturbation: checks, and rows of NaN where nothing was predicted."""
+"""Checks of predicted profiles, (perturbations × genes). A row of NaN is a perturbation without a prediction."""
 
 from __future__ import annotations
 
@@ -21,35 +21,38 @@ class Rows(NamedTuple):
     truth: np.ndarray
     prediction: np.ndarray
     known: np.ndarray
-    """Rows that were predicted, (P,)."""
+    """Whether each row has a prediction, (P,)."""
     single: bool
-    """Whether one profile came as (G,), so that one number goes back."""
+    """Whether the input was one profile, (G,). The result then is one number."""
 
-    def give(self, values: np.ndarray) -> float | np.ndarray:
-        """One value a row, NaN where nothing was predicted; a number for a single profile."""
-        result = np.where(self.known, values, np.nan)
-        return float(result[0]) if self.single else result
+    def result(self, values: np.ndarray) -> float | np.ndarray:
+        """Return one value per row, NaN for rows without a prediction; one number if the input was a single profile."""
+        scores = np.where(self.known, values, np.nan)
+        return float(scores[0]) if self.single else scores
 
 
 def as_rows(truth: ArrayLike, prediction: ArrayLike, *, ndims: tuple[int, ...] = (1, 2)) -> Rows:
-    """Profiles of the same perturbations and genes; a row of the prediction is finite, or all NaN."""
+    """Return profiles of the same perturbations and genes. A row of the prediction must be finite or all NaN."""
     shape = SHAPE if 1 in ndims else "(n_perturbations × n_genes)"
     true = as_numbers(truth, "truth", shape=shape, ndims=ndims)
     predicted = as_predicted(prediction, "prediction", shape=shape, ndims=ndims)
     if true.shape != predicted.shape:
-        msg = f"truth has shape {true.shape} and prediction {predicted.shape}; they must hold the same perturbations and genes, in one order."
+        msg = (
+            f"truth has shape {true.shape} and prediction {predicted.shape}; "
+            "both must have the same perturbations and genes in the same order."
+        )
         raise ValueError(msg)
     rows = np.atleast_2d(predicted)
     return Rows(np.atleast_2d(true), rows, ~np.isnan(rows[:, 0]), true.ndim == 1)
 
 
 def as_predicted(values: ArrayLike, name: str, *, shape: str = SHAPE, ndims: tuple[int, ...] = (1, 2)) -> np.ndarray:
-    """Float64 array of which each row is finite, or all NaN: not predicted."""
+    """Return a float64 array in which each row is either finite, or all NaN because it has no prediction."""
     if sparse.issparse(values):
         return as_numbers(values, name, shape=shape, ndims=ndims)  # refuses
     array = np.asarray(values, dtype=np.float64)
     if array.ndim not in ndims or array.size == 0:
-        msg = f"{name} has shape {array.shape}; wanted is {shape}, not empty."
+        msg = f"{name} has shape {array.shape}, but must be {shape} and not empty."
         raise ValueError(msg)
     rows = np.atleast_2d(array)
     bad = ~np.isfinite(rows)
@@ -58,26 +61,27 @@ def as_predicted(values: ArrayLike, name: str, *, shape: str = SHAPE, ndims: tup
         row = int(np.flatnonzero(partly)[0])
         msg = (
             f"{name} has {int(bad[row].sum())} NaN or infinite values among the {rows.shape[1]} genes of row {row} "
-            f"({int(partly.sum())} such rows). A perturbation that was not predicted is a row of NaN; of the others score "
-            "the genes that every row has."
+            f"({int(partly.sum())} such rows). A row must be finite in all genes, or NaN in all genes if it has no "
+            "prediction. Score only the genes that every predicted row has."
         )
         raise ValueError(msg)
     return array
 
 
-def as_beside(values: ArrayLike, name: str, like: np.ndarray) -> np.ndarray:
-    """A control or reference for each row, (P × G), from (P × G), (G,) or one number."""
+def as_many_rows(values: ArrayLike, name: str, like: np.ndarray) -> np.ndarray:
+    """Repeat one number or one profile (G,) for each row; return (P × G)."""
     shape = "(n_genes,), (n_perturbations × n_genes) or one number"
     array = as_numbers(values, name, shape=shape, ndims=(0, 1, 2))
     try:
         return np.broadcast_to(array, like.shape)
     except ValueError:
-        msg = f"{name} has shape {array.shape}; wanted is {shape}, here of {like.shape[1]} genes and {like.shape[0]} rows."
+        n, n_genes = like.shape
+        msg = f"{name} has shape {array.shape}, but must be {shape}. There are {n_genes} genes and {n} perturbations."
         raise ValueError(msg) from None
 
 
-def as_left_out(exclude: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Genes to leave out for each row, (P × G) of bool."""
+def as_excluded(exclude: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return the genes to leave out of each row as a mask, (P × G)."""
     if exclude is None:
         return None
     given = np.asarray(exclude)
@@ -90,17 +94,20 @@ def as_left_out(exclude: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray
         mask[rows, given[rows]] = True
     else:
         msg = (
-            f"exclude has shape {given.shape} and type {given.dtype}; wanted is bool of ({n_genes},) or {shape}, or the "
-            f"column of each target as int of ({n},), -1 for none."
+            f"exclude has shape {given.shape} and type {given.dtype}. It must be a bool array of shape ({n_genes},) or "
+            f"{shape}, or an integer array of shape ({n},) with the column of each target, -1 for no target."
         )
         raise ValueError(msg)
     if mask.all(axis=1).any():
-        msg = f"exclude leaves no gene for {int(mask.all(axis=1).sum())} of {n} perturbations."
+        msg = (
+            f"exclude leaves no gene for {int(mask.all(axis=1).sum())} of {n} perturbations. "
+            "Leave out fewer genes, or drop these perturbations."
+        )
         raise ValueError(msg)
     return mask
 
 
 def rounding(*values: ArrayLike) -> float:
-    """Relative rounding error of the least exact of these arrays; differences below it are no differences."""
+    """Return the relative rounding error of the least precise of these arrays. Smaller differences are rounding."""
     types = (np.asarray(v).dtype for v in values)
     return 16 * max(float(np.finfo(t).eps) if t.kind == "f" else float(np.finfo(np.float64).eps) for t in types)

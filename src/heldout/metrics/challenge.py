@@ -1,4 +1,4 @@
-"""What the Virtual Cell Challenge of 2026 makes of counts, and how its scores are put on one scale; without its clipping."""
+"""Profiles and overall score of the Virtual Cell Challenge 2026, without its clipping."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy import sparse
 
 from heldout._core.checks import check_choice
 from heldout.metrics._checks import as_numbers
-from heldout.metrics._rows import as_beside, as_left_out, as_rows
+from heldout.metrics._rows import as_excluded, as_many_rows, as_rows
 from heldout.metrics.skill import skill
 
 if TYPE_CHECKING:
@@ -30,35 +30,36 @@ _PARTS: dict[int, dict[str, tuple[int, float | None]]] = {
         "lfc_nmae": (1, None),
     },
 }
-"""Name, 1 if lower is better and -1 if higher is, and the best value if it is fixed."""
+"""For each part of the score: 1 if lower is better or -1 if higher is better, and the best value if it is fixed."""
 
 
 def bulk_profile(counts: Any, *, scale: float = _SCALE) -> tuple[np.ndarray, float]:
-    """Profile of a group of cells as in the Virtual Cell Challenge 2026, and its noise from a jackknife over cells.
+    """Compute the profile of a group of cells as in the Virtual Cell Challenge 2026, and its sampling noise.
 
-    ln(1 + scale · share), of the share that each gene has of all counts of the group (code of cell-eval2 0.20). Not the mean
-    of log values: large cells count more.
+    The profile is ln(1 + scale · share), where share is the fraction of all counts of the group that a gene has (code
+    of cell-eval2 0.20). It is not the mean of log values, because cells with more counts weigh more. The noise comes
+    from a jackknife over cells.
 
     Parameters
     ----------
     counts
         Raw counts of the cells of one perturbation, (n_cells × n_genes); dense, csr or csc.
     scale
-        Counts to which the sum is brought.
+        Total count to which the group is normalised.
 
     Returns
     -------
-    The profile, (n_genes,), and its noise: the jackknife's estimate of its sampling variance, summed over genes, in squared
-    units of the profile; NaN of a single cell. For :func:`expression_mse`.
+    The profile, (n_genes,), and its noise. The noise is the jackknife estimate of the sampling variance, summed over
+    genes, in squared units of the profile. It is NaN for a single cell. Pass it to :func:`expression_mse`.
 
     Raises
     ------
     ValueError
-        If there are no cells or no counts, or values that are negative or NaN.
+        If there are no cells or no counts, or if values are negative or NaN.
 
     Notes
     -----
-    The jackknife takes cells for independent draws. Cells of one library or guide share what it does not see.
+    The jackknife treats cells as independent. Cells of one library or one guide share variation that it cannot see.
 
     Examples
     --------
@@ -70,14 +71,14 @@ def bulk_profile(counts: Any, *, scale: float = _SCALE) -> tuple[np.ndarray, flo
     rows: Any = sparse.csr_array(counts) if sparse.issparse(counts) else np.asarray(counts)
     stored: Any = rows.data if sparse.issparse(rows) else rows
     if rows.ndim != 2 or 0 in rows.shape or not np.isfinite(stored).all() or (stored < 0).any() or not stored.any():
-        msg = f"counts has shape {rows.shape}; wanted are raw counts (n_cells × n_genes), finite, 0 or more and not all 0."
+        msg = f"counts has shape {rows.shape}, but must be raw counts (n_cells × n_genes): finite, >= 0 and not all 0."
         raise ValueError(msg)
     n = rows.shape[0]
     total = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
     profile = np.log1p(scale * total / total.sum())
     if n == 1:
         return profile, float("nan")
-    # Profiles without one cell each, as deviations from the profile of all: their variance loses no digits.
+    # Profiles that leave out one cell each. Deviations from the profile of all cells keep the digits of the variance.
     first, second = np.zeros((2, len(total)))
     for i in range(0, n, _ROWS):
         block = rows[i : i + _ROWS]
@@ -101,47 +102,50 @@ def expression_mse(
     exclude: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> float | np.ndarray:
-    """Squared error over the squared true change, both less their sampling noise; no unit, lower is better.
+    """Return the squared error divided by the squared true change, each minus its sampling noise; lower is better.
 
-    Σ (‖prediction - truth‖² - noise of both) / Σ (‖truth - control‖² - noise of both), sums over perturbations: "expr_mse" of the
-    Virtual Cell Challenge 2026 (code of cell-eval2 0.20). 0 is perfect and 1 "no change": there the mean response scored 0.99
-    and one half of the cells against the other 0.03 to 0.05.
+    The score is Σ (‖prediction - truth‖² - noise of both) / Σ (‖truth - control‖² - noise of both), with sums over
+    perturbations. It is "expr_mse" of the Virtual Cell Challenge 2026 (code of cell-eval2 0.20) and has no unit. 0 is
+    perfect, and the prediction "no change" scores 1. There the mean response scored 0.99, and one half of the cells
+    against the other half scored 0.03 to 0.05.
 
     Parameters
     ----------
     truth
         True profile of each perturbation, (n_perturbations × n_genes), from :func:`bulk_profile`.
     prediction
-        The same as predicted. Perturbations that were not predicted (rows of NaN) are left out of both sums.
+        Predicted profile of each perturbation, same shape. Perturbations without a prediction (rows of NaN) are left
+        out of both sums.
     control
-        Profile of the controls, (n_genes,) or one for each row.
+        Profile of the controls, (n_genes,), or one for each row.
     truth_noise
         Noise of each true profile, (n_perturbations,), from :func:`bulk_profile`.
     control_noise
         Noise of the controls, one number or one for each row.
     prediction_noise
-        Noise of the predicted profiles if they are means of sampled cells. No more than the truth's is taken off, as in
-        the challenge: otherwise noisier predicted cells would lower the error.
+        Noise of the predicted profiles, if they are means of sampled cells. At most the noise of the truth is
+        subtracted, as in the challenge. Otherwise noisier predicted cells would lower the error.
     exclude
-        Genes left out, as in :func:`perturbation_rank`; in the challenge the target of each perturbation. Noise is that of all
-        genes, as there.
+        Genes to leave out, as in :func:`perturbation_rank`. The challenge leaves out the target of each perturbation.
+        The noise still includes all genes, as in the challenge.
     weights
         How often each perturbation is drawn, (n_perturbations,) or (n_draws × n_perturbations), for a bootstrap over
         perturbations.
 
     Returns
     -------
-    A number, or (n_draws,). It can be below 0. NaN if the changes do not exceed their noise in sum.
+    A number, or one for each draw, (n_draws,). It can be below 0. NaN if the summed true change is not larger than its
+    noise.
 
     Raises
     ------
     ValueError
-        If shapes differ, or truth, control or a noise has NaN or a noise is negative.
+        If shapes differ; if truth, control or a noise has NaN; or if a noise is negative.
 
     Notes
     -----
-    Perturbations with large effects rule it. The challenge bounds the noise of sampled cells once more, by the variance of
-    the prediction over perturbations; that bound is left out here.
+    Perturbations with large effects dominate the score. The challenge also limits the noise of sampled cells by the
+    variance of the prediction over perturbations. This function does not apply that limit.
 
     Examples
     --------
@@ -152,7 +156,7 @@ def expression_mse(
     """
     rows = as_rows(truth, prediction, ndims=(2,))
     n = len(rows.known)
-    own, base, sampled = (
+    noise, base_noise, sampling_noise = (
         _noise(values, name, n)
         for values, name in (
             (truth_noise, "truth_noise"),
@@ -160,14 +164,15 @@ def expression_mse(
             (prediction_noise, "prediction_noise"),
         )
     )
-    left_out = as_left_out(exclude, rows.truth.shape)
-    kept = np.ones(rows.truth.shape) if left_out is None else ~left_out
+    excluded = as_excluded(exclude, rows.truth.shape)
+    kept = np.ones(rows.truth.shape) if excluded is None else ~excluded
     predicted = np.where(rows.known[:, None], rows.prediction, 0)
-    error = np.sum(kept * (predicted - rows.truth) ** 2, axis=1) - np.minimum(sampled, own) - own
-    change = np.sum(kept * (rows.truth - as_beside(control, "control", rows.truth)) ** 2, axis=1) - own - base
+    error = np.sum(kept * (predicted - rows.truth) ** 2, axis=1) - np.minimum(sampling_noise, noise) - noise
+    controls = as_many_rows(control, "control", rows.truth)
+    change = np.sum(kept * (rows.truth - controls) ** 2, axis=1) - noise - base_noise
     drawn = as_numbers(np.ones(n) if weights is None else weights, "weights", shape=f"(n_draws × {n})", ndims=(1, 2))
     if drawn.shape[-1] != n:
-        msg = f"weights has shape {drawn.shape}; wanted is one for each of {n} perturbations."
+        msg = f"weights has shape {drawn.shape}, but must have one value for each of {n} perturbations."
         raise ValueError(msg)
     counted = np.atleast_2d(drawn) * rows.known
     above, below = counted @ error, counted @ change
@@ -182,38 +187,41 @@ def challenge_score(
     *,
     edition: Literal[2025, 2026] = 2026,
 ) -> dict[str, float]:
-    """Overall score of the Virtual Cell Challenge and its parts, each scaled so that the baseline has 0; higher is better.
+    """Compute the overall score of the Virtual Cell Challenge and its parts; higher is better.
 
-    2025 :cite:p:`roohani2025`: 1 - u / b for ``mae``, (u - b) / (1 - b) for ``pds`` and ``des``, where b is the score of the mean of
-    the training perturbations. 2026 (code of cell-eval2 0.20): (u - b) / (r - b) for ``pds``, ``expression_mse``,
-    ``direction_fidelity``, ``direction_reach``, ``de_jaccard`` and ``lfc_nmae``, where r is one half of the cells against the
-    other, so that such a replicate has 1. No unit; the baseline is the chance level.
+    Each part is scaled so that the baseline scores 0. For 2025 :cite:p:`roohani2025` the scale is 1 - u / b for
+    ``mae``, and (u - b) / (1 - b) for ``pds`` and ``des``, where u is the score and b the score of the mean of the
+    training perturbations. For 2026 (code of cell-eval2 0.20) the scale is (u - b) / (r - b) for ``pds``,
+    ``expression_mse``, ``direction_fidelity``, ``direction_reach``, ``de_jaccard`` and ``lfc_nmae``, where r is the
+    score of one half of the cells against the other half. Such a replicate scores 1. The score has no unit, and the
+    baseline is the chance level.
 
     Parameters
     ----------
     scores
         Mean over perturbations of each part, by name.
     baseline
-        The same of the baseline, on the same perturbations.
+        Mean over the same perturbations of each part for the baseline, by name.
     replicate
-        The same of the replicate, for 2026.
+        Mean over the same perturbations of each part for the replicate, by name; only for 2026.
     edition
         2025 or 2026.
 
     Returns
     -------
-    The scaled parts by name, and their mean as ``score``. NaN where the baseline is as good as the best.
+    The scaled parts by name, and their mean as ``score``. NaN where the baseline is as good as the best value.
 
     Raises
     ------
     ValueError
-        If a part is missing, or 2026 is asked for without ``replicate`` or 2025 with one.
+        If a part is missing, if 2026 has no ``replicate``, or if 2025 has one.
 
     Notes
     -----
-    Nothing is clipped. The challenge of 2025 set parts below 0 to 0: a prediction worse than the mean by any amount in
-    MAE lost nothing, which paid for predictions that were blown up to gain in the others. A mean of ratios weighs a part by how
-    little room its baseline leaves. Read the parts, and :func:`paired_interval` of their differences from the baseline.
+    No part is clipped. The challenge of 2025 set parts below 0 to 0. There a prediction lost nothing if its MAE was
+    worse than that of the mean, by any amount, so it paid to make changes larger and gain in the other parts. In a mean
+    of ratios, a part weighs more if its baseline leaves little room. Read the parts, and the :func:`paired_interval` of
+    their differences from the baseline.
 
     Examples
     --------
@@ -225,13 +233,16 @@ def challenge_score(
     """
     check_choice(edition, "edition", (2025, 2026))
     if (replicate is None) != (edition == 2025):
-        msg = f"edition={edition} {'needs' if edition == 2026 else 'has no'} replicate: the scores of one half of the cells against the other."
+        msg = (
+            f"edition={edition} {'needs' if edition == 2026 else 'has no'} replicate, "
+            "the scores of one half of the cells against the other half."
+        )
         raise ValueError(msg)
     parts = _PARTS[edition]
     for values, name in ((scores, "scores"), (baseline, "baseline"), (replicate, "replicate")):
         missing = [part for part in parts if values is not None and part not in values]
         if missing:
-            msg = f"{name} has no {', '.join(missing)}; edition={edition} is made of {', '.join(parts)}."
+            msg = f"{name} has no {', '.join(missing)}; edition={edition} needs {', '.join(parts)}."
             raise ValueError(msg)
     scaled = {}
     for part, (sign, fixed) in parts.items():
@@ -244,6 +255,10 @@ def challenge_score(
 def _noise(values: ArrayLike, name: str, n: int) -> np.ndarray:
     noise = as_numbers(values, name, shape=f"({n},) or one number", ndims=(0, 1))
     if noise.ndim and len(noise) != n or (noise < 0).any():
-        msg = f"{name} has shape {noise.shape} and {int((noise < 0).sum())} negative values; wanted is 0 or more for each of {n} perturbations."
+        negative = int((noise < 0).sum())
+        msg = (
+            f"{name} has shape {noise.shape} and {negative} negative values, but must be one number or one for each of "
+            f"{n} perturbations, all >= 0."
+        )
         raise ValueError(msg)
     return np.broadcast_to(noise, (n,))

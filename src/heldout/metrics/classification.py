@@ -1,4 +1,4 @@
-"""Classification scores of log-probabilities, (n × n_classes)."""
+"""Classification scores computed from log-probabilities, (n × n_classes)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scipy.special import log_softmax
 
 
 def log_loss(labels: np.ndarray, log_probability: np.ndarray) -> float:
-    """Mean negative log-probability of the true class, in nats; lower is better.
+    """Return the mean negative log-probability of the true class, in nats; lower is better.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ def log_loss(labels: np.ndarray, log_probability: np.ndarray) -> float:
 
     Notes
     -----
-    A single confident mistake can dominate it; it is not clipped.
+    A single confident mistake can dominate the score. The score is not clipped.
 
     Examples
     --------
@@ -30,7 +30,9 @@ def log_loss(labels: np.ndarray, log_probability: np.ndarray) -> float:
 
 
 def accuracy(labels: np.ndarray, log_probability: np.ndarray) -> float:
-    """Share of rows whose most probable class is the true one (for two classes: threshold 0.5); higher is better.
+    """Return the share of rows whose most probable class is the true class; higher is better.
+
+    For two classes the threshold is a probability of 0.5.
 
     Parameters
     ----------
@@ -41,7 +43,8 @@ def accuracy(labels: np.ndarray, log_probability: np.ndarray) -> float:
 
     Notes
     -----
-    It rests on the class shares of the training set: a good ranking can have a poor accuracy.
+    The threshold depends on the class shares of the training set. For this reason a model that ranks cells well can
+    have a low accuracy.
 
     Examples
     --------
@@ -53,18 +56,18 @@ def accuracy(labels: np.ndarray, log_probability: np.ndarray) -> float:
 
 
 def roc_auc(labels: np.ndarray, log_probability: np.ndarray) -> float:
-    """Area under the ROC curve; for more than two classes the mean of one class against the rest.
+    """Return the area under the ROC curve. For more than two classes, average one class against the rest.
 
     Parameters
     ----------
     labels
         Class numbers, (n,).
     log_probability
-        Log-probabilities, (n × n_classes). With two classes the log-odds of class 1 is the score.
+        Log-probabilities, (n × n_classes). For two classes the score is the log-odds of class 1.
 
     Returns
     -------
-    Between 0 and 1; 0.5 is chance. NaN if a class is absent.
+    A number between 0 and 1; 0.5 is the chance level. NaN if a class is absent.
 
     Examples
     --------
@@ -78,7 +81,7 @@ def roc_auc(labels: np.ndarray, log_probability: np.ndarray) -> float:
 
 
 def brier(labels: np.ndarray, log_probability: np.ndarray) -> float:
-    """Mean squared error of the probabilities :cite:p:`brier1950`; 0 is perfect, lower is better.
+    """Return the mean squared error of the probabilities :cite:p:`brier1950`; lower is better, 0 is perfect.
 
     Parameters
     ----------
@@ -89,7 +92,7 @@ def brier(labels: np.ndarray, log_probability: np.ndarray) -> float:
 
     Returns
     -------
-    Of two classes the mean of (p - y)², between 0 and 1; of more the sum over classes, between 0 and 2.
+    For two classes the mean of (p - y)², between 0 and 1. For more classes the sum over classes, between 0 and 2.
 
     Examples
     --------
@@ -101,7 +104,7 @@ def brier(labels: np.ndarray, log_probability: np.ndarray) -> float:
 
 
 def squared_errors(labels: np.ndarray, log_probability: np.ndarray) -> np.ndarray:
-    """Squared error of the probabilities of each row, (n,)."""
+    """Return the squared error of the probabilities of each row, (n,)."""
     probability = np.exp(log_probability.astype(np.float64))
     probability[np.arange(len(labels)), labels] -= 1
     squares = (probability**2).sum(axis=1)
@@ -109,21 +112,25 @@ def squared_errors(labels: np.ndarray, log_probability: np.ndarray) -> np.ndarra
 
 
 def calibration_error(labels: np.ndarray, log_probability: np.ndarray, *, n_bins: int = 10) -> float:
-    """Expected calibration error :cite:p:`guo2017`: how far probabilities are from shares, over bins; lower is better.
+    """Return the expected calibration error :cite:p:`guo2017`; lower is better.
+
+    Rows are put into bins by their probability. In each bin the mean probability is compared with the observed share.
 
     Parameters
     ----------
     labels
         Class numbers, (n,).
     log_probability
-        Log-probabilities, (n × n_classes). With two classes the probability of class 1 is compared with its share, with
-        more that of the predicted class with the share of right predictions.
+        Log-probabilities, (n × n_classes). For two classes the probability of class 1 is compared with the share of
+        class 1. For more classes the probability of the predicted class is compared with the share of right
+        predictions.
     n_bins
         Number of bins of equal width.
 
     Notes
     -----
-    It is above 0 for perfect probabilities too, the more so the fewer rows there are: with a dozen groups expect 0.2.
+    Perfect probabilities also have an error above 0. It grows as the number of rows falls; with a dozen groups expect
+    0.2.
 
     Examples
     --------
@@ -131,24 +138,24 @@ def calibration_error(labels: np.ndarray, log_probability: np.ndarray, *, n_bins
     >>> round(ho.metrics.calibration_error(np.array([0, 0, 0, 1]), np.log(np.full((4, 2), 0.5))), 3)
     0.25
     """
-    said, happened, bins = calibration_parts(labels, log_probability, n_bins=n_bins)
-    return float(abs(np.bincount(bins, happened - said)).sum() / len(labels))
+    probability, happened, bins = calibration_parts(labels, log_probability, n_bins=n_bins)
+    return float(abs(np.bincount(bins, happened - probability)).sum() / len(labels))
 
 
 def calibration_parts(
     labels: np.ndarray, log_probability: np.ndarray, *, n_bins: int = 10
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probability of each row, whether it came true, and its bin, (n,) each."""
+    """Return the probability of each row, whether its event happened, and its bin, (n,) each."""
     probability = np.exp(log_probability.astype(np.float64))
     predicted = np.ones(len(labels), dtype=int) if probability.shape[1] == 2 else probability.argmax(axis=1)
-    said = probability[np.arange(len(labels)), predicted]
-    return said, (labels == predicted).astype(float), np.minimum((said * n_bins).astype(int), n_bins - 1)
+    event = probability[np.arange(len(labels)), predicted]
+    return event, (labels == predicted).astype(float), np.minimum((event * n_bins).astype(int), n_bins - 1)
 
 
 def block_auc(labels: np.ndarray, log_probability: np.ndarray, blocks: np.ndarray) -> float:
-    """Mean of the AUCs within blocks (days, batches, patients), each block counted once.
+    """Return the mean of the AUCs within blocks (days, batches, patients). Each block counts once.
 
-    What differs between blocks, such as the day, can neither help nor hurt.
+    Differences between blocks, such as the day, cannot raise or lower this score.
 
     Parameters
     ----------
@@ -161,7 +168,7 @@ def block_auc(labels: np.ndarray, log_probability: np.ndarray, blocks: np.ndarra
 
     Returns
     -------
-    Between 0 and 1; blocks without every class are left out, NaN if none has.
+    A number between 0 and 1. Blocks that lack a class are left out. NaN if no block has every class.
 
     Examples
     --------
@@ -177,7 +184,7 @@ def block_auc(labels: np.ndarray, log_probability: np.ndarray, blocks: np.ndarra
 
 
 def one_vs_rest(log_probability: np.ndarray) -> np.ndarray:
-    """Log-odds of each class against all others, (n × n_classes)."""
+    """Return the log-odds of each class against all others, (n × n_classes)."""
     rest = np.empty_like(log_probability, dtype=np.float64)
     for c in range(log_probability.shape[1]):
         rest[:, c] = np.logaddexp.reduce(np.delete(log_probability, c, axis=1), axis=1)
@@ -196,16 +203,16 @@ def _auc(positive: np.ndarray, score: np.ndarray) -> float:
 
 
 def group_log_probability(log_probability: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Log-probabilities of a whole group: the mean log-probability of its cells, normalised.
+    """Return the log-probabilities of each group: the mean log-probability of its cells, normalised.
 
-    With two classes this is the mean logit.
+    For two classes this is the mean logit.
 
     Parameters
     ----------
     log_probability
         Log-probabilities of cells, (n × n_classes).
     groups
-        Group number of each cell, (n,), 0 to G - 1, each with at least one cell.
+        Group number of each cell, (n,), from 0 to G - 1. Each group has at least one cell.
 
     Returns
     -------

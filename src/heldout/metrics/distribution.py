@@ -1,4 +1,4 @@
-"""Distances between two sets of cells. Rows are cells, and nothing pairs a row of one with a row of the other."""
+"""Distances between two sets of cells. Rows are cells, and rows of the two sets are not paired."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MEDIAN_ROWS = 2000
 
 
 def energy_distance(X: ArrayLike, Y: ArrayLike, *, block: int = 1024) -> float:
-    """Energy distance, 2 E‖x - y‖ - E‖x - x'‖ - E‖y - y'‖, in the unit of the values; lower is better.
+    """Return the energy distance, 2 E‖x - y‖ - E‖x - x'‖ - E‖y - y'‖, in the unit of the values; lower is better.
 
-    The first choice among the distances here :cite:p:`szekely2013`: it is zero for equal distributions only, and a
-    predictor that gives every cell the mean loses to a sampler of the truth.
+    It is the first choice among the distances here :cite:p:`szekely2013`. It is zero only for equal distributions, and
+    a predictor that gives every cell the mean scores worse than a sample of the truth.
 
     Parameters
     ----------
@@ -29,12 +29,12 @@ def energy_distance(X: ArrayLike, Y: ArrayLike, *, block: int = 1024) -> float:
     Y
         Cells in the same space, (m × d), m at least 2.
     block
-        Pairs are taken in blocks of so many rows by so many, about 25 · block² bytes at a time.
+        Pairs are processed in blocks of ``block`` × ``block`` rows, which need about 25 · block² bytes.
 
     Returns
     -------
-    The U-statistic with Euclidean distances: pairs of a cell with itself are left out. Its mean is 0 for two samples of
-    one distribution, so that it can be below 0.
+    The U-statistic with Euclidean distances, in which a cell is not paired with itself. Its mean is 0 for two samples
+    of one distribution, so it can be below 0.
 
     Raises
     ------
@@ -43,10 +43,11 @@ def energy_distance(X: ArrayLike, Y: ArrayLike, *, block: int = 1024) -> float:
 
     Notes
     -----
-    Codes differ in the square root (``scipy.stats.energy_distance`` takes it), in the ground distance (some use the
-    squared one, which sees nothing but the means), and in counting a cell with itself (V-statistic): that adds
-    E‖x - x'‖ / n + E‖y - y'‖ / m, a penalty on small groups. Noise genes drown it: compute it in 20 to 50 components of a
-    PCA fitted on the training cells, and say which. It compares means mostly; show :func:`variance_error` beside it.
+    Other codes differ in three ways. Some take the square root (``scipy.stats.energy_distance``). Some use squared
+    distances, which depend on the means only. Some pair a cell with itself (V-statistic), which adds E‖x - x'‖ / n +
+    E‖y - y'‖ / m, a penalty on small groups. Noise genes hide differences, so compute the distance in 20 to 50
+    components of a PCA fitted on the training cells, and report this. It mostly compares means; show
+    :func:`variance_error` next to it.
 
     Examples
     --------
@@ -66,7 +67,7 @@ def energy_distance(X: ArrayLike, Y: ArrayLike, *, block: int = 1024) -> float:
 
 
 def mmd(X: ArrayLike, Y: ArrayLike, *, bandwidths: ArrayLike | None = None, block: int = 1024) -> float:
-    """Squared maximum mean discrepancy, E k(x, x') + E k(y, y') - 2 E k(x, y); no unit, lower is better.
+    """Return the squared maximum mean discrepancy, E k(x, x') + E k(y, y') - 2 E k(x, y); no unit, lower is better.
 
     k is the mean of Gaussian kernels exp(-‖x - y‖² / (2 b²)) over the bandwidths b :cite:p:`gretton2012`.
 
@@ -77,13 +78,13 @@ def mmd(X: ArrayLike, Y: ArrayLike, *, bandwidths: ArrayLike | None = None, bloc
     Y
         Cells in the same space, (m × d), m at least 2.
     bandwidths
-        In the unit of the values. By default :func:`median_bandwidths` of the rows of ``X`` and ``Y`` together.
+        In the unit of the values. If None, :func:`median_bandwidths` of the rows of ``X`` and ``Y`` together.
     block
         As in :func:`energy_distance`.
 
     Returns
     -------
-    The unbiased U-statistic of the square, between -2 and 2; its mean is 0 for two samples of one distribution.
+    The unbiased U-statistic of the square, between -2 and 2. Its mean is 0 for two samples of one distribution.
 
     Raises
     ------
@@ -92,9 +93,9 @@ def mmd(X: ArrayLike, Y: ArrayLike, *, bandwidths: ArrayLike | None = None, bloc
 
     Notes
     -----
-    A bandwidth far from the distances of the data makes every kernel 0 or 1, and all predictions alike. The default depends on
-    ``Y``: a prediction that is far off widens its own kernel. To rank predictions give all of them the bandwidths of the
-    truth, ``bandwidths=ho.metrics.median_bandwidths(truth)``.
+    If a bandwidth is far from the distances in the data, all kernels are 0 or 1, and all predictions score the same.
+    The default depends on ``Y``, so a prediction that is far off makes its own kernel wider. To rank predictions, use
+    the bandwidths of the truth for all of them: ``bandwidths=ho.metrics.median_bandwidths(truth)``.
 
     Examples
     --------
@@ -108,9 +109,11 @@ def mmd(X: ArrayLike, Y: ArrayLike, *, bandwidths: ArrayLike | None = None, bloc
     if bandwidths is None:
         widths = median_bandwidths(np.concatenate([first, second]))
     else:
-        widths = np.atleast_1d(as_numbers(bandwidths, "bandwidths", shape="numbers above 0", ndims=(0, 1)))
+        widths = np.atleast_1d(
+            as_numbers(bandwidths, "bandwidths", shape="(n_bandwidths,) or one number", ndims=(0, 1))
+        )
     if (widths <= 0).any():
-        msg = f"bandwidths={widths.tolist()} must all be above 0."
+        msg = f"bandwidths={widths.tolist()} must all be > 0."
         raise ValueError(msg)
 
     def kernel(squared: np.ndarray) -> np.ndarray:
@@ -126,14 +129,17 @@ def mmd(X: ArrayLike, Y: ArrayLike, *, bandwidths: ArrayLike | None = None, bloc
 
 
 def median_bandwidths(X: ArrayLike, *, factors: tuple[float, ...] = (0.5, 1.0, 2.0)) -> np.ndarray:
-    """Bandwidths for :func:`mmd`: the median distance of two cells times each factor, in the unit of the values.
+    """Compute bandwidths for :func:`mmd`: the median distance of two cells times each factor.
+
+    The unit is that of the values.
 
     Parameters
     ----------
     X
-        Cells, (n × d). Of more than 2,000, a fixed random 2,000 are used, whatever the order of the rows.
+        Cells, (n × d). If there are more than 2,000, a fixed random sample of 2,000 is used. It does not depend on the
+        order of the rows.
     factors
-        What the median is multiplied by.
+        Factors by which the median is multiplied.
 
     Returns
     -------
@@ -146,7 +152,7 @@ def median_bandwidths(X: ArrayLike, *, factors: tuple[float, ...] = (0.5, 1.0, 2
 
     Notes
     -----
-    The median follows the largest group of cells; a rare state at a smaller scale is blurred by all of these kernels.
+    The median depends on the largest group of cells. All of these kernels blur a rare state with smaller distances.
 
     Examples
     --------
@@ -159,13 +165,13 @@ def median_bandwidths(X: ArrayLike, *, factors: tuple[float, ...] = (0.5, 1.0, 2
     cells = draw_rows(as_samples(X, "X"), _MEDIAN_ROWS, np.random.default_rng(0))
     median = float(np.median(pdist(cells)))
     if median == 0:
-        msg = "X: more than half of all pairs of cells coincide, so the median distance is 0. Give mmd its bandwidths."
+        msg = "X has a median distance of 0: more than half of all pairs of cells coincide. Pass bandwidths to mmd."
         raise ValueError(msg)
     return median * np.asarray(factors, dtype=np.float64)
 
 
 def variance_error(X: ArrayLike, Y: ArrayLike) -> float:
-    """L2 distance of the standard deviations of the genes, ‖sd(X) - sd(Y)‖, in the unit of the values; lower is better.
+    """Return the L2 distance of the standard deviations of the genes, ‖sd(X) - sd(Y)‖; lower is better.
 
     Parameters
     ----------
@@ -176,7 +182,7 @@ def variance_error(X: ArrayLike, Y: ArrayLike) -> float:
 
     Returns
     -------
-    0 if each gene varies as much in either (n - 1 in the denominator).
+    A number in the unit of the values. 0 if each gene varies equally in both sets (with n - 1 in the denominator).
 
     Raises
     ------
@@ -185,8 +191,8 @@ def variance_error(X: ArrayLike, Y: ArrayLike) -> float:
 
     Notes
     -----
-    It grows with the root of the number of genes, so compare it on the same genes only. It sees each gene alone: cells
-    that had each gene shuffled score 0, see :func:`correlation_error`. It does not see means at all.
+    The score grows with the root of the number of genes, so compare it on the same genes only. It treats each gene
+    separately: cells in which each gene was shuffled score 0; see :func:`correlation_error`. It ignores the means.
 
     Examples
     --------
@@ -200,7 +206,7 @@ def variance_error(X: ArrayLike, Y: ArrayLike) -> float:
 
 
 def correlation_error(X: ArrayLike, Y: ArrayLike) -> float:
-    """Root mean squared difference of the gene-gene correlations, over pairs of genes; no unit, 0 to 2, lower is better.
+    """Return the root mean squared difference of the gene-gene correlations; no unit, 0 to 2, lower is better.
 
     Parameters
     ----------
@@ -211,8 +217,8 @@ def correlation_error(X: ArrayLike, Y: ArrayLike) -> float:
 
     Returns
     -------
-    Over pairs of different genes that vary in ``X``; NaN if fewer than 2 do. A gene that does not vary in ``Y`` has
-    correlation 0 there.
+    A number, computed over pairs of different genes that vary in ``X``. NaN if fewer than 2 genes vary. A gene that
+    does not vary in ``Y`` has correlation 0 there.
 
     Raises
     ------
@@ -221,9 +227,9 @@ def correlation_error(X: ArrayLike, Y: ArrayLike) -> float:
 
     Notes
     -----
-    Correlations of n cells are off by about 1 / √n even for a perfect sampler: compare with :func:`split_half`. Where most
-    pairs are uncorrelated, independent or constant genes are hard to beat, which is why it is no part of
-    :func:`distribution_scores`. Memory grows with the square of the number of genes.
+    With n cells, correlations have an error of about 1 / √n even for a perfect sample; compare with :func:`split_half`.
+    Where most pairs of genes are uncorrelated, independent or constant genes are hard to improve on. For this reason
+    the score is not part of :func:`distribution_scores`. Memory use grows with the square of the number of genes.
 
     Examples
     --------
@@ -250,10 +256,10 @@ def _correlations(cells: np.ndarray) -> np.ndarray:
 
 
 def collapse(X: ArrayLike) -> np.ndarray:
-    """The collapsed predictor: every cell equals the mean, (n × d).
+    """Return the collapsed prediction, in which every cell equals the mean, (n × d).
 
-    It knows the mean exactly and nothing else. A score by which it beats real cells of the truth cannot tell a forecast of
-    the cells from one of their mean; put its row beside every prediction.
+    It has the exact mean and nothing else. If it scores better than real cells of the truth, the score cannot tell a
+    forecast of cells from a forecast of their mean. Show it next to every prediction.
 
     Parameters
     ----------
@@ -271,7 +277,9 @@ def collapse(X: ArrayLike) -> np.ndarray:
 
 
 def distribution_scores(truth: ArrayLike, prediction: ArrayLike, *, block: int = 1024) -> dict[str, float]:
-    """The distances that are shown by default, all lower is better, by all of which :func:`collapse` loses to a sampler.
+    """Compute the default distances between true and predicted cells; lower is better for all.
+
+    By all of them :func:`collapse` scores worse than a sample of the truth.
 
     Parameters
     ----------
@@ -284,8 +292,8 @@ def distribution_scores(truth: ArrayLike, prediction: ArrayLike, *, block: int =
 
     Returns
     -------
-    ``energy_distance`` and ``variance_error`` in the unit of the values, and ``mmd`` (squared, no unit) with the bandwidths
-    of the truth, so that predictions can be ranked by it.
+    ``energy_distance`` and ``variance_error`` in the unit of the values, and ``mmd`` (squared, no unit). ``mmd`` uses
+    the bandwidths of the truth, so predictions can be ranked by it.
 
     Raises
     ------
@@ -294,7 +302,8 @@ def distribution_scores(truth: ArrayLike, prediction: ArrayLike, *, block: int =
 
     Notes
     -----
-    Neither :func:`wasserstein` nor :func:`correlation_error` is in it: the collapsed predictor can win by them.
+    :func:`wasserstein` and :func:`correlation_error` are not included, because the collapsed prediction can win by
+    them.
 
     Examples
     --------
@@ -315,7 +324,7 @@ def distribution_scores(truth: ArrayLike, prediction: ArrayLike, *, block: int =
 
 
 def _centred(X: ArrayLike, Y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of cells less their common mean: distances are the same, and large offsets cost no digits."""
+    """Subtract the common mean from both sets. Distances stay the same, and large offsets cost no digits."""
     first, second = as_pair(X, Y)
     middle = (first.mean(axis=0) + second.mean(axis=0)) / 2
     return first - middle, second - middle

@@ -1,4 +1,4 @@
-"""How many independent cells the groups are worth."""
+"""Number of independent cells that carry as much information as the cells of grouped data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class EffectiveSize(NamedTuple):
-    """What cells of groups are worth.
+    """Effective number of cells in grouped data.
 
     Parameters
     ----------
     n_eff
-        Number of independent cells whose mean would vary as much.
+        Number of independent cells whose mean would have the same variance.
     icc
         Intraclass correlation: share of the variance that lies between groups of one class.
 
@@ -34,7 +34,7 @@ class EffectiveSize(NamedTuple):
 
 
 def effective_size(values: ArrayLike, groups: ArrayLike, labels: ArrayLike | None = None) -> EffectiveSize:
-    """Effective number of cells, n / (1 + (m - 1) · icc) with m cells a group.
+    """Compute the effective number of cells, n / (1 + (m - 1) · icc), with m cells in a group.
 
     Parameters
     ----------
@@ -43,15 +43,15 @@ def effective_size(values: ArrayLike, groups: ArrayLike, labels: ArrayLike | Non
     groups
         Library or donor of each cell, (n,).
     labels
-        Class of each cell, (n,), one a group; the correlation then is that within classes.
+        Class of each cell, (n,), the same for all cells of a group. The correlation is then computed within classes.
 
     Returns
     -------
-    :class:`EffectiveSize`; NaN where no class has two groups, or every group one cell.
+    :class:`EffectiveSize`. NaN if no class has two groups, or if every group has only one cell.
 
     Examples
     --------
-    Cells of a library that are all alike are worth one cell:
+    If all cells of a library are equal, they count as one cell:
 
     >>> import heldout as ho
     >>> ho.metrics.effective_size([0, 0, 1, 1, 5, 5, 6, 6], [0, 0, 1, 1, 2, 2, 3, 3], [0] * 4 + [1] * 4)
@@ -73,12 +73,14 @@ def effective_size(values: ArrayLike, groups: ArrayLike, labels: ArrayLike | Non
 
 
 def intraclass_correlation(n: np.ndarray, total: np.ndarray, squares: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Intraclass correlation of each gene by unit within class, (p,), at least 0; NaN for a constant gene.
+    """Compute the intraclass correlation of each gene, by unit within class, (p,).
+
+    It is at least 0, or NaN for a constant gene.
 
     Parameters
     ----------
     n
-        Cells of each unit, (U,).
+        Number of cells of each unit, (U,).
     total, squares
         Sum and sum of squares over the cells of each unit, (U × p).
     classes
@@ -101,6 +103,6 @@ def intraclass_correlation(n: np.ndarray, total: np.ndarray, squares: np.ndarray
 
 
 def worth(sizes: np.ndarray, icc: float) -> float:
-    """Number of independent cells whose mean varies as much as that of cells in units of these sizes."""
+    """Return the number of independent cells whose mean has the same variance as cells in units of these sizes."""
     n = sizes.sum()
     return float(n / (1 + ((sizes**2).sum() / n - 1) * icc))

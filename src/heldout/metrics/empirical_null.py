@@ -1,4 +1,4 @@
-"""Which of many values stand out from the bulk: Efron's empirical null and local false discovery rate."""
+"""Efron's empirical null and local false discovery rate, which find values that differ from the bulk of many values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import optimize
 from scipy.interpolate import CubicSpline
 from scipy.special import log_ndtr, ndtr, xlogy
 
-from heldout._core.checks import check_integer
+from heldout._core.checks import check_integer, check_number
 from heldout.metrics._checks import as_numbers
 
 if TYPE_CHECKING:
@@ -19,31 +19,32 @@ if TYPE_CHECKING:
 _FEWEST = 200
 _MANY = 500_000
 _LEAST, _HIGHEST = float(np.finfo(np.float64).eps), 300.0
-"""Least expected count of a bin, and highest logarithm of one."""
+"""Smallest expected count of a bin, and largest logarithm of an expected count."""
 _QUARTILE = 0.6744897501960817
-"""The upper quartile of the standard normal."""
+"""Upper quartile of the standard normal distribution."""
 
 
 @dataclass(frozen=True)
 class EmpiricalNull:
-    """A fitted null: most of the values are from N(delta, sigma²), the others stand out.
+    """A fitted null distribution: most values are from N(delta, sigma²), and the other values are not.
 
     Parameters
     ----------
     delta, sigma
         Mean and standard deviation of the null, in the unit of the values.
     p0
-        Share of the values that are from the null. Not clipped: slightly above 1 says that there is nothing else.
+        Share of the values that are from the null. It is not clipped. A value slightly above 1 means that all values
+        are from the null.
     n
-        Number of values it was fitted on.
+        Number of values used for the fit.
     centres, counts
-        Middle of each bin of the histogram, (n_bins,), and the number of values in it.
+        Middle of each bin of the histogram, (n_bins,), and number of values in it.
     density
         Expected number of values in each bin under the fitted mixture, (n_bins,).
     fdr
         Local false discovery rate at the middle of each bin, (n_bins,).
     misfit
-        Mean squared Pearson residual of the histogram about ``density``; around 1 if it fits.
+        Mean squared Pearson residual of the histogram around ``density``. It is about 1 for a good fit.
 
     Examples
     --------
@@ -66,18 +67,19 @@ class EmpiricalNull:
     misfit: float
 
     def local_fdr(self, values: ArrayLike) -> np.ndarray:
-        """Probability that each value is from the null: linear between the bins, constant beyond the outermost."""
+        """Return the probability that each value is from the null, by linear interpolation between bins.
+
+        Beyond the outermost bins it is constant.
+        """
         return np.interp(np.asarray(values, dtype=np.float64), self.centres, self.fdr)
 
     def cutoffs(self, fdr: float = 0.05) -> tuple[float, float]:
-        """Where the local fdr, followed from the null outwards, first falls to ``fdr``: below and above.
+        """Return the values below and above the null at which the local fdr first falls to ``fdr``.
 
-        -inf and inf where it never does. What lies on or beyond them is called, so that whatever deviates more than a
-        called value on its side is called too.
+        A limit is -inf or inf if the local fdr never falls that far on this side. All values on or beyond the limits
+        are called. For this reason a value that deviates more than a called value on the same side is called too.
         """
-        if not 0 < fdr < 1:
-            msg = f"fdr={fdr!r} must be in (0, 1)."
-            raise ValueError(msg)
+        check_number(fdr, "fdr", above=0, below=1)
         middle = int(np.clip(np.searchsorted(self.centres, self.delta), 1, len(self.centres) - 1))
         above = _first_crossing(self.centres[middle:], self.fdr[middle:], fdr)
         below = _first_crossing(self.centres[:middle][::-1], self.fdr[:middle][::-1], fdr)
@@ -87,37 +89,39 @@ class EmpiricalNull:
 def empirical_null(values: ArrayLike, *, n_bins: int = 119, df: int = 7) -> EmpiricalNull:
     """Fit Efron's empirical null to many values, most of which are noise :cite:p:`efron2004,efron2007`.
 
-    The values are taken as a mixture ``f = p0 N(delta, sigma²) + (1 - p0) f1``. ``delta`` and ``sigma`` are the maximum
-    likelihood estimates of a normal truncated to the middle of the values, which is assumed to be null; ``p0`` is the share
-    in the middle over what the normal puts there. ``f`` is a Poisson regression of the counts of a histogram on a natural
-    cubic spline. The local false discovery rate at a value is ``p0 N(delta, sigma²) / f``, at most 1, and 1 within ``sigma``
-    of ``delta`` as well as between any two places around it that reach 1.
+    The values are modelled as a mixture ``f = p0 N(delta, sigma²) + (1 - p0) f1``. ``delta`` and ``sigma`` are the
+    maximum likelihood estimates of a normal distribution truncated to the middle of the values, which is assumed to be
+    null. ``p0`` is the observed share in the middle divided by the share that this normal distribution has there. ``f``
+    is a Poisson regression of the counts of a histogram on a natural cubic spline. The local false discovery rate at a
+    value is ``p0 N(delta, sigma²) / f``, at most 1. It is set to 1 within ``sigma`` of ``delta``, and between any two
+    places around ``delta`` where it reaches 1.
 
-    It is the procedure of the R package locfdr 1.1-8 with its defaults (``nulltype=1``, 120 breaks, 7 degrees of freedom).
+    This is the procedure of the R package locfdr 1.1-8 with its defaults (``nulltype=1``, 120 breaks, 7 degrees of
+    freedom).
 
     Parameters
     ----------
     values
-        Any number of values, in any shape, at least 200.
+        At least 200 values, in an array of any shape.
     n_bins
         Number of bins of the histogram between the smallest and the largest value.
     df
-        Degrees of freedom of the spline beside its intercept; more if ``misfit`` is well above 1.
+        Degrees of freedom of the spline, without its intercept. Use more if ``misfit`` is well above 1.
 
     Returns
     -------
-    The fit: ask it for :meth:`EmpiricalNull.local_fdr` and :meth:`EmpiricalNull.cutoffs`.
+    The fit. Use its methods :meth:`EmpiricalNull.local_fdr` and :meth:`EmpiricalNull.cutoffs`.
 
     Raises
     ------
     ValueError
-        If there are fewer than 200 values, NaN or infinite ones, or their middle is not peaked (the likelihood has no
-        maximum).
+        If there are fewer than 200 values, NaN or infinite values, or if the middle of the values has no peak, so that
+        the likelihood has no maximum.
 
     Notes
     -----
-    The null is assumed normal. Noise with heavier tails, as where some values are measured on far fewer cells than
-    others, is called too often: the local fdr then is too low in the tails.
+    The null is assumed to be normal. If the noise has heavier tails, too many values are called, because the local fdr
+    is then too low in the tails. This happens if some values are measured on far fewer cells than others.
 
     Examples
     --------
@@ -133,7 +137,7 @@ def empirical_null(values: ArrayLike, *, n_bins: int = 119, df: int = 7) -> Empi
     check_integer(n_bins, "n_bins", least=df + 3)
     check_integer(df, "df", least=2)
     if len(flat) < _FEWEST:
-        msg = f"values has {len(flat)} entries; an empirical null needs at least {_FEWEST}, of which most are noise."
+        msg = f"values has {len(flat)} entries, but an empirical null needs at least {_FEWEST}, most of them noise."
         raise ValueError(msg)
     delta, sigma, p0 = _null_parameters(flat)
     counts, edges = np.histogram(flat, bins=n_bins)
@@ -146,18 +150,18 @@ def empirical_null(values: ArrayLike, *, n_bins: int = 119, df: int = 7) -> Empi
 
 
 def _null_parameters(values: np.ndarray) -> tuple[float, float, float]:
-    """Fit the truncated normal in a first interval about the median, and again in one about that fit.
+    """Fit the truncated normal in an interval around the median, and again in an interval around that fit.
 
-    The half-width falls with the number of values (4.3 exp(-0.26 log10 n) standard deviations; 1 above 500,000), which
-    trades the variance of the estimate against the bias by what is not null.
+    The half-width falls with the number of values: 4.3 exp(-0.26 log10 n) standard deviations, and 1 above 500,000
+    values. A wider interval lowers the variance of the estimate, but includes more values that are not null.
     """
     half = 1.0 if len(values) > _MANY else 4.3 * np.exp(-0.26 * np.log10(len(values)))
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
     delta, sigma = float(median), float(high - low) / (2 * _QUARTILE)
     if not sigma > 0:
         msg = (
-            "Half of values or more are equal, so that the noise has no width. Leave out genes that are hardly expressed, "
-            "e.g. take fewer of the top genes."
+            "At least half of values are equal, so the noise has no width. Leave out genes with very low expression, "
+            "for example by using fewer top genes."
         )
         raise ValueError(msg)
     for _ in range(2):
@@ -166,7 +170,7 @@ def _null_parameters(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def _truncated_normal(values: np.ndarray, low: float, high: float) -> tuple[float, float, float]:
-    """Maximum likelihood of mean and standard deviation from the values in [low, high], and the share that they imply."""
+    """Estimate mean and standard deviation from the values in [low, high], and the share p0 that follows from them."""
     inside = values[(values >= low) & (values <= high)]
     middle, scale = (low + high) / 2, (high - low) / 2
     unit = (inside - middle) / scale
@@ -178,7 +182,8 @@ def _truncated_normal(values: np.ndarray, low: float, high: float) -> tuple[floa
         square = second - 2 * mean * first + mean**2
         return square / (2 * sd**2) + log_sd + _log_mass((-1 - mean) / sd, (1 - mean) / sd)
 
-    # The likelihood has a maximum only if the middle is more peaked than a uniform, and an sd above 10 half-widths is one.
+    # The likelihood has a maximum only if the middle is more peaked than a uniform distribution. A standard deviation
+    # above 10 half-widths is as flat as a uniform distribution.
     fit = optimize.minimize(
         loss,
         [first, np.log(0.8)],
@@ -188,8 +193,8 @@ def _truncated_normal(values: np.ndarray, low: float, high: float) -> tuple[floa
     mean, sd = float(fit.x[0]), float(np.exp(fit.x[1]))
     if not (fit.success and sd < 10):
         msg = (
-            "The middle of values is not peaked (its histogram is flat or has two peaks), so it holds no normal null. Look at "
-            "the histogram; there must be many values, most of which are noise."
+            "The middle of values is not peaked (its histogram is flat or has two peaks), so no normal null can be "
+            "fitted. Look at the histogram; there must be many values, most of them noise."
         )
         raise ValueError(msg)
     mass = float(ndtr((1 - mean) / sd) - ndtr((-1 - mean) / sd))
@@ -197,7 +202,7 @@ def _truncated_normal(values: np.ndarray, low: float, high: float) -> tuple[floa
 
 
 def _log_mass(low: float, high: float) -> float:
-    """Logarithm of the mass of the standard normal between two limits, without cancellation in the tails."""
+    """Return the log of the standard normal mass between two limits, without cancellation in the tails."""
     if low > 0:
         low, high = -high, -low
     upper = float(log_ndtr(high))
@@ -205,10 +210,10 @@ def _log_mass(low: float, high: float) -> float:
 
 
 def _smooth(centres: np.ndarray, counts: np.ndarray, df: int) -> np.ndarray:
-    """Expected counts: Poisson regression on the natural cubic splines with ``df + 1`` equally spaced knots.
+    """Return expected counts from a Poisson regression on natural cubic splines with ``df + 1`` equally spaced knots.
 
-    As in R's glm, expected counts are floored at the machine epsilon. Where the iterations do not settle (one value far
-    out, so that the peak is narrower than the knots are apart), the likelihood is maximised by a trust region instead.
+    As in R's glm, expected counts are at least the machine epsilon. The iterations do not settle if one value is so far
+    out that the peak is narrower than the distance of the knots. A trust region then maximises the likelihood instead.
     """
     knots = np.quantile(centres, np.linspace(0, 1, df + 1))
     basis = CubicSpline(knots, np.eye(df + 1), bc_type="natural")(centres)
@@ -227,7 +232,7 @@ def _smooth(centres: np.ndarray, counts: np.ndarray, df: int) -> np.ndarray:
 
 
 def _maximised(basis: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Logarithm of the expected counts at the maximum of the likelihood, which is concave."""
+    """Return the log of the expected counts at the maximum of the likelihood, which is concave."""
 
     def means(beta: np.ndarray) -> np.ndarray:
         return np.exp(np.minimum(basis @ beta, _HIGHEST))
@@ -258,11 +263,11 @@ def _fdr(centres: np.ndarray, density: np.ndarray, delta: float, sigma: float, p
     return fdr
 
 
-def _first_crossing(at: np.ndarray, fdr: np.ndarray, level: float) -> float | None:
-    reached = np.flatnonzero(fdr <= level)
+def _first_crossing(at: np.ndarray, fdr: np.ndarray, limit: float) -> float | None:
+    reached = np.flatnonzero(fdr <= limit)
     if not len(reached):
         return None
     i = int(reached[0])
     if i == 0:
         return float(at[0])
-    return float(np.interp(-level, -fdr[[i - 1, i]], at[[i - 1, i]]))
+    return float(np.interp(-limit, -fdr[[i - 1, i]], at[[i - 1, i]]))

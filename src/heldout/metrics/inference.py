@@ -1,4 +1,4 @@
-"""Intervals over independent groups, never over cells."""
+"""Scores over independent groups, and weights to resample the groups. Cells are never resampled."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _SUMS = {"accuracy": "correct", "accuracy_calibrated": "calibrated"}
 
 @dataclass(frozen=True)
 class GroupScores:
-    """Sums from which every score follows for any weights on the groups.
+    """Sums per group from which each score follows for any weights of the groups.
 
-    A bootstrap over groups with all their cells then is a product of small matrices, and exact.
+    A bootstrap over groups with all their cells is then a product of small matrices, and exact.
 
     Parameters
     ----------
     labels
         Class number of each group, (G,).
     sizes, correct, loss, brier
-        Number of cells, of correct cells, summed loss and summed squared error of each group, (G,).
+        Number of cells, number of right cells, summed loss and summed squared error of each group, (G,).
     wins
-        For each class that is scored, the number of (cell in group i of the class, cell in group j of another) pairs
-        that are ranked right, ties half, (n_scored × G × G).
+        For each scored class, the number of correctly ranked pairs (cell in group i of the class, cell in group j of
+        another class), (n_scored × G × G). A tie counts one half.
     scored
-        The classes that ``wins`` belongs to: class 1 of two, else all.
+        The classes of ``wins``: class 1 for two classes, otherwise all.
     calibration
-        For each bin of the probability, the summed difference between what happened and what was said, (n_bins × G).
+        For each bin of the probability, the sum over cells of outcome minus probability, (n_bins × G).
     blocks
         Block number of each group, (G,), or None.
     calibrated
@@ -59,7 +59,10 @@ class GroupScores:
     calibrated: np.ndarray | None = None
 
     def evaluate(self, metric: str, weights: np.ndarray) -> np.ndarray:
-        """Value of a metric for each row of ``weights`` (B × G), (B,); all ones is the plain estimate."""
+        """Return the value of a metric for each row of ``weights`` (B × G), (B,).
+
+        Weights of 1 for all groups give the estimate itself.
+        """
         if metric == "auc":
             return self._auc(weights)
         if metric == "block_auc":
@@ -70,7 +73,7 @@ class GroupScores:
         return np.asarray(weights @ getattr(self, _SUMS.get(metric, metric)) / n)
 
     def _block_auc(self, weights: np.ndarray) -> np.ndarray:
-        """Mean over the blocks that have every class, each counted as often as any of it was drawn at all."""
+        """Average over the blocks that have every class. A block counts once, however often its groups were drawn."""
         if self.blocks is None:
             return np.full(len(weights), np.nan)
         of_block = np.stack([self._auc(weights * (self.blocks == block)) for block in np.unique(self.blocks)])
@@ -101,15 +104,15 @@ def group_scores(
     Parameters
     ----------
     labels
-        Class number of each cell, (n,); one class a group.
+        Class number of each cell, (n,), the same for all cells of a group.
     log_probability
         Log-probabilities of the cells, (n × n_classes).
     groups
         Group number of each cell, (n,), 0 to G - 1.
     blocks
-        Block number of each group, (G,); needed for ``block_auc``.
+        Block number of each group, (G,). Needed for ``block_auc``.
     threshold
-        Log-odds of class 1 of two above which class 1 is said; needed for ``accuracy_calibrated``.
+        Log-odds of class 1 above which class 1 is predicted, for two classes. Needed for ``accuracy_calibrated``.
 
     Examples
     --------
@@ -122,14 +125,14 @@ def group_scores(
     n_groups, n_classes = int(groups.max()) + 1, log_probability.shape[1]
     label_of = np.zeros(n_groups, dtype=int)
     label_of[groups] = labels
-    hit = (log_probability.argmax(axis=1) == labels).astype(float)
-    lost = -log_probability[np.arange(len(labels)), labels].astype(float)
+    correct = (log_probability.argmax(axis=1) == labels).astype(float)
+    loss = -log_probability[np.arange(len(labels)), labels].astype(float)
     odds = one_vs_rest(log_probability)
     scored = (1,) if n_classes == 2 else tuple(range(n_classes))
     wins = np.stack([_wins(odds[:, c], groups, label_of, c) for c in scored])
-    said, happened, bins = calibration_parts(labels, log_probability)
+    probability, happened, bins = calibration_parts(labels, log_probability)
     calibration = np.zeros((int(bins.max()) + 1, n_groups))
-    np.add.at(calibration, (bins, groups), happened - said)
+    np.add.at(calibration, (bins, groups), happened - probability)
     calibrated = None
     if threshold is not None:
         right = ((odds[:, 1] > threshold) == (labels == 1)).astype(float)
@@ -137,8 +140,8 @@ def group_scores(
     return GroupScores(
         labels=label_of,
         sizes=np.bincount(groups, minlength=n_groups).astype(float),
-        correct=np.bincount(groups, hit, minlength=n_groups),
-        loss=np.bincount(groups, lost, minlength=n_groups),
+        correct=np.bincount(groups, correct, minlength=n_groups),
+        loss=np.bincount(groups, loss, minlength=n_groups),
         brier=np.bincount(groups, squared_errors(labels, log_probability), minlength=n_groups),
         wins=wins,
         scored=scored,
@@ -160,7 +163,7 @@ def _wins(score: np.ndarray, groups: np.ndarray, label_of: np.ndarray, number: i
 
 
 def bootstrap_weights(labels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Weights of ``n`` bootstrap draws over groups, stratified by class, (n × G): how often each group was drawn.
+    """Draw bootstrap weights over groups, stratified by class, (n × G): how often each group was drawn.
 
     Parameters
     ----------
@@ -173,7 +176,8 @@ def bootstrap_weights(labels: np.ndarray, n: int, rng: np.random.Generator) -> n
 
     Notes
     -----
-    With few groups a class a percentile interval from these draws is too narrow: they vary less than new groups would.
+    If a class has few groups, a percentile interval from these draws is too narrow, because they vary less than new
+    groups.
 
     Examples
     --------
@@ -189,12 +193,14 @@ def bootstrap_weights(labels: np.ndarray, n: int, rng: np.random.Generator) -> n
 
 
 def jackknife_weights(labels: np.ndarray) -> np.ndarray:
-    """Weights that leave out each group in turn, the others of its class standing in for it, (G × G).
+    """Return weights that leave out each group in turn, (G × G).
+
+    The other groups of the same class get a larger weight, so that the weights of a class keep their sum.
 
     Parameters
     ----------
     labels
-        Class number of each group, (G,). The row of a class's only group is NaN.
+        Class number of each group, (G,). If a class has one group, its row is NaN.
 
     Examples
     --------
@@ -210,14 +216,16 @@ def jackknife_weights(labels: np.ndarray) -> np.ndarray:
 
 
 def smallest_p(labels: np.ndarray, blocks: np.ndarray | None = None) -> float:
-    """Smallest p-value that any permutation test of these group labels can reach: one over the number of labellings.
+    """Return the smallest p-value that any permutation test of these group labels can reach.
+
+    It is 1 divided by the number of distinct orders of the labels.
 
     Parameters
     ----------
     labels
         Class number of each group, (G,).
     blocks
-        Block of each group, (G,), within which labels could be exchanged; one block if not given.
+        Block of each group, (G,), within which labels can be exchanged. If None, all groups form one block.
 
     Examples
     --------
@@ -230,6 +238,6 @@ def smallest_p(labels: np.ndarray, blocks: np.ndarray | None = None) -> float:
 
 
 def n_labellings(labels: np.ndarray) -> int:
-    """Number of distinct orders of some labels."""
+    """Count the distinct orders of some labels."""
     counts = np.unique(labels, return_counts=True)[1].tolist()
     return prod(comb(sum(counts[i:]), counts[i]) for i in range(len(counts)))

@@ -20,23 +20,25 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 _SINGLE, _DOUBLE = 2e-6, 1e-11
-"""Shares of the largest value: a deviation below the first may be the rounding of single precision and is none, and
-deviations that differ by less than the second differ by the rounding of double precision and are the same."""
+"""Shares of the largest value. A deviation below the first can be the rounding of single precision and counts as none.
+Deviations that differ by less than the second differ by the rounding of double precision and count as equal.
+"""
 
 
 @dataclass(frozen=True)
 class InteractionCurve:
-    """How many of the largest predicted deviations are interactions, list by ever longer list.
+    """Number of interactions among the largest predicted deviations, for lists of growing length.
 
-    One entry for each distinct size of a predicted deviation, from the largest. Predictions of the same size are taken
-    together: within them the curve is the straight line that a random order follows on average.
+    There is one entry for each distinct size of a predicted deviation, from the largest. Predictions of equal size are
+    added together. Between two entries the curve is a straight line, the average over random orders of these
+    predictions.
 
     Parameters
     ----------
     n_predicted
         Number of predictions in the list, (k,).
     n_found
-        Number of observed interactions among them, (k,).
+        Number of observed interactions in the list, (k,).
 
     Examples
     --------
@@ -61,7 +63,7 @@ class InteractionCurve:
 
     @property
     def prevalence(self) -> float:
-        """Share of the predictions that are interactions: the average precision of a random order."""
+        """Share of the predictions that are interactions. This is the average precision of a random order."""
         return self.n_interactions / self.n
 
     @property
@@ -78,43 +80,50 @@ class InteractionCurve:
 
     @property
     def average_precision(self) -> float:
-        """Precision of the lists, weighted by the interactions that each adds; ``prevalence`` if there is no order."""
+        """Precision of the lists, weighted by the number of interactions that each adds.
+
+        It equals ``prevalence`` if all predictions have the same size.
+        """
         return float(_average_precision(self.n_predicted[None], self.n_found[None])[0])
 
     def tpr_at(self, fdp: ArrayLike) -> np.ndarray:
-        """Highest true positive rate of any list with at most this false discovery proportion; 0 if there is none."""
-        levels = np.atleast_1d(np.asarray(fdp, dtype=np.float64))
-        at = [_tpr_at(self.n_predicted[None], self.n_found[None], level)[0] for level in levels]
-        return np.array(at).reshape(np.shape(fdp))
+        """Return the highest true positive rate of the lists with at most this false discovery proportion.
+
+        It is 0 if there is no such list.
+        """
+        limits = np.atleast_1d(np.asarray(fdp, dtype=np.float64)).tolist()
+        rates = [_tpr_at(self.n_predicted[None], self.n_found[None], limit)[0] for limit in limits]
+        return np.array(rates).reshape(np.shape(fdp))
 
 
 def interaction_curve(
     observed: ArrayLike, predicted: ArrayLike, additive: ArrayLike, *, cutoffs: tuple[ArrayLike, ArrayLike]
 ) -> InteractionCurve:
-    """Curve of true positives against false discoveries for predicted interactions :cite:p:`ahlmanneltze2025`.
+    """Compute true positives against false discoveries for predicted interactions :cite:p:`ahlmanneltze2025`.
 
-    Predictions are sorted by their deviation from additivity, ``|predicted - additive|``, the largest first. An interaction
-    is one where the *observed* deviation is at or beyond a cut-off. Of the l largest, the false discovery proportion is the
-    share that are no interactions, and the true positive rate is the share of all interactions that are among them.
+    Predictions are sorted by their deviation from additivity, ``|predicted - additive|``, the largest first. A value is
+    an interaction if its *observed* deviation is at or beyond a cut-off. For the l largest predictions, the false
+    discovery proportion is the share that are not interactions. The true positive rate is the share of all interactions
+    that are among them.
 
     Parameters
     ----------
     observed, predicted, additive
-        Observed and predicted mean expression of the combinations, and what additivity expects, all of one shape, as a
-        rule (n_pairs × n_genes).
+        Observed mean expression of the combinations, predicted mean expression, and the additive expectation. All have
+        the same shape, usually (n_pairs × n_genes).
     cutoffs
-        Below and above which an observed deviation is an interaction, from :meth:`EmpiricalNull.cutoffs`: two numbers, or
-        two arrays of the same shape if they differ between values.
+        Limits below and above which an observed deviation is an interaction, from :meth:`EmpiricalNull.cutoffs`. Pass
+        two numbers, or two arrays of the same shape if the limits differ between values.
 
     Returns
     -------
-    The curve. A method that predicts no deviation at all has chance level and no more: one list with everything in it.
-    Deviations that may be the rounding of single precision count as none.
+    The curve. If a method predicts no deviation, its curve has one entry with all predictions, which is the chance
+    level. Deviations that can be the rounding of single precision count as none.
 
     Raises
     ------
     ValueError
-        If shapes differ, there are NaN or infinite values, or the cut-offs are not in order.
+        If shapes differ, there are NaN or infinite values, or the lower cut-off is not below the upper one.
 
     Examples
     --------
@@ -139,33 +148,35 @@ def interaction_scores(
     n_bootstrap: int = 200,
     rng: Rng = 0,
 ) -> dict[str, dict[str, Interval]]:
-    """Average precision and true positive rates of several methods, each with an interval over combinations.
+    """Compute average precision and true positive rates of several methods, with intervals over combinations.
 
     Parameters
     ----------
     observed, additive
-        Observed mean expression and what additivity expects, (n_pairs × n_genes).
+        Observed mean expression and additive expectation, (n_pairs × n_genes).
     predictions
         Predicted mean expression of each method, (n_pairs × n_genes).
     cutoffs
-        Below and above which an observed deviation is an interaction.
+        Limits below and above which an observed deviation is an interaction.
     fdp
         False discovery proportions at which the true positive rate is reported.
     n_bootstrap
-        Number of resamples. Combinations are resampled, with all their genes: genes of one profile are not independent.
+        Number of resamples. Each resample draws combinations with all their genes, because the genes of a profile are
+        not independent.
     rng
-        Seed or generator; all methods see the same resamples.
+        Seed or generator. All methods get the same resamples.
 
     Returns
     -------
-    For each method ``average_precision``, ``excess`` (average precision less that of the first method of
-    ``predictions``, paired), and ``tpr_at_<percent>`` of each ``fdp``, as (estimate, low, high, number of
-    combinations). Limits are the 2.5 and 97.5 percentiles, NaN with fewer than 3 combinations.
+    For each method ``average_precision``, ``excess`` and ``tpr_at_<percent>`` for each ``fdp``, as (estimate, low,
+    high, number of combinations). ``excess`` is the average precision minus that of the first method of
+    ``predictions``, paired by resample. The limits are the 2.5 and 97.5 percentiles, or NaN with fewer than 3
+    combinations.
 
     Raises
     ------
     ValueError
-        As for :func:`interaction_curve`, or if there are no predictions.
+        Same as :func:`interaction_curve`, or if there are no predictions.
 
     Examples
     --------
@@ -178,14 +189,14 @@ def interaction_scores(
     (1.0, True)
     """
     if not predictions:
-        msg = "predictions is empty; pass the predicted profiles of at least one method by name."
+        msg = "predictions is empty. Pass a dictionary with the predicted profiles of at least one method."
         raise ValueError(msg)
     check_integer(n_bootstrap, "n_bootstrap", least=1)
     n_pairs = len(np.atleast_2d(np.asarray(observed)))
     weights = np.vstack([np.ones(n_pairs), bootstrap_weights(np.zeros(n_pairs), n_bootstrap, generator(rng))])
     values: dict[str, dict[str, np.ndarray]] = {}
-    for name, predicted in predictions.items():
-        truth, score = _truth_and_score(observed, predicted, additive, cutoffs)
+    for name, prediction in predictions.items():
+        truth, score = _truth_and_score(observed, prediction, additive, cutoffs)
         values[name] = _resampled(np.atleast_2d(truth), np.atleast_2d(score), weights, fdp)
     first = next(iter(values.values()))["average_precision"]
     result = {}
@@ -200,7 +211,7 @@ def interaction_scores(
 def _truth_and_score(
     observed: ArrayLike, predicted: ArrayLike, additive: ArrayLike, cutoffs: tuple[ArrayLike, ArrayLike]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the observed values are interactions, and how far the predicted ones deviate."""
+    """Return where observed values are interactions, and how far predicted values deviate from additivity."""
     shape = "(n_pairs × n_genes)"
     truth, guess, expected = (
         as_numbers(values, name, shape=shape, ndims=(1, 2))
@@ -208,13 +219,11 @@ def _truth_and_score(
     )
     for name, array in (("predicted", guess), ("additive", expected)):
         if array.shape != truth.shape:
-            msg = (
-                f"{name} has shape {array.shape} and observed has {truth.shape}; they must be the same pairs and genes."
-            )
+            msg = f"{name} has shape {array.shape} and observed {truth.shape}; both must have the same pairs and genes."
             raise ValueError(msg)
     low, high = cutoffs
     if not np.all(np.asarray(low) < np.asarray(high)):
-        msg = f"cutoffs={cutoffs!r} must be the lower and then the upper limit."
+        msg = f"cutoffs={cutoffs!r} must be two limits, the lower one first."
         raise ValueError(msg)
     score = np.abs(guess - expected) / (max(np.abs(guess).max(), np.abs(expected).max()) or 1.0)
     score = np.where(score <= _SINGLE, 0.0, np.rint(score / _DOUBLE))
@@ -222,12 +231,12 @@ def _truth_and_score(
 
 
 def is_interaction(deviation: np.ndarray, cutoffs: tuple[ArrayLike, ArrayLike]) -> np.ndarray:
-    """Whether each deviation is at or beyond a cut-off."""
+    """Return whether each deviation is at or beyond a cut-off."""
     return (deviation <= np.asarray(cutoffs[0])) | (deviation >= np.asarray(cutoffs[1]))
 
 
 def _lists(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Order from the largest score, and the last place of each run of equal scores in it."""
+    """Return the order from the largest score, and the last position of each run of equal scores in it."""
     order = np.argsort(-score, kind="stable")
     return order, np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
 
@@ -235,17 +244,17 @@ def _lists(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _resampled(
     truth: np.ndarray, score: np.ndarray, weights: np.ndarray, fdp: Sequence[float]
 ) -> dict[str, np.ndarray]:
-    """Each metric for each row of ``weights`` (B × n_pairs), (B,)."""
+    """Compute each metric for each row of ``weights`` (B × n_pairs), (B,)."""
     order, ends = _lists(score.ravel())
-    pair, hit = order // truth.shape[1], truth.ravel()[order]
-    names = [f"tpr_at_{100 * level:g}" for level in fdp]
+    pair, is_true = order // truth.shape[1], truth.ravel()[order]
+    names = [f"tpr_at_{100 * limit:g}" for limit in fdp]
     values = {name: np.empty(len(weights)) for name in ("average_precision", *names)}
-    for row, of_pair in enumerate(weights):  # one at a time: all together would be B × n_pairs × n_genes
+    for row, of_pair in enumerate(weights):  # a loop, because the whole array would be B × n_pairs × n_genes
         weight = of_pair[pair]
-        predicted, found = np.cumsum(weight)[ends][None], np.cumsum(weight * hit)[ends][None]
+        predicted, found = np.cumsum(weight)[ends][None], np.cumsum(weight * is_true)[ends][None]
         values["average_precision"][row] = _average_precision(predicted, found)[0]
-        for name, level in zip(names, fdp, strict=True):
-            values[name][row] = _tpr_at(predicted, found, level)[0]
+        for name, limit in zip(names, fdp, strict=True):
+            values[name][row] = _tpr_at(predicted, found, limit)[0]
     return values
 
 
@@ -256,12 +265,12 @@ def _average_precision(predicted: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.divide((gained * precision).sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def _tpr_at(predicted: np.ndarray, found: np.ndarray, level: float) -> np.ndarray:
-    """Highest share of the interactions in any list with at most this false discovery proportion.
+def _tpr_at(predicted: np.ndarray, found: np.ndarray, fdp: float) -> np.ndarray:
+    """Return the highest share of the interactions in a list with at most this false discovery proportion.
 
-    Within equal scores both counts grow in proportion, so that the last list that qualifies may end inside of them.
+    Among equal scores both counts grow in proportion, so the last list that qualifies can end between two entries.
     """
-    room = level * predicted - (predicted - found)  # false discoveries that may still be added
+    room = fdp * predicted - (predicted - found)  # number of false discoveries that can still be added
     started = np.concatenate([np.zeros((len(room), 1)), room[:, :-1]], axis=1)
     gained = np.diff(found, axis=1, prepend=0)
     leaves = (started > 0) & (room < 0)

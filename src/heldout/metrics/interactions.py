@@ -1,4 +1,4 @@
-"""Genetic interactions: what a combination should do if its members simply add up, and how it departs from that."""
+"""Genetic interactions: the additive expectation of a combination, and the kinds of deviation from it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 CLASSES = ("additive", "buffering", "synergistic", "opposite", "other")
-"""Kinds of combinations, in the order of the numbers that :func:`class_codes` gives them."""
+"""Kinds of combinations, in the order of the numbers that :func:`class_codes` returns."""
 
 
 def additive_expectation(
     single_a: ArrayLike, single_b: ArrayLike, control: ArrayLike, *, further: Sequence[ArrayLike] = ()
 ) -> np.ndarray:
-    """Profile of a combination whose members add up: ``y_A + y_B - y_0``; of k members their sum less k - 1 controls.
+    """Compute the profile of a combination whose members add up, ``y_A + y_B - y_0``.
+
+    For k members it is their sum minus k - 1 times the control.
 
     Parameters
     ----------
     single_a, single_b
         Mean expression under each member alone, log-normalised, (n_genes,) or (n_pairs × n_genes).
     control
-        Mean expression of control cells, a shape that broadcasts to it.
+        Mean expression of control cells, of a shape that broadcasts to the shape of ``single_a``.
     further
         Mean expression under each further member, for combinations of three and more.
 
     Returns
     -------
-    Expected mean expression, in the unit of the input. It can be below 0, where both members shut a gene down.
+    Expected mean expression, in the unit of the input. It is below 0 if both members reduce a gene strongly.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def additive_expectation(
     [1.5, 3.0]
     """
     named = {"single_a": single_a, "single_b": single_b}
-    named |= {f"further[{i}]": one for i, one in enumerate(further)}
+    named |= {f"further[{i}]": values for i, values in enumerate(further)}
     shape = "(n_genes,) or (n_pairs × n_genes)"
     singles = [as_numbers(values, name, shape=shape, ndims=(1, 2)) for name, values in named.items()]
     base = as_numbers(control, "control", shape=shape, ndims=(1, 2))
@@ -62,16 +64,16 @@ def interaction_classes(
     called: ArrayLike,
     further: Sequence[ArrayLike] = (),
 ) -> np.ndarray:
-    """Name the kind of each interaction from the changes under the members alone and together.
+    """Classify each interaction from the changes under the members alone and under the combination.
 
     Parameters
     ----------
     single_a, single_b
-        Change from control under each member alone (difference of log expression), all of one shape.
+        Change from control under each member alone (difference of log expression), both of the same shape.
     double
         Change from control under the combination.
     called
-        Mask of the same shape: where the combination departs from additivity.
+        Mask of the same shape: True where the combination deviates from additivity.
     further
         Change under each further member, for combinations of three and more.
 
@@ -82,14 +84,15 @@ def interaction_classes(
     ``additive``
         Not called.
     ``buffering``
-        The members change the gene in the same direction; together they change it by less than their sum, or not at all.
+        The members change the gene in the same direction. Together they change it by less than their sum, or not at
+        all.
     ``synergistic``
-        The same, by more than their sum.
+        The members change the gene in the same direction. Together they change it by more than their sum.
     ``opposite``
-        The same, in the other direction.
+        The members change the gene in the same direction. Together they change it in the other direction.
     ``other``
-        The members change the gene in different directions, so that less and more have no meaning. Also if one of
-        them does not change it at all, as exactly 0 has no direction.
+        The members change the gene in different directions, so less and more are not defined. Also if one member does
+        not change the gene at all, because exactly 0 has no direction.
 
     Raises
     ------
@@ -98,8 +101,8 @@ def interaction_classes(
 
     Notes
     -----
-    Directions are those of the measured means. Where the members hardly change a gene their directions are noise, and so
-    is the class; the call is not.
+    Directions are those of the measured means. If the members hardly change a gene, the directions and the class are
+    noise. The call itself is not affected.
 
     Examples
     --------
@@ -110,22 +113,29 @@ def interaction_classes(
     ['additive', 'buffering', 'synergistic', 'opposite', 'other']
     """
     named = {"single_a": single_a, "single_b": single_b, "double": double}
-    named |= {f"further[{i}]": one for i, one in enumerate(further)}
+    named |= {f"further[{i}]": values for i, values in enumerate(further)}
     arrays = {
-        name: as_numbers(v, name, shape="(n_genes,) or (n_pairs × n_genes)", ndims=(1, 2)) for name, v in named.items()
+        name: as_numbers(values, name, shape="(n_genes,) or (n_pairs × n_genes)", ndims=(1, 2))
+        for name, values in named.items()
     }
     mask = np.asarray(called)
     different = [name for name, values in arrays.items() if values.shape != mask.shape]
     if mask.dtype != bool or different:
         name = different[0] if different else "single_a"
-        msg = f"called is {mask.dtype} of shape {mask.shape} and {name} has {arrays[name].shape}; wanted is a bool of the same shape."
+        msg = (
+            f"called is {mask.dtype} of shape {mask.shape} and {name} has {arrays[name].shape}; "
+            "called must be bool and have the same shape."
+        )
         raise ValueError(msg)
     both = arrays.pop("double")
     return np.array(CLASSES)[class_codes(np.stack(list(arrays.values())), both, mask)]
 
 
 def class_codes(singles: np.ndarray, together: np.ndarray, called: np.ndarray) -> np.ndarray:
-    """Number of the class of each value in :data:`CLASSES`, int8; ``singles`` has one change a member, (k × …)."""
+    """Return the number of each value's class in :data:`CLASSES`, int8.
+
+    ``singles`` has one change for each member, (k × …).
+    """
     agree = (singles > 0).all(axis=0) | (singles < 0).all(axis=0)
     expected = singles.sum(axis=0)
     kinds = [

@@ -1,4 +1,4 @@
-"""Intervals of scores over few independent groups, each with the assumption it needs."""
+"""Intervals of scores over few independent groups, each with the assumption it makes."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ if TYPE_CHECKING:
 
 
 def auc_interval(
-    estimate: float, n_positive: int | ArrayLike, n_negative: int | ArrayLike, *, level: float = 0.95
+    estimate: float, n_positive: int | ArrayLike, n_negative: int | ArrayLike, *, coverage: float = 0.95
 ) -> Interval:
-    """Score interval of an AUC over independent groups :cite:p:`newcombe2006`; it does not collapse at an AUC of 1.
+    """Compute the score interval of an AUC over independent groups :cite:p:`newcombe2006`.
 
-    It holds the values that the estimate does not contradict, with the variance that such a value would have. Of AUCs
-    within blocks, variances are those of the blocks, averaged; with one pair a block that is Wilson's interval.
+    The interval holds the values that the estimate does not contradict. For each value it uses the variance that such a
+    value would have, so the interval keeps a width even at an AUC of 1. For the mean of AUCs within blocks, the
+    variances of the blocks are averaged. With one pair in each block this is Wilson's interval.
 
     Parameters
     ----------
     estimate
         The AUC, or the mean of the AUCs within blocks.
     n_positive, n_negative
-        Number of groups of each class; of the mean over blocks one number a block, (n_blocks,).
-    level
-        Nominal coverage.
+        Number of groups of each class. For a mean over blocks, one number per block, (n_blocks,).
+    coverage
+        Nominal coverage of the interval.
 
     Returns
     -------
-    :class:`Interval`, with the smaller class as ``n_units``; NaN if a class has no group.
+    :class:`Interval`, whose ``n_units`` is the number of groups of the smaller class. NaN if a class has no group.
 
     Notes
     -----
-    Measured coverage of nominal 95 % stands in ``docs/inference.md``: 92 to 97 % from 4 groups a class on, where both
-    classes vary alike. A bootstrap or a jackknife covers 28 % at 3 groups a class and an AUC of 0.95.
+    ``docs/inference.md`` lists the measured coverage of nominal 95 % intervals. It is 92 to 97 % for at least 4 groups
+    per class, if both classes vary equally. A bootstrap or a jackknife covers 28 % at 3 groups per class and an AUC of
+    0.95.
 
     Examples
     --------
@@ -58,12 +60,12 @@ def auc_interval(
         inner = (1 - value) / (2 - value) + value / (1 + value)
         return float((value * (1 - value) * (1 + (mean - 1) * inner) / (m * n)).sum() / len(m) ** 2)
 
-    low, high = _inverted(estimate, variance, level)
+    low, high = _inverted(estimate, variance, coverage)
     return Interval(float(estimate), low, high, int(min(m.sum(), n.sum())))
 
 
-def proportion_interval(n_right: float, n: int, *, level: float = 0.95) -> Interval:
-    """Wilson's interval of a share, e.g. of groups that are classified right :cite:p:`wilson1927`.
+def proportion_interval(n_right: float, n: int, *, coverage: float = 0.95) -> Interval:
+    """Compute Wilson's interval of a share, such as the share of groups classified correctly :cite:p:`wilson1927`.
 
     Parameters
     ----------
@@ -71,8 +73,8 @@ def proportion_interval(n_right: float, n: int, *, level: float = 0.95) -> Inter
         Number of successes.
     n
         Number of groups.
-    level
-        Nominal coverage.
+    coverage
+        Nominal coverage of the interval.
 
     Examples
     --------
@@ -83,31 +85,33 @@ def proportion_interval(n_right: float, n: int, *, level: float = 0.95) -> Inter
     """
     if n < 1:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
-    low, high = _inverted(n_right / n, lambda share: share * (1 - share) / n, level)
+    low, high = _inverted(n_right / n, lambda share: share * (1 - share) / n, coverage)
     return Interval(n_right / n, low, high, n)
 
 
-def jackknife_interval(estimate: float, without: ArrayLike, strata: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Estimate ± t × standard error of the jackknife that leaves out one group at a time, by class.
+def jackknife_interval(estimate: float, without: ArrayLike, strata: ArrayLike, *, coverage: float = 0.95) -> Interval:
+    """Compute estimate ± t × standard error, from a jackknife that leaves out one group at a time, by class.
 
     Parameters
     ----------
     estimate
         The score of all groups.
     without
-        The score without each group, (G,), the others of its class standing in for it: :func:`jackknife_weights`.
+        The score without each group, (G,). The other groups of its class are weighted up; see
+        :func:`jackknife_weights`.
     strata
-        Class of each group, (G,); classes are sampled on their own. Degrees of freedom are Welch's.
-    level
-        Nominal coverage.
+        Class of each group, (G,). Each class is sampled separately, so the degrees of freedom are Welch's.
+    coverage
+        Nominal coverage of the interval.
 
     Returns
     -------
-    :class:`Interval`, with the size of the smallest class as ``n_units``; NaN if a class has one group.
+    :class:`Interval`, whose ``n_units`` is the size of the smallest class. NaN if a class has only one group.
 
     Notes
     -----
-    Right for means (loss, Brier score). Of an AUC near 1 it is far too narrow: see :func:`auc_interval`.
+    The interval is right for means (loss, Brier score). For an AUC near 1 it is far too narrow; use
+    :func:`auc_interval`.
 
     Examples
     --------
@@ -126,31 +130,34 @@ def jackknife_interval(estimate: float, without: ArrayLike, strata: ArrayLike, *
         return Interval(float(estimate), float("nan"), float("nan"), fewest)
     spread = (variances**2 / (sizes - 1)).sum()
     df = variance**2 / spread if spread > 0 else float(sizes.sum() - len(sizes))
-    half = float(t.ppf((1 + level) / 2, df)) * sqrt(variance)
+    half = float(t.ppf((1 + coverage) / 2, df)) * sqrt(variance)
     return Interval(float(estimate), float(estimate) - half, float(estimate) + half, fewest)
 
 
 def difference_interval(
     first: Interval, second: Interval, without_first: ArrayLike, without_second: ArrayLike, strata: ArrayLike
 ) -> Interval:
-    """Interval of a paired difference from the intervals of its parts and their correlation :cite:p:`zou2008`.
+    """Compute the interval of a paired difference from the intervals of both scores :cite:p:`zou2008`.
+
+    The correlation of the two scores is taken into account.
 
     Parameters
     ----------
     first, second
-        Intervals of the two scores on the same groups, e.g. of :func:`auc_interval`.
+        Intervals of the two scores on the same groups, for example from :func:`auc_interval`.
     without_first, without_second
-        The scores without each group, (G,): they give the correlation by the jackknife.
+        The scores without each group, (G,). The jackknife estimates their correlation.
     strata
         Class of each group, (G,).
 
     Returns
     -------
-    :class:`Interval` of ``first - second``; NaN where one of the parts is.
+    :class:`Interval` of ``first - second``. NaN if one of the two intervals is NaN.
 
     Notes
     -----
-    Where one of the two does not vary (an AUC of 1) no correlation can be seen and none is assumed, which is the careful side.
+    If one of the two scores does not vary (an AUC of 1), its correlation is unknown. It is then set to 0, which gives
+    the wider interval.
 
     Examples
     --------
@@ -172,24 +179,25 @@ def difference_interval(
     return Interval(estimate, estimate - down, estimate + up, min(first.n_units, second.n_units))
 
 
-def fold_interval(differences: ArrayLike, *, n_train: float, n_test: float, level: float = 0.95) -> Interval:
-    """Corrected t interval of a mean over folds or repeated splits :cite:p:`nadeau2003`.
+def fold_interval(differences: ArrayLike, *, n_train: float, n_test: float, coverage: float = 0.95) -> Interval:
+    """Compute the corrected t interval of a mean over folds or repeated splits :cite:p:`nadeau2003`.
 
-    Folds share training groups, so their scores are not independent: the variance of the mean is taken as
-    (1 / J + n_test / n_train) times that between folds, not 1 / J times.
+    Folds share training groups, so their scores are not independent. For this reason the variance of the mean is (1 / J
+    + n_test / n_train) times the variance between folds, instead of 1 / J times.
 
     Parameters
     ----------
     differences
-        One score, or difference of two methods, a fold, (J,). Average over seeds first: they are no folds.
+        One value per fold, (J,): a score, or the difference of two methods. Average over seeds first, because seeds are
+        not folds.
     n_train, n_test
-        Number of groups (not cells) that are train and test in a fold; means if they vary.
-    level
-        Nominal coverage.
+        Number of groups (not cells) in train and test of a fold; the mean number if it varies.
+    coverage
+        Nominal coverage of the interval.
 
     Returns
     -------
-    :class:`Interval`, with J as ``n_units``; NaN with one fold.
+    :class:`Interval`, with J as ``n_units``. NaN with one fold.
 
     Examples
     --------
@@ -200,25 +208,25 @@ def fold_interval(differences: ArrayLike, *, n_train: float, n_test: float, leve
     """
     from scipy.stats import t  # slow to import
 
-    values = as_numbers(differences, "differences", shape="(J,), one a fold", ndims=(1,))
+    values = as_numbers(differences, "differences", shape="(J,), one value per fold", ndims=(1,))
     n, estimate = len(values), float(values.mean())
     if n < 2:
         return Interval(estimate, float("nan"), float("nan"), n)
-    half = float(t.ppf((1 + level) / 2, n - 1)) * sqrt((1 / n + n_test / n_train) * values.var(ddof=1))
+    half = float(t.ppf((1 + coverage) / 2, n - 1)) * sqrt((1 / n + n_test / n_train) * values.var(ddof=1))
     return Interval(estimate, estimate - half, estimate + half, n)
 
 
-def _inverted(estimate: float, variance: Callable[[float], float], level: float) -> tuple[float, float]:
-    """Values in [0, 1] at which the estimate is z standard errors away."""
+def _inverted(estimate: float, variance: Callable[[float], float], coverage: float) -> tuple[float, float]:
+    """Return the values in [0, 1] from which the estimate is z standard errors away."""
     from scipy.optimize import brentq
     from scipy.stats import norm  # slow to import
 
-    z = float(norm.ppf((1 + level) / 2))
+    z = float(norm.ppf((1 + coverage) / 2))
 
     def excess(value: float) -> float:
         return abs(value - estimate) - z * sqrt(max(variance(value), 0.0))
 
-    tiny = 1e-9  # at 0 and 1 themselves the variance is 0
+    tiny = 1e-9  # keeps away from 0 and 1, where the variance is 0
     low = 0.0 if estimate <= tiny or excess(tiny) <= 0 else float(brentq(excess, tiny, min(estimate, 1 - tiny)))
     high = (
         1.0 if estimate >= 1 - tiny or excess(1 - tiny) <= 0 else float(brentq(excess, max(estimate, tiny), 1 - tiny))
@@ -227,7 +235,7 @@ def _inverted(estimate: float, variance: Callable[[float], float], level: float)
 
 
 def _jackknife_parts(a: np.ndarray, b: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Jackknife covariance of two scores by stratum, and the size of each."""
+    """Return the jackknife covariance of two scores in each stratum, and the size of each stratum."""
     _, numbers = np.unique(strata, return_inverse=True)
     sizes = np.bincount(numbers)
     parts = []

@@ -1,4 +1,4 @@
-"""Permutation of the labels of groups, within blocks in which they could have been exchanged."""
+"""Permutation tests that exchange the labels of groups within blocks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 _MOST_STATES = 4_000_000
-"""Entries of the exact distribution above which labellings are drawn instead."""
+"""Largest number of entries of the exact distribution. For larger designs labellings are drawn at random."""
 
 _N_DRAWN = 99_999
-"""Labellings that are drawn then."""
+"""Number of labellings that are drawn at random."""
 
 
 class Permutation(NamedTuple):
@@ -30,13 +30,13 @@ class Permutation(NamedTuple):
     Parameters
     ----------
     p_value
-        Share of labellings with a statistic at least as large as the observed one; one-sided. With drawn labellings
-        (1 + as large) / (1 + drawn) :cite:p:`phipson2010`.
+        Share of labellings whose statistic is at least as large as the observed one; one-sided. For drawn labellings it
+        is (1 + number at least as large) / (1 + number drawn) :cite:p:`phipson2010`.
     mid_p
-        The same with labellings that are just as large counted half. A ``p_value`` of few labellings is discrete and
-        keeps the nominal level by staying below it; the mid-p is near that level on average, and may exceed it.
+        The same share, in which a labelling with an equal statistic counts half. With few labellings ``p_value`` is
+        discrete and stays below the nominal level. ``mid_p`` is close to that level on average and can exceed it.
     smallest
-        The smallest ``p_value`` that any result could have had: one over the number of labellings.
+        The smallest ``p_value`` that any result could have: 1 divided by the number of labellings.
     exact
         Whether all labellings were counted.
 
@@ -56,11 +56,11 @@ class Permutation(NamedTuple):
 def auc_permutation(
     labels: ArrayLike, score: ArrayLike, *, blocks: ArrayLike | None = None, within: bool = False, rng: int = 0
 ) -> Permutation:
-    """Exact one-sided permutation test of the AUC of groups, ties and blocks included.
+    """Test the AUC of groups by an exact one-sided permutation test, with ties and blocks.
 
-    The null hypothesis is that labels could have been exchanged within blocks, with the scores as they are. For scores
-    of a model that has not seen these labels that is a valid test, conditional on the fit. Scores that were pooled over
-    the folds of a cross-validation have seen them: there the fit has to be made again, see :func:`permutation_test`.
+    The null hypothesis is that labels can be exchanged within blocks, while the scores stay the same. The test is valid
+    for scores of a model that was fitted without these labels; it is conditional on the fit. Scores pooled over the
+    folds of a cross-validation depend on these labels. For them the fit must be repeated; see :func:`permutation_test`.
 
     Parameters
     ----------
@@ -69,15 +69,15 @@ def auc_permutation(
     score
         Score of each group, (G,), higher for class 1.
     blocks
-        Block (day, batch, patient) of each group, (G,); one block if not given.
+        Block (day, batch, patient) of each group, (G,). If None, all groups form one block.
     within
-        Test the mean of the AUCs within blocks (:func:`block_auc`) instead of that of all pairs.
+        Whether to test the mean of the AUCs within blocks (:func:`block_auc`) instead of the AUC of all pairs.
     rng
-        Seed of drawn labellings, for designs too large to count.
+        Seed of the drawn labellings, for designs that are too large to count.
 
     Returns
     -------
-    :class:`Permutation`. NaN if no labelling could differ from this one (or, with ``within``, no block has both classes).
+    :class:`Permutation`. NaN if only one labelling is possible. With ``within``, NaN if no block has both classes.
 
     Raises
     ------
@@ -86,24 +86,24 @@ def auc_permutation(
 
     Examples
     --------
-    Four days with one patient and one control each, all four told apart:
+    On each of four days, the model ranks the one patient above the one control:
 
     >>> import heldout as ho
     >>> days = [0, 0, 1, 1, 2, 2, 3, 3]
     >>> ho.metrics.auc_permutation([0, 1] * 4, range(8), blocks=days, within=True).p_value
     0.0625
     """
-    scores = as_numbers(score, "score", shape="(G,), one value a group", ndims=(1,))
+    scores = as_numbers(score, "score", shape="(G,), one value per group", ndims=(1,))
     positive = _two_classes(labels, len(scores))
-    sizes = _block_rows(blocks, len(scores))
+    rows_of_blocks = _block_rows(blocks, len(scores))
     if within:
-        sizes = [rows for rows in sizes if 0 < positive[rows].sum() < len(rows)]
-    smallest = 1 / prod((comb(len(rows), int(positive[rows].sum())) for rows in sizes), start=1)
+        rows_of_blocks = [rows for rows in rows_of_blocks if 0 < positive[rows].sum() < len(rows)]
+    smallest = 1 / prod((comb(len(rows), int(positive[rows].sum())) for rows in rows_of_blocks), start=1)
     if smallest == 1:
         return Permutation(float("nan"), float("nan"), 1.0, exact=True)
-    parts = _integer_parts(scores, positive, sizes, within=within)
+    parts = _integer_parts(scores, positive, rows_of_blocks, within=within)
     n_states = sum(part.sum() for part, _ in parts) * max(k for _, k in parts)
-    observed = sum(int(part[positive[rows]].sum()) for rows, (part, _) in zip(sizes, parts, strict=True))
+    observed = sum(int(part[positive[rows]].sum()) for rows, (part, _) in zip(rows_of_blocks, parts, strict=True))
     if n_states <= _MOST_STATES:
         return _counted(parts, observed, smallest)
     return _drawn(parts, observed, smallest, np.random.default_rng(rng))
@@ -117,22 +117,22 @@ def permutation_test(
     n_labellings: int = 1000,
     rng: int | np.random.Generator = 0,
 ) -> Permutation:
-    """One-sided permutation test of any statistic of the labels of groups, e.g. of a fit that is made again each time.
+    """Test any statistic of the labels of groups by a one-sided permutation test.
 
-    All labellings within the blocks are tried if there are at most ``n_labellings``; else the observed one and draws.
-    With a statistic that repeats everything that saw the labels (the fit, the choice between models), it tests the
-    whole procedure. With one that does not, it is conditional on what was fitted.
+    All labellings within the blocks are tried if there are at most ``n_labellings``. Otherwise the observed labelling
+    and random draws are tried. If the statistic repeats every step that used the labels (the fit, the choice between
+    models), the test covers the whole procedure. If it does not, the test is conditional on the fit.
 
     Parameters
     ----------
     labels
         Label of each group, (G,); any number of classes.
     statistic
-        Function of labels (G,) to a number, larger for better.
+        Function from labels (G,) to a number; larger is better.
     blocks
-        Block of each group, (G,), within which labels could be exchanged; one block if not given.
+        Block of each group, (G,), within which labels can be exchanged. If None, all groups form one block.
     n_labellings
-        Most labellings to try, the observed one among them.
+        Largest number of labellings to try, including the observed one.
     rng
         Seed or generator of the draws.
 
@@ -154,15 +154,18 @@ def permutation_test(
     0.05
     """
     check_integer(n_labellings, "n_labellings", least=2)
-    own = np.asarray(labels)
-    sizes = _block_rows(blocks, len(own))
-    number = prod((labellings_of(own[rows]) for rows in sizes), start=1)
-    observed = float(statistic(own))
+    given = np.asarray(labels)
+    rows_of_blocks = _block_rows(blocks, len(given))
+    number = prod((labellings_of(given[rows]) for rows in rows_of_blocks), start=1)
+    observed = float(statistic(given))
     if number == 1:
         return Permutation(float("nan"), float("nan"), 1.0, exact=True)
     exact = number <= n_labellings
-    tried = _all_labellings(own, sizes) if exact else _draws(own, sizes, n_labellings - 1, np.random.default_rng(rng))
-    values = np.array([float(statistic(one)) for one in tried])
+    if exact:
+        labellings = _all_labellings(given, rows_of_blocks)
+    else:
+        labellings = _draws(given, rows_of_blocks, n_labellings - 1, np.random.default_rng(rng))
+    values = np.array([float(statistic(labelling)) for labelling in labellings])
     near = 1e-12 * max(1.0, abs(observed))
     above, equal = int((values > observed + near).sum()), int((abs(values - observed) <= near).sum())
     total = len(values) + (not exact)
@@ -173,25 +176,26 @@ def permutation_test(
 def swap_test(
     labels: ArrayLike, first: ArrayLike, second: ArrayLike, *, n_swaps: int = 4096, rng: int | np.random.Generator = 0
 ) -> float:
-    """Two-sided p of the difference of two AUCs on the same groups, by swapping the methods group by group.
+    """Test the difference of two AUCs on the same groups by swapping the two methods group by group.
 
-    Scores are replaced by their ranks within each method, and under the null hypothesis it makes no difference which
-    method a group's rank is from :cite:p:`bandos2005`.
+    Each method's scores are replaced by their ranks. Under the null hypothesis the two ranks of a group can be swapped
+    :cite:p:`bandos2005`.
 
     Parameters
     ----------
     labels
         Class number of each group, (G,), 0 or 1.
     first, second
-        Score of each group by each method, (G,).
+        Score of each group by the first and by the second method, (G,).
     n_swaps
-        All 2 ** G choices are tried if there are no more than this; else the observed one and draws.
+        All 2 ** G choices are tried if there are at most this many. Otherwise the observed choice and random draws are
+        tried.
     rng
         Seed or generator of the draws.
 
     Returns
     -------
-    The p-value; 1 if both methods rank the groups alike, NaN without both classes.
+    The two-sided p-value. 1 if both methods rank the groups equally. NaN if a class is missing.
 
     Examples
     --------
@@ -203,7 +207,8 @@ def swap_test(
     from scipy.stats import rankdata  # slow to import
 
     scores = [
-        rankdata(as_numbers(one, "a score", shape="(G,), one value a group", ndims=(1,))) for one in (first, second)
+        rankdata(as_numbers(values, name, shape="(G,), one value per group", ndims=(1,)))
+        for name, values in (("first", first), ("second", second))
     ]
     positive = _two_classes(labels, len(scores[0]))
     if positive.all() or not positive.any():
@@ -221,7 +226,7 @@ def swap_test(
 
 
 def _auc_of_choice(scores: list[np.ndarray], positive: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """AUC of the scores that each row of ``chosen`` (B × G) takes: 0 from the first method, 1 from the second."""
+    """Compute the AUC for each row of ``chosen`` (B × G); 0 takes the score of the first method, 1 of the second."""
     inside = (1 - chosen[:, positive], chosen[:, positive])
     outside = (1 - chosen[:, ~positive], chosen[:, ~positive])
     total = np.zeros(len(chosen))
@@ -235,41 +240,46 @@ def _auc_of_choice(scores: list[np.ndarray], positive: np.ndarray, chosen: np.nd
 def _two_classes(labels: ArrayLike, n: int) -> np.ndarray:
     numbers = np.asarray(labels)
     if numbers.shape != (n,) or not np.isin(numbers, [0, 1]).all():
-        msg = f"labels has shape {numbers.shape}; wanted is a 0 or 1 for each of the {n} groups."
+        msg = f"labels has shape {numbers.shape}, but must have a 0 or 1 for each of the {n} groups."
         raise ValueError(msg)
     return numbers == 1
 
 
 def _block_rows(blocks: ArrayLike | None, n: int) -> list[np.ndarray]:
-    """Row numbers of the groups of each block."""
+    """Return the row numbers of the groups of each block."""
     if blocks is None:
         return [np.arange(n)]
     names = np.asarray(blocks)
     if names.shape != (n,):
-        msg = f"blocks has shape {names.shape}; it must name the block of each of the {n} groups."
+        msg = f"blocks has shape {names.shape}, but must have the block of each of the {n} groups."
         raise ValueError(msg)
     _, numbers = np.unique(names.astype(str), return_inverse=True)
     return [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
 
 
 def _integer_parts(
-    scores: np.ndarray, positive: np.ndarray, sizes: list[np.ndarray], *, within: bool
+    scores: np.ndarray, positive: np.ndarray, rows_of_blocks: list[np.ndarray], *, within: bool
 ) -> list[tuple[np.ndarray, int]]:
-    """What each group adds to the statistic if it is of class 1, as whole numbers from 0, and how many of a block are."""
+    """Return, for each block, what a group adds to the statistic if it is of class 1, and the number of class 1 groups.
+
+    The added values are integers >= 0.
+    """
     from scipy.stats import rankdata  # slow to import
 
     ranks = np.rint(2 * rankdata(scores)).astype(np.int64)
-    pairs = [int(positive[rows].sum()) * int((~positive[rows]).sum()) for rows in sizes]
+    pairs = [int(positive[rows].sum()) * int((~positive[rows]).sum()) for rows in rows_of_blocks]
     common = lcm(*pairs) if within else 1
     parts = []
-    for rows, number in zip(sizes, pairs, strict=True):
-        own = np.rint(2 * rankdata(scores[rows])).astype(np.int64) * (common // number) if within else ranks[rows]
-        parts.append((own - own.min(), int(positive[rows].sum())))
+    for rows, number in zip(rows_of_blocks, pairs, strict=True):
+        of_block = ranks[rows]
+        if within:
+            of_block = np.rint(2 * rankdata(scores[rows])).astype(np.int64) * (common // number)
+        parts.append((of_block - of_block.min(), int(positive[rows].sum())))
     return parts
 
 
 def _counted(parts: list[tuple[np.ndarray, int]], observed: int, smallest: float) -> Permutation:
-    """Distribution of the sum over all labellings: one polynomial a block, multiplied."""
+    """Count the sum over all labellings: one polynomial per block, multiplied over blocks."""
     whole = np.ones(1)
     for values, n_positive in parts:
         total = int(np.sort(values)[::-1][:n_positive].sum())
@@ -298,30 +308,32 @@ def _drawn(
     return Permutation((above + equal) / total, (above + equal / 2) / total, smallest, exact=False)
 
 
-def _all_labellings(labels: np.ndarray, sizes: list[np.ndarray]) -> Iterator[np.ndarray]:
-    for choice in product(*(list(_arrangements(labels[rows])) for rows in sizes)):
-        one = labels.copy()
-        for rows, values in zip(sizes, choice, strict=True):
-            one[rows] = values
-        yield one
+def _all_labellings(labels: np.ndarray, rows_of_blocks: list[np.ndarray]) -> Iterator[np.ndarray]:
+    for choice in product(*(list(_arrangements(labels[rows])) for rows in rows_of_blocks)):
+        labelling = labels.copy()
+        for rows, values in zip(rows_of_blocks, choice, strict=True):
+            labelling[rows] = values
+        yield labelling
 
 
 def _arrangements(labels: np.ndarray) -> Iterator[np.ndarray]:
-    """Each distinct order of some labels."""
+    """Yield each distinct order of some labels."""
     first = labels[0]
     others = labels[labels != first]
     for places in combinations(range(len(labels)), len(labels) - len(others)):
         rest = np.setdiff1d(np.arange(len(labels)), places)
         for order in _arrangements(others) if len(others) else [others]:
-            one = np.empty_like(labels)
-            one[list(places)] = first
-            one[rest] = order
-            yield one
+            arrangement = np.empty_like(labels)
+            arrangement[list(places)] = first
+            arrangement[rest] = order
+            yield arrangement
 
 
-def _draws(labels: np.ndarray, sizes: list[np.ndarray], n: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def _draws(
+    labels: np.ndarray, rows_of_blocks: list[np.ndarray], n: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
     for _ in range(n):
-        one = labels.copy()
-        for rows in sizes:
-            one[rows] = rng.permutation(labels[rows])
-        yield one
+        labelling = labels.copy()
+        for rows in rows_of_blocks:
+            labelling[rows] = rng.permutation(labels[rows])
+        yield labelling

@@ -1,6 +1,7 @@
-"""Errors of predicted profiles: one row a perturbation, one value a row.
+"""Errors of predicted profiles, one row and one value per perturbation.
 
-A row of NaN in the prediction is a perturbation that was not predicted: its score is NaN, to be counted. Nothing is clipped.
+A row of NaN in the prediction is a perturbation without a prediction. Its score is NaN; count such rows. No score is
+clipped.
 """
 
 from __future__ import annotations
@@ -11,28 +12,28 @@ import numpy as np
 
 from heldout._core.checks import check_integer
 from heldout.metrics._checks import as_numbers
-from heldout.metrics._rows import SHAPE, as_beside, as_rows
+from heldout.metrics._rows import SHAPE, as_many_rows, as_rows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
 def top_genes(control: ArrayLike, n: int = 1000) -> np.ndarray:
-    """Column numbers of the ``n`` genes most expressed in the control cells, (n,), from the highest down.
+    """Return the column numbers of the ``n`` genes most expressed in the control cells, (n,), from the highest down.
 
-    The genes on which Ahlmann-Eltze, Huber and Anders score :cite:p:`ahlmanneltze2025`. No truth is needed to choose them.
+    Ahlmann-Eltze, Huber and Anders score on these genes :cite:p:`ahlmanneltze2025`. The choice does not use the truth.
 
     Parameters
     ----------
     control
-        Mean expression of each gene in the control cells, (n_genes,). Of the training cells, if the genes are to be the same
-        for all splits.
+        Mean expression of each gene in the control cells, (n_genes,). Use the training cells if the genes must be the
+        same for all splits.
     n
-        Number of genes. If there are no more, all of them are given.
+        Number of genes. If there are fewer genes, all are returned.
 
     Returns
     -------
-    Of genes with equal means the earlier columns.
+    Column numbers. Of genes with equal means, the earlier column comes first.
 
     Raises
     ------
@@ -41,8 +42,8 @@ def top_genes(control: ArrayLike, n: int = 1000) -> np.ndarray:
 
     Notes
     -----
-    Genes that a perturbation switches on are not among them if the controls do not express them. Errors over other numbers
-    of genes are not comparable: state ``n`` with the score.
+    If a perturbation switches on a gene that the controls do not express, the gene is not included. Errors over
+    different numbers of genes cannot be compared, so report ``n`` with the score.
 
     Examples
     --------
@@ -56,21 +57,22 @@ def top_genes(control: ArrayLike, n: int = 1000) -> np.ndarray:
 
 
 def profile_l2(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
-    """L2 distance of each predicted profile, √Σ (truth - prediction)² over genes, in the unit of the values; lower is better.
+    """Return the L2 distance of each predicted profile, √Σ (truth - prediction)² over genes; lower is better.
 
-    The error of Ahlmann-Eltze, Huber and Anders, over :func:`top_genes` :cite:p:`ahlmanneltze2025`. 0 is perfect; there is no
-    chance level: put the rows of "no change", the mean and the additive baseline beside it.
+    It is the error of Ahlmann-Eltze, Huber and Anders, computed over :func:`top_genes` :cite:p:`ahlmanneltze2025`. It
+    has the unit of the values. 0 is perfect and there is no chance level. Show "no change", the mean and the additive
+    baseline next to it.
 
     Parameters
     ----------
     truth
-        Mean expression (log values) of each perturbation, (n_perturbations × n_genes), or (n_genes,) of one.
+        Mean expression (log values) of each perturbation, (n_perturbations × n_genes), or (n_genes,) for one.
     prediction
-        The same as predicted. A row of NaN was not predicted.
+        Predicted mean expression, same shape. A row of NaN is a perturbation without a prediction.
 
     Returns
     -------
-    (n_perturbations,), or a number for one. NaN for rows that were not predicted.
+    One value per perturbation, (n_perturbations,), or a number for one perturbation. NaN for rows without a prediction.
 
     Raises
     ------
@@ -79,9 +81,9 @@ def profile_l2(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
 
     Notes
     -----
-    It grows with the root of the number of genes. The sampling noise of the true means is in it, most where a perturbation
-    has few cells: see :func:`split_half`. Genes that do not respond dominate: a prediction that is the same for all
-    perturbations can be close by it, see :func:`perturbation_rank`.
+    The distance grows with the root of the number of genes. It includes the sampling noise of the true means, which is
+    large for perturbations with few cells; see :func:`split_half`. Genes that do not respond dominate. For this reason
+    a prediction that is the same for all perturbations can score well; see :func:`perturbation_rank`.
 
     Examples
     --------
@@ -90,35 +92,35 @@ def profile_l2(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
     [5.0, 0.0]
     """
     rows = as_rows(truth, prediction)
-    return rows.give(np.linalg.norm(rows.truth - rows.prediction, axis=1))
+    return rows.result(np.linalg.norm(rows.truth - rows.prediction, axis=1))
 
 
 def profile_rmse(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
-    """RMSE of each predicted profile, √mean (truth - prediction)² over genes, in the unit of the values; lower is better.
+    """Return the RMSE of each predicted profile, √mean (truth - prediction)² over genes; lower is better.
 
-    :func:`profile_l2` over the root of the number of genes; PerturBench's RMSE :cite:p:`wu2024perturbench`. 0 is perfect;
-    there is no chance level.
+    It is :func:`profile_l2` divided by the root of the number of genes, and the RMSE of PerturBench
+    :cite:p:`wu2024perturbench`. It has the unit of the values. 0 is perfect and there is no chance level.
 
     Parameters
     ----------
     truth
-        Mean expression of each perturbation, (n_perturbations × n_genes), or (n_genes,) of one.
+        Mean expression of each perturbation, (n_perturbations × n_genes), or (n_genes,) for one.
     prediction
-        The same as predicted. A row of NaN was not predicted.
+        Predicted mean expression, same shape. A row of NaN is a perturbation without a prediction.
 
     Returns
     -------
-    (n_perturbations,), or a number for one. NaN for rows that were not predicted.
+    One value per perturbation, (n_perturbations,), or a number for one perturbation. NaN for rows without a prediction.
 
     Raises
     ------
     ValueError
-        As :func:`profile_l2`.
+        Same as :func:`profile_l2`.
 
     Notes
     -----
-    The more genes without response are in, the smaller it gets, for every method alike. For one number over all rows or one
-    a gene see :func:`rmse`.
+    More genes without a response make the error smaller, for every method. For one number over all rows or one per
+    gene, see :func:`rmse`.
 
     Examples
     --------
@@ -127,35 +129,37 @@ def profile_rmse(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
     3.536
     """
     rows = as_rows(truth, prediction)
-    return rows.give(np.sqrt(np.mean((rows.truth - rows.prediction) ** 2, axis=1)))
+    return rows.result(np.sqrt(np.mean((rows.truth - rows.prediction) ** 2, axis=1)))
 
 
 def profile_mae(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
-    """Mean absolute error of each predicted profile, mean over genes of abs(truth - prediction), in the unit of the values; lower is better.
+    """Return the mean absolute error of each predicted profile; lower is better.
 
-    The MAE of the Virtual Cell Challenge 2025 :cite:p:`roohani2025`, over all genes. 0 is perfect; there is no chance level.
+    It is the mean over genes of abs(truth - prediction), and the MAE of the Virtual Cell Challenge 2025
+    :cite:p:`roohani2025` if it is computed over all genes. It has the unit of the values. 0 is perfect and there is no
+    chance level.
 
     Parameters
     ----------
     truth
-        Mean expression of each perturbation, (n_perturbations × n_genes), or (n_genes,) of one.
+        Mean expression of each perturbation, (n_perturbations × n_genes), or (n_genes,) for one.
     prediction
-        The same as predicted. A row of NaN was not predicted.
+        Predicted mean expression, same shape. A row of NaN is a perturbation without a prediction.
 
     Returns
     -------
-    (n_perturbations,), or a number for one. NaN for rows that were not predicted.
+    One value per perturbation, (n_perturbations,), or a number for one perturbation. NaN for rows without a prediction.
 
     Raises
     ------
     ValueError
-        As :func:`profile_l2`.
+        Same as :func:`profile_l2`.
 
     Notes
     -----
-    Most genes do not respond, so that it is mostly the distance from the controls. The challenge scaled it as
-    max(0, 1 - MAE / MAE of the mean): past the baseline a bad profile cost nothing, and was traded for other scores. Use
-    :func:`challenge_score`, which does not clip.
+    Most genes do not respond, so the error is mostly the distance from the controls. The challenge scaled it as max(0,
+    1 - MAE / MAE of the mean). A profile worse than that baseline cost nothing more, so methods gave it up to gain in
+    other scores. Use :func:`challenge_score`, which does not clip.
 
     Examples
     --------
@@ -164,23 +168,24 @@ def profile_mae(truth: ArrayLike, prediction: ArrayLike) -> float | np.ndarray:
     [3.5, nan]
     """
     rows = as_rows(truth, prediction)
-    return rows.give(np.mean(np.abs(rows.truth - rows.prediction), axis=1))
+    return rows.result(np.mean(np.abs(rows.truth - rows.prediction), axis=1))
 
 
 def score_weights(scores: ArrayLike) -> np.ndarray:
-    """Weight of each gene from its t-score, ((abs(t) - min) / (max - min))² over the genes of a row; no unit, 0 to 1.
+    """Compute the weight of each gene from its t-score, ((abs(t) - min) / (max - min))² over the genes of a row.
 
-    The weights of Mejia and co-authors for :func:`weighted_mse` :cite:p:`mejia2025`.
+    They are the weights of Mejia and co-authors for :func:`weighted_mse` :cite:p:`mejia2025`. They have no unit and lie
+    in 0 to 1.
 
     Parameters
     ----------
     scores
-        t-score of each gene, of the perturbation against the rest, (n_perturbations × n_genes) or (n_genes,); from
+        t-score of each gene, of the perturbation against all others, (n_perturbations × n_genes) or (n_genes,), from
         :func:`t_scores`.
 
     Returns
     -------
-    An array of the same shape. NaN for a row of which all scores are equally large.
+    An array of the same shape. NaN for a row in which all scores have the same size.
 
     Raises
     ------
@@ -189,7 +194,8 @@ def score_weights(scores: ArrayLike) -> np.ndarray:
 
     Notes
     -----
-    They are made of the truth that is to be predicted: use them for scoring only, never in training or in choosing genes.
+    The weights depend on the truth that is to be predicted. Use them for scoring only, and never for training or for
+    the choice of genes.
 
     Examples
     --------
@@ -204,33 +210,35 @@ def score_weights(scores: ArrayLike) -> np.ndarray:
 
 
 def weighted_mse(truth: ArrayLike, prediction: ArrayLike, weights: ArrayLike) -> float | np.ndarray:
-    """Weighted mean squared error of each profile, Σ w (truth - prediction)² / Σ w, in squared units; lower is better.
+    """Return the weighted mean squared error of each profile, Σ w (truth - prediction)² / Σ w; lower is better.
 
-    With :func:`score_weights` the genes that respond count, instead of the many that do not :cite:p:`mejia2025`. 0 is
-    perfect; there is no chance level, but the mean over perturbations no longer looks good by it.
+    With :func:`score_weights`, the genes that respond count, and not the many genes that do not :cite:p:`mejia2025`.
+    The unit is the squared unit of the values. 0 is perfect and there is no chance level. The mean over perturbations
+    no longer scores well.
 
     Parameters
     ----------
     truth
-        Mean expression of each perturbation, (n_perturbations × n_genes), or (n_genes,) of one.
+        Mean expression of each perturbation, (n_perturbations × n_genes), or (n_genes,) for one.
     prediction
-        The same as predicted. A row of NaN was not predicted.
+        Predicted mean expression, same shape. A row of NaN is a perturbation without a prediction.
     weights
-        Weight of each gene, 0 or more, of the same shape or (n_genes,). A row of NaN weighs nothing.
+        Weight of each gene, at least 0, of the same shape or (n_genes,). A row of NaN counts as 0.
 
     Returns
     -------
-    (n_perturbations,), or a number for one. NaN for rows that were not predicted and where all weights are 0 or NaN.
+    One value per perturbation, (n_perturbations,), or a number for one perturbation. NaN for rows without a prediction,
+    and where all weights are 0 or NaN.
 
     Raises
     ------
     ValueError
-        As :func:`profile_l2`, or if a weight is negative.
+        Same as :func:`profile_l2`, or if a weight is negative.
 
     Notes
     -----
-    The weights come from the truth, so the genes are an oracle's choice. A perturbation with few cells has t-scores of
-    noise, and the weights then pick the genes where the noise is largest.
+    The weights come from the truth, so no method could choose these genes in advance. The t-scores of a perturbation
+    with few cells are mostly noise. Its weights then choose the genes with the largest noise.
 
     Examples
     --------
@@ -242,43 +250,46 @@ def weighted_mse(truth: ArrayLike, prediction: ArrayLike, weights: ArrayLike) ->
     given = np.asarray(weights, dtype=np.float64)
     none = np.isnan(given).all(axis=-1, keepdims=True) & (given.ndim == 2)
     if (given < 0).any():
-        msg = f"weights has {int((given < 0).sum())} negative values; a weight is 0 or more."
+        msg = f"weights has {int((given < 0).sum())} negative values, but all must be >= 0."
         raise ValueError(msg)
-    own = as_beside(np.where(none, 0.0, given), "weights", rows.truth)
-    total = own.sum(axis=1)
-    squared = np.sum(own * (rows.truth - rows.prediction) ** 2, axis=1)
-    return rows.give(np.divide(squared, total, out=np.full(len(total), np.nan), where=total > 0))
+    of_rows = as_many_rows(np.where(none, 0.0, given), "weights", rows.truth)
+    total = of_rows.sum(axis=1)
+    squared = np.sum(of_rows * (rows.truth - rows.prediction) ** 2, axis=1)
+    return rows.result(np.divide(squared, total, out=np.full(len(total), np.nan), where=total > 0))
 
 
 def variance_ratio(truth: ArrayLike, prediction: ArrayLike, *, weights: ArrayLike | None = None) -> float | np.ndarray:
-    """Variance over perturbations of the predictions by that of the truth, each summed over genes; no unit, 0 and up.
+    """Return the variance over perturbations of the predictions divided by that of the truth, each summed over genes.
 
-    1 is right. 0 is mode collapse: the same profile for every perturbation, which errors and correlations do not see.
-    There is no chance level: a shuffled truth has 1, so it is a check beside other scores and no score of its own.
+    It has no unit and is at least 0. 1 is right. 0 is mode collapse: the same profile for every perturbation, which
+    errors and correlations do not detect. There is no chance level, because a shuffled truth also has 1. For this
+    reason it is a check next to other scores and not a score itself.
 
     Parameters
     ----------
     truth
         Mean expression or change of each perturbation, (n_perturbations × n_genes).
     prediction
-        The same as predicted. Perturbations that were not predicted (rows of NaN) are left out of both variances.
+        Predicted mean expression or change, same shape. Perturbations without a prediction (rows of NaN) are left out
+        of both variances.
     weights
         How often each perturbation is drawn, (n_perturbations,) or (n_draws × n_perturbations), for a bootstrap over
         perturbations.
 
     Returns
     -------
-    A number, or (n_draws,). NaN if fewer than 2 different perturbations count or the truth does not vary.
+    A number, or one for each draw, (n_draws,). NaN if fewer than 2 different perturbations count or the truth does not
+    vary.
 
     Raises
     ------
     ValueError
-        As :func:`profile_l2`, or if ``weights`` has another length or negative values.
+        Same as :func:`profile_l2`, or if ``weights`` has another length or negative values.
 
     Notes
     -----
-    The sampling noise of the true means adds to their variance, so that the exact expectation has a ratio below 1; the ratio
-    of one half of the cells to the other is the one to compare with.
+    The sampling noise of the true means adds to their variance, so the exact expectation has a ratio below 1. Compare
+    with the ratio of one half of the cells to the other half.
 
     Examples
     --------
@@ -293,7 +304,11 @@ def variance_ratio(truth: ArrayLike, prediction: ArrayLike, *, weights: ArrayLik
         np.ones(n) if weights is None else weights, "weights", shape=f"({n},) or (n_draws × {n})", ndims=(1, 2)
     )
     if drawn.shape[-1] != n or (drawn < 0).any():
-        msg = f"weights has shape {drawn.shape} and {int((drawn < 0).sum())} negative values; wanted are 0 or more for each of {n} perturbations."
+        negative = int((drawn < 0).sum())
+        msg = (
+            f"weights has shape {drawn.shape} and {negative} negative values, but must have one value >= 0 for each of "
+            f"{n} perturbations."
+        )
         raise ValueError(msg)
     if not rows.known.any():
         return float("nan") if drawn.ndim == 1 else np.full(len(drawn), np.nan)
@@ -305,7 +320,7 @@ def variance_ratio(truth: ArrayLike, prediction: ArrayLike, *, weights: ArrayLik
 
 
 def _weighted_spread(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Σ w (x - weighted mean)² over rows of each draw; 0 if all rows are alike."""
+    """Return Σ w (x - weighted mean)² over rows for each draw; 0 if all rows are equal."""
     centred = values - values.mean(axis=0)
     if not np.ptp(values, axis=0).any():
         return np.zeros(len(weights))

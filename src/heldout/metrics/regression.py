@@ -18,32 +18,34 @@ _MIN_GENES = 3
 
 
 def rmse(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled") -> float | np.ndarray:
-    """Root mean squared error, √mean((truth - prediction)²), in the unit of the values; lower is better, 0 is perfect.
+    """Return the root mean squared error, √mean((truth - prediction)²); lower is better, 0 is perfect.
+
+    The unit is that of the values.
 
     Parameters
     ----------
     truth
         True values, (n × n_genes) or (n,).
     prediction
-        Predicted values of the same rows and genes; with ``of_means`` other rows will do.
+        Predicted values of the same rows and genes. With ``of_means`` the rows can differ.
     average
-        Over what the mean is taken: all entries (``pooled``), the rows of each gene (``per_gene``), or the genes, after each
-        gene was averaged over the rows of either array (``of_means``).
+        ``pooled`` averages over all entries. ``per_gene`` averages over the rows of each gene. ``of_means`` first
+        averages each gene over the rows of each array, and then over genes.
 
     Returns
     -------
-    One number; for ``per_gene`` an array, (n_genes,).
+    One number. For ``per_gene`` an array, (n_genes,).
 
     Raises
     ------
     ValueError
-        If shapes differ, an array is empty or has NaN, or 1-D values are given with another ``average`` than ``pooled``.
+        If shapes differ, an array is empty or has NaN, or values are 1-D and ``average`` is not ``pooled``.
 
     Notes
     -----
-    It has no scale of its own: an RMSE of 0.1 is small only if the values were not squeezed into 0 to 1 before. And
-    measured cells of two time points have no pairing: ``pooled`` and ``per_gene`` of single cells need rows that
-    belong together. The mean of ``per_gene`` is not ``pooled``, which averages before the root.
+    The score depends on the scale of the values: an RMSE of 0.1 is small only if the values were not scaled to 0 to 1.
+    Cells measured at two time points are not paired. ``pooled`` and ``per_gene`` need paired rows, so use ``of_means``
+    for such cells. The mean of ``per_gene`` is not ``pooled``, because ``pooled`` averages before the root.
 
     Examples
     --------
@@ -60,29 +62,31 @@ def rmse(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled"
 
 
 def mae(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled") -> float | np.ndarray:
-    """Mean absolute error, mean(abs(truth - prediction)), in the unit of the values; lower is better, 0 is perfect.
+    """Return the mean absolute error, mean(abs(truth - prediction)); lower is better, 0 is perfect.
+
+    The unit is that of the values.
 
     Parameters
     ----------
     truth
         True values, (n × n_genes) or (n,).
     prediction
-        Predicted values of the same rows and genes; with ``of_means`` other rows will do.
+        Predicted values of the same rows and genes. With ``of_means`` the rows can differ.
     average
         As in :func:`rmse`: ``pooled``, ``per_gene`` or ``of_means``.
 
     Returns
     -------
-    One number; for ``per_gene`` an array, (n_genes,).
+    One number. For ``per_gene`` an array, (n_genes,).
 
     Raises
     ------
     ValueError
-        As :func:`rmse`.
+        Same as :func:`rmse`.
 
     Notes
     -----
-    The median minimises it: where a gene is zero in most cells, predicting zero for all of them is the best answer.
+    The median minimises this error. If a gene is zero in most cells, the best prediction is zero for all cells.
 
     Examples
     --------
@@ -94,40 +98,42 @@ def mae(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled")
 
 
 def r2(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled") -> float | np.ndarray:
-    """R², the coefficient of determination 1 - Σ(truth - prediction)² / Σ(truth - mean)²; no unit, higher is better.
+    """Return R², the coefficient of determination, 1 - Σ(truth - prediction)² / Σ(truth - mean)²; higher is better.
 
-    1 is perfect, 0 is as good as the mean of the truth, and there is no lower limit. It is not the square of a
-    correlation, and not the Pearson r that some codes call "r2 of means".
+    R² has no unit. 1 is perfect, 0 is as good as the mean of the truth, and there is no lower limit. It is not the
+    square of a correlation, and not the Pearson r that some codes call "r2 of means".
 
     Parameters
     ----------
     truth
         True values, (n × n_genes) or (n,).
     prediction
-        Predicted values of the same rows and genes; with ``of_means`` other rows will do.
+        Predicted values of the same rows and genes. With ``of_means`` the rows can differ.
     average
-        ``pooled``: sums over all entries, against the mean of all. ``per_gene``: sums over the rows of each gene, against
-        its own mean. ``of_means``: each gene averaged over the rows first, sums over genes, against the mean gene.
+        ``pooled`` sums over all entries and compares with the mean of all entries. ``per_gene`` sums over the rows of
+        each gene and compares with the mean of that gene. ``of_means`` first averages each gene over the rows, then
+        sums over genes and compares with the mean over genes.
 
     Returns
     -------
-    One number; for ``per_gene`` an array, (n_genes,). NaN where the truth is constant: take ``np.nanmean`` and say how
-    many genes it left out.
+    One number. For ``per_gene`` an array, (n_genes,). NaN where the truth is constant. To average over genes, use
+    ``np.nanmean`` and report how many genes are left out.
 
     Raises
     ------
     ValueError
-        As :func:`rmse`.
+        Same as :func:`rmse`.
 
     Notes
     -----
-    ``pooled`` and ``of_means`` live on the differences between genes, which any predictor that saw the training cells knows:
-    repeating the last time point scores above 0.9 on many time courses. ``per_gene`` does not pay for that. Always name
-    the average with the number, and show the same R² of the last time point beside it, or :func:`change_correlation`.
+    ``pooled`` and ``of_means`` mostly measure differences between genes. Each predictor that has seen training cells
+    knows them: on many time courses, repeating the last time point scores above 0.9. ``per_gene`` does not reward this.
+    Always report which average was used. Show the same R² of the last time point, or :func:`change_correlation`, next
+    to it.
 
     Examples
     --------
-    Two genes of very different level, one and the same row for every cell:
+    Two genes of very different expression, and the same prediction for each cell:
 
     >>> import numpy as np, heldout as ho
     >>> truth = np.array([[1.0, 11.0], [3.0, 13.0]])
@@ -148,12 +154,12 @@ def r2(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled") 
 
 
 def change_correlation(
-    truth: ArrayLike, prediction: ArrayLike, reference: ArrayLike, *, error: ArrayLike | None = None
+    truth: ArrayLike, prediction: ArrayLike, start: ArrayLike, *, error: ArrayLike | None = None
 ) -> float:
-    """Pearson r of the predicted and the true change from the last observed time point; no unit, -1 to 1.
+    """Return the Pearson r of the predicted and the true change since the last observed time point; higher is better.
 
-    Over the genes g with abs(truth - reference) > 2 · error, r of (truth - reference) with (prediction - reference).
-    Higher is better; no skill gives about 0.
+    It is the correlation of (truth - start) with (prediction - start), over the genes with abs(truth - start) > 2 ·
+    error. It has no unit and lies in -1 to 1. A method without skill scores about 0.
 
     Parameters
     ----------
@@ -161,15 +167,16 @@ def change_correlation(
         True mean of each gene at the target time, (n_genes,).
     prediction
         Predicted mean of each gene at the target time, (n_genes,).
-    reference
-        Mean of each gene at the last observed time, (n_genes,).
+    start
+        Mean of each gene at the last observed time, (n_genes,), from which changes are counted.
     error
-        Standard error of the true change of each gene, (n_genes,) or one number. By default every gene that changes counts.
+        Standard error of the true change of each gene, (n_genes,), or one number. If None, each gene with a change
+        counts.
 
     Returns
     -------
-    NaN if fewer than 3 genes pass, or if the prediction changes all of them alike: repeating the last time point has no
-    correlation, rather than one of zero. Count such cases; do not score them 0.
+    A number. NaN if fewer than 3 genes pass, or if the prediction changes all of them equally. Repeating the last time
+    point has no correlation, so it is NaN and not 0. Count such cases, and do not score them as 0.
 
     Raises
     ------
@@ -178,10 +185,11 @@ def change_correlation(
 
     Notes
     -----
-    Both changes contain the sampling noise of the reference with the same sign, so that a prediction that ignores the
-    reference, such as the overall mean, correlates above 0 with no knowledge. Score with the mean of one half of the
-    reference cells in the prediction's change and of the other half in the truth's, or compare with a constant prediction.
-    It says nothing about the size of the change: ten times too much has r = 1. Show :func:`rmse` beside it.
+    Both changes contain the sampling noise of ``start`` with the same sign. For this reason a prediction that does not
+    use ``start``, such as the overall mean, correlates above 0 without any skill. To avoid this, compute the predicted
+    change from one half of the cells of the last time point and the true change from the other half, or compare with a
+    constant prediction. The score ignores the size of the change: a change that is ten times too large has r = 1. Show
+    :func:`rmse` next to it.
 
     Examples
     --------
@@ -191,7 +199,7 @@ def change_correlation(
     >>> round(ho.metrics.change_correlation(truth, prediction, last, error=0.1), 3)
     1.0
     """
-    true, predicted = _changes(truth, prediction, reference, error)
+    true, predicted = _changes(truth, prediction, start, error)
     if len(true) < _MIN_GENES or not np.ptp(true) or not np.ptp(predicted):
         return float("nan")
     true, predicted = true - true.mean(), predicted - predicted.mean()
@@ -199,12 +207,12 @@ def change_correlation(
 
 
 def change_sign_accuracy(
-    truth: ArrayLike, prediction: ArrayLike, reference: ArrayLike, *, error: ArrayLike | None = None
+    truth: ArrayLike, prediction: ArrayLike, start: ArrayLike, *, error: ArrayLike | None = None
 ) -> float:
-    """Share of genes that move the predicted way from the last observed time point; 0 to 1, higher is better.
+    """Return the share of genes that change in the predicted direction since the last observed time point.
 
-    Over the genes with abs(truth - reference) > 2 · error; a predicted change of exactly zero counts one half, so that
-    repeating the last time point scores 0.5.
+    It counts the genes with abs(truth - start) > 2 · error, and lies in 0 to 1; higher is better. A predicted change of
+    exactly zero counts one half, so repeating the last time point scores 0.5.
 
     Parameters
     ----------
@@ -212,24 +220,26 @@ def change_sign_accuracy(
         True mean of each gene at the target time, (n_genes,).
     prediction
         Predicted mean of each gene at the target time, (n_genes,).
-    reference
-        Mean of each gene at the last observed time, (n_genes,).
+    start
+        Mean of each gene at the last observed time, (n_genes,), from which changes are counted.
     error
-        Standard error of the true change of each gene, (n_genes,) or one number. By default every gene that changes counts.
+        Standard error of the true change of each gene, (n_genes,), or one number. If None, each gene with a change
+        counts.
 
     Returns
     -------
-    NaN if fewer than 3 genes pass.
+    A number. NaN if fewer than 3 genes pass.
 
     Raises
     ------
     ValueError
-        As :func:`change_correlation`.
+        Same as :func:`change_correlation`.
 
     Notes
     -----
-    0.5 is not always chance: where most genes move the same way, "everything goes up" scores their share. Show that
-    share beside it. The noise of the reference is in both changes, see :func:`change_correlation`.
+    The chance level is not always 0.5. If most genes move in the same direction, the prediction "everything goes up"
+    scores their share. Show that share next to the score. The noise of ``start`` is in both changes; see
+    :func:`change_correlation`.
 
     Examples
     --------
@@ -238,14 +248,14 @@ def change_sign_accuracy(
     >>> ho.metrics.change_sign_accuracy(truth, np.array([0.1, 5.0, 1.0, 0.0]), last)
     0.625
     """
-    true, predicted = _changes(truth, prediction, reference, error)
+    true, predicted = _changes(truth, prediction, start, error)
     if len(true) < _MIN_GENES:
         return float("nan")
     return float(np.mean((np.sign(true) * np.sign(predicted) + 1) / 2))
 
 
 def _paired(truth: ArrayLike, prediction: ArrayLike, average: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both arrays as they are to be compared; for ``of_means`` the means of the genes."""
+    """Return both arrays in the form in which they are compared: for ``of_means`` the means of the genes."""
     check_choice(average, "average", ("pooled", "per_gene", "of_means"))
     shape = "(n × n_genes) or (n,)" if average == "pooled" else f"(n × n_genes) for average={average!r}"
     ndims = (1, 2) if average == "pooled" else (2,)
@@ -254,8 +264,8 @@ def _paired(truth: ArrayLike, prediction: ArrayLike, average: str) -> tuple[np.n
     if average == "of_means" and true.shape[1] == predicted.shape[1]:
         return true.mean(axis=0), predicted.mean(axis=0)
     if true.shape != predicted.shape:
-        hint = " Cells that are not paired can be compared with average='of_means'." if true.ndim == 2 else ""
-        msg = f"truth has shape {true.shape} and prediction {predicted.shape}; they must agree.{hint}"
+        hint = " To compare cells that are not paired, pass average='of_means'." if true.ndim == 2 else ""
+        msg = f"truth has shape {true.shape} and prediction {predicted.shape}; both must have the same shape.{hint}"
         raise ValueError(msg)
     return true, predicted
 
@@ -267,19 +277,19 @@ def _mean_error(truth: ArrayLike, prediction: ArrayLike, average: str, *, power:
 
 
 def _changes(
-    truth: ArrayLike, prediction: ArrayLike, reference: ArrayLike, error: ArrayLike | None
+    truth: ArrayLike, prediction: ArrayLike, start: ArrayLike, error: ArrayLike | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """True and predicted change of the genes that surely change."""
-    names = {"truth": truth, "prediction": prediction, "reference": reference}
+    """Return the true and the predicted change of the genes whose change is larger than twice its error."""
+    named = {"truth": truth, "prediction": prediction, "start": start}
     shape = "(n_genes,), the mean of each gene"
-    true, predicted, last = (as_numbers(v, name, shape=shape, ndims=(1,)) for name, v in names.items())
+    true, predicted, last = (as_numbers(values, name, shape=shape, ndims=(1,)) for name, values in named.items())
     noise = as_numbers(0 if error is None else error, "error", shape="(n_genes,) or one number", ndims=(0, 1))
     sizes = {len(true), len(predicted), len(last), *([len(noise)] if noise.ndim else [])}
     if len(sizes) > 1:
-        msg = f"truth, prediction, reference and error must have one value a gene; they have {sorted(sizes)} values."
+        msg = f"truth, prediction, start and error have {sorted(sizes)} values, but must have one value per gene."
         raise ValueError(msg)
     if (noise < 0).any():
-        msg = f"error has {int((noise < 0).sum())} negative values; a standard error is 0 or more."
+        msg = f"error has {int((noise < 0).sum())} negative values, but a standard error must be >= 0."
         raise ValueError(msg)
     change = true - last
     kept = np.abs(change) > 2 * noise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from heldout._core.checks import check_choice, check_integer
+from heldout._core.checks import check_choice, check_integer, check_number
 from heldout.metrics._checks import as_pair
 from heldout.metrics._pairs import draw_rows
 
@@ -27,7 +27,9 @@ def wasserstein(
     n_max: int = 2000,
     rng: int | np.random.Generator = 0,
 ) -> float:
-    """Wasserstein distance W_p, (min over couplings of E‖x - y‖^p)^(1/p), in the unit of the values; lower is better.
+    """Return the Wasserstein distance W_p, (min over couplings of E‖x - y‖^p)^(1/p); lower is better.
+
+    The unit is that of the values.
 
     Parameters
     ----------
@@ -38,18 +40,20 @@ def wasserstein(
     p
         1 (mean distance moved) or 2 (root mean squared distance moved).
     method
-        ``exact``: linear programme. ``sinkhorn``: cost of the plan with entropic regularisation :cite:p:`cuturi2013`, at
-        least the exact one. Both are computed by POT :cite:p:`flamary2021`.
+        ``exact`` solves the linear programme. ``sinkhorn`` returns the cost of the plan with entropic regularisation
+        :cite:p:`cuturi2013`, which is at least the exact cost. POT computes both :cite:p:`flamary2021`.
     regularisation
-        Of ``sinkhorn``, as a share of the mean of ‖x - y‖^p, so that it has no unit. Smaller is closer to exact and slower.
+        Regularisation of ``sinkhorn``, as a share of the mean of ‖x - y‖^p, so it has no unit. Smaller values are
+        closer to the exact distance and slower.
     n_max
-        From a larger set so many rows are drawn. Memory grows with its square, time of ``exact`` faster.
+        If a set has more rows, this many rows are drawn. Memory use grows with the square of ``n_max``, and the time of
+        ``exact`` grows faster.
     rng
-        Seed or generator of that draw, which does not depend on the order of the rows.
+        Seed or generator of that draw. The draw does not depend on the order of the rows.
 
     Returns
     -------
-    W_p itself: the root is taken, the entropy is not part of it, and no bias is subtracted.
+    W_p: the root is taken, the entropy is not included, and no bias is subtracted.
 
     Raises
     ------
@@ -65,11 +69,12 @@ def wasserstein(
 
     Notes
     -----
-    It can reward collapse. In many dimensions two samples of one distribution are far apart, and their mean is nearer to
-    both: to 500 cells of a normal distribution in 50 dimensions, 500 fresh cells have W1 7.7 (W2 7.8), the mean repeated 500
-    times 7.0 (7.0). Use it in at most about 10 dimensions, with equal numbers of cells, as :func:`skill` over a
-    :func:`split_half` floor of the same numbers, and never alone. The debiased Sinkhorn divergence does not remove this at
-    small regularisation, where the terms that it subtracts vanish.
+    This distance can reward a collapsed prediction. In many dimensions two samples of one distribution are far apart,
+    and their mean is nearer to both. Against 500 cells of a normal distribution in 50 dimensions, 500 new cells have W1
+    7.7 (W2 7.8), and the mean repeated 500 times has 7.0 (7.0). Use it in at most about 10 dimensions, with equal
+    numbers of cells, as :func:`skill` over a :func:`split_half` floor with the same numbers of cells, and never alone.
+    The debiased Sinkhorn divergence does not solve this at small regularisation, where the terms that it subtracts
+    vanish.
 
     Examples
     --------
@@ -82,9 +87,7 @@ def wasserstein(
     check_choice(p, "p", (1, 2))
     check_choice(method, "method", ("exact", "sinkhorn"))
     check_integer(n_max, "n_max", least=2)
-    if not 0 < regularisation < np.inf:
-        msg = f"regularisation={regularisation!r} must be above 0, for example 0.05."
-        raise ValueError(msg)
+    check_number(regularisation, "regularisation", above=0)
     generator = np.random.default_rng(rng)
     first, second = (draw_rows(cells, n_max, generator) for cells in as_pair(X, Y))
     cost = cdist(first, second, "euclidean" if p == 1 else "sqeuclidean")
@@ -97,7 +100,8 @@ def _exact(cost: np.ndarray) -> float:
 
     moved, log = ot.emd2([], [], cost, numItermax=100_000_000, log=True)
     if log["warning"]:
-        msg = f"the linear programme of {cost.shape[0]} × {cost.shape[1]} cells was not solved: {log['warning']}. Take method='sinkhorn'."
+        n, m = cost.shape
+        msg = f"The linear programme of {n} × {m} cells was not solved: {log['warning']}. Use method='sinkhorn'."
         raise RuntimeError(msg)
     return float(moved)
 
@@ -109,13 +113,16 @@ def _sinkhorn(cost: np.ndarray, regularisation: float) -> float:
     if mean == 0:
         return 0.0
     share = [np.full(n, 1 / n) for n in cost.shape]
-    # The logarithmic form keeps small kernels; of a plan that is far from converged the exponential can overflow.
+    # The logarithmic form keeps small kernels. Before convergence the exponential of a plan can overflow.
     with np.errstate(over="ignore"):
         plan, log = ot.bregman.sinkhorn_log(
             *share, cost / mean, regularisation, numItermax=10_000, stopThr=_TOLERANCE / 10, warn=False, log=True
         )
     off = float(log["err"][-1]) if log["err"] else 0.0
     if not off <= _TOLERANCE:
-        msg = f"Sinkhorn did not converge at regularisation={regularisation!r}: marginals are off by {off:.1e}. Raise it, or take method='exact'."
+        msg = (
+            f"Sinkhorn did not converge at regularisation={regularisation!r}: marginals are off by {off:.1e}. "
+            "Use a larger regularisation, or method='exact'."
+        )
         warnings.warn(msg, UserWarning, stacklevel=3)
     return float(np.sum(plan * cost))

@@ -14,7 +14,6 @@ import heldout as ho
 from heldout.tasks.forecast_genes.evaluate import METRICS, Truth, scores, split_halves
 from tests.helpers.courses import course
 from tests.helpers.paths import DATA
-from tests.helpers.slots import documented_slots, written_by
 
 
 def real(name: str) -> ad.AnnData:
@@ -150,14 +149,6 @@ def test_what_cannot_be_scored_is_refused(fitted, refuses):
     ho.pp.split_genes(fitted, val=0)
     ho.tl.forecast_genes(fitted, "hour", method="ridge")
     refuses(lambda a: ho.tl.evaluate(a, "forecast_genes", partition="val"), fitted, "val")
-
-
-def test_documented_slots_of_the_forecast_are_the_written_ones():
-    adata = course()
-    written = written_by(adata, lambda: ho.tl.forecast_genes(adata, "hour", method="ridge"))
-    assignments = {("uns", "heldout/assignments")}
-    promised = documented_slots(ho.tl.forecast_genes, key_added="forecast_genes")
-    assert written - assignments == promised - assignments
 
 
 def skill_on(adata: ad.AnnData, time_key: str, methods: tuple[str, ...], n_splits: int) -> dict[str, float]:

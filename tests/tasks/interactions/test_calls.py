@@ -121,9 +121,9 @@ def test_pairs(measured):
 # --- how it is read ------------------------------------------------------------------------------------------------------
 
 
-def test_matrix_kinds(screen, measured, array_type):
+def test_matrix_kinds(screen, measured, any_array_type):
     before = ho.get.interactions(measured)
-    screen.X = array_type(screen.X)
+    screen.X = any_array_type(screen.X)
     ho.tl.interactions(screen, "guide", n_top_genes=None)
     pd.testing.assert_frame_equal(ho.get.interactions(screen), before, rtol=1e-5, atol=1e-6)
 

@@ -220,10 +220,10 @@ def test_no_held_out_value_is_seen(screen, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_neither_order_of_cells_nor_kind_of_matrix_matters(screen, method, array_type):
+def test_neither_order_of_cells_nor_kind_of_matrix_matters(screen, method, any_array_type):
     order = np.random.default_rng(0).permutation(screen.n_obs)
     other = screen[order].copy()
-    other.X = array_type(other.X.toarray())
+    other.X = any_array_type(other.X.toarray())
     names = held_out(screen)
     np.testing.assert_allclose(change(other, method, names).change, change(screen, method, names).change, atol=1e-6)
 

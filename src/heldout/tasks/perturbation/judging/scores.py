@@ -133,7 +133,7 @@ def score_controls(
     said = start + change
     rows = (truth.mean[:, top], said[:, top])
     result: dict[str, Any] = {
-        "pearson_delta": metrics.pearson_delta(*rows, beside[:, top], prediction_reference=start[:, top]),
+        "pearson_delta": metrics.pearson_delta(*rows, beside[:, top], prediction_start=start[:, top]),
         "cosine_logfc": metrics.cosine_logfc(truth.mean, said, beside, prediction_control=start, floor=0),
         "discrimination": np.full(len(context), np.nan),
     }

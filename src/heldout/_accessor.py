@@ -55,7 +55,8 @@ def _bind(function: Callable[..., Any], adata: AnnData, *, chain: bool) -> Calla
         return result
 
     signature = inspect.signature(function)
-    bound.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+    without_adata = signature.replace(parameters=list(signature.parameters.values())[1:])
+    bound.__signature__ = without_adata  # type: ignore[attr-defined]
     return bound
 
 
@@ -63,9 +64,10 @@ def _bind(function: Callable[..., Any], adata: AnnData, *, chain: bool) -> Calla
 class Heldout:
     """Chain calls on an AnnData: ``adata.ho.pp.split_groups(...).ho.tl.genotype(...)``.
 
-    Each call of ``pp`` and ``tl`` returns ``adata`` (or the changed copy, with ``copy=True``), so that the next call can follow.
-    Only ``tl.predict_cells`` and ``tl.predict_profiles`` return a new AnnData, the predicted cells or profiles. ``get`` returns
-    tables, ``pl`` returns axes. Print ``adata.ho`` or ``adata.ho.tl`` to list the functions.
+    Each call of ``pp`` and ``tl`` returns ``adata`` (or the changed copy, with ``copy=True``), so that the next call
+    can follow. Only ``tl.predict_cells`` and ``tl.predict_profiles`` return a new AnnData, the predicted cells or
+    profiles. ``get`` returns tables, ``pl`` returns axes. Print ``adata.ho`` or ``adata.ho.tl`` to list the
+    functions.
     """
 
     def __init__(self, adata: AnnData) -> None:
@@ -88,7 +90,7 @@ class Heldout:
 
     @property
     def tl(self) -> _Namespace:
-        """Audit, fit, predict and evaluate; each call returns the AnnData, predict_cells and predict_profiles a new one."""
+        """Audit, fit, predict and evaluate; each call returns the AnnData, or new predicted cells or profiles."""
         return _Namespace(self._adata, "tl", chain=True)
 
     @property

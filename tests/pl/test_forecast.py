@@ -98,5 +98,7 @@ def test_what_cannot_be_drawn_is_refused(cells, genes, course):
     ho.tl.forecast(fresh, "time", method="persistence")
     with pytest.raises(ValueError, match="not evaluated on test"):
         ho.pl.forecast(fresh)
-    with pytest.raises(ValueError, match="not evaluated"):
+    with pytest.raises(ValueError, match="Nothing was evaluated"):
         ho.pl.skill(fresh)
+    with pytest.raises(ValueError, match="'forecast' was not evaluated"):
+        ho.pl.skill(fresh, "forecast")

@@ -33,7 +33,7 @@ def write_evaluation(
     scores: pd.DataFrame,
     *,
     partition: str,
-    beside: Mapping[str, Mapping[str, Any]] | None = None,
+    also: Mapping[str, Mapping[str, Any]] | None = None,
     answer: str | None = None,
     summary: str | None = None,
     versus: pd.DataFrame | None = None,
@@ -49,12 +49,12 @@ def write_evaluation(
     fit, split
         The fit that was scored, and its split.
     table
-        One row a method, level and metric; rows of judged methods have the role ``model``.
+        One row for each method, level and metric; rows of judged methods have the role ``model``.
     scores
         Scores of single units by each method.
     partition
         The partition that was scored.
-    beside
+    also
         Further entries by section of ``uns["heldout"]``.
     answer, summary
         The verdict in one sentence, and in a few sentences with the score. If None, they are made from the table.
@@ -73,7 +73,7 @@ def write_evaluation(
     sections: dict[str, Any] = {}
     look, new = 0, False
     if partition == "test":
-        claims = (beside or {}).get(keys.CLAIMS, {}).get(key, {}).get("table")
+        claims = (also or {}).get(keys.CLAIMS, {}).get(key, {}).get("table")
         judged = judged_digest(table, scores, missing=missing, claims=claims)
         sections[keys.LEDGER], look, new = next_look(adata, key, fit, split, judged=judged)
     table = table.assign(partition=partition, look=look)
@@ -95,7 +95,7 @@ def write_evaluation(
     sections[keys.EVALUATIONS] = {**stored, key: entry}
     by_unit = scores.assign(partition=partition).rename(index=str)
     sections[keys.SCORES] = {**store.section(adata, keys.SCORES), key: by_unit}
-    for name, entries in (beside or {}).items():
+    for name, entries in (also or {}).items():
         sections[name] = {**store.section(adata, name), **entries}
     store.commit(adata, heldout=sections)
     if new and look > 1:

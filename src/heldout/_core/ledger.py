@@ -1,8 +1,8 @@
 """The ledger: each look at a test set is written down, and the count is printed with the score.
 
-A look is the first time that a fit is scored on a set of judged cells. Scoring the same fit on the same cells again, for
-example with other baselines, is recorded in a row of its own but has the number of the first look: the score of the fit
-was known already. Another fit, other cells or another unit of inference is a new look.
+A look is the first time that a fit is scored on a set of judged cells. Scoring the same fit on the same cells again,
+for example with other baselines, is recorded in a row of its own but has the number of the first look: the score of
+the fit was known already. Another fit, other cells or another unit of inference is a new look.
 """
 
 from __future__ import annotations

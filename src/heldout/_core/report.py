@@ -1,4 +1,4 @@
-"""The table of an evaluation, which prints as a report: the question, the answer in one sentence, and the scores behind it."""
+"""The table of an evaluation, which prints as a report: the question, the answer in one sentence, and the scores."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Evaluation(pd.DataFrame):
 
 
 class Board(pd.DataFrame):
-    """A table of text that prints whole: long cells go on in further lines. What is selected from it is a plain DataFrame."""
+    """A table of text that prints whole, long cells in several lines. What is selected from it is a plain DataFrame."""
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:

@@ -92,6 +92,7 @@ def summary(adata: AnnData, key: str | None = None) -> str:
     >>> ho.tl.genotype(adata, "genotype", method="majority")
     >>> _ = ho.tl.evaluate(adata, "genotype", baselines=["qc_logistic"])
     >>> print(ho.get.summary(adata))
-    majority on test: AUC 0.50 over 2 libraries (1 control, 1 patient). Cannot be decided for a new library: with one ...
+    majority on test: AUC 0.50 over 2 libraries (1 control, 1 patient). Cannot be decided for a new library: with one
+    ...
     """
     return read_evaluation(adata, key).summary

@@ -23,8 +23,8 @@ def evaluation(adata: AnnData, key: str | None = None) -> pd.DataFrame:
 
     Returns
     -------
-    The table that :func:`heldout.tl.evaluate` returned. Its attribute ``table`` is the same table as a plain DataFrame, and
-    ``answer`` is the verdict in one sentence.
+    The table that :func:`heldout.tl.evaluate` returned. Its attribute ``table`` is the same table as a plain
+    DataFrame, and ``answer`` is the verdict in one sentence.
 
     Raises
     ------
@@ -56,19 +56,19 @@ def scores(adata: AnnData, key: str | None = None) -> pd.DataFrame:
 
     Returns
     -------
-    One row for each method and unit, with the columns ``method``, ``role`` and ``partition``. The other columns depend on
-    the task:
+    One row for each method and unit, with the columns ``method``, ``role`` and ``partition``. The other columns
+    depend on the task:
 
     genotype
-        One row for each group: ``group``, ``label``, ``n_cells``, ``predicted``, and ``log_odds`` of the last class against
-        the others (for two classes, of the positive class).
+        One row for each group: ``group``, ``label``, ``n_cells``, ``predicted``, and ``log_odds`` of the last class
+        against the others (for two classes, of the positive class).
     forecast
         One row for each target time: ``target``, ``start``, ``n_cells``, each metric, and ``floor``.
     forecast_genes
         One row for each gene: ``gene``, ``change`` (true), ``predicted`` and ``error`` of the true change.
     perturbation
-        One row for each perturbation and context: their names, ``n_cells``, ``n_targets``, ``n_seen``, ``fallback`` and each
-        metric.
+        One row for each perturbation and context: their names, ``n_cells``, ``n_targets``, ``n_seen``, ``fallback``
+        and each metric.
 
     Raises
     ------

@@ -33,8 +33,8 @@ def leaderboard(
 ) -> pd.DataFrame:
     """Return a table of text with the methods of an evaluation, the best first.
 
-    Each score has its 95 % interval and, for a judged method, the verdict with the baseline that it is about. The numbers are
-    in :func:`evaluation`.
+    Each score has its 95 % interval and, for a judged method, the verdict with the baseline that it is about. The
+    numbers are in :func:`evaluation`.
 
     Parameters
     ----------
@@ -44,20 +44,21 @@ def leaderboard(
         Name of the fit, of the evaluation by :func:`heldout.tl.score_predictions`, or of the comparison by
         :func:`heldout.tl.compare`. If None, the last evaluation is used.
     metrics
-        Metrics to show, one column each. If None, at most three are shown; see the table of metrics in the documentation.
+        Metrics to show, one column each. If None, at most three are shown; see the table of metrics in the
+        documentation.
     baselines
-        Baselines to compare the judged methods with, one more column each: the difference in the metric that methods are sorted
-        by, its 95 % interval, and the verdict. They must be part of the evaluation. To add a baseline, evaluate the same fit
-        again with ``baselines=``; this is no new look at the test set.
+        Baselines to compare the judged methods with, one more column each: the difference in the metric that methods
+        are sorted by, its 95 % interval, and the verdict. They must be part of the evaluation. To add a baseline,
+        evaluate the same fit again with ``baselines=``; this is no new look at the test set.
     sort_by
-        Metric that methods are sorted by. If None, the metric that answers the question of the task is used, or the first of
-        ``metrics``.
+        Metric that methods are sorted by. If None, the metric that answers the question of the task is used, or the
+        first of ``metrics``.
 
     Returns
     -------
-    One row for each method, index its name, and rows ``chance`` and ``ceiling`` where they are known. One column for each
-    metric and baseline. If a method predicts only some of the units, the text says how many: such a mean is over other, maybe
-    easier, units than those of the other methods.
+    One row for each method, index its name, and rows ``chance`` and ``ceiling`` where they are known. One column for
+    each metric and baseline. If a method predicts only some of the units, the text says how many: such a mean is over
+    other, maybe easier, units than those of the other methods.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def leaderboard(
     >>> ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.5)
     >>> ho.tl.perturbation(adata, method="additive")
     >>> table = ho.tl.evaluate(adata, baselines=["no_change", "mean"])
-    >>> ho.get.leaderboard(adata, metrics=["pearson_delta", "l2"]).index.tolist()
+    >>> ho.get.leaderboard(adata, metrics=["pearson_delta", "l2"], sort_by="pearson_delta").index.tolist()
     ['additive', 'mean', 'no_change', 'chance', 'ceiling']
     """
     key = latest_key(adata) if key is None else key
@@ -96,7 +97,7 @@ def latest_key(adata: AnnData) -> str:
 
 
 def judged_table(adata: AnnData, key: str) -> pd.DataFrame:
-    """Rows of an evaluation, or of a comparison of this name, at the unit of inference: the first level of the table."""
+    """Rows of an evaluation or a comparison at the unit of inference, which is the first level of the table."""
     compared = key in store.section(adata, keys.COMPARISONS) and key not in store.section(adata, keys.EVALUATIONS)
     if not compared:
         return first_level(evaluation(adata, key))
@@ -135,7 +136,7 @@ def _column(rows: pd.DataFrame, metric: str, order: Sequence[str]) -> list[str]:
 
 
 def known_lines(rows: pd.DataFrame, metric: str) -> dict[str, float]:
-    """Chance and ceiling of a metric, where they are known: from the table, and chance from the record of the metric."""
+    """Chance and ceiling of a metric where they are known: from the table, or chance from the record of the metric."""
     known = {name: rows[name].dropna() for name in ("chance", "ceiling") if name in rows}
     found = {name: float(values.iloc[0]) for name, values in known.items() if len(values)}
     chance = metric_of(metric).chance
@@ -173,15 +174,15 @@ def _against(
     there = table.loc[(table["role"] == "baseline"), "method"].unique().tolist()
     if baseline not in there:
         msg = (
-            f"baselines has {baseline!r}, which was not evaluated. There are {', '.join(there) or 'none'}. Evaluate the same fit "
-            f"again with baselines=[{baseline!r}]; this is no new look at the test set."
+            f"baselines has {baseline!r}, which was not evaluated. There are {', '.join(there) or 'none'}. Evaluate the "
+            f"same fit again with baselines=[{baseline!r}]; this is no new look at the test set."
         )
         raise ValueError(msg)
     versus = read_versus(adata, key) if key in store.section(adata, keys.EVALUATIONS) else None
     if versus is None:
         msg = (
-            f"The evaluation {key!r} has no differences against each baseline, because it is a comparison or an older version of "
-            "heldout made it. Leave baselines out, or evaluate the fit again."
+            f"The evaluation {key!r} has no differences against each baseline, because it is a comparison or an older "
+            "version of heldout made it. Leave baselines out, or evaluate the fit again."
         )
         raise ValueError(msg)
     level = table["level"].iloc[0]

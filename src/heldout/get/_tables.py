@@ -177,8 +177,8 @@ def fits(adata: AnnData) -> pd.DataFrame:
 
     Returns
     -------
-    One row a fit, index its key, sorted. Columns: ``method``, ``split_key``, ``split_hash``, ``n_genes``, ``n_numbers`` (fitted
-    numbers), ``hash``.
+    One row a fit, index its key, sorted. Columns: ``method``, ``split_key``, ``split_hash``, ``n_genes``,
+    ``n_numbers`` (fitted numbers), ``hash``.
 
     Examples
     --------

@@ -45,10 +45,10 @@ def leaderboard(
 ) -> np.ndarray:
     """Draw the methods of an evaluation, the best on top, with one panel for each metric.
 
-    Judged methods are dark and baselines are light; open points are methods whose embedding was replaced. Whiskers are 95 %
-    intervals. The dashed line is chance and the dotted line is the ceiling, the score that the noise of the data allows. An
-    arrow points to the better side. The title of a panel is the verdict. "5 of 15" at a point says that the method predicts
-    only 5 of 15 units.
+    Judged methods are dark and baselines are light; open points are methods whose embedding was replaced. Whiskers
+    are 95 % intervals. The dashed line is chance and the dotted line is the ceiling, the score that the noise of the
+    data allows. An arrow points to the better side. The title of a panel is the verdict. "5 of 15" at a point says
+    that the method predicts only 5 of 15 units.
 
     Parameters
     ----------

@@ -23,14 +23,15 @@ _LOWEST = -1.0
 def skill(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) -> Axes:
     """Draw the skill of each method of an evaluated forecast over persistence, the best on top.
 
-    Skill is the share of the error of persistence above the noise floor that a method removes: 0 is as good as repeating the
-    last time, 1 is as good as other cells of the target time. Values below -1 are cut off and written as numbers. The judged
-    method is dark and baselines are light; whiskers are the intervals of the evaluation.
+    Skill is the share of the error of persistence above the noise floor that a method removes: 0 is as good as
+    repeating the last time, 1 is as good as other cells of the target time. Values below -1 are cut off and written
+    as numbers. The judged method is dark and baselines are light; whiskers are the intervals of the evaluation.
 
     Parameters
     ----------
     adata
-        AnnData with an evaluated fit of :func:`heldout.tl.forecast` or :func:`heldout.tl.forecast_genes`, (n_obs × n_vars).
+        AnnData with an evaluated fit of :func:`heldout.tl.forecast` or :func:`heldout.tl.forecast_genes`, (n_obs ×
+        n_vars).
     key
         Name of the fit. If None, the last evaluation is drawn.
     ax
@@ -60,7 +61,7 @@ def skill(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) -> 
     table = evaluation(adata, key)
     rows = table[(table["metric"] == METRIC) & table["estimate"].notna()]
     if rows.empty:
-        msg = f"The evaluation {key!r} has no metric {METRIC!r}: it is not of a forecast, or persistence is at the noise floor."
+        msg = f"The evaluation {key!r} has no {METRIC!r}: it does not score a forecast, or persistence is at the noise floor."
         raise ValueError(msg)
     rows = rows[rows["level"] == rows["level"].iloc[0]].sort_values("estimate", kind="stable")
     ax = new_axes(ax, (6.0, 0.9 + 0.32 * len(rows)))

@@ -58,8 +58,8 @@ def evaluate(
     key
         Name of the fit. If None, the fit that was stored last is scored; preparation steps do not count.
     partition
-        Partition to score. The first evaluation of a fit on ``test`` is a look at the test set. From the second look on, a
-        warning says so. Scoring the same fit again, for example with other baselines, is no new look.
+        Partition to score. The first evaluation of a fit on ``test`` is a look at the test set. From the second look
+        on, a warning says so. Scoring the same fit again, for example with other baselines, is no new look.
     baselines
         Baselines to fit on train and to score on the same units. If None, those that are usual for the task.
     n_bootstrap
@@ -69,12 +69,13 @@ def evaluate(
 
     Returns
     -------
-    A DataFrame that prints as a report: the question, the verdict in one sentence, and the scores behind it. It has one row
-    for each method, level and metric; its attribute ``table`` is the same table as a plain DataFrame, and ``answer`` is the
-    verdict. Columns of every task: ``method``, ``role`` (``model`` is judged, ``baseline`` is compared with), ``level`` (unit of
-    inference), ``metric``, ``estimate``, ``ci_low``, ``ci_high`` (95 %), ``n`` (units), ``baseline`` (the best one),
-    ``difference``, ``difference_low``, ``difference_high``, ``ceiling``, ``verdict`` (better, not better, undecided, or
-    unidentifiable if no result on so few units could decide), ``note``, ``partition``, ``look``. It is also stored:
+    A DataFrame that prints as a report: the question, the verdict in one sentence, and the scores behind it. It has
+    one row for each method, level and metric; its attribute ``table`` is the same table as a plain DataFrame, and
+    ``answer`` is the verdict. Columns of every task: ``method``, ``role`` (``model`` is judged, ``baseline`` is
+    compared with), ``level`` (unit of inference), ``metric``, ``estimate``, ``ci_low``, ``ci_high`` (95 %), ``n``
+    (units), ``baseline`` (the best one), ``difference``, ``difference_low``, ``difference_high``, ``ceiling``,
+    ``verdict`` (better, not better, undecided, or unidentifiable if no result on so few units could decide),
+    ``note``, ``partition``, ``look``. It is also stored:
 
     ``uns["heldout"]["evaluations"][key]``
         The table and the report.
@@ -90,7 +91,8 @@ def evaluate(
     TypeError
         If an option of one task is passed.
     ValueError
-        If there is no such fit, it has no predictions to evaluate, it was made on another split, or the partition is empty.
+        If there is no such fit, it has no predictions to evaluate, it was made on another split, or the partition is
+        empty.
 
     Examples
     --------

@@ -97,7 +97,7 @@ def evaluate(
     claims = claims_table(hierarchy, own, odds, task.classes, own_blocks)
     auc = table[(table["role"] == "model") & (table["level"] == unit) & (table["metric"] == "auc")].iloc[0]
     _warn_of_few(own, task.classes, unit)
-    beside = {keys.CLAIMS: {key: {"table": claims.rename(index=str)}}}
+    also = {keys.CLAIMS: {key: {"table": claims.rename(index=str)}}}
     by_group = group_table(scored, labels, groups, names, task.classes)
     return write_evaluation(
         adata,
@@ -107,7 +107,7 @@ def evaluate(
         table,
         by_group,
         partition=partition,
-        beside=beside,
+        also=also,
         answer=answer(claims, auc, task.classes, unit=unit),
         summary=summary(claims, auc, task.classes, unit=unit, where=partition),
     )

@@ -28,9 +28,9 @@ def evaluate_perturbation(
 ) -> pd.DataFrame:
     """Score predicted perturbations: predicted against true profiles and changes from control.
 
-    The unit of inference is the perturbation; its scores in several contexts are averaged first. True changes are counted from
-    the controls of the partition, predicted changes from the train controls, so that no noise of controls is in both.
-    Intervals draw perturbations and the controls of the partition.
+    The unit of inference is the perturbation; its scores in several contexts are averaged first. True changes are
+    counted from the controls of the partition, predicted changes from the train controls, so that no noise of
+    controls is in both. Intervals draw perturbations and the controls of the partition.
 
     Parameters
     ----------
@@ -41,8 +41,9 @@ def evaluate_perturbation(
     partition
         Partition to score. The first evaluation of a fit on ``test`` is a look at the test set.
     baselines
-        Baselines to fit on train and to score on the same perturbations. If None: ``no_change``, ``mean``, ``additive``, ``linear``
-        and ``latent_additive``; with several contexts also ``context_mean`` and ``transfer``.
+        Baselines to fit on train and to score on the same perturbations. If None: ``no_change``, ``mean``,
+        ``additive``, ``linear`` and ``latent_additive``; with several contexts also ``context_mean`` and
+        ``transfer``.
     n_bootstrap
         Number of bootstrap draws.
     rng
@@ -50,12 +51,12 @@ def evaluate_perturbation(
 
     Returns
     -------
-    The table of :func:`evaluate`, which prints as a report. Metrics over the 1,000 genes most expressed in the train controls are
-    ``l2`` and ``rmse`` (of profiles), ``pearson_delta`` (of changes from control), ``pearson_delta_perturbed`` (of differences
-    from the mean of the train perturbations) and ``rank``. Metrics over all genes are ``cosine_logfc`` (predicted means below
-    0 count as 0), ``discrimination`` (2026 edition, without genes that are a target), ``weighted_mse``, ``deg_recall`` (50 genes) and
-    ``variance_ratio``. ``energy_distance`` compares cells in up to 50 components of the train cells. See :mod:`heldout.metrics`.
-    Further columns:
+    The table of :func:`evaluate`, which prints as a report. Metrics over the 1,000 genes most expressed in the train
+    controls are ``l2`` and ``rmse`` (of profiles), ``pearson_delta`` (of changes from control),
+    ``pearson_delta_perturbed`` (of differences from the mean of the train perturbations) and ``rank``. Metrics over
+    all genes are ``cosine_logfc`` (predicted means below 0 count as 0), ``discrimination`` (2026 edition, without
+    genes that are a target), ``weighted_mse``, ``deg_recall`` (50 genes) and ``variance_ratio``. ``energy_distance``
+    compares cells in up to 50 components of the train cells. See :mod:`heldout.metrics`. Further columns:
 
     ``n``
         Perturbations that the method predicts; a difference is over those that both methods predict.
@@ -66,8 +67,8 @@ def evaluate_perturbation(
     ``ceiling``
         Score that the noise of the measured profiles allows, from halves of the cells.
 
-    A method with an embedding is scored again with the embedding shuffled and replaced by noise; the note says whether the
-    embedding helps. The table is also stored:
+    A method with an embedding is scored again with the embedding shuffled and replaced by noise; the note says
+    whether the embedding helps. The table is also stored:
 
     ``uns["heldout"]["evaluations"][key]``
         The table and the report.

@@ -49,12 +49,12 @@ def evaluate_genotype(
 ) -> pd.DataFrame:
     """Score a classifier of groups (libraries, donors) and of their cells beside baselines.
 
-    The prediction for a group is the mean logit of its cells. At the level of groups, intervals are valid for few groups
-    (:func:`heldout.metrics.auc_interval`, :func:`heldout.metrics.proportion_interval`,
-    :func:`heldout.metrics.jackknife_interval`). At the cell level, intervals are percentiles of a bootstrap over groups,
-    stratified by class, because cells of one group are not independent; with fewer than 10 groups in a class they are too
-    narrow and decide nothing. The fit is compared with the best baseline on the same groups. ``docs/inference.md`` reports the
-    measured coverage and size of all intervals and tests.
+    The prediction for a group is the mean logit of its cells. At the level of groups, intervals are valid for few
+    groups (:func:`heldout.metrics.auc_interval`, :func:`heldout.metrics.proportion_interval`,
+    :func:`heldout.metrics.jackknife_interval`). At the cell level, intervals are percentiles of a bootstrap over
+    groups, stratified by class, because cells of one group are not independent; with fewer than 10 groups in a class
+    they are too narrow and decide nothing. The fit is compared with the best baseline on the same groups.
+    ``docs/inference.md`` reports the measured coverage and size of all intervals and tests.
 
     Parameters
     ----------
@@ -67,18 +67,18 @@ def evaluate_genotype(
     group_key
         Column(s) of ``obs`` with the independent unit. If None, that of the fit.
     block_key
-        Column of ``obs`` within whose values labels of groups could have been exchanged (day, batch, patient). If None, the
-        group of the split if it has both labels, otherwise the column that the split was matched on.
+        Column of ``obs`` within whose values labels of groups could have been exchanged (day, batch, patient). If
+        None, the group of the split if it has both labels, otherwise the column that the split was matched on.
     claim_keys
-        Columns of ``obs`` with the levels above the group, the finest first, e.g. ``["line", "donor"]``. The number of units at
-        each level limits what can be claimed about it; see :func:`heldout.get.claims`.
+        Columns of ``obs`` with the levels above the group, the finest first, e.g. ``["line", "donor"]``. The number
+        of units at each level limits what can be claimed about it; see :func:`heldout.get.claims`.
     n_refits
-        Largest number of labellings of all groups for which the fit is made again. The ``p_value`` is then that of the whole
-        procedure; with 0 it is conditional on the fit. Use it for methods that take seconds.
+        Largest number of labellings of all groups for which the fit is made again. The ``p_value`` is then that of
+        the whole procedure; with 0 it is conditional on the fit. Use it for methods that take seconds.
     baselines
-        Baselines to fit on train and to score on the same groups. If None: ``majority``, ``qc_logistic``, ``logistic`` and
-        ``pseudobulk_logistic``; also ``covariate_logistic`` if covariates, an auxiliary or a match column are known, and
-        ``composition_logistic`` if cell types are known.
+        Baselines to fit on train and to score on the same groups. If None: ``majority``, ``qc_logistic``,
+        ``logistic`` and ``pseudobulk_logistic``; also ``covariate_logistic`` if covariates, an auxiliary or a match
+        column are known, and ``composition_logistic`` if cell types are known.
     n_bootstrap
         Number of bootstrap draws.
     rng
@@ -94,8 +94,8 @@ def evaluate_genotype(
     ``n_groups``, ``n_eff``
         Number of groups; number of independent cells that the cells are worth.
     ``p_value``, ``p_mid``, ``p_smallest``, ``p_kind``
-        Exact one-sided p of the AUC of groups of two classes, with labels exchanged within blocks; its mid-p; the smallest
-        p that any result could have; whether it is conditional on the fit.
+        Exact one-sided p of the AUC of groups of two classes, with labels exchanged within blocks; its mid-p; the
+        smallest p that any result could have; whether it is conditional on the fit.
     ``difference_p``
         Exact two-sided p of the difference, with methods swapped group by group.
     ``ceiling``
@@ -160,10 +160,10 @@ def evaluate_forecast(
 ) -> pd.DataFrame:
     """Score a forecast of cells: predicted cells against observed cells at each held-out time.
 
-    The unit of inference is the target time. With fewer than 3 target times there is no interval over them, and the verdict
-    is unidentifiable; ``ci_low`` and ``ci_high`` are then the range over fits with five seeds, for methods that are random.
-    Besides the baselines, ``collapsed`` is scored: it predicts the mean of the forecast for every cell, and a metric that
-    prefers it does not see single cells.
+    The unit of inference is the target time. With fewer than 3 target times there is no interval over them, and the
+    verdict is unidentifiable; ``ci_low`` and ``ci_high`` are then the range over fits with five seeds, for methods
+    that are random. Besides the baselines, ``collapsed`` is scored: it predicts the mean of the forecast for every
+    cell, and a metric that prefers it does not see single cells.
 
     Parameters
     ----------
@@ -172,14 +172,14 @@ def evaluate_forecast(
     key
         Name of the fit. If None, the forecast that was stored last is scored.
     partition
-        Partition to score; its times must not be train times. The first evaluation of a fit on ``test`` is a look at the
-        test set.
+        Partition to score; its times must not be train times. The first evaluation of a fit on ``test`` is a look at
+        the test set.
     group_key
-        Column(s) of ``obs`` with the library or donor of each cell. With 3 or more groups, the difference to the best baseline
-        has an interval over groups.
+        Column(s) of ``obs`` with the library or donor of each cell. With 3 or more groups, the difference to the best
+        baseline has an interval over groups.
     baselines
-        Baselines to fit on train and to score at the same times. If None, all that can predict these times. ``persistence``
-        is always scored, because skill is relative to it.
+        Baselines to fit on train and to score at the same times. If None, all that can predict these times.
+        ``persistence`` is always scored, because skill is relative to it.
     n_bootstrap
         Number of bootstrap draws.
     rng
@@ -187,12 +187,13 @@ def evaluate_forecast(
 
     Returns
     -------
-    The table of :func:`evaluate`, which prints as a report. Levels are the time column (mean over target times) and, with
-    several targets, each of them. Metrics are ``energy_distance``, ``mmd``, ``variance_error`` and ``wasserstein2`` of cells in
-    the space of the fit; ``rmse``, ``mae`` and ``r2`` of mean expression; ``change_correlation`` and ``change_sign_accuracy`` of
-    the genes that change; ``skill``, 1 - energy distance / energy distance of persistence; and ``skill_corrected``, the same
-    above the noise floor: 0 is persistence, 1 is one half of the observed cells against the other. ``ceiling`` is the score of
-    one half against the other. It is also stored:
+    The table of :func:`evaluate`, which prints as a report. Levels are the time column (mean over target times) and,
+    with several targets, each of them. Metrics are ``energy_distance``, ``mmd``, ``variance_error`` and
+    ``wasserstein2`` of cells in the space of the fit; ``rmse``, ``mae`` and ``r2`` of mean expression;
+    ``change_correlation`` and ``change_sign_accuracy`` of the genes that change; ``skill``, 1 - energy distance /
+    energy distance of persistence; and ``skill_corrected``, the same above the noise floor: 0 is persistence, 1 is
+    one half of the observed cells against the other. ``ceiling`` is the score of one half against the other. It is
+    also stored:
 
     ``uns["heldout"]["evaluations"][key]``
         The table and the report.
@@ -204,8 +205,8 @@ def evaluate_forecast(
     Raises
     ------
     ValueError
-        If the fit is of another task or was made on another split, a time has too few cells, or a baseline cannot predict
-        these times.
+        If the fit is of another task or was made on another split, a time has too few cells, or a baseline cannot
+        predict these times.
 
     Examples
     --------
@@ -256,8 +257,8 @@ def evaluate_forecast_genes(
     partition
         Partition of genes to score. The first evaluation of a fit on ``test`` is a look at the test set.
     baselines
-        Baselines to fit on train genes and to score on the same genes. If None: ``persistence``, ``mean``, ``linear`` and
-        ``ridge``.
+        Baselines to fit on train genes and to score on the same genes. If None: ``persistence``, ``mean``, ``linear``
+        and ``ridge``.
     n_bootstrap
         Number of bootstrap draws.
     rng
@@ -267,9 +268,9 @@ def evaluate_forecast_genes(
     -------
     The table of :func:`evaluate`, which prints as a report. Metrics are ``skill``, 1 - MSE / MSE of persistence;
     ``skill_corrected``, the same above the noise floor of the target cells; ``rmse``, ``mae`` and ``r2`` over genes;
-    ``change_correlation`` and ``change_sign_accuracy`` over the genes whose change exceeds twice its bootstrap error. ``n_genes`` is
-    the number of genes behind a score. ``ceiling`` is the score of one half of the target cells against the other. It is
-    also stored:
+    ``change_correlation`` and ``change_sign_accuracy`` over the genes whose change exceeds twice its bootstrap error.
+    ``n_genes`` is the number of genes behind a score. ``ceiling`` is the score of one half of the target cells
+    against the other. It is also stored:
 
     ``uns["heldout"]["evaluations"][key]``
         The table and the report.

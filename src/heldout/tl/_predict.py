@@ -47,19 +47,20 @@ def predict(
     """Predict the class of all cells, or the change of all genes, with a stored fit, and write the predictions.
 
     Fits of :func:`genotype` and :func:`forecast_genes` have predictions for the cells or genes at hand. Fits of
-    :func:`forecast` predict other cells, see :func:`predict_cells`; fits of :func:`perturbation` predict profiles, see
-    :func:`predict_profiles`. Predicting the same cells again gives the same bits, also in another process (on the same machine
-    with the same package versions).
+    :func:`forecast` predict other cells, see :func:`predict_cells`; fits of :func:`perturbation` predict profiles,
+    see :func:`predict_profiles`. Predicting the same cells again gives the same bits, also in another process (on the
+    same machine with the same package versions).
 
     Parameters
     ----------
     adata
-        Cells to predict, (n_obs × n_vars). Prepare new cells as those of the fit, see :func:`heldout.pp.replay`. Genes may be in
-        another order, and further genes are ignored.
+        Cells to predict, (n_obs × n_vars). Prepare new cells as those of the fit, see :func:`heldout.pp.replay`.
+        Genes may be in another order, and further genes are ignored.
     key
         Name of the fit. If None, the fit that was stored last is used; preparation steps do not count.
     reference
-        AnnData that holds the fit. If None, it is ``adata``; otherwise the fit is copied into ``adata``. Not for gene forecasts.
+        AnnData that holds the fit. If None, it is ``adata``; otherwise the fit is copied into ``adata``. Not for gene
+        forecasts.
     layer
         Layer to use instead of the one that the fit was made on. Not for gene forecasts.
     copy
@@ -78,16 +79,16 @@ def predict(
     ``uns["heldout"]["fits"][key]``, ``uns["heldout"]["assignments"]``
         With ``reference``: the fit and the split it was made on.
 
-    For a gene forecast, ``var`` has the columns ``<key>_prediction`` (mean at the target time) and ``<key>_change``, NaN for
-    genes that the fit does not read.
+    For a gene forecast, ``var`` has the columns ``<key>_prediction`` (mean at the target time) and ``<key>_change``,
+    NaN for genes that the fit does not read.
 
     Raises
     ------
     TypeError
         If an option of :func:`predict_cells` or :func:`predict_profiles` is passed.
     ValueError
-        If there is no such fit or another function predicts with it, genes are missing, the cells were prepared in another
-        way, or ``adata`` has another split than that of the fit.
+        If there is no such fit or another function predicts with it, genes are missing, the cells were prepared in
+        another way, or ``adata`` has another split than that of the fit.
 
     Examples
     --------
@@ -119,7 +120,7 @@ def predict(
 
 
 def fit_to_predict(adata: AnnData, key: str | None, verb: str, *, reference: AnnData | None) -> tuple[str, Fit]:
-    """Read the fit ``key``, or the last fit that ``verb`` predicts with; refuse a fit that another function predicts with."""
+    """Read the fit ``key``, or the last fit that ``verb`` predicts with; refuse a fit of another function."""
     store.check_adata(adata)
     source = adata if reference is None else reference
     able = [wing for wing, name in VERBS.items() if name == verb]
@@ -132,8 +133,8 @@ def fit_to_predict(adata: AnnData, key: str | None, verb: str, *, reference: Ann
     if other != verb:
         options = ", at=..." if other == "predict_cells" else ""
         msg = (
-            f"heldout.tl.{verb} does not predict with fit {key!r}, a {method!r}. Call heldout.tl.{other}(adata, {key!r}"
-            f"{options})."
+            f"heldout.tl.{verb} does not predict with fit {key!r}, a {method!r}. Call "
+            f"heldout.tl.{other}(adata, {key!r}{options})."
         )
         raise ValueError(msg)
     return key, read_fit(source, key)
@@ -146,8 +147,8 @@ def _predict_genes(
     given = {name: value for name, value in (("reference", reference), ("layer", layer)) if value is not None}
     if given:
         msg = (
-            f"{next(iter(given))} cannot be used with fit {key!r}: a forecast of genes belongs to its own time course. Call "
-            "heldout.tl.forecast_genes on the other data."
+            f"{next(iter(given))} cannot be used with fit {key!r}: a forecast of genes belongs to its own time course. "
+            "Call heldout.tl.forecast_genes on the other data."
         )
         raise ValueError(msg)
     from heldout.tl._forecast_genes import predict_again
@@ -173,8 +174,8 @@ def _warn_of_seen_cells(fit: Fit, source: AnnData, adata: AnnData, *, key: str) 
     seen = int(np.isin(before, [PARTITIONS.index("train"), PARTITIONS.index("val")]).sum())
     if seen:
         logger.warning(
-            "%d of these %d cells are train or val cells of fit %r; scores on these cells are not valid, because the fit was "
-            "trained on them",
+            "%d of these %d cells are train or val cells of fit %r; scores on these cells are not valid, because the "
+            "fit was trained on them",
             seen,
             adata.n_obs,
             key,

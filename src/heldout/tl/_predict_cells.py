@@ -25,17 +25,19 @@ def predict_cells(
 ) -> AnnData:
     """Predict the cells of another time with a fit of :func:`forecast`, and return them as a new AnnData.
 
-    ``adata`` is not changed. A warning says if the time is further ahead than 1.5 times the longest step between train times.
+    ``adata`` is not changed. A warning says if the time is further ahead than 1.5 times the longest step between
+    train times.
 
     Parameters
     ----------
     adata
-        AnnData with the start cells, (n_obs × n_vars). Prepare new cells as those of the fit, see :func:`heldout.pp.replay`.
+        AnnData with the start cells, (n_obs × n_vars). Prepare new cells as those of the fit, see
+        :func:`heldout.pp.replay`.
     key
         Name of the fit. If None, the forecast that was stored last is used.
     at
-        Time or times to predict; a forecast needs it. The start cells are the train cells of the latest train time before it. With ``reference``,
-        they are all cells of ``adata`` at that time.
+        Time or times to predict; a forecast needs it. The start cells are the train cells of the latest train time
+        before it. With ``reference``, they are all cells of ``adata`` at that time.
     reference
         AnnData that holds the fit. If None, it is ``adata``.
     layer
@@ -43,14 +45,14 @@ def predict_cells(
 
     Returns
     -------
-    A new AnnData of predicted cells: expression in ``X`` (float32); coordinates in ``obsm``; the time, ``start_time`` and
-    ``start_cell`` (empty for a method that keeps no cell) in ``obs``; and the hash of the fit in ``uns``.
+    A new AnnData of predicted cells: expression in ``X`` (float32); coordinates in ``obsm``; the time, ``start_time``
+    and ``start_cell`` (empty for a method that keeps no cell) in ``obs``; and the hash of the fit in ``uns``.
 
     Raises
     ------
     ValueError
-        If there is no such fit or another function predicts with it, a time cannot be predicted, genes are missing, the cells
-        were prepared in another way, or ``adata`` has another split than that of the fit.
+        If there is no such fit or another function predicts with it, a time cannot be predicted, genes are missing,
+        the cells were prepared in another way, or ``adata`` has another split than that of the fit.
 
     Examples
     --------
@@ -66,7 +68,10 @@ def predict_cells(
     """
     key, fit = fit_to_predict(adata, key, "predict_cells", reference=reference)
     if at is None:
-        msg = f"Fit {key!r} predicts cells at other times. Pass at=, for example heldout.tl.predict_cells(adata, {key!r}, at=96)."
+        msg = (
+            f"Fit {key!r} predicts cells at other times. Pass at=, for example "
+            f"heldout.tl.predict_cells(adata, {key!r}, at=96)."
+        )
         raise ValueError(msg)
     if reference is None:
         check_split(adata, fit, read_partition(adata, fit.split_key), key=key)

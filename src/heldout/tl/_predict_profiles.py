@@ -48,10 +48,11 @@ def predict_profiles(
 
     - ``X``: mean log-normalised expression, which is the mean of the train controls of the context plus the change;
     - ``layers["change"]``: the predicted change;
-    - ``layers["lower"]``, ``layers["upper"]``: the interval, if val has perturbations; NaN where val has too few of a kind;
-    - ``obs``: the perturbation, the context, ``n_targets``, ``n_seen`` (targets that are in train), ``predicted`` (whether the
-      method can predict it; otherwise the row is NaN) and ``fallback`` (whether the prediction is a fallback, such as the mean
-      effect of a target).
+    - ``layers["lower"]``, ``layers["upper"]``: the interval, if val has perturbations; NaN where val has too few of a
+      kind;
+    - ``obs``: the perturbation, the context, ``n_targets``, ``n_seen`` (targets that are in train), ``predicted``
+      (whether the method can predict it; otherwise the row is NaN) and ``fallback`` (whether the prediction is a
+      fallback, such as the mean effect of a target).
 
     Raises
     ------

@@ -45,12 +45,12 @@ def claims_table(
     classes: Sequence[str],
     blocks: np.ndarray | None,
 ) -> pd.DataFrame:
-    """One row a level: whether the AUC at that level can be told from chance on the units at hand.
+    """One row for each level: whether the AUC at that level can be told from chance on the units at hand.
 
     Returns
     -------
-    Columns ``level``, ``n`` (units), ``units`` (in words), ``p_value``, ``p_smallest``, ``status`` (supported, not supported,
-    not tested or unidentifiable), ``reason``.
+    Columns ``level``, ``n`` (units), ``units`` (in words), ``p_value``, ``p_smallest``, ``status`` (supported, not
+    supported, not tested or unidentifiable), ``reason``.
     """
     rows = []
     for i, (name, units, seen) in enumerate(zip(hierarchy.names, hierarchy.units, hierarchy.seen, strict=True)):
@@ -108,11 +108,11 @@ def _pooled(units: np.ndarray, labels: np.ndarray, log_odds: np.ndarray, blocks:
     odds = np.bincount(row_of, log_odds) / np.bincount(row_of)
     n_units = int(unit_of.max()) + 1
     paired = pairs.shape[1] > n_units
-    own = pairs[0] if paired else None
+    block_of = pairs[0] if paired else None
     if blocks is not None:
-        own = np.zeros(pairs.shape[1], dtype=int)
-        own[row_of] = blocks
-    return _Pooled(pairs[1], own, odds, n_units, paired)
+        block_of = np.zeros(pairs.shape[1], dtype=int)
+        block_of[row_of] = blocks
+    return _Pooled(pairs[1], block_of, odds, n_units, paired)
 
 
 def _status(name: str, pooled: _Pooled, p: float, classes: Sequence[str], *, seen: bool) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Sums over the cells of each unit in one pass, and the names of the genes."""
+"""Sums over the cells of each unit, computed in one pass, and the names of the genes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,16 @@ _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}")
 
 @dataclass(frozen=True)
 class UnitSums:
-    """Over the cells of each unit: their number (U,), and for each gene (U × p) how many detect it, sum and sum of squares.
+    """Sums over the cells of each unit.
 
-    Sums are of log-normalised values.
+    Parameters
+    ----------
+    n
+        Number of cells, (U,).
+    detected
+        Number of cells that detect each gene, (U × p).
+    total, squares
+        Sum and sum of squares of the log-normalised values of each gene, (U × p).
     """
 
     n: np.ndarray
@@ -48,7 +55,7 @@ class UnitSums:
 
 
 def blocks_of_rows(X: Matrix) -> Iterator[slice]:
-    """Slices of rows that are small beside the matrix; of csc few, since each one reads all its entries."""
+    """Slices of rows that are small compared with the matrix. A csc matrix has few, because each reads all entries."""
     n, p = X.shape
     if is_dask(X):
         return iter(block_rows(X))
@@ -58,7 +65,7 @@ def blocks_of_rows(X: Matrix) -> Iterator[slice]:
 
 
 def unit_sums(case: Case, *partitions: str) -> UnitSums:
-    """Sum over the cells of each unit in these partitions, without a second copy of the matrix."""
+    """Sum over the cells of each unit in these partitions without a copy of the matrix."""
     X, _ = case.matrix
     wanted = case.mask(*partitions)
     n_units = len(case.units.names)
@@ -86,13 +93,13 @@ def unit_sums(case: Case, *partitions: str) -> UnitSums:
 
 
 def _indicator(unit_of_cell: np.ndarray, n_units: int) -> sparse.csr_array:
-    """Which cell is of which unit, (U × m)."""
+    """Indicator matrix of the unit of each cell, (U × m)."""
     m = len(unit_of_cell)
     return sparse.csr_array((np.ones(m), (unit_of_cell, np.arange(m))), shape=(n_units, m))
 
 
 def gene_symbols(case: Case) -> np.ndarray:
-    """Names of the genes, (p,): those of ``var_names``, or a column with symbols where they are Ensembl numbers."""
+    """Names of the genes, (p,): ``var_names``, or a column of symbols if ``var_names`` are Ensembl identifiers."""
     var = case.adata.var
     names = np.asarray(var.index, dtype=object).astype(str)
     if not sum(bool(_ENSEMBL.match(name)) for name in names[:100]) > min(len(names), 100) / 2:

@@ -19,8 +19,8 @@ from heldout._core.grouped import group_moments
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout.tasks.perturbation import METHODS
+from heldout.tasks.perturbation.judging.cells import Scored
 from heldout.tasks.perturbation.judging.judge import Judged, check_how
-from heldout.tasks.perturbation.judging.scores import Scored
 from heldout.tasks.perturbation.task import Task, check_logged
 
 if TYPE_CHECKING:

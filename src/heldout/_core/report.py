@@ -107,7 +107,7 @@ class Board(pd.DataFrame):
 
     def _repr_html_(self) -> str:
         with pd.option_context("display.max_colwidth", None, "display.max_columns", None):
-            return str(pd.DataFrame(self)._repr_html_())  # type: ignore[operator]
+            return str(pd.DataFrame(self)._repr_html_())
 
 
 def about_table(table: pd.DataFrame, **known: Any) -> dict[str, Any]:

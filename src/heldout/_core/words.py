@@ -11,7 +11,7 @@ _SIBILANTS = ("s", "x", "z", "ch", "sh")
 
 
 def plural(noun: str) -> str:
-    """Plural of a plain English word or of a noun of two words; a name that is not a plain word (``sample_id``) is unchanged."""
+    """Plural of a noun of plain English words; another name (``sample_id``) is unchanged."""
     if not noun.replace(" ", "").isalpha():
         return noun
     if noun.endswith("y") and noun[-2:-1] not in set("aeiou"):

@@ -11,14 +11,14 @@ from heldout.tl._evaluate_tasks import evaluate_forecast, evaluate_forecast_gene
 from heldout.tl._moved import moved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     from anndata import AnnData
 
     from heldout._core.rng import Rng
 
-_VERBS = {
+_VERBS: dict[str, Callable[..., pd.DataFrame]] = {
     "genotype": evaluate_genotype,
     "forecast": evaluate_forecast,
     "forecast_genes": evaluate_forecast_genes,

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix
     from heldout._core.rng import Rng
+    from heldout._core.types import Matrix
 
 logger = logging.getLogger("heldout")
 

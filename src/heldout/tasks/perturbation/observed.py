@@ -7,19 +7,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from heldout import metrics
 from heldout._core.arrays import loaded, take
 from heldout._core.grouped import group_moments
 from heldout._core.partition import digests
+from heldout._core.types import is_sparse
 from heldout.splitting._read_screen import CONTROL, UNKNOWN
 from heldout.tasks.perturbation.pairs import Pairs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from heldout._core.types import Matrix
+    from heldout._core.types import Matrix, MatrixOrDask
     from heldout.splitting._perturbations import Targets
     from heldout.splitting._read_screen import Screen
 
@@ -103,7 +103,7 @@ class Measured:
         Names of the cells, (n,).
     """
 
-    X: Matrix
+    X: MatrixOrDask
     columns: np.ndarray
     screen: Screen
     obs_names: pd.Index
@@ -120,7 +120,7 @@ class Measured:
     def dense(self, rows: np.ndarray) -> np.ndarray:
         """Expression of some cells, dense, float64, (k × G)."""
         X = self.fetch(rows)
-        return np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
+        return np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64)
 
     def observe(self, mask: np.ndarray) -> Observed:
         """Moments of the cells in ``mask`` by perturbation and context, in one pass over the matrix."""
@@ -173,7 +173,7 @@ class Cells:
         )
 
     @property
-    def X(self) -> Matrix:
+    def X(self) -> MatrixOrDask:
         """Matrix of all cells and all genes, (n × n_vars); dense, csr, csc, or dask, never loaded as a whole here."""
         return self.measured.X
 

@@ -8,7 +8,8 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy import sparse
+
+from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -165,4 +166,4 @@ def drawn_rows(k: int, n: int, rng: np.random.Generator) -> np.ndarray:
 def dense_rows(X: Matrix, rows: np.ndarray) -> np.ndarray:
     """Some rows as a dense float64 array."""
     block = X[rows]
-    return np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)
+    return np.asarray(block.toarray() if is_sparse(block) else block, dtype=np.float64)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.arrays import MatrixState, describe, get_matrix, is_dask
+from heldout._core.arrays import MatrixState, describe, get_matrix
 from heldout._core.fits import Fit
 from heldout._core.genes import DEFAULT, gene_columns
 from heldout._core.lazy import to_memory
 from heldout._core.method import Fitted
+from heldout._core.types import is_dask
 from heldout.splitting._read_screen import CONTROL, Screen, ScreenNames, reread_screen, screen_of
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.interface import Data, Profiles
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from heldout._core.partition import Partition
-    from heldout._core.types import Matrix
+    from heldout._core.types import MatrixOrDask
     from heldout.tasks.perturbation.pairs import Pairs
     from heldout.tasks.perturbation.predictions import Prediction
     from heldout.tasks.perturbation.side_information import Replacement
@@ -83,7 +84,7 @@ class Task:
         """Names of the genes, (G,)."""
         return self.adata.var_names[self.columns].to_numpy(dtype=object)
 
-    def matrix(self) -> Matrix:
+    def matrix(self) -> MatrixOrDask:
         """The matrix, or the dask array."""
         return get_matrix(self.adata, self.layer, dask=True)
 
@@ -222,7 +223,7 @@ def strata_of(fit: Fit, pairs: Pairs) -> np.ndarray:
     return stratum(n_targets, seen_targets(list(pairs.targets), set(fit.info["seen"])))
 
 
-def check_logged(X: Matrix, layer: str | None, *, name: str | None = None) -> MatrixState:
+def check_logged(X: MatrixOrDask, layer: str | None, *, name: str | None = None) -> MatrixState:
     """Refuse raw counts and other values whose means are not those of log-normalised expression."""
     name = name or ("adata.X" if layer is None else f"adata.layers[{layer!r}]")
     sample = to_memory(X[:_SAMPLE]) if is_dask(X) else X

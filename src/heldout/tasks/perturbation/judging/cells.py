@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import sparse
 
 from heldout._core.arrays import row_chunks, take
+from heldout._core.types import is_sparse
 from heldout.metrics import energy_distance, median_bandwidths, mmd, variance_error, zero_share_error
 from heldout.metrics.marginals import sorted_wasserstein
 from heldout.splitting._read_screen import CONTROL
@@ -198,13 +199,13 @@ def _fetched(
     rows = np.concatenate(groups)
     order = np.argsort(rows, kind="stable")  # a dask array is read block by block
     coordinates = np.empty((len(rows), len(directions)))
-    parts: list[Matrix] = []
+    parts: list[Any] = []
     for part in row_chunks(len(rows)):
         block = cells.fetch(rows[order[part]])
         dense = _dense(block)
         coordinates[order[part]] = dense @ directions.T
-        parts.append(take(sparse.csr_matrix(block) if sparse.issparse(block) else dense, None, top))
-    genes = sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
+        parts.append(take(sparse.csr_matrix(block) if is_sparse(block) else dense, None, top))
+    genes = sparse.vstack(parts, format="csr") if is_sparse(parts[0]) else np.concatenate(parts)
     back = np.argsort(order, kind="stable")
     ends = np.cumsum([len(group) for group in groups])
     in_groups = [genes[back[end - len(group) : end]] for group, end in zip(groups, ends, strict=True)]
@@ -212,7 +213,7 @@ def _fetched(
 
 
 def _dense(X: Matrix) -> np.ndarray:
-    return np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
+    return np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64)
 
 
 def _directions(cells: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ def forecasts(adata, method, **given):
     config = ho.model.FlowConfig(max_epochs=2, n_pairs=64, n_refinements=0) if method == "flow" else None
     ho.tl.forecast(adata, "h", method=method, config=config, **given)
     ho.tl.evaluate(adata, "forecast")
-    return ho.tl.predict(adata, "forecast", at=8).X, ho.get.evaluation(adata, "forecast")
+    return ho.tl.predict_cells(adata, "forecast", at=8).X, ho.get.evaluation(adata, "forecast")
 
 
 @pytest.mark.parametrize("method", ["ot_linear", "var_ridge"])

@@ -57,7 +57,7 @@ def about(adata, subject, **options):
 def test_nothing_is_fitted(everything):
     (found,) = findings(everything)
     assert found.status == "pass"
-    assert "nothing is fitted" in found.finding
+    assert "No fit was found" in found.finding
 
 
 @pytest.mark.parametrize("dense", [False, True])

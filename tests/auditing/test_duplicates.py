@@ -144,7 +144,7 @@ def test_shared_barcodes(shared, status):
     found = barcodes(named(simulated(150, 100), shared))
     assert found.status == status
     if shared > 10:
-        assert f"{shared} (" in found.finding
+        assert f"share {shared} barcodes (" in found.finding
         assert found.value == pytest.approx(shared / 100)
 
 

@@ -74,13 +74,13 @@ def test_says_it_in_numbers():
     table = said(by_library(libraries(0)), "effective_size")
     assert table["status"].tolist() == ["pass", "pass"]
     assert table["subject"].tolist() == ["test", "train"]
-    assert "the 320 test cells of 8 libraries are worth about" in table["finding"][0]
+    assert "The 320 test cells of 8 libraries are worth about" in table["finding"][0]
 
 
 def test_without_a_second_library_of_a_class_it_does_not_run():
     (row,) = said(by_cell(libraries(0, n_libraries=2)), "effective_size").itertuples()
     assert row.status == "not run"
-    assert "no two libraries of one class of label" in row.finding
+    assert "Train needs at least two libraries of one class of label" in row.finding
     assert (
         said(by_cell(libraries(0, n_libraries=2)), "effective_size", label_key=None)["status"].tolist() == ["pass"] * 2
     )

@@ -21,7 +21,8 @@ def test_depth_that_follows_the_label_is_told():
     assert row.status == "warn"
     assert row.value == 1.0
     assert (
-        "depth, number of genes and mitochondrial share alone on the test set: AUC 1.00 over libraries" in row.finding
+        "the depth, the number of genes and the mitochondrial share alone predicts the test set with AUC 1.00 over libraries"
+        in row.finding
     )
     assert "p = 0.029" in row.finding  # 2 of the 70 labellings of four against four
 
@@ -30,13 +31,13 @@ def test_few_test_units_are_answered_from_train():
     adata = by_library(libraries(0, depth_by_label=2.0), test=0.25)
     (row,) = said(adata, "nuisance").itertuples()
     assert row.status == "warn"
-    assert "predicting each train library from the others" in row.finding
+    assert "predicts each train library from the others" in row.finding
 
 
 def test_units_on_both_sides_are_answered_from_train():
     (row,) = said(by_cell(libraries(0)), "nuisance").itertuples()
     assert row.status == "pass"
-    assert "predicting each train library" in row.finding
+    assert "predicts each train library" in row.finding
 
 
 def test_too_few_units_are_unidentifiable():
@@ -79,7 +80,7 @@ def test_a_model_that_is_no_better_is_named():
     ho.tl.genotype(adata, "label", method="qc_logistic", key_added="poor")
     ho.tl.evaluate(adata, "poor", baselines=["majority"], n_bootstrap=20)
     (row,) = said(adata, "nuisance").itertuples()
-    assert "the fit 'poor' reaches 1.00" in row.finding
+    assert "Fit 'poor' has AUC 1.00" in row.finding
 
 
 @pytest.mark.parametrize("codes", [[0, 0, 1, 1], [0, 1, 1, 2], [1, 1, 1], [0, 2, 1, 0, 2]])

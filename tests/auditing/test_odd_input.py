@@ -42,7 +42,7 @@ def test_a_class_of_unused_cells_is_not_missed_in_the_test_set(clean):
     clean.obs.loc[clean.obs["library"].isin(["L06", "L07"]), "label"] = "excluded"
     table = ho.tl.audit(unused(clean, ["L06", "L07"]), label_key="label", items="all")
     assert not findings(table, "fail", "warn")
-    assert row(table, "class_coverage", "test")["finding"] == "test has 2 a, 2 b (library)"
+    assert row(table, "class_coverage", "test")["finding"] == "Test has 4 libraries (2 a, 2 b)."
     assert row(table, "nuisance")["status"] != "not run"
 
 

@@ -37,10 +37,10 @@ def test_whole_perturbations_pass_and_their_members_are_counted():
     table = by_hand(screen(), ["A+B", "B+A"])
     found = row(table, "perturbations", "perturbation")
     assert found["status"] == "pass"
-    assert "1 have 2 members that train knows" in found["finding"]
+    assert "in train or val: 1 with 2 targets" in found["finding"]
     assert row(table, "perturbations", "control")["status"] == "pass"
     found = row(by_hand(screen(), ["A+B", "B+A", "A", "A+C"]), "perturbations", "perturbation")
-    assert "2 have 1 members that train knows" in found["finding"]
+    assert "in train or val: 2 with 1 target." in found["finding"]
 
 
 def test_test_cells_without_controls_of_their_own_warn():
@@ -57,7 +57,7 @@ def test_the_splits_of_heldout_pass(hold_out):
     table = ho.tl.audit(adata, items=["perturbations"])
     assert set(table.loc[table["item"] == "perturbations", "status"]) == {"pass"}
     if hold_out == "context":
-        assert "seen in other contexts" in row(table, "perturbations", "perturbation")["finding"]
+        assert "Train or val has 5 of 5 in other contexts" in row(table, "perturbations", "perturbation")["finding"]
 
 
 def test_guides_are_read_from_the_record():

@@ -143,7 +143,7 @@ def test_seeds():
         ({"n_cells": 0}, "n_cells=0"),
         ({"n_genes": 5}, "n_genes=5"),
         ({"n_clones": 1.5}, r"n_clones=1\.5"),
-        ({"times": (0, 12, 12)}, "each larger"),
+        ({"times": (0, 12, 12)}, "ascending order"),
         ({"times": (0,)}, "at least 2"),
         ({"times": (0, np.inf)}, "finite"),
         ({"branch_time": 96}, "branch_time=96"),

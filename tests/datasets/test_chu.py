@@ -150,7 +150,7 @@ def test_it_is_downloaded_once(tmp_path, small, served, monkeypatch):
 def test_a_download_that_breaks_off_leaves_nothing(tmp_path, served):
     content = gzip.compress(table().to_csv().encode())
     served(content[:50], length=len(content))
-    with pytest.raises(OSError, match=f"broke off after 50 of {len(content)} bytes"):
+    with pytest.raises(OSError, match=f"connection closed after 50 of {len(content)} bytes"):
         ho.datasets.chu16(folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -118,7 +118,7 @@ def test_a_download_goes_on_where_it_broke_off(tmp_path, monkeypatch):
 
     monkeypatch.setattr(urllib.request, "urlopen", opened)
     url = "https://example.org/large.tar"
-    with pytest.raises(OSError, match="broke off after 120 of 200 bytes.*120 bytes have come and are kept"):
+    with pytest.raises(OSError, match="connection closed after 120 of 200 bytes.*120 bytes are kept"):
         _resume.resumed(url, tmp_path)
     assert _resume.resumed(url, tmp_path).read_bytes() == content
     assert asked == [0, 120]

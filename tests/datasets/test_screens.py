@@ -243,7 +243,7 @@ def test_a_download_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
         headers = {"Content-Length": str(len(made))}
 
     monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: contextlib.closing(Answer(made[:100])))
-    with pytest.raises(OSError, match=f"broke off after 100 of {len(made)} bytes"):
+    with pytest.raises(OSError, match=f"connection closed after 100 of {len(made)} bytes"):
         ho.datasets.norman19(folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

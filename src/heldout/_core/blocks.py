@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from scipy import sparse
+
+from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,7 @@ class BatchBlocks:
 
 def to_tensor(X: Matrix) -> torch.Tensor:
     """Dense float32 tensor of some rows."""
-    return torch.from_numpy(np.ascontiguousarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float32))
+    return torch.from_numpy(np.ascontiguousarray(X.toarray() if is_sparse(X) else X, dtype=np.float32))
 
 
 class SplitDataModule(LightningDataModule):
@@ -86,7 +87,7 @@ class SplitDataModule(LightningDataModule):
 
     def __init__(
         self,
-        X: Matrix,
+        X: Any,
         train: np.ndarray,
         val: np.ndarray,
         columns: dict[str, np.ndarray],

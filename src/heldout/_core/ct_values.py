@@ -6,10 +6,11 @@ import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
+
+from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 logger = logging.getLogger("heldout")
 
@@ -29,7 +30,7 @@ def warn_if_ct(X: Matrix) -> bool:
     -------
     Whether the values look like Ct values.
     """
-    size, stored = X.shape[0] * X.shape[1], X.data if sparse.issparse(X) else np.asarray(X)
+    size, stored = X.shape[0] * X.shape[1], X.data if is_sparse(X) else np.asarray(X)
     if not stored.size:
         return False
     n_zeros = size - stored.size  # those that a sparse matrix does not store

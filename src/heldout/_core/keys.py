@@ -20,7 +20,7 @@ CHAIN = "chain"
 """``uns["heldout"]["chain"]``: keys of the preparation fits in the order they were applied."""
 
 EVALUATIONS = "evaluations"
-"""``uns["heldout"]["evaluations"][key]``: the table that ``tl.evaluate`` printed."""
+"""``uns["heldout"]["evaluations"][key]``: the table of an evaluation, and what its report says."""
 
 SCORES = "scores"
 """``uns["heldout"]["scores"][key]``: the score of each group and method behind an evaluation."""
@@ -29,7 +29,7 @@ EMBEDDINGS = "embeddings"
 """``uns["heldout"]["embeddings"][key]``: vectors of genes or perturbations that come from elsewhere."""
 
 CLAIMS = "claims"
-"""``uns["heldout"]["claims"][key]``: what the design of an evaluation supports, level by level, and in one sentence."""
+"""``uns["heldout"]["claims"][key]``: what the design of an evaluation supports, level by level."""
 
 COMPARISONS = "comparisons"
 """``uns["heldout"]["comparisons"][key]``: the table of methods over folds and seeds, and the scores behind it."""

@@ -1,1 +1,1 @@
-"""The audit of a split: one file an item, and a registry of items."""
+"""The audit of a split. Each item has its own file; the registry lists all items."""

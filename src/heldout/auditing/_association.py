@@ -1,4 +1,4 @@
-"""Association of two categories over a few units: bias-corrected Cramér's V, and an exact test."""
+"""Association of two categories over a few units: bias-corrected Cramér's V and an exact test."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 _MAX_STEPS = 200_000
 _N_DRAWS = 10_000
 _ENTRIES = 2**22
-"""Of random tables at a time."""
+"""Entries of random tables that are drawn at a time."""
 
 
 def crosstab(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Table of counts (r × c) of two arrays of names."""
+    """Contingency table (r × c) of two arrays of names."""
     (r, row_of), (c, column_of) = (np.unique(x, return_inverse=True) for x in (rows.astype(str), columns.astype(str)))
     table = np.zeros((len(r), len(c)), dtype=np.int64)
     np.add.at(table, (row_of, column_of), 1)
@@ -28,7 +28,7 @@ def crosstab(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def cramers_v(table: np.ndarray) -> float:
-    """Cramér's V with the bias correction of Bergsma; NaN where a side has one value."""
+    """Cramér's V with the bias correction of Bergsma. NaN if a variable has only one value."""
     n, (r, c) = table.sum(), table.shape
     if min(r, c) < 2 or n < 2:
         return np.nan
@@ -40,9 +40,9 @@ def cramers_v(table: np.ndarray) -> float:
 
 
 def exact_p(table: np.ndarray, rng: np.random.Generator) -> float:
-    """Fisher-Freeman-Halton p-value: the probability of a table with these margins that is no likelier than this one.
+    """Fisher-Freeman-Halton p-value: the probability of all tables with these margins that are at most as likely.
 
-    By enumeration, or from 10,000 random tables where there are too many.
+    All tables are enumerated. If there are too many, 10,000 random tables are drawn.
     """
     rows, columns = table.sum(axis=1), table.sum(axis=0)
     constant = gammaln(rows + 1).sum() + gammaln(columns + 1).sum() - gammaln(table.sum() + 1)
@@ -62,9 +62,10 @@ def exact_p(table: np.ndarray, rng: np.random.Generator) -> float:
 
 
 def _enumerate(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Log weights of all tables with these margins and how many tables have each; None if that is too many.
+    """Log weights of all tables with these margins, and the number of tables with each weight. None if too many.
 
-    Column by column; tables that agree so far in what is left of the rows and in weight are counted together.
+    Tables are built column by column. Partial tables with the same row remainders and the same weight are counted
+    together.
     """
     states: dict[tuple[tuple[int, ...], float], int] = {(tuple(rows.tolist()), 0.0): 1}
     log_factorial = gammaln(np.arange(rows.sum() + 1) + 1).tolist()
@@ -83,7 +84,7 @@ def _enumerate(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _parts(size: int, limits: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """All ways to take ``size`` out of rows that have ``limits`` left."""
+    """Yield all ways to take ``size`` entries from rows with ``limits`` entries left."""
     if len(limits) == 1:
         if size <= limits[0]:
             yield (size,)

@@ -1,4 +1,4 @@
-"""All that the items of the audit may ask: the split, the units, the covariates, the matrix."""
+"""The data that the items of the audit read: the split, the units, the covariates and the matrix."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from heldout._core import store
 from heldout._core.arrays import MatrixState, describe, get_matrix, loaded, lognormalised, moments, take
 from heldout._core.chain import is_scaled
 from heldout._core.partition import PARTITIONS, Partition, digests
+from heldout._core.types import is_sparse
 from heldout.auditing._finding import NotRun
 from heldout.auditing._units import AuditUnits
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix, MatrixOrDask
 
 N_COMPS = 50
 MAX_GENES = 2000
@@ -30,20 +31,21 @@ TARGET = 1e4
 
 @dataclass(frozen=True)
 class Sample:
-    """Some cells in log-normalised values, and their coordinates on components that were fitted on train cells.
+    """A sample of cells in log-normalised values, with coordinates on components that are fitted on the train cells.
 
     Parameters
     ----------
     rows
-        Row numbers in the AnnData, ascending, (m,).
+        Row numbers in the AnnData in ascending order, (m,).
     columns
-        Column numbers of the genes, (p,): all, or the 2000 that vary most among the train cells.
+        Column numbers of the genes, (p,). These are the 2000 genes that vary most among the sampled train cells, or all
+        genes that vary.
     X
         Log-normalised values, (m × p).
     pcs
-        Coordinates, (m × k) float32, k at most 50.
+        Coordinates, (m × k) float32. k is at most 50.
     mean, components
-        Of the genes over the sampled train cells (p,), and loadings (k × p).
+        Mean of each gene over the sampled train cells, (p,), and loadings, (k × p).
     """
 
     rows: np.ndarray
@@ -56,20 +58,22 @@ class Sample:
 
 @dataclass(frozen=True)
 class Case:
-    """What is audited. Built by :func:`heldout.tl.audit`; items read it and change nothing.
+    """The AnnData, the split and the options of an audit. Items read it and change nothing.
 
     Parameters
     ----------
     codes
-        Partition code of each cell, -1 where the column holds no partition, (n,).
+        Partition code of each cell, (n,). The code is -1 if the column has no partition for the cell.
     partition, problem
-        The checked split, or None and what is wrong with it.
+        The checked split. If the check failed, ``partition`` is None and ``problem`` is the reason.
     group_key, label_key, covariate_keys, match_key, time_key, perturbation_key
-        Columns of ``obs``; empty or None where there is none.
+        Columns of ``obs``. Empty or None if not known.
     layer
-        Layer to read instead of ``X``.
+        Layer to read instead of ``X``. If None, ``X`` is used.
     n_cells
-        How many cells the costly items look at.
+        Number of cells that the costly items use.
+    seed
+        Seed of all random draws.
     """
 
     adata: AnnData
@@ -93,16 +97,16 @@ class Case:
 
     @property
     def unit(self) -> str:
-        """What a group is called, e.g. ``library``."""
+        """Name of the group column, e.g. ``library``. Several columns are joined with ``+``."""
         return "+".join(self.group_key) or "group"
 
     @property
     def scheme(self) -> str | None:
-        """How the split was made, if that is recorded."""
+        """Scheme of the split, or None if it has no record."""
         return None if self.partition is None else self.partition.scheme
 
     def rng(self, purpose: str) -> np.random.Generator:
-        """A generator of its own for each purpose, so that items do not depend on which others run."""
+        """Random generator for one purpose. Results of an item do not depend on which other items run."""
         return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
 
     @cached_property
@@ -122,18 +126,18 @@ class Case:
         Raises
         ------
         NotRun
-            If no group is known.
+            If no group is known, or no cell is in train, val or test.
         """
         if not self.group_key:
-            msg = "no group is known; pass group_key, the obs column of the independent unit"
+            msg = "No group_key is known. Pass group_key, the obs column of the independent unit."
             raise NotRun(msg)
         if not self.used.any():
-            msg = "no cell is in train, val or test"
+            msg = "No cell is in train, val or test."
             raise NotRun(msg)
         from heldout.splitting._components import components
 
         columns = self.adata.obs[self.group_key]
-        known = columns.notna().all(axis=1).to_numpy()  # an unused cell may link groups, but not by what it lacks
+        known = columns.notna().all(axis=1).to_numpy()  # an unused cell with a missing value links nothing
         groups = np.full(self.adata.n_obs, "", dtype=object)
         groups[known] = components(*(store.as_names(columns[key][known]) for key in self.group_key))
         return AuditUnits.of(groups, self.labels, self.codes)
@@ -147,34 +151,34 @@ class Case:
             If no label or group is known, or there is only one class.
         """
         if self.label_key is None:
-            msg = "no label is known; pass label_key, the obs column that is predicted"
+            msg = "No label_key is known. Pass label_key, the obs column that is predicted."
             raise NotRun(msg)
         labels = self.units.labels
         if labels is None or len(set(labels)) < 2:
-            msg = f"{self.label_key} has one class only"
+            msg = f"The column {self.label_key} has only one class."
             raise NotRun(msg)
         return labels
 
     def covariate(self, key: str) -> pd.Series:
-        """A covariate column; it may have missing values."""
+        """A covariate column. It may have missing values."""
         return self.adata.obs[key]
 
     @cached_property
     def crossing(self) -> np.ndarray:
-        """Mask (U,) of the units whose group has cells on both sides, train or val and test."""
+        """Mask (U,) of the units whose group has cells in test and also in train or val."""
         _, group = store.factorize(self.units.groups)
         seen = np.bincount(group, self.units.within("train", "val")) > 0
         test = np.bincount(group, self.units.within("test")) > 0
         return (seen & test)[group]
 
     @cached_property
-    def matrix(self) -> tuple[Matrix, MatrixState]:
-        """The matrix that is read and what it holds: ``layer``, else ``X``, else a layer that is not scaled.
+    def matrix(self) -> tuple[MatrixOrDask, MatrixState]:
+        """The matrix that is read, and the kind of its values: ``layer``, else ``X``, else a layer that is not scaled.
 
         Raises
         ------
         NotRun
-            If there is no matrix in memory, or only scaled values.
+            If no matrix can be read, or all matrices are scaled.
         """
         found = (
             [self.layer]
@@ -191,19 +195,19 @@ class Case:
                 continue
             if state.kind != "centred" and not is_scaled(self.adata, layer, state):
                 return X, state
-        scaled = "the matrix is scaled; pass layer, the one that holds counts or log-normalised values"
+        scaled = "The matrix is scaled. Pass layer, the layer that has counts or log-normalised values."
         raise NotRun(problems[0] if problems else scaled)
 
     def lognormalised(self, rows: np.ndarray | slice, columns: np.ndarray | None = None) -> Matrix:
-        """Rows of the matrix as log1p of counts per 10,000, or as they are if they are logged already; a copy."""
+        """A copy of some rows as log1p of counts per 10,000. Values that are already logged are not changed."""
         X, state = self.matrix
         block = loaded(take(X, rows, None))
         if state.kind in {"counts", "normalised"}:
-            block = lognormalised(sparse.csr_array(block) if sparse.issparse(block) else block, TARGET)
+            block = lognormalised(sparse.csr_array(block) if is_sparse(block) else block, TARGET)
         return take(block, None, columns)
 
     def drawn(self, mask: np.ndarray, n: int, purpose: str) -> np.ndarray:
-        """At most ``n`` row numbers out of ``mask``, ascending; the draw does not depend on the order of the cells."""
+        """Draw at most ``n`` row numbers from ``mask``, ascending. The order of the cells does not change the draw."""
         rows = np.flatnonzero(mask)
         if len(rows) <= n:
             return rows
@@ -212,17 +216,17 @@ class Case:
 
     @cached_property
     def sample(self) -> Sample:
-        """Cells of all partitions in use, at most ``n_cells``, and components fitted on the train cells among them."""
+        """At most ``n_cells`` cells of train, val and test, with components fitted on the train cells among them."""
         rows = self.drawn(self.mask("train", "val", "test"), self.n_cells, "sample")
         train = np.flatnonzero(self.mask("train")[rows])
         if len(train) < 3:
-            msg = "there are too few train cells"
+            msg = "There are fewer than 3 train cells."
             raise NotRun(msg)
         X = self.lognormalised(rows)
         variance = moments(X, self.mask("train")[rows]).var
         informative = np.flatnonzero(variance > 0)
         if len(informative) < 2:
-            msg = "fewer than two genes vary among the train cells"
+            msg = "Fewer than two genes vary among the train cells."
             raise NotRun(msg)
         columns = np.sort(informative[np.argsort(-variance[informative], kind="stable")[:MAX_GENES]])
         X = take(X, None, columns)
@@ -232,19 +236,19 @@ class Case:
 
 
 def products(X: Matrix, rows: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-    """Number of these cells, sums (p,) and products (p × p) of the genes over them, blocks of cells at a time."""
+    """Number of these cells, and sums (p,) and products (p × p) of the genes over them, computed block by block."""
     p = X.shape[1]
     total, squares = np.zeros(p), np.zeros((p, p))
     for first in range(0, len(rows), 2048):
         block = X[rows[first : first + 2048]]
-        dense = np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float32)
+        dense = np.asarray(block.toarray() if is_sparse(block) else block, dtype=np.float32)
         total += dense.sum(axis=0, dtype=np.float64)
         squares += dense.T @ dense
     return len(rows), total, squares
 
 
 def principal_components(n: int, total: np.ndarray, squares: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (p,) and at most ``k`` components (k × p), the strongest first, from the sums of :func:`products`."""
+    """Mean (p,) and at most ``k`` components (k × p) from :func:`products`, the strongest component first."""
     from scipy.linalg import eigh
 
     mean = total / n
@@ -257,7 +261,7 @@ def principal_components(n: int, total: np.ndarray, squares: np.ndarray, k: int)
 
 
 def build(adata: AnnData, **options: Any) -> Case:
-    """Build a case; the columns that are named are checked here, before any item runs."""
+    """Build a case, and check all columns that it names before any item runs."""
     case = Case(adata, **options)
     for argument in ("group_key", "label_key", "match_key", "time_key", "perturbation_key", "covariate_keys"):
         asked = getattr(case, argument)
@@ -266,7 +270,7 @@ def build(adata: AnnData, **options: Any) -> Case:
             if argument != "covariate_keys":
                 _check_complete(values[case.used], key, argument)
     if case.label_key is not None and case.label_key in case.covariate_keys:
-        msg = f"covariate_keys has {case.label_key!r}, which is label_key: a label explains itself. Leave it out."
+        msg = f"covariate_keys has {case.label_key!r}, which is label_key. Remove it from covariate_keys."
         raise ValueError(msg)
     return case
 
@@ -275,7 +279,7 @@ def _check_complete(values: pd.Series, key: str, argument: str) -> None:
     missing = int(values.isna().sum())
     if missing:
         msg = (
-            f"adata.obs[{key!r}] ({argument}) has {missing} missing values in {len(values)} cells of train, val and test. "
-            "Fill them, drop those cells, or make the split again with those cells in unused."
+            f"adata.obs[{key!r}] ({argument}) has {missing} missing values in {len(values)} cells of train, val and "
+            "test. Fill them, drop these cells, or make a new split with these cells in unused."
         )
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Exchange the labels of units: all ways where they can be counted, a large draw of them otherwise."""
+"""Permute the labels of units: all permutations if there are few, a random sample of them otherwise."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
     from heldout.auditing._units import AuditUnits
 
 LIMIT = 10_000
-"""Up to so many labellings all are looked at; otherwise so many are drawn."""
+"""All labellings are used if there are at most this many. Otherwise this many are drawn."""
 
 
 def labellings(
     codes: np.ndarray, blocks: np.ndarray, rng: np.random.Generator, *, limit: int = LIMIT
 ) -> tuple[np.ndarray, bool]:
-    """Labellings of the units that are as likely as the one seen if labels mean nothing, (B × U), and if these are all.
+    """Labellings of the units under the null hypothesis, (B × U), and whether these are all labellings.
 
-    Labels are exchanged within blocks only. Where the labellings are drawn, the one seen is the first of them, so that
-    a p-value from them is valid.
+    Labels are permuted only within blocks. If the labellings are drawn, the observed labelling is the first of them, so
+    that p-values from them are valid.
 
     Parameters
     ----------
     codes, blocks
         Class number and block number of each unit, (U,).
     rng
-        Source of the draws.
+        Random generator of the draws.
     limit
-        Number of labellings to draw where there are more.
+        Number of labellings to draw if there are more than this.
     """
     members = [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
     if n_labellings(codes, blocks) <= limit:
-        ways = [list(_arrangements(codes[rows])) for rows in members]
-        found = np.empty((prod(map(len, ways)), len(codes)), dtype=codes.dtype)
-        for i, chosen in enumerate(product(*ways)):
+        orders = [list(_arrangements(codes[rows])) for rows in members]
+        found = np.empty((prod(map(len, orders)), len(codes)), dtype=codes.dtype)
+        for i, chosen in enumerate(product(*orders)):
             for rows, values in zip(members, chosen, strict=True):
                 found[i, rows] = values
         return found, True
@@ -51,19 +51,19 @@ def labellings(
 
 
 def n_labellings(codes: np.ndarray, blocks: np.ndarray) -> int:
-    """Number of ways to exchange the labels within blocks."""
+    """Number of distinct labellings within blocks."""
     return prod(round(1 / smallest_p(codes[blocks == block])) for block in np.unique(blocks))
 
 
 def blocks_of(units: AuditUnits) -> np.ndarray:
-    """Number of the block within which labels of units could be exchanged, (U,): its group if that has several labels."""
+    """Block within which the label of each unit can be permuted, (U,): its group if groups have several labels."""
     if units.paired:
         return np.unique(units.groups.astype(str), return_inverse=True)[1]
     return np.zeros(len(units.names), dtype=int)
 
 
 def _arrangements(codes: np.ndarray) -> Iterator[np.ndarray]:
-    """All distinct orders of a few codes."""
+    """Yield all distinct orders of a few codes."""
     first = codes.min()
     n = int((codes == first).sum())
     for places in combinations(range(len(codes)), n):
@@ -72,31 +72,31 @@ def _arrangements(codes: np.ndarray) -> Iterator[np.ndarray]:
             yield arranged
             continue
         rest = np.setdiff1d(np.arange(len(codes)), places)
-        for others in _arrangements(codes[codes != first]):
+        for remaining in _arrangements(codes[codes != first]):
             arranged = arranged.copy()
-            arranged[rest] = others
+            arranged[rest] = remaining
             yield arranged
 
 
-def p_value(seen: float, others: np.ndarray) -> float:
-    """Share of the labellings, the one seen among them, whose statistic is at least as large."""
-    return float((others >= seen - 1e-9).mean())
+def p_value(observed: float, null: np.ndarray) -> float:
+    """Share of the labellings whose statistic is at least the observed one. The observed labelling is among them."""
+    return float((null >= observed - 1e-9).mean())
 
 
-def smallest_of(others: np.ndarray) -> float:
-    """Smallest p-value that any labelling could reach with this statistic."""
-    return p_value(float(others.max()), others)
+def smallest_of(null: np.ndarray) -> float:
+    """Smallest p-value that any labelling can reach with this statistic."""
+    return p_value(float(null.max()), null)
 
 
 def aucs(scores: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """AUC over units for each row, (B,); for more than two classes the mean of one class against the rest.
+    """AUC over units for each row, (B,). For more than two classes, the mean of each class against the rest.
 
     Parameters
     ----------
     scores
-        One score a class, (n_classes × U) or (n_classes × B × U); for two classes that of class 1 is read.
+        Scores of each class, (n_classes × U) or (n_classes × B × U). For two classes, the scores of class 1 are used.
     labels
-        Class numbers, (B × U), each row a rearrangement of the others.
+        Class numbers, (B × U). Each row is a permutation of the same numbers.
     n_classes
         Number of classes.
     """

@@ -1,4 +1,4 @@
-"""What an item of the audit says, and the table of all that was said."""
+"""The finding of one audit item, and the table of all findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Status = Literal["fail", "warn", "unidentifiable", "pass", "not run"]
 
 STATUSES: tuple[Status, ...] = ("fail", "warn", "unidentifiable", "pass", "not run")
-"""All statuses, the gravest first."""
+"""All statuses, the most serious first."""
 
 _WIDTH = 110
 _HTML_COLORS = {
@@ -35,16 +35,17 @@ class Finding:
     Parameters
     ----------
     status
-        ``fail``: a leak, or a design that cannot answer the question; ``warn``: look at it; ``unidentifiable``: no result
-        could decide; ``pass``; ``not run``: ``finding`` says why.
+        ``"fail"`` is a leak, or a design that cannot answer the question. ``"warn"`` needs an explanation.
+        ``"unidentifiable"`` means that no result could decide. ``"pass"`` means that this check found nothing.
+        ``"not run"`` means that the check could not be computed.
     finding
-        What was found, one sentence.
+        What was found, in one or a few sentences. For ``"not run"``, the reason.
     subject
-        What it is about: a column, a gene, a fit.
+        The column, gene or fit that the finding is about.
     measure, value, threshold
         What was measured, its value, and the value at which the status changes.
     advice
-        What to do, if there is something to do.
+        What to do next. Empty if nothing needs to be done.
     """
 
     status: Status
@@ -57,20 +58,20 @@ class Finding:
 
     @classmethod
     def about(cls, subject: str, measure: str = "", value: float = np.nan, threshold: float = np.nan) -> Finding:
-        """Build one that has measured something and says nothing yet."""
+        """Build a finding that has a measure but no text yet."""
         return cls("pass", "", subject, measure, float(value), float(threshold))
 
     def says(self, status: Status, finding: str, advice: str = "") -> Finding:
-        """The same measure with a status and a sentence."""
+        """Return the same measure with a status and a text."""
         return replace(self, status=status, finding=finding, advice=advice)
 
 
 class NotRun(Exception):
-    """An item cannot be computed on these data; the text says why."""
+    """An item cannot be computed on these data. The text is the reason."""
 
 
 class AuditTable(pd.DataFrame):
-    """The table of an audit, which prints as a report. Whatever is selected from it is a plain DataFrame."""
+    """The table of an audit. It prints as a report; every selection from it is a plain DataFrame."""
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:
@@ -78,20 +79,21 @@ class AuditTable(pd.DataFrame):
 
     @classmethod
     def of(cls, findings: Iterable[tuple[str, str, Finding]], title: str) -> AuditTable:
-        """Build from (item, kind of leak, finding)."""
+        """Build the table from tuples of item, kind of leak and finding."""
         rows = [{"item": item, "leak": leak, **asdict(finding)} for item, leak, finding in findings]
         columns = ["item", "subject", "status", "measure", "value", "threshold", "leak", "finding", "advice"]
         return cls.load(pd.DataFrame(rows, columns=columns), title)
 
     @classmethod
     def load(cls, table: pd.DataFrame, title: str) -> AuditTable:
-        """From the stored table."""
+        """Build the table from the stored table."""
         loaded = cls(table.reset_index(drop=True).assign(status=pd.Categorical(table["status"], categories=STATUSES)))
         loaded.attrs["title"] = title
         return loaded
 
     def __str__(self) -> str:
-        return "\n".join([self.attrs.get("title", "Audit"), *_lines(self), "", conclusion(self)])
+        title, end = (textwrap.wrap(text, _WIDTH) for text in (self.attrs.get("title", "Audit"), conclusion(self)))
+        return "\n".join([*title, *_lines(self), "", *end])
 
     __repr__ = __str__
 
@@ -103,18 +105,15 @@ class AuditTable(pd.DataFrame):
 
 
 def conclusion(table: pd.DataFrame) -> str:
-    """One sentence on the whole; it never says that there is no leak."""
-    counts = table["status"].value_counts()
-    ran = table.loc[table["status"] != "not run", "item"].nunique()
-    if counts.get("fail", 0) or counts.get("warn", 0):
-        named = {s: table.loc[table["status"] == s, "item"].drop_duplicates().tolist() for s in ("fail", "warn")}
-        parts = [
-            f"{', '.join(items)} {verb}"
-            for (_, items), verb in zip(named.items(), ("failed", "to look at"), strict=True)
-            if items
-        ]
-        return f"{ran} items ran: {'; '.join(parts)}."
-    return f"No leak found by the {ran} items that ran."
+    """Summarise the audit in a few sentences. They never claim that there is no leak."""
+    n_ran = table.loc[table["status"] != "not run", "item"].nunique()
+    named = {s: table.loc[table["status"] == s, "item"].drop_duplicates().tolist() for s in STATUSES}
+    parts = [f"{n_ran} of {table['item'].nunique()} items ran."]
+    if not named["fail"] and not named["warn"]:
+        parts = [f"No leak found by the {n_ran} items that ran. This does not prove that there is no leak."]
+    words: dict[Status, str] = {"fail": "Failed", "warn": "Warned", "unidentifiable": "Cannot decide"}
+    parts += [f"{word}: {', '.join(named[status])}." for status, word in words.items() if named[status]]
+    return " ".join(parts)
 
 
 def _lines(table: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""Genes that are known to tell how a sample was made, or of whom, rather than what is studied."""
+"""Genes that are known to identify the sex, the donor or the construction of a sample."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ _MARKS = str.maketrans({"_": "-", " ": "-"})
 
 
 def kind(name: str) -> str | None:
-    """What a known gene tells, e.g. ``the sex``; None for any other gene. Human or mouse, in any case."""
+    """What a known gene reveals, e.g. ``the sex``. None for other genes. Human or mouse names in any case."""
     plain = name.upper().translate(_MARKS)
     if plain in FEMALE or plain in MALE:
         return "the sex"

@@ -1,4 +1,4 @@
-"""Whether pseudo-lineages were drawn through train cells at training times only."""
+"""Check that pseudo-lineages pass only through train cells at training times."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from heldout._core.fits import Fit
     from heldout.auditing._case import Case
 
-_AGAIN = "Draw them again on this split: heldout.pp.lineages."
+_AGAIN = "Draw the lineages again on this split: heldout.pp.lineages."
 
 
 def lineage_findings(case: Case) -> list[Finding]:
-    """One finding for each stored set of lineages that names this split; none where there are no lineages."""
+    """One finding for each stored set of lineages of this split."""
     found = []
     for key in section(case.adata, keys.FITS):
         try:
@@ -30,13 +30,13 @@ def lineage_findings(case: Case) -> list[Finding]:
                 continue
             fit = read_fit(case.adata, key)
         except ValueError:
-            continue  # altered content is reported with the other fits
+            continue  # altered fits are reported with the other fits
         found.append(_finding(case, key, fit))
     return found
 
 
 def _finding(case: Case, key: str, fit: Fit) -> Finding:
-    """Looks up every cell that was coupled, also those that no chain passes, in the split as it is now."""
+    """Look up the current partition of every coupled cell, also of cells that no chain passes."""
     digests, first, times = fit.arrays["digests"], fit.arrays["first"], fit.arrays["times"]
     of_cell = np.repeat(np.arange(len(times)), np.diff(first))
     codes = _codes(case, digests)
@@ -46,31 +46,35 @@ def _finding(case: Case, key: str, fit: Fit) -> Finding:
         named = {name: int((codes == PARTITIONS.index(name)).sum()) for name in ("val", "test")}
         through = int(held[fit.arrays["chains"]].any(axis=1).sum())
         counts = " and ".join(f"{n} {name}" for name, n in named.items() if n)
-        text = f"{counts} cells were coupled, and {through} of {len(fit.arrays['chains'])} chains pass them"
+        text = f"{counts} cells were coupled. {through} of {len(fit.arrays['chains'])} chains pass through them."
         return finding.says("fail", text, _AGAIN)
     late = np.intersect1d(times, _held_out_times(case))
     if len(late):
-        text = f"chains pass {fit.config['time_key']} {first_few([f'{time:g}' for time in late])}, which is held out"
+        text = (
+            f"Chains pass through {fit.config['time_key']} {first_few([f'{time:g}' for time in late])}, which is held "
+            "out."
+        )
         return finding.says("fail", text, _AGAIN)
     other = codes != PARTITIONS.index("train")
     if other.any():
         text = (
-            f"{int(other.sum())} of the {len(codes)} cells that were coupled are not train cells of this split, though none is "
-            f"held out ({fit.config['time_key']} {first_few([f'{time:g}' for time in times[np.unique(of_cell[other])]])})"
+            f"{int(other.sum())} of the {len(codes)} coupled cells are not train cells of this split. None of them is "
+            f"held out ({fit.config['time_key']} "
+            f"{first_few([f'{time:g}' for time in times[np.unique(of_cell[other])]])})."
         )
         return finding.says("warn", text, _AGAIN)
     if fit.info["rep_fit"] is None:
         text = (
-            f"all {len(codes)} cells that were coupled are train cells, but nothing proves that obsm[{fit.config['use_rep']!r}], in "
-            "which they were compared, was fitted on them only"
+            f"All {len(codes)} coupled cells are train cells. They were compared in obsm[{fit.config['use_rep']!r}], "
+            "which has no record that it was fitted on train cells only."
         )
-        return finding.says("warn", text, "Fit it on train: heldout.pp.pca.")
-    text = f"all {len(codes)} cells that were coupled are train cells of this split, at {len(times)} training times"
+        return finding.says("warn", text, "Fit the coordinates on train: heldout.pp.pca.")
+    text = f"All {len(codes)} coupled cells are train cells of this split, at {len(times)} training times."
     return finding.says("pass", text)
 
 
 def _codes(case: Case, digests: np.ndarray) -> np.ndarray:
-    """Partition of each cell by digest, -1 for one the split has never seen; of all it was made of, if that is recorded."""
+    """Partition code of each cell by its digest, -1 for cells that are not in the split. The record is used if any."""
     made = case.partition.assignment if case.partition is not None else Assignment.of(case.adata.obs_names, case.codes)
     if not len(made.members):
         return np.full(len(digests), -1, dtype=np.int8)
@@ -79,7 +83,7 @@ def _codes(case: Case, digests: np.ndarray) -> np.ndarray:
 
 
 def _held_out_times(case: Case) -> list[float]:
-    """Times that the split holds out as a whole; none if it was not made by time."""
+    """Times that the split holds out completely. Empty if the split was not made by time."""
     if case.partition is None or case.partition.scheme != "time":
         return []
     times = case.partition.params["times"]

@@ -1,4 +1,4 @@
-"""Linear classifiers and components for the audit, on arrays."""
+"""Linear classifiers and principal components for the audit, on arrays."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from heldout.auditing._case import principal_components, products
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 
 def logistic(train: np.ndarray, labels: np.ndarray, test: np.ndarray, n_classes: int) -> np.ndarray:
-    """Log-probabilities (m × n_classes) of logistic regression on features that are standardised on the train cells."""
+    """Log-probabilities (m × n_classes) of a logistic regression on features standardised on the train cells."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -32,7 +32,7 @@ def logistic(train: np.ndarray, labels: np.ndarray, test: np.ndarray, n_classes:
 
 
 def ridge_scores(train: np.ndarray, targets: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Scores (m × R) of R linear discriminants at once: least squares on targets (n × R) of -1 and 1, slightly damped."""
+    """Scores (m × R) of R linear discriminants: ridge regression on targets (n × R) of -1 and 1."""
     mean = train.mean(axis=0)
     centred = train - mean
     gram = centred.T @ centred
@@ -42,7 +42,7 @@ def ridge_scores(train: np.ndarray, targets: np.ndarray, test: np.ndarray) -> np
 
 
 def column_aucs(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """AUC of each column of scores (m × R) for targets (m × R) of -1 and 1, (R,); NaN where a class is absent."""
+    """AUC of each column of scores (m × R) for targets (m × R) of -1 and 1, (R,). NaN if a class is absent."""
     from scipy.stats import rankdata
 
     ranks = rankdata(scores, axis=0)
@@ -54,14 +54,14 @@ def column_aucs(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 class FoldComponents:
-    """Principal components of the train cells of any fold, from products of genes that are summed once for each fold.
+    """Principal components of the train cells of each fold. Products of genes are summed once for each fold.
 
     Parameters
     ----------
     X
         Log-normalised values, (m × p).
     folds
-        Fold of each cell in which it is tested, (m,); -1 for cells that are never tested.
+        Fold in which each cell is tested, (m,). -1 for cells that are never tested.
     """
 
     def __init__(self, X: Matrix, folds: np.ndarray, *, n_comps: int) -> None:
@@ -69,7 +69,7 @@ class FoldComponents:
         self.parts = {fold: products(X, np.flatnonzero(folds == fold)) for fold in np.unique(folds)}
 
     def coordinates(self, fold: int, dropped: np.ndarray) -> np.ndarray:
-        """Coordinates (m × k) of all cells on the components of the cells outside ``fold`` and not in ``dropped``."""
+        """Coordinates (m × k) of all cells on components of the cells that are not in ``fold`` and not ``dropped``."""
         p = self.X.shape[1]
         n, total, squares = 0, np.zeros(p), np.zeros((p, p))
         for part in (part for name, part in self.parts.items() if name != fold):

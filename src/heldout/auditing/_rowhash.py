@@ -1,4 +1,4 @@
-"""A 64-bit hash of each row of a matrix, over its genes and values, and how telling a row is."""
+"""A 64-bit hash of each row of a matrix, and a check that equal rows are not equal by chance."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from scipy import sparse
 from scipy.special import gammaln
 
 from heldout._core.arrays import row_blocks
+from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import MatrixOrDask, Sparse
 
 MIN_GENES = 10
 MIN_VALUES = 10
@@ -21,16 +22,16 @@ CHANCE = 1e-3
 
 @dataclass(frozen=True)
 class RowHashes:
-    """What is needed to find equal rows, each (n,) but the last.
+    """Hashes and counts that are needed to find equal rows.
 
     Parameters
     ----------
     values
-        Hash of the genes that are not zero and their values.
+        Hash of the non-zero genes and their values, (n,).
     genes
-        Hash of the genes that are not zero.
+        Hash of the non-zero genes, (n,).
     n_nonzero
-        Number of them.
+        Number of non-zero genes, (n,).
     gene_counts
         Number of rows in which each gene is not zero, (p,).
     """
@@ -42,7 +43,7 @@ class RowHashes:
 
 
 def _mixed(x: np.ndarray) -> np.ndarray:
-    """Scramble 64-bit numbers one to one, in place: the finaliser of splitmix64."""
+    """Scramble 64-bit numbers in place with the bijective finaliser of splitmix64."""
     x ^= x >> np.uint64(30)
     x *= np.uint64(0xBF58476D1CE4E5B9)
     x ^= x >> np.uint64(27)
@@ -51,17 +52,17 @@ def _mixed(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def row_hashes(X: Matrix) -> RowHashes:
-    """Hash each row: the sum, modulo 2**64, of one pseudo-random number for each gene and value.
+def row_hashes(X: MatrixOrDask) -> RowHashes:
+    """Hash each row: the sum, modulo 2**64, of one pseudo-random number for each pair of gene and value.
 
-    Explicit zeros and the order of the entries do not count, nor does the precision in which a value is stored.
+    Explicit zeros, the order of the entries and the precision of the stored values do not change the hash.
     """
     n, p = X.shape
     of_gene = _mixed((np.arange(1, p + 1, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15))
     found = RowHashes(
         np.zeros(n, np.uint64), np.zeros(n, np.uint64), np.zeros(n, np.int64), np.zeros(p, dtype=np.int64)
     )
-    if sparse.issparse(X) and X.format == "csc":
+    if is_sparse(X) and X.format == "csc":
         width = max(1, 2**21 * p // max(X.nnz, 1))
         for first in range(0, p, width):
             columns = slice(first, min(first + width, p))
@@ -72,7 +73,7 @@ def row_hashes(X: Matrix) -> RowHashes:
     return found
 
 
-def _add(found: RowHashes, block: Matrix, of_gene: np.ndarray, rows: slice, columns: slice) -> None:
+def _add(found: RowHashes, block: Sparse, of_gene: np.ndarray, rows: slice, columns: slice) -> None:
     genes = of_gene[block.indices]
     values = block.data.astype(np.float64)
     there = values != 0
@@ -94,10 +95,10 @@ def _row_sums(entries: np.ndarray, indptr: np.ndarray) -> np.ndarray:
 
 
 def log_chance(genes: np.ndarray, weights: np.ndarray) -> float:
-    """Upper bound of the log-probability that another cell with as many genes has exactly these.
+    """Upper bound of the log-probability that another cell with the same number of genes has exactly these genes.
 
-    The genes of a cell are taken as drawn one after the other by their weights (p,), without putting back. Of all
-    orders in which these could have been drawn the likeliest is counted for each.
+    The model draws the genes of a cell one after the other by their weights (p,) without replacement. The bound uses
+    the most likely order of the genes for every order.
     """
     w = np.sort(weights[genes])[::-1]
     left = np.maximum(1 - np.concatenate([[0.0], np.cumsum(w)[:-1]]), w)
@@ -105,25 +106,25 @@ def log_chance(genes: np.ndarray, weights: np.ndarray) -> float:
 
 
 def weights_of(gene_counts: np.ndarray, n: int) -> np.ndarray:
-    """Share of each gene among all detections, before several of one gene in a cell count once."""
+    """Weight of each gene in the model of :func:`log_chance`, (p,), from the share of cells that detect it."""
     share = np.clip(gene_counts / max(n, 1), 0, 1 - 1 / (2 * max(n, 1)))
     rate = -np.log1p(-share)
     return rate / max(rate.sum(), np.finfo(float).tiny)
 
 
 def is_telling(row: np.ndarray, weights: np.ndarray, *, n_pairs: float, background: np.ndarray | None = None) -> bool:
-    """Whether a second row like this one cannot be chance.
+    """Whether a second row that equals this one is very unlikely by chance.
 
-    It needs ten genes off the background (zero, or ``background``, what a scaled zero is), and either that fewer than
-    one in a thousand audits would meet the same set of genes by chance in any of ``n_pairs`` pairs, or, where most
-    genes are there in most cells, ten distinct values.
+    The row needs at least ten genes that differ from the background (zero, or the scaled value of zero in
+    ``background``). In addition, the same set of genes must be expected by chance in any of ``n_pairs`` pairs in less
+    than one of a thousand audits, or the row must have ten distinct values.
     """
-    off = row != (0 if background is None else background)
-    genes = np.flatnonzero(off)
+    differs = row != (0 if background is None else background)
+    genes = np.flatnonzero(differs)
     if len(genes) < MIN_GENES:
         return False
     if log_chance(genes, weights) < np.log(CHANCE) - np.log(n_pairs):
         return True
-    # Scaling makes one value into as many as there are genes; then few genes prove nothing.
+    # Scaling turns one value into a different value for each gene. Then a few genes prove nothing.
     enough = background is None or len(genes) >= len(row) / 2
-    return bool(enough and len(np.unique(row[off])) >= MIN_VALUES)
+    return bool(enough and len(np.unique(row[differs])) >= MIN_VALUES)

@@ -1,4 +1,4 @@
-"""Sums over the cells of each unit in one pass, and the names of the genes."""
+"""Sums over the cells of each unit, computed in one pass, and the names of the genes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core.arrays import row_chunks, take
-from heldout._core.lazy import block_rows, is_dask
+from heldout._core.lazy import block_rows
+from heldout._core.types import is_dask, is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import MatrixOrDask
     from heldout.auditing._case import Case
 
 _ENTRIES = 2**21
@@ -26,9 +27,16 @@ _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}")
 
 @dataclass(frozen=True)
 class UnitSums:
-    """Over the cells of each unit: their number (U,), and for each gene (U × p) how many detect it, sum and sum of squares.
+    """Sums over the cells of each unit.
 
-    Sums are of log-normalised values.
+    Parameters
+    ----------
+    n
+        Number of cells, (U,).
+    detected
+        Number of cells that detect each gene, (U × p).
+    total, squares
+        Sum and sum of squares of the log-normalised values of each gene, (U × p).
     """
 
     n: np.ndarray
@@ -47,18 +55,18 @@ class UnitSums:
         return self.total / np.maximum(self.n, 1)[:, None]
 
 
-def blocks_of_rows(X: Matrix) -> Iterator[slice]:
-    """Slices of rows that are small beside the matrix; of csc few, since each one reads all its entries."""
+def blocks_of_rows(X: MatrixOrDask) -> Iterator[slice]:
+    """Slices of rows that are small compared with the matrix. A csc matrix has few, because each reads all entries."""
     n, p = X.shape
     if is_dask(X):
         return iter(block_rows(X))
-    if not sparse.issparse(X):
+    if not is_sparse(X):
         return row_chunks(n, max(1, _ENTRIES // max(p, 1)))
     return row_chunks(n, _CELLS if X.format == "csr" else max(_CELLS, -(-n // 8)))
 
 
 def unit_sums(case: Case, *partitions: str) -> UnitSums:
-    """Sum over the cells of each unit in these partitions, without a second copy of the matrix."""
+    """Sum over the cells of each unit in these partitions without a copy of the matrix."""
     X, _ = case.matrix
     wanted = case.mask(*partitions)
     n_units = len(case.units.names)
@@ -70,7 +78,7 @@ def unit_sums(case: Case, *partitions: str) -> UnitSums:
         block = case.lognormalised(rows)
         block = block if keep.all() else take(block, np.flatnonzero(keep), None)
         member = _indicator(case.units.of_cell[rows][keep], n_units)
-        if sparse.issparse(block):
+        if is_sparse(block):
             block = sparse.csr_array(block)
             total += (member @ block).toarray()
             powered = sparse.csr_array((block.data**2, block.indices, block.indptr), shape=block.shape)
@@ -86,13 +94,13 @@ def unit_sums(case: Case, *partitions: str) -> UnitSums:
 
 
 def _indicator(unit_of_cell: np.ndarray, n_units: int) -> sparse.csr_array:
-    """Which cell is of which unit, (U × m)."""
+    """Indicator matrix of the unit of each cell, (U × m)."""
     m = len(unit_of_cell)
     return sparse.csr_array((np.ones(m), (unit_of_cell, np.arange(m))), shape=(n_units, m))
 
 
 def gene_symbols(case: Case) -> np.ndarray:
-    """Names of the genes, (p,): those of ``var_names``, or a column with symbols where they are Ensembl numbers."""
+    """Names of the genes, (p,): ``var_names``, or a column of symbols if ``var_names`` are Ensembl identifiers."""
     var = case.adata.var
     names = np.asarray(var.index, dtype=object).astype(str)
     if not sum(bool(_ENSEMBL.match(name)) for name in names[:100]) > min(len(names), 100) / 2:

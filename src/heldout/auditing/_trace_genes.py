@@ -1,4 +1,4 @@
-"""Which cells a choice of highly variable genes was made on."""
+"""Identify the cells that highly variable genes were chosen on."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pandas as pd
 from heldout._core.arrays import describe, get_matrix, row_blocks
 from heldout.auditing._case import TARGET
 from heldout.auditing._finding import Finding
-from heldout.auditing._traces import Verdict, of_values, parts, spoken, status_of, sums_by_part
+from heldout.auditing._traces import Verdict, in_words, of_values, parts, status_of, sums_by_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import MatrixOrDask
     from heldout.auditing._case import Case
     from heldout.auditing._traces import Sums
 
 COLUMN = "highly_variable"
 _MEASURE = "Jaccard index of the genes chosen on all and on train cells"
-_ADVICE = "choose again on the train cells with heldout.pp.highly_variable_genes, and repeat all that follows"
+_ADVICE = "Choose again on the train cells with heldout.pp.highly_variable_genes, and repeat all later steps."
 _N_BINS = 20
 _CLOSE = 0.02
 
@@ -30,7 +30,7 @@ _Unions = dict[tuple[str, ...], "Sums"]
 
 
 def genes_finding(case: Case) -> Finding | None:
-    """Who was looked at for ``var["highly_variable"]``, if it is there; told by the means that were stored with it."""
+    """Identify the cells of ``var["highly_variable"]`` from the stored means or by choosing again. None without it."""
     if COLUMN not in case.adata.var.columns:
         return None
     chosen = case.adata.var[COLUMN].isin([True]).to_numpy()
@@ -49,12 +49,12 @@ def genes_finding(case: Case) -> Finding | None:
         verdict = _by_means(case, sums, names, normalised=reading.factor is not None)
         if verdict is not None:
             share = _jaccard_of_sides(sums if expanded is None else expanded, chosen, names)
-            return _said(subject, chosen, verdict, "their stored means are those of", share)
+            return _identified(subject, chosen, verdict, "The stored means of the genes are those of", share)
     plain, expanded = plain or expanded, expanded or plain
     if plain is None or expanded is None:
         text = (
-            f"{int(chosen.sum())} genes were chosen with no record of the cells, and there are no counts or log-normalised "
-            "values to choose again on"
+            f"{int(chosen.sum())} genes were chosen without a record of the cells. There are no counts or "
+            "log-normalised values to choose again."
         )
         return Finding("not run", text, subject=subject)
     return _by_choice(subject, chosen, plain, expanded, names)
@@ -62,16 +62,16 @@ def genes_finding(case: Case) -> Finding | None:
 
 @dataclass(frozen=True)
 class _Reading:
-    """One way to read a matrix: as it is, on the scale of counts, or with cells normalised by a factor."""
+    """One way to read a matrix: unchanged, on the scale of counts, or with each cell normalised by a factor."""
 
-    X: Matrix
+    X: MatrixOrDask
     function: Callable[[np.ndarray], np.ndarray] | None = None
     factor: np.ndarray | None = None
     expanded: bool = False
 
 
 def _readings(case: Case) -> Iterator[_Reading]:
-    """Ways to read each matrix that is not scaled, the likeliest first."""
+    """Ways to read each matrix that is not scaled, the most likely first."""
     hvg = case.adata.uns.get("hvg")
     flavor = str(hvg.get("flavor")) if hasattr(hvg, "get") else ""
     matrices = []
@@ -103,9 +103,9 @@ def _expm1(case: Case) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _by_means(case: Case, sums: _Unions, names: list[str], *, normalised: bool) -> Verdict | None:
-    """Compare the means that scanpy and heldout store with the choice.
+    """Compare the means that scanpy and heldout store with the chosen genes.
 
-    What cells were normalised to before is not known, so those means are compared up to a factor.
+    If the cells were normalised to an unknown total, means are compared up to a factor.
     """
     if "means" not in case.adata.var.columns:
         return None
@@ -120,60 +120,61 @@ def _by_means(case: Case, sums: _Unions, names: list[str], *, normalised: bool) 
     return None
 
 
-def _said(subject: str, chosen: np.ndarray, verdict: Verdict, how: str, share: float) -> Finding:
-    text = f"{int(chosen.sum())} genes were chosen on {verdict.cells}: {how} these cells"
-    matters = f"; on the train cells alone {share:.0%} of all genes chosen either way are the same" if share < 1 else ""
+def _identified(subject: str, chosen: np.ndarray, verdict: Verdict, how: str, share: float) -> Finding:
+    text = f"{int(chosen.sum())} genes were chosen on {verdict.cells}. {how} these cells."
+    effect = f" The choices on all cells and on the train cells share {share:.0%} of their genes." if share < 1 else ""
     if share == 1:
-        matters = "; on the train cells alone the same genes would be chosen"
+        effect = " The train cells alone give the same genes."
     common: dict[str, Any] = {"subject": subject, "measure": _MEASURE, "value": share, "threshold": 1.0}
     if verdict.status == "pass":
         return Finding("pass", text, **common)
-    return Finding(verdict.status, text + matters, advice=_ADVICE, **common)
+    return Finding(verdict.status, text + effect, advice=_ADVICE, **common)
 
 
 def _by_choice(subject: str, chosen: np.ndarray, plain: _Unions, expanded: _Unions, names: list[str]) -> Finding:
-    """Choose again by each recipe, on each union, and compare the sets."""
+    """Choose genes again by each recipe on each union of partitions, and compare the sets."""
     share = _jaccard_of_sides(expanded, chosen, names)
     nearest: dict[tuple[str, ...], float] = {}
     recipes = ((_by_dispersion, expanded), (_by_cutoffs, expanded), (_by_ranger, plain), (_by_variance, plain))
-    for recipe, seen in recipes:
-        agree = {union: _jaccard(chosen, recipe(total, int(chosen.sum()))) for union, total in seen.items()}
+    for recipe, sums in recipes:
+        agree = {union: _jaccard(chosen, recipe(total, int(chosen.sum()))) for union, total in sums.items()}
         best = max(agree, key=lambda union: (agree[union], -len(union)))
         rivals = [value for union, value in agree.items() if status_of(union) != status_of(best)]
         close = agree[best] == 1 and max(rivals, default=0) < 1
         near = agree[best] >= 1 - _CLOSE and max(rivals, default=0) < agree[best] - _CLOSE
         if close or near:
-            verdict = Verdict(status_of(best), spoken(best, names), 1 - agree[best], "", np.nan)
-            return _said(subject, chosen, verdict, f"choosing again gives {agree[best]:.1%} of them on", share)
+            verdict = Verdict(status_of(best), in_words(best, names), 1 - agree[best], "", np.nan)
+            how = f"Choosing again gives {agree[best]:.1%} of these genes on"
+            return _identified(subject, chosen, verdict, how, share)
         if agree[best] == 1:
-            text = f"{int(chosen.sum())} genes: the same would be chosen on the train cells as on all"
+            text = f"The train cells alone give the same {int(chosen.sum())} genes as all cells."
             return Finding("pass", text, subject=subject, measure=_MEASURE, value=1.0, threshold=1.0)
         if not nearest or agree[best] > max(nearest.values()):
             nearest = agree
     everything, train = nearest[tuple(names)], nearest.get(("train",), np.nan)
     text = (
-        f"{int(chosen.sum())} genes were chosen with no record of the cells, and choosing again settles nothing: "
-        f"{everything:.0%} agree on all cells, {train:.0%} on the train cells"
+        f"{int(chosen.sum())} genes were chosen without a record of the cells. Choosing again does not show which "
+        f"cells were used: it gives {everything:.0%} of the genes on all cells and {train:.0%} on the train cells."
     )
-    advice = "choose with heldout.pp.highly_variable_genes, which records the cells"
+    advice = "Choose with heldout.pp.highly_variable_genes, which records the cells."
     return Finding("not run", text, subject=subject, measure=_MEASURE, value=share, threshold=1.0, advice=advice)
 
 
 def _jaccard_of_sides(sums: _Unions, chosen: np.ndarray, names: list[str]) -> float:
-    """How much the choice depends on which cells are looked at, by scanpy's default recipe."""
+    """Jaccard index of the choices on all cells and on the train cells by scanpy's default recipe."""
     if ("train",) not in sums or chosen.all():
         return np.nan
     n = int(chosen.sum())
     return _jaccard(_by_dispersion(sums[tuple(names)], n), _by_dispersion(sums[("train",)], n))
 
 
-def _jaccard(one: np.ndarray, other: np.ndarray) -> float:
-    either = int((one | other).sum())
-    return float((one & other).sum() / either) if either else 1.0
+def _jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    either = int((a | b).sum())
+    return float((a & b).sum() / either) if either else 1.0
 
 
 def _dispersion(total: Sums) -> tuple[np.ndarray, np.ndarray]:
-    """Mean on the log scale and dispersion normalised within bins of it, as Seurat does."""
+    """Mean on the log scale and dispersion normalised within bins of the mean, as in Seurat."""
     mean = np.maximum(total.mean, 1e-12)
     with np.errstate(divide="ignore"):
         dispersion = np.where(total.var > 0, np.log(total.var / mean), np.nan)
@@ -195,7 +196,7 @@ def _by_dispersion(total: Sums, n: int) -> np.ndarray:
 
 
 def _by_cutoffs(total: Sums, n: int) -> np.ndarray:
-    """Scanpy's default limits, without a number of genes."""
+    """Choose by scanpy's default limits. The number of genes is not used."""
     mean, score = _dispersion(total)
     return (mean > 0.0125) & (mean < 3) & (np.nan_to_num(score) > 0.5)
 

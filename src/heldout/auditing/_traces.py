@@ -1,8 +1,8 @@
-"""What fitted numbers give away about the cells they were fitted on.
+"""Identify the cells that values were fitted on from the values alone.
 
-A mean over some cells is exact on those cells only: coordinates on principal components have mean zero over the cells
-that were fitted on, scaled genes mean zero and standard deviation one. So moments are taken once for each partition and
-combined to those of each union of partitions; the union on which the numbers are exact is the one that was fitted on.
+Moments are exact only over the fitted cells: principal components have mean zero over them, and scaled genes have mean
+zero and standard deviation one. Moments are computed once for each partition and combined to those of each union of
+partitions. The fitted cells are the union over which the moments are exact.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from heldout._core.arrays import moments, row_blocks, row_chunks
 from heldout._core.partition import PARTITIONS
+from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix, MatrixOrDask
     from heldout.auditing._finding import Status
 
 EXACT = 1e-3
@@ -34,7 +34,7 @@ _REST = "in no partition"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which cells were fitted on, with the errors over them and over the best union that would be another status."""
+    """The fitted cells, with the error over them and over the best union of partitions that has another status."""
 
     status: Status
     cells: str
@@ -44,34 +44,34 @@ class Verdict:
 
 
 def parts(codes: np.ndarray) -> dict[str, np.ndarray]:
-    """Mask (n,) of each partition that has cells; those in none come last."""
+    """Mask (n,) of each partition that has cells. Cells without a partition come last."""
     named = {name: codes == i for i, name in enumerate(PARTITIONS)}
     return {name: mask for name, mask in {**named, _REST: codes < 0}.items() if mask.any()}
 
 
 def unions(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """Each union of partitions that could have been fitted on."""
+    """Each union of partitions that can be the fitted cells."""
     names = list(names)
     for size in range(1, len(names) + 1):
         yield from itertools.combinations(names, size)
 
 
 def status_of(union: tuple[str, ...]) -> Status:
-    """Test cells must not be fitted on; val cells may stop a fit but not shape it."""
+    """Status of a fit on these cells. Test cells must not be used; val cells may stop training but not be fitted."""
     if "test" in union or _REST in union:
         return "fail"
     return "warn" if "val" in union else "pass"
 
 
-def spoken(union: tuple[str, ...], names: Iterable[str]) -> str:
-    """A union in words."""
+def in_words(union: tuple[str, ...], names: Iterable[str]) -> str:
+    """A union of partitions in words."""
     if len(union) == len(list(names)):
         return f"all cells ({', '.join(union)})" if len(union) > 1 else f"the {union[0]} cells"
     return f"the {' and '.join(union)} cells"
 
 
 def decide(errors: dict[tuple[str, ...], float], names: Iterable[str]) -> Verdict | None:
-    """The union on which the numbers are exact, if there is one and none of another status comes near."""
+    """The union over which the moments are exact, if there is one and no union of another status is nearly exact."""
     names = list(names)
     best = min(errors, key=lambda union: (errors[union], len(union)))
     error = max(errors[best], _FLOOR)
@@ -79,16 +79,16 @@ def decide(errors: dict[tuple[str, ...], float], names: Iterable[str]) -> Verdic
     if not np.isfinite(errors[best]) or errors[best] > EXACT:
         return None
     if not rivals:
-        return Verdict(status_of(best), spoken(best, names), errors[best], "", np.nan)
+        return Verdict(status_of(best), in_words(best, names), errors[best], "", np.nan)
     rival = min(rivals, key=lambda union: rivals[union])
     if rivals[rival] < RATIO * error:
         return None
-    return Verdict(status_of(best), spoken(best, names), errors[best], spoken(rival, names), rivals[rival])
+    return Verdict(status_of(best), in_words(best, names), errors[best], in_words(rival, names), rivals[rival])
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Number of cells, means (p,) and sums of squared deviations from them (p,); unions are made with ``+``."""
+    """Number of cells, means (p,) and sums of squared deviations (p,). ``+`` gives the sums over both sets of cells."""
 
     n: int
     mean: np.ndarray
@@ -108,20 +108,23 @@ class Sums:
 
 
 def sums_by_part(
-    X: Matrix,
+    X: MatrixOrDask,
     codes: np.ndarray,
     function: Callable[[np.ndarray], np.ndarray] | None = None,
     *,
     factor: np.ndarray | None = None,
 ) -> dict[tuple[str, ...], Sums]:
-    """Sums over each union of partitions, of the values or of a function of them that keeps zeros.
+    """Sums over each union of partitions, of the values or of a function of the values that keeps zeros.
 
-    Rows are multiplied by ``factor`` (n,) first. The matrix is read once, block by block.
+    Rows are multiplied by ``factor``, (n,), first. The matrix is read once in blocks.
     """
     masks = parts(codes)
-    by_column = sparse.issparse(X) and X.format == "csc"
     single: dict[str, list[Sums]] = {name: [] for name in masks}
-    blocks = ((c, X[:, c]) for c in row_chunks(X.shape[1], 512)) if by_column else row_blocks(X, 8192)
+    by_column = False
+    blocks: Iterator[tuple[slice, Matrix]] = row_blocks(X, 8192)
+    if is_sparse(X) and X.format == "csc":
+        by_column, csc = True, X
+        blocks = ((c, csc[:, c]) for c in row_chunks(X.shape[1], 512))
     for chunk, block in blocks:
         if factor is not None:
             block = _multiplied(block, factor if by_column else factor[chunk])
@@ -137,7 +140,7 @@ def sums_by_part(
 
 
 def _transformed(X: Matrix, function: Callable[[np.ndarray], np.ndarray]) -> Matrix:
-    if not sparse.issparse(X):
+    if not is_sparse(X):
         return function(X)
     result = X.copy()
     result.data = function(result.data)
@@ -145,7 +148,7 @@ def _transformed(X: Matrix, function: Callable[[np.ndarray], np.ndarray]) -> Mat
 
 
 def _multiplied(X: Matrix, factor: np.ndarray) -> Matrix:
-    if not sparse.issparse(X):
+    if not is_sparse(X):
         return X * factor[:, None]
     result = X.astype(np.float64)
     result.data *= factor[X.indices] if X.format == "csc" else np.repeat(factor, np.diff(X.indptr))
@@ -164,10 +167,10 @@ def _total(sums: list[Sums]) -> Sums:
 
 
 def of_coordinates(Y: np.ndarray, codes: np.ndarray) -> tuple[Verdict, str] | None:
-    """Which cells principal components were fitted on, from the coordinates (n × k) alone, and what proves it.
+    """The cells that principal components were fitted on, from the coordinates (n × k) alone, and the evidence.
 
-    Over those cells the coordinates have mean zero and are uncorrelated. Without centring (truncated SVD, diffusion
-    maps) they are orthogonal.
+    Over the fitted cells, coordinates have mean zero and are uncorrelated. Without centring (truncated SVD, diffusion
+    maps), they are orthogonal.
     """
     masks = parts(codes)
     Y = np.asarray(Y, dtype=np.float64)
@@ -189,22 +192,22 @@ def of_coordinates(Y: np.ndarray, codes: np.ndarray) -> tuple[Verdict, str] | No
         orthogonal[union] = float(np.sqrt(np.mean(cosine[~np.eye(len(cosine), dtype=bool)] ** 2)))
     verdict = decide(centred, masks)
     if verdict is not None:
-        # Other coordinates may be centred by chance or choice; only components are uncorrelated as well.
+        # Other coordinates can be centred too, but only principal components are also uncorrelated.
         union = min(centred, key=lambda u: (centred[u], len(u)))
-        proof = "coordinates have mean 0 and are uncorrelated over these cells"
+        proof = "Coordinates have mean 0 and are uncorrelated over these cells"
         return (verdict, proof) if orthogonal[union] <= 10 * EXACT else None
     verdict = decide(orthogonal, masks)
-    return None if verdict is None else (verdict, "coordinates are orthogonal over these cells")
+    return None if verdict is None else (verdict, "Coordinates are orthogonal over these cells")
 
 
 def looks_scaled(total: Sums, within: float = 0.02) -> bool:
-    """Whether most genes have a standard deviation near one."""
+    """Whether half of the genes have a standard deviation near one."""
     varies = total.var > 0
     return bool(varies.any()) and float(np.median(np.abs(np.sqrt(total.var[varies]) - 1))) <= within
 
 
 def of_scaled(sums: dict[tuple[str, ...], Sums], names: Iterable[str], *, centred: bool) -> Verdict | None:
-    """Which cells genes were scaled on. Clipping moves many genes, so those that fit best decide."""
+    """The cells that genes were scaled on. Clipping changes many genes, so the genes with the smallest error decide."""
     names = list(names)
     for best in (0.1, 0.02):
         verdict = decide({union: _scale_error(total, best, centred=centred) for union, total in sums.items()}, names)
@@ -226,7 +229,7 @@ def _scale_error(total: Sums, best: float, *, centred: bool) -> float:
 def of_values(
     stored: np.ndarray, computed: dict[tuple[str, ...], np.ndarray], names: Iterable[str], *, up_to_factor: bool = False
 ) -> Verdict | None:
-    """Which cells a stored number of each gene was computed on, from what it would be on each union."""
+    """The cells that a stored value of each gene was computed on, from the values computed on each union."""
     errors = {}
     for union, expected in computed.items():
         there = np.isfinite(stored) & np.isfinite(expected) & (np.abs(expected) > 1e-8)

@@ -11,29 +11,29 @@ from heldout._core.partition import PARTITIONS
 from heldout._core.store import as_names, factorize
 
 _MAX_LEVELS = 10
-"""Numbers with more distinct values than this are cut into quartiles."""
+"""Numeric covariates with more distinct values than this are cut into quartiles."""
 
 
 @dataclass(frozen=True)
 class AuditUnits:
-    """One row a unit (U of them), sorted by name.
+    """The U independent units, sorted by name.
 
-    A unit is a group. Where cells of one group have different labels (a donor before and after treatment), each group
-    and label is a unit, and the group is the block in which labels could be exchanged. Cells that are in none of train,
-    val and test are of no unit.
+    A unit is a group. If cells of one group have several labels (e.g. a donor before and after treatment), each pair of
+    group and label is a unit, and labels can be permuted only within the group. Cells that are not in train, val or
+    test belong to no unit.
 
     Parameters
     ----------
     names, groups
-        Name of the unit and of its group, (U,) text.
+        Name of each unit and of its group, (U,) text.
     of_cell
-        Unit number of each cell, -1 for one that is not used, (n,).
+        Unit number of each cell, (n,). -1 for cells without a unit.
     labels
-        Label of the unit, (U,) text, or None.
+        Label of each unit, (U,) text, or None.
     counts
-        Cells of each unit in each partition, (U × 4).
+        Number of cells of each unit in each partition, (U × 4).
     paired
-        Whether groups have several labels.
+        Whether a group has several labels.
     """
 
     names: np.ndarray
@@ -45,7 +45,7 @@ class AuditUnits:
 
     @classmethod
     def of(cls, groups: np.ndarray, labels: np.ndarray | None, codes: np.ndarray) -> AuditUnits:
-        """Build from one group, label and partition code a cell; only cells of train, val and test count."""
+        """Build the units from the group, label and partition code of each cell in train, val and test."""
         used = np.isin(codes, [PARTITIONS.index(name) for name in ("train", "val", "test")])
         groups, labels = groups[used], None if labels is None else labels[used]
         group_names, group_of_cell = factorize(groups)
@@ -70,9 +70,9 @@ class AuditUnits:
         return self.counts[:, [PARTITIONS.index(p) for p in partitions]].sum(axis=1) > 0
 
     def values(self, column: pd.Series) -> np.ndarray | None:
-        """One value of a column for each unit, (U,) text; None where a unit has several, or a used cell has none.
+        """Value of a column for each unit, (U,) text. None if a unit has several values or a used cell has none.
 
-        Numbers that vary within units are averaged; with more than ten distinct values they are cut into quartiles.
+        Numbers that vary within units are averaged. Numbers with more than ten distinct values are cut into quartiles.
         """
         used = self.of_cell >= 0
         column = column[used]
@@ -92,7 +92,7 @@ class AuditUnits:
         return unique[first] if np.array_equal(first[self.of_cell[used]], codes) else None
 
     def _any(self, values: np.ndarray) -> np.ndarray:
-        """The value of any cell of each unit, (U,), of one value for each used cell."""
+        """Value of one cell of each unit, (U,), from the values of all used cells."""
         result = np.empty(len(self.names), dtype=values.dtype)
         result[self.of_cell[self.of_cell >= 0]] = values
         return result
@@ -101,6 +101,6 @@ class AuditUnits:
 def _quartiles(values: np.ndarray) -> np.ndarray:
     edges = np.unique(np.quantile(values, [0.25, 0.5, 0.75]))
     digits = next((k for k in range(4, 17) if len({f"{edge:.{k}g}" for edge in edges}) == len(edges)), 17)
-    said = [f"{edge:.{digits}g}" for edge in edges]
-    texts = [*(f"up to {edge}" for edge in said), f"above {said[-1]}"]
+    edge_texts = [f"{edge:.{digits}g}" for edge in edges]
+    texts = [*(f"up to {edge}" for edge in edge_texts), f"above {edge_texts[-1]}"]
     return np.array(texts, dtype=object)[np.searchsorted(edges, values)]

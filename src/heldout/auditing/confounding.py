@@ -1,4 +1,4 @@
-"""Whether the label goes along with a covariate, over groups."""
+"""Test whether the label is associated with a covariate over units."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from heldout._core.words import first_few
 from heldout.auditing._association import cramers_v, crosstab, exact_p
 from heldout.auditing._finding import Finding, NotRun
+from heldout.auditing._words import not_constant, unit_in_words, units_in_words
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -17,55 +18,67 @@ LEVEL, STRONG = 0.05, 0.5
 
 
 def confounding(case: Case) -> list[Finding]:
-    """Cramér's V, exact test and overlap of the label with each covariate, and what all covariates together fix."""
+    """Test the label against each covariate, and check whether all covariates together determine the label."""
     labels = case.need_labels()
     if not case.covariate_keys:
-        msg = "no covariate is known; pass covariate_keys, e.g. day, batch, sex"
+        msg = "No covariate is known. Pass covariate_keys, e.g. the columns of the day, the batch or the sex."
         raise NotRun(msg)
     used = case.units.within("train", "val", "test")
-    findings, together = [], {}
+    findings, covariates = [], {}
     for key in case.covariate_keys:
         values = case.units.values(case.covariate(key))
         if values is None:
-            findings.append(Finding("not run", f"{key} varies within a {case.unit}, or has missing values", key))
+            findings.append(Finding("not run", not_constant(case, key), key))
             continue
-        together[key] = values[used]
-        findings.append(_one(case, key, values[used], labels[used]))
-    if len(together) > 1 and not any(finding.status in {"fail", "unidentifiable"} for finding in findings):
-        findings += _jointly(case, together, labels[used])
+        covariates[key] = values[used]
+        findings.append(_covariate(case, key, values[used], labels[used]))
+    if len(covariates) > 1 and not any(finding.status in {"fail", "unidentifiable"} for finding in findings):
+        findings += _jointly(case, covariates, labels[used])
     return findings
 
 
-def _one(case: Case, key: str, values: np.ndarray, labels: np.ndarray) -> Finding:
+def _covariate(case: Case, key: str, values: np.ndarray, labels: np.ndarray) -> Finding:
     levels = sorted(set(values))
     if len(levels) < 2:
-        return Finding("pass", f"{key} is the same for every {case.unit}", key)
+        return Finding("pass", f"{key} has the same value in every {unit_in_words(case)}.", key)
     if len(levels) == len(values):
-        text = f"every {case.unit} has its own {key}, so what is due to {key} and what to {case.label_key} cannot be told apart"
-        return Finding("unidentifiable", text, key, "overlap", 0.0, 0.0, f"Get several of each {key}.")
+        text = (
+            f"Every {unit_in_words(case)} has a different {key}. Effects of {key} and of {case.label_key} cannot be "
+            "separated."
+        )
+        advice = f"Get data with several {units_in_words(case)} at each {key}."
+        return Finding("unidentifiable", text, key, "overlap", 0.0, 0.0, advice)
     table = crosstab(labels, values)
     v, p = cramers_v(table), exact_p(table, case.rng(f"confounding {key}"))
     mixed = [level for level in levels if len(set(labels[values == level])) > 1]
     overlap = float(np.isin(values, mixed).mean())
     found = Finding.about(key, "Cramér's V (bias-corrected)", v, STRONG)
     alone = float((table.sum(axis=0) == 1).sum() / len(values))
-    if not mixed and p > LEVEL and alone > 0.5:  # a value of one unit has one class in any design
-        text = f"most {key} have one {case.unit} only, so what is due to {key} and what to {case.label_key} cannot be told apart"
-        return found.says("unidentifiable", text, f"Get several of each {key}.")
+    if not mixed and p > LEVEL and alone > 0.5:  # a value with one unit has one class in any design
+        text = (
+            f"Most {units_in_words(case)} are the only one at their {key}. Effects of {key} and of {case.label_key} "
+            "cannot be separated."
+        )
+        return found.says("unidentifiable", text, f"Get data with several {units_in_words(case)} at each {key}.")
     if not mixed:
         text = (
-            f"each {key} has one {case.label_key} only ({_example(levels, values, labels)}): any score for {case.label_key} is "
-            f"as good a score for {key}"
+            f"Each {key} has only one {case.label_key} ({_example(levels, values, labels)}). A model that predicts "
+            f"{key} instead of {case.label_key} gets the same score."
         )
-        return found.says("fail", text, f"No split mends this; get data with several classes in one {key}.")
-    numbers = f"V {v:.2f}, exact p {p:.2g}, {overlap:.0%} of the units at a {key} with several classes"
+        advice = f"No split can correct this. Get data in which one {key} has several classes of {case.label_key}."
+        return found.says("fail", text, advice)
+    numbers = (
+        f"Cramér's V = {v:.2f}, exact p = {p:.2g}, {overlap:.0%} of the {units_in_words(case)} have a {key} with "
+        "several classes"
+    )
     if p <= LEVEL and v > STRONG:
-        text = f"{case.label_key} goes along with {key} ({numbers})"
+        text = f"{case.label_key} is associated with {key} ({numbers})."
         advice = (
-            f"Compare within {key}: heldout.pp.split_matched with match_key={key!r}, and look at covariate_prediction."
+            f"Compare classes within {key}: heldout.pp.split_matched with match_key={key!r}. See also "
+            "covariate_prediction."
         )
         return found.says("warn", text, advice)
-    return found.says("pass", f"{case.label_key} is not tied to {key} ({numbers})")
+    return found.says("pass", f"No strong association of {case.label_key} with {key} was found ({numbers}).")
 
 
 def _example(levels: list[str], values: np.ndarray, labels: np.ndarray) -> str:
@@ -73,20 +86,23 @@ def _example(levels: list[str], values: np.ndarray, labels: np.ndarray) -> str:
 
 
 def _jointly(case: Case, covariates: dict[str, np.ndarray], labels: np.ndarray) -> list[Finding]:
-    """Whether the covariates together fix the label, although none does alone."""
+    """Check whether the covariates together determine the label although none does alone."""
     design = np.concatenate([np.ones((len(labels), 1)), *(_dummies(values) for values in covariates.values())], axis=1)
     rank = int(np.linalg.matrix_rank(design))
     names = " and ".join(covariates)
     found = Finding.about("+".join(covariates), "rank of the covariates", float(rank), len(labels) / 2)
     if 2 * rank > len(labels):
-        text = f"{names} take {rank} of the {len(labels)} degrees of freedom of the {case.unit} table; too few are left to look at them together"
+        text = (
+            f"{names} together use {rank} of the {len(labels)} degrees of freedom of the {units_in_words(case)}. Too "
+            "few are left to test them together."
+        )
         return [found.says("not run", text)]
     outcome = _dummies(labels)
     residual = outcome - design @ np.linalg.lstsq(design, outcome, rcond=None)[0]
     if np.abs(residual).max() < 1e-8:
-        text = f"{names} together fix {case.label_key}, although none does alone"
-        return [found.says("fail", text, "Get data in which they do not.")]
-    return [found.says("pass", f"{names} together do not fix {case.label_key}")]
+        text = f"{names} together determine {case.label_key}, although none of them does alone."
+        return [found.says("fail", text, f"Get data in which {names} do not determine {case.label_key}.")]
+    return [found.says("pass", f"{names} together do not determine {case.label_key}.")]
 
 
 def _dummies(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a covariate alone, learnt on the train groups, says of the test groups."""
+"""Predict the test units from one covariate alone, learnt on the train units."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 from heldout._core.words import first_few
 from heldout.auditing._finding import Finding, NotRun
+from heldout.auditing._words import not_constant, unit_in_words, units_in_words
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -21,73 +22,79 @@ _N_CHANCE = 1000
 
 
 def covariate_prediction(case: Case) -> list[Finding]:
-    """Predict each test unit by the share of its class among the train units with its value of the covariate.
+    """Predict each test unit from the class shares of the train units that have its value of the covariate.
 
-    It fails where most test units have a value that train knows from one class only, and are of that class, or most
-    are of another: a model that learnt the covariate then is right, or wrong, for a reason that has nothing to do with
-    the label. With few units of each value that comes about by chance, so unless it is so for every test unit, labels
-    exchanged within train and within test must do as much in at most 5 % of the draws.
+    The item fails if most test units have a value that has only one class in train, and most of them are in that class
+    or most of them are in another class. A model that learns the covariate is then right, or wrong, for a reason that
+    is not the label. With few units of each value this can happen by chance. Unless it is true for every test unit,
+    labels that are permuted within train and within test must reach the same in at most 5 % of the draws.
     """
     labels = case.need_labels()
     if not case.covariate_keys:
-        msg = "no covariate is known; pass covariate_keys, e.g. day, batch, sex"
+        msg = "No covariate is known. Pass covariate_keys, e.g. the columns of the day, the batch or the sex."
         raise NotRun(msg)
     train, test = case.units.within("train"), case.units.within("test")
     if len(set(labels[train])) < 2 or len(set(labels[test])) < 2:
-        msg = "train or test has one class only"
+        msg = "Train or test has only one class."
         raise NotRun(msg)
     findings = []
     for key in case.covariate_keys:
         values = case.units.values(case.covariate(key))
         if values is None:
-            findings.append(Finding("not run", f"{key} varies within a {case.unit}, or has missing values", key))
+            findings.append(Finding("not run", not_constant(case, key), key))
         else:
-            findings.append(_one(case, key, values, labels, train, test))
+            findings.append(_covariate(case, key, values, labels, train, test))
     return findings
 
 
-def _one(case: Case, key: str, values: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> Finding:
+def _covariate(
+    case: Case, key: str, values: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> Finding:
     score = _scores(values, labels, train, test)
     auc, p = _auc_and_p(score, labels[test], sorted(set(labels)), case.rng(f"covariate {key}"))
-    told = _told(values, labels, train)
+    only_class = _only_classes(values, labels, train)
     known = [
         (name, value, label)
         for name, value, label in zip(case.units.names[test], values[test], labels[test], strict=True)
-        if value in told
+        if value in only_class
     ]
-    wrong = [(name, value, label) for name, value, label in known if told[value] != label]
+    wrong = [(name, value, label) for name, value, label in known if only_class[value] != label]
     n = int(test.sum())
+    units = f"{n} test {units_in_words(case)}"
     found = Finding.about(key, "AUC of the covariate alone", auc, 0.5)
-    advice = f"Hold out whole values of {key} with every class: heldout.pp.split_matched with match_key={key!r}."
+    advice = f"Hold out all cells of a {key} that has every class: heldout.pp.split_matched with match_key={key!r}."
     net = 2 * len(wrong) - len(known)
     decisive = abs(net) >= DECISIVE * n
     decisive = decisive and (abs(net) == n or _chance(case, key, values, labels, (train, test), abs(net)) <= LEVEL)
     if decisive and net > 0:
         name, value, label = wrong[0]
         text = (
-            f"a model that learns {key} instead of {case.label_key} is wrong on {len(wrong)} of {n} test units and ranks them "
-            f"with AUC {auc:.2f}: {key} {value} was only {told[value]} in train, but {name} is {label}"
+            f"A model that learns {key} instead of {case.label_key} is wrong on {len(wrong)} of {units} (AUC "
+            f"{auc:.2f}). For example, all train {units_in_words(case)} of {key} {value} are {only_class[value]}, but "
+            f"test {unit_in_words(case)} {name} of {key} {value} is {label}."
         )
         return found.says("fail", text, advice)
     if decisive:
-        right = [(value, label) for _, value, label in known if told[value] == label]
+        right = [(value, label) for _, value, label in known if only_class[value] == label]
         text = (
-            f"a model that learns {key} instead of {case.label_key} is right on {len(right)} of {n} test units (AUC {auc:.2f}): "
-            f"in train, {key} {first_few(sorted({f'{value} is only {label}' for value, label in right}))}"
+            f"A model that learns {key} instead of {case.label_key} is right on {len(right)} of {units} (AUC "
+            f"{auc:.2f}). In train, {key} {first_few(sorted({f'{value} has only {label}' for value, label in right}))}."
         )
         return found.says("fail", text, advice)
+    text = f"A model of {key} alone, learnt on train, has AUC {auc:.2f} on {units} (p = {p:.2g})."
     if p <= LEVEL and abs(auc - 0.5) >= FAR:
-        text = f"{key} alone, learnt on train, ranks the test units with AUC {auc:.2f} (p {p:.2g})"
         return found.says("warn", text, advice)
     unseen = ~np.isin(values[test], values[train])
-    new = f"; {first_few(sorted(set(values[test][unseen])))} was never seen in train" if unseen.any() else ""
-    return found.says("pass", f"{key} alone, learnt on train, says little of the test units (AUC {auc:.2f}){new}")
+    absent = first_few(sorted(set(values[test][unseen])))
+    return found.says(
+        "pass", text + (f" Train has no {units_in_words(case)} of {key} {absent}." if unseen.any() else "")
+    )
 
 
 def _chance(
     case: Case, key: str, values: np.ndarray, labels: np.ndarray, sides: tuple[np.ndarray, np.ndarray], net: int
 ) -> float:
-    """Share of the exchanges of labels, within train and within test, that tell as much of the test units."""
+    """Share of label permutations, within train and within test, that predict the test units as decisively."""
     train, test = sides
     (_, value), (_, label) = (np.unique(x.astype(str), return_inverse=True) for x in (values, labels))
     n_values, n_classes = value.max() + 1, label.max() + 1
@@ -97,14 +104,14 @@ def _chance(
         drawn = rng.permutation(label[train])
         counts = np.bincount(value[train] * n_classes + drawn, minlength=n_values * n_classes)
         counts = counts.reshape(n_values, n_classes)
-        told = np.where((counts > 0).sum(axis=1) == 1, counts.argmax(axis=1), -1)[value[test]]
-        right = (told == rng.permutation(label[test]))[told >= 0]
+        predicted = np.where((counts > 0).sum(axis=1) == 1, counts.argmax(axis=1), -1)[value[test]]
+        right = (predicted == rng.permutation(label[test]))[predicted >= 0]
         hits += abs(2 * int(right.sum()) - len(right)) >= net
     return (1 + hits) / (1 + _N_CHANCE)
 
 
-def _told(values: np.ndarray, labels: np.ndarray, train: np.ndarray) -> dict[str, str]:
-    """Values of the covariate that train knows from one class only, and that class."""
+def _only_classes(values: np.ndarray, labels: np.ndarray, train: np.ndarray) -> dict[str, str]:
+    """Values of the covariate that have only one class in train, and this class."""
     classes: dict[str, set[str]] = {}
     for value, label in zip(values[train], labels[train], strict=True):
         classes.setdefault(value, set()).add(label)
@@ -112,7 +119,7 @@ def _told(values: np.ndarray, labels: np.ndarray, train: np.ndarray) -> dict[str
 
 
 def _scores(values: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Share of each class among the train units with the value, drawn towards that among all, (n_test × n_classes)."""
+    """Class shares of the train units with the value, shrunk to those of all train units, (n_test × n_classes)."""
     classes = sorted(set(labels))
     overall = np.array([(labels[train] == name).mean() for name in classes])
     of_value = {}
@@ -126,13 +133,13 @@ def _scores(values: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.
 def _auc_and_p(
     score: np.ndarray, labels: np.ndarray, classes: list[str], rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Mean AUC of the classes that test has, and the two-sided permutation p of its distance from 0.5."""
+    """Mean AUC over the classes of test, and the two-sided permutation p-value of its distance from 0.5."""
     codes = np.array([classes.index(label) for label in labels])
     ranks = rankdata(score, axis=0)
     scored = [1] if len(classes) == 2 else sorted(set(codes.tolist()))
 
     def mean_auc(assigned: np.ndarray) -> np.ndarray:
-        """AUC of each row of class numbers, (B,)."""
+        """AUC for each row of class numbers, (B,)."""
         aucs = []
         for number in scored:
             mask = assigned == number
@@ -147,7 +154,7 @@ def _auc_and_p(
 
 
 def _labellings(codes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
-    """All labellings with these class sizes if two classes have few, else random ones, (B × n); whether it is all."""
+    """Labellings with these class sizes, (B × n), and whether these are all of them."""
     first, *others = sorted(set(codes.tolist()))
     n, m = len(codes), int((codes != first).sum())
     if len(others) == 1 and comb(n, m) <= _MAX_LABELLINGS:

@@ -1,4 +1,4 @@
-"""Item: the same cell on both sides of the split, under whatever name."""
+"""Find the same cell on both sides of the split, under any name."""
 
 from __future__ import annotations
 
@@ -7,57 +7,58 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from heldout._core.arrays import describe, get_matrix, loaded, row_blocks, row_chunks, take
-from heldout._core.lazy import is_sparse
+from heldout._core.lazy import has_sparse_blocks
 from heldout._core.partition import PARTITIONS
+from heldout._core.types import is_sparse
 from heldout._core.words import first_few
 from heldout.auditing._barcodes import shared_barcodes
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._rowhash import is_telling, row_hashes, weights_of
+from heldout.auditing._words import many
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import MatrixOrDask
     from heldout.auditing._case import Case
     from heldout.auditing._rowhash import RowHashes
 
 N_JUDGED = 20_000
-"""Cells with a twin that are looked at one by one, at most."""
+"""Maximum number of cells with an equal cell that are checked individually."""
 
 _ADVICE = (
-    "drop one of each pair, e.g. the copies in train: adata = adata[~twin].copy(); or put the groups that share cells on "
-    "one side with heldout.pp.split_groups"
+    "Drop one cell of each pair, e.g. the copies in train, or put the groups that share cells on one side of the split "
+    "with heldout.pp.split_groups."
 )
 
 
 def duplicates(case: Case) -> list[Finding]:
-    """Cells with the same values on both sides, and libraries that share more cell barcodes than chance allows."""
-    return [*_twins(case), *shared_barcodes(case)]
+    """Find equal cells on both sides, and libraries that share more cell barcodes than expected by chance."""
+    return [*_copies(case), *shared_barcodes(case)]
 
 
-def _twins(case: Case) -> list[Finding]:
+def _copies(case: Case) -> list[Finding]:
     X, scaled = _any_matrix(case)
     hashes = row_hashes(X)
     background = None
-    if scaled and not is_sparse(X):
-        # What a zero became when the genes were scaled: the lowest value of each.
+    if scaled and not has_sparse_blocks(X):
+        # Scaling turns a zero into the lowest value of the gene.
         background = np.min([block.min(axis=0) for _, block in row_blocks(X)], axis=0)
         above = sum((block > background).sum(axis=0) for _, block in row_blocks(X))
         hashes = replace(hashes, gene_counts=np.asarray(above))
     findings = []
-    for one, others in (("test", ("train", "val")), ("val", ("train",))):
-        if case.mask(one).any() and case.mask(*others).any():
-            findings.append(_between(case, X, hashes, one, others, background))
+    for partition, others in (("test", ("train", "val")), ("val", ("train",))):
+        if case.mask(partition).any() and case.mask(*others).any():
+            findings.append(_between(case, X, hashes, partition, others, background))
     if not findings:
-        msg = "the split has cells on one side only"
+        msg = "The split has cells on only one side."
         raise NotRun(msg)
-    # That nothing is shared between val and train need not be said when nothing is at all.
+    # Val against train is reported only if copies were found there.
     return [f for i, f in enumerate(findings) if i == 0 or f.status != "pass"]
 
 
-def _any_matrix(case: Case) -> tuple[Matrix, bool]:
-    """A matrix, and whether it is scaled; equal cells are equal in any."""
+def _any_matrix(case: Case) -> tuple[MatrixOrDask, bool]:
+    """A matrix, and whether it is scaled. Equal cells are equal in every matrix."""
     try:
         return case.matrix[0], False
     except NotRun:
@@ -69,69 +70,77 @@ def _any_matrix(case: Case) -> tuple[Matrix, bool]:
 
 
 def _between(
-    case: Case, X: Matrix, hashes: RowHashes, one: str, others: tuple[str, ...], background: np.ndarray | None
+    case: Case,
+    X: MatrixOrDask,
+    hashes: RowHashes,
+    partition: str,
+    others: tuple[str, ...],
+    background: np.ndarray | None,
 ) -> Finding:
-    here, there = np.flatnonzero(case.mask(one)), np.flatnonzero(case.mask(*others))
+    here, there = np.flatnonzero(case.mask(partition)), np.flatnonzero(case.mask(*others))
     same = _partners(hashes.values, here, there)
     alike = _partners(hashes.genes, here, there) if background is None else same
-    telling = _Telling(X, hashes, n_pairs=float(len(here)) * len(there), background=background)
-    twins, simple = telling.divide(here[same >= 0])
-    # The same genes with other values: a copy that was normalised, rounded or corrected otherwise.
-    changed, _ = telling.divide(here[(alike >= 0) & (same < 0)], genes_only=True)
-    n = len(twins) + len(changed)
+    check = _ChanceCheck(X, hashes, n_pairs=float(len(here)) * len(there), background=background)
+    copies, simple = check.divide(here[same >= 0])
+    # The same genes with other values: a copy that was normalised, rounded or corrected in another way.
+    changed, _ = check.divide(here[(alike >= 0) & (same < 0)], genes_only=True)
+    n = len(copies) + len(changed)
     side = " or ".join(others)
     left_out = (
-        f"; {len(simple)} more {one} cells equal a {side} cell but have too few genes to tell a copy from chance"
+        f" {len(simple)} more {partition} cells equal a {side} cell but have too few genes to exclude chance."
         if len(simple)
         else ""
     )
-    measure: dict[str, Any] = {"measure": f"{one} cells with a copy in {side}", "value": float(n), "threshold": 1.0}
+    measure: dict[str, Any] = {
+        "measure": f"{partition} cells with a copy in {side}",
+        "value": float(n),
+        "threshold": 1.0,
+    }
     if not n:
-        return Finding(
-            "pass", f"no {one} cell has a copy in {side} ({len(here)} against {len(there)}){left_out}", **measure
-        )
+        text = f"None of {len(here)} {partition} cells has a copy among {len(there)} {side} cells.{left_out}"
+        return Finding("pass", text, **measure)
     partner = np.full(case.adata.n_obs, -1)
     partner[here] = np.where(same >= 0, same, alike)
-    rows = np.concatenate([twins, changed])
+    rows = np.concatenate([copies, changed])
     names = case.adata.obs_names
     pairs = [f"{names[i]} is {names[partner[i]]}" for i in rows]
-    how = "the same values in all genes"
+    how = "The copies have the same values in all genes"
     if len(changed):
-        also = f"{how} ({len(twins)}) or " if len(twins) else ""
-        how = f"{also}exactly the same genes with other values ({len(changed)})"
+        also = f"{how} ({len(copies)} cells) or " if len(copies) else "The copies have "
+        how = f"{also}exactly the same detected genes with other values ({len(changed)} cells)"
     text = (
-        f"{n} of {len(here)} {one} cells ({n / len(here):.1%}) have a copy in {side}, {how}; e.g. {first_few(pairs)}"
-        f"{_groups(case, rows, partner)}{left_out}"
+        f"{n} of {len(here)} {partition} cells ({n / len(here):.1%}) have a copy in {side}. {how}, e.g. "
+        f"{first_few(pairs)}.{_groups(case, rows, partner)}{left_out}"
     )
-    return Finding("fail" if one == "test" else "warn", text, advice=_ADVICE, **measure)
+    return Finding("fail" if partition == "test" else "warn", text, advice=_ADVICE, **measure)
 
 
 def _partners(hashes: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """For each row in ``here`` a row in ``there`` with the same hash, or -1."""
+    """Row in ``there`` with the same hash as each row in ``here``, or -1."""
     order = there[np.argsort(hashes[there], kind="stable")]
     at = np.searchsorted(hashes[order], hashes[here]).clip(max=len(order) - 1)
     return np.where(hashes[order[at]] == hashes[here], order[at], -1)
 
 
-class _Telling:
-    """Divides rows that equal another into those that can be no chance and those too simple to tell."""
+class _ChanceCheck:
+    """Divide rows that equal another row into very unlikely coincidences and rows that are too simple to decide."""
 
-    def __init__(self, X: Matrix, hashes: RowHashes, *, n_pairs: float, background: np.ndarray | None) -> None:
+    def __init__(self, X: MatrixOrDask, hashes: RowHashes, *, n_pairs: float, background: np.ndarray | None) -> None:
         self.X, self.n_nonzero, self.background, self.n_pairs = X, hashes.n_nonzero, background, n_pairs
         self.weights = weights_of(hashes.gene_counts, X.shape[0])
 
     def divide(self, rows: np.ndarray, *, genes_only: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Rows that are telling, and the others; only the first 20,000 are looked at."""
+        """Rows that are very unlikely by chance, and the others. Only the first 20,000 rows are checked."""
         rows = rows[:N_JUDGED]
         verdicts = []
         for part in row_chunks(len(rows), 512):
             block = loaded(take(self.X, rows[part], None))
-            block = block.toarray() if sparse.issparse(block) else block
-            verdicts += [self._one(row, genes_only=genes_only) for row in block]
+            block = block.toarray() if is_sparse(block) else block
+            verdicts += [self._is_telling(row, genes_only=genes_only) for row in block]
         keep = np.array(verdicts, dtype=bool)
         return rows[keep], rows[~keep]
 
-    def _one(self, row: np.ndarray, *, genes_only: bool) -> bool:
+    def _is_telling(self, row: np.ndarray, *, genes_only: bool) -> bool:
         row = (row != 0).astype(np.int8) if genes_only else row
         return is_telling(row, self.weights, n_pairs=self.n_pairs, background=self.background)
 
@@ -141,5 +150,6 @@ def _groups(case: Case, rows: np.ndarray, partner: np.ndarray) -> str:
         return ""
     group = case.units.groups[case.units.of_cell]
     pairs = Counter((group[i], group[partner[i]]) for i in rows)
-    (one, other), n = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[0]
-    return f"; most often {case.unit} {one} ({PARTITIONS[case.codes[rows[0]]]}) and {other}, {n} times"
+    (group_here, group_there), n = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[0]
+    here = PARTITIONS[case.codes[rows[0]]]
+    return f" The most frequent pair of {many(case.unit)} is {group_here} ({here}) and {group_there}: {n} cells."

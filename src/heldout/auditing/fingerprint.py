@@ -1,4 +1,4 @@
-"""How well a cell names the unit that it comes from."""
+"""Measure how well cells identify the unit that they come from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from heldout._core.words import first_few
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._folds import dealt_within, shuffled_order
-from heldout.auditing._words import units_in_words
+from heldout.auditing._words import unit_in_words, units_in_words
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -21,10 +21,11 @@ SD = 3
 
 
 def fingerprint(case: Case) -> list[Finding]:
-    """Let half of the cells of train units name the unit of the other half, among units that should be alike.
+    """Predict the unit of one half of the train cells from the other half.
 
-    Units are compared within a label and value of ``match_key``, where there are two of them, so that what is named is
-    not the label. A fingerprint is no fault; it is a leak where units stand on both sides of the split.
+    Units are compared within a label and a value of ``match_key`` if there are at least two of them, so that the
+    prediction cannot use the label. A fingerprint is not an error. It is a leak if units are on both sides of the
+    split.
     """
     sample = case.sample
     train = case.mask("train")[sample.rows]
@@ -51,26 +52,29 @@ def fingerprint(case: Case) -> list[Finding]:
 
 def _finding(case: Case, accuracy: float, chance: float, threshold: float) -> Finding:
     options: dict[str, Any] = {"measure": "balanced accuracy", "value": accuracy, "threshold": threshold}
-    numbers = f"a cell names its {case.unit} with accuracy {accuracy:.2f}, chance {chance:.2f}"
+    unit, units = unit_in_words(case), units_in_words(case)
+    numbers = f"A linear classifier predicts the {unit} of a cell with accuracy {accuracy:.2f} (chance {chance:.2f})."
     if accuracy <= threshold:
-        return Finding("pass", f"little or no fingerprint: {numbers}", **options)
+        return Finding("pass", f"Little or no fingerprint. {numbers}", **options)
     if not case.crossing.any():
-        return Finding("pass", f"{numbers}; none is on both sides of the split, so this cannot leak", **options)
+        text = f"{numbers} None of the {units} is on both sides of the split, so this cannot leak."
+        return Finding("pass", text, **options)
     crossing = case.units.names[case.crossing]
-    return Finding(
-        "fail",
-        f"{numbers}, and {len(crossing)} of {len(case.crossing)} ({first_few(crossing)}) are on both sides of the split: "
-        f"whoever recognises the {case.unit} knows its label",
-        subject=case.unit,
-        **options,
-        advice=f"Make the split by {case.unit}: heldout.pp.split_groups(adata, {case.group_key[0]!r}, ...).",
+    text = (
+        f"{numbers} {len(crossing)} of {len(case.crossing)} {units} are on both sides of the split "
+        f"({first_few(crossing)}). A model that recognises the {unit} knows its label from train."
     )
+    advice = f"Make the split by {case.unit}: heldout.pp.split_groups(adata, {case.group_key[0]!r}, ...)."
+    return Finding("fail", text, subject=case.unit, **options, advice=advice)
 
 
 def _strata(case: Case, units: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
-    """Sets of two or more train units of one label and match value, the largest first; else all train units."""
+    """Sets of at least two train units with the same label and match value, the largest first. Else all train units."""
     if len(units) < 2:
-        msg = f"fewer than two train {units_in_words(case)} have {MIN_CELLS} cells among those that are looked at"
+        msg = (
+            f"Fewer than two train {units_in_words(case)} have {MIN_CELLS} sampled cells. Increase n_cells if they "
+            "have more."
+        )
         raise NotRun(msg)
     names = np.zeros(len(case.units.names), dtype=object)
     names[:] = "" if case.units.labels is None else case.units.labels
@@ -83,7 +87,7 @@ def _strata(case: Case, units: np.ndarray, sizes: np.ndarray) -> list[np.ndarray
 
 
 def _accuracy(train: np.ndarray, named: np.ndarray, test: np.ndarray, true: np.ndarray) -> float:
-    """Balanced accuracy of a linear discriminant that takes all units for equally likely."""
+    """Balanced accuracy of a linear discriminant with equal priors for all units."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     units = np.unique(named)

@@ -1,4 +1,4 @@
-"""Libraries, donors, lanes with cells on both sides of the split."""
+"""Find libraries, donors and lanes that have cells on both sides of the split."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from heldout.auditing._case import Case
 
 UNIT_WORDS = re.compile(
-    r"(?:^|[^a-z])(animal|batch|capture|channel|chip|clone|cohort|culture|dish|donor|embryo|flowcell|gem|gsm|hashtag|ident|"
-    r"indiv|individual|lane|library|litter|mouse|organoid|participant|patient|person|plate|pool|rep|replicate|run|sample|site|"
-    r"slide|specimen|subject|well)(?:[^a-z]|$)|^id$"
+    r"(?:^|[^a-z])(animal|batch|capture|channel|chip|clone|cohort|culture|dish|donor|embryo|flowcell|gem|gsm|hashtag|"
+    r"ident|indiv|individual|lane|library|litter|mouse|organoid|participant|patient|person|plate|pool|rep|replicate|"
+    r"run|sample|site|slide|specimen|subject|well)(?:[^a-z]|$)|^id$"
 )
-"""A column whose name holds one of these words is taken for a unit that nobody declared."""
+"""A column with one of these words in its name looks like a unit that was not declared."""
 
 PROPERTY_WORDS = re.compile(
-    r"[^a-z](age|color|colour|condition|count|diagnosis|disease|dose|ethnicity|gender|group|label|organism|race|score|sex|"
-    r"source|stage|state|status|strain|term|time|tissue|treatment|type)(?:[^a-z]|$)"
+    r"[^a-z](age|color|colour|condition|count|diagnosis|disease|dose|ethnicity|gender|group|label|organism|race|score|"
+    r"sex|source|stage|state|status|strain|term|time|tissue|treatment|type)(?:[^a-z]|$)"
 )
-"""A column that ends in one of these says something of units, e.g. ``donor_sex``, and may well be on both sides."""
+"""A column that ends in one of these words is a property of units, e.g. ``donor_sex``. It may be on both sides."""
 
 
 def group_overlap(case: Case) -> list[Finding]:
-    """Declared keys fail when a value crosses; undeclared columns that look like units warn."""
+    """Fail if a group of ``group_key`` is on both sides. Warn if another column that looks like a unit is."""
     findings = [_declared(case, key) for key in case.group_key]
     if len(case.group_key) > 1:
         linked = len(set(case.units.groups[case.crossing]))
@@ -39,10 +39,10 @@ def group_overlap(case: Case) -> list[Finding]:
             findings.append(_linked(case, linked))
     held = case.perturbation_key or case.time_key
     if not case.group_key and held:
-        findings.append(Finding("not run", f"no group is declared; what is held out is {held}"))
+        findings.append(Finding("not run", f"No group_key is known. The split holds out values of {held}."))
     elif not case.group_key:
-        text = "no group is declared, so nothing says which cells belong together"
-        advice = "Pass group_key, the obs column of the independent unit (library, donor)."
+        text = "No group_key is known, so the audit cannot check which cells belong together."
+        advice = "Pass group_key, the obs column of the independent unit, e.g. the library or the donor."
         findings.append(Finding("warn", text, advice=advice))
     findings += [finding for key in _undeclared(case) if (finding := _judged(case, key)) is not None]
     return findings
@@ -52,23 +52,31 @@ def _declared(case: Case, key: str) -> Finding:
     crossing = _crossing(case, key)
     both, seen = crossing.names[crossing.both], crossing.names[crossing.train_and_val]
     found = Finding.about(key, "values on both sides", len(both), 0)
-    advice = f"Split again by it: heldout.pp.split_groups(adata, {key!r}, ...)."
+    advice = f"Make a new split by {key}: heldout.pp.split_groups(adata, {key!r}, ...)."
     if len(both):
         text = (
-            f"{len(both)} of {len(crossing.names)} values of {key} have cells in train or val and in test (e.g. "
-            f"{first_few(both)}): {crossing.n_test} test cells have sisters that were trained on"
+            f"{len(both)} of {len(crossing.names)} values of {key} have cells in test and also in train or val "
+            f"(e.g. {first_few(both)}). {crossing.n_test} test cells share their {key} with train or val cells."
         )
         return found.says("fail", text, advice)
     if len(seen):
-        text = f"{len(seen)} values of {key} are in train and in val (e.g. {first_few(seen)}), so val looks better than test will"
+        text = (
+            f"{len(seen)} values of {key} are in train and in val (e.g. {first_few(seen)}). Scores on val can be "
+            "higher than scores on test."
+        )
         return found.says("warn", text, advice)
-    return found.says("pass", f"none of {len(crossing.names)} values of {key} is in two of train, val and test")
+    return found.says(
+        "pass", f"Each of the {len(crossing.names)} values of {key} is in only one of train, val and test."
+    )
 
 
 def _linked(case: Case, n: int) -> Finding:
     found = Finding.about(case.unit, "groups on both sides", n, 0)
-    text = f"{n} groups that are linked through {' and '.join(case.group_key)} have cells on both sides"
-    return found.says("fail", text, f"Split again with group_key={case.group_key}.")
+    text = (
+        f"{n} sets of cells that are linked through {' and '.join(case.group_key)} have cells in test and also in "
+        "train or val."
+    )
+    return found.says("fail", text, f"Make a new split with group_key={case.group_key}.")
 
 
 def _judged(case: Case, key: str) -> Finding | None:
@@ -77,15 +85,22 @@ def _judged(case: Case, key: str) -> Finding | None:
     if not len(both):
         return None
     text = (
-        f"{key} looks like a unit, was not declared, and {len(both)} of its {len(crossing.names)} values have cells on both "
-        f"sides (e.g. {first_few(both)}; {crossing.n_test} test cells)"
+        f"The column {key} looks like an independent unit, but it is not in group_key. {len(both)} of its "
+        f"{len(crossing.names)} values have cells in test and also in train or val (e.g. {first_few(both)}). "
+        f"This concerns {crossing.n_test} test cells."
     )
-    advice = f"If cells of one {key} are not independent, split by group_key={[*case.group_key, key]}."
+    advice = (
+        f"If cells with the same {key} are not independent, make a new split with group_key={[*case.group_key, key]}."
+    )
     return Finding.about(key, "values on both sides", len(both), 0).says("warn", text, advice)
 
 
 class _Crossing(NamedTuple):
-    """Values of a column, masks of those in train or val and in test, in train and in val; test cells of the first."""
+    """Values of a column and the partitions that they are in.
+
+    ``both`` marks values in test and in train or val, and ``n_test`` counts their test cells. ``train_and_val`` marks
+    values in train and in val.
+    """
 
     names: np.ndarray
     both: np.ndarray
@@ -119,7 +134,7 @@ def _undeclared(case: Case) -> list[str]:
 
 
 def _is_unit(values: pd.Series, key: str) -> bool:
-    """Named like a unit, and with values that cells share."""
+    """Whether a column is named like a unit and has values that cells share."""
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
     if not UNIT_WORDS.search(plain) or PROPERTY_WORDS.search(plain):
         return False

@@ -1,7 +1,8 @@
-"""Whether the split is what its record says, and each cell in one partition."""
+"""Check that the split matches its record and that each cell is in one partition."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from heldout._core import keys
@@ -14,26 +15,34 @@ if TYPE_CHECKING:
 
 
 def integrity(case: Case) -> list[Finding]:
-    """Compare the column with its record; a column without one is judged by its values."""
+    """Compare the split column with its record. Without a record, check its values only."""
     where = f"obs[{case.split_key!r}]"
     lost = int((case.codes < 0).sum())
     found = Finding.about(case.split_key, "cells in no partition", float(lost), 0.0)
     if lost:
-        text = f"{lost} of {len(case.codes)} cells of {where} are in none of {', '.join(PARTITIONS)}"
-        return [found.says("fail", text, "Make the split again on this AnnData, or write 'unused'.")]
+        text = (
+            f"{lost} of {len(case.codes)} cells have no partition: their value in {where} is none of "
+            f"{', '.join(PARTITIONS)}."
+        )
+        return [
+            found.says(
+                "fail", text, f"Make the split again on this AnnData, or set {where} of these cells to 'unused'."
+            )
+        ]
     empty = [name for name in ("train", "test") if not case.mask(name).any()]
     if empty:
-        text = f"{where} has no cells in {' and '.join(empty)}, so nothing is held out"
+        text = f"{where} has no cells in {' and '.join(empty)}, so no data are held out."
         return [found.says("fail", text, "Make the split again.")]
     if case.partition is not None:
         missing = {name: n for name in PARTITIONS if (n := case.partition.missing(name))}
-        gone = f"; of the split as it was made, {_counts(missing)} are not here" if missing else ""
-        text = f"each cell is in the partition that the record ({case.partition.hash[:12]}…) put it in{gone}"
+        gone = f" {_counts(missing)} of the original split are not in this AnnData." if missing else ""
+        text = f"Each cell is in the partition that its record gives ({case.partition.hash[:12]}…).{gone}"
         return [found.says("pass", text)]
     if case.split_key in section(case.adata, keys.SPLITS):
-        return [found.says("fail", case.problem.split(". ")[0].rstrip("."), "Make the split again.")]
-    text = f"{where} has no record, so nothing proves how it was made, or that it has not changed since"
-    advice = f"Adopt it: heldout.pp.split_assigned(adata, {case.split_key!r}, train=['train'], …, key_added='split')."
+        text = re.sub(r" Make the split again[^.]*\.$", "", case.problem)  # it is the advice
+        return [found.says("fail", text, "Make the split again on this AnnData.")]
+    text = f"{where} has no record. The audit cannot check how the split was made, or whether it has changed since."
+    advice = f"Record it: heldout.pp.split_assigned(adata, {case.split_key!r}, train=['train'], …, key_added='split')."
     return [found.says("warn", text, advice)]
 
 

@@ -1,4 +1,4 @@
-"""How much better a score looks when cells, not groups, are held out."""
+"""Measure how much higher a score is if cells are held out instead of groups."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from heldout._core.arrays import moments, take
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._folds import dealt_within, shuffled_order
 from heldout.auditing._linear import FoldComponents, logistic
-from heldout.auditing._words import many, units_in_words
+from heldout.auditing._words import many, numbered, units_in_words
 from heldout.metrics.classification import one_vs_rest
 from heldout.metrics.inference import bootstrap_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
     from heldout.auditing._case import Case
 
 MAX_GENES = 1000
@@ -32,7 +32,7 @@ FEW = 10
 
 @dataclass(frozen=True)
 class _Design:
-    """The sampled cells: class (m,), group (m,) and unit (m,) numbers, and how many of each there are."""
+    """Class, group and unit number of each sampled cell, (m,) each, and the number of each of them."""
 
     y: np.ndarray
     group: np.ndarray
@@ -44,7 +44,7 @@ class _Design:
 
 @dataclass(frozen=True)
 class _Step:
-    """One way to hold out: wins and pairs of cells between groups (C × G × G), and the AUC over units."""
+    """Result of one way to hold out: wins and pairs of cells between groups, (C × G × G), and the AUC over units."""
 
     name: str
     wins: np.ndarray
@@ -52,20 +52,20 @@ class _Step:
     unit_auc: float
 
     def auc(self, weights: np.ndarray) -> np.ndarray:
-        """AUC over cells, compared within folds, for each row of weights on the groups (B × G)."""
+        """AUC over cells within folds for each row of weights on the groups (B × G)."""
         found = []
         for wins, pairs in zip(self.wins, self.pairs, strict=True):
-            won, all_ = (((weights @ m) * weights).sum(axis=1) for m in (wins, pairs))
-            found.append(np.divide(won, all_, out=np.full(len(weights), np.nan), where=all_ > 0))
+            won, compared = (((weights @ m) * weights).sum(axis=1) for m in (wins, pairs))
+            found.append(np.divide(won, compared, out=np.full(len(weights), np.nan), where=compared > 0))
         return np.asarray(np.mean(found, axis=0))
 
 
 def leakage_gap(case: Case) -> list[Finding]:
-    """Cross-validate one classifier three ways: over cells, over groups, and over values of ``match_key``.
+    """Cross-validate one classifier in three ways: over cells, over groups, and over values of ``match_key``.
 
-    Components are fitted on the train cells of each fold, then logistic regression. Cells are compared with cells of
-    the same fold. The gap is the AUC over cells when cells are held out minus that when groups are, with a bootstrap
-    interval over groups, both on the same draws.
+    Principal components and a logistic regression are fitted on the train cells of each fold. Cells are compared with
+    cells of the same fold. The gap is the AUC over cells with held-out cells minus the AUC over cells with held-out
+    groups. Its bootstrap interval is over groups; both AUCs use the same draws.
     """
     case.need_labels()
     design = _design(case)
@@ -82,24 +82,28 @@ def leakage_gap(case: Case) -> list[Finding]:
     findings = [_gap(case, steps, gap, float(low), float(high), few)]
     for step in steps:
         value = float(step.auc(ones)[0])
-        text = f"held-out {step.name}: AUC {value:.2f} over cells, {step.unit_auc:.2f} over {units_in_words(case)}"
+        text = (
+            f"With held-out {step.name}, the AUC is {value:.2f} over cells and {step.unit_auc:.2f} over "
+            f"{units_in_words(case)}."
+        )
         findings.append(Finding("pass", text, subject=step.name, measure="AUC over cells", value=value))
     return findings
 
 
 def _gap(case: Case, steps: list[_Step], gap: float, low: float, high: float, few: int) -> Finding:
     aucs = [float(step.auc(np.ones((1, step.wins.shape[1])))[0]) for step in steps]
-    ladder = ", ".join(f"{step.name} {auc:.2f}" for step, auc in zip(steps, aucs, strict=True))
-    interval = f"{low:.2f} to {high:.2f}" + (
-        f", too narrow with {few} {many(case.unit)} of a class" if few < FEW else ""
-    )
+    ladder = ", ".join(f"{auc:.2f} with held-out {step.name}" for step, auc in zip(steps, aucs, strict=True))
+    interval = f"95% interval {low:.2f} to {high:.2f}"
+    caution = f" A class has only {few} {many(case.unit)}, so the interval is too narrow." if few < FEW else ""
     crossing = bool(case.crossing.any())
     leak = crossing and low > 0
-    verb = "looks" if crossing else "would have looked"
-    text = f"AUC with held-out {ladder}: a split by cell {verb} {gap:.2f} better ({interval})"
-    if gap <= 0:
-        text = f"AUC with held-out {ladder}: a split by cell {verb} no better ({gap:.2f}; {interval})"
-    advice = f"{int(case.crossing.sum())} {many(case.unit)} are on both sides of this split: make it by {case.unit}."
+    verb = "gives" if crossing else "would give"
+    change = f"an AUC that is {gap:.2f} higher" if gap > 0 else f"no higher AUC (difference {gap:.2f})"
+    text = f"The AUC over cells is {ladder}. A split by cell {verb} {change} ({interval}).{caution}"
+    advice = (
+        f"{int(case.crossing.sum())} of {numbered(case, len(case.crossing))} are on both sides of this split. Make the "
+        f"split by {case.unit}."
+    )
     options: dict[str, Any] = {"measure": "AUC of cells minus groups", "value": gap, "threshold": 0.0}
     return Finding("fail" if leak else "pass", text, **options, advice=advice if leak else "")
 
@@ -114,13 +118,13 @@ def _design(case: Case) -> _Design:
 
 
 def _ladder(case: Case, design: _Design) -> Iterator[tuple[str, np.ndarray, bool]]:
-    """Name of each step, fold of each cell (-1: never tested), and whether groups of a fold leave its train set."""
+    """Name of each step, fold of each cell (-1: never tested), and whether train excludes the groups of the fold."""
     from heldout.splitting._folds import FoldUnits, kfold
 
     rows = case.sample.rows
     n_groups = [len(np.unique(design.group[design.y == c])) for c in range(design.n_classes)]
     if min(n_groups) < 2:
-        msg = f"a class of {case.label_key} has fewer than two {many(case.unit)} among the cells that are looked at"
+        msg = f"A class of {case.label_key} has fewer than two {many(case.unit)} among the sampled cells."
         raise NotRun(msg)
     rank = shuffled_order(case, rows, "leakage_gap")
     yield "cells", dealt_within(design.unit, rank, N_FOLDS), False
@@ -139,7 +143,7 @@ def _ladder(case: Case, design: _Design) -> Iterator[tuple[str, np.ndarray, bool
 
 
 def _step(name: str, case: Case, design: _Design, folds: np.ndarray, apart: bool) -> _Step:  # noqa: FBT001
-    """Predict each fold from the others and count wins within folds."""
+    """Predict each fold from the other folds, and count wins within folds."""
     scored = [1] if design.n_classes == 2 else list(range(design.n_classes))
     wins, pairs = (np.zeros((len(scored), design.n_groups, design.n_groups)) for _ in range(2))
     unit_wins = np.zeros((len(scored), 2))
@@ -161,13 +165,13 @@ def _step(name: str, case: Case, design: _Design, folds: np.ndarray, apart: bool
             pairs[k] += compared
             unit_wins[k] += _over_units(odds[:, k if design.n_classes > 2 else 1], positive, design.unit[test])
     if (pairs.sum(axis=(1, 2)) == 0).any():
-        msg = f"no fold of held-out {name} leaves each class in train and in test"
+        msg = f"No fold of held-out {name} has each class in train and in test."
         raise NotRun(msg)
     return _Step(name, wins, pairs, float(np.mean(unit_wins[:, 0] / unit_wins[:, 1])))
 
 
 def _most_variable(case: Case) -> Matrix:
-    """The sample in the genes that vary most among its train cells, which bounds the memory of five folds."""
+    """The sample with the genes that vary most among its train cells. This bounds the memory of five folds."""
     X = case.sample.X
     variance = moments(X, case.mask("train")[case.sample.rows]).var
     return take(X, None, np.sort(np.argsort(-variance, kind="stable")[:MAX_GENES]))
@@ -176,18 +180,18 @@ def _most_variable(case: Case) -> Matrix:
 def _between(
     score: np.ndarray, positive: np.ndarray, group: np.ndarray, n_groups: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each two groups, pairs of a positive cell of one and a negative of the other, and how many are ranked right."""
+    """Pairs of a positive and a negative cell for each pair of groups, and how many of them are ranked correctly."""
     wins = np.zeros((n_groups, n_groups))
-    for other in np.unique(group[~positive]):
-        ordered = np.sort(score[~positive & (group == other)])
+    for negative_group in np.unique(group[~positive]):
+        ordered = np.sort(score[~positive & (group == negative_group)])
         below, not_above = (np.searchsorted(ordered, score[positive], side=side) for side in ("left", "right"))
-        wins[:, other] = np.bincount(group[positive], (below + not_above) / 2, minlength=n_groups)
+        wins[:, negative_group] = np.bincount(group[positive], (below + not_above) / 2, minlength=n_groups)
     counts = [np.bincount(group[side], minlength=n_groups).astype(float) for side in (positive, ~positive)]
     return wins, np.outer(*counts)
 
 
 def _over_units(score: np.ndarray, positive: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """Pairs of units of both classes that are ranked right by their mean score, and all such pairs."""
+    """Pairs of units of both classes that their mean score ranks correctly, and the number of all such pairs."""
     named, of_row = np.unique(unit, return_inverse=True)
     mean = np.bincount(of_row, score) / np.bincount(of_row)
     inside = np.bincount(of_row, positive) > 0

@@ -1,4 +1,4 @@
-"""What sequencing depth and quality alone say of the label."""
+"""Predict the label from sequencing depth and quality alone."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 
 from heldout._core import keys, store
 from heldout._core.arrays import loaded, take
+from heldout._core.evaluations import stored_table
 from heldout.auditing._exchange import aucs, blocks_of, labellings, p_value, smallest_of
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._linear import logistic
 from heldout.auditing._sums import blocks_of_rows, gene_symbols
-from heldout.auditing._words import units_in_words
+from heldout.auditing._words import unit_in_words, units_in_words
 from heldout.metrics.classification import group_log_probability, one_vs_rest, roc_auc
 
 if TYPE_CHECKING:
@@ -25,80 +26,72 @@ _OF_OBS = ("total_counts", "n_genes_by_counts", "pct_counts_mt")
 
 
 def nuisance(case: Case) -> list[Finding]:
-    """Predict the label from depth, number of genes and mitochondrial share only.
+    """Predict the label from the depth, the number of genes and the mitochondrial share only.
 
-    The model is fitted on train cells and judged by the mean log-odds of the test units; labels are exchanged between
-    test units for the p-value. Where the test set has too few units for any p-value of 0.05, each train unit is
-    predicted from the others instead, refitted for every exchange of the labels.
+    The model is fitted on train cells and scored by the mean log-odds of the test units. For the p-value, labels are
+    permuted between test units. If the test set has too few units for a p-value of 0.05, each train unit is predicted
+    from the other train units instead, and the model is refitted for every permutation.
     """
     labels = case.need_labels()
     features, named = _features(case)
     classes, codes = store.factorize(labels)
     found = _on_test(case, features, codes, len(classes)) or _within_train(case, features, codes, len(classes))
     auc, p, reachable, how, cell_auc = found
-    text = f"{named} alone {how}: AUC {auc:.2f} over {units_in_words(case)}"
-    text += f", {cell_auc:.2f} over cells" if np.isfinite(cell_auc) else ""
+    over_cells = f" and {cell_auc:.2f} over cells" if np.isfinite(cell_auc) else ""
+    text = f"A model of {named} alone {how} with AUC {auc:.2f} over {units_in_words(case)}{over_cells}"
+    result = Finding.about("", "AUC over units", auc, 0.5 + FAR)
     if reachable > ALPHA:
-        more = f"; with so few {units_in_words(case)} p cannot be below {reachable:.2g}"
-        return [Finding("unidentifiable", text + more, measure="AUC over units", value=auc, threshold=0.5 + FAR)]
-    text += f" (p = {p:.2g})"
-    found_it = p <= ALPHA and abs(auc - 0.5) >= FAR
-    if found_it:
-        text += "".join(f"; the fit {key!r} reaches {value:.2f}" for key, value in _models(case) if auc >= value - NEAR)
+        few = f"With so few {units_in_words(case)}, p cannot be below {reachable:.2g}."
+        return [result.says("unidentifiable", f"{text}. {few}")]
+    text += f" (p = {p:.2g})."
+    if p > ALPHA or abs(auc - 0.5) < FAR:
+        return [result.says("pass", text)]
+    text += "".join(f" Fit {key!r} has AUC {value:.2f}." for key, value in _models(case) if auc >= value - NEAR)
     advice = (
-        f"Cells of the classes differ in depth or quality: draw counts down to equal depth, and report a model of "
-        f"{case.label_key} beside this one."
+        "The classes differ in depth or quality of their cells. Downsample the counts to equal depth, and report the "
+        f"score of this model together with that of a model of {case.label_key}."
     )
-    return [
-        Finding(
-            "warn" if found_it else "pass",
-            text,
-            measure="AUC over units",
-            value=auc,
-            threshold=0.5 + FAR,
-            advice=advice if found_it else "",
-        )
-    ]
+    return [result.says("warn", text, advice)]
 
 
 def _on_test(
     case: Case, features: np.ndarray, codes: np.ndarray, n_classes: int
 ) -> tuple[float, float, float, str, float] | None:
-    """AUC over test units, its p-value, the smallest possible, in words, and AUC over cells; None with too few units."""
+    """AUC over test units, p-value, smallest possible p-value, words, and AUC over cells. None with too few units."""
     of_cell = case.units.of_cell
     train, test = case.mask("train"), case.mask("test")
     units = np.flatnonzero(case.units.within("test"))
     if case.crossing.any() or not train.any() or len(np.unique(codes[units])) < n_classes:
-        return None  # a model that saw the test units would look better than chance
+        return None  # a model that saw the test units is better than chance
     if len(np.unique(codes[of_cell[train]])) < n_classes:
         return None
     blocks = blocks_of(case.units)[units]
-    others, _ = labellings(codes[units], blocks, case.rng("nuisance"))
-    if 2 / len(others) > ALPHA:  # both ends of the AUC count
+    permuted, _ = labellings(codes[units], blocks, case.rng("nuisance"))
+    if 2 / len(permuted) > ALPHA:  # the test is two-sided
         return None
     log_p = logistic(features[train], codes[of_cell[train]], features[test], n_classes)
     pooled = one_vs_rest(group_log_probability(log_p, np.searchsorted(units, of_cell[test]))).T
-    seen = float(aucs(pooled, codes[units][None], n_classes)[0])
-    null = np.abs(aucs(pooled, others, n_classes) - 0.5)
-    p = p_value(abs(seen - 0.5), null)
-    return seen, p, smallest_of(null), "on the test set", roc_auc(codes[of_cell[test]], log_p)
+    auc = float(aucs(pooled, codes[units][None], n_classes)[0])
+    null = np.abs(aucs(pooled, permuted, n_classes) - 0.5)
+    p = p_value(abs(auc - 0.5), null)
+    return auc, p, smallest_of(null), "predicts the test set", roc_auc(codes[of_cell[test]], log_p)
 
 
 def _within_train(
     case: Case, features: np.ndarray, codes: np.ndarray, n_classes: int
 ) -> tuple[float, float, float, str, float]:
-    """Leave one train unit out: least squares on the means of the units, all exchanges of labels at once."""
+    """Predict each train unit from the others by ridge regression on unit means, for all permutations at once."""
     units = np.flatnonzero(case.units.within("train"))
     y = codes[units]
     if len(np.unique(y)) < n_classes or np.bincount(y, minlength=n_classes).min() < 2:
-        msg = f"fewer than two train {units_in_words(case)} of a class of {case.label_key}"
+        msg = f"Train has fewer than two {units_in_words(case)} of a class of {case.label_key}."
         raise NotRun(msg)
     inside = case.mask("train")
     row = np.searchsorted(units, case.units.of_cell[inside])
     means = np.stack([np.bincount(row, column) for column in features[inside].T], axis=1) / np.bincount(row)[:, None]
     blocks = blocks_of(case.units)[units]
-    others, _ = labellings(y, blocks, case.rng("nuisance"))
-    if case.units.paired:  # what all units of a donor share says nothing of a label that differs within donors
+    permuted, _ = labellings(y, blocks, case.rng("nuisance"))
+    if case.units.paired:  # a label that varies within donors is compared within donors
         for block in np.unique(blocks):
             means[blocks == block] -= means[blocks == block].mean(axis=0)
     means = (means - means.mean(axis=0)) / np.maximum(means.std(axis=0), 1e-9)
@@ -107,15 +100,15 @@ def _within_train(
     leverage = np.diag(hat)
 
     def left_out(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """AUC, and minus the squared error, which is finer than the AUC of so few units."""
+        """AUC, and minus the squared error, which has fewer ties than the AUC of a few units."""
         targets = np.stack([rows == number for number in range(n_classes)]).astype(float)
         scores = (targets @ hat - leverage * targets) / (1 - leverage)
         return aucs(np.round(scores, 10), rows, n_classes), -np.round(((scores - targets) ** 2).sum(axis=(0, 2)), 9)
 
-    seen, error = left_out(y[None])
-    null = left_out(others)[1]
-    how = f"predicting each train {case.unit} from the others"
-    return float(seen[0]), p_value(float(error[0]), null), smallest_of(null), how, np.nan
+    auc, error = left_out(y[None])
+    null = left_out(permuted)[1]
+    how = f"predicts each train {unit_in_words(case)} from the others"
+    return float(auc[0]), p_value(float(error[0]), null), smallest_of(null), how, np.nan
 
 
 def _features(case: Case) -> tuple[np.ndarray, str]:
@@ -126,17 +119,17 @@ def _features(case: Case) -> tuple[np.ndarray, str]:
     else:
         columns = [key for key in _OF_OBS if key in case.adata.obs.columns]
         if not columns:
-            msg = f"the matrix holds no counts, and obs has none of {', '.join(_OF_OBS)}"
+            msg = f"The matrix has no counts, and obs has none of {', '.join(_OF_OBS)}."
             raise NotRun(msg)
         values = {key: case.adata.obs[key].to_numpy(dtype=float) for key in columns}
     table = {
-        "depth": np.log1p(values["total_counts"]) if "total_counts" in values else None,
-        "number of genes": np.log1p(values["n_genes_by_counts"]) if "n_genes_by_counts" in values else None,
-        "mitochondrial share": values.get("pct_counts_mt"),
+        "the depth": np.log1p(values["total_counts"]) if "total_counts" in values else None,
+        "the number of genes": np.log1p(values["n_genes_by_counts"]) if "n_genes_by_counts" in values else None,
+        "the mitochondrial share": values.get("pct_counts_mt"),
     }
     kept = {name: np.nan_to_num(found) for name, found in table.items() if found is not None and np.ptp(found) > 0}
     if not kept:
-        msg = "depth and quality are the same in all cells"
+        msg = "Depth and quality are the same in all cells."
         raise NotRun(msg)
     return np.stack(list(kept.values()), axis=1), " and ".join(
         filter(None, [", ".join(list(kept)[:-1]), list(kept)[-1]])
@@ -159,9 +152,10 @@ def _measured(case: Case) -> dict[str, np.ndarray]:
 
 
 def _models(case: Case) -> list[tuple[str, float]]:
-    """AUC over groups of the fits that were evaluated on the test set."""
+    """AUC over groups of each fit that was evaluated on the test set."""
     found = []
-    for key, table in store.section(case.adata, keys.EVALUATIONS).items():
+    for key, entry in store.section(case.adata, keys.EVALUATIONS).items():
+        table = stored_table(entry)
         if not {"role", "level", "metric", "estimate", "partition"} <= set(table.columns):
             continue
         rows = table[(table["role"] == "model") & (table["level"] != "cell") & (table["metric"] == "auc")]

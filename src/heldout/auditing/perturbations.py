@@ -1,4 +1,4 @@
-"""Whether what is perturbed in the test cells was perturbed in train, under any name."""
+"""Check that perturbations of the test cells are not in train under any name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.words import first_few
+from heldout._core.words import counted, first_few
 from heldout.auditing._finding import Finding, NotRun
 from heldout.splitting._perturbations import Parser
 
@@ -19,19 +19,19 @@ _CONTROL = re.compile(r"(control|ctrl|non[-_ ]?targeting|ntc?|dmso|vehicle|untre
 
 
 def perturbations(case: Case) -> list[Finding]:
-    """Compare the perturbations of train and val with those of test, as sets of targets, context by context.
+    """Compare the perturbations of train and val with those of test as sets of targets in each context.
 
-    How names are read is taken from the split's record; without one, ``"A+B"`` has the targets A and B, and what is
-    called control, ctrl, non-targeting, DMSO and the like perturbs nothing.
+    The record of the split defines how names are read. Without a record, ``"A+B"`` has the targets A and B, and names
+    such as control, ctrl, non-targeting and DMSO are controls.
     """
     if case.perturbation_key is None:
-        msg = "no perturbation is known; pass perturbation_key if perturbations are held out"
+        msg = "No perturbation_key is known. Pass perturbation_key if the split holds out perturbations."
         raise NotRun(msg)
     if not case.used.any():
-        msg = "no cell is in train, val or test"
+        msg = "No cell is in train, val or test."
         raise NotRun(msg)
     names, of_used = store.factorize(store.as_names(case.adata.obs[case.perturbation_key])[case.used])
-    codes = np.zeros(case.adata.n_obs, dtype=np.int64)  # what is not used is never looked at
+    codes = np.zeros(case.adata.n_obs, dtype=np.int64)  # codes of unused cells are never read
     codes[case.used] = of_used
     try:
         targets = _targets(case, names)
@@ -42,7 +42,7 @@ def perturbations(case: Case) -> list[Finding]:
 
 
 def _targets(case: Case, names: np.ndarray) -> list[tuple[str, ...]]:
-    """Sorted targets of each name, none for a control."""
+    """Sorted targets of each name. A control has no targets."""
     params = _recorded(case)
     if params:
         found = [*params["perturbations"], []]
@@ -72,9 +72,9 @@ def _crossing(
 ) -> Finding:
     perturbed = np.array([bool(of_name) for of_name in targets])[codes]
     key = case.perturbation_key or ""
-    seen, test = case.mask("train", "val") & perturbed, case.mask("test") & perturbed
-    if not seen.any() or not test.any():
-        msg = "train or test has no perturbed cells"
+    train, test = case.mask("train", "val") & perturbed, case.mask("test") & perturbed
+    if not train.any() or not test.any():
+        msg = "Train and val, or test, have no perturbed cells."
         raise NotRun(msg)
 
     def pairs(mask: np.ndarray) -> dict[tuple[tuple[str, ...], str], set[str]]:
@@ -84,29 +84,30 @@ def _crossing(
             found.setdefault((targets[code], str(context_names[where])), set()).add(str(names[code]))
         return found
 
-    before, after = pairs(seen), pairs(test)
-    both = sorted(set(before) & set(after))
+    in_train, in_test = pairs(train), pairs(test)
+    both = sorted(set(in_train) & set(in_test))
     found = Finding.about(key, "perturbations on both sides", len(both), 0)
     if both:
-        renamed = [pair for pair in both if before[pair] != after[pair]]
-        example = f"{first_few(sorted(after[(renamed or both)[0]]))} in test is {first_few(sorted(before[(renamed or both)[0]]))} in train or val"
-        text = f"{len(both)} of {len(after)} test perturbations were perturbed in train or val as well ({example})"
+        example = ([pair for pair in both if in_train[pair] != in_test[pair]] or both)[0]
+        names_in_test, names_in_train = first_few(sorted(in_test[example])), first_few(sorted(in_train[example]))
+        text = (
+            f"{len(both)} of {len(in_test)} test perturbations are also in train or val, e.g. {names_in_test} in test "
+            f"is {names_in_train} in train or val."
+        )
         return found.says(
             "fail", text, f"Hold out whole perturbations: heldout.pp.split_perturbations(adata, {key!r}, ...)."
         )
-    elsewhere = {of_pair for of_pair, _ in before}
-    known = sum(of_pair in elsewhere for of_pair, _ in after)
+    elsewhere = {of_pair for of_pair, _ in in_train}
+    known = sum(of_pair in elsewhere for of_pair, _ in in_test)
     members = {target for of_pair in elsewhere for target in of_pair}
-    parts = [f"{known} of {len(after)} were seen in other contexts"] if known else []
-    combined = [of_pair for of_pair, _ in after if len(of_pair) > 1]
+    more = f" Train or val has {known} of {len(in_test)} in other contexts." if known else ""
+    combined = [of_pair for of_pair, _ in in_test if len(of_pair) > 1]
     if combined:
         counts = np.bincount([sum(target in members for target in of_pair) for of_pair in combined])
-        parts.append(
-            "of the combinations, "
-            + ", ".join(f"{n} have {k} members that train knows" for k, n in enumerate(counts) if n)
-        )
-    beside = f" ({'; '.join(parts)})" if parts else ""
-    return found.says("pass", f"no test perturbation was perturbed in train or val, under any name{beside}")
+        seen = [f"{n} with {counted(k, 'target')}" for k, n in enumerate(counts) if n]
+        more += f" Test combinations by the number of their targets that are in train or val: {', '.join(seen)}."
+    where = " in the same context" if contexts.any() else ""
+    return found.says("pass", f"No test perturbation is in train or val under any name{where}.{more}")
 
 
 def _controls(case: Case, targets: list[tuple[str, ...]], codes: np.ndarray, contexts: np.ndarray) -> Finding:
@@ -115,11 +116,13 @@ def _controls(case: Case, targets: list[tuple[str, ...]], codes: np.ndarray, con
     lacking = sorted(perturbed - set(contexts[case.mask("test") & control]))
     found = Finding.about("control", "contexts without test controls", len(lacking), 0)
     if not (control & case.used).any():
-        return found.says(
-            "warn", "no cell is a control, so a change against control cannot be scored", "Name the controls."
-        )
+        text = "No cell is a control, so changes against control cannot be scored."
+        return found.says("warn", text, "Name the controls: heldout.pp.split_perturbations with control.")
     if lacking:
-        where = f" in {first_few(lacking)}" if lacking != [""] else ""
-        text = f"test has no control cells of its own{where}: changes would be scored against controls that were trained on"
-        return found.says("warn", text, "Give each partition controls: heldout.pp.split_perturbations does.")
-    return found.says("pass", "test has control cells of its own wherever it has perturbed ones")
+        where = "" if lacking == [""] else f" in context {' and context '.join(lacking)}"
+        if len(lacking) > 3:
+            where = f" in {len(lacking)} contexts ({' | '.join(lacking[:3])}, …)"
+        text = f"The test set has no control cells{where}. Changes would be scored against controls of train."
+        advice = "Put controls into each partition: heldout.pp.split_perturbations does this."
+        return found.says("warn", text, advice)
+    return found.says("pass", "The test set has control cells in each context that has perturbed cells.")

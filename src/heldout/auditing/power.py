@@ -1,4 +1,4 @@
-"""The smallest p-value that a permutation test on the test set could reach."""
+"""Compute the smallest p-value that a permutation test on the test set can reach."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.auditing._finding import Finding, NotRun
+from heldout.auditing._words import many, numbered
 from heldout.metrics import smallest_p
 
 if TYPE_CHECKING:
@@ -16,26 +17,27 @@ LEVEL = 0.05
 
 
 def power(case: Case) -> list[Finding]:
-    """Count the labellings of the test units that the design could have had, within exchangeable blocks."""
+    """Count the ways to assign the labels to the test units within exchangeable blocks."""
     labels = case.need_labels()
     test = case.units.within("test")
     if not test.any():
-        msg = "there are no test cells"
+        msg = "There are no test cells."
         raise NotRun(msg)
     blocks, kind = _blocks(case)
     p = float(np.prod([smallest_p(labels[test & (blocks == block)]) for block in set(blocks[test])]))
-    counts = " against ".join(f"{int((labels[test] == name).sum())} {name}" for name in sorted(set(labels[test])))
-    within = f", exchanged within {kind}" if kind else ""
+    counts = ", ".join(f"{int((labels[test] == name).sum())} {name}" for name in sorted(set(labels[test])))
+    within = f" Labels can be exchanged only within a {kind}." if kind else ""
     found = Finding.about("test", "smallest p", p, LEVEL)
+    design = f"The test set has {numbered(case, int(test.sum()))} ({counts}).{within}"
     if p <= LEVEL:
-        return [found.says("pass", f"{counts} ({case.unit}{within}): p can be as small as {p:.2g}")]
-    text = f"{counts} ({case.unit}{within}): no result can have p below {p:.2g}, however good the prediction"
-    advice = "Hold out more groups, or pool the predictions of cross-validation: heldout.pp.folds."
+        return [found.says("pass", f"{design} The smallest possible p-value is {p:.2g}.")]
+    text = f"{design} Even a perfect prediction has p = {p:.2g}."
+    advice = f"Hold out more {many(case.unit)}, or pool the predictions of a cross-validation: heldout.pp.folds."
     return [found.says("unidentifiable", text, advice)]
 
 
 def _blocks(case: Case) -> tuple[np.ndarray, str]:
-    """Within what labels could have been exchanged: the group of paired samples, else the match value, else all."""
+    """Blocks within which labels can be exchanged: the group of paired samples, the match value, or one block."""
     units = case.units
     if units.paired:
         return units.groups, case.unit

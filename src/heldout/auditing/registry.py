@@ -1,4 +1,4 @@
-"""The items of the audit, in the order they are reported."""
+"""The items of the audit, in the order of the report."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Item:
-    """One item: the function of the same name in the file of the same name; ``leak`` is the kind of leak it looks for.
+    """One item of the audit. Its function has the same name and is in the file of the same name.
 
-    The codes are those of Kapoor and Narayanan :cite:p:`kapoor2023`.
+    ``leak`` is the kind of leak that the item looks for. The codes are those of Kapoor and Narayanan
+    :cite:p:`kapoor2023`.
     """
 
     name: str
@@ -28,7 +29,7 @@ class Item:
     summary: str
 
     def run(self, case: Case) -> list[Finding]:
-        """Findings of this item; one that cannot run says why."""
+        """Findings of this item. If it cannot run, the finding is the reason."""
         function: Callable[[Case], Iterable[Finding]] = getattr(
             import_module(f"heldout.auditing.{self.name}"), self.name
         )
@@ -39,7 +40,7 @@ class Item:
 
 
 _DEPENDENCE = "L3.2 non-independence"
-_DESIGN = "L3.3 test set not of the population"
+_DESIGN = "L3.3 test set not from the population"
 _PREPARATION = "L1.2 preparation on test"
 _FEATURES = "L2 illegitimate features"
 _DUPLICATES = "L1.4 duplicates"
@@ -49,32 +50,30 @@ _ALL = (
         "integrity",
         "cheap",
         "L1.1 no clean test set",
-        "the split is what its record says; each cell is in one partition",
+        "the split matches its record; each cell is in one partition",
     ),
-    Item("group_overlap", "cheap", _DEPENDENCE, "no library, donor, lane or the like is on both sides"),
-    Item("class_coverage", "cheap", _DESIGN, "each class is in train and in test"),
+    Item("group_overlap", "cheap", _DEPENDENCE, "no library, donor or lane has cells on both sides"),
+    Item("class_coverage", "cheap", _DESIGN, "train and test have each class"),
     Item("power", "cheap", "none: too few groups", "smallest p-value that the test set can reach"),
-    Item("confounding", "cheap", _FEATURES, "the label against each covariate, over groups"),
-    Item(
-        "covariate_prediction", "cheap", _FEATURES, "what a covariate alone, learnt on train, says of the test groups"
-    ),
-    Item("temporal_order", "cheap", "L3.1 temporal", "a forecast is tested after what it was trained on"),
-    Item("perturbations", "cheap", _DEPENDENCE, "no test perturbation was seen in train under another name or context"),
-    Item("test_looks", "cheap", "L1.1 no clean test set", "how often the test set was looked at"),
+    Item("confounding", "cheap", _FEATURES, "association of the label with each covariate over groups"),
+    Item("covariate_prediction", "cheap", _FEATURES, "prediction of the test groups from one covariate alone"),
+    Item("temporal_order", "cheap", "L3.1 temporal", "a forecast is tested on later times than it was trained on"),
+    Item("perturbations", "cheap", _DEPENDENCE, "no test perturbation is in train under any name"),
+    Item("test_looks", "cheap", "L1.1 no clean test set", "number of looks at the test set"),
     Item("provenance", "cheap", _PREPARATION, "genes, scaling, components and models were fitted on train only"),
-    Item("duplicates", "cheap", _DUPLICATES, "the same cell on both sides, under any name"),
-    Item("single_genes", "cheap", _FEATURES, "genes that give the label away alone: sex, reporters"),
-    Item("nuisance", "cheap", _FEATURES, "what depth and quality alone say of the label"),
-    Item("effective_size", "cheap", _DEPENDENCE, "how many independent cells the groups are worth"),
+    Item("duplicates", "cheap", _DUPLICATES, "the same cell on both sides under any name"),
+    Item("single_genes", "cheap", _FEATURES, "genes that reveal the label alone: sex genes, reporters"),
+    Item("nuisance", "cheap", _FEATURES, "prediction of the label from depth and quality alone"),
+    Item("effective_size", "cheap", _DEPENDENCE, "number of independent cells that the groups are worth"),
     Item("near_duplicates", "costly", _DUPLICATES, "cells that share their counting noise across partitions"),
-    Item("fingerprint", "costly", _DEPENDENCE, "how well a cell names its library"),
-    Item("random_labels", "costly", _DEPENDENCE, "what can be predicted of a label that means nothing"),
-    Item("leakage_gap", "costly", _DEPENDENCE, "AUC of cells split at random, by group, by group and match"),
+    Item("fingerprint", "costly", _DEPENDENCE, "prediction of the library of a cell"),
+    Item("random_labels", "costly", _DEPENDENCE, "prediction of a random label"),
+    Item("leakage_gap", "costly", _DEPENDENCE, "AUC with held-out cells, groups, and groups and match values"),
     Item(
         "shift",
         "costly",
         _DESIGN,
-        "whether the test groups differ from train more than train groups do from each other",
+        "difference between the test groups and the train groups",
     ),
 )
 
@@ -82,7 +81,7 @@ ITEMS = {item.name: item for item in _ALL}
 
 
 def chosen(items: str | Sequence[str]) -> list[Item]:
-    """The items that are asked for: ``"cheap"``, ``"all"`` or names."""
+    """Items for ``"cheap"``, ``"all"`` or names of items."""
     if items == "all":
         return list(_ALL)
     if items == "cheap":
@@ -90,6 +89,6 @@ def chosen(items: str | Sequence[str]) -> list[Item]:
     names = [items] if isinstance(items, str) else list(items)
     for name in names:
         if name not in ITEMS:
-            msg = f"items names {name!r}, which is no item of the audit. {suggest(name, [*ITEMS, 'cheap', 'all'])}"
+            msg = f"items={name!r} is not an item of the audit. {suggest(name, [*ITEMS, 'cheap', 'all'])}"
             raise ValueError(msg)
     return [item for item in _ALL if item.name in names]

@@ -1,4 +1,4 @@
-"""Genes that give the label away alone: sex genes, reporters, transgenes, knocked-out genes."""
+"""Find genes that reveal the label alone: sex genes, reporters, transgenes, knocked-out genes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from heldout.auditing._exchange import blocks_of, n_labellings
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._known import FEMALE, MALE, kind
 from heldout.auditing._sums import gene_symbols, unit_sums
-from heldout.auditing._words import units_in_words
+from heldout.auditing._words import numbered, unit_in_words, units_in_words
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -21,46 +21,46 @@ ALPHA = 0.05
 ON, OFF = 0.1, 1 / 20
 FOLD = 2
 EXPECTED = 20
-"""Detections that chance alone would have left out, before a gene is called off."""
+"""A gene is called off in a class only if at least this many detections would be expected there."""
 MIN_CELLS = 10
 
 
 def single_genes(case: Case) -> list[Finding]:
-    """Look for genes that are on in every unit of one class and off in every unit of the others.
+    """Find genes that are on in every unit of one class and off in every unit of the other classes.
 
-    A gene of a known kind (sex, reporter, transgene, common deletion) that separates the classes, unit for unit and at
-    least twofold, is a failure if that many units are unlikely to be separated by chance; any other gene that is on in
-    one class and off in the rest is worth a look only, since the label may be biology as plain as that.
+    The item fails if a known gene (sex gene, reporter, transgene, common deletion) separates the classes in every unit
+    by at least a factor of two, and this is unlikely by chance for this number of units. It only warns for any other
+    gene that is on in one class and off in the others, because such a gene can be the biology of the label.
 
-    Mitochondrial haplotypes cannot be read from counts of genes and are not looked at.
+    Mitochondrial haplotypes cannot be read from gene counts and are not checked.
     """
     labels = case.need_labels()
     sums = unit_sums(case, "train", "val", "test")
     large = sums.n >= MIN_CELLS
     classes, counts = np.unique(labels[large], return_counts=True)
     if len(classes) < 2 or counts.min() < 2:
-        msg = f"fewer than two {units_in_words(case)} of a class of {case.label_key} have {MIN_CELLS} cells"
+        msg = f"A class of {case.label_key} has fewer than two {units_in_words(case)} with {MIN_CELLS} cells."
         raise NotRun(msg)
     sums = type(sums)(*(part[large] for part in (sums.n, sums.detected, sums.total, sums.squares)))
     codes = np.searchsorted(classes, labels[large])
     symbols = gene_symbols(case)
     chance = 2 / n_labellings(codes, blocks_of(case.units)[large])
-    findings, told = _known(case, sums, codes, classes, symbols, chance)
+    findings, known = _known(case, sums, codes, classes, symbols, chance)
     found: dict[str, list[str]] = {}
     for number, name in enumerate(classes):
-        genes = [symbols[g] for g in _switched(sums, codes == number) if symbols[g] not in told]
+        genes = [symbols[g] for g in _switched(sums, codes == number) if symbols[g] not in known]
         if genes:
             found[str(name)] = genes
     if found:
         findings.append(_switches(case, found, two=len(classes) == 2))
     if not findings:
-        text = f"no gene is on in every {case.unit} of one class of {case.label_key} and off in all others"
+        text = f"No gene is on in every {unit_in_words(case)} of one class of {case.label_key} and off in all others."
         findings.append(Finding("pass", text, measure="genes", value=0, threshold=1))
     return findings
 
 
 def _switched(sums: UnitSums, inside: np.ndarray) -> np.ndarray:
-    """Genes that are on in all units inside and off in all others, the most often detected first."""
+    """Genes that are on in all units of the class and off in all others, the most frequently detected gene first."""
     on, off = sums.rate[inside].min(axis=0), sums.rate[~inside].max(axis=0)
     expected = on * sums.n[~inside].sum()
     genes = np.flatnonzero((on >= ON) & (off < OFF * on) & (expected >= EXPECTED))
@@ -68,9 +68,9 @@ def _switched(sums: UnitSums, inside: np.ndarray) -> np.ndarray:
 
 
 def _switches(case: Case, found: dict[str, list[str]], *, two: bool) -> Finding:
-    text = "; ".join(
-        f"{first_few(genes, 8)} {'is' if len(genes) == 1 else 'are'} on in every {case.unit} of {name} and off in the "
-        f"{'other class' if two else 'other classes'}"
+    text = " ".join(
+        f"{first_few(genes, 8)} {'is' if len(genes) == 1 else 'are'} on in every {unit_in_words(case)} of {name} and "
+        f"off in the other {'class' if two else 'classes'}."
         for name, genes in found.items()
     )
     return Finding(
@@ -81,8 +81,8 @@ def _switches(case: Case, found: dict[str, list[str]], *, two: bool) -> Finding:
         value=sum(map(len, found.values())),
         threshold=1,
         advice=(
-            "Reporter, transgene, knocked-out gene or sex gene? Then leave it out of the features and score again; if it "
-            "is the biology of interest, say that it alone would do."
+            "If the gene is a reporter, transgene, knocked-out gene or sex gene, remove it from the features and "
+            "evaluate again. If it is the biology of interest, report that this gene alone separates the classes."
         ),
     )
 
@@ -90,9 +90,9 @@ def _switches(case: Case, found: dict[str, list[str]], *, two: bool) -> Finding:
 def _known(
     case: Case, sums: UnitSums, codes: np.ndarray, classes: np.ndarray, symbols: np.ndarray, chance: float
 ) -> tuple[list[Finding], set[str]]:
-    """Findings on genes of a known kind, and the genes they name."""
+    """Findings on known genes, and the genes that they name."""
     kinds = {g: what for g, symbol in enumerate(symbols) if (what := kind(symbol)) and sums.detected[:, g].any()}
-    findings, told = [], set()
+    findings, named = [], set()
     by_kind: dict[str, list[str]] = {}
     p = min(1.0, chance * len(kinds))
     for g, what in kinds.items():
@@ -100,39 +100,40 @@ def _known(
             by_kind.setdefault(what, []).append(symbols[g])
     sex, sex_p = _sex(case, sums, codes, classes, symbols)
     for what, genes in by_kind.items():
-        told |= set(genes)
-        more = f"; {sex}" if what == "the sex" and sex else ""
+        named |= set(genes)
+        more = f" {sex}" if what == "the sex" and sex else ""
+        separated = f"the classes of {case.label_key}" if len(classes) == 2 else f"a class of {case.label_key}"
         findings.append(
             Finding(
                 "fail",
-                f"{first_few(genes, 8)} {'tells' if len(genes) == 1 else 'tell'} {what} and alone "
-                f"{'separates' if len(genes) == 1 else 'separate'} {case.label_key} in all {len(codes)} {units_in_words(case)} "
-                f"(p = {p:.2g}){more}",
+                f"{first_few(genes, 8)} {'reveals' if len(genes) == 1 else 'reveal'} {what}. "
+                f"{'This gene' if len(genes) == 1 else 'Each of these genes'} alone separates {separated} in all "
+                f"{numbered(case, len(codes))} (p = {p:.2g}).{more}",
                 subject=first_few(genes),
                 measure="genes",
                 value=len(genes),
                 threshold=1,
                 advice=(
-                    f"A score cannot tell {case.label_key} from {what}: balance the design; leaving these genes out "
-                    "helps only if no other gene follows them."
+                    f"A model can predict {case.label_key} from {what}. Balance the design. Removing these genes helps "
+                    "only if no other gene is correlated with them."
                 ),
             )
         )
     if "the sex" not in by_kind and sex_p <= ALPHA:
-        advice = f"Add samples so that both sexes are in each class of {case.label_key}, or compare within one sex."
+        advice = f"Add samples so that each class of {case.label_key} has both sexes, or compare within one sex."
         findings.append(Finding("warn", sex, "sex", "p over units", sex_p, ALPHA, advice))
-    return findings, told
+    return findings, named
 
 
 def _apart(values: np.ndarray, inside: np.ndarray) -> bool:
-    """Whether all units inside lie at least twofold above all others, or below."""
+    """Whether all units of the class are at least twofold above, or at least twofold below, all others."""
     low, high = values[inside], values[~inside]
     low, high = (low, high) if low.mean() < high.mean() else (high, low)
     return bool(high.min() > 0 and high.min() >= FOLD * low.max())
 
 
 def _sex(case: Case, sums: UnitSums, codes: np.ndarray, classes: np.ndarray, symbols: np.ndarray) -> tuple[str, float]:
-    """What the sex of the units, read from XIST and genes of Y, says of the label, and its exact p-value."""
+    """Association of the label with the sex of the units, read from XIST and Y genes, and its exact p-value."""
     from scipy.stats import fisher_exact
 
     upper = np.array([symbol.upper() for symbol in symbols])
@@ -144,8 +145,8 @@ def _sex(case: Case, sums: UnitSums, codes: np.ndarray, classes: np.ndarray, sym
     parts, p = [], 1.0
     for number, name in enumerate(classes):
         inside = codes == number
-        parts.append(f"{int(is_female[inside].sum())} of {int(inside.sum())} {units_in_words(case)} of {name}")
+        parts.append(f"{int(is_female[inside].sum())} of {numbered(case, int(inside.sum()))} of {name}")
         table = [[int((is_female & side).sum()), int((~is_female & side).sum())] for side in (inside, ~inside)]
         p = min(p, float(fisher_exact(table).pvalue))
     p = min(1.0, p * (1 if len(classes) == 2 else len(classes)))
-    return f"by XIST and genes of Y, female are {' and '.join(parts)} (p = {p:.2g})", p
+    return f"By XIST and Y genes, {' and '.join(parts)} are female (p = {p:.2g}).", p

@@ -1,4 +1,4 @@
-"""Whether a forecast is tested after what it was trained on, and a held-out time was seen by nobody."""
+"""Check that a forecast is tested on later times than it was trained on, and that held-out times are not in train."""
 
 from __future__ import annotations
 
@@ -16,34 +16,42 @@ if TYPE_CHECKING:
 def temporal_order(case: Case) -> list[Finding]:
     """Compare the times of train and val with those of test."""
     if case.time_key is None:
-        msg = "no time is known; pass time_key if the split holds out time points"
+        msg = "No time_key is known. Pass time_key if the split holds out time points."
         raise NotRun(msg)
     times = np.full(case.adata.n_obs, np.nan)
     try:
         times[case.used] = case.adata.obs[case.time_key][case.used].astype(object).astype(float)
     except (TypeError, ValueError) as problem:
-        msg = f"{case.time_key} is not numeric"
+        msg = f"The column {case.time_key} is not numeric."
         raise NotRun(msg) from problem
     seen, test = np.unique(times[case.mask("train", "val")]), np.unique(times[case.mask("test")])
     if not len(seen) or not len(test):
-        msg = "there are no train cells or no test cells"
+        msg = "There are no train cells or no test cells."
         raise NotRun(msg)
     shared = np.intersect1d(seen, test)
     found = Finding.about(case.time_key, "time points on both sides", float(len(shared)), 0.0)
     if len(shared):
-        text = f"{case.time_key} {first_few(_texts(shared))} is held out, and has cells in train or val as well"
+        text = (
+            f"The test set has cells of {case.time_key} {first_few(_texts(shared))}, and train or val has such cells "
+            "too."
+        )
         return [found.says("fail", text, "Hold out whole time points: heldout.pp.split_time.")]
     later = seen[seen > test.min()]
     if not len(later):
-        text = f"all test cells ({case.time_key} {first_few(_texts(test))}) come after train and val (up to {seen.max():g})"
+        text = (
+            f"All test cells ({case.time_key} {first_few(_texts(test))}) are later than the train and val cells (up to "
+            f"{seen.max():g})."
+        )
         return [found.says("pass", text)]
     text = (
-        f"train or val has cells of {case.time_key} {first_few(_texts(later))}, after the earliest test time {test.min():g}: this "
-        "is an interpolation"
+        f"Train or val has cells of {case.time_key} {first_few(_texts(later))}, which is later than the earliest test "
+        f"time {test.min():g}. This is an interpolation, not a forecast."
     )
     if case.scheme == "time" and case.partition is not None and case.partition.params.get("direction") == "interpolate":
-        return [found.says("pass", f"{text}, as declared")]
-    return [found.says("warn", text, "Call it an interpolation, or forecast: heldout.pp.split_time.")]
+        return [found.says("pass", f"{text} The split was declared as an interpolation.")]
+    return [
+        found.says("warn", text, "Report it as an interpolation, or hold out the last times: heldout.pp.split_time.")
+    ]
 
 
 def _texts(times: np.ndarray) -> list[str]:

@@ -1,10 +1,11 @@
-"""How often the test set was looked at."""
+"""Count how often the test set was looked at."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from heldout._core.ledger import read_ledger
+from heldout._core.words import counted
 from heldout.auditing._finding import Finding, NotRun
 
 if TYPE_CHECKING:
@@ -12,15 +13,19 @@ if TYPE_CHECKING:
 
 
 def test_looks(case: Case) -> list[Finding]:
-    """Count the rows of the ledger with this test set."""
+    """Count the looks at this test set in the ledger."""
     if case.partition is None:
-        msg = "the split has no record, so looks at its test set were not counted"
+        msg = "The split has no record, so looks at its test set were not counted."
         raise NotRun(msg)
     ledger = read_ledger(case.adata)
     looks = ledger[ledger["test_set"] == case.partition.test_hash]
-    n, n_fits = len(looks), looks["fit"].nunique()
+    n, n_fits = looks["look"].nunique(), looks["fit"].nunique()
     found = Finding.about(case.split_key, "fits evaluated on test", float(n_fits), 1.0)
     if n_fits > 1:
-        text = f"{n_fits} different fits were evaluated on this test set ({n} looks): the best of them is flattered by its luck"
-        return [found.says("warn", text, "Choose between models on val; report all looks: heldout.get.ledger.")]
-    return [found.says("pass", f"this test set was looked at {n} time{'' if n == 1 else 's'}")]
+        text = (
+            f"{n_fits} different fits were evaluated on this test set ({n} looks). The best of several test scores is "
+            "biased upwards, because it was selected on this test set."
+        )
+        advice = "Choose between models on val, and report all looks: heldout.get.ledger."
+        return [found.says("warn", text, advice)]
+    return [found.says("pass", f"The ledger has {counted(n, 'look')} at this test set.")]

@@ -1,4 +1,4 @@
-"""Data sets to learn and test with: simulators whose truth is known, and public data by accession."""
+"""Data sets for learning and testing: simulations with known truth, and public data by accession."""
 
 from heldout.datasets._branching import branching_cells, branching_simulated
 from heldout.datasets._chu import chu16

@@ -1,4 +1,4 @@
-"""A simulated differentiation that branches: cells of known lineages, destroyed when they are measured."""
+"""A simulated differentiation with two branches. The lineage of each cell is known, although cells are destroyed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ TIMES: tuple[float, ...] = (0, 12, 24, 36, 72, 96)
 
 N_BRANCHES = 2
 N_STATES = 3 + N_BRANCHES
-"""Axes of a state: progress, a passing programme, one of the clone that has no direction, and one for each branch."""
+"""Axes of a state: progress, transient programme, free axis of the clone, and one axis for each branch."""
 
-# Time is in shares of the whole course below; states have no unit.
-PROGRESS, PASSING, BRANCH = 3.0, 2.0, 3.5  # how far the mean moves along its axes
+# Below, time is a share of the whole time course. States have no unit.
+PROGRESS, TRANSIENT, BRANCH = 3.0, 2.0, 3.5  # distance that the mean moves along its axes
 DECAY, PEAK, WIDTH = 0.35, 0.3, 0.2
 CLONE_SD, CLONE_MEMORY, CELL_SD = 0.45, 0.5, 0.15
-FATE_BIAS = 2.5  # log-odds of a branch for a clone that stands one standard deviation towards it
+FATE_BIAS = 2.5  # log-odds of a branch for a clone that is nearer to it by one standard deviation
 GENE_SHARE, GENE_SIZE = 0.5, 0.35
 BASELINE_SD, COUNTS_PER_GENE, DEPTH_SD, DISPERSION = 1.0, 3.0, 0.25, 0.1
 CELLS_PER_BLOCK = 1024
@@ -48,10 +48,11 @@ def branching_simulated(
 ) -> AnnData:
     """Simulate counts of cells that differentiate into two branches, with every ancestor known.
 
-    Each clone goes its own way: its state follows a mean path, which is smooth and the same for all until ``branch_time``
-    and then one of two, with deviations that fade (an Ornstein-Uhlenbeck process). Which branch a clone takes is drawn at
-    ``branch_time``, in favour of the one it stands nearer to. At each time cells are drawn from the clones and destroyed,
-    so no cell is seen twice; but the state of its clone at any earlier time is known: its ancestor.
+    The state of each clone follows a mean path plus its own deviation, which fades with time (an Ornstein-Uhlenbeck
+    process). The mean path is smooth. It is the same for all clones until ``branch_time``, and then splits into two
+    branches. The branch of a clone is drawn at ``branch_time``; the branch that is nearer to the clone is more likely.
+    At each time, cells are drawn from the clones and destroyed, so no cell is seen twice. However, the state of a
+    cell's clone at each earlier time is known. This is the ancestor of the cell.
 
     Parameters
     ----------
@@ -60,54 +61,60 @@ def branching_simulated(
     n_genes
         Number of genes, at least 20.
     times
-        Times at which cells are drawn, at least two, ascending; the first is the start of the process.
+        Times at which cells are drawn: at least two, in ascending order. The first is the start of the process.
     branch_time
-        When the branches part, after the first and before the last time.
+        Time at which the branches separate, after the first and before the last time.
     n_clones
         Number of clones.
     growth
-        Net growth rate of the second branch over the first per unit of time, after ``branch_time``: its clones have
-        ``exp(growth · elapsed)`` times as many cells.
+        Net growth rate of the second branch relative to the first, per unit of time, after ``branch_time``. Its clones
+        have ``exp(growth · elapsed)`` times as many cells.
     rng
-        A seed, a :class:`numpy.random.Generator`, or None for fresh entropy.
+        A seed, a :class:`numpy.random.Generator`, or None for a random seed.
 
     Returns
     -------
     A new :class:`~anndata.AnnData` (n_cells · T × n_genes) with
 
     `X` : :class:`scipy.sparse.csr_matrix` (dtype `float32`)
-        Counts, all of them whole numbers.
+        Counts; all values are integers.
     `obs['time']` : :class:`pandas.Series` (dtype `float64`)
-        When the cell was drawn.
+        Time at which the cell was drawn.
     `obs['clone']` : :class:`pandas.Series` (dtype `int64`)
-        Its clone.
+        Clone of the cell.
     `obs['fate']` : :class:`pandas.Series` (dtype `category`)
-        Truth: the branch that its clone takes, `A` or `B`.
+        Truth: the branch that the clone takes, `A` or `B`.
     `obs['branch']` : :class:`pandas.Series` (dtype `category`)
         Truth: `trunk` up to ``branch_time``, then the fate.
     `obs['growth']` : :class:`pandas.Series` (dtype `float64`)
         Truth: net growth rate of the cell.
     `obsm['state']` : :class:`numpy.ndarray` (n_obs × 5, dtype `float64`)
-        Truth: state of the cell: progress, passing programme, free axis, branch A, branch B.
+        Truth: state of the cell: progress, transient programme, free axis, branch A, branch B.
     `obsm['ancestor_state']` : :class:`numpy.ndarray` (n_obs × 5, dtype `float64`)
-        Truth: state of its clone at the time before; NaN at the first time.
+        Truth: state of the clone at the previous time. NaN at the first time.
     `obsm['velocity']` : :class:`numpy.ndarray` (n_obs × 5, dtype `float64`)
         Truth: drift of the state, change per unit of time.
     `var['baseline']`, `varm['loadings']` : :class:`numpy.ndarray` (n_genes) and (n_genes × 5)
-        Truth: the log-proportion of a gene at state 0, and what a unit of each axis adds to it.
+        Truth: the log-proportion of a gene at state 0, and its change per unit of each axis.
     `uns['branching_simulated']` : :class:`dict`
         The arguments.
 
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
     See Also
     --------
-    branching_cells : Other cells of the same process at any time, to compare a forecast with.
+    branching_cells : Draw other cells of the same process at any time, to compare a forecast with them.
 
     Notes
     -----
-    The proportions of a cell are ``softmax(baseline + loadings @ state)``, its depth is log-normal, its counts negative
-    binomial. Around the mean path ``m(t)`` of its branch the drift of a state ``z`` is ``m'(t) − (z − m(t)) / τ``, where τ is half
-    of the time course; a cell deviates a little from its clone. The bias of a clone to a branch is seen before the
-    branches part, as in barcoded blood progenitors: early states say something of fate, and not all.
+    The proportions of a cell are ``softmax(baseline + loadings @ state)``. Its depth is log-normal and its counts are
+    negative binomial. ``m(t)`` is the mean path of the branch of a cell. The drift of its state ``z`` is ``m'(t) − (z −
+    m(t)) / τ``, where τ is half of the time course. A cell deviates slightly from its clone. A clone shows its bias to
+    a branch before the branches separate, as in barcoded blood progenitors. For this reason early states predict fate
+    in part, but not fully.
 
     Examples
     --------
@@ -124,10 +131,14 @@ def branching_simulated(
     check_rng(rng)
     points = _checked_times(times, least=MIN_TIMES)
     if not points[0] < branch_time < points[-1]:
-        msg = f"branch_time={branch_time!r} must be after the first time, {points[0]:g}, and before the last, {points[-1]:g}."
+        msg = f"branch_time={branch_time!r} must be a number in ({points[0]:g}, {points[-1]:g}), the range of times."
         raise ValueError(msg)
     if not np.isfinite(growth) or abs(growth) * (points[-1] - branch_time) > 5:
-        msg = f"growth={growth!r} must be at most {5 / (points[-1] - branch_time):.3g} in size, a factor of 150 by the last time."
+        limit = 5 / (points[-1] - branch_time)
+        msg = (
+            f"growth={growth!r} must be a number in [-{limit:.3g}, {limit:.3g}]. "
+            "The limit is a factor of 150 by the last time."
+        )
         raise ValueError(msg)
     random = generator(rng)
     genes = _genes(n_genes, random)
@@ -152,32 +163,33 @@ def branching_simulated(
 def branching_cells(
     adata: AnnData, times: float | Sequence[float], *, n_cells: int = 1000, n_clones: int = 1000, rng: Rng = 1
 ) -> AnnData:
-    """Draw cells of new clones from the process that a simulation was drawn from, at any times.
+    """Draw cells of new clones from the process of a simulation, at any times.
 
-    What a forecast should look like: cells that are not in ``adata``, from its genes and its mean paths.
+    These cells are the target of a forecast: they are not in ``adata``, but have the same genes and mean paths.
 
     Parameters
     ----------
     adata
-        What :func:`branching_simulated` gave; genes may have been dropped, and counts transformed.
+        Result of :func:`branching_simulated`. Genes can have been dropped, and counts can have been transformed.
     times
-        Time(s), ascending, not before the first time of ``adata``; they may lie between its times or after them.
+        One or more times in ascending order, not before the first time of ``adata``. They can lie between its times or
+        after them.
     n_cells
         Number of cells at each time.
     n_clones
         Number of clones.
     rng
-        A seed, a :class:`numpy.random.Generator`, or None for fresh entropy.
+        A seed, a :class:`numpy.random.Generator`, or None for a random seed.
 
     Returns
     -------
-    A new :class:`~anndata.AnnData` (n_cells · T × n_vars) with counts and the truth in the slots of
+    A new :class:`~anndata.AnnData` (n_cells · T × n_vars) with counts and the truth, in the slots of
     :func:`branching_simulated`.
 
     Raises
     ------
     ValueError
-        If ``adata`` does not hold the truth of a simulation, or times are not as above.
+        If ``adata`` does not contain the truth of a simulation, or ``times`` are not as described above.
 
     Examples
     --------
@@ -188,14 +200,14 @@ def branching_cells(
     """
     course = adata.uns.get("branching_simulated")
     if course is None or "baseline" not in adata.var.columns or "loadings" not in adata.varm:
-        msg = "adata does not hold the truth of a simulation. Pass what heldout.datasets.branching_simulated gave."
+        msg = "adata does not contain the truth of a simulation. Pass the result of datasets.branching_simulated."
         raise ValueError(msg)
     check_integer(n_cells, "n_cells", least=1)
     check_integer(n_clones, "n_clones", least=1)
     check_rng(rng)
     points = _checked_times(np.atleast_1d(np.asarray(times, dtype=np.float64)), least=1)
     if points[0] < course["start"]:
-        msg = f"times has {points[0]:g}; the process starts at {course['start']:g}."
+        msg = f"times has {points[0]:g}, but the process starts at {course['start']:g}. Pass times from there on."
         raise ValueError(msg)
     genes = adata.var[["baseline"]].copy(), np.asarray(adata.varm["loadings"], dtype=np.float64)
     kept = {name: float(course[name]) for name in ("start", "end", "branch_time", "growth")}
@@ -205,13 +217,13 @@ def branching_cells(
 def _checked_times(times: Sequence[float] | NDArray[np.float64], *, least: int) -> NDArray[np.float64]:
     points = np.asarray(times, dtype=np.float64)
     if points.ndim != 1 or len(points) < least or not np.isfinite(points).all() or (np.diff(points) <= 0).any():
-        msg = f"times={times!r} must be at least {least} finite numbers, each larger than the one before."
+        msg = f"times={times!r} must have at least {least} finite numbers in ascending order."
         raise ValueError(msg)
     return points
 
 
 def mean_path(time: NDArray[np.float64], course: dict[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean state of a clone that takes each branch at these times, (T × branches × 5), and its change per unit of time."""
+    """Compute the mean state of clones of each branch, (T × branches × 5), and its change per unit of time."""
     span = course["end"] - course["start"]
     s = (np.asarray(time, dtype=np.float64) - course["start"]) / span
     apart = np.maximum(0, s - (course["branch_time"] - course["start"]) / span)
@@ -219,9 +231,9 @@ def mean_path(time: NDArray[np.float64], course: dict[str, Any]) -> tuple[NDArra
     mean, change = (np.zeros((len(s), N_BRANCHES, N_STATES)) for _ in range(2))
     mean[:, :, 0] = (PROGRESS * (1 - np.exp(-s / DECAY)))[:, None]
     change[:, :, 0] = (PROGRESS / DECAY * np.exp(-s / DECAY))[:, None]
-    mean[:, :, 1] = (PASSING * bump)[:, None]
-    change[:, :, 1] = (-PASSING * bump * (s - PEAK) / WIDTH**2)[:, None]
-    for branch in range(N_BRANCHES):  # smooth where it starts: distance and change are both 0 there
+    mean[:, :, 1] = (TRANSIENT * bump)[:, None]
+    change[:, :, 1] = (-TRANSIENT * bump * (s - PEAK) / WIDTH**2)[:, None]
+    for branch in range(N_BRANCHES):  # smooth at its start, where distance and change are 0
         mean[:, branch, 3 + branch] = BRANCH * apart**2 / (apart**2 + 0.05)
         change[:, branch, 3 + branch] = BRANCH * 0.1 * apart / (apart**2 + 0.05) ** 2
     return mean, change / span
@@ -285,7 +297,7 @@ def _draw(
 def _clones(
     course: dict[str, Any], points: NDArray[np.float64], n_clones: int, random: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Deviation of each clone from its mean path at these times, (T × clones × 5), and its fate, (clones,)."""
+    """Draw the deviation of each clone from its mean path, (T × clones × 5), and its fate, (clones,)."""
     memory = CLONE_MEMORY * (course["end"] - course["start"])
     stops = np.unique(np.append(points, course["branch_time"]))
     path = np.empty((len(stops), n_clones, N_STATES))
@@ -293,9 +305,9 @@ def _clones(
     for k, elapsed in enumerate(np.diff(stops)):
         kept = np.exp(-elapsed / memory)
         path[k + 1] = kept * path[k] + CLONE_SD * np.sqrt(1 - kept**2) * random.standard_normal(path.shape[1:])
-    there = path[np.searchsorted(stops, course["branch_time"])]
-    lean = FATE_BIAS * (there[:, 4] - there[:, 3]) / (np.sqrt(2) * CLONE_SD)
-    fate = (random.random(n_clones) < 1 / (1 + np.exp(-lean))).astype(np.int64)
+    at_branching = path[np.searchsorted(stops, course["branch_time"])]
+    log_odds = FATE_BIAS * (at_branching[:, 4] - at_branching[:, 3]) / (np.sqrt(2) * CLONE_SD)
+    fate = (random.random(n_clones) < 1 / (1 + np.exp(-log_odds))).astype(np.int64)
     return path[np.searchsorted(stops, points)], fate
 
 
@@ -305,7 +317,7 @@ def _counts(
     state: NDArray[np.float64],
     random: np.random.Generator,
 ) -> sparse.csr_matrix:
-    """Counts of the cells, a block at a time."""
+    """Draw the counts of the cells, one block of cells at a time."""
     blocks = []
     for start in range(0, len(state), CELLS_PER_BLOCK):
         mean = softmax(baseline + state[start : start + CELLS_PER_BLOCK] @ loadings.T)

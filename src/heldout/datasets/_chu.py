@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from heldout.datasets._download import fetched, sha256_of
+from heldout.datasets._download import DELETE, fetched, sha256_of
 
 if TYPE_CHECKING:
     import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 URL = "https://ftp.ncbi.nlm.nih.gov/geo/series/GSE75nnn/GSE75748/suppl/GSE75748_sc_time_course_ec.csv.gz"
 
 CELLS: dict[float, int] = {0: 92, 12: 102, 24: 66, 36: 172, 72: 138, 96: 188}
-"""Number of cells at each hour, as published."""
+"""Published number of cells at each hour."""
 
 N_GENES = 19189
 """Number of genes in the file."""
@@ -29,22 +29,23 @@ _NAME = re.compile(r"H9\.(\d+)h(?:b4s)?_\d+")
 
 
 def chu16(*, folder: str | os.PathLike[str] | None = None) -> AnnData:
-    """Single cells on the way from embryonic stem cell to definitive endoderm, at 0, 12, 24, 36, 72 and 96 hours.
+    """Load single cells from embryonic stem cell to definitive endoderm, at 0, 12, 24, 36, 72 and 96 hours.
 
-    The file of all genes of GSE75748 :cite:p:`chu2016` is downloaded once and kept. No checksum is published with it; it is
-    checked by what is known of it: 19,189 genes, and 92, 102, 66, 172, 138 and 188 cells at these times.
+    The file of all genes of GSE75748 :cite:p:`chu2016` is downloaded once and kept. No checksum is published for it.
+    The file is checked by its known content: 19,189 genes, and 92, 102, 66, 172, 138 and 188 cells at these times.
 
     Parameters
     ----------
     folder
-        Where the file is kept or lies already; the default is ``HELDOUT_CACHE_DIR`` or else ``~/.cache/heldout``.
+        Folder that contains the file, or to which it is downloaded. If None, ``HELDOUT_CACHE_DIR`` or else
+        ``~/.cache/heldout``.
 
     Returns
     -------
     A new :class:`~anndata.AnnData` (758 × 19,189) with
 
     `X` : :class:`scipy.sparse.csr_matrix` (dtype `float32`)
-        Expected counts (RSEM), which need not be whole numbers.
+        Expected counts (RSEM), which are not always integers.
     `obs['time_h']` : :class:`pandas.Series` (dtype `float64`)
         Hours of differentiation, read from the names of the cells.
     `uns['chu16']` : :class:`dict`
@@ -53,13 +54,14 @@ def chu16(*, folder: str | os.PathLike[str] | None = None) -> AnnData:
     Raises
     ------
     OSError
-        If the file is not in ``folder`` and cannot be downloaded; says where to put it.
+        If the file is not in ``folder`` and cannot be downloaded. The message names the path to copy it to.
     ValueError
-        If the file is not as described.
+        If the file does not have the content described above.
 
     Notes
     -----
-    One line of cells (H9), one run: there are no independent replicates, and no statement on other donors.
+    The data are one run of one cell line (H9). There are no independent replicates, so they cannot show whether a
+    result holds for other donors.
 
     Examples
     --------
@@ -72,42 +74,45 @@ def chu16(*, folder: str | os.PathLike[str] | None = None) -> AnnData:
     found = adata.obs["time_h"].value_counts().to_dict()
     if found != CELLS or adata.n_vars != N_GENES:
         msg = (
-            f"{path} is not the published time course: it has {adata.n_vars} genes, and cells by hour {dict(sorted(found.items()))}; "
-            f"expected are {N_GENES} and {CELLS}. Delete it, so that it is downloaded again."
+            f"{path} is not the published time course: it has {adata.n_vars} genes, "
+            f"and cells by hour {dict(sorted(found.items()))}; expected are {N_GENES} and {CELLS}. {DELETE}"
         )
         raise ValueError(msg)
     return adata
 
 
 def read_time_course(path: Path) -> AnnData:
-    """Read a file in the layout of GSE75748: rows are genes, columns are cells named such as ``H9.12h_001``.
+    """Read a file in the layout of GSE75748: rows are genes, and columns are cells with names such as ``H9.12h_001``.
 
     Raises
     ------
     ValueError
-        If it cannot be read, a cell has no time in its name, or values are negative or missing.
+        If the file cannot be read, a cell has no time in its name, or values are negative or missing.
     """
     try:
         table = pd.read_csv(path, index_col=0)
     except (OSError, EOFError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as problem:
-        msg = f"{path} cannot be read ({problem}); perhaps it broke off. Delete it, so that it is downloaded again."
+        msg = f"{path} cannot be read ({problem}). The download may be incomplete. {DELETE}"
         raise ValueError(msg) from problem
     named = [_NAME.fullmatch(str(name)) for name in table.columns]
     unnamed = [str(name) for name, match in zip(table.columns, named, strict=True) if match is None]
     if unnamed or not len(table.columns):
-        msg = f"{path}: {len(unnamed)} columns (e.g. {unnamed[:3]}) are not named as the cells of GSE75748, e.g. 'H9.12h_001'."
+        msg = (
+            f"{path} has {len(unnamed)} columns (e.g. {unnamed[:3]}) that are not named like the cells of GSE75748, "
+            "e.g. 'H9.12h_001'."
+        )
         raise ValueError(msg)
     if any(dtype.kind not in "iuf" for dtype in table.dtypes):
         msg = f"{path} has entries that are not numbers."
         raise ValueError(msg)
     X = np.ascontiguousarray(table.to_numpy(dtype=np.float32).T)
     if not np.isfinite(X).all() or (X < 0).any():
-        msg = f"{path} has missing or negative values, which expected counts cannot be."
+        msg = f"{path} has missing or negative values, but expected counts must be >= 0."
         raise ValueError(msg)
     hours = [float(match[1]) for match in named if match is not None]
     obs = pd.DataFrame({"time_h": hours}, index=[str(name) for name in table.columns])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # anndata says that names occur twice, which is mended next
+        warnings.simplefilter("ignore", UserWarning)  # anndata warns about duplicate names, which are made unique next
         adata = AnnData(sparse.csr_matrix(X), obs=obs, var=pd.DataFrame(index=[str(name) for name in table.index]))
         adata.var_names_make_unique()
     adata.uns["chu16"] = {"url": URL, "sha256": sha256_of(path)}

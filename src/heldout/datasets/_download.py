@@ -1,4 +1,4 @@
-"""Public files: fetched once, kept in a cache, checked by what is known of them."""
+"""Public files that are downloaded once, kept in a cache, and checked."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ logger = logging.getLogger("heldout")
 
 _TIMEOUT = 60  # seconds without an answer
 
+DELETE = "Delete it; the next call downloads it again."
+
 
 def cache_dir() -> Path:
-    """Where downloads are kept: ``HELDOUT_CACHE_DIR``, or ``heldout`` in the cache folder of the user."""
-    own = os.environ.get("HELDOUT_CACHE_DIR")
-    if own:
-        return Path(own)
+    """Return the folder of downloads: ``HELDOUT_CACHE_DIR``, or ``heldout`` in the cache folder of the user."""
+    chosen = os.environ.get("HELDOUT_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heldout"
 
 
 def fetched(
     url: str, folder: str | os.PathLike[str] | None, *, sha256: str | None = None, md5: str | None = None
 ) -> Path:
-    """Path of the file behind ``url``: as it lies in ``folder`` (default the cache), or else downloaded to it.
+    """Return the path of the file behind ``url``, in ``folder`` or the cache; download it if it is not there.
 
     Raises
     ------
     OSError
-        If it is not there and cannot be downloaded; says where to put it by hand.
+        If the file is not there and cannot be downloaded. The message names the path to copy it to.
     ValueError
-        If it has another checksum than ``sha256`` or ``md5``, whichever is published.
+        If its checksum differs from ``sha256`` or ``md5``, whichever is published.
     """
     path = (cache_dir() if folder is None else Path(folder)) / url.rsplit("/", 1)[1]
     if not path.is_file():
@@ -41,42 +43,46 @@ def fetched(
         try:
             _download(url, path)
         except OSError as problem:
-            msg = (
-                f"{path.name} is not in {path.parent}, and could not be downloaded ({problem}). Without a connection download it "
-                f"elsewhere, from {url}, and put it at {path}."
-            )
-            raise OSError(msg) from problem
+            raise OSError(not_downloaded(path, url, problem)) from problem
     for expected, checksum in ((sha256, sha256_of), (md5, md5_of)):
         if expected is not None and (found := checksum(path)) != expected:
-            msg = f"{path} has another checksum ({found}) than it should ({expected}). Delete it, so that it is downloaded again."
+            msg = f"{path} has another checksum ({found}) than the published one ({expected}). {DELETE}"
             raise ValueError(msg)
     return path
 
 
+def not_downloaded(path: Path, url: str, problem: OSError, kept: str = "") -> str:
+    """Return the message for a failed download: what to do without a connection."""
+    return (
+        f"{path.name} is not in {path.parent}, and could not be downloaded ({problem}). {kept}"
+        f"Without a connection, download it elsewhere from {url} and put it at {path}."
+    )
+
+
 def sha256_of(path: Path) -> str:
-    """Checksum of a file, read in blocks."""
+    """Compute the SHA-256 checksum of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def md5_of(path: Path) -> str:
-    """Checksum of a file, read in blocks: it finds a broken file, not a forged one."""
+    """Compute the MD5 checksum of a file, read in blocks. It detects a broken file, but not a forged one."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _download(url: str, path: Path) -> None:
-    """Write to a file beside it first, so that what stands at ``path`` is whole."""
+    """Download to a temporary file in the same folder first, so that the file at ``path`` is always complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
                 shutil.copyfileobj(answer, part)
-                promised = answer.headers.get("Content-Length")
+                expected = answer.headers.get("Content-Length")
             part.flush()
-            got = Path(part.name).stat().st_size
-            if promised is not None and got != int(promised):
-                msg = f"it broke off after {got} of {promised} bytes"
+            received = Path(part.name).stat().st_size
+            if expected is not None and received != int(expected):
+                msg = f"the connection closed after {received} of {expected} bytes"
                 raise OSError(msg)
         except OSError:
             Path(part.name).unlink()

@@ -39,14 +39,14 @@ MT_GENES: tuple[str, ...] = (
     *("MT-ND1", "MT-ND2", "MT-CO1", "MT-CO2", "MT-ATP8", "MT-ATP6", "MT-CO3"),
     *("MT-ND3", "MT-ND4L", "MT-ND4", "MT-ND5", "MT-ND6", "MT-CYB"),
 )
-"""The protein-coding genes of the mitochondrial genome, always the last genes of the simulation."""
+"""The protein-coding genes of the mitochondrial genome. They are always the last genes of the simulation."""
 
-# What the strengths multiply. Logarithms are natural; a share is a fraction of the genes.
+# The strengths multiply these values. Logarithms are natural; a share is a fraction of the genes.
 BASELINE_SD = 1.2  # of the log-mean over genes
 MT_FRACTION = 0.05  # of the counts of an average cell
 COUNTS_PER_GENE = 0.38  # of a cell of median depth, averaged over genes
 CELL_DEPTH_SD = 0.35
-DAY_SHARE, DAY_SD, DAY_LENGTH = 0.3, 1.25, 0.9  # length of the smoothness, in steps of the seven days
+DAY_SHARE, DAY_SD, DAY_LENGTH = 0.3, 1.25, 0.9  # length scale of the smooth programme, in steps of the seven days
 GENOTYPE_SHARE, GENOTYPE_SIZE = 0.05, 0.85
 SHIFT_SD, SOUP_SD, AMBIENT_MAX, LIBRARY_DEPTH_SD = 0.25, 1.0, 0.1, 0.25
 N_STATES, STATE_SD, STRESS_SD = 2, 0.25, 0.35
@@ -59,7 +59,7 @@ MAX_STRENGTH = 10
 
 @dataclass(frozen=True)
 class _Truth:
-    """What the cells are drawn from; every array has the genes on its first axis."""
+    """Parameters from which the cells are drawn. The first axis of most arrays is the genes."""
 
     baseline: NDArray[np.float64]  # log-proportion of each gene
     day_programme: NDArray[np.float64]  # n_genes × 7
@@ -84,33 +84,33 @@ def lmna_simulated(
 ) -> AnnData:
     """Simulate counts of patient and control cells over a differentiation, with every effect known.
 
-    Twelve libraries, four of a patient and eight of a control, cover seven days.
-    Genotype, day and library are partly confounded, as in GSE269705 :cite:p:`gse269705`,
-    so the data show what a careless split of cells does to a classifier of the genotype, and what a careful one says.
+    Twelve libraries, four of a patient and eight of a control, cover seven days. Genotype, day and library are partly
+    confounded, as in GSE269705 :cite:p:`gse269705`. The data show how a careless split of cells misleads a classifier
+    of the genotype, and what a careful split gives.
 
     Parameters
     ----------
     n_cells
         Number of cells in each of the twelve libraries.
     n_genes
-        Number of genes, of which the last 13 are mitochondrial; at least 100.
+        Number of genes, at least 100. The last 13 are mitochondrial.
     genotype_strength
-        Multiplies the log fold changes between patient and control; 0 switches them off. No strength exceeds 10.
+        Factor for the log fold changes between patient and control. 0 switches them off. No strength can exceed 10.
     day_strength
-        Multiplies the log shifts of the day programme; 0 switches it off.
+        Factor for the log shifts of the day programme. 0 switches it off.
     fingerprint_strength
-        Multiplies what marks a library: the log shift of each gene, its ambient RNA, and its sequencing depth;
-        0 makes libraries of one genotype and day exchangeable. The share of ambient RNA is at most one half,
-        and depth changes by at most a factor of e.
+        Factor for the effects of a library: the log shift of each gene, its ambient RNA, and its sequencing depth. With
+        0, libraries of one genotype and day are exchangeable. The share of ambient RNA is at most one half, and depth
+        changes by at most a factor of e.
     rng
-        A seed, a :class:`numpy.random.Generator`, or None for fresh entropy.
+        A seed, a :class:`numpy.random.Generator`, or None for a random seed.
 
     Returns
     -------
     A new :class:`~anndata.AnnData` (12 · n_cells × n_genes) with
 
     `X` : :class:`scipy.sparse.csr_matrix` (dtype `float32`)
-        Counts, all of them whole numbers.
+        Counts; all values are integers.
     `obs['library']` : :class:`pandas.Series` (dtype `category`)
         The accession, GSM8325046 to GSM8325057.
     `obs['genotype']` : :class:`pandas.Series` (dtype `category`)
@@ -130,27 +130,32 @@ def lmna_simulated(
     `varm['day_programme']` : :class:`numpy.ndarray` (n_genes × 7, dtype `float64`)
         Truth: log shift on each day, with mean zero over the days.
     `varm['fingerprint']` : :class:`numpy.ndarray` (n_genes × 12, dtype `float64`)
-        Truth: what the library's own shift and its ambient RNA together do to the log-profile of its average cell.
+        Truth: change of the log-profile of the average cell by the shift of the library and its ambient RNA together.
     `uns['lmna_simulated']` : :class:`dict`
         The arguments, and the names of the columns in `varm`: `libraries` (a string) and `days` (an array).
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
 
     Notes
     -----
     The layout is that of the real libraries. The classifier study that this simulation follows prints six of them
-    (control: 46 on day 0, 49 on day 9, 52 on day 19; patient: 54 on day 0, 56 on day 16, 57 on day 19).
-    The other six (control: 47 on day 2, 48 on day 4, 50 on day 9, 51 on day 16, 53 on day 30; patient: 55 on day 9)
-    stand in the study's public preparation script. Everything else is chosen: genes, effects, depths, noise.
+    (control: 46 on day 0, 49 on day 9, 52 on day 19; patient: 54 on day 0, 56 on day 16, 57 on day 19). The other six
+    (control: 47 on day 2, 48 on day 4, 50 on day 9, 51 on day 16, 53 on day 30; patient: 55 on day 9) are listed in the
+    public preparation script of the study. Genes, effects, depths and noise are chosen.
 
     The log-profile of a cell is baseline + day + genotype + library shift + two latent cell states + mitochondrial
-    stress. A share of its counts comes from the ambient profile of its library instead. Counts are negative
-    binomial around this profile times a log-normal depth. The baseline is log-normal; 30 % of the genes follow a
-    smooth day programme, 5 % carry a genotype effect, all carry a library shift. A strength multiplies effects that
-    were drawn without it, so that simulations with one seed and different strengths share their truth.
+    stress. A share of its counts comes from the ambient profile of its library instead. Counts are negative binomial
+    around this profile times a log-normal depth. The baseline is log-normal. 30 % of the genes follow a smooth day
+    programme, 5 % have a genotype effect, and all have a library shift. A strength multiplies effects that were drawn
+    without it. For this reason simulations with one seed and different strengths share their truth.
 
-    The default strengths reproduce the pattern that the study found. Trained on mixed days, a classifier of single
-    cells ranks the cells of libraries 52 and 56 in the wrong order, because day 19 is a patient and day 16 a control
-    among its training libraries. Tested on both genotypes of a held-out day it ranks them well. AUC over cells,
-    mean and range over ten seeds, with the study's preprocessing:
+    The default strengths reproduce the pattern of the study. A classifier of single cells trained on mixed days ranks
+    the cells of libraries 52 and 56 in the wrong order, because among its training libraries day 19 is a patient and
+    day 16 a control. If it is tested on both genotypes of a held-out day, it ranks them well. AUC over cells, mean and
+    range over ten seeds, with the preprocessing of the study:
 
     ========================  =========  ===================  ===================
     test / validation         published  multilayer           logistic regression
@@ -204,7 +209,7 @@ def _draw_truth(
     day_strength: float,
     fingerprint_strength: float,
 ) -> _Truth:
-    """Draw every parameter once; a strength only multiplies what was drawn, so other parameters stay."""
+    """Draw every parameter once. A strength only multiplies what was drawn, so the other parameters stay the same."""
     n_libraries, n_mt = len(LIBRARIES), len(MT_GENES)
     n_nuclear = n_genes - n_mt
     nuclear = np.arange(n_genes) < n_nuclear
@@ -237,10 +242,10 @@ def _draw_truth(
     )
 
 
-def _some(level: NDArray[np.float64], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Choose a share of the genes, one from each equal stratum of expression, so that every draw can be seen."""
-    chosen = np.zeros(level.size, dtype=bool)
-    strata = np.array_split(np.argsort(level), round(share * level.size))
+def _some(expression: NDArray[np.float64], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Choose a share of the genes, one from each equal stratum of expression, so every draw covers all strata."""
+    chosen = np.zeros(expression.size, dtype=bool)
+    strata = np.array_split(np.argsort(expression), round(share * expression.size))
     chosen[[rng.choice(stratum) for stratum in strata]] = True
     return chosen
 
@@ -268,7 +273,7 @@ def softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _fingerprint(truth: _Truth) -> NDArray[np.float64]:
-    """Return what each library's shift and ambient RNA do to the log-profile of its average cell."""
+    """Return the change of the average log-profile by the shift and the ambient RNA of each library."""
     columns = []
     for i, share in enumerate(truth.ambient):
         plain, shifted, soup = (softmax(profile) for profile in _profiles(truth, i))
@@ -295,7 +300,7 @@ def _draw_library(truth: _Truth, i: int, n_cells: int, rng: np.random.Generator)
 
 
 def _annotate(counts: sparse.csr_matrix, truth: _Truth) -> AnnData:
-    """Put counts, labels, quality measures and truth together."""
+    """Combine counts, labels, quality measures and truth."""
     mt = truth.stress.astype(bool)
     n_cells = counts.shape[0] // len(LIBRARIES)
     libraries = [library for library, _, _ in LIBRARIES]

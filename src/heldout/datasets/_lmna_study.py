@@ -12,7 +12,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from heldout.datasets._download import sha256_of
+from heldout.datasets._download import DELETE, sha256_of
 from heldout.datasets._lmna import LIBRARIES
 from heldout.datasets._resume import resumed
 
@@ -26,17 +26,19 @@ _MEMBER = re.compile(r"(?:.*/)?(GSM\d+)_.*?(matrix\.mtx|barcodes\.tsv|features\.
 
 
 def lmna(*, folder: str | os.PathLike[str] | None = None, min_genes: int = 200) -> AnnData:
-    """Cells of a patient with an *LMNA* mutation and of her sister, on seven days of differentiation: GSE269705.
+    """Load cells of a patient with an *LMNA* mutation and of her sister, on seven days of differentiation: GSE269705.
 
-    The archive of the series :cite:p:`gse269705` is downloaded once and kept; a download that broke off goes on where it stopped.
-    No checksum is published with it: the archive is checked for the twelve libraries, and its own checksum is kept in ``uns``.
+    The archive of the series :cite:p:`gse269705` is downloaded once and kept. An interrupted download continues where
+    it stopped. No checksum is published for the archive. The function checks that it has the twelve libraries, and
+    stores its checksum in ``uns``.
 
     Parameters
     ----------
     folder
-        Where the archive is kept or lies already; the default is ``HELDOUT_CACHE_DIR`` or else ``~/.cache/heldout``.
+        Folder that contains the archive, or to which it is downloaded. If None, ``HELDOUT_CACHE_DIR`` or else
+        ``~/.cache/heldout``.
     min_genes
-        Barcodes with fewer genes are left out while reading.
+        Barcodes with fewer genes are left out during reading.
 
     Returns
     -------
@@ -45,28 +47,28 @@ def lmna(*, folder: str | os.PathLike[str] | None = None, min_genes: int = 200) 
     `X` : :class:`scipy.sparse.csr_matrix` (dtype `float32`)
         Counts.
     `obs['library']`, `obs['genotype']`, `obs['donor']` : :class:`pandas.Series` (dtype `category`)
-        The accession, `control` or `patient`, and the person: `sister` or `patient`.
+        The accession; `control` or `patient`; and the person, `sister` or `patient`.
     `obs['day']` : :class:`pandas.Series` (dtype `int64`)
         The day of differentiation.
     `obs['total_counts']`, `obs['n_genes_by_counts']`, `obs['pct_counts_mt']`
-        QC measures, named as scanpy does.
+        Quality measures, with the names that scanpy uses.
     `var['gene_ids']` : :class:`pandas.Series`
-        The first column of the features; `var_names` are the second, made unique.
+        The first column of the features. `var_names` are the second column, made unique.
     `uns['lmna']` : :class:`dict`
         ``url`` and ``sha256`` of the archive.
 
     Raises
     ------
     OSError
-        If the archive is not in ``folder`` and cannot be downloaded; says where to put it.
+        If the archive is not in ``folder`` and cannot be downloaded. The message names the path to copy it to.
     ValueError
-        If the archive is not as described.
+        If the archive does not have the content described above.
 
     Notes
     -----
-    One patient and one sister: whatever tells their cells apart may be the person, and no analysis of these libraries can show
-    that it is the mutation. The libraries and their days are those of the study that classified them, see
-    :func:`lmna_simulated`.
+    There are one patient and one sister. A difference between their cells can be a difference between the persons. No
+    analysis of these libraries can show that the mutation causes it. Libraries and days are those of the study that
+    classified them; see :func:`lmna_simulated`.
 
     Examples
     --------
@@ -86,7 +88,7 @@ def read_archive(path: Path, *, min_genes: int) -> AnnData:
     Raises
     ------
     ValueError
-        If it is not a tar archive, a file is missing or broken, or libraries have other genes.
+        If it is not a tar archive, a file is missing or broken, or the libraries have different genes.
     """
     try:
         with tarfile.open(path) as archive:
@@ -94,17 +96,17 @@ def read_archive(path: Path, *, min_genes: int) -> AnnData:
             missing = [library for library, _, _ in LIBRARIES if len(members.get(library, {})) < 3]
             if missing:
                 msg = (
-                    f"{path} has no matrix, barcodes and features of {len(missing)} of 12 libraries (e.g. {missing[0]}); it has "
-                    f"{', '.join(archive.getnames()[:3])}. Delete it, so that it is downloaded again."
+                    f"{path} has no matrix, barcodes and features of {len(missing)} of 12 libraries (e.g. "
+                    f"{missing[0]}); it has {', '.join(archive.getnames()[:3])}. {DELETE}"
                 )
                 raise ValueError(msg)
             parts = [_library(archive, members[library], min_genes) for library, _, _ in LIBRARIES]
     except (tarfile.TarError, EOFError, gzip.BadGzipFile) as problem:
-        msg = f"{path} cannot be read ({problem}); perhaps it broke off. Delete it, so that it is downloaded again."
+        msg = f"{path} cannot be read ({problem}). The download may be incomplete. {DELETE}"
         raise ValueError(msg) from problem
     first = parts[0][2]
     if not all(genes.equals(first) for _, _, genes in parts):
-        msg = f"{path}: the libraries do not list the same genes in the same order."
+        msg = f"{path} has libraries that do not list the same genes in the same order. {DELETE}"
         raise ValueError(msg)
     return _joined(parts, first)
 
@@ -122,7 +124,7 @@ def _members(archive: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:
 def _library(
     archive: tarfile.TarFile, members: dict[str, tarfile.TarInfo], min_genes: int
 ) -> tuple[sparse.csr_matrix, np.ndarray, pd.DataFrame]:
-    """Counts (cells × genes), barcodes and genes of one library, without poor barcodes."""
+    """Read counts (cells × genes), barcodes and genes of one library, without barcodes that have few genes."""
     from scipy.io import mmread
 
     def opened(kind: str) -> gzip.GzipFile:
@@ -134,7 +136,10 @@ def _library(
     barcodes = pd.read_csv(opened("barcodes.tsv"), header=None, sep="\t")[0].to_numpy(dtype=object)
     genes = pd.read_csv(opened("features.tsv"), header=None, sep="\t").iloc[:, :2].astype(str)
     if X.shape != (len(barcodes), len(genes)):
-        msg = f"{members['matrix.mtx'].name} has {X.shape[1]} genes and {X.shape[0]} cells, its lists have {len(genes)} and {len(barcodes)}."
+        msg = (
+            f"{members['matrix.mtx'].name} has {X.shape[1]} genes and {X.shape[0]} cells, "
+            f"but its lists have {len(genes)} genes and {len(barcodes)} cells."
+        )
         raise ValueError(msg)
     kept = np.diff(X.indptr) >= min_genes
     return X[kept], barcodes[kept], genes
@@ -144,7 +149,7 @@ def _joined(parts: list[tuple[sparse.csr_matrix, np.ndarray, pd.DataFrame]], gen
     X = sparse.vstack([counts for counts, _, _ in parts], format="csr")
     sizes = [len(barcodes) for _, barcodes, _ in parts]
     library, genotype, day = (np.repeat(np.array(column), sizes) for column in zip(*LIBRARIES, strict=True))
-    names = [f"{lib}_{code}" for (lib, _, _), (_, own, _) in zip(LIBRARIES, parts, strict=True) for code in own]
+    names = [f"{lib}_{code}" for (lib, _, _), (_, codes, _) in zip(LIBRARIES, parts, strict=True) for code in codes]
     obs = pd.DataFrame(
         {
             "library": pd.Categorical(library),
@@ -167,7 +172,7 @@ def _joined(parts: list[tuple[sparse.csr_matrix, np.ndarray, pd.DataFrame]], gen
 
 
 def _unique(names: list[str]) -> list[str]:
-    """Names with a number behind those that occurred before, as anndata does."""
+    """Add a number to names that occur again, as anndata does."""
     taken, found = set(names), []
     seen: dict[str, int] = {}
     for name in names:

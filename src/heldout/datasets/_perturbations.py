@@ -1,4 +1,4 @@
-"""Simulated perturbation screens: additive and interacting pairs, known gene by gene."""
+"""Simulated perturbation screens with additive and interacting pairs, known for each gene."""
 
 from __future__ import annotations
 
@@ -40,78 +40,93 @@ def perturbations_simulated(
     interacting: float = 0.5,
     embedding_share: float = 0.6,
     context_share: float = 0.7,
+    response_share: float = 1.0,
     rng: Rng = 0,
 ) -> AnnData:
     """Simulate counts of a screen of single and double perturbations, with every effect and interaction known.
 
-    The mean of log-normalised expression (10,000 counts a cell, natural ``log1p``) of a pair is that of the control plus
-    the effects of its two singles, save for the genes in which the pair interacts: the effect is buffered, or synergistic, or goes
-    the opposite way. Genes come in modules. Part of a single's effect is what its module does to other modules, which
-    the modules of the perturbed gene tell; the rest is its own.
+    The simulation defines the mean of log-normalised expression (10,000 counts per cell, natural ``log1p``). For a pair
+    it is the control plus the effects of its two singles, except in genes in which the pair interacts. There the effect
+    is buffered, or synergistic, or has the opposite sign. Genes belong to modules. One part of the effect of a single
+    is the effect of its module on other modules. This part follows from the modules of the perturbed gene. The rest is
+    specific to the single.
 
     Parameters
     ----------
     n_singles, n_doubles
         Number of single perturbations, each of one gene, and of pairs of them.
     n_genes
-        Number of genes, at least 50; a quarter, those least expressed, is never perturbed.
+        Number of genes, at least 50. The quarter with the lowest expression is never perturbed.
     n_cells, n_control
-        Cells of each perturbation, and control cells, in each context. The default of ``n_control`` is 5 · n_cells.
+        Cells of each perturbation, and control cells, in each context. ``n_control`` is 5 · n_cells by default.
     n_contexts
         Number of cell lines, each with its own control profile.
     n_guides
-        Guides of each gene; they have the same effect.
+        Guides of each gene. All guides of a gene have the same effect.
     n_libraries
-        Libraries, each with cells of everything; they differ in sequencing depth.
+        Number of libraries. Each has cells of all perturbations. They differ in sequencing depth.
     effect_strength, interaction_strength
-        Multiply the effects of the singles, and the deviations of pairs from additivity; 0 switches them off. No strength
-        exceeds 10, and no gene goes below zero or takes a share of all counts that would drown the others, whatever the
-        strength.
+        Factors for the effects of the singles, and for the deviations of pairs from additivity. 0 switches them off. No
+        strength can exceed 10. At any strength, no gene falls below zero or takes most of the counts of the other
+        genes.
     shift_strength
-        Multiplies a shift of 30 % of the genes that all singles share, as stress does: it makes any prediction
-        look good whose change from control is correlated with the true one. A pair has it twice. Default: none.
+        Factor for a shift of 30 % of the genes that all singles share, as stress does. Because of it, any prediction
+        whose change from control correlates with the true one scores well. A pair has the shift twice. 0 (no shift) by
+        default.
     interacting
-        Share of the pairs that interact, by turns in one of the three ways, each in up to 5 % of the genes.
+        Share of the pairs that interact. They interact in one of the three ways in turn, each in up to 5 % of the
+        genes.
     embedding_share
-        Share of the effects' variance that the modules explain.
+        Share of the variance of the effects that the modules explain.
     context_share
-        Share of the effects' variance that cell lines have in common.
+        Share of the variance of the effects that cell lines have in common.
+    response_share
+        Probability that a cell responds to a perturbed gene, independently for the two genes of a pair. A cell that
+        does not respond is like a control. All cells respond by default.
     rng
-        A seed, a :class:`numpy.random.Generator`, or None for fresh entropy.
+        A seed, a :class:`numpy.random.Generator`, or None for a random seed.
 
     Returns
     -------
     A new :class:`~anndata.AnnData` (cells × n_genes) with
 
     `X` : :class:`scipy.sparse.csr_matrix` (dtype `float32`)
-        Counts, all of them whole numbers.
+        Counts; all values are integers.
     `obs['perturbation']`, `obs['guide']` : :class:`pandas.Series` (dtype `category`)
-        Gene, two genes joined by ``+``, or ``control``; and the guides, e.g. ``GENE00007_1+GENE00012_2``.
+        One gene, two genes joined by ``+``, or ``control``; and the guides, e.g. ``GENE00007_1+GENE00012_2``.
     `obs['n_targets']` : :class:`pandas.Series` (dtype `int64`)
         Number of perturbed genes.
+    `obs['n_responding']` : :class:`pandas.Series` (dtype `int64`)
+        Truth: number of perturbed genes to which the cell responds.
     `obs['cell_line']`, `obs['library']` : :class:`pandas.Series` (dtype `category`)
         The context, and the library.
     `varm['true_embedding']` : :class:`numpy.ndarray` (n_genes × 8, dtype `float64`)
-        Truth: how far each gene belongs to each module.
+        Truth: weight of each gene in each module.
     `uns['truth']` : :class:`dict`
         Names: ``perturbations`` (P: control, singles, pairs), ``cell_lines`` (C), ``genes`` (G), ``pairs`` (D) and
-        ``kind_names``. ``profiles`` (C × P × G): expected log-normalised expression. ``effects`` (C × singles × G):
-        profile of a single less that of the control. ``deviations`` (C × D × G): profile of a pair less the sum of
-        control and both effects. ``kinds`` (C × D × G): 0 where it is additive, or the number of its kind.
+        ``kind_names``. ``profiles`` (C × P × G): expected log-normalised expression of cells that respond. ``effects`` (C × singles × G):
+        profile of a single minus that of the control. ``deviations`` (C × D × G): profile of a pair minus the sum of
+        control and both effects. ``kinds`` (C × D × G): 0 where the pair is additive, otherwise the number of its kind.
     `uns['perturbations_simulated']` : :class:`dict`
         The arguments.
 
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
     See Also
     --------
-    perturbation_profiles_simulated : Profiles of the same screen with noise, without cells.
+    perturbation_profiles_simulated : Simulate profiles of the same screen with noise, without cells.
 
     Notes
     -----
-    Counts are negative binomial around the rate of the gene times the depth of the cell. Rates are found from the profiles, so
-    that these hold in the mean of log-normalised cells, where additivity is usually tested; not in that of the counts. All
-    rates of a cell sum to one: when two singles raise the same genes, their pair has a little less of every other. This makes
-    deviations where ``kinds`` is 0, with a standard deviation of 0.015 and at most 0.1 for the default strengths, against 0.17 or
-    more (median 0.7) where a pair interacts. Interactions are 2.5 % of all values of pairs.
+    Counts are negative binomial around the rate of the gene times the depth of the cell. The rates are chosen so that
+    the profiles are the means of log-normalised cells, where additivity is usually tested. They are not the means of
+    the counts. All rates of a cell sum to one: if two singles raise the same genes, their pair has slightly less of
+    every other gene. This causes deviations where ``kinds`` is 0, with a standard deviation of 0.015 and at most 0.1
+    for the default strengths. Where a pair interacts, the deviation is at least 0.17 (median 0.7). Interactions are 2.5
+    % of all values of pairs.
 
     Examples
     --------
@@ -135,12 +150,20 @@ def perturbations_simulated(
         },
         {"interacting": interacting, "embedding_share": embedding_share, "context_share": context_share},
     )
+    check_number(response_share, "response_share", least=0, most=1)
     check_rng(rng)
     of_truth, of_cells = _generators(rng)
     depths = _depths(n_genes, n_libraries, of_truth)
     screen = draw_screen(depths, of_truth, **design)
-    adata = _cells(screen, depths, of_cells, n_cells=n_cells, n_control=n_control, n_guides=n_guides)
-    adata.uns["perturbations_simulated"] = {**design, **{k: int(v) for k, v in sizes.items()}, "rng": str(rng)}
+    adata = _cells(
+        screen, depths, of_cells, n_cells=n_cells, n_control=n_control, n_guides=n_guides, share=response_share
+    )
+    adata.uns["perturbations_simulated"] = {
+        **design,
+        **{k: int(v) for k, v in sizes.items()},
+        "response_share": float(response_share),
+        "rng": str(rng),
+    }
     return adata
 
 
@@ -159,38 +182,44 @@ def perturbation_profiles_simulated(
     context_share: float = 0.7,
     rng: Rng = 0,
 ) -> AnnData:
-    """Simulate the profiles of a screen without its cells: the truth, and normal noise of known size.
+    """Simulate the profiles of a screen without its cells: the truth plus normal noise of known size.
 
-    Much faster than cells, and the noise is exactly what a test or a null distribution assumes.
+    This is much faster than simulating cells, and the noise is exactly what a test or a null distribution assumes.
 
     Parameters
     ----------
     n_singles, n_doubles, n_genes, n_contexts
-        As in :func:`perturbations_simulated`, which has the same truth for the same seed if it has two libraries.
+        As in :func:`perturbations_simulated`. With the same seed and two libraries, that function has the same truth.
     noise
-        Standard deviation of each value of a perturbation, as if it were the mean of 100 cells. The control has five times
-        as many, so its noise is smaller by the root of five. 0 gives the truth itself.
+        Standard deviation of each value of a perturbation, as if it were the mean of 100 cells. The control has five
+        times as many cells, so its noise is smaller by the root of five. With 0 the values are the truth.
     effect_strength, interaction_strength, shift_strength, interacting, embedding_share, context_share
         As in :func:`perturbations_simulated`.
     rng
-        A seed, a :class:`numpy.random.Generator`, or None for fresh entropy.
+        A seed, a :class:`numpy.random.Generator`, or None for a random seed.
 
     Returns
     -------
-    A new :class:`~anndata.AnnData` (cell lines · perturbations × n_genes), in the layout of :func:`heldout.get.pseudobulk`, with
+    A new :class:`~anndata.AnnData` (cell lines · perturbations × n_genes), in the layout of
+    :func:`heldout.get.pseudobulk`, with
 
     `X` : :class:`numpy.ndarray` (dtype `float64`)
-        Mean log-normalised expression, with noise; with much of it some values are below zero.
+        Mean log-normalised expression with noise. With much noise some values are below zero.
     `layers['var']` : :class:`numpy.ndarray` (dtype `float64`)
         Variance between cells, so that ``noise`` is the root of ``var / n_cells``.
     `obs['perturbation']`, `obs['cell_line']` : :class:`pandas.Series` (dtype `category`)
-        As in :func:`perturbations_simulated`; first the control of a line, then singles, then pairs.
+        As in :func:`perturbations_simulated`. Within a cell line the control comes first, then singles, then pairs.
     `obs['n_targets']`, `obs['n_cells']` : :class:`pandas.Series` (dtype `int64`)
         Number of perturbed genes, and of cells.
     `varm['true_embedding']`, `uns['truth']`
         As in :func:`perturbations_simulated`.
     `uns['perturbation_profiles_simulated']` : :class:`dict`
         The arguments.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
 
     Examples
     --------
@@ -228,18 +257,22 @@ def perturbation_profiles_simulated(
 
 
 def _checked(counts: dict[str, int], strengths: dict[str, float], shares: dict[str, float]) -> dict[str, Any]:
-    """Arguments of the design, checked."""
+    """Check the arguments of the design."""
     for name, value in counts.items():
         check_integer(value, name, least={"n_genes": MIN_GENES, "n_doubles": 0, "n_singles": 2}.get(name, 1))
     n_singles, n_genes = counts["n_singles"], counts["n_genes"]
     if n_singles > 3 * n_genes // 4:
         msg = (
-            f"n_singles={n_singles} is more than three quarters of n_genes={n_genes}. Pass more genes or fewer singles."
+            f"n_singles={n_singles} must be at most three quarters of n_genes={n_genes}. "
+            "Pass more genes or fewer singles."
         )
         raise ValueError(msg)
     most = n_singles * (n_singles - 1) // 2
     if counts["n_doubles"] > most:
-        msg = f"n_doubles={counts['n_doubles']} is more than the {most} pairs of n_singles={n_singles}. Pass fewer, or more singles."
+        msg = (
+            f"n_doubles={counts['n_doubles']} must be at most the {most} pairs of n_singles={n_singles}. "
+            "Pass fewer doubles or more singles."
+        )
         raise ValueError(msg)
     for name, share in shares.items():
         check_number(share, name, least=0, most=1)
@@ -251,7 +284,7 @@ def _checked(counts: dict[str, int], strengths: dict[str, float], shares: dict[s
 
 
 def _generators(rng: Rng) -> list[np.random.Generator]:
-    """One for the truth, so that it does not depend on the number of cells, and one for what is drawn from it."""
+    """Return a generator of the truth and one of the data, so that the truth does not depend on the number of cells."""
     return np.random.default_rng(int(generator(rng).integers(2**63))).spawn(2)
 
 
@@ -264,7 +297,7 @@ def _gene_names(n_genes: int) -> np.ndarray:
 
 
 def _names(screen: SimulatedScreen) -> list[str]:
-    """Names of the perturbations: the control, the singles, and the pairs, whose genes are sorted."""
+    """Return the names of the perturbations: the control, the singles, and the pairs, whose genes are sorted."""
     genes = _gene_names(screen.control.shape[1])[screen.targets]
     return [CONTROL, *genes, *(SEPARATOR.join(sorted(pair)) for pair in genes[screen.pairs])]
 
@@ -300,12 +333,19 @@ def _with_truth(adata: AnnData, screen: SimulatedScreen) -> AnnData:
 
 
 def _cells(
-    screen: SimulatedScreen, depths: Depths, rng: np.random.Generator, *, n_cells: int, n_control: int, n_guides: int
+    screen: SimulatedScreen,
+    depths: Depths,
+    rng: np.random.Generator,
+    *,
+    n_cells: int,
+    n_control: int,
+    n_guides: int,
+    share: float,
 ) -> AnnData:
-    """Draw the cells of each context and perturbation, shared out evenly among guides and libraries."""
+    """Draw the cells of each context and perturbation, spread evenly over guides and libraries."""
     names, n_contexts = _names(screen), len(screen.control)
-    of_one = np.repeat(np.arange(len(names)), [n_control] + [n_cells] * (len(names) - 1))
-    perturbation, context = np.tile(of_one, n_contexts), np.repeat(np.arange(n_contexts), len(of_one))
+    of_context = np.repeat(np.arange(len(names)), [n_control] + [n_cells] * (len(names) - 1))
+    perturbation, context = np.tile(of_context, n_contexts), np.repeat(np.arange(n_contexts), len(of_context))
     library = np.arange(len(perturbation)) % len(depths.of_library)
     obs = _labels(screen, perturbation, context)
     guide = rng.integers(1, n_guides + 1, (len(obs), 2))
@@ -318,12 +358,33 @@ def _cells(
     libraries = [f"library{i + 1}" for i in range(len(depths.of_library))]
     obs["library"] = pd.Categorical.from_codes(library, categories=libraries)
     obs.index = [f"cell{i:06d}" for i in range(1, len(obs) + 1)]
+    state, obs["n_responding"] = _responses(screen, perturbation, share, rng.spawn(1)[0])
     rates = depths.rate(screen.profiles)
     depth = depths.of_library[library] * rng.lognormal(0, DEPTH_SD, len(obs))
     blocks = []
     for first in range(0, len(obs), CELLS_PER_BLOCK):
         rows = slice(first, first + CELLS_PER_BLOCK)
-        mean = (rates[context[rows], perturbation[rows]] * depth[rows, None]).astype(np.float32)
+        mean = (rates[context[rows], state[rows]] * depth[rows, None]).astype(np.float32)
         mean *= rng.standard_gamma(1 / DISPERSION, size=mean.shape, dtype=np.float32) * np.float32(DISPERSION)
         blocks.append(sparse.csr_matrix(rng.poisson(mean).astype(np.float32)))
     return _with_truth(AnnData(sparse.vstack(blocks, format="csr"), obs=obs), screen)
+
+
+def _responses(
+    screen: SimulatedScreen, perturbation: NDArray[np.int64], share: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number of the profile that each cell has, and number of perturbed genes to which it responds, (n,) each.
+
+    A cell of a pair that responds to one gene only has the profile of this single.
+    """
+    n_singles, n_pairs = len(screen.targets), len(screen.pairs)
+    singles, pairs = np.arange(1, 1 + n_singles), np.arange(1 + n_singles, 1 + n_singles + n_pairs)
+    profile = np.zeros((1 + n_singles + n_pairs, 2, 2), dtype=np.int64)  # by the responses to the first and second gene
+    n_responding = np.zeros_like(profile)
+    profile[singles, 1], n_responding[singles, 1] = singles[:, None], 1
+    profile[pairs, 1, 0], profile[pairs, 0, 1] = singles[screen.pairs].T
+    profile[pairs, 1, 1] = pairs
+    n_responding[pairs] = [[0, 1], [1, 2]]
+    responds = (rng.random((len(perturbation), 2)) < share).astype(np.int64)
+    at = (perturbation, responds[:, 0], responds[:, 1])
+    return profile[at], n_responding[at]

@@ -1,4 +1,4 @@
-"""The truth of a simulated screen: mean log-normalised expression of each perturbation, and the rates that give it."""
+"""The truth of a simulated screen: mean log-normalised expression of each perturbation, and the matching rates."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from scipy.interpolate import PchipInterpolator
 from scipy.stats import nbinom, norm
 
 TARGET_SUM = 1e4
-"""Counts that a cell is normalised to before the logarithm."""
+"""Total counts to which a cell is normalised before the logarithm."""
 
 KINDS = ("additive", "buffering", "synergistic", "opposite")
-"""What a pair of perturbations does to a gene, in the order of the codes."""
+"""Effects of a pair of perturbations on a gene, in the order of their codes."""
 
 N_MODULES = 8
-SECOND_SHARE = 0.2  # genes that have a foot in another module
-OWN_SHARE = 0.06  # genes that a perturbation changes beside its modules
+SECOND_SHARE = 0.2  # genes that belong to a second module
+SPECIFIC_SHARE = 0.06  # genes that a perturbation changes independently of its modules
 EFFECT_RMS, SHIFT_SHARE, SHIFT_SD, ON_TARGET = 0.18, 0.3, 0.3, -0.5
 BASELINE_SD, CONTEXT_SD = 0.9, 0.4
-MOST_DOWN, MOST_UP, MOST_RATE = -0.45, 1.2, 0.02  # share of the level, log units, and share of all counts
+MOST_DOWN, MOST_UP, MOST_RATE = -0.45, 1.2, 0.02  # share of the expression, log units, and share of all counts
 INTERACTING_GENES, LEAST_ADDITIVE = 0.05, 0.3
 FLOOR = 0.02
 DISPERSION, COUNTS_PER_GENE, DEPTH_SD = 0.1, 3.0, 0.25
@@ -29,13 +29,13 @@ DISPERSION, COUNTS_PER_GENE, DEPTH_SD = 0.1, 3.0, 0.25
 
 @dataclass(frozen=True)
 class Depths:
-    """Depth of the cells: counts expected of an average cell, (n_libraries,), log-normal around it."""
+    """Depth of the cells: expected counts of an average cell, (n_libraries,). Cells are log-normal around it."""
 
     of_library: np.ndarray
 
     @cached_property
     def _table(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rates, and the mean of log1p of normalised counts at each of them."""
+        """Rates, and the mean of log1p of normalised counts at each rate."""
         rates = np.geomspace(1e-9, 0.5, 160)
         quantiles = norm.ppf((np.arange(9) + 0.5) / 9) * DEPTH_SD
         depths = (self.of_library[:, None] * np.exp(quantiles)).ravel()
@@ -54,19 +54,19 @@ class Depths:
         return PchipInterpolator(rates, means), PchipInterpolator(means, rates)
 
     def level(self, rate: np.ndarray) -> np.ndarray:
-        """Expected log-normalised expression of a gene that has this share of all counts."""
+        """Return the expected log-normalised expression of a gene that has this share of all counts."""
         return np.exp(self._curves[0](np.log(rate)))
 
     def rate(self, level: np.ndarray) -> np.ndarray:
-        """Share of all counts that gives this level."""
+        """Return the share of all counts that gives this expression."""
         return np.exp(self._curves[1](np.log(level)))
 
 
 @dataclass(frozen=True)
 class SimulatedScreen:
-    """What the cells are drawn from; levels are expected log-normalised expression, C contexts × perturbations × genes.
+    """Truth from which cells are drawn: expected log-normalised expression, contexts × perturbations × genes.
 
-    ``pairs`` are numbers of two singles, ``kinds`` the code of a pair in each context and gene.
+    ``pairs`` has the numbers of two singles. ``kinds`` has the code of a pair in each context and gene.
     """
 
     embedding: np.ndarray  # genes × modules
@@ -79,12 +79,12 @@ class SimulatedScreen:
 
     @property
     def profiles(self) -> np.ndarray:
-        """Levels of the control, the singles and the pairs, C × (1 + S + D) × G."""
+        """Expected expression of the control, the singles and the pairs, C × (1 + S + D) × G."""
         return np.concatenate([self.control[:, None], self.singles, self.doubles], axis=1)
 
     @property
     def additive(self) -> np.ndarray:
-        """Level of each pair if effects added up, C × D × G."""
+        """Expected expression of each pair if effects added up, C × D × G."""
         return self.singles[:, self.pairs[:, 0]] + self.singles[:, self.pairs[:, 1]] - self.control[:, None]
 
 
@@ -103,11 +103,11 @@ def draw_screen(
     embedding_share: float,
     context_share: float,
 ) -> SimulatedScreen:
-    """Draw every parameter once; strengths and shares only scale what was drawn."""
+    """Draw every parameter once. Strengths and shares only scale what was drawn."""
     log_rate = BASELINE_SD * rng.standard_normal(n_genes)
-    own = CONTEXT_SD * rng.standard_normal((n_contexts, n_genes))
-    own[0] = 0
-    rates = np.exp(log_rate + own)
+    of_context = CONTEXT_SD * rng.standard_normal((n_contexts, n_genes))
+    of_context[0] = 0
+    rates = np.exp(log_rate + of_context)
     rates /= rates.sum(axis=1, keepdims=True)
     control = depths.level(rates)
     expressed = np.argsort(log_rate, kind="stable")[n_genes // 4 :]
@@ -140,23 +140,26 @@ def draw_screen(
 
 
 def _memberships(n_genes: int, rng: np.random.Generator) -> np.ndarray:
-    """How far each gene belongs to each module, (n_genes × modules): one of its own, and for some a second."""
-    own = rng.permutation(np.arange(n_genes) % N_MODULES)
-    second = (own + rng.integers(1, N_MODULES, n_genes)) % N_MODULES
+    """Draw the weight of each gene in each module, (n_genes × modules). Some genes belong to a second module."""
+    main = rng.permutation(np.arange(n_genes) % N_MODULES)
+    second = (main + rng.integers(1, N_MODULES, n_genes)) % N_MODULES
     weights = np.zeros((n_genes, N_MODULES))
     weights[np.arange(n_genes), second] = rng.uniform(0.2, 0.6, n_genes) * (rng.random(n_genes) < SECOND_SHARE)
-    weights[np.arange(n_genes), own] = rng.uniform(0.5, 1.5, n_genes)
+    weights[np.arange(n_genes), main] = rng.uniform(0.5, 1.5, n_genes)
     return weights
 
 
 def _effects(embedding: np.ndarray, targets: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Effects of the singles, (S × n_genes), mean square 1, of which a share is of modules on modules, and the rest own."""
+    """Draw the effects of the singles, (S × n_genes), with mean square 1.
+
+    A share of the variance comes from effects of modules on modules. The rest is specific to the single.
+    """
     acts = np.zeros((N_MODULES, N_MODULES))
-    for row in acts:  # one up and one down
+    for row in acts:  # one module up and one module down
         row[rng.permutation(N_MODULES)[:2]] = rng.uniform(0.5, 1, 2) * np.array([1, -1])
     of_modules = embedding[targets] @ acts @ embedding.T
-    own = rng.standard_normal(of_modules.shape) * (rng.random(of_modules.shape) < OWN_SHARE)
-    return np.sqrt(share) * _unit(of_modules) + np.sqrt(1 - share) * _unit(own)
+    specific = rng.standard_normal(of_modules.shape) * (rng.random(of_modules.shape) < SPECIFIC_SHARE)
+    return np.sqrt(share) * _unit(of_modules) + np.sqrt(1 - share) * _unit(specific)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
@@ -170,13 +173,13 @@ def _pairs(n_singles: int, n_doubles: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _composed(depths: Depths, levels: np.ndarray) -> np.ndarray:
-    """Levels after counts are shared out among the genes: their rates must sum to 1."""
+    """Return the expression after the counts are divided among the genes, whose rates must sum to 1."""
     rates = depths.rate(levels)
     return depths.level(rates / rates.sum(axis=-1, keepdims=True))
 
 
 def _balanced(depths: Depths, effects: np.ndarray, control: np.ndarray) -> np.ndarray:
-    """Weaken what goes up, or what goes down, until the counts of all other genes stay as they are."""
+    """Weaken the increases or the decreases until the counts of all other genes stay the same."""
     too_many = depths.rate(control + effects).sum(axis=1, keepdims=True) > 1
     weakened = too_many == (effects > 0)
     low, high = np.zeros((len(effects), 1)), np.ones((len(effects), 1))
@@ -189,7 +192,7 @@ def _balanced(depths: Depths, effects: np.ndarray, control: np.ndarray) -> np.nd
 
 
 def _kinds_of_pairs(able: np.ndarray, interacting: float, rng: np.random.Generator) -> np.ndarray:
-    """Code of the kind of each pair, (D,): a share interacts, first those with enough genes that are able to."""
+    """Choose the kind of each pair, (D,). A share of the pairs interacts, first those with enough suitable genes."""
     order = rng.permutation(len(able))
     enough = able.sum(axis=1)[order] >= INTERACTING_GENES * able.shape[1]
     chosen = order[np.argsort(~enough, kind="stable")][: round(interacting * len(able))]
@@ -207,9 +210,10 @@ def _interactions(
     strength: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Deviation from additivity of each pair and gene, (D × n_genes), and its kind.
+    """Compute the deviation from additivity of each pair and gene, (D × n_genes), and its kind.
 
-    A gene takes part where it is ``able``: both singles move it one way, by enough, and its level stays possible.
+    A gene takes part where it is ``able``, that is, both singles change it in the same direction by enough, and where
+    its expression stays within the limits.
     """
     change, kinds = np.zeros(total.shape), np.zeros(total.shape, dtype=np.int8)
     n_wanted = max(1, round(INTERACTING_GENES * total.shape[1]))

@@ -1,4 +1,4 @@
-"""Published perturbation screens, as scPerturb prepared them, with the same columns for all."""
+"""Published perturbation screens as prepared by scPerturb, with the same columns for all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from scipy import sparse
 
 from heldout._core import store
 from heldout._core.arrays import row_chunks
-from heldout.datasets._download import fetched
+from heldout._core.checks import check_choice
+from heldout.datasets._download import DELETE, fetched
 
 if TYPE_CHECKING:
     import os
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RECORD = "https://zenodo.org/records/13350497/files/"
-"""Version 1.4 of scPerturb's files; earlier ones have the genes of sci-Plex 3 off by one."""
+"""Version 1.4 of the files of scPerturb. In earlier versions the genes of sci-Plex 3 are shifted by one."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the columns of a file become ours; ``columns`` are taken where the file has them, old name to new."""
+    """Layout of a published file. ``columns`` maps old names to new ones; only columns that the file has are taken."""
 
     file: str
     md5: str
@@ -38,17 +39,17 @@ class Layout:
 
     @property
     def url(self) -> str:
-        """Where it is published."""
+        """Address of the published file."""
         return RECORD + self.file
 
 
 def _joined(label: str) -> str:
-    """``B_A`` is the pair A+B; no gene of the screen has an underscore in its symbol."""
+    """Turn ``B_A`` into the pair A+B. No gene symbol of the screen has an underscore."""
     return "+".join(sorted(label.split("_")))
 
 
 def _of_vector(label: str) -> str:
-    """``OST4_pDS353`` is a guide of OST4 in the vector pDS353; those called after no gene are controls."""
+    """Turn ``OST4_pDS353``, a guide of OST4 in the vector pDS353, into its gene. Guides without a gene are controls."""
     gene = label.rsplit("_", 1)[0]
     return "control" if gene in {"62(mod)", "63(mod)", "Gal4-4(mod)"} else gene
 
@@ -105,15 +106,17 @@ _NUMBERS = {"dose", "time_h"}
 
 
 def norman19(*, folder: str | os.PathLike[str] | None = None) -> AnnData:
-    """CRISPR activation of single genes and pairs in K562 cells: 111,445 cells × 33,694 genes.
+    """Load CRISPR activation of single genes and pairs in K562 cells: 111,445 cells × 33,694 genes.
 
-    From Norman et al. :cite:p:`norman2019` (GSE133344), in the file of scPerturb :cite:p:`peidli2024`, Zenodo record
-    13350497, 0.7 GB, whose MD5 checksum is checked. It is the usual test of predicting pairs from singles.
+    The data are from Norman et al. :cite:p:`norman2019` (GSE133344), in the file of scPerturb :cite:p:`peidli2024`,
+    Zenodo record 13350497, 0.7 GB. Its MD5 checksum is checked. It is the usual data set for predicting pairs from
+    singles.
 
     Parameters
     ----------
     folder
-        Where the file is kept or lies already; the default is ``HELDOUT_CACHE_DIR`` or else ``~/.cache/heldout``.
+        Folder that contains the file, or to which it is downloaded. If None, ``HELDOUT_CACHE_DIR`` or else
+        ``~/.cache/heldout``.
 
     Returns
     -------
@@ -122,22 +125,22 @@ def norman19(*, folder: str | os.PathLike[str] | None = None) -> AnnData:
     `X` : :class:`scipy.sparse.csr_matrix` (dtype `float32`)
         Counts.
     `obs['perturbation']` : :class:`pandas.Series` (dtype `category`)
-        Gene, two genes as ``A+B`` (sorted), or ``control``.
+        One gene, two genes as ``A+B`` (sorted), or ``control``.
     `obs['n_targets']`, `obs['cell_line']`
-        Number of genes perturbed, and ``K562``.
+        Number of perturbed genes, and ``K562``.
     `obs['guide']`, `obs['library']`
         Guides, and the lane (``gemgroup``).
     `var['ensembl_id']`
-        Beside the symbols in ``var_names``, where the file has it.
+        Ensembl identifier of each gene, if the file has it. ``var_names`` are the symbols.
     `uns['norman19']` : :class:`dict`
-        ``url``, ``md5``, and ``n_dropped``, the cells without a perturbation.
+        ``url``, ``md5``, and ``n_dropped``, the number of cells without a perturbation.
 
     Raises
     ------
     OSError
-        If the file is not in ``folder`` and cannot be downloaded; says where to put it.
+        If the file is not in ``folder`` and cannot be downloaded. The message names the path to copy it to.
     ValueError
-        If it has another checksum, or is not as described.
+        If the file has another checksum, or does not have the content described above.
 
     Examples
     --------
@@ -149,33 +152,36 @@ def norman19(*, folder: str | os.PathLike[str] | None = None) -> AnnData:
 
 
 def adamson16(*, folder: str | os.PathLike[str] | None = None) -> AnnData:
-    """CRISPR interference with genes of the unfolded protein response in K562 cells: 65,337 cells × 32,738 genes.
+    """Load CRISPR interference with genes of the unfolded protein response in K562 cells: 65,337 cells × 32,738 genes.
 
-    From Adamson et al. :cite:p:`adamson2016` (GSM2406681, the screen 10X010), in the file of scPerturb :cite:p:`peidli2024`,
-    Zenodo record 13350497, 0.5 GB, whose MD5 checksum is checked.
+    The data are from Adamson et al. :cite:p:`adamson2016` (GSM2406681, the screen 10X010), in the file of scPerturb
+    :cite:p:`peidli2024`, Zenodo record 13350497, 0.5 GB. Its MD5 checksum is checked.
 
     Parameters
     ----------
     folder
-        Where the file is kept or lies already; the default is ``HELDOUT_CACHE_DIR`` or else ``~/.cache/heldout``.
+        Folder that contains the file, or to which it is downloaded. If None, ``HELDOUT_CACHE_DIR`` or else
+        ``~/.cache/heldout``.
 
     Returns
     -------
-    A new :class:`~anndata.AnnData` as that of :func:`norman19`, without ``library``, with ``uns['adamson16']``. ``guide`` is the
-    label of the file, a gene and its vector such as ``OST4_pDS353``. Cells without one (2,613, or ``*``) are dropped.
+    A new :class:`~anndata.AnnData` with the slots of :func:`norman19`, but without ``library`` and with
+    ``uns['adamson16']``. ``guide`` is the label in the file, a gene and its vector, such as ``OST4_pDS353``. Cells
+    without a label (2,613 cells, some labelled ``*``) are dropped.
 
     Raises
     ------
     OSError
-        If the file is not in ``folder`` and cannot be downloaded; says where to put it.
+        If the file is not in ``folder`` and cannot be downloaded. The message names the path to copy it to.
     ValueError
-        If it has another checksum, or is not as described.
+        If the file has another checksum, or does not have the content described above.
 
     Notes
     -----
-    Two things to know of this file. No published table says which labels are controls: those called ``62(mod)``, ``63(mod)`` and
-    ``Gal4-4(mod)``, after no human gene, are taken as such here; ``guide`` keeps them apart. And scPerturb cut the lane off
-    the barcodes before it joined the labels to the cells, so that cells whose barcode occurs in two lanes may have the label of the other.
+    This file has two problems. First, no published table lists the labels of controls. Here the labels ``62(mod)``,
+    ``63(mod)`` and ``Gal4-4(mod)`` are taken as controls, because they do not name a human gene. ``guide`` keeps them
+    apart. Second, scPerturb removed the lane from the barcodes before it joined labels and cells. If a barcode occurs
+    in two lanes, its cells can have the label of the other lane.
 
     Examples
     --------
@@ -187,29 +193,33 @@ def adamson16(*, folder: str | os.PathLike[str] | None = None) -> AnnData:
 
 
 def replogle22(*, cell_line: Literal["K562", "RPE1"] = "K562", folder: str | os.PathLike[str] | None = None) -> AnnData:
-    """CRISPR interference with essential genes: 310,385 K562 cells × 8,563 genes, or 247,914 RPE1 cells × 8,749 genes.
+    """Load CRISPR interference with essential genes in K562 or RPE1 cells.
 
-    From Replogle et al. :cite:p:`replogle2022`, in the files of scPerturb :cite:p:`peidli2024`, Zenodo record 13350497, 1.5
-    and 1.2 GB, whose MD5 checksums are checked. The screens of two lines, to transfer effects from one to the other.
+    There are 310,385 K562 cells × 8,563 genes, and 247,914 RPE1 cells × 8,749 genes. The data are from Replogle et al.
+    :cite:p:`replogle2022`, in the files of scPerturb :cite:p:`peidli2024`, Zenodo record 13350497, 1.5 and 1.2 GB.
+    Their MD5 checksums are checked. With these screens of two cell lines, effects can be transferred from one line to
+    the other.
 
     Parameters
     ----------
     cell_line
-        Which of the two; concatenate both with :func:`anndata.concat`.
+        ``K562`` or ``RPE1``. To use both, concatenate them with :func:`anndata.concat`.
     folder
-        Where the file is kept or lies already; the default is ``HELDOUT_CACHE_DIR`` or else ``~/.cache/heldout``.
+        Folder that contains the file, or to which it is downloaded. If None, ``HELDOUT_CACHE_DIR`` or else
+        ``~/.cache/heldout``.
 
     Returns
     -------
-    A new :class:`~anndata.AnnData` as that of :func:`norman19`, with ``uns['replogle22']``. ``guide`` is the pair of guides, both of
-    one gene, and ``library`` the batch (``gem_group``).
+    A new :class:`~anndata.AnnData` with the slots of :func:`norman19`, and with ``uns['replogle22']``. ``guide`` is the
+    pair of guides, both of the same gene. ``library`` is the batch (``gem_group``).
 
     Raises
     ------
     OSError
-        If the file is not in ``folder`` and cannot be downloaded; says where to put it.
+        If the file is not in ``folder`` and cannot be downloaded. The message names the path to copy it to.
     ValueError
-        If there is no such line, or the file has another checksum, or is not as described.
+        If ``cell_line`` is not available, or the file has another checksum or does not have the content described
+        above.
 
     Examples
     --------
@@ -217,46 +227,47 @@ def replogle22(*, cell_line: Literal["K562", "RPE1"] = "K562", folder: str | os.
     >>> adata = ho.datasets.replogle22(cell_line="RPE1")  # doctest: +SKIP
     >>> ho.pp.split_perturbations(adata, "perturbation", group_key="library")  # doctest: +SKIP
     """
-    if cell_line not in REPLOGLE:
-        msg = f"cell_line={cell_line!r} was not screened; there are {sorted(REPLOGLE)}."
-        raise ValueError(msg)
+    check_choice(cell_line, "cell_line", sorted(REPLOGLE))
     return _loaded(REPLOGLE[cell_line], folder, name="replogle22")
 
 
 def srivatsan20(*, folder: str | os.PathLike[str] | None = None) -> AnnData:
-    """188 compounds at four doses in three cell lines (sci-Plex 3): 799,317 cells × 110,983 genes of man and mouse.
+    """Load 188 compounds at four doses in three cell lines (sci-Plex 3): 799,317 cells × 110,983 human and mouse genes.
 
-    From Srivatsan et al. :cite:p:`srivatsan2020` (GSM4150378), in the file of scPerturb :cite:p:`peidli2024`, Zenodo record
-    13350497, 2.5 GB, whose MD5 checksum is checked. In memory it takes 8 GB, and 12 GB while it is read; earlier versions of the file have the wrong genes.
+    The data are from Srivatsan et al. :cite:p:`srivatsan2020` (GSM4150378), in the file of scPerturb
+    :cite:p:`peidli2024`, Zenodo record 13350497, 2.5 GB. Its MD5 checksum is checked. It needs 8 GB of memory, and 12
+    GB during reading. Earlier versions of the file have the wrong genes.
 
     Parameters
     ----------
     folder
-        Where the file is kept or lies already; the default is ``HELDOUT_CACHE_DIR`` or else ``~/.cache/heldout``.
+        Folder that contains the file, or to which it is downloaded. If None, ``HELDOUT_CACHE_DIR`` or else
+        ``~/.cache/heldout``.
 
     Returns
     -------
-    A new :class:`~anndata.AnnData` as that of :func:`norman19`, without ``guide``, with ``uns['srivatsan20']``, and with
+    A new :class:`~anndata.AnnData` with the slots of :func:`norman19`, but without ``guide``, with
+    ``uns['srivatsan20']``, and with
 
     `obs['perturbation']` : :class:`pandas.Series` (dtype `category`)
-        Compound, or ``control`` for the vehicle. Cells that were assigned none (36,522) are dropped.
+        Compound, or ``control`` for the vehicle. Cells without a compound (36,522) are dropped.
     `obs['cell_line']` : :class:`pandas.Series` (dtype `category`)
         A549, K562 or MCF7.
     `obs['dose']`, `obs['time_h']` : :class:`pandas.Series` (dtype `float64`)
         Dose in nM, 0 for a control, and hours of treatment.
     `obs['library']`, `obs['well']`, `obs['replicate']` : :class:`pandas.Series` (dtype `category`)
-        Culture plate, well and replicate: the plate is what cells have in common.
+        Culture plate, well and replicate. Cells of one plate share its batch effect.
 
     Raises
     ------
     OSError
-        If the file is not in ``folder`` and cannot be downloaded; says where to put it.
+        If the file is not in ``folder`` and cannot be downloaded. The message names the path to copy it to.
     ValueError
-        If it has another checksum, or is not as described.
+        If the file has another checksum, or does not have the content described above.
 
     Notes
     -----
-    Compounds such as ``(+)-JQ1`` have the separator of pairs in their name: split with ``separator=None``.
+    Compounds such as ``(+)-JQ1`` have the separator of pairs in their name. Split these data with ``separator=None``.
 
     Examples
     --------
@@ -273,27 +284,29 @@ def _loaded(layout: Layout, folder: str | os.PathLike[str] | None, *, name: str)
     path = fetched(layout.url, folder, md5=layout.md5)
     adata, n_dropped = read_screen(path, layout)
     if n_dropped:
-        store.logger.info("%s: %d cells without a perturbation were dropped", name, n_dropped)
+        store.logger.info("%s: dropped %d cells without a perturbation", name, n_dropped)
     adata.uns[name] = {"url": layout.url, "md5": layout.md5, "n_dropped": n_dropped}
     return adata
 
 
 def read_screen(path: Path, layout: Layout) -> tuple[AnnData, int]:
-    """Read a file of scPerturb, and say how many cells without a perturbation were dropped.
+    """Read a file of scPerturb, and return the number of dropped cells without a perturbation.
 
-    Only the cells that stay are read, and a dense matrix becomes sparse piece by piece.
+    Only the kept cells are read. A dense matrix is made sparse in blocks.
 
     Raises
     ------
     ValueError
-        If it cannot be read, or has no column ``perturbation``, or no control cells.
+        If the file cannot be read, has no column ``perturbation``, or has no control cells.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # anndata says that names occur twice, which is mended below
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # anndata warns about duplicate names, which are made unique below
             backed = read_h5ad(path, backed="r")
     except (OSError, KeyError) as problem:
-        msg = f"{path} cannot be read ({problem}); perhaps it broke off. Delete it, so that it is downloaded again."
+        msg = f"{path} cannot be read ({problem}). The download may be incomplete. {DELETE}"
         raise ValueError(msg) from problem
     try:
         return _read(backed, path, layout)
@@ -304,13 +317,17 @@ def read_screen(path: Path, layout: Layout) -> tuple[AnnData, int]:
 def _read(backed: AnnData, path: Path, layout: Layout) -> tuple[AnnData, int]:
     found, var = backed.obs, backed.var.copy()
     if "perturbation" not in found.columns:
-        msg = f"{path} has no column 'perturbation' in obs (but {store.some(found.columns)}), so it is not a file of scPerturb."
+        msg = (
+            f"{path} is not a file of scPerturb: obs has no column 'perturbation', only {store.some(found.columns)}. "
+            f"{DELETE}"
+        )
         raise ValueError(msg)
     labels = found["perturbation"].astype(object)
     keep = (labels.notna() & ~labels.isin(["*", "nan", ""])).to_numpy()
     obs = _columns(found[keep], labels[keep].astype(str), layout)
     if not (obs["perturbation"] == "control").any():
-        msg = f"{path} has no control cells (but {store.some(obs['perturbation'].cat.categories)}), so it is not as published."
+        names = store.some(obs["perturbation"].cat.categories)
+        msg = f"{path} is not the published file: it has no control cells, only {names}. {DELETE}"
         raise ValueError(msg)
     obs.index, var.index = (make_index_unique(pd.Index(x.index.astype(str), dtype=object)) for x in (obs, var))
     return AnnData(_rows(backed.X, keep), obs=obs, var=var), int((~keep).sum())
@@ -341,7 +358,7 @@ def _n_targets(name: str, separator: str | None) -> int:
 
 
 def _rows(X: Any, keep: np.ndarray) -> sparse.csr_matrix:
-    """Rows to keep of a matrix on disk, as csr of float32."""
+    """Return the kept rows of a matrix on disk, as csr of float32."""
     if not hasattr(X, "dtype") or getattr(X, "format", "csr") == "csc":
         X = X.to_memory().tocsr()
     data, indices, lengths = [], [], [np.zeros(1, dtype=np.int64)]

@@ -1,4 +1,4 @@
-"""The stored audit."""
+"""Read a stored audit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def audit(adata: AnnData, key: str = "audit") -> pd.DataFrame:
-    """Table of a stored audit, one row a finding.
+    """Return the table of a stored audit, with one row for each finding.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ def audit(adata: AnnData, key: str = "audit") -> pd.DataFrame:
 
     Returns
     -------
-    The table that :func:`heldout.tl.audit` returned; it prints as a report.
+    The table that :func:`heldout.tl.audit` returned. It prints as a report.
 
     Raises
     ------
     ValueError
-        If there is no such audit.
+        If there is no audit with this name.
 
     Examples
     --------
@@ -43,8 +43,8 @@ def audit(adata: AnnData, key: str = "audit") -> pd.DataFrame:
     """
     audits = store.section(adata, keys.AUDITS)
     if key not in audits:
-        hint = store.suggest(key, audits) if audits else "Call heldout.tl.audit first."
-        msg = f"There is no audit {key!r} in this AnnData. {hint}"
+        hint = store.suggest(key, audits) if audits else "Run heldout.tl.audit first."
+        msg = f"key={key!r} is not an audit of this AnnData. {hint}"
         raise ValueError(msg)
     stored = audits[key]
     return AuditTable.load(stored["table"], json.loads(str(stored["json"]))["title"])

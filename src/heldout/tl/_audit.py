@@ -1,27 +1,21 @@
-"""The audit of a split: what could make a score look better than it is."""
+"""Audit a split: what can make a score look better than it is."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from heldout._core import keys, store
 from heldout._core.keys import check_key
-from heldout._core.partition import inspect_partition
-from heldout._core.progress import progress
 from heldout._core.rng import Rng, seed_of
-from heldout.auditing._case import build
-from heldout.auditing._finding import AuditTable, Finding
-from heldout.auditing.registry import ITEMS, chosen
+from heldout.auditing._run import run_audit
+from heldout.auditing.registry import chosen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
     from anndata import AnnData
-
-    from heldout._core.partition import Partition
-    from heldout.auditing._case import Case
 
 
 def audit(
@@ -40,64 +34,64 @@ def audit(
     rng: Rng = 0,
     key_added: str = "audit",
 ) -> pd.DataFrame:
-    """Look for leaks and confounding: whatever could make a score on the test cells look better than it is.
+    """Look for leaks and confounding that can make a score on the test cells look better than it is.
 
     Each item looks for one kind of leak, named after the taxonomy of Kapoor and Narayanan :cite:p:`kapoor2023`. Any
-    column of train, val, test and unused can be audited, also one made without heldout. An item that cannot run says
-    why; that nothing was found by the items that ran does not prove that there is no leak.
+    column with train, val, test and unused can be audited, also one that was made without heldout. If an item cannot
+    run, the report gives the reason. If no item finds a leak, this does not prove that there is no leak.
 
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars), best with raw counts in ``X`` or in ``layer``.
+        Annotated data, (n_obs × n_vars), if possible with raw counts in ``X`` or in ``layer``.
     group_key
-        Column(s) of ``obs`` with the independent unit; taken from the split's record if not given.
+        Column(s) of ``obs`` with the independent unit, e.g. the library or the donor. If None, the record of the split
+        is used.
     label_key
-        Column of ``obs`` that is predicted; taken from the split's record if not given.
+        Column of ``obs`` that is predicted. If None, the record of the split is used.
     covariate_keys
-        Column(s) of ``obs`` that could explain the label instead: day, batch, sex, site. The match and time columns of
-        the split's record are added.
+        Column(s) of ``obs`` that can explain the label instead, e.g. the day, the batch, the sex or the site. The match
+        and time columns of the record of the split are added.
     match_key
-        Column of ``obs`` within which labels are compared, e.g. the day; taken from the split's record if not given.
+        Column of ``obs`` within which labels are compared, e.g. the day. If None, the record of the split is used.
     time_key
-        Numeric column of ``obs``, for a split that forecasts; taken from the split's record if not given.
+        Numeric column of ``obs`` for a split by time. If None, the record of the split is used.
     perturbation_key
-        Column of ``obs`` with the perturbation, if perturbations are held out; taken from the split's record if not
-        given.
+        Column of ``obs`` with the perturbation for a split by perturbation. If None, the record of the split is used.
     split_key
-        The split.
+        Column of ``obs`` with the split.
     items
-        ``"cheap"``, ``"all"``, or names of items; see Notes.
+        ``"cheap"``, ``"all"``, or names of items. See Notes.
     layer
-        Layer with counts or log-normalised values; ``X`` if not given, or another layer where ``X`` is scaled.
+        Layer with counts or log-normalised values. If None, ``X`` is used, or another layer if ``X`` is scaled.
     n_cells
-        Number of cells, drawn at random, that the costly items look at.
+        Number of randomly drawn cells that the costly items use, an integer >= 100.
     rng
-        Seed or Generator of whatever is drawn.
+        Seed or Generator of all random draws.
     key_added
         Name under which the audit is stored.
 
     Returns
     -------
-    Table with one row a finding; it prints as a report. Columns: ``item``, ``subject`` (a column, a gene, a fit),
-    ``status`` (fail, warn, unidentifiable, pass, not run), ``measure``, ``value``, ``threshold``, ``leak`` (its kind),
-    ``finding`` (a sentence), ``advice`` (what to do). It is also stored:
+    Table with one row for each finding. It prints as a report. Columns: ``item``, ``subject`` (a column, a gene or a
+    fit), ``status`` (fail, warn, unidentifiable, pass, not run), ``measure``, ``value``, ``threshold``, ``leak`` (the
+    kind of leak), ``finding`` (in sentences) and ``advice`` (what to do next). It is also stored:
 
     ``uns["heldout"]["audits"][key_added]``
-        The table, and as JSON what was asked and of which split.
+        The table, and the options and the audited split as JSON.
 
     Raises
     ------
     ValueError
-        If a column or an item does not exist; if a column other than a covariate has missing values in cells of train,
-        val or test; if ``adata`` is a view of a backed AnnData.
+        If a column or an item does not exist, if a column that is not a covariate has missing values in cells of train,
+        val or test, if ``n_cells`` is too small, or if ``adata`` is a view of a backed AnnData.
 
     Notes
     -----
-    Cheap items, which always run: ``integrity`` of the split, ``group_overlap``, ``class_coverage``, ``power`` of the
-    test set, ``confounding`` of the label, ``covariate_prediction``, ``temporal_order``, ``perturbations``, ``test_looks``, ``provenance``
-    of whatever was fitted, ``duplicates``, ``single_genes``, ``nuisance`` and ``effective_size``. Costly ones:
-    ``near_duplicates``, ``fingerprint``, ``random_labels``, ``leakage_gap`` and ``shift``.
+    The cheap items are ``integrity`` of the split, ``group_overlap``, ``class_coverage``, ``power`` of the test set,
+    ``confounding`` of the label, ``covariate_prediction``, ``temporal_order``, ``perturbations``, ``test_looks``,
+    ``provenance`` of everything that was fitted, ``duplicates``, ``single_genes``, ``nuisance`` and ``effective_size``.
+    The costly items are ``near_duplicates``, ``fingerprint``, ``random_labels``, ``leakage_gap`` and ``shift``.
 
     Examples
     --------
@@ -115,64 +109,21 @@ def audit(
             "adata is a view of a backed AnnData, so the audit cannot be stored in it. Load it first: adata.to_memory()"
         )
         raise ValueError(msg)
-    wanted = chosen(items)
+    selected = chosen(items)
     if not isinstance(n_cells, int) or n_cells < 100:
-        msg = f"n_cells={n_cells!r} must be an integer of at least 100."
+        msg = f"n_cells={n_cells!r} must be an integer >= 100."
         raise ValueError(msg)
-    codes, partition, problem = inspect_partition(adata, split_key)
-    seed = seed_of(rng)
-    asked: dict[str, Any] = {
-        "group_key": _several(group_key) or (partition.group_key if partition is not None else None) or [],
-        "covariate_keys": _several(covariate_keys),
+    columns = {
+        "group_key": group_key,
+        "label_key": label_key,
+        "covariate_keys": covariate_keys,
+        "match_key": match_key,
+        "time_key": time_key,
+        "perturbation_key": perturbation_key,
     }
-    for name, value in (
-        ("label_key", label_key),
-        ("match_key", match_key),
-        ("time_key", time_key),
-        ("perturbation_key", perturbation_key),
-    ):
-        asked[name] = value if value is not None else _recorded(partition, name)
-    beside = [key for key in (asked["match_key"], asked["time_key"]) if key and key != asked["label_key"]]
-    asked["covariate_keys"] = list(dict.fromkeys([*asked["covariate_keys"], *beside]))
-    options = {"split_key": split_key, "layer": layer, "n_cells": n_cells, "seed": seed, **asked}
-    case = build(adata, codes=codes, partition=partition, problem=problem, **options)
-
-    said: list[tuple[str, str, Finding]] = []
-    for item in progress(wanted, "audit"):
-        said += [(item.name, item.leak, finding) for finding in item.run(case)]
-    for item in ITEMS.values():
-        if item not in wanted:
-            said.append(
-                (item.name, item.leak, Finding("not run", "not asked for; name it in items, or ask for items='all'"))
-            )
-    table = AuditTable.of(said, _title(case))
-    record = {
-        "split_hash": None if partition is None else partition.hash,
-        "title": _title(case),
-        "items": [item.name for item in wanted],
-        **options,
-    }
+    table, record = run_audit(
+        adata, selected, split_key=split_key, keys=columns, layer=layer, n_cells=n_cells, seed=seed_of(rng)
+    )
     stored = {"table": table.astype({"status": str}).rename(index=str), "json": json.dumps(record, sort_keys=True)}
     store.commit(adata, heldout={keys.AUDITS: {**store.section(adata, keys.AUDITS), key_added: stored}})
     return table
-
-
-def _several(names: str | Sequence[str] | None) -> list[str]:
-    return [names] if isinstance(names, str) else list(names or ())
-
-
-def _recorded(partition: Partition | None, name: str) -> str | None:
-    value = None if partition is None else partition.params.get(name)
-    return value if isinstance(value, str) else None
-
-
-def _title(case: Case) -> str:
-    parts = [f"Audit of obs[{case.split_key!r}]: {case.adata.n_obs} cells"]
-    counts = {name: int(case.mask(name).sum()) for name in ("train", "val", "test", "unused")}
-    parts.append(", ".join(f"{n} {name}" for name, n in counts.items() if n))
-    if case.group_key and case.used.any():
-        n = {name: int(case.units.within(name).sum()) for name in ("train", "val", "test")}
-        parts.append(f"{case.unit}: " + ", ".join(f"{k} {name}" for name, k in n.items() if k))
-    if case.label_key:
-        parts.append(f"label {case.label_key}")
-    return "; ".join(parts)

@@ -15,10 +15,11 @@ from heldout._core.chain import scaled_with, state_from_json, state_to_json
 from heldout._core.ct_values import warn_if_ct
 from heldout._core.fits import Fit, check_split, read_fit, read_header
 from heldout._core.genes import gene_columns
-from heldout._core.lazy import is_dask, over_blocks
+from heldout._core.lazy import over_blocks
 from heldout._core.method import Fitted
 from heldout._core.partition import read_partition
 from heldout._core.times import cell_times, times_text
+from heldout._core.types import is_dask
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.interface import Snapshots
 from heldout.tasks.forecast.lineages import chains_in, check_lineages
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix
     from heldout._core.partition import Partition
+    from heldout._core.types import Matrix
 
 logger = logging.getLogger("heldout")
 

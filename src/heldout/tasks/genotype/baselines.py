@@ -11,13 +11,13 @@ from scipy.special import log_expit, log_softmax
 
 from heldout._core.arrays import loaded, take
 from heldout._core.grouped import group_moments
-from heldout._core.lazy import is_dask
 from heldout._core.method import Fitted
 from heldout._core.options import NoConfig
+from heldout._core.types import is_dask, is_sparse
 from heldout.tasks.genotype.config import LogisticConfig
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
     from heldout.tasks.genotype.interface import Data
 
 
@@ -112,7 +112,7 @@ def group_means(data: Data, method: str) -> tuple[np.ndarray, np.ndarray]:
         codes[data.train] = row_of
         return group_moments(data.X, codes, n, var=False).mean, pairs[1]
     means = averaging @ take(data.X, data.train, None)
-    return np.asarray(means.toarray() if sparse.issparse(means) else means), pairs[1]
+    return np.asarray(means.toarray() if is_sparse(means) else means), pairs[1]
 
 
 def fit_logistic(X: Matrix, labels: np.ndarray, config: LogisticConfig) -> Fitted:

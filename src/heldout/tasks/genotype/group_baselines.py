@@ -13,7 +13,7 @@ from heldout.tasks.genotype.baselines import fit_logistic, group_means, linear_l
 from heldout.tasks.genotype.config import BoostingConfig, LogisticConfig, RidgeConfig
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
     from heldout.tasks.genotype.interface import Data
 
 

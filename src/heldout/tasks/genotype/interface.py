@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-    from heldout._core.arrays import Matrix
     from heldout._core.method import Fitted
     from heldout._core.options import Config
+    from heldout._core.types import Matrix, MatrixOrDask
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Data:
         Number of auxiliary classes.
     """
 
-    X: Matrix
+    X: MatrixOrDask
     labels: np.ndarray
     n_classes: int
     train: np.ndarray

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from scipy import sparse
 
 from heldout._core.blocks import ROWS, SplitDataModule, to_tensor
-from heldout._core.lazy import is_dask
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout._core.model import set_weights, weights_of
 from heldout._core.streaming import streamed
 from heldout._core.training import local_seed, run_trainer
+from heldout._core.types import is_dask, is_sparse
 from heldout.tasks.genotype.config import AttentionConfig, MLPConfig
 from heldout.tasks.genotype.networks._attention_module import AttentionModule
 from heldout.tasks.genotype.networks._batches import Bags, BalancedBlocks, WholeGroups
@@ -104,7 +103,7 @@ def fit_module(
 
 def _batches(data: Data, config: MLPConfig, *, seed: int) -> SplitDataModule:
     """Cells at random, cells drawn with equal weight of the groups, or bags of cells of a group."""
-    X = data.X.tocsr() if sparse.issparse(data.X) and data.X.format == "csc" else data.X
+    X = data.X.tocsr() if is_sparse(data.X) and data.X.format == "csc" else data.X
     columns = {"labels": data.labels.astype(np.int64)}
     if data.auxiliary is not None:
         columns["auxiliary"] = data.auxiliary.astype(np.int64)

@@ -10,7 +10,7 @@ import scanpy as sc
 
 import heldout as ho
 from heldout.model import MLPConfig
-from heldout.tl import _compare, _grid
+from heldout.tl import _compare
 from tests.helpers.lazy import lazy
 
 SMALL = MLPConfig(n_hidden=8, n_layers=1, max_epochs=2, batch_size=64)
@@ -67,7 +67,7 @@ def test_the_table_is_that_of_the_folds(logged):
 
 def test_what_is_finished_is_kept_when_interrupted(logged, monkeypatch, caplog):
     whole = ho.tl.compare(logged.copy(), methods=METHODS, seeds=[0])
-    calls, run = [], _grid.run
+    calls, run = [], _compare.run
 
     def interrupted(*args, **kwargs):
         if len(calls) == 5:

@@ -12,15 +12,17 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import keys, store
+from heldout._core.arrays import get_matrix
 from heldout._core.keys import check_key
 from heldout._core.ledger import next_looks
 from heldout._core.partition import Partition, read_partition
 from heldout._core.progress import progress
+from heldout.pp import highly_variable_genes, scale
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.compare import comparison_table
 from heldout.tasks.genotype.task import group_labels, group_names
+from heldout.tasks.genotype.tuning.runs import Entry, Question, check_scale, data_digest, is_random, named_methods, run
 from heldout.tasks.genotype.units import blocks_of
-from heldout.tl._grid import Entry, Question, check_scale, data_digest, is_random, named_methods, prepared, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -243,3 +245,23 @@ def _write(
     if looks:
         sections[keys.LEDGER], _ = next_looks(adata, looks)
     store.commit(adata, heldout=sections)
+
+
+def prepared(adata: AnnData, question: Question, split_key: str) -> AnnData:
+    """A copy without other results, with genes chosen and scaled on the train cells of this split."""
+    from anndata import AnnData
+
+    sections = {name: store.section(adata, name) for name in (keys.SPLITS, keys.ASSIGNMENTS)}
+    X: Any = get_matrix(adata, question.layer, dask=True)
+    copy = AnnData(X.copy(), obs=adata.obs.copy(), var=adata.var[[]].copy())
+    copy.uns[keys.UNS] = sections
+    if question.layer is not None:
+        copy.layers[question.layer] = copy.X
+    if question.n_top_genes is not None:
+        n_train = int((copy.obs[split_key] == "train").sum())
+        highly_variable_genes(
+            copy, question.n_top_genes, min_cells=min(10, n_train // 10), split_key=split_key, layer=question.layer
+        )
+    if question.max_value is not None:
+        scale(copy, max_value=question.max_value, split_key=split_key, layer=question.layer)
+    return copy

@@ -20,9 +20,9 @@ from heldout._core.progress import progress
 from heldout._core.rng import Rng, generator, seed_of
 from heldout.metrics.classification import log_loss, roc_auc
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.grid import configs_of
-from heldout.tasks.genotype.search import search
 from heldout.tasks.genotype.task import Task, predict
+from heldout.tasks.genotype.tuning.grid import configs_of
+from heldout.tasks.genotype.tuning.search import search
 from heldout.tl._evaluate_tasks import evaluate_genotype
 from heldout.tl._predict import prediction_slots
 

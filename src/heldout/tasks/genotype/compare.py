@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core.metric import metric_of
+from heldout._core.verdict import verdict
 from heldout.metrics.classification import accuracy, brier, log_loss, roc_auc
 from heldout.metrics.inference import smallest_p
 from heldout.metrics.intervals import fold_interval
@@ -140,17 +141,17 @@ def _note(values: pd.Series, found: Interval) -> str:
 
 
 def _against(gap: Interval, best: str, metric: str, *, decidable: bool) -> dict[str, object]:
-    worst, most = (-gap.high, -gap.low) if metric_of(metric).lower_is_better else (gap.low, gap.high)
-    if np.isnan(worst):
-        gain = -gap.estimate if metric_of(metric).lower_is_better else gap.estimate
-        worst, most = (-1.0, 1.0) if gain > _NOTHING else (0.0, 0.0)
-    verdict = "better" if worst > 0 else "not better" if most <= 0 else "undecided"
+    sign = metric_of(metric).sign
+    low, high = gap.low, gap.high
+    if np.isnan(low):  # all folds are alike
+        gain = sign * gap.estimate > _NOTHING
+        low, high = (-1.0, 1.0) if gain else (0.0, 0.0)
     return {
         "baseline": best,
         "difference": gap.estimate,
         "difference_low": gap.low,
         "difference_high": gap.high,
-        "verdict": verdict if decidable else "unidentifiable",
+        "verdict": verdict(low, high, sign=sign) if decidable else "unidentifiable",
     }
 
 

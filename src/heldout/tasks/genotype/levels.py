@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.metric import metric_of
+from heldout._core.verdict import verdict
 from heldout.metrics.classification import one_vs_rest
 from heldout.metrics.inference import METRICS, bootstrap_weights, jackknife_weights, smallest_p
 from heldout.metrics.intervals import auc_interval, difference_interval, jackknife_interval, proportion_interval
@@ -120,12 +121,11 @@ class Level:
         if self.design.smallest_p > ALPHA or not np.isfinite(self.estimate(method, metric)):
             return "unidentifiable"
         found = self.difference(method, other, metric)
-        worst, best = (-found.high, -found.low) if metric_of(metric).lower_is_better else (found.low, found.high)
-        if not np.isfinite([worst, best]).all():
+        decided = verdict(found.low, found.high, sign=metric_of(metric).sign)
+        if decided == "unidentifiable":  # there is no interval, although so many groups could decide
             return "undecided"
-        if worst > 0:
-            return "better" if self._decides(method, other, metric) else "undecided"
-        return "not better" if best <= 0 and (best == worst or self._decides(method, other, metric)) else "undecided"
+        no_difference = decided == "not better" and found.low == found.high
+        return decided if no_difference or self._decides(method, other, metric) else "undecided"
 
     def _decides(self, method: str, other: str, metric: str) -> bool:
         raise NotImplementedError

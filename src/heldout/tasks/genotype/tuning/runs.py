@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from heldout._core import keys, store
+from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, moments, take
 from heldout._core.chain import steps
 from heldout._core.partition import Partition, read_partition
@@ -122,28 +122,6 @@ def data_digest(adata: AnnData, layer: str | None) -> str:
     state = hashlib.sha256("\n".join([*adata.obs_names, "", *adata.var_names]).encode())
     state.update(np.round(found.mean, 6).tobytes() + np.round(found.var, 6).tobytes())
     return state.hexdigest()
-
-
-def prepared(adata: AnnData, question: Question, split_key: str) -> AnnData:
-    """A copy without other results, with genes chosen and scaled on the train cells of this split."""
-    from anndata import AnnData
-
-    from heldout.pp import highly_variable_genes, scale
-
-    sections = {name: store.section(adata, name) for name in (keys.SPLITS, keys.ASSIGNMENTS)}
-    X: Any = get_matrix(adata, question.layer, dask=True)
-    copy = AnnData(X.copy(), obs=adata.obs.copy(), var=adata.var[[]].copy())
-    copy.uns[keys.UNS] = sections
-    if question.layer is not None:
-        copy.layers[question.layer] = copy.X
-    if question.n_top_genes is not None:
-        n_train = int((copy.obs[split_key] == "train").sum())
-        highly_variable_genes(
-            copy, question.n_top_genes, min_cells=min(10, n_train // 10), split_key=split_key, layer=question.layer
-        )
-    if question.max_value is not None:
-        scale(copy, max_value=question.max_value, split_key=split_key, layer=question.layer)
-    return copy
 
 
 def run(adata: AnnData, question: Question, entry: Entry, *, partition: str, data: str) -> pd.DataFrame:

@@ -20,9 +20,9 @@ from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.claims import answer, claims_table, summary
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
 from heldout.tasks.genotype.levels import FEW
-from heldout.tasks.genotype.refit import refit_test
 from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
 from heldout.tasks.genotype.thresholds import thresholds
+from heldout.tasks.genotype.tuning.refit import refit_test
 from heldout.tasks.genotype.units import blocks_of, hierarchy_of
 
 if TYPE_CHECKING:

@@ -288,6 +288,4 @@ def test_a_column_of_something_else_is_kept(refuses):
     split_perturbations(adata, "guide")
     assert (adata.var["split"] == "x").all()
     write_partition(adata, np.zeros(2, dtype=np.int8), key="genes", scheme="genes", params={}, axis="var")
-    refuses(
-        lambda a: split_perturbations(a, "guide", key_added="genes"), adata, "already the name of a split in adata.var"
-    )
+    refuses(lambda a: split_perturbations(a, "guide", key_added="genes"), adata, "already a split in adata.var")

@@ -178,7 +178,7 @@ def test_new_cells_by_concat(split, lmna):
         read_partition(both)
     assert "'new0', 'new1', 'new2' and 2 more" in str(caught.value)
     without = ad.concat([split, new])
-    with pytest.raises(ValueError, match="no record in uns.*After anndata.concat make the split again"):
+    with pytest.raises(ValueError, match="no record in uns.*After anndata.concat, make the split again"):
         read_partition(without)
 
 

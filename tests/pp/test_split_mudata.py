@@ -318,7 +318,7 @@ def test_a_column_that_is_nowhere_or_empty(mdata, refused):
 def test_a_name_that_is_taken_in_one_modality(mdata, refused):
     mdata["protein"].obs["fold_1"] = 3.5
     mdata["protein"].obs["split"] = "mine"
-    refused(by_library, mdata, "key_added='split' is a column", "no split")
+    refused(by_library, mdata, "key_added='split' is a column", "not a split")
     refused(lambda m: ho.pp.folds(m, "library", "genotype", n_folds=3), mdata, "key_added='fold_1' is a column")
 
 

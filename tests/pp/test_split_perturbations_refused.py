@@ -58,7 +58,7 @@ def library(*names):
         ({"group_key": "donor"}, ["group_key='donor' is not a column"]),
         ({"group_key": []}, ["group_key is empty"]),
         ({"key_added": "a/b"}, ["key_added='a/b'"]),
-        ({"key_added": "line"}, ["key_added='line'", "no split"]),
+        ({"key_added": "line"}, ["key_added='line'", "not a split"]),
     ],
     ids=str,
 )

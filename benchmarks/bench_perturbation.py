@@ -38,7 +38,7 @@ def measure(n_cells: int, n_genes: int) -> None:
         print(f"  {method:20s}{seconds:6.2f} s")
     print(f"  {'all baselines':20s}{total['baseline']:6.2f} s")
     for what, call in (
-        ("tl.predict", lambda: ho.tl.predict(adata, "informed_additive")),
+        ("tl.predict", lambda: ho.tl.predict_profiles(adata, "informed_additive")),
         ("tl.evaluate", lambda: ho.tl.evaluate(adata, "informed_additive")),
     ):
         start = time.perf_counter()

@@ -187,7 +187,7 @@ def test_sheets(sheet, tmp_path):
 
 def test_the_same_call_opens_the_store(sheet, tmp_path, monkeypatch):
     first = read(sheet, tmp_path)
-    monkeypatch.setattr("heldout.pp._read_libraries.read_counts", None)  # nothing is read again
+    monkeypatch.setattr("heldout.reading._libraries.read_counts", None)  # nothing is read again
     again = read(sheet, tmp_path)
     assert list(again.obs_names) == list(first.obs_names)
     np.testing.assert_array_equal(again.X.compute().toarray(), first.X.compute().toarray())

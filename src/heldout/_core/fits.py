@@ -22,7 +22,7 @@ from heldout._core.partition import PARTITIONS, Partition, keep_assignments, loa
 from heldout._core.store import commit, section, some, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from anndata import AnnData
 
@@ -238,9 +238,45 @@ def fit_sections(adata: AnnData, new: Mapping[str, Fit], *, partition: Partition
     fits = section(adata, keys.FITS)
     for key, fit in new.items():
         check_key_is_free(adata, key, fit.method)
-        fits[key] = fit.stored()
+        fits[key] = {**fit.stored(), "order": 1 + max(map(_order, fits.values()), default=0)}
     add = None if partition is None else partition.assignment
     return {keys.FITS: fits, keys.ASSIGNMENTS: keep_assignments(adata, fits=fits, add=add)}
+
+
+def latest_fit(adata: AnnData, wings: Collection[str], *, purpose: str) -> str:
+    """Key of the fit of one of these wings that was stored last.
+
+    Parameters
+    ----------
+    adata
+        AnnData with fits.
+    wings
+        Wings to search, e.g. ``genotype``.
+    purpose
+        What the fit is needed for, for the message: "to evaluate".
+
+    Raises
+    ------
+    ValueError
+        If there is no such fit; or if there are several and an older version of heldout stored them, without their order.
+    """
+    fits = section(adata, keys.FITS)
+    methods = {key: json.loads(str(stored["json"]))["method"] for key, stored in fits.items()}
+    able = {key: _order(fits[key]) for key, method in methods.items() if method.split(".")[0] in wings}
+    if not able:
+        makers = " or ".join(f"heldout.tl.{wing}" for wing in wings)
+        msg = f"key is not given, and there is no fit {purpose} in this AnnData. Call {makers} first."
+        raise ValueError(msg)
+    last = [key for key, order in able.items() if order == max(able.values())]
+    if len(last) > 1:
+        msg = f"key is not given, and there are several fits {purpose}: {some(sorted(last), 8)}. Pass one as key."
+        raise ValueError(msg)
+    return last[0]
+
+
+def _order(stored: Mapping[str, Any]) -> int:
+    """Position of a stored fit among all, from 1; 0 for those of older files."""
+    return int(stored.get("order", 0))
 
 
 def check_key_is_free(adata: AnnData, key: str, method: str) -> None:
@@ -256,7 +292,7 @@ def check_key_is_free(adata: AnnData, key: str, method: str) -> None:
 def write_fit(adata: AnnData, key: str, fit: Fit, partition: Partition, **slots: Any) -> None:
     """Store a fit together with other results in ``slots``, and remove the evaluation of the fit that it replaces."""
     sections = fit_sections(adata, {key: fit}, partition=partition)
-    for name in (keys.EVALUATIONS, keys.SCORES):
+    for name in (keys.EVALUATIONS, keys.SCORES, keys.CLAIMS):
         stored = section(adata, name)
         if stored.pop(key, None) is not None:
             sections[name] = stored

@@ -20,7 +20,7 @@ CHAIN = "chain"
 """``uns["heldout"]["chain"]``: keys of the preparation fits in the order in which they were applied."""
 
 EVALUATIONS = "evaluations"
-"""``uns["heldout"]["evaluations"][key]``: the table of an evaluation."""
+"""``uns["heldout"]["evaluations"][key]``: the table of an evaluation, and the values of its report."""
 
 SCORES = "scores"
 """``uns["heldout"]["scores"][key]``: the score of each group and method behind an evaluation."""
@@ -29,7 +29,7 @@ EMBEDDINGS = "embeddings"
 """``uns["heldout"]["embeddings"][key]``: vectors of genes or perturbations from other sources."""
 
 CLAIMS = "claims"
-"""``uns["heldout"]["claims"][key]``: the claims that the design of an evaluation supports, by level, and a summary."""
+"""``uns["heldout"]["claims"][key]``: the claims that the design of an evaluation supports, by level."""
 
 COMPARISONS = "comparisons"
 """``uns["heldout"]["comparisons"][key]``: the table of methods over folds and seeds, and their scores."""

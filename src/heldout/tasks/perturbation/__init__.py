@@ -61,6 +61,14 @@ METHODS = Registry(
         f"{_METHODS}.informed_additive:InformedAdditive",
     ),
     Method("nearest", "baseline", "most similar train perturbation", f"{_METHODS}.nearest:Nearest"),
+    Method(
+        "moved_cells",
+        "baseline",
+        "measured cells of the nearest perturbation, moved by the missing change",
+        f"{_METHODS}.moved_cells:MovedCells",
+        default_baseline=True,
+        requires="cells",
+    ),
 )
 
 __all__ = ["METHODS"]

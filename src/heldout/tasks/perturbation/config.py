@@ -98,3 +98,16 @@ class NearestConfig(Config):
     perturbation_embedding: str | None = None
     n_comps: int = option(10, at_least=1)
     n_neighbors: int = option(1, at_least=1)
+
+
+@dataclass(frozen=True)
+class MovedCellsConfig(Config):
+    """Options of ``moved_cells``.
+
+    Parameters
+    ----------
+    max_cells
+        Largest number of cells that are kept of each perturbation in each context. The fit stores these cells.
+    """
+
+    max_cells: int = option(200, at_least=2)

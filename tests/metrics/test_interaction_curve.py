@@ -135,7 +135,7 @@ def test_refused(change, words):
         ho.metrics.interaction_scores(np.ones((2, 2)), {}, np.ones((2, 2)), cutoffs=(-1, 1))
 
 
-# --- published source data -----------------------------------------------------------------------------------------------
+# --- published source data --------------------------------------------------------------------------------------------
 
 needs_published = pytest.mark.skipif(not PUBLISHED.is_file(), reason=f"{PUBLISHED} not found; set HELDOUT_DATA_DIR")
 

@@ -22,7 +22,7 @@ def quantiles(n):
     return norm.ppf((np.arange(n) + 0.5) / n)
 
 
-# --- additivity and classes ----------------------------------------------------------------------------------------------
+# --- additivity and classes -------------------------------------------------------------------------------------------
 
 
 def test_additive_expectation():
@@ -77,7 +77,7 @@ def test_class_does_not_depend_on_order_nor_on_direction(changes):
     np.testing.assert_array_equal(found, ho.metrics.interaction_classes(-a, -b, -both, called=called))
 
 
-# --- the empirical null --------------------------------------------------------------------------------------------------
+# --- the empirical null -----------------------------------------------------------------------------------------------
 
 # What locfdr 1.1-8 gives in R 4.2.2, with its defaults: delta, sigma, p0, number with fdr < 0.05, and of the bins 10, 30, ...,
 # 110 the density and the fdr.

@@ -44,7 +44,7 @@ def profiles(table, column):
     return adata
 
 
-# --- what is measured ----------------------------------------------------------------------------------------------------
+# --- what is measured -------------------------------------------------------------------------------------------------
 
 
 def test_columns_by_hand(measured):
@@ -118,7 +118,7 @@ def test_pairs(measured):
     assert (pairs[["n_cells", "n_cells_members", "n_cells_control"]] == [30, 30, 300]).all(axis=None)
 
 
-# --- how it is read ------------------------------------------------------------------------------------------------------
+# --- how it is read ---------------------------------------------------------------------------------------------------
 
 
 def test_matrix_kinds(screen, measured, any_array_type):
@@ -227,7 +227,7 @@ def test_a_split_restricts_the_combinations(screen):
     pd.testing.assert_frame_equal(ho.get.interactions(changed, "train"), ho.get.interactions(screen, "train"))
 
 
-# --- what is refused, and what is said -----------------------------------------------------------------------------------
+# --- what is refused, and what is said --------------------------------------------------------------------------------
 
 
 def test_lacking_members_are_named(screen, caplog):
@@ -302,7 +302,7 @@ def test_nothing_stored(screen, measured):
             get(measured, "interaction")
 
 
-# --- predictions ---------------------------------------------------------------------------------------------------------
+# --- predictions ------------------------------------------------------------------------------------------------------
 
 
 def test_scores_of_predictions(measured):
@@ -364,7 +364,7 @@ def test_predictions_that_do_not_fit(measured):
         ho.get.interaction_curve(measured, predictions={"mine": one}, perturbation_key="name")
 
 
-# --- real data -----------------------------------------------------------------------------------------------------------
+# --- real data --------------------------------------------------------------------------------------------------------
 
 
 @needs_data

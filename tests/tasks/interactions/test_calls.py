@@ -255,8 +255,8 @@ def test_one_cell_has_no_standard_error(screen, caplog):
         caplog.clear()
         ho.tl.interactions(few, "guide", min_cells=least)
         assert (
-            f"1 of 40 combinations are left out, as there are too few cells of them, a member or the control: '{name} ({name}: 1 cell)'"
-            in caplog.text
+            "1 of 40 combinations are left out, as there are too few cells of them, a member or the control: "
+            f"'{name} ({name}: 1 cell)'" in caplog.text
         )
         assert name not in ho.get.interaction_pairs(few)["perturbation"].tolist()
 
@@ -369,7 +369,7 @@ def test_predictions_that_do_not_fit(measured):
 
 @needs_data
 def test_norman(caplog):
-    """Five pairs of 100 cells a group: one null for all genes calls noisy ones (HBZ, HBG2), over standard errors none is left."""
+    """Five pairs of 100 cells per group: one null for all genes calls noisy genes (HBZ, HBG2), scaled errors do not."""
     adata = ad.read_h5ad(DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad")
     adata = adata[adata.obs["dataset"] == "norman19"].copy()
     ho.tl.interactions(adata, "perturbation", n_top_genes=100, scale="none")

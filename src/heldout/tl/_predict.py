@@ -14,8 +14,8 @@ from heldout._core.keys import PredictionKeys
 from heldout._core.partition import PARTITIONS, load_assignment, read_partition
 from heldout.tasks.genotype.task import check_prepared
 from heldout.tasks.genotype.task import predict as predict_genotype
+from heldout.tasks.perturbation.predict import predicted_profiles
 from heldout.tl._forecast import predicted_cells
-from heldout.tl._predict_perturbation import predicted_profiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,7 +114,7 @@ def predict(
     _check_wing(fit, key, perturbations=perturbations, contexts=contexts)
     if fit.method.startswith("perturbation."):
         return predicted_profiles(
-            adata, fit, key=key, perturbations=perturbations, contexts=contexts, level=level, reference=reference
+            adata, fit, key=key, perturbations=perturbations, contexts=contexts, coverage=level, reference=reference
         )
     if fit.method.startswith("forecast_genes."):
         return _predict_genes(adata, key, reference=reference, layer=layer, copy=copy)

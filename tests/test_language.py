@@ -24,7 +24,6 @@ PHRASES = {
     r"number from \d": "integer >= 1, number in [0, 1]",
     r"\bthere cannot be\b": "must be >= 0, got -1",
     r"(?:^|[.;:] )Of (?:a|an|the|each|its|all|several)\b": "subject first: 'For a MuData, pass one modality.'",
-    r"\b[Oo]f a MuData\b": "For MuData, ...",
     r"\b[Ww]hoever\b": "name who it is",
     r"\b(?:be|is|was) said\b": "say who says what",
     r"\bsays? nothing (?:of|either|yet)\b": "name what is not known",

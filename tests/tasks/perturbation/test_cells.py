@@ -227,7 +227,7 @@ def test_predicted_cells_are_an_adata():
     adata = contexts()
     ho.tl.perturbation(adata, method="transfer")
     fit = read_fit(adata, "perturbation")
-    cells = predicted_cells(adata, fit, key="perturbation", perturbations=["GENE00001", "control2"][:1], n_cells=7)
+    cells = ho.tl.predict_cells(adata, "perturbation", perturbations=["GENE00001"], n_cells=7)
     assert cells.X.dtype == np.float32
     assert list(cells.obs.columns) == ["perturbation", "cell_line", "n_targets", "n_seen", "fallback"]
     assert cells.obs["cell_line"].value_counts().to_dict() == {"line1": 7, "line2": 7}
@@ -236,7 +236,9 @@ def test_predicted_cells_are_an_adata():
     again = predicted_cells(adata, fit, key="perturbation", perturbations=["GENE00001"], n_cells=7, rng=0)
     np.testing.assert_array_equal(cells.X, again.X)
     with pytest.raises(ValueError, match="n_cells=0 must be an integer >= 1"):
-        predicted_cells(adata, fit, key="perturbation", n_cells=0)
+        ho.tl.predict_cells(adata, n_cells=0)
+    with pytest.raises(ValueError, match=r"at=3 is not an option for fit 'perturbation', a 'perturbation.transfer'"):
+        ho.tl.predict_cells(adata, at=3)
 
 
 def test_cells_of_another_adata_start_from_its_own_controls():

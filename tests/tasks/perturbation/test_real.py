@@ -96,7 +96,7 @@ def test_norman_from_cells_to_verdict(norman):
     row = table[(table["method"] == "linear") & (table["metric"] == "l2")].iloc[0]  # no perturbed gene is among the 500
     assert row["n"] == 0
     assert "predicts 0 of 15" in row["note"]
-    predicted = ho.tl.predict(norman, "perturbation")
+    predicted = ho.tl.predict_profiles(norman, "perturbation")
     assert predicted.shape == (15, 500)
     again = ho.tl.score_predictions(norman, predicted, mask_var=None, baselines=["no_change"], n_bootstrap=20)
     assert estimates(again, "l2")["predicted"] == pytest.approx(estimates(table, "l2")["additive"], abs=1e-3)
@@ -117,7 +117,7 @@ def test_mcfaline_in_lines_where_it_was_not_measured(mcfaline):
     assert judged.loc["l2", "verdict"] != "better"
     ceiling = table.drop_duplicates("metric").set_index("metric")["ceiling"]
     assert ceiling["pearson_delta"] < 0.5  # most of the measured changes is noise
-    predicted = ho.tl.predict(mcfaline, "perturbation", perturbations=["MAPK1"], contexts=["U87MG"])
+    predicted = ho.tl.predict_profiles(mcfaline, "perturbation", perturbations=["MAPK1"], contexts=["U87MG"])
     assert predicted.obs["cell_type"].tolist() == ["U87MG"]
 
 

@@ -96,7 +96,7 @@ def test_no_assignment_is_better(problem, seed):
     assert all((found.parts[classes == c] == p).any() for c in np.unique(classes) for p in range(len(shares)))
 
 
-@HYPOTHESIS
+@settings(HYPOTHESIS, max_examples=20)
 @given(n=st.integers(6, 12), seed=st.integers(0, 1000), by=st.sampled_from(["groups", "cells"]))
 def test_the_record_has_the_documented_sum(n, seed, by):
     adata = unequal(n, seed)
@@ -114,7 +114,7 @@ def test_the_record_has_the_documented_sum(n, seed, by):
         assert params["balance"]["deviation"] <= plain + 2e-6
 
 
-@HYPOTHESIS
+@settings(HYPOTHESIS, max_examples=20)
 @given(seed=st.integers(0, 1000), by=st.sampled_from(["groups", "cells"]), days=st.booleans())
 def test_the_order_of_the_cells_does_not_matter(seed, by, days):
     assume(days or by == "cells")

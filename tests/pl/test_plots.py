@@ -56,7 +56,7 @@ def tiles(ax):
     return [patch for patch in ax.patches if isinstance(patch, Rectangle)]
 
 
-# --- all plots ---------------------------------------------------------------------------------------------------------
+# --- all plots --------------------------------------------------------------------------------------------------------
 
 
 def test_public_names_are_sorted_and_exist():
@@ -103,7 +103,7 @@ def test_plots_survive_a_file(fitted, tmp_path, name):
         np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())
 
 
-# --- split -------------------------------------------------------------------------------------------------------------
+# --- split ------------------------------------------------------------------------------------------------------------
 
 
 def test_split_has_a_tile_a_library_in_its_colour_and_place(fitted):
@@ -213,7 +213,7 @@ def test_split_names_missing_columns(fitted):
         ho.pl.split(fitted, "splt")
 
 
-# --- roc ---------------------------------------------------------------------------------------------------------------
+# --- roc --------------------------------------------------------------------------------------------------------------
 
 
 def stored(adata, key, split_key="split", partition="test"):
@@ -329,7 +329,7 @@ def test_roc_and_confusion_refuse_what_has_no_meaning(fitted):
         ho.pl.confusion(renamed)
 
 
-# --- confusion ---------------------------------------------------------------------------------------------------------
+# --- confusion --------------------------------------------------------------------------------------------------------
 
 
 def numbers_in(ax):

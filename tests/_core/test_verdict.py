@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from heldout._core.verdict import against, interval
-from heldout.tasks.perturbation.judging.scores import Scored
+from heldout.tasks.perturbation.judging.cells import Scored
 from heldout.tasks.perturbation.judging.table import Draws, Rows, _judge
 
 

@@ -59,7 +59,7 @@ BAD_NEW = {
     "not logged": (lambda a: sc.pp.normalize_total(a, target_sum=1e4), r"not logged.*but the reference held log1p"),
     "NaN": (spoil(np.nan), r"adata.X has NaN or infinite values"),
     "negative": (spoil(-1), r"adata holds values below zero"),
-    "empty": (lambda a: setattr(a, "X", a.X * 0), r"adata.X holds nothing but zeros"),
+    "empty": (lambda a: setattr(a, "X", a.X * 0), r"All values of adata.X are zero"),
     "duplicates": (lambda a: setattr(a, "var_names", ["A", "A", *a.var_names[2:]]), r"var_names has 1 duplicated"),
 }
 

@@ -156,7 +156,7 @@ def test_uce_reduced_to_principal_components(tmp_path):
     adata = screen()
     ho.pp.embedding(adata, tmp_path, format="uce")
     check(adata, expected)
-    ho.pp.embedding(adata, path, format="uce", n_components=2, keep="all")
+    ho.pp.embedding(adata, path, format="uce", n_comps=2, keep="all")
     scores = PCA(2, svd_solver="full").fit_transform(np.array([expected[g] for g in GENES], dtype=np.float64))
     check(adata, dict(zip(GENES, scores, strict=True)))
 
@@ -187,7 +187,7 @@ def test_another_screen_gives_components_of_its_perturbations(array_type, as_ada
         ad.AnnData(array_type(profiles.to_numpy()), obs=pd.DataFrame(index=profiles.index)) if as_adata else profiles
     )
     adata = screen(guides=("ctrl", "TP53", "MYC", "TP53+MYC", "NOPE"))
-    ho.pp.embedding(adata, source, perturbation_key="guide", control="ctrl", n_components=3)
+    ho.pp.embedding(adata, source, perturbation_key="guide", control="ctrl", n_comps=3)
     centred = profiles.to_numpy(dtype=np.float64) - profiles.to_numpy(dtype=np.float64).mean(axis=0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     table = ho.get.embedding(adata)

@@ -51,13 +51,13 @@ def test_two_triangles_and_what_is_not_connected():
     expected = [[first, 0]] * 3 + [[0, second]] * 3 + [[0, 0]]
     np.testing.assert_allclose(adata.varm["embedding"], expected, atol=1e-6)
     about = ho.get.embedding(adata).attrs
-    assert (about["n_edges"], about["n_parts"], about["n_components"]) == (6, 3, 2)
+    assert (about["n_edges"], about["n_parts"], about["n_comps"]) == (6, 3, 2)
 
 
 def test_vectors_that_are_zero_are_said(caplog):
     table = pd.DataFrame({"a": ["TP53", "MYC", "KLF1"], "b": ["MYC", "GATA1", "KLF1"]})
     with caplog.at_level("WARNING", logger="heldout"):
-        ho.pp.embedding(screen(), table, format="graph", n_components=2)
+        ho.pp.embedding(screen(), table, format="graph", n_comps=2)
     assert "1 of 4 vectors of the source are zero" in caplog.text
 
 
@@ -70,8 +70,8 @@ def test_direction_order_and_repeats_do_not_matter(tmp_path):
     both = pd.concat([both, loops]).sample(frac=1, random_state=0)
     both.to_csv(tmp_path / "go.csv", index=False)
     first, second = screen(), screen()
-    ho.pp.embedding(first, once, n_components=3)
-    ho.pp.embedding(second, tmp_path / "go.csv", n_components=3)
+    ho.pp.embedding(first, once, n_comps=3)
+    ho.pp.embedding(second, tmp_path / "go.csv", n_comps=3)
     np.testing.assert_array_equal(first.varm["embedding"], second.varm["embedding"])
 
 
@@ -85,7 +85,7 @@ def test_gene2go_joins_genes_by_the_jaccard_index(tmp_path):
     }
     (tmp_path / "gene2go.pkl").write_bytes(pickle.dumps(terms))
     adata = screen()
-    ho.pp.embedding(adata, tmp_path, format="gene2go", n_components=2)
+    ho.pp.embedding(adata, tmp_path, format="gene2go", n_comps=2)
     adjacency = np.zeros((4, 4))  # GATA1, KLF1, MYC, TP53
     adjacency[0, 1] = adjacency[1, 0] = 2 / 10
     adjacency[2, 3] = adjacency[3, 2] = 5 / 15
@@ -102,7 +102,7 @@ def test_gene2go_joins_genes_by_the_jaccard_index(tmp_path):
         (pd.DataFrame({"a": ["TP53"], "b": ["MYC"], "w": [np.nan]}), "missing or below zero"),
         (pd.DataFrame({"a": ["TP53"], "b": ["MYC"], "w": [-1.0]}), "missing or below zero"),
         (pd.DataFrame({"a": ["TP53", None], "b": ["MYC", "MYC"]}), "without a name"),
-        (pd.DataFrame({"a": ["TP53", "MYC"], "b": ["MYC", "TP53"]}), "n_components=2 must be .* between 1 and 1"),
+        (pd.DataFrame({"a": ["TP53", "MYC"], "b": ["MYC", "TP53"]}), "n_comps=2 must be an integer in \\[1, 1\\]"),
     ],
 )
 def test_bad_graphs_are_refused(table, words):
@@ -115,7 +115,7 @@ def test_string_network():
     edges = pd.read_csv(DATA / "gene_sets" / "string_hesc_500.csv")
     genes = sorted(set(edges["Gene1"]) | set(edges["Gene2"]))
     adata = screen(genes=genes)
-    ho.pp.embedding(adata, DATA / "gene_sets" / "string_hesc_500.csv", format="graph", n_components=10)
+    ho.pp.embedding(adata, DATA / "gene_sets" / "string_hesc_500.csv", format="graph", n_comps=10)
     adjacency = pd.crosstab(edges["Gene1"], edges["Gene2"]).reindex(index=genes, columns=genes, fill_value=0).to_numpy()
     adjacency = ((adjacency + adjacency.T) > 0).astype(float)
     np.fill_diagonal(adjacency, 0)

@@ -1,62 +1,74 @@
-"""Matrices: where they are, what they hold, and their moments in one pass. Dense, csr, csc, and dask arrays of these."""
+"""Matrices: fetch them, tell what they hold, and compute moments in one pass. Dense, csr, csc and dask arrays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 from scipy import sparse
 
-from heldout._core.lazy import by_rows, is_dask, itself, over_blocks, to_memory
+from heldout._core.lazy import by_rows, itself, over_blocks, to_memory
 from heldout._core.store import suggest
+from heldout._core.types import is_dask, is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from anndata import AnnData
 
-    from heldout._core.types import Matrix
+    from heldout._core.types import DaskArray, Matrix, MatrixOrDask, Sparse
 
 _CHUNK = 4096
 _ENTRIES = 2**20
 _SAMPLE = 2000
 
 
-def get_matrix(adata: AnnData, layer: str | None = None, *, dask: bool = False) -> Matrix:
-    """Fetch ``X`` or a layer and check that its kind is supported; a dask array only where the caller can take it."""
+@overload
+def get_matrix(adata: AnnData, layer: str | None = None, *, dask: Literal[False] = False) -> Matrix: ...
+
+
+@overload
+def get_matrix(adata: AnnData, layer: str | None = None, *, dask: Literal[True]) -> MatrixOrDask: ...
+
+
+def get_matrix(adata: AnnData, layer: str | None = None, *, dask: bool = False) -> MatrixOrDask:
+    """Fetch ``X`` or a layer and check that its type is supported. A dask array is refused unless ``dask`` is True."""
     if layer is not None and layer not in adata.layers:
         msg = f"layer={layer!r} is not in adata.layers. {suggest(layer, adata.layers)}"
         raise ValueError(msg)
     X = adata.X if layer is None else adata.layers[layer]
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     if X is None:
-        msg = f"{where} is None; there is nothing to compute on. Pass the layer that holds the data."
+        msg = f"{where} is None. Pass the layer that holds the data."
         raise ValueError(msg)
     if dask and is_dask(X):
         return by_rows(X, where)
     if is_dask(X):
-        msg = f"{where} is a dask array, and this needs it in memory. Load it: {where} = {where}.compute()."
+        msg = f"{where} is a dask array, which this function does not support. Load it: {where} = {where}.compute()."
         raise TypeError(msg)
-    if not (isinstance(X, np.ndarray) or (sparse.issparse(X) and X.format in {"csr", "csc"})):
-        msg = f"{where} is a {type(X).__name__}; supported are numpy arrays and scipy csr and csc. Load or convert it first."
+    if not (isinstance(X, np.ndarray) or (is_sparse(X) and X.format in {"csr", "csc"})):
+        msg = (
+            f"{where} is a {type(X).__name__}. It must be a numpy array or a scipy csr or csc matrix. "
+            "Load or convert it first."
+        )
         raise TypeError(msg)
     return X.astype(np.float32) if X.dtype == np.float16 else X  # sums of half precision overflow at 65,504
 
 
 def values(X: Matrix) -> np.ndarray:
-    """Return the stored entries: all of a dense matrix, the non-zeros of a sparse one."""
-    return X.data if sparse.issparse(X) else X
+    """Return the stored entries: all entries of a dense matrix, those with a value of a sparse one."""
+    return X.data if is_sparse(X) else X
 
 
 def row_chunks(n: int, size: int = _CHUNK) -> Iterator[slice]:
-    """Slices that cover ``n`` rows."""
+    """Yield consecutive slices that cover ``n`` rows."""
     for first in range(0, n, size):
         yield slice(first, min(first + size, n))
 
 
-def row_blocks(X: Matrix, size: int = _CHUNK) -> Iterator[tuple[slice, Matrix]]:
-    """Consecutive rows with their slices: of a matrix in memory ``size`` rows, of a dask array its blocks, computed."""
+def row_blocks(X: MatrixOrDask, size: int = _CHUNK) -> Iterator[tuple[slice, Matrix]]:
+    """Yield blocks of rows with their slices: ``size`` rows of a matrix in memory, or each block of a dask array."""
     if is_dask(X):
         yield from over_blocks(X, itself)
         return
@@ -64,16 +76,28 @@ def row_blocks(X: Matrix, size: int = _CHUNK) -> Iterator[tuple[slice, Matrix]]:
         yield rows, X[rows]
 
 
-def loaded(X: Matrix) -> Matrix:
-    """The matrix in memory, whether or not it was there."""
+def loaded(X: MatrixOrDask) -> Matrix:
+    """Return the matrix in memory; a dask array is computed."""
     return to_memory(X) if is_dask(X) else X
 
 
-def take(X: Matrix, rows: np.ndarray | slice | None, columns: np.ndarray | None) -> Matrix:
-    """Sub-matrix by row and column numbers; nothing is copied where all columns are asked for in order."""
+@overload
+def take(X: Matrix, rows: np.ndarray | slice | None, columns: np.ndarray | None) -> Matrix: ...
+
+
+@overload
+def take(X: DaskArray, rows: np.ndarray | slice | None, columns: np.ndarray | None) -> DaskArray: ...
+
+
+@overload
+def take(X: MatrixOrDask, rows: np.ndarray | slice | None, columns: np.ndarray | None) -> MatrixOrDask: ...
+
+
+def take(X: MatrixOrDask, rows: np.ndarray | slice | None, columns: np.ndarray | None) -> MatrixOrDask:
+    """Select rows and columns by number. Columns are not copied if all of them are selected in order."""
     if columns is not None and np.array_equal(columns, np.arange(X.shape[1])):
         columns = None
-    if sparse.issparse(X) and X.format == "csc":
+    if is_sparse(X) and X.format == "csc":
         X = X if columns is None else X[:, columns]
         return X if rows is None else X[rows]
     X = X if rows is None else X[rows]
@@ -81,11 +105,11 @@ def take(X: Matrix, rows: np.ndarray | slice | None, columns: np.ndarray | None)
 
 
 def lognormalised(block: Matrix, total: float, columns: np.ndarray | None = None) -> Matrix:
-    """Log1p of counts normalised to ``total`` per cell, float32, of a dense or csr block; a copy of these columns."""
+    """Normalise counts to ``total`` per cell, take log1p, and return the columns as float32. Takes dense or csr blocks."""
     sums = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
     factor = (total / np.where(sums > 0, sums, 1)).astype(np.float32)
     block = take(block, None, columns).astype(np.float32)
-    if not sparse.issparse(block):
+    if not is_sparse(block):
         return np.log1p(block * factor[:, None])
     block.data *= np.repeat(factor, np.diff(block.indptr))
     np.log1p(block.data, out=block.data)
@@ -94,9 +118,9 @@ def lognormalised(block: Matrix, total: float, columns: np.ndarray | None = None
 
 @dataclass(frozen=True)
 class MatrixState:
-    """What a matrix holds, judged by its numbers.
+    """What the values of a matrix are.
 
-    ``total`` is the common sum of a cell: of ``expm1(x)`` for ``lognormalised``, of ``x`` for ``normalised``.
+    ``total`` is the sum that all cells share: of ``expm1(x)`` for ``lognormalised``, of ``x`` for ``normalised``.
     """
 
     kind: Literal["counts", "normalised", "lognormalised", "centred", "other"]
@@ -113,13 +137,13 @@ class MatrixState:
         return words[self.kind]
 
 
-def describe(X: Matrix, *, name: str = "adata.X") -> MatrixState:
+def describe(X: MatrixOrDask, *, name: str = "adata.X") -> MatrixState:
     """Tell counts from normalised, log-normalised and centred values.
 
     Raises
     ------
     ValueError
-        If there are NaN or infinite entries, or nothing but zeros.
+        If there are NaN or infinite entries, or if all entries are zero.
     """
     low, high, sample = _look(X)
     if not np.isfinite(low + high):
@@ -128,7 +152,7 @@ def describe(X: Matrix, *, name: str = "adata.X") -> MatrixState:
     if low < 0:
         return MatrixState("centred")
     if high == 0:
-        msg = f"{name} holds nothing but zeros; there is nothing to learn from. Pass the layer that holds the data."
+        msg = f"All values of {name} are zero. Pass the layer that holds the data."
         raise ValueError(msg)
     stored = values(sample)
     if np.array_equal(stored, np.round(stored)):
@@ -137,20 +161,20 @@ def describe(X: Matrix, *, name: str = "adata.X") -> MatrixState:
     if total is not None:
         return MatrixState("normalised", total)
     if high < 50:
-        total = _common_total(sample.expm1() if sparse.issparse(sample) else np.expm1(sample))
+        total = _common_total(sample.expm1() if is_sparse(sample) else np.expm1(sample))
         if total is not None:
             return MatrixState("lognormalised", total)
     return MatrixState("other")
 
 
-def _look(X: Matrix) -> tuple[float, float, Matrix]:
-    """Lowest and highest entry, NaN if there is one, and some rows at equal distances."""
+def _look(X: MatrixOrDask) -> tuple[float, float, Matrix]:
+    """Return the lowest and the highest entry (NaN if any entry is NaN), and a sample of rows at equal distances."""
     chosen = np.zeros(X.shape[0], dtype=bool)
     chosen[:: max(1, X.shape[0] // _SAMPLE)] = True
     if not is_dask(X):
         return _look_at_block(X, chosen)
     low, high, samples = zip(*(found for _, found in over_blocks(X, _look_at_block, chosen)), strict=True)
-    joined = sparse.vstack(samples, format="csr") if sparse.issparse(samples[0]) else np.concatenate(samples)
+    joined = sparse.vstack(samples, format="csr") if is_sparse(samples[0]) else np.concatenate(samples)
     return float(np.min(low)), float(np.max(high)), joined
 
 
@@ -160,8 +184,8 @@ def _look_at_block(block: Matrix, chosen: np.ndarray) -> tuple[float, float, Mat
     return low, high, block[np.flatnonzero(chosen)]
 
 
-def highest(X: Matrix) -> float:
-    """Highest stored entry."""
+def highest(X: MatrixOrDask) -> float:
+    """Return the highest stored entry."""
     return _look(X)[1] if is_dask(X) else float(values(X).max())
 
 
@@ -170,7 +194,7 @@ def _common_total(sample: Matrix, tolerance: float = 1e-3) -> float | None:
     totals = totals[totals > 0]
     middle = float(np.median(totals)) if len(totals) else np.nan
     rounded = float(f"{middle:.1g}")
-    if len(totals) < 2 and not np.isclose(middle, rounded, rtol=1e-5):  # one cell always agrees with itself
+    if len(totals) < 2 and not np.isclose(middle, rounded, rtol=1e-5):  # a single cell always has one total
         return None
     if not len(totals) or np.abs(totals / middle - 1).max() > tolerance:
         return None
@@ -179,7 +203,7 @@ def _common_total(sample: Matrix, tolerance: float = 1e-3) -> float | None:
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean, variance (ddof 1) and number of non-zero entries of each gene, each (n_genes,), over ``n`` cells."""
+    """Mean, variance (ddof 1) and number of non-zero entries of each gene over ``n`` cells; each (n_genes,)."""
 
     n: int
     mean: np.ndarray
@@ -187,20 +211,20 @@ class Moments:
     n_nonzero: np.ndarray
 
 
-def moments(X: Matrix, mask: np.ndarray | None = None) -> Moments:
-    """Moments of each column over the rows in ``mask``, in float64, one pass, without copying the matrix."""
+def moments(X: MatrixOrDask, mask: np.ndarray | None = None) -> Moments:
+    """Compute the moments of each column over the rows in ``mask``, in float64 and one pass, without copying ``X``."""
     mask = np.ones(X.shape[0], dtype=bool) if mask is None else mask
-    if sparse.issparse(X) and X.format == "csc":
+    if is_sparse(X) and X.format == "csc":
         return _moments_csc(X, mask)
     return merged(_parts(X, mask), X.shape[1])
 
 
 Part = tuple[int, np.ndarray, np.ndarray, np.ndarray]
-"""Number of rows, and of each column mean, sum of squared deviations and number of non-zero entries."""
+"""Number of rows; mean, sum of squared deviations and number of non-zero entries of each column."""
 
 
 def merged(parts: Iterable[Part], p: int) -> Moments:
-    """Moments of ``p`` columns from those of blocks of rows."""
+    """Merge the moments of blocks of rows into those of ``p`` columns (Chan's formula)."""
     n, mean, m2 = 0, np.zeros(p), np.zeros(p)
     nonzero = np.zeros(p, dtype=np.int64)
     for k, block_mean, block_m2, block_nonzero in parts:
@@ -213,29 +237,29 @@ def merged(parts: Iterable[Part], p: int) -> Moments:
     return Moments(n, mean, variance(m2, mean, n), nonzero)
 
 
-def _parts(X: Matrix, mask: np.ndarray) -> Iterator[Part]:
-    """Moments of consecutive blocks of rows; of a dask array its own blocks."""
+def _parts(X: MatrixOrDask, mask: np.ndarray) -> Iterator[Part]:
+    """Yield the moments of consecutive blocks of rows; for a dask array, of its blocks."""
     if is_dask(X):
         yield from (part for _, part in over_blocks(X, block_moments, mask, wanted=mask))
         return
-    size = _CHUNK if sparse.issparse(X) else max(1, _ENTRIES // max(X.shape[1], 1))
+    size = _CHUNK if is_sparse(X) else max(1, _ENTRIES // max(X.shape[1], 1))
     for rows in row_chunks(X.shape[0], size):
         if mask[rows].any():
             yield block_moments(X[rows], mask[rows])
 
 
 def variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
-    """Variance from the sum of squared deviations; a constant column gets 0, not the rounding error of its mean."""
+    """Compute variances from sums of squared deviations. A constant column gets 0, not the rounding error of its mean."""
     var = m2 / max(n - 1, 1)
     var[var <= (n * np.finfo(np.float64).eps * mean) ** 2] = 0
     return var
 
 
 def block_moments(block: Matrix, keep: np.ndarray) -> Part:
-    """Moments of some rows of a dense or csr block."""
+    """Compute the moments of the rows in ``keep`` of a dense or csr block."""
     block = block if keep.all() else block[keep]
     k, p = block.shape
-    if not sparse.issparse(block):
+    if not is_sparse(block):
         block = block.astype(np.float64)
         mean = block.mean(axis=0) if k else np.zeros(p)
         return k, mean, ((block - mean) ** 2).sum(axis=0), (block != 0).sum(axis=0)
@@ -245,13 +269,13 @@ def block_moments(block: Matrix, keep: np.ndarray) -> Part:
 
 
 def sparse_moments(indices: np.ndarray, data: np.ndarray, k: int, p: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and sum of squared deviations of ``p`` columns over ``k`` rows, of which these are the stored entries."""
+    """Compute mean and sum of squared deviations of ``p`` columns over ``k`` rows from their stored entries."""
     mean = np.bincount(indices, data, minlength=p) / k
     squares = np.bincount(indices, (data - mean[indices]) ** 2, minlength=p)
     return mean, squares + (k - np.bincount(indices, minlength=p)) * mean**2
 
 
-def _moments_csc(X: Matrix, mask: np.ndarray) -> Moments:
+def _moments_csc(X: Sparse, mask: np.ndarray) -> Moments:
     n = int(mask.sum())
     width = max(1, _ENTRIES * X.shape[1] // max(X.nnz, 1))
     parts = []

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of the stored form. A file with a newer one is refused, an older one must stay readable."""
 
+_RENAMED = {"n_components": "n_comps"}
+"""Old names of entries of ``info`` in stored embeddings, and their names now."""
+
 
 @dataclass(frozen=True)
 class Embedding:
@@ -114,7 +117,8 @@ class Embedding:
         embedding = cls(names, values, info)
         if embedding.hash != str(stored["hash"]):
             raise ValueError(altered)
-        return embedding
+        renamed = {_RENAMED.get(name, name): value for name, value in info.items()}
+        return cls(names, values, renamed) if renamed.keys() != info.keys() else embedding
 
 
 def read_embedding(adata: AnnData, key: str) -> Embedding:

@@ -1,20 +1,20 @@
-"""Cell counts, means and variances of many groups of cells in one pass. Dense, csr, csc, and dask arrays of these."""
+"""Number of cells, means and variances of many groups of cells in one pass. Dense, csr, csc and dask arrays."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
-from heldout._core.arrays import is_dask, row_chunks, sparse_moments, take, variance
+from heldout._core.arrays import row_chunks, sparse_moments, take, variance
 from heldout._core.lazy import together
+from heldout._core.types import is_dask, is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heldout._core.types import Matrix
+    from heldout._core.types import DaskArray, Matrix, MatrixOrDask, Sparse
 
 _ROWS, _ENTRIES = 4096, 2**20
 
@@ -23,7 +23,7 @@ _ROWS, _ENTRIES = 4096, 2**20
 class GroupMoments:
     """Number of cells of each group, (k,), and mean and variance (ddof 1) of each gene in it, (k × n_genes), float64.
 
-    What cannot be said is NaN: the mean of a group without cells, and the variance of one with fewer than two.
+    The mean of a group without cells, and the variance of a group with fewer than two cells, are NaN.
     """
 
     n: np.ndarray
@@ -32,38 +32,38 @@ class GroupMoments:
 
 
 def group_moments(
-    X: Matrix, codes: np.ndarray, n_groups: int, *, columns: np.ndarray | None = None, var: bool = True
+    X: MatrixOrDask, codes: np.ndarray, n_groups: int, *, columns: np.ndarray | None = None, var: bool = True
 ) -> GroupMoments:
-    """Moments of the rows of each group; of ``columns`` only, where given.
+    """Compute the moments of the rows of each group, for ``columns`` only if they are given.
 
-    Deviations are taken from the mean of the group at hand, and parts of a group are merged (Chan's formula), so
-    that a variance far below the square of its mean keeps its digits. A dask array is read once, block by block.
+    Deviations are taken from the mean of the group, and parts of a group are merged with Chan's formula. A variance
+    far below the square of its mean therefore keeps its digits. A dask array is read once, block by block.
 
     Parameters
     ----------
     X
         Dense, csr or csc, or a dask array of dense, csr or csc blocks.
     codes
-        Group of each row, from 0 to ``n_groups - 1``; rows with a negative one are left out.
+        Group of each row, from 0 to ``n_groups - 1``. Rows with a negative number are skipped.
     n_groups
         Number of groups, k.
     columns
-        Numbers of the columns wanted; default all.
+        Numbers of the columns; None for all.
     var
-        Whether variances are wanted; otherwise ``var`` is None.
+        Compute variances too. If False, ``var`` of the result is None.
     """
     codes = np.asarray(codes).astype(np.int64)
     if X.shape[0] != len(codes) and not np.isnan(X.shape[0]):
-        msg = f"X has {X.shape[0]} rows, and codes {len(codes)}."
+        msg = f"codes has {len(codes)} entries, but X has {X.shape[0]} rows. They must be the same number."
         raise ValueError(msg)
     if codes.size and codes.max() >= n_groups:
-        msg = f"codes has {codes.max()}, but there are n_groups={n_groups}, numbered from 0."
+        msg = f"codes must be < n_groups={n_groups}, got {codes.max()}."
         raise ValueError(msg)
     n = np.bincount(codes[codes >= 0], minlength=n_groups)
-    with np.errstate(invalid="ignore"):  # infinite values have no variance; callers say what they refuse
+    with np.errstate(invalid="ignore"):  # infinite values have no variance; callers check for them
         if is_dask(X):
             mean, m2 = _of_dask(X, codes, n_groups, columns=columns, var=var)
-        elif sparse.issparse(X) and X.format == "csc":
+        elif is_sparse(X) and X.format == "csc":
             mean, m2 = _of_csc(X, codes, n, columns=columns, var=var)
         else:
             totals = _Totals(n_groups, X.shape[1] if columns is None else len(columns), var=var)
@@ -78,7 +78,7 @@ def group_moments(
 
 
 class _Totals:
-    """Mean, and sum of squared deviations, of the rows of each group seen so far."""
+    """Mean and sum of squared deviations of the rows of each group, added up part by part."""
 
     def __init__(self, n_groups: int, width: int, *, var: bool) -> None:
         self.n = np.zeros(n_groups, dtype=np.int64)
@@ -86,12 +86,12 @@ class _Totals:
         self.m2 = np.zeros((n_groups, width)) if var else None
 
     def add(self, X: Matrix, codes: np.ndarray, columns: np.ndarray | None) -> None:
-        """Add the rows of a matrix; those of one group are taken together, so that few parts are merged."""
-        X = _one_value_an_entry(X)
+        """Add the rows of a matrix. Rows of the same group are taken together, so that few parts are merged."""
+        X = _canonical(X) if is_sparse(X) else X
         order = np.argsort(codes, kind="stable")
         order = order[np.searchsorted(codes[order], 0) :]
         width = self.mean.shape[1]
-        for rows in row_chunks(len(order), _ROWS if sparse.issparse(X) else max(1, _ENTRIES // max(width, 1))):
+        for rows in row_chunks(len(order), _ROWS if is_sparse(X) else max(1, _ENTRIES // max(width, 1))):
             block = take(take(X, order[rows], None), None, columns)
             groups = codes[order[rows]]
             edges = np.concatenate([[0], np.flatnonzero(np.diff(groups)) + 1, [len(groups)]])
@@ -114,9 +114,9 @@ class _Totals:
 
 
 def _of_part(block: Matrix, first: int, end: int, *, var: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Mean, and sum of squared deviations, of some rows of a dense or csr block."""
+    """Compute mean and sum of squared deviations of some rows of a dense or csr block."""
     k, p = int(end - first), block.shape[1]
-    if sparse.issparse(block):
+    if is_sparse(block):
         at = slice(block.indptr[first], block.indptr[end])
         indices, data = block.indices[at], block.data[at].astype(np.float64)
         return sparse_moments(indices, data, k, p) if var else (np.bincount(indices, data, minlength=p) / k, None)
@@ -125,18 +125,18 @@ def _of_part(block: Matrix, first: int, end: int, *, var: bool) -> tuple[np.ndar
     return mean, ((rows - mean) ** 2).sum(axis=0) if var else None
 
 
-def _one_value_an_entry(X: Matrix) -> Matrix:
-    """Sum entries that are stored in parts, in a copy."""
-    if sparse.issparse(X) and not X.has_canonical_format:
+def _canonical(X: Sparse) -> Sparse:
+    """Add up duplicate entries, in a copy."""
+    if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
     return X
 
 
 def _of_dask(
-    X: Any, codes: np.ndarray, n_groups: int, *, columns: np.ndarray | None, var: bool
+    X: DaskArray, codes: np.ndarray, n_groups: int, *, columns: np.ndarray | None, var: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Totals of each stripe of columns; almost always there is one, whose totals are the result."""
+    """Compute totals for each stripe of column blocks. Usually there is one stripe, and its totals are the result."""
     columns = np.arange(X.shape[1]) if columns is None else np.asarray(columns)
     edges = np.cumsum([0, *X.chunks[1]])
     stripes = []
@@ -157,26 +157,26 @@ def _of_dask(
     return mean, m2
 
 
-def _blocks(X: Any, j: int, codes: np.ndarray) -> Iterator[tuple[Matrix, np.ndarray]]:
-    """Blocks of one stripe of columns with the groups of their rows; one that nobody asks for is not computed."""
+def _blocks(X: DaskArray, j: int, codes: np.ndarray) -> Iterator[tuple[Matrix, np.ndarray]]:
+    """Yield the blocks of a stripe of columns with the groups of their rows. Blocks without a wanted row are not computed."""
     first, tasks = 0, X.to_delayed()
     for i, size in enumerate(X.chunks[0]):
         wanted = np.isnan(size) or (codes[first : first + size] >= 0).any()
         block = together([tasks[i, j]])[0] if wanted else None
         rows = size if block is None else block.shape[0]
         if block is not None:
-            yield (block.tocsr() if sparse.issparse(block) else block), codes[first : first + rows]
+            yield (block.tocsr() if is_sparse(block) else block), codes[first : first + rows]
         first += rows
     if first != len(codes):
-        msg = f"X has {first} rows, and codes {len(codes)}."
+        msg = f"codes has {len(codes)} entries, but X has {first} rows. They must be the same number."
         raise ValueError(msg)
 
 
 def _of_csc(
-    X: Matrix, codes: np.ndarray, n: np.ndarray, *, columns: np.ndarray | None, var: bool
+    X: Sparse, codes: np.ndarray, n: np.ndarray, *, columns: np.ndarray | None, var: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """As for rows, a few columns at a time; rows that are left out make one more group, which is dropped."""
-    X = _one_value_an_entry(X)
+    """Compute mean and squared deviations a few columns at a time. Skipped rows form an extra group, which is dropped."""
+    X = _canonical(X)
     columns = np.arange(X.shape[1]) if columns is None else np.asarray(columns)
     k = len(n) + 1
     of_row = np.where(codes < 0, k - 1, codes)
@@ -186,7 +186,7 @@ def _of_csc(
     width = max(1, min(_ENTRIES // k, _ENTRIES * X.shape[1] // max(X.nnz, 1)))
     for first in range(0, len(columns), width):
         at = slice(first, first + width)
-        block = take(X, None, columns[at])
+        block: Sparse = X[:, columns[at]]
         p = block.shape[1]
         bins = np.repeat(np.arange(p) * k, np.diff(block.indptr)) + of_row[block.indices]
         data = block.data.astype(np.float64)

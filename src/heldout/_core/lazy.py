@@ -1,4 +1,4 @@
-"""Dask arrays, a block of rows at a time. A ``dask.distributed.Client`` in scope computes the blocks."""
+"""Dask arrays, computed one block of rows at a time; by the ``dask.distributed.Client`` in scope, if there is one."""
 
 from __future__ import annotations
 
@@ -8,63 +8,59 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from scipy import sparse
 
+from heldout._core.types import is_dask, is_sparse
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from heldout._core.types import Matrix
+    from heldout._core.types import DaskArray, Matrix, MatrixOrDask, Sparse
 
 T = TypeVar("T")
 
 
-def is_dask(X: Any) -> bool:
-    """Whether this is a dask array; whoever has one has imported dask."""
-    dask = sys.modules.get("dask.array")
-    return dask is not None and isinstance(X, dask.Array)
+def has_sparse_blocks(X: MatrixOrDask) -> bool:
+    """Whether a matrix in memory, or each block of a dask array, is sparse."""
+    return is_sparse(X._meta if is_dask(X) else X)
 
 
-def is_sparse(X: Matrix) -> bool:
-    """Whether a matrix, or each block of a dask array, is sparse."""
-    return sparse.issparse(X._meta if is_dask(X) else X)
-
-
-def by_rows(X: Any, name: str = "adata.X") -> Any:
-    """The dask array in blocks that hold whole rows; refuses blocks of unknown size."""
+def by_rows(X: DaskArray, name: str = "adata.X") -> DaskArray:
+    """Return the dask array in blocks that hold complete rows; refuse blocks of unknown size."""
     if any(np.isnan(size) for sizes in X.chunks for size in sizes):
         msg = f"{name} is a dask array whose blocks have unknown sizes. Call its compute_chunk_sizes() first."
         raise ValueError(msg)
     return X if X.numblocks[1] == 1 else X.rechunk({1: -1})
 
 
-def block_rows(X: Any) -> list[slice]:
-    """Rows of each block."""
+def block_rows(X: DaskArray) -> list[slice]:
+    """Return the rows of each block."""
     ends = np.cumsum(X.chunks[0])
     return [slice(int(end) - size, int(end)) for end, size in zip(ends, X.chunks[0], strict=True)]
 
 
 def over_blocks(
-    X: Any, function: Callable[..., T], *beside: np.ndarray, wanted: np.ndarray | None = None
+    X: DaskArray, function: Callable[..., T], *row_values: np.ndarray, wanted: np.ndarray | None = None
 ) -> Iterator[tuple[slice, T]]:
-    """Results of ``function(block, *beside[rows])`` for the blocks of rows, in order.
+    """Yield ``function(block, *row_values[rows])`` for each block of rows, in order.
 
-    Two blocks a worker are computed at a time, so that memory stays bounded and workers stay busy.
+    Two blocks per worker are computed at a time. This bounds the memory and keeps the workers busy.
 
     Parameters
     ----------
     X
-        Dask array of dense, csr or csc blocks. A csc block is given as csr.
+        Dask array of dense, csr or csc blocks. A csc block is passed to ``function`` as csr.
     function
-        Called with a block and the parts of ``beside`` that belong to its rows; runs in a worker.
-    beside
+        Called with a block and the parts of ``row_values`` that belong to its rows; runs in a worker.
+    row_values
         Arrays (n_obs, …).
     wanted
-        Mask (n_obs,); a block without a wanted row is left out and not computed.
+        Mask (n_obs,). A block without a wanted row is skipped and not computed.
     """
     import dask
 
     X = by_rows(X)
     call = dask.delayed(_call)
     todo = [
-        (rows, call(function, block, *(array[rows] for array in beside)))
+        (rows, call(function, block, *(array[rows] for array in row_values)))
         for rows, block in zip(block_rows(X), X.to_delayed().ravel(), strict=True)
         if wanted is None or wanted[rows].any()
     ]
@@ -72,38 +68,40 @@ def over_blocks(
 
 
 def computed(tasks: list[Any]) -> Iterator[Any]:
-    """Results of delayed tasks, in order, two a worker at a time, so that memory stays bounded and workers stay busy."""
+    """Yield the results of delayed tasks in order. Two tasks per worker are computed at a time."""
     size = 2 * n_workers()
     for first in range(0, len(tasks), size):
         yield from together(tasks[first : first + size])
 
 
 def together(tasks: list[Any]) -> tuple[Any, ...]:
-    """Results of delayed tasks; what several of them need is computed once."""
+    """Compute delayed tasks together. A step that several tasks need is computed once."""
     import dask
     import dask.threaded
 
-    own = _worker()
-    if own is not None:  # one that waited for the others could wait for ever
-        return dask.compute(*tasks, scheduler=dask.threaded.get, num_workers=own.state.nthreads)
+    worker = _worker()
+    if worker is not None:  # a worker that waits for other workers can wait for ever
+        return dask.compute(*tasks, scheduler=dask.threaded.get, num_workers=worker.state.nthreads)
     if client() is not None or dask.config.get("scheduler", None) is not None:
         return dask.compute(*tasks)
-    return dask.compute(*tasks, scheduler=dask.threaded.get)  # what dask would choose, without a look for a cluster
+    return dask.compute(*tasks, scheduler=dask.threaded.get)  # the default of dask, without its search for a cluster
 
 
-def to_memory(X: Any) -> Matrix:
-    """The dask array as one csr or dense matrix; blocks are let go as they come, so there is room for a few only."""
-    if not is_sparse(X):
+def to_memory(X: DaskArray) -> Matrix:
+    """Compute a dask array into one csr or dense matrix. Only a few blocks are in memory beside the result."""
+    if not has_sparse_blocks(X):
         dense = np.empty(X.shape, dtype=X.dtype)
         for rows, block in over_blocks(X, itself):
             dense[rows] = block
         return dense
-    kind, n = sparse.csr_matrix, 0
+    kind: Any = sparse.csr_matrix
+    n = 0
     data, indices = np.empty(0, dtype=X.dtype), np.empty(0, dtype=np.int32)
     indptr = np.zeros(X.shape[0] + 1, dtype=np.int64)
-    for rows, block in over_blocks(X, itself):
+    blocks: Iterator[tuple[slice, Sparse]] = over_blocks(X, itself)
+    for rows, block in blocks:
         kind, end = type(block), n + block.nnz
-        if end > len(data):  # pages of an array that nothing was written to take no memory
+        if end > len(data):  # pages of an array take no memory until something is written to them
             room = max(end, int(1.1 * end / rows.stop * X.shape[0]))
             data, indices = _with_room(data, n, room), _with_room(indices, n, room)
         data[n:end], indices[n:end] = block.data, block.indices
@@ -118,24 +116,24 @@ def _with_room(values: np.ndarray, n: int, room: int) -> np.ndarray:
     return longer
 
 
-def itself(block: Matrix) -> Matrix:
-    """The block."""
+def itself(block: Any) -> Any:
+    """Return the block as it is."""
     return block
 
 
-def _call(function: Callable[..., T], block: Matrix, *beside: np.ndarray) -> T:
-    return function(as_rows(block), *beside)
+def _call(function: Callable[..., T], block: Matrix, *row_values: np.ndarray) -> T:
+    return function(as_rows(block), *row_values)
 
 
 def as_rows(block: Matrix) -> Matrix:
-    """A csc block as csr; half precision as single."""
-    if sparse.issparse(block) and block.format != "csr":
+    """Return a csc block as csr, and half precision as single precision."""
+    if is_sparse(block) and block.format != "csr":
         block = block.tocsr()
     return block.astype(np.float32) if block.dtype == np.float16 else block
 
 
 def client() -> Any:
-    """The ``dask.distributed.Client`` in scope, or None; None in a worker too."""
+    """Return the ``dask.distributed.Client`` in scope, or None. In a worker it is None."""
     distributed = sys.modules.get("distributed")
     if distributed is None or _worker() is not None:
         return None
@@ -146,7 +144,7 @@ def client() -> Any:
 
 
 def _worker() -> Any:
-    """The worker of a cluster whose task this is, or None."""
+    """Return the worker of a cluster that runs this task, or None."""
     distributed = sys.modules.get("distributed")
     try:
         return None if distributed is None else distributed.get_worker()
@@ -155,13 +153,13 @@ def _worker() -> Any:
 
 
 def n_workers() -> int:
-    """Threads that compute blocks: of the cluster whose client is in scope, of this worker of one, or of this machine."""
+    """Count the threads that compute blocks: those of this worker, of the cluster in scope, or of this machine."""
     import dask
     from dask.system import CPU_COUNT
 
-    own, cluster = _worker(), client()
-    if own is not None:
-        return int(own.state.nthreads)
+    worker, cluster = _worker(), client()
+    if worker is not None:
+        return int(worker.state.nthreads)
     if cluster is not None:
         return max(1, sum(cluster.nthreads().values()))
     return int(dask.config.get("num_workers", None) or CPU_COUNT)

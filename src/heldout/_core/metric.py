@@ -103,6 +103,8 @@ _PEARSON_PERTURBED = "Correlation of the differences from the mean of the train 
 _RANK = "Share of other predictions that are nearer to the true profile than the correct prediction."
 _DISCRIMINATION = "Share of other true changes that are further from the prediction than the correct one."
 _DEG_RECALL = "Share of the 50 genes that truly respond most which are among the 50 predicted to."
+_GENE_WASSERSTEIN = "Mean over genes of the Wasserstein-1 distance of predicted and observed values."
+_ZERO_SHARE = "Mean over genes of the difference of the shares of cells without expression."
 _AVERAGE_PRECISION = "Area under the precision-recall curve. Chance is the share of true interactions."
 _TPR = "True positive rate at a false discovery proportion of"
 
@@ -118,8 +120,10 @@ _ALL = (
     Metric("skill_corrected", "higher", None, "units", _FORECASTS, _SKILL_CORRECTED, "corrected skill"),
     Metric("skill", "higher", None, "units", _FORECASTS, "Share of the error of persistence that is removed."),
     Metric("energy_distance", "lower", None, "cells", _CELLS, "Energy distance of predicted and observed cells."),
-    Metric("mmd", "lower", None, "cells", _FORECAST, "Maximum mean discrepancy of the cells.", "MMD"),
-    Metric("variance_error", "lower", None, "cells", _FORECAST, "Distance of the standard deviations of the cells."),
+    Metric("mmd", "lower", None, "cells", _CELLS, "Maximum mean discrepancy of the cells.", "MMD"),
+    Metric("variance_error", "lower", None, "cells", _CELLS, "Distance of the standard deviations of the cells."),
+    Metric("gene_wasserstein", "lower", None, "cells", _PERTURBATION, _GENE_WASSERSTEIN, "Wasserstein per gene"),
+    Metric("zero_share_error", "lower", None, "cells", _PERTURBATION, _ZERO_SHARE, "error of the share of zeros"),
     Metric("wasserstein2", "lower", None, "cells", _FORECAST, "2-Wasserstein distance of the cells.", "W2"),
     Metric("rmse", "lower", None, "units", _MEANS, "Root mean squared error of mean expression.", "RMSE"),
     Metric("mae", "lower", None, "units", _FORECASTS, "Mean absolute error of mean expression.", "MAE"),

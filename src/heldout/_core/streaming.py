@@ -12,6 +12,7 @@ from scipy import sparse
 
 from heldout._core.lazy import as_rows, block_rows, by_rows, client, together
 from heldout._core.training import Batch, Blocks, to_tensor
+from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,9 +45,9 @@ class StreamedBlocks(Blocks):
         read: Callable[[list[tuple[int, np.ndarray, np.ndarray]]], list[Matrix]] | None = None,
     ) -> None:
         super().__init__(X, rows, beside, batch_size, seed=seed)
-        self.X = by_rows(X)
+        self.array = by_rows(X)
         self.read = self._read_with_dask if read is None else read
-        edges = [(part.start, part.stop) for part in block_rows(self.X)]
+        edges = [(part.start, part.stop) for part in block_rows(self.array)]
         bounds = np.searchsorted(rows, np.array(edges, dtype=np.int64).reshape(-1, 2))
         self.parts = [
             (number, rows[start:stop] - first, rows[start:stop])
@@ -84,7 +85,7 @@ class StreamedBlocks(Blocks):
 
     @cached_property
     def _blocks(self) -> np.ndarray:
-        return self.X.to_delayed().ravel()
+        return self.array.to_delayed().ravel()
 
     def _read_with_dask(self, chosen: list[tuple[int, np.ndarray, np.ndarray]]) -> list[Matrix]:
         """The wanted rows of some blocks."""
@@ -127,6 +128,6 @@ def _rows_of(block: Matrix, rows: np.ndarray) -> Matrix:
 def _joined(parts: list[tuple[Matrix, np.ndarray]]) -> tuple[Matrix, np.ndarray]:
     if len(parts) == 1:
         return parts[0]
-    blocks = [X for X, _ in parts]
-    joined = sparse.vstack(blocks, format="csr") if sparse.issparse(blocks[0]) else np.concatenate(blocks)
+    blocks: list[Any] = [X for X, _ in parts]
+    joined = sparse.vstack(blocks, format="csr") if is_sparse(blocks[0]) else np.concatenate(blocks)
     return joined, np.concatenate([rows for _, rows in parts])

@@ -13,9 +13,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
-from scipy import sparse
 
 from heldout._core.progress import show_progress
+from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,7 +86,7 @@ class Blocks:
 
 def to_tensor(X: Matrix) -> torch.Tensor:
     """Dense float32 tensor of a block of rows."""
-    return torch.from_numpy(np.ascontiguousarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float32))
+    return torch.from_numpy(np.ascontiguousarray(X.toarray() if is_sparse(X) else X, dtype=np.float32))
 
 
 class SplitDataModule(LightningDataModule):
@@ -97,7 +97,7 @@ class SplitDataModule(LightningDataModule):
 
     def __init__(
         self,
-        X: Matrix,
+        X: Any,
         train: np.ndarray,
         val: np.ndarray,
         beside: dict[str, np.ndarray],

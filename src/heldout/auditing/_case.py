@@ -14,6 +14,7 @@ from heldout._core import store
 from heldout._core.arrays import MatrixState, describe, get_matrix, loaded, lognormalised, moments, take
 from heldout._core.chain import is_scaled
 from heldout._core.partition import PARTITIONS, Partition, digests
+from heldout._core.types import is_sparse
 from heldout.auditing._finding import NotRun
 from heldout.auditing._units import AuditUnits
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix, MatrixOrDask
 
 N_COMPS = 50
 MAX_GENES = 2000
@@ -171,7 +172,7 @@ class Case:
         return (seen & test)[group]
 
     @cached_property
-    def matrix(self) -> tuple[Matrix, MatrixState]:
+    def matrix(self) -> tuple[MatrixOrDask, MatrixState]:
         """The matrix that is read, and the kind of its values: ``layer``, else ``X``, else a layer that is not scaled.
 
         Raises
@@ -202,7 +203,7 @@ class Case:
         X, state = self.matrix
         block = loaded(take(X, rows, None))
         if state.kind in {"counts", "normalised"}:
-            block = lognormalised(sparse.csr_array(block) if sparse.issparse(block) else block, TARGET)
+            block = lognormalised(sparse.csr_array(block) if is_sparse(block) else block, TARGET)
         return take(block, None, columns)
 
     def drawn(self, mask: np.ndarray, n: int, purpose: str) -> np.ndarray:
@@ -240,7 +241,7 @@ def products(X: Matrix, rows: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
     total, squares = np.zeros(p), np.zeros((p, p))
     for first in range(0, len(rows), 2048):
         block = X[rows[first : first + 2048]]
-        dense = np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float32)
+        dense = np.asarray(block.toarray() if is_sparse(block) else block, dtype=np.float32)
         total += dense.sum(axis=0, dtype=np.float64)
         squares += dense.T @ dense
     return len(rows), total, squares

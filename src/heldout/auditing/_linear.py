@@ -10,7 +10,7 @@ import numpy as np
 from heldout.auditing._case import principal_components, products
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 
 def logistic(train: np.ndarray, labels: np.ndarray, test: np.ndarray, n_classes: int) -> np.ndarray:

@@ -10,9 +10,10 @@ from scipy import sparse
 from scipy.special import gammaln
 
 from heldout._core.arrays import row_blocks
+from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import MatrixOrDask, Sparse
 
 MIN_GENES = 10
 MIN_VALUES = 10
@@ -51,7 +52,7 @@ def _mixed(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def row_hashes(X: Matrix) -> RowHashes:
+def row_hashes(X: MatrixOrDask) -> RowHashes:
     """Hash each row: the sum, modulo 2**64, of one pseudo-random number for each pair of gene and value.
 
     Explicit zeros, the order of the entries and the precision of the stored values do not change the hash.
@@ -61,7 +62,7 @@ def row_hashes(X: Matrix) -> RowHashes:
     found = RowHashes(
         np.zeros(n, np.uint64), np.zeros(n, np.uint64), np.zeros(n, np.int64), np.zeros(p, dtype=np.int64)
     )
-    if sparse.issparse(X) and X.format == "csc":
+    if is_sparse(X) and X.format == "csc":
         width = max(1, 2**21 * p // max(X.nnz, 1))
         for first in range(0, p, width):
             columns = slice(first, min(first + width, p))
@@ -72,7 +73,7 @@ def row_hashes(X: Matrix) -> RowHashes:
     return found
 
 
-def _add(found: RowHashes, block: Matrix, of_gene: np.ndarray, rows: slice, columns: slice) -> None:
+def _add(found: RowHashes, block: Sparse, of_gene: np.ndarray, rows: slice, columns: slice) -> None:
     genes = of_gene[block.indices]
     values = block.data.astype(np.float64)
     there = values != 0

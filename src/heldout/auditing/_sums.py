@@ -10,12 +10,13 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core.arrays import row_chunks, take
-from heldout._core.lazy import block_rows, is_dask
+from heldout._core.lazy import block_rows
+from heldout._core.types import is_dask, is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import MatrixOrDask
     from heldout.auditing._case import Case
 
 _ENTRIES = 2**21
@@ -54,12 +55,12 @@ class UnitSums:
         return self.total / np.maximum(self.n, 1)[:, None]
 
 
-def blocks_of_rows(X: Matrix) -> Iterator[slice]:
+def blocks_of_rows(X: MatrixOrDask) -> Iterator[slice]:
     """Slices of rows that are small compared with the matrix. A csc matrix has few, because each reads all entries."""
     n, p = X.shape
     if is_dask(X):
         return iter(block_rows(X))
-    if not sparse.issparse(X):
+    if not is_sparse(X):
         return row_chunks(n, max(1, _ENTRIES // max(p, 1)))
     return row_chunks(n, _CELLS if X.format == "csr" else max(_CELLS, -(-n // 8)))
 
@@ -77,7 +78,7 @@ def unit_sums(case: Case, *partitions: str) -> UnitSums:
         block = case.lognormalised(rows)
         block = block if keep.all() else take(block, np.flatnonzero(keep), None)
         member = _indicator(case.units.of_cell[rows][keep], n_units)
-        if sparse.issparse(block):
+        if is_sparse(block):
             block = sparse.csr_array(block)
             total += (member @ block).toarray()
             powered = sparse.csr_array((block.data**2, block.indices, block.indptr), shape=block.shape)

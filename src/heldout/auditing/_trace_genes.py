@@ -16,7 +16,7 @@ from heldout.auditing._traces import Verdict, in_words, of_values, parts, status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import MatrixOrDask
     from heldout.auditing._case import Case
     from heldout.auditing._traces import Sums
 
@@ -64,7 +64,7 @@ def genes_finding(case: Case) -> Finding | None:
 class _Reading:
     """One way to read a matrix: unchanged, on the scale of counts, or with each cell normalised by a factor."""
 
-    X: Matrix
+    X: MatrixOrDask
     function: Callable[[np.ndarray], np.ndarray] | None = None
     factor: np.ndarray | None = None
     expanded: bool = False

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from heldout._core.arrays import moments, row_blocks, row_chunks
 from heldout._core.partition import PARTITIONS
+from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix, MatrixOrDask
     from heldout.auditing._finding import Status
 
 EXACT = 1e-3
@@ -108,7 +108,7 @@ class Sums:
 
 
 def sums_by_part(
-    X: Matrix,
+    X: MatrixOrDask,
     codes: np.ndarray,
     function: Callable[[np.ndarray], np.ndarray] | None = None,
     *,
@@ -119,9 +119,12 @@ def sums_by_part(
     Rows are multiplied by ``factor``, (n,), first. The matrix is read once in blocks.
     """
     masks = parts(codes)
-    by_column = sparse.issparse(X) and X.format == "csc"
     single: dict[str, list[Sums]] = {name: [] for name in masks}
-    blocks = ((c, X[:, c]) for c in row_chunks(X.shape[1], 512)) if by_column else row_blocks(X, 8192)
+    by_column = False
+    blocks: Iterator[tuple[slice, Matrix]] = row_blocks(X, 8192)
+    if is_sparse(X) and X.format == "csc":
+        by_column, csc = True, X
+        blocks = ((c, csc[:, c]) for c in row_chunks(X.shape[1], 512))
     for chunk, block in blocks:
         if factor is not None:
             block = _multiplied(block, factor if by_column else factor[chunk])
@@ -137,7 +140,7 @@ def sums_by_part(
 
 
 def _transformed(X: Matrix, function: Callable[[np.ndarray], np.ndarray]) -> Matrix:
-    if not sparse.issparse(X):
+    if not is_sparse(X):
         return function(X)
     result = X.copy()
     result.data = function(result.data)
@@ -145,7 +148,7 @@ def _transformed(X: Matrix, function: Callable[[np.ndarray], np.ndarray]) -> Mat
 
 
 def _multiplied(X: Matrix, factor: np.ndarray) -> Matrix:
-    if not sparse.issparse(X):
+    if not is_sparse(X):
         return X * factor[:, None]
     result = X.astype(np.float64)
     result.data *= factor[X.indices] if X.format == "csc" else np.repeat(factor, np.diff(X.indptr))

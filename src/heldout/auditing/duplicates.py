@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from heldout._core.arrays import describe, get_matrix, loaded, row_blocks, row_chunks, take
-from heldout._core.lazy import is_sparse
+from heldout._core.lazy import has_sparse_blocks
 from heldout._core.partition import PARTITIONS
+from heldout._core.types import is_sparse
 from heldout._core.words import first_few
 from heldout.auditing._barcodes import shared_barcodes
 from heldout.auditing._finding import Finding, NotRun
@@ -19,7 +19,7 @@ from heldout.auditing._rowhash import is_telling, row_hashes, weights_of
 from heldout.auditing._words import many
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import MatrixOrDask
     from heldout.auditing._case import Case
     from heldout.auditing._rowhash import RowHashes
 
@@ -41,7 +41,7 @@ def _copies(case: Case) -> list[Finding]:
     X, scaled = _any_matrix(case)
     hashes = row_hashes(X)
     background = None
-    if scaled and not is_sparse(X):
+    if scaled and not has_sparse_blocks(X):
         # Scaling turns a zero into the lowest value of the gene.
         background = np.min([block.min(axis=0) for _, block in row_blocks(X)], axis=0)
         above = sum((block > background).sum(axis=0) for _, block in row_blocks(X))
@@ -57,7 +57,7 @@ def _copies(case: Case) -> list[Finding]:
     return [f for i, f in enumerate(findings) if i == 0 or f.status != "pass"]
 
 
-def _any_matrix(case: Case) -> tuple[Matrix, bool]:
+def _any_matrix(case: Case) -> tuple[MatrixOrDask, bool]:
     """A matrix, and whether it is scaled. Equal cells are equal in every matrix."""
     try:
         return case.matrix[0], False
@@ -70,7 +70,12 @@ def _any_matrix(case: Case) -> tuple[Matrix, bool]:
 
 
 def _between(
-    case: Case, X: Matrix, hashes: RowHashes, partition: str, others: tuple[str, ...], background: np.ndarray | None
+    case: Case,
+    X: MatrixOrDask,
+    hashes: RowHashes,
+    partition: str,
+    others: tuple[str, ...],
+    background: np.ndarray | None,
 ) -> Finding:
     here, there = np.flatnonzero(case.mask(partition)), np.flatnonzero(case.mask(*others))
     same = _partners(hashes.values, here, there)
@@ -120,7 +125,7 @@ def _partners(hashes: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.nda
 class _ChanceCheck:
     """Divide rows that equal another row into very unlikely coincidences and rows that are too simple to decide."""
 
-    def __init__(self, X: Matrix, hashes: RowHashes, *, n_pairs: float, background: np.ndarray | None) -> None:
+    def __init__(self, X: MatrixOrDask, hashes: RowHashes, *, n_pairs: float, background: np.ndarray | None) -> None:
         self.X, self.n_nonzero, self.background, self.n_pairs = X, hashes.n_nonzero, background, n_pairs
         self.weights = weights_of(hashes.gene_counts, X.shape[0])
 
@@ -130,7 +135,7 @@ class _ChanceCheck:
         verdicts = []
         for part in row_chunks(len(rows), 512):
             block = loaded(take(self.X, rows[part], None))
-            block = block.toarray() if sparse.issparse(block) else block
+            block = block.toarray() if is_sparse(block) else block
             verdicts += [self._is_telling(row, genes_only=genes_only) for row in block]
         keep = np.array(verdicts, dtype=bool)
         return rows[keep], rows[~keep]

@@ -19,7 +19,7 @@ from heldout.metrics.inference import bootstrap_weights
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
     from heldout.auditing._case import Case
 
 MAX_GENES = 1000

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from heldout._core.arrays import row_chunks
+from heldout._core.types import is_sparse
 from heldout._core.words import first_few
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._words import many
@@ -17,7 +17,7 @@ from heldout.auditing._words import many
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
     from heldout.auditing._case import Case, Sample
     from heldout.auditing._finding import Status
 
@@ -109,17 +109,17 @@ class _Residual:
         return cls(case, sample, components, np.maximum(sd, 1e-2))
 
     def raw(self, X: Matrix) -> np.ndarray:
-        block = X.toarray() if sparse.issparse(X) else X
+        block = X.toarray() if is_sparse(X) else X
         block = np.asarray(block, dtype=np.float32) - self.sample.mean.astype(np.float32)
         block -= (block @ self.components.T) @ self.components
         return block
 
     def __call__(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield rows and their residuals with mean 0 and length 1, (rows × p). Their products are correlations."""
-        n = 16_384 if sparse.issparse(self.case.matrix[0]) else 4096  # taking rows of a csc matrix is slow
+        n = 16_384 if is_sparse(self.case.matrix[0]) else 4096  # taking rows of a csc matrix is slow
         for part in row_chunks(len(rows), n):
             X = self.case.lognormalised(rows[part], self.sample.columns)
-            X = X.tocsr() if sparse.issparse(X) else X
+            X = X.tocsr() if is_sparse(X) else X
             for chunk in row_chunks(X.shape[0], 2048):
                 yield rows[part][chunk], self._unit(X[chunk])
 

@@ -40,6 +40,7 @@ def perturbations_simulated(
     interacting: float = 0.5,
     embedding_share: float = 0.6,
     context_share: float = 0.7,
+    response_share: float = 1.0,
     rng: Rng = 0,
 ) -> AnnData:
     """Simulate counts of a screen of single and double perturbations, with every effect and interaction known.
@@ -79,6 +80,9 @@ def perturbations_simulated(
         Share of the variance of the effects that the modules explain.
     context_share
         Share of the variance of the effects that cell lines have in common.
+    response_share
+        Probability that a cell responds to a perturbed gene, independently for the two genes of a pair. A cell that
+        does not respond is like a control. All cells respond by default.
     rng
         A seed, a :class:`numpy.random.Generator`, or None for a random seed.
 
@@ -92,13 +96,15 @@ def perturbations_simulated(
         One gene, two genes joined by ``+``, or ``control``; and the guides, e.g. ``GENE00007_1+GENE00012_2``.
     `obs['n_targets']` : :class:`pandas.Series` (dtype `int64`)
         Number of perturbed genes.
+    `obs['n_responding']` : :class:`pandas.Series` (dtype `int64`)
+        Truth: number of perturbed genes to which the cell responds.
     `obs['cell_line']`, `obs['library']` : :class:`pandas.Series` (dtype `category`)
         The context, and the library.
     `varm['true_embedding']` : :class:`numpy.ndarray` (n_genes × 8, dtype `float64`)
         Truth: weight of each gene in each module.
     `uns['truth']` : :class:`dict`
         Names: ``perturbations`` (P: control, singles, pairs), ``cell_lines`` (C), ``genes`` (G), ``pairs`` (D) and
-        ``kind_names``. ``profiles`` (C × P × G): expected log-normalised expression. ``effects`` (C × singles × G):
+        ``kind_names``. ``profiles`` (C × P × G): expected log-normalised expression of cells that respond. ``effects`` (C × singles × G):
         profile of a single minus that of the control. ``deviations`` (C × D × G): profile of a pair minus the sum of
         control and both effects. ``kinds`` (C × D × G): 0 where the pair is additive, otherwise the number of its kind.
     `uns['perturbations_simulated']` : :class:`dict`
@@ -144,12 +150,20 @@ def perturbations_simulated(
         },
         {"interacting": interacting, "embedding_share": embedding_share, "context_share": context_share},
     )
+    check_number(response_share, "response_share", least=0, most=1)
     check_rng(rng)
     of_truth, of_cells = _generators(rng)
     depths = _depths(n_genes, n_libraries, of_truth)
     screen = draw_screen(depths, of_truth, **design)
-    adata = _cells(screen, depths, of_cells, n_cells=n_cells, n_control=n_control, n_guides=n_guides)
-    adata.uns["perturbations_simulated"] = {**design, **{k: int(v) for k, v in sizes.items()}, "rng": str(rng)}
+    adata = _cells(
+        screen, depths, of_cells, n_cells=n_cells, n_control=n_control, n_guides=n_guides, share=response_share
+    )
+    adata.uns["perturbations_simulated"] = {
+        **design,
+        **{k: int(v) for k, v in sizes.items()},
+        "response_share": float(response_share),
+        "rng": str(rng),
+    }
     return adata
 
 
@@ -319,7 +333,14 @@ def _with_truth(adata: AnnData, screen: SimulatedScreen) -> AnnData:
 
 
 def _cells(
-    screen: SimulatedScreen, depths: Depths, rng: np.random.Generator, *, n_cells: int, n_control: int, n_guides: int
+    screen: SimulatedScreen,
+    depths: Depths,
+    rng: np.random.Generator,
+    *,
+    n_cells: int,
+    n_control: int,
+    n_guides: int,
+    share: float,
 ) -> AnnData:
     """Draw the cells of each context and perturbation, spread evenly over guides and libraries."""
     names, n_contexts = _names(screen), len(screen.control)
@@ -337,12 +358,33 @@ def _cells(
     libraries = [f"library{i + 1}" for i in range(len(depths.of_library))]
     obs["library"] = pd.Categorical.from_codes(library, categories=libraries)
     obs.index = [f"cell{i:06d}" for i in range(1, len(obs) + 1)]
+    state, obs["n_responding"] = _responses(screen, perturbation, share, rng.spawn(1)[0])
     rates = depths.rate(screen.profiles)
     depth = depths.of_library[library] * rng.lognormal(0, DEPTH_SD, len(obs))
     blocks = []
     for first in range(0, len(obs), CELLS_PER_BLOCK):
         rows = slice(first, first + CELLS_PER_BLOCK)
-        mean = (rates[context[rows], perturbation[rows]] * depth[rows, None]).astype(np.float32)
+        mean = (rates[context[rows], state[rows]] * depth[rows, None]).astype(np.float32)
         mean *= rng.standard_gamma(1 / DISPERSION, size=mean.shape, dtype=np.float32) * np.float32(DISPERSION)
         blocks.append(sparse.csr_matrix(rng.poisson(mean).astype(np.float32)))
     return _with_truth(AnnData(sparse.vstack(blocks, format="csr"), obs=obs), screen)
+
+
+def _responses(
+    screen: SimulatedScreen, perturbation: NDArray[np.int64], share: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number of the profile that each cell has, and number of perturbed genes to which it responds, (n,) each.
+
+    A cell of a pair that responds to one gene only has the profile of this single.
+    """
+    n_singles, n_pairs = len(screen.targets), len(screen.pairs)
+    singles, pairs = np.arange(1, 1 + n_singles), np.arange(1 + n_singles, 1 + n_singles + n_pairs)
+    profile = np.zeros((1 + n_singles + n_pairs, 2, 2), dtype=np.int64)  # by the responses to the first and second gene
+    n_responding = np.zeros_like(profile)
+    profile[singles, 1], n_responding[singles, 1] = singles[:, None], 1
+    profile[pairs, 1, 0], profile[pairs, 0, 1] = singles[screen.pairs].T
+    profile[pairs, 1, 1] = pairs
+    n_responding[pairs] = [[0, 1], [1, 2]]
+    responds = (rng.random((len(perturbation), 2)) < share).astype(np.int64)
+    at = (perturbation, responds[:, 0], responds[:, 1])
+    return profile[at], n_responding[at]

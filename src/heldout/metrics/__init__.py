@@ -35,6 +35,7 @@ from heldout.metrics.intervals import (
     jackknife_interval,
     proportion_interval,
 )
+from heldout.metrics.marginals import gene_wasserstein, zero_share_error
 from heldout.metrics.permutation import Permutation, auc_permutation, permutation_test, swap_test
 from heldout.metrics.profiles import (
     profile_l2,
@@ -87,6 +88,7 @@ __all__ = [
     "energy_distance",
     "expression_mse",
     "fold_interval",
+    "gene_wasserstein",
     "group_log_probability",
     "group_scores",
     "interaction_classes",
@@ -123,4 +125,5 @@ __all__ = [
     "variance_ratio",
     "wasserstein",
     "weighted_mse",
+    "zero_share_error",
 ]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from heldout._core.types import is_sparse
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -79,7 +81,7 @@ def _cubes(n: Any) -> Any:
 
 def _nonzeros(X: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the rows and values of the nonzero entries of each column."""
-    if not sparse.issparse(X):
+    if not is_sparse(X):
         for first in range(0, X.shape[1], _GENES):
             for column in np.ascontiguousarray(X[:, first : first + _GENES].T):
                 rows = np.flatnonzero(column)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core.checks import check_choice
+from heldout._core.types import is_sparse
 from heldout.metrics._checks import as_numbers
 from heldout.metrics._rows import as_excluded, as_many_rows, as_rows
 from heldout.metrics.skill import skill
@@ -68,8 +69,8 @@ def bulk_profile(counts: Any, *, scale: float = _SCALE) -> tuple[np.ndarray, flo
     >>> profile.round(3).tolist(), round(noise, 3)
     ([1.609, 2.197], 0.057)
     """
-    rows: Any = sparse.csr_array(counts) if sparse.issparse(counts) else np.asarray(counts)
-    stored: Any = rows.data if sparse.issparse(rows) else rows
+    rows: Any = sparse.csr_array(counts) if is_sparse(counts) else np.asarray(counts)
+    stored: Any = rows.data if is_sparse(rows) else rows
     if rows.ndim != 2 or 0 in rows.shape or not np.isfinite(stored).all() or (stored < 0).any() or not stored.any():
         msg = f"counts has shape {rows.shape}, but must be raw counts (n_cells × n_genes): finite, >= 0 and not all 0."
         raise ValueError(msg)
@@ -82,7 +83,7 @@ def bulk_profile(counts: Any, *, scale: float = _SCALE) -> tuple[np.ndarray, flo
     first, second = np.zeros((2, len(total)))
     for i in range(0, n, _ROWS):
         block = rows[i : i + _ROWS]
-        left = total - np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)
+        left = total - np.asarray(block.toarray() if is_sparse(block) else block, dtype=np.float64)
         rest = left.sum(axis=1, keepdims=True)
         shares = np.divide(left, rest, out=np.zeros_like(left), where=rest > 0)
         deviation = np.log1p(scale * shares) - profile

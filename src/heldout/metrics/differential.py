@@ -9,6 +9,7 @@ from scipy import sparse
 
 from heldout._core.arrays import moments
 from heldout._core.checks import check_choice, check_number
+from heldout._core.types import is_sparse
 from heldout.metrics._checks import as_numbers
 from heldout.metrics._ranksum import rank_sums
 from heldout.metrics._rows import SHAPE
@@ -137,7 +138,7 @@ def differential(
             if n < 2:
                 msg = f"{name} has {n} cell, but a t-test needs at least 2 on each side. Leave out this perturbation."
                 raise ValueError(msg)
-    rows = sparse.csr_array(perturbed) if sparse.issparse(perturbed) else perturbed
+    rows = sparse.csr_array(perturbed) if is_sparse(perturbed) else perturbed
     of_groups = [moments(rows, codes == g) for g in range(len(sizes))]
     means, variances = (np.stack([getattr(m, what) for m in of_groups]) for what in ("mean", "var"))
     base = moments(controls)
@@ -280,7 +281,7 @@ def _same_precision(cells: Any, control: Any) -> tuple[Any, Any]:
 
 def _as_cells(X: Any, name: str) -> Any:
     """Return a matrix of cells with finite values, dense in float or sparse."""
-    if sparse.issparse(X) and X.format in {"csr", "csc"}:
+    if is_sparse(X) and X.format in {"csr", "csc"}:
         if 0 in X.shape:
             msg = f"{name} has shape {X.shape}, but must have at least one cell and one gene."
             raise ValueError(msg)
@@ -291,7 +292,7 @@ def _as_cells(X: Any, name: str) -> Any:
             X = X.copy()
             X.sum_duplicates()
         return X
-    if sparse.issparse(X):
+    if is_sparse(X):
         msg = f"{name} is a sparse matrix in format {X.format}, but must be csr or csc. Convert it with .tocsr()."
         raise TypeError(msg)
     array = np.asarray(X)

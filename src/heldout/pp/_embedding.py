@@ -45,7 +45,7 @@ def embedding(
     perturbation_key: str | None = None,
     control: str | Sequence[str] = "control",
     separator: str | None = "+",
-    n_components: int | None = None,
+    n_comps: int | None = None,
     keep: Keep = "used",
     key_added: str = "embedding",
     copy: bool = False,
@@ -85,7 +85,7 @@ def embedding(
         Name(s) of the control cells in that column; as part of a name (``"A+control"``) they perturb nothing.
     separator
         Text between the targets of a combination; None if every name is one target.
-    n_components
+    n_comps
         Reduce the vectors to this number of principal components, with all rows of the source as observations, centred
         and not scaled; with another screen these are the coordinates that Ahlmann-Eltze and others
         :cite:p:`ahlmanneltze2025` found best. For a graph the number of eigenvectors, by default 2 as in their code.
@@ -135,7 +135,7 @@ def embedding(
     hand = _at_hand(
         adata, gene_ids_key, perturbation_key, [control] if isinstance(control, str) else control, separator
     )
-    found = read_source(source, format, names=names, n_components=n_components, at_hand=hand.every)
+    found = read_source(source, format, names=names, n_comps=n_comps, at_hand=hand.every)
     aligned = _align(hand, found)
     if not any(aligned.coverage[counted][0] for counted in _COUNTED if counted in aligned.coverage):
         msg = _no_overlap(hand, found, gene_ids_key)

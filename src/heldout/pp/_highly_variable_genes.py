@@ -13,16 +13,16 @@ from heldout._core import store
 from heldout._core.arrays import MatrixState, Moments, describe, get_matrix, highest, moments, take
 from heldout._core.chain import is_scaled, state_to_json, write_step
 from heldout._core.fits import Fit
-from heldout._core.lazy import is_dask
 from heldout._core.partition import read_partition
+from heldout._core.types import is_dask, is_sparse
 from heldout.pp._standardised_variance import standardised_variance
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix
     from heldout._core.partition import Partition
+    from heldout._core.types import MatrixOrDask
 
 logger = logging.getLogger("heldout")
 
@@ -136,7 +136,7 @@ def highly_variable_genes(
 
 def choose(
     adata: AnnData,
-    X: Matrix,
+    X: MatrixOrDask,
     found: Moments,
     partition: Partition,
     *,
@@ -170,7 +170,7 @@ def var_columns(fit: Fit) -> dict[str, np.ndarray]:
     }
 
 
-def _check_input(adata: AnnData, X: Matrix, *, flavor: str, layer: str | None) -> MatrixState:
+def _check_input(adata: AnnData, X: MatrixOrDask, *, flavor: str, layer: str | None) -> MatrixState:
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     state = describe(X, name=where)
     again = "Choose genes before scaling: start from the log-normalised matrix, or pass layer=."
@@ -209,7 +209,7 @@ def _check_not_unit_variance(*found: Moments) -> None:
 
 
 def _score(
-    adata: AnnData, X: Matrix, found: Moments, train: np.ndarray, *, flavor: str, min_cells: int, n_top_genes: int
+    adata: AnnData, X: MatrixOrDask, found: Moments, train: np.ndarray, *, flavor: str, min_cells: int, n_top_genes: int
 ) -> np.ndarray:
     candidates = np.flatnonzero(found.n_nonzero >= min_cells)
     if not len(candidates):
@@ -229,11 +229,11 @@ def _score(
     return score
 
 
-def _scanpy_score(X: Matrix, *, flavor: str, n: int, like: AnnData) -> np.ndarray:
+def _scanpy_score(X: MatrixOrDask, *, flavor: str, n: int, like: AnnData) -> np.ndarray:
     import scanpy as sc
     from anndata import AnnData
 
-    X = sparse.csr_matrix(X) if sparse.issparse(X) else X  # scanpy 1.11 takes no sparse arrays
+    X = sparse.csr_matrix(X) if is_sparse(X) else X  # scanpy 1.11 takes no sparse arrays
     fitted = AnnData(X, uns={"log1p": like.uns["log1p"]} if "log1p" in like.uns else {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, moments, row_chunks, take
@@ -14,16 +13,17 @@ from heldout._core.chain import state_to_json, write_step
 from heldout._core.fits import Fit
 from heldout._core.genes import gene_columns
 from heldout._core.keys import check_key
-from heldout._core.lazy import is_dask, over_blocks
+from heldout._core.lazy import over_blocks
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
+from heldout._core.types import is_dask, is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix, MatrixOrDask
 
 _WIDE = 6000
 """Number of genes above which the covariance matrix is not formed (6000² float64 take 0.3 GB)."""
@@ -124,7 +124,7 @@ def pca(
     return store.finish(adata, copy=copy)
 
 
-def project(adata: AnnData, fit: Fit, X: Matrix, columns: np.ndarray) -> dict[str, Any]:
+def project(adata: AnnData, fit: Fit, X: MatrixOrDask, columns: np.ndarray) -> dict[str, Any]:
     """Coordinates and loadings of a fit, as slots to write."""
     key, components = fit.config["key_added"], fit.arrays["components"]
     shift = fit.arrays["mean"] @ components.T
@@ -137,7 +137,7 @@ def project(adata: AnnData, fit: Fit, X: Matrix, columns: np.ndarray) -> dict[st
     return {"obsm": {key: coordinates}, "varm": {key: loadings}}
 
 
-def _components(X: Matrix, train: np.ndarray, n_comps: int, *, seed: int) -> dict[str, np.ndarray]:
+def _components(X: MatrixOrDask, train: np.ndarray, n_comps: int, *, seed: int) -> dict[str, np.ndarray]:
     found = moments(X, train)
     if X.shape[1] > _WIDE and is_dask(X):
         msg = (
@@ -162,7 +162,7 @@ def _components(X: Matrix, train: np.ndarray, n_comps: int, *, seed: int) -> dic
     }
 
 
-def _covariance(X: Matrix, train: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def _covariance(X: MatrixOrDask, train: np.ndarray, mean: np.ndarray) -> np.ndarray:
     total = np.zeros((X.shape[1], X.shape[1]))
     for _, products in _blocks(X, partial(_products, mean=mean), train, wanted=train):
         total += products
@@ -170,7 +170,7 @@ def _covariance(X: Matrix, train: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _blocks(
-    X: Matrix, function: Callable[..., np.ndarray], *beside: np.ndarray, wanted: np.ndarray | None = None
+    X: MatrixOrDask, function: Callable[..., np.ndarray], *beside: np.ndarray, wanted: np.ndarray | None = None
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Results of a function for blocks of rows, of a dask array or one in memory."""
     if is_dask(X):
@@ -187,5 +187,5 @@ def _projected(block: Matrix, *, columns: np.ndarray, components: np.ndarray) ->
 
 def _products(block: Matrix, keep: np.ndarray, *, mean: np.ndarray) -> np.ndarray:
     block = take(block, np.flatnonzero(keep), None)
-    block = (block.toarray() if sparse.issparse(block) else block).astype(np.float64) - mean
+    block = (block.toarray() if is_sparse(block) else block).astype(np.float64) - mean
     return block.T @ block

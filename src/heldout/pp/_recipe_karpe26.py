@@ -19,9 +19,10 @@ from heldout._core.arrays import (
     merged,
 )
 from heldout._core.chain import chain_sections, write_step
-from heldout._core.lazy import as_rows, is_dask, over_blocks, to_memory
+from heldout._core.lazy import as_rows, over_blocks, to_memory
 from heldout._core.memory import give_back
 from heldout._core.partition import read_partition
+from heldout._core.types import is_dask, is_sparse
 from heldout.pp._highly_variable_genes import choose, highly_variable_genes, var_columns
 from heldout.pp._scale import scale, scale_fit, scaled
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix
     from heldout._core.partition import Partition
+    from heldout._core.types import Matrix
 
 
 def recipe_karpe26(
@@ -178,7 +179,7 @@ def _checked(looked: Iterator[tuple[slice, tuple[Part | None, str]]]) -> Iterato
 def _look_and_sum(counts: Matrix, train: np.ndarray, *, total: float) -> tuple[Part | None, str]:
     from heldout._core.compiled import log_sums
 
-    counts = counts if sparse.issparse(counts) else sparse.csr_array(counts)
+    counts = counts if is_sparse(counts) else sparse.csr_array(counts)
     n, p = int(train.sum()), counts.shape[1]
     sums, squares, n_nonzero, problem = log_sums(counts.data, counts.indices, counts.indptr, train, p, total)
     if problem:
@@ -190,14 +191,15 @@ def _look_and_sum(counts: Matrix, train: np.ndarray, *, total: float) -> tuple[P
 def _prepared(block: Matrix, *, total: float, columns: np.ndarray, sd: np.ndarray, limit: float) -> Matrix:
     """Scaled values of some genes, from the counts of all."""
     block = as_rows(block)
-    if not sparse.issparse(block):
+    if not is_sparse(block):
         return scaled(lognormalised(block, total, columns), sd, None, limit)
     from heldout._core.compiled import log_columns
 
     place = np.full(block.shape[1], -1, dtype=np.int32)
     place[columns] = np.arange(len(columns))
     found = log_columns(block.data, block.indices, block.indptr, place, total)
-    return scaled(type(block)(found, shape=(block.shape[0], len(columns))), sd, None, limit)
+    kind: Any = type(block)
+    return scaled(kind(found, shape=(block.shape[0], len(columns))), sd, None, limit)
 
 
 def _no_counts(what: str) -> str:

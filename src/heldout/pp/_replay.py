@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -12,6 +12,7 @@ from heldout._core.arrays import describe, get_matrix
 from heldout._core.chain import state_from_json, steps
 from heldout._core.fits import fit_sections, read_fit
 from heldout._core.partition import load_assignment
+from heldout._core.types import is_sparse
 from heldout.pp._highly_variable_genes import var_columns
 from heldout.pp._pca import project
 from heldout.pp._scale import apply_scale
@@ -168,14 +169,12 @@ def _normalise(adata: AnnData, layer: str | None, target: MatrixState) -> None:
     from anndata import AnnData
 
     X = get_matrix(adata, layer, dask=True)
-    given = type(X)
-    part = AnnData(
-        getattr(sparse, f"{X.format}_matrix")(X) if sparse.issparse(X) else X
-    )  # scanpy 1.11: no sparse arrays
+    given: Any = type(X)
+    part = AnnData(getattr(sparse, f"{X.format}_matrix")(X) if is_sparse(X) else X)  # scanpy 1.11: no sparse arrays
     sc.pp.normalize_total(part, target_sum=target.total)
     if target.kind == "lognormalised":
         sc.pp.log1p(part)
-    store.set_matrix(adata, given(part.X) if sparse.issparse(X) else part.X, layer)
+    store.set_matrix(adata, given(part.X) if is_sparse(X) else part.X, layer)
     adata.uns.update(part.uns)
 
 

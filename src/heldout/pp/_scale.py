@@ -12,15 +12,17 @@ from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, moments, row_chunks
 from heldout._core.chain import chain_sections, is_scaled, state_to_json
 from heldout._core.fits import Fit
-from heldout._core.lazy import is_dask, is_sparse
+from heldout._core.lazy import has_sparse_blocks
 from heldout._core.partition import read_partition
+from heldout._core.types import is_dask, is_sparse
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix, MatrixState, Moments
+    from heldout._core.arrays import MatrixState, Moments
     from heldout._core.partition import Partition
+    from heldout._core.types import Matrix, MatrixOrDask
 
 
 def scale(
@@ -88,7 +90,7 @@ def scale(
             "back (if it lost genes since it was normalised, also forget the chain: del adata.uns['heldout']['chain'])."
         )
         raise ValueError(msg)
-    if zero_center and is_sparse(X):
+    if zero_center and has_sparse_blocks(X):
         msg = (
             f"zero_center=True would turn the sparse matrix into {X.shape[0] * X.shape[1] * 4 / 1e9:.1f} GB of dense "
             "values. Use zero_center=False, or make it dense yourself: adata.X = adata.X.toarray()"
@@ -121,7 +123,7 @@ def scale_fit(genes: pd.Index, found: Moments, partition: Partition, config: dic
     )
 
 
-def apply_scale(X: Matrix, fit: Fit, columns: np.ndarray) -> Matrix:
+def apply_scale(X: MatrixOrDask, fit: Fit, columns: np.ndarray) -> MatrixOrDask:
     """Scale with a fit; ``columns`` are the positions of the matrix's genes in the fit."""
     dtype = np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
     sd = fit.arrays["sd"][columns].astype(dtype)
@@ -135,7 +137,7 @@ def apply_scale(X: Matrix, fit: Fit, columns: np.ndarray) -> Matrix:
 
 def scaled(X: Matrix, sd: np.ndarray, mean: np.ndarray | None, limit: float | None) -> Matrix:
     """Values less their mean, where given, divided by ``sd`` and clipped; of a matrix in memory."""
-    if sparse.issparse(X):
+    if is_sparse(X):
         per_entry = sd[X.indices] if X.format == "csr" else np.repeat(sd, np.diff(X.indptr))
         data = np.divide(X.data, per_entry, out=per_entry)
         if limit is not None:

@@ -6,14 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from heldout._core.lazy import over_blocks
+from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from heldout._core.arrays import Matrix, Moments
+    from heldout._core.arrays import Moments
+    from heldout._core.types import Matrix
 
 
 def standardised_variance(X: Any, train: np.ndarray, found: Moments, columns: np.ndarray) -> np.ndarray:
@@ -71,7 +72,7 @@ def _expected(log_mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
 
 def _clipped_sums(block: Matrix, keep: np.ndarray, *, highest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     block = block[keep]
-    if not sparse.issparse(block):
+    if not is_sparse(block):
         clipped = np.minimum(block.astype(np.float64), highest)
         return clipped.sum(axis=0), (clipped**2).sum(axis=0)
     clipped = np.minimum(block.data.astype(np.float64), highest[block.indices])

@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from heldout._core.arrays import row_chunks
-from heldout._core.lazy import is_dask, over_blocks
+from heldout._core.lazy import over_blocks
+from heldout._core.types import is_dask, is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix, MatrixOrDask
 
 EXACT_LIMIT = 60_000
 """Number of assignments up to which every one is visited; beyond it a drawn one is improved by moves and swaps."""
@@ -31,7 +31,7 @@ _DECIMALS = 6
 """Correlations are rounded, so that rounding errors of another machine do not decide between equal ones."""
 
 
-def correlation(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def correlation(X: MatrixOrDask, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pearson correlation of the genes over some cells, and which genes vary there at all.
 
     Cells are read chunk by chunk in the given order of ``rows``, of a dask array in its own; sums are in float64.
@@ -52,7 +52,7 @@ def correlation(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> tuple[np.nd
     ValueError
         If values of these cells are not finite, or more than ``MOST_GENES`` genes vary.
     """
-    X = X.tocsr() if sparse.issparse(X) else X
+    X = X.tocsr() if is_sparse(X) else X
     low, high = np.full(len(columns), np.inf), np.full(len(columns), -np.inf)
     total = np.zeros(len(columns))
     for block in _blocks(X, rows, columns):
@@ -76,7 +76,7 @@ def correlation(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> tuple[np.nd
     return np.clip(products, -1, 1, out=products), varies
 
 
-def _blocks(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
+def _blocks(X: MatrixOrDask, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
     """Dense values of some cells and genes, a few cells at a time."""
     if is_dask(X):
         wanted = np.zeros(X.shape[0], dtype=bool)
@@ -89,7 +89,7 @@ def _blocks(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.nda
     else:
         parts = (X[rows[part]] for part in row_chunks(len(rows), _CELLS))
     for block in parts:
-        dense = block.toarray() if sparse.issparse(block) else block
+        dense = block.toarray() if is_sparse(block) else block
         dense = np.ascontiguousarray(dense[:, columns], dtype=np.float64)
         if not np.isfinite(dense).all():
             msg = (

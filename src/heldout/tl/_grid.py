@@ -135,7 +135,8 @@ def prepared(adata: AnnData, question: Question, split_key: str) -> AnnData:
     from heldout.pp import highly_variable_genes, scale
 
     sections = {name: store.section(adata, name) for name in (keys.SPLITS, keys.ASSIGNMENTS)}
-    copy = AnnData(get_matrix(adata, question.layer, dask=True).copy(), obs=adata.obs.copy(), var=adata.var[[]].copy())
+    X: Any = get_matrix(adata, question.layer, dask=True)
+    copy = AnnData(X.copy(), obs=adata.obs.copy(), var=adata.var[[]].copy())
     copy.uns[keys.UNS] = sections
     if question.layer is not None:
         copy.layers[question.layer] = copy.X

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from heldout._core import keys, store
-from heldout._core.arrays import describe, get_matrix, is_dask
+from heldout._core.arrays import describe, get_matrix
 from heldout._core.checks import check_choice, check_integer
 from heldout._core.keys import check_key
 from heldout._core.lazy import to_memory
 from heldout._core.partition import PARTITIONS, read_partition
 from heldout._core.store import logger, some
+from heldout._core.types import is_dask
 from heldout.splitting._read_screen import read_screen, screen_of
 from heldout.tasks.interactions.measured import (
     FEWEST_VALUES,

@@ -11,7 +11,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
 from heldout.tasks.perturbation import METHODS
-from heldout.tasks.perturbation.task import Task, check_config
+from heldout.tasks.perturbation.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +112,7 @@ def perturbation(
     (4, 100)
     """
     check_key("key_added", key_added)
-    check_config(method, METHODS[method].load().default_config, config)
+    METHODS[method].check_config(config)
     store.check_adata(adata)
     check_key_is_free(adata, key_added, f"perturbation.{method}")
     partition = read_partition(adata, split_key)

@@ -16,8 +16,8 @@ from heldout._core.grouped import group_moments
 from heldout._core.partition import read_partition
 from heldout.splitting._read_screen import ScreenNames
 from heldout.splitting._screen import as_list, context_codes
-from heldout.tasks.perturbation.interface import Pairs
 from heldout.tasks.perturbation.judging.calibration import half_widths, seen_targets
+from heldout.tasks.perturbation.pairs import Pairs
 from heldout.tasks.perturbation.task import check_logged, predict, strata_of, task_of_fit
 
 if TYPE_CHECKING:

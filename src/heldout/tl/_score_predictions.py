@@ -18,8 +18,8 @@ from heldout._core.grouped import group_moments
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout.tasks.perturbation import METHODS
+from heldout.tasks.perturbation.judging.cells import Scored
 from heldout.tasks.perturbation.judging.judge import Judged, check_how
-from heldout.tasks.perturbation.judging.scores import Scored
 from heldout.tasks.perturbation.task import Task, check_logged
 from heldout.tl._write_evaluation import write_evaluation
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix
     from heldout._core.rng import Rng
+    from heldout._core.types import Matrix
 
 logger = logging.getLogger("heldout")
 

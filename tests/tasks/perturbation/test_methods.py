@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 import heldout as ho
 from heldout._core.fits import read_fit
 from heldout.tasks.perturbation import METHODS as REGISTRY
-from heldout.tasks.perturbation.interface import Pairs
+from heldout.tasks.perturbation.pairs import Pairs
 from heldout.tasks.perturbation.task import predict
 from tests.helpers.perturbations import METHODS, brute_means, combinations, contexts, exact, simulated, task_of
 

@@ -31,7 +31,7 @@ _CHECKPOINTS: dict[str, Callable[[Any, Any], EmbeddingSource]] = {
 
 
 def read_source(
-    source: Any, format: Format | None, *, names: Any = None, n_components: int | None = None, at_hand: set[str]
+    source: Any, format: Format | None, *, names: Any = None, n_comps: int | None = None, at_hand: set[str]
 ) -> EmbeddingSource:
     """Read vectors in one of the formats; ``info["format"]`` says in which.
 
@@ -47,12 +47,12 @@ def read_source(
         msg = f"names= has no use with format={format!r}: the source has its names. Leave it out."
         raise ValueError(msg)
     if format == "graph":
-        found = graph.read_graph(source, n_components)
+        found = graph.read_graph(source, n_comps)
     elif format == "gene2go":
-        found = graph.read_gene2go(source, n_components, at_hand)
+        found = graph.read_gene2go(source, n_comps, at_hand)
     else:
         found = tables.read_table(source) if format == "table" else _CHECKPOINTS[format](source, names)
-        found = found if n_components is None else found.reduced(n_components)
+        found = found if n_comps is None else found.reduced(n_comps)
     return replace(found, info={"format": format, **found.info})
 
 

@@ -21,17 +21,17 @@ _LEAST_JACCARD = 0.1  # as GEARS
 _COLUMNS = ("source", "target", "importance")
 
 
-def read_graph(source: Any, n_components: int | None) -> EmbeddingSource:
+def read_graph(source: Any, n_comps: int | None) -> EmbeddingSource:
     """Edges as a DataFrame or a table in a file: two names and, if there, a weight.
 
     GEARS' ``go.csv`` and ``go_essential_all.csv`` have them as ``source``, ``target`` and ``importance``; of other tables
     the first two columns are taken, and the third if it is of numbers.
     """
     if isinstance(source, pd.DataFrame):
-        return _embedded(*_edges(source, "source"), n_components=n_components, where="source", files=[])
+        return _embedded(*_edges(source, "source"), n_comps=n_comps, where="source", files=[])
     path = find(source, "go_essential_all.csv", "go.csv", what="an edge list (go.csv, go_essential_all.csv)")
     table = _edge_table(path)
-    return _embedded(*_edges(table, str(path)), n_components=n_components, where=str(path), files=recorded(path))
+    return _embedded(*_edges(table, str(path)), n_comps=n_comps, where=str(path), files=recorded(path))
 
 
 def _edge_table(path: Path) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def _used(table: pd.DataFrame) -> list[str]:
     return [c for c in _COLUMNS if c in table] if named else list(table.columns[:3])
 
 
-def read_gene2go(source: Any, n_components: int | None, genes: set[str]) -> EmbeddingSource:
+def read_gene2go(source: Any, n_comps: int | None, genes: set[str]) -> EmbeddingSource:
     """GEARS' ``gene2go.pkl`` (gene to its GO terms), of the genes at hand.
 
     Two genes are joined if the Jaccard index of their terms is above 0.1, which is the weight, as GEARS does.
@@ -61,13 +61,11 @@ def read_gene2go(source: Any, n_components: int | None, genes: set[str]) -> Embe
         raise ValueError(msg)
     names = np.array(list(terms_of), dtype=object)
     first, second, weight = _jaccard(list(terms_of.values()))
-    return _embedded(
-        names[first], names[second], weight, n_components=n_components, where=str(path), files=recorded(path)
-    )
+    return _embedded(names[first], names[second], weight, n_comps=n_comps, where=str(path), files=recorded(path))
 
 
-def spectral_embedding(adjacency: sparse.csr_array, n_components: int) -> np.ndarray:
-    """Adjacency spectral embedding of an undirected graph without loops, (n × n_components).
+def spectral_embedding(adjacency: sparse.csr_array, n_comps: int) -> np.ndarray:
+    """Adjacency spectral embedding of an undirected graph without loops, (n × n_comps).
 
     Eigenvectors of the adjacency matrix with the largest absolute eigenvalues, times the root of that. As in igraph's
     ``embed_adjacency_matrix``, the strength of each node over n - 1 is put on the diagonal. Parts of the graph that are
@@ -77,14 +75,14 @@ def spectral_embedding(adjacency: sparse.csr_array, n_components: int) -> np.nda
     n = adjacency.shape[0]
     strength = np.asarray(adjacency.sum(axis=1)).ravel()
     matrix = adjacency + sparse.diags_array(strength / (n - 1))
-    if n <= _DENSE or n_components >= n - 1:
+    if n <= _DENSE or n_comps >= n - 1:
         values, vectors = np.linalg.eigh(matrix.toarray())
     else:
-        start, basis = np.random.default_rng(0).random(n), min(n, max(4 * n_components + 1, 40))
-        values, vectors = sparse.linalg.eigsh(matrix.tocsr(), k=n_components, which="LM", v0=start, ncv=basis)
-    order = np.argsort(-np.abs(values), kind="stable")[:n_components]
+        start, basis = np.random.default_rng(0).random(n), min(n, max(4 * n_comps + 1, 40))
+        values, vectors = sparse.linalg.eigsh(matrix.tocsr(), k=n_comps, which="LM", v0=start, ncv=basis)
+    order = np.argsort(-np.abs(values), kind="stable")[:n_comps]
     values, vectors = values[order], vectors[:, order]
-    sign = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(n_components)])
+    sign = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(n_comps)])
     return vectors * sign * np.sqrt(np.abs(values))
 
 
@@ -104,7 +102,7 @@ def _edges(table: pd.DataFrame, where: str) -> tuple[pd.Series, pd.Series, np.nd
 
 
 def _embedded(
-    first: Any, second: Any, weight: np.ndarray, *, n_components: int | None, where: str, files: list[dict[str, str]]
+    first: Any, second: Any, weight: np.ndarray, *, n_comps: int | None, where: str, files: list[dict[str, str]]
 ) -> EmbeddingSource:
     codes, names = pd.factorize(
         np.concatenate([np.asarray(first, dtype=str), np.asarray(second, dtype=str)]), sort=True
@@ -115,14 +113,14 @@ def _embedded(
     if edges.empty:
         msg = f"{where} has no edge between two different genes."
         raise ValueError(msg)
-    n_components = DIMENSIONS if n_components is None else n_components
-    check_components(n_components, len(names) - 1)
+    n_comps = DIMENSIONS if n_comps is None else n_comps
+    check_components(n_comps, len(names) - 1)
     half = sparse.coo_array((edges["weight"], (edges["i"], edges["j"])), shape=(len(names),) * 2).tocsr()
     adjacency = sparse.csr_array(half + half.T)
     n_parts = int(sparse.csgraph.connected_components(adjacency, directed=False)[0])
-    values = spectral_embedding(adjacency, n_components)
+    values = spectral_embedding(adjacency, n_comps)
     return EmbeddingSource.of(
-        names, values, where=where, files=files, n_components=n_components, n_edges=len(edges), n_parts=n_parts
+        names, values, where=where, files=files, n_comps=n_comps, n_edges=len(edges), n_parts=n_parts
     )
 
 

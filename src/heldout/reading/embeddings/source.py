@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from heldout._core.checks import check_integer
 from heldout._core.store import some
 
 
@@ -63,7 +64,7 @@ class EmbeddingSource:
         aliases = {a: name for a, name in (aliases or {}).items() if name in known and a not in known}
         return cls(names, values, info, aliases)
 
-    def reduced(self, n_components: int) -> EmbeddingSource:
+    def reduced(self, n_comps: int) -> EmbeddingSource:
         """Principal components of the vectors, with the rows as observations; columns are centred, not scaled.
 
         Raises
@@ -73,10 +74,10 @@ class EmbeddingSource:
         """
         from sklearn.decomposition import PCA
 
-        check_components(n_components, min(self.values.shape))
-        solver = "full" if min(self.values.shape) <= _FULL or n_components == min(self.values.shape) else "arpack"
-        scores = PCA(n_components, svd_solver=solver, random_state=0).fit_transform(self.values.astype(np.float64))
-        info = {**self.info, "n_components": n_components, "d_source": self.values.shape[1]}
+        check_components(n_comps, min(self.values.shape))
+        solver = "full" if min(self.values.shape) <= _FULL or n_comps == min(self.values.shape) else "arpack"
+        scores = PCA(n_comps, svd_solver=solver, random_state=0).fit_transform(self.values.astype(np.float64))
+        info = {**self.info, "n_comps": n_comps, "d_source": self.values.shape[1]}
         return replace(self, values=np.ascontiguousarray(scores, dtype=np.float32), info=info)
 
 
@@ -84,9 +85,6 @@ _FULL = 2000
 """Smaller side of the matrix up to which all components are computed."""
 
 
-def check_components(n_components: Any, most: int) -> None:
+def check_components(n_comps: Any, most: int) -> None:
     """Refuse a number of components that the vectors or the graph do not have."""
-    whole = isinstance(n_components, int | np.integer) and not isinstance(n_components, bool)
-    if not (whole and 1 <= n_components <= most):
-        msg = f"n_components={n_components!r} must be a whole number between 1 and {most}."
-        raise ValueError(msg)
+    check_integer(n_comps, "n_comps", least=1, most=most)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from heldout._core.store import some
+from heldout._core.types import is_sparse
 from heldout.reading.embeddings.files import find, numpy_file, recorded
 from heldout.reading.embeddings.source import EmbeddingSource
 
@@ -24,7 +24,7 @@ def read_table(source: Any) -> EmbeddingSource:
             msg = "source is an AnnData without X. Put what stands for the observations into X."
             raise ValueError(msg)
         return EmbeddingSource.of(
-            source.obs_names, X.toarray() if sparse.issparse(X) else np.asarray(X), where="source.X", files=[]
+            source.obs_names, X.toarray() if is_sparse(X) else np.asarray(X), where="source.X", files=[]
         )
     if isinstance(source, pd.DataFrame):
         return _framed(source, "source", [])

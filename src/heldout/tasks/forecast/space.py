@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
+
+from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ def fit_space(X: Matrix, n_comps: int) -> Space:
     n, n_genes = X.shape
     if n_genes <= max(n, 6000):
         product = X.T @ X
-        product = np.asarray(product.toarray() if sparse.issparse(product) else product, dtype=np.float64)
+        product = np.asarray(product.toarray() if is_sparse(product) else product, dtype=np.float64)
         _, vectors = np.linalg.eigh(product - n * np.outer(mean, mean))
         components = vectors[:, ::-1].T[:n_comps]
     else:
-        dense = np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64) - mean
+        dense = np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64) - mean
         components = np.linalg.svd(dense, full_matrices=False)[2][:n_comps]
     signs = np.sign(components[np.arange(len(components)), np.abs(components).argmax(axis=1)])
     return Space(mean, np.ascontiguousarray(components * signs[:, None]))

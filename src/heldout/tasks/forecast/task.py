@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, loaded, take
 from heldout._core.chain import scaled_with, state_from_json, state_to_json
 from heldout._core.fits import Fit, check_split, read_fit, read_header
 from heldout._core.genes import gene_columns
-from heldout._core.lazy import is_dask, over_blocks
+from heldout._core.lazy import over_blocks
 from heldout._core.partition import read_partition
+from heldout._core.types import is_dask, is_sparse
 from heldout.tasks.forecast import KINDS, METHODS
 from heldout.tasks.forecast.interface import Fitted, Snapshots
 from heldout.tasks.forecast.lineages import chains_in, check_lineages
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix
     from heldout._core.partition import Partition
+    from heldout._core.types import Matrix
 
 logger = logging.getLogger("heldout")
 
@@ -370,7 +370,7 @@ def _representation(adata: AnnData, partition: Partition, use_rep: str) -> Fit:
 
 def _say_if_at_ceiling(X: Any) -> None:
     """Say so when values pile up at the maximum, as cycle numbers do where nothing was detected."""
-    stored = X.data if sparse.issparse(X) else X
+    stored = X.data if is_sparse(X) else X
     high = stored.max() if stored.size else 0.0
     share = float((stored == high).sum()) / (X.shape[0] * X.shape[1])
     if high > 0 and share > _AT_CEILING:

@@ -11,12 +11,12 @@ from scipy.special import log_expit, log_softmax
 
 from heldout._core.arrays import loaded, take
 from heldout._core.grouped import group_moments
-from heldout._core.lazy import is_dask
+from heldout._core.types import is_dask, is_sparse
 from heldout.tasks.genotype.config import LogisticConfig, NoConfig
 from heldout.tasks.genotype.interface import Data, Fitted
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 
 class Majority:
@@ -108,7 +108,7 @@ def group_means(data: Data, method: str) -> tuple[np.ndarray, np.ndarray]:
         codes[data.train] = row_of
         return group_moments(data.X, codes, n, var=False).mean, pairs[1]
     means = averaging @ take(data.X, data.train, None)
-    return np.asarray(means.toarray() if sparse.issparse(means) else means), pairs[1]
+    return np.asarray(means.toarray() if is_sparse(means) else means), pairs[1]
 
 
 def fit_logistic(X: Matrix, labels: np.ndarray, config: LogisticConfig) -> Fitted:

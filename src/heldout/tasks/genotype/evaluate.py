@@ -18,7 +18,7 @@ from heldout.tasks.genotype.config import LogisticConfig
 from heldout.tasks.genotype.levels import FEW, Design, Level, levels_of
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from heldout.tasks.genotype.config import BoostingConfig, LogisticConfig, NoConf
 from heldout.tasks.genotype.interface import Data, Fitted
 
 if TYPE_CHECKING:
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 
 class _OfMeans:

@@ -10,7 +10,7 @@ import pandas as pd
 if TYPE_CHECKING:
     import numpy as np
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix, MatrixOrDask
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Data:
         Number of auxiliary classes.
     """
 
-    X: Matrix
+    X: MatrixOrDask
     labels: np.ndarray
     n_classes: int
     train: np.ndarray

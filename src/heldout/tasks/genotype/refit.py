@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heldout._core.arrays import take
+from heldout._core.arrays import loaded, take
 from heldout._core.progress import progress
 from heldout.metrics.classification import block_auc, group_log_probability, roc_auc
 from heldout.metrics.permutation import permutation_test
@@ -56,7 +56,7 @@ def refit_test(
         part[groups[members]] = number
     names = [f"{p} {b}" for p, b in zip(part, np.zeros_like(part) if blocks is None else blocks, strict=True)]
     judged, own = np.unique(groups[rows], return_inverse=True)
-    X = take(data.X, rows, None)
+    X = loaded(take(data.X, rows, None))
 
     def statistic(labels: np.ndarray) -> float:
         of_cell = data.labels.copy()

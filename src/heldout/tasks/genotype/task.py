@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix, MatrixState
+    from heldout._core.arrays import MatrixState
     from heldout._core.partition import Partition
+    from heldout._core.types import MatrixOrDask
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Task:
 
     def data(self, features: str) -> Data:
         """Arrays for a method that reads genes, QC measures, covariates or cell types."""
-        X: Matrix = (
+        X: MatrixOrDask = (
             take(get_matrix(self.adata, self.layer, dask=True), None, self.columns)
             if features == "genes"
             else features_of(self.adata, features, self._described(features), layer=self.layer)

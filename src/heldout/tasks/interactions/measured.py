@@ -20,7 +20,7 @@ from heldout.splitting._read_screen import ScreenNames
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import MatrixOrDask
     from heldout.splitting._perturbations import Targets
     from heldout.splitting._read_screen import Screen
 
@@ -273,7 +273,7 @@ def _scaled(deviation: np.ndarray, se: np.ndarray, scale: str) -> np.ndarray:
     return np.divide(deviation, se, out=np.zeros_like(deviation), where=se > 0)
 
 
-def control_genes(X: Matrix, found: Combinations, n: int | None) -> np.ndarray:
+def control_genes(X: MatrixOrDask, found: Combinations, n: int | None) -> np.ndarray:
     """Numbers of the ``n`` genes with the highest mean over the controls, each context counted once; all for None."""
     if n is None or n >= X.shape[1]:
         return np.arange(X.shape[1])
@@ -285,7 +285,7 @@ def control_genes(X: Matrix, found: Combinations, n: int | None) -> np.ndarray:
 
 
 def measure(
-    X: Matrix,
+    X: MatrixOrDask,
     found: Combinations,
     columns: np.ndarray,
     *,

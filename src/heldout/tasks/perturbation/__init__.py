@@ -2,37 +2,73 @@
 
 from heldout._core.method import Method, Registry
 
-_HERE = "heldout.tasks.perturbation"
+_METHODS = "heldout.tasks.perturbation.methods"
 
 METHODS = Registry(
     "perturbation",
-    Method("no_change", "baseline", "the controls of the context", f"{_HERE}.methods.baselines:NoChange"),
-    Method("mean", "baseline", "the mean change of the train perturbations", f"{_HERE}.methods.baselines:Mean"),
+    Method("no_change", "baseline", "controls of the context", f"{_METHODS}.baselines:NoChange", default_baseline=True),
     Method(
-        "mean_of_cells",
+        "mean",
         "baseline",
-        "the mean change of the perturbed train cells",
-        f"{_HERE}.methods.baselines:MeanOfCells",
+        "mean change of the train perturbations",
+        f"{_METHODS}.baselines:Mean",
+        default_baseline=True,
     ),
-    Method("context_mean", "baseline", "the mean change in the context", f"{_HERE}.methods.baselines:ContextMean"),
-    Method("transfer", "baseline", "the same perturbation in other contexts", f"{_HERE}.methods.baselines:Transfer"),
     Method(
-        "additive", "baseline", "the sum of the changes of the single targets", f"{_HERE}.methods.baselines:Additive"
+        "mean_of_cells", "baseline", "mean change of the perturbed train cells", f"{_METHODS}.baselines:MeanOfCells"
     ),
-    Method("linear", "baseline", "Y = G W Pᵀ + b, in vectors of genes and targets", f"{_HERE}.methods.linear:Linear"),
+    Method(
+        "additive",
+        "baseline",
+        "sum of the changes of the single targets",
+        f"{_METHODS}.baselines:Additive",
+        default_baseline=True,
+    ),
+    Method(
+        "linear",
+        "baseline",
+        "Y = G W Pᵀ + b, with vectors of genes and targets",
+        f"{_METHODS}.linear:Linear",
+        default_baseline=True,
+    ),
     Method(
         "latent_additive",
         "baseline",
-        "effects of targets by ridge regression, in the components of the train changes",
-        f"{_HERE}.methods.latent_additive:LatentAdditive",
+        "effects of targets by ridge regression, in components of the train changes",
+        f"{_METHODS}.latent_additive:LatentAdditive",
+        default_baseline=True,
+    ),
+    Method(
+        "context_mean",
+        "baseline",
+        "mean change in the context",
+        f"{_METHODS}.baselines:ContextMean",
+        default_baseline=True,
+        requires="contexts",
+    ),
+    Method(
+        "transfer",
+        "baseline",
+        "same perturbation in other contexts",
+        f"{_METHODS}.baselines:Transfer",
+        default_baseline=True,
+        requires="contexts",
     ),
     Method(
         "informed_additive",
         "model",
-        "latent_additive, drawn to what the vectors of the targets foretell",
-        f"{_HERE}.methods.informed_additive:InformedAdditive",
+        "latent_additive, shrunk towards what the vectors of the targets predict",
+        f"{_METHODS}.informed_additive:InformedAdditive",
     ),
-    Method("nearest", "baseline", "the most similar train perturbation", f"{_HERE}.methods.nearest:Nearest"),
+    Method("nearest", "baseline", "most similar train perturbation", f"{_METHODS}.nearest:Nearest"),
+    Method(
+        "moved_cells",
+        "baseline",
+        "measured cells of the nearest perturbation, moved by the missing change",
+        f"{_METHODS}.moved_cells:MovedCells",
+        default_baseline=True,
+        requires="cells",
+    ),
 )
 
 __all__ = ["METHODS"]

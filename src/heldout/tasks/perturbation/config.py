@@ -3,122 +3,111 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from heldout._core.options import Config, option
 
 
 @dataclass(frozen=True)
-class NoPerturbationConfig:
-    """A method without options."""
-
-
-@dataclass(frozen=True)
-class LinearConfig:
+class LinearConfig(Config):
     """Options of ``linear``, Y ≈ G W Pᵀ + b :cite:p:`ahlmanneltze2025`.
 
     Parameters
     ----------
-    n_components
-        Number of components of the genes, when they come from the train perturbations.
+    n_comps
+        Number of components of the genes, if they are computed from the train perturbations.
     penalty
         Ridge penalty on both sides.
     gene_embedding
-        Key of an embedding (:func:`heldout.pp.embedding`) for G, whose genes without a vector get a row of zeros. None
-        takes the principal components of the train pseudobulks, with genes as observations.
+        Key of an embedding (:func:`heldout.pp.embedding`) for G. Genes without a vector get a row of zeros. If None, G has
+        the principal components of the train pseudobulks, with genes as observations.
     perturbation_embedding
-        Key of an embedding for P. None takes the rows of G of the perturbed genes. A combination that has
-        no row of its own has the sum of the vectors of its targets.
+        Key of an embedding for P. If None, P has the rows of G of the perturbed genes. A combination without a vector of
+        its own gets the sum of the vectors of its targets.
     """
 
-    n_components: int = 10
-    penalty: float = 0.1
+    renamed: ClassVar[dict[str, str]] = {"n_components": "n_comps"}
+
+    n_comps: int = option(10, at_least=1)
+    penalty: float = option(0.1, above=0)
     gene_embedding: str | None = None
     perturbation_embedding: str | None = None
 
-    def __post_init__(self) -> None:
-        _check_whole("n_components", self.n_components)
-        _check_positive("penalty", self.penalty)
-
 
 @dataclass(frozen=True)
-class LatentAdditiveConfig:
+class LatentAdditiveConfig(Config):
     """Options of ``latent_additive``.
 
     Parameters
     ----------
-    n_components
-        Most components of the train changes that are kept; None keeps all, as noisy ones are shrunk anyway.
+    n_comps
+        Largest number of components of the train changes. If None, all are kept: noisy components are shrunk in any case.
     penalty
-        Ridge penalty on what a target does beyond the mean target, in cells: an effect that rests on as many cells is
-        halved. None takes the variance of a cell over the variance of the effects, component by component.
+        Ridge penalty on the difference of a target from the mean target, in cells: an effect measured in so many cells is
+        halved. If None, it is the variance of a cell divided by the variance of the effects, for each component.
     """
 
-    n_components: int | None = None
-    penalty: float | None = None
+    renamed: ClassVar[dict[str, str]] = {"n_components": "n_comps"}
 
-    def __post_init__(self) -> None:
-        if self.n_components is not None:
-            _check_whole("n_components", self.n_components)
-        if self.penalty is not None:
-            _check_positive("penalty", self.penalty)
+    n_comps: int | None = option(None, at_least=1)
+    penalty: float | None = option(None, above=0)
 
 
 @dataclass(frozen=True)
-class InformedAdditiveConfig:
+class InformedAdditiveConfig(Config):
     """Options of ``informed_additive``.
 
     Parameters
     ----------
-    n_components
-        Most components of the train changes that are kept; None keeps all, as noisy ones are shrunk anyway.
+    n_comps
+        Largest number of components of the train changes. If None, all are kept: noisy components are shrunk in any case.
     penalty
-        Ridge penalty on what a target does beyond what is foretold, in cells, see :class:`LatentAdditiveConfig`.
+        Ridge penalty on the difference of a target from its predicted effect, in cells; see :class:`LatentAdditiveConfig`.
     perturbation_embedding
-        Key of an embedding (:func:`heldout.pp.embedding`) with vectors of the targets. None takes the principal components of
-        the train pseudobulks, with genes as observations, for targets that are genes at hand.
-    n_vector_components
+        Key of an embedding (:func:`heldout.pp.embedding`) with vectors of the targets. If None, targets that are genes of
+        the data get the principal components of the train pseudobulks, with genes as observations.
+    n_vector_comps
         Number of these components.
     """
 
-    n_components: int | None = None
-    penalty: float | None = None
-    perturbation_embedding: str | None = None
-    n_vector_components: int = 30
+    renamed: ClassVar[dict[str, str]] = {"n_components": "n_comps", "n_vector_components": "n_vector_comps"}
 
-    def __post_init__(self) -> None:
-        _check_whole("n_vector_components", self.n_vector_components)
-        LatentAdditiveConfig(self.n_components, self.penalty)
+    n_comps: int | None = option(None, at_least=1)
+    penalty: float | None = option(None, above=0)
+    perturbation_embedding: str | None = None
+    n_vector_comps: int = option(30, at_least=1)
 
 
 @dataclass(frozen=True)
-class NearestConfig:
+class NearestConfig(Config):
     """Options of ``nearest``.
 
     Parameters
     ----------
     perturbation_embedding
-        Key of an embedding (:func:`heldout.pp.embedding`) in which perturbations are compared, by cosine. None takes the
-        principal components of the train pseudobulks, with genes as observations: a perturbation is where its genes are.
-    n_components
+        Key of an embedding (:func:`heldout.pp.embedding`) in which perturbations are compared by cosine. If None, targets
+        that are genes of the data get the principal components of the train pseudobulks, with genes as observations.
+    n_comps
         Number of these components.
     n_neighbors
         Number of train perturbations that are averaged.
     """
 
+    renamed: ClassVar[dict[str, str]] = {"n_components": "n_comps"}
+
     perturbation_embedding: str | None = None
-    n_components: int = 10
-    n_neighbors: int = 1
-
-    def __post_init__(self) -> None:
-        _check_whole("n_components", self.n_components)
-        _check_whole("n_neighbors", self.n_neighbors)
+    n_comps: int = option(10, at_least=1)
+    n_neighbors: int = option(1, at_least=1)
 
 
-def _check_whole(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        msg = f"{name}={value!r} must be a whole number from 1."
-        raise ValueError(msg)
+@dataclass(frozen=True)
+class MovedCellsConfig(Config):
+    """Options of ``moved_cells``.
 
+    Parameters
+    ----------
+    max_cells
+        Largest number of cells that are kept of each perturbation in each context. The fit stores these cells.
+    """
 
-def _check_positive(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-        msg = f"{name}={value!r} must be a number above 0."
-        raise ValueError(msg)
+    max_cells: int = option(200, at_least=2)

@@ -1,50 +1,31 @@
-"""What a perturbation method is: it fits on pseudobulks of train and predicts the change of any perturbation.
+"""What a perturbation method is: what it may see, and what it answers with.
 
-Baselines and networks alike.
+A method reads pseudobulks (``reads = "profiles"``) or cells (``reads = "cells"``) of the train perturbations. It answers
+with a :class:`heldout.tasks.perturbation.predictions.Prediction`: the mean change of each perturbation, and predicted cells.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
-import pandas as pd
 
 from heldout._core.alignment import Names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from heldout._core.method import Fitted
     from heldout.splitting._perturbations import Targets
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Perturbations in contexts, one a row.
-
-    Parameters
-    ----------
-    targets
-        Sorted targets of each, (m,).
-    context
-        Number of its context, (m,).
-    """
-
-    targets: Sequence[Targets]
-    context: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def rows_of(self) -> dict[tuple[Targets, int], int]:
-        """Row of each perturbation and context."""
-        return {(t, int(c)): i for i, (t, c) in enumerate(zip(self.targets, self.context, strict=True))}
+    from heldout.tasks.perturbation.observed import Cells
+    from heldout.tasks.perturbation.pairs import Pairs
+    from heldout.tasks.perturbation.predictions import Controls, Prediction
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Numbers that say what a target, or a gene, is: the rows of an embedding.
+    """Vectors of targets or of genes: the rows of an embedding.
 
     Parameters
     ----------
@@ -55,7 +36,7 @@ class Vectors:
     aliases
         Other names of the rows, ``{other: name}``.
     what
-        What has these names, for a message.
+        What has these names, for error messages.
     separator
         Text between the targets in the name of a combination.
     """
@@ -63,13 +44,13 @@ class Vectors:
     names: np.ndarray
     values: np.ndarray
     aliases: dict[str, str] = field(default_factory=dict)
-    what: str = "genes at hand"
+    what: str = "genes of the data"
     separator: str = "+"
 
     def of(self, targets: Sequence[Targets]) -> np.ndarray:
-        """Vector of each perturbation, (m × d): a row of its own, or the sum over its targets; NaN where one has none.
+        """Vector of each perturbation, (m × d): its own row, or the sum over its targets; NaN if a target has no row.
 
-        Names are found regardless of case and of the version of an Ensembl id, where that leaves one.
+        Names are matched regardless of case and of the version of an Ensembl id, where only one row matches.
         """
         whole = [self.separator.join(members) for members in targets]
         distinct = sorted({*whole, *(target for members in targets for target in members)})
@@ -81,7 +62,7 @@ class Vectors:
         return result
 
     def to_json(self) -> dict[str, Any]:
-        """All but the rows, as JSON values."""
+        """Everything but the rows, as JSON values."""
         rest = {"aliases": self.aliases, "what": self.what, "separator": self.separator}
         return {"names": [str(name) for name in self.names], **rest}
 
@@ -92,83 +73,76 @@ class Vectors:
 
 
 @dataclass(frozen=True)
-class Data:
-    """What a method may see: pseudobulks of train, all numbers float64.
+class Profiles:
+    """Pseudobulks of the train perturbations, float64.
 
     Parameters
     ----------
-    genes
-        Names of the genes, (G,).
     pairs
-        The perturbations of train, in each context where train has cells of them.
+        The train perturbations, in each context where train has cells of them.
     change
-        Mean of each minus the mean of the train controls of its context, (m × G).
+        Mean of each perturbation minus the mean of the train controls of its context, (m × G).
     n_cells
         Number of cells behind each row, (m,).
     control
-        Mean of the train controls of each context, (C × G).
+        Mean of the train controls of each context, (C × G); NaN where train has none.
     half_difference
-        Function that gives the difference of the means of two random halves of the cells behind each row, (m × G), NaN for a
-        single cell: how noisy a row is, in any direction. It reads the matrix when it is first called.
-    gene_vectors
-        Vectors of the genes, (G × d), or None; a gene without one has NaN.
-    target_vectors
-        Vectors of targets, or None.
+        Function that returns the difference of the means of two random halves of the cells of each row, (m × G), NaN for
+        a single cell: the noise of a row, in any direction. It reads the matrix when it is first called.
     """
 
-    genes: np.ndarray
     pairs: Pairs
     change: np.ndarray
     n_cells: np.ndarray
     control: np.ndarray
     half_difference: Callable[[], np.ndarray]
-    gene_vectors: np.ndarray | None = None
-    target_vectors: Vectors | None = None
 
     @property
     def n_contexts(self) -> int:
-        """Number of contexts, with those that train has controls of only."""
+        """Number of contexts, including those where train has only controls."""
         return len(self.control)
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """Result of a fit: numbers, JSON values, and a table with one row an epoch."""
-
-    arrays: dict[str, np.ndarray]
-    info: dict[str, Any] = field(default_factory=dict)
-    history: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Predicted changes.
+class Data:
+    """Everything that a method may see.
 
     Parameters
     ----------
-    change
-        Change from the controls of the context, (m × G); a row of NaN where the method cannot say anything.
-    fallback
-        Whether a row rests on a stand-in, as the mean effect for a target that train has not seen, (m,).
+    genes
+        Names of the genes, (G,).
+    profiles
+        Pseudobulks of train.
+    cells
+        Function that returns the cells of train and val. Methods that read profiles never call it.
+    gene_vectors
+        Vectors of the genes, (G × d), or None. A gene without a vector has NaN.
+    target_vectors
+        Vectors of targets, or None.
     """
 
-    change: np.ndarray
-    fallback: np.ndarray
-
-    @classmethod
-    def sure(cls, change: np.ndarray) -> Prediction:
-        """A prediction without stand-ins."""
-        return cls(change, np.zeros(len(change), dtype=bool))
+    genes: np.ndarray
+    profiles: Profiles
+    cells: Callable[[], Cells]
+    gene_vectors: np.ndarray | None = None
+    target_vectors: Vectors | None = None
 
 
 class PerturbationMethod(Protocol):
     """The two verbs of a perturbation method."""
 
     default_config: ClassVar[Any]
-    """Options if none are given; those given must be of its class."""
+    """Options if the user passes none; the user's options must be of its class."""
 
-    def fit(self, data: Data, config: Any, *, seed: int) -> Fitted:
-        """Fit on the perturbations of train."""
+    stochastic: ClassVar[bool]
+    """Whether another seed gives another fit."""
 
-    def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
-        """Change of each perturbation in its context."""
+    reads: ClassVar[Literal["profiles", "cells"]]
+    """What the method learns from. A method that reads cells is generative: its predicted cells are more than moved
+    controls."""
+
+    def fit(self, data: Data, config: Any, *, seed: int, start: Fitted | None = None) -> Fitted:
+        """Fit on the train perturbations; ``start`` is an earlier fit of the same method to continue from."""
+
+    def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Prediction:
+        """Predict each perturbation in its context."""

@@ -7,18 +7,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from heldout import metrics
 from heldout._core.arrays import loaded, take
 from heldout._core.grouped import group_moments
 from heldout._core.partition import digests
-from heldout.tasks.perturbation.interface import Pairs
+from heldout._core.types import is_sparse
+from heldout.splitting._read_screen import CONTROL, UNKNOWN
+from heldout.tasks.perturbation.pairs import Pairs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix, MatrixOrDask
+    from heldout.splitting._perturbations import Targets
     from heldout.splitting._read_screen import Screen
 
 
@@ -101,7 +103,7 @@ class Measured:
         Names of the cells, (n,).
     """
 
-    X: Matrix
+    X: MatrixOrDask
     columns: np.ndarray
     screen: Screen
     obs_names: pd.Index
@@ -118,7 +120,7 @@ class Measured:
     def dense(self, rows: np.ndarray) -> np.ndarray:
         """Expression of some cells, dense, float64, (k × G)."""
         X = self.fetch(rows)
-        return np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
+        return np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64)
 
     def observe(self, mask: np.ndarray) -> Observed:
         """Moments of the cells in ``mask`` by perturbation and context, in one pass over the matrix."""
@@ -134,3 +136,79 @@ class Measured:
         mean[context[control]], var[context[control]] = moments.mean[control], moments.var[control]
         of_pairs = (moments.n[~control], moments.mean[~control], moments.var[~control])
         return Observed(pairs, number[~control], *of_pairs, n, mean, var)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells that a method may see: those of train and val. The perturbations of other cells are hidden.
+
+    Parameters
+    ----------
+    measured
+        All cells.
+    targets
+        Targets of each perturbation, by number, (P,).
+    perturbation
+        Number of the perturbation of each cell, (n,); -1 for a control, -2 for a cell of neither train nor val.
+    context
+        Number of the context of each cell, (n,).
+    train, val
+        Rows of the train and of the val cells, sorted.
+    """
+
+    measured: Measured
+    targets: list[Targets]
+    perturbation: np.ndarray
+    context: np.ndarray
+    train: np.ndarray
+    val: np.ndarray
+
+    @classmethod
+    def of(cls, measured: Measured, train: np.ndarray, val: np.ndarray) -> Cells:
+        """Hide the perturbations of all cells but those of train and val, which are masks (n,)."""
+        screen = measured.screen
+        perturbation = np.where(train | val, screen.of_cell, UNKNOWN)
+        return cls(
+            measured, screen.perturbations, perturbation, screen.context, np.flatnonzero(train), np.flatnonzero(val)
+        )
+
+    @property
+    def X(self) -> MatrixOrDask:
+        """Matrix of all cells and all genes, (n × n_vars); dense, csr, csc, or dask, never loaded as a whole here."""
+        return self.measured.X
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Columns of ``X`` that are the genes of the data, (G,)."""
+        return self.measured.columns
+
+    @property
+    def n_contexts(self) -> int:
+        """Number of contexts."""
+        return self.measured.screen.n_contexts
+
+    def controls(self, context: int) -> np.ndarray:
+        """Rows of the train controls of a context."""
+        train = self.train
+        return train[(self.perturbation[train] == CONTROL) & (self.context[train] == context)]
+
+    def fetch(self, rows: np.ndarray) -> Matrix:
+        """Expression of some cells in memory, (k × G); sparse where ``X`` is sparse."""
+        return self.measured.fetch(rows)
+
+    def train_groups(self, rng: np.random.Generator, most: int) -> list[tuple[Targets, int, np.ndarray]]:
+        """Targets, context and rows of the train cells of each perturbation in each context.
+
+        Of more than ``most`` cells some are drawn. Which cells these are does not depend on the order of the rows.
+        """
+        mask = np.zeros(len(self.perturbation), dtype=bool)
+        mask[self.train] = True
+        number, context, codes = self.measured.screen.groups(mask)
+        place = np.empty(len(codes), dtype=np.int64)
+        place[rng.permutation(self.measured.order)] = np.arange(len(codes))
+        groups = []
+        for group in np.flatnonzero(number >= 0).tolist():
+            rows = np.flatnonzero(codes == group)
+            rows = rows[np.argsort(place[rows])[:most]]
+            groups.append((self.targets[number[group]], int(context[group]), rows))
+        return groups

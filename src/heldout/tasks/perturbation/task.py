@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout._core import store
-from heldout._core.arrays import MatrixState, describe, get_matrix, is_dask
+from heldout._core.arrays import MatrixState, describe, get_matrix
 from heldout._core.fits import Fit
 from heldout._core.genes import DEFAULT, gene_columns
 from heldout._core.lazy import to_memory
-from heldout.splitting._read_screen import Screen, ScreenNames, reread_screen, screen_of
+from heldout._core.method import Fitted
+from heldout._core.types import is_dask
+from heldout.splitting._read_screen import CONTROL, Screen, ScreenNames, reread_screen, screen_of
 from heldout.tasks.perturbation import METHODS
-from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction
+from heldout.tasks.perturbation.interface import Data, Profiles
 from heldout.tasks.perturbation.judging.calibration import calibrate, scale_of, seen_targets, stratum
 from heldout.tasks.perturbation.judging.resampling import half_difference
-from heldout.tasks.perturbation.observed import Measured, Observed
+from heldout.tasks.perturbation.observed import Cells, Measured, Observed
+from heldout.tasks.perturbation.predictions import Controls
 from heldout.tasks.perturbation.side_information import side_information
 
 if TYPE_CHECKING:
@@ -26,8 +29,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from heldout._core.arrays import Matrix
     from heldout._core.partition import Partition
+    from heldout._core.types import MatrixOrDask
+    from heldout.tasks.perturbation.pairs import Pairs
+    from heldout.tasks.perturbation.predictions import Prediction
     from heldout.tasks.perturbation.side_information import Replacement
 
 _SAMPLE = 2000
@@ -79,7 +84,7 @@ class Task:
         """Names of the genes, (G,)."""
         return self.adata.var_names[self.columns].to_numpy(dtype=object)
 
-    def matrix(self) -> Matrix:
+    def matrix(self) -> MatrixOrDask:
         """The matrix, or the dask array."""
         return get_matrix(self.adata, self.layer, dask=True)
 
@@ -104,15 +109,26 @@ class Task:
         return found
 
     def data(self, train: Observed) -> Data:
-        """Arrays for the methods, without side information."""
-        return Data(
-            genes=self.genes,
+        """What the methods may see, without side information."""
+        cells, in_train, in_val = self.cells, self.partition.mask("train"), self.partition.mask("val")
+        profiles = Profiles(
             pairs=train.pairs,
             change=train.change,
             n_cells=train.n_cells,
             control=train.control,
-            half_difference=cache(lambda: half_difference(self.cells, self.partition.mask("train"), train)),
+            half_difference=cache(lambda: half_difference(cells, in_train, train)),
         )
+        return Data(self.genes, profiles, cells=cache(lambda: Cells.of(cells, in_train, in_val)))
+
+    def controls(self, mean: np.ndarray) -> Controls:
+        """The train controls; their means are given, their cells are read from the matrix when they are needed."""
+        is_control = self.partition.mask("train") & (self.screen.of_cell == CONTROL)
+
+        def rows_of(context: int) -> np.ndarray:
+            order = self.cells.order
+            return order[(is_control & (self.screen.context == context))[order]]
+
+        return Controls.of(self.cells, mean, rows_of)
 
     def fit(
         self,
@@ -123,51 +139,44 @@ class Task:
         data: Data | None = None,
         replacement: Replacement | None = None,
     ) -> Fit:
-        """Fit one method of the registry on the perturbations of train."""
-        implementation = METHODS[method].load()()
-        config = check_config(method, implementation.default_config, config)
+        """Fit one method of the registry on the train perturbations."""
+        config = METHODS[method].check_config(config)
         data = self.data(self.observed("train")) if data is None else data
         separator = self.screen.names.separator or "+"
         joined = {separator.join(members) for members in self.screen.perturbations}
         every = sorted(joined | {target for members in self.screen.perturbations for target in members})
         extra = side_information(self.adata, self.genes, every, config, replacement, separator=separator, seed=seed)
         data = replace(data, **extra)
-        return self.pack(method, config, implementation.fit(data, config, seed=seed), data, seed=seed)
-
-    def pack(self, method: str, config: Any, fitted: Fitted, data: Data, *, seed: int) -> Fit:
-        """Turn the result of a method into a fit that can be stored."""
+        fitted = METHODS[method].load()().fit(data, config, seed=seed)
         info = {
             "names": self.screen.names.to_json(),
             "layer": self.layer,
             "mask_var": self.mask_var,
-            "seen": sorted({target for targets in data.pairs.targets for target in targets}),
-            "fitted": fitted.info,
+            "seen": sorted({target for targets in data.profiles.pairs.targets for target in targets}),
         }
-        arrays = {
-            "control": data.control,
-            "scale": scale_of(data.change),
-            **{f"fitted.{name}": array for name, array in fitted.arrays.items()},
-        }
-        return Fit(
-            method=f"perturbation.{method}",
-            config={**asdict(config), "seed": seed},
-            split_key=self.partition.key,
-            split_hash=self.partition.hash,
-            genes=self.genes,
-            arrays=arrays,
-            info=info,
-            history=fitted.history,
+        arrays = {"control": data.profiles.control, "scale": scale_of(data.profiles.change)}
+        return METHODS.to_fit(
+            method, config, fitted, self.partition, seed=seed, genes=self.genes, info=info, arrays=arrays
         )
 
     def calibrated(self, fit: Fit) -> Fit:
-        """The fit with the intervals that its errors on the perturbations of val support; itself where val has none."""
+        """Add intervals from the errors on the val perturbations; without val perturbations the fit is unchanged."""
         if not self.partition.mask("val").any():
             return fit
         val = self.observed("val")
-        return calibrated(fit, val) if len(val.pairs) else fit
+        if not len(val.pairs):
+            return fit
+        prediction = predict(fit, val.pairs, self.controls(fit.arrays["control"]))
+        error = val.mean - profiles(fit, val.pairs, prediction.change)
+        widths, basis = calibrate(error, fit.arrays["scale"], strata_of(fit, val.pairs), val.number)
+        arrays, info = {**fit.arrays, "half_widths": widths}, {**fit.info, "calibration": basis}
+        same = {
+            name: getattr(fit, name) for name in ("method", "config", "split_key", "split_hash", "genes", "history")
+        }
+        return Fit(**same, arrays=arrays, info=info)
 
     def check_train(self) -> None:
-        """Every context with perturbed cells in a partition that is used needs train controls; train needs perturbed cells."""
+        """Refuse a split without train controls in every context that is used, or without perturbed train cells."""
         used = self.partition.mask("train", "val", "test")
         number, context, _ = self.screen.groups(used)
         train_number, train_context, _ = self.screen.groups(self.partition.mask("train"))
@@ -177,17 +186,17 @@ class Task:
             names = self.screen.names
             where = "" if not names.covariate_keys else f" in {len(lacking)} contexts (e.g. {names.shown(lacking[0])})"
             msg = (
-                f"There are no control cells ({store.some(names.control)}) in train{where}, so there is nothing that a change could "
-                "be counted from. Drop these cells, or make a split with controls in train, e.g. with heldout.pp.split_perturbations."
+                f"There are no control cells ({store.some(names.control)}) in train{where}, and changes are measured from them. "
+                "Drop these cells, or make a split with controls in train, e.g. with heldout.pp.split_perturbations."
             )
             raise ValueError(msg)
         if not (train_number >= 0).any():
-            msg = "There are no perturbed cells in train, so there is nothing to learn from. Check the split and perturbation_key."
+            msg = "There are no perturbed cells in train. Check the split and perturbation_key."
             raise ValueError(msg)
 
 
 def task_of_fit(adata: AnnData, partition: Partition, fit: Fit, *, key: str) -> Task:
-    """The task that a stored fit was made on, with the genes in the fit's order."""
+    """Rebuild the task of a stored fit, with the genes in the order of the fit."""
     names = ScreenNames.from_json(fit.info["names"])
     recorded = partition.scheme == "perturbations"
     screen = screen_of(adata, partition, names.perturbation_key) if recorded else reread_screen(adata, partition, names)
@@ -195,63 +204,36 @@ def task_of_fit(adata: AnnData, partition: Partition, fit: Fit, *, key: str) -> 
     return Task(adata, partition, screen, columns, fit.info["layer"], fit.info["mask_var"])
 
 
-def predict(fit: Fit, pairs: Pairs) -> Prediction:
-    """Changes by a stored fit."""
-    implementation = METHODS[fit.method.removeprefix("perturbation.")].load()()
-    arrays = {name.removeprefix("fitted."): a for name, a in fit.arrays.items() if name.startswith("fitted.")}
-    prediction: Prediction = implementation.predict(Fitted(arrays, fit.info["fitted"]), pairs)
+def predict(fit: Fit, pairs: Pairs, controls: Controls | None = None) -> Prediction:
+    """Predict with a stored fit; without ``controls`` only mean changes, from the control means of the fit."""
+    controls = Controls.without_cells(fit.arrays["control"]) if controls is None else controls
+    implementation = METHODS.implementation_of(fit)
+    prediction: Prediction = implementation.predict(Fitted.of(fit), pairs, controls, seed=int(fit.config["seed"]))
     return prediction
 
 
 def profiles(fit: Fit, pairs: Pairs, change: np.ndarray) -> np.ndarray:
-    """Predicted profiles: the train controls of the context, changed, (m × G)."""
+    """Predicted profiles, (m × G): the mean of the train controls of the context plus the change."""
     return np.asarray(fit.arrays["control"][pairs.context] + change)
 
 
 def strata_of(fit: Fit, pairs: Pairs) -> np.ndarray:
-    """What the intervals of these perturbations are calibrated by, (m,)."""
+    """Stratum of each perturbation, by which intervals are calibrated, (m,)."""
     n_targets = np.array([len(targets) for targets in pairs.targets], dtype=np.int64)
     return stratum(n_targets, seen_targets(list(pairs.targets), set(fit.info["seen"])))
 
 
-def calibrated(fit: Fit, val: Observed) -> Fit:
-    """The fit with the intervals that its errors on val support."""
-    error = val.mean - profiles(fit, val.pairs, predict(fit, val.pairs).change)
-    widths, basis = calibrate(error, fit.arrays["scale"], strata_of(fit, val.pairs), val.number)
-    arrays, info = {**fit.arrays, "half_widths": widths}, {**fit.info, "calibration": basis}
-    same = {name: getattr(fit, name) for name in ("method", "config", "split_key", "split_hash", "genes", "history")}
-    return Fit(**same, arrays=arrays, info=info)
-
-
-def centroids(train: Observed) -> np.ndarray:
-    """Mean change of the train perturbations in each context, and over all where a context has none, (C × G)."""
-    means = np.tile(train.change.mean(axis=0), (len(train.control), 1))
-    for context in np.unique(train.pairs.context):
-        means[context] = train.change[train.pairs.context == context].mean(axis=0)
-    return means
-
-
-def check_config(method: str, default: Any, config: Any) -> Any:
-    """The default options of a method, or those given if they are of its class."""
-    if config is None:
-        return default
-    if not isinstance(config, type(default)):
-        msg = f"config must be a {type(default).__name__} for method={method!r}, got {type(config).__name__}."
-        raise TypeError(msg)
-    return config
-
-
-def check_logged(X: Matrix, layer: str | None, *, name: str | None = None) -> MatrixState:
+def check_logged(X: MatrixOrDask, layer: str | None, *, name: str | None = None) -> MatrixState:
     """Refuse raw counts and other values whose means are not those of log-normalised expression."""
     name = name or ("adata.X" if layer is None else f"adata.layers[{layer!r}]")
     sample = to_memory(X[:_SAMPLE]) if is_dask(X) else X
     state = describe(sample, name=name)
     if state.kind in ("counts", "normalised", "centred"):
         todo = {
-            "counts": "Normalise and log it first: scanpy.pp.normalize_total(adata, target_sum=1e4); scanpy.pp.log1p(adata)",
-            "normalised": "Log it first: scanpy.pp.log1p(adata)",
-            "centred": "Pass the layer with the log-normalised values, as they were before scaling",
+            "counts": "Normalise and log first: scanpy.pp.normalize_total(adata, target_sum=1e4); scanpy.pp.log1p(adata)",
+            "normalised": "Log first: scanpy.pp.log1p(adata)",
+            "centred": "Pass the layer with the log-normalised values from before scaling",
         }[state.kind]
-        msg = f"{name} holds {state}; changes of expression are computed on log-normalised values. {todo}."
+        msg = f"{name} holds {state}. Changes of expression need log-normalised values. {todo}."
         raise ValueError(msg)
     return state

@@ -12,7 +12,7 @@ from heldout._core.training import Batch, Blocks, to_tensor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix
 
 
 def members_of(rows: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> list[list[np.ndarray]]:

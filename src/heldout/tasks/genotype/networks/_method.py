@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from scipy import sparse
 
-from heldout._core.lazy import is_dask
 from heldout._core.streaming import streamed
 from heldout._core.training import SplitDataModule, local_seed, run_trainer, stopping, to_tensor
+from heldout._core.types import is_dask, is_sparse
 from heldout.tasks.genotype.config import AttentionConfig, MLPConfig
 from heldout.tasks.genotype.interface import Data, Fitted
 from heldout.tasks.genotype.networks._batches import Bags, BalancedBlocks, WholeGroups
@@ -23,7 +22,7 @@ from heldout.tasks.genotype.networks._trainingplan import GenotypeTrainingPlan
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from heldout._core.arrays import Matrix
+    from heldout._core.types import Matrix, MatrixOrDask
 
 logger = logging.getLogger("heldout")
 
@@ -97,7 +96,7 @@ def fit_module(
     beside = {"labels": data.labels.astype(np.int64)}
     if data.auxiliary is not None:
         beside["auxiliary"] = data.auxiliary.astype(np.int64)
-    X = data.X.tocsr() if sparse.issparse(data.X) and data.X.format == "csc" else data.X
+    X = data.X.tocsr() if is_sparse(data.X) and data.X.format == "csc" else data.X
     batches = _batches(X, data, beside, config, seed=seed)
     options = {
         "accelerator": "auto",
@@ -110,7 +109,9 @@ def fit_module(
     return history_table(history)
 
 
-def _batches(X: Matrix, data: Data, beside: dict[str, np.ndarray], config: MLPConfig, *, seed: int) -> SplitDataModule:
+def _batches(
+    X: MatrixOrDask, data: Data, beside: dict[str, np.ndarray], config: MLPConfig, *, seed: int
+) -> SplitDataModule:
     """Cells at random, cells drawn evenly over groups, or bags of groups."""
     blocks: dict[str, Any] = {}
     if is_dask(X):

@@ -1,52 +1,102 @@
-"""Energy distance of predicted from measured cells, in components fitted on train cells."""
+"""Compare predicted with measured cells: distances in components of train cells, and differences gene by gene."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from scipy import sparse
 
-from heldout._core.arrays import row_chunks
-from heldout.metrics import energy_distance
+from heldout._core.arrays import row_chunks, take
+from heldout._core.types import is_sparse
+from heldout.metrics import energy_distance, median_bandwidths, mmd, variance_error, zero_share_error
+from heldout.metrics.marginals import sorted_wasserstein
 from heldout.splitting._read_screen import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from heldout._core.types import Matrix
     from heldout.tasks.perturbation.observed import Measured, Observed
 
 N_COMPS = 50
+"""Components in which distances are taken."""
+
 MOST_CELLS = 200
-"""Cells of a perturbation that are compared; more are drawn from."""
+"""Cells of a perturbation that are compared; if there are more, a random part is used."""
+
+METRICS = ("energy_distance", "mmd", "variance_error", "gene_wasserstein", "zero_share_error")
+"""Metrics of cells. The first two are in components, the others are in the genes that errors are taken over."""
+
+BIASED = frozenset({"variance_error", "gene_wasserstein", "zero_share_error"})
+"""Metrics that are above 0 for two samples of one distribution; the others are U-statistics, whose mean is 0."""
 
 _MOST_FITTED = 5000
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What one method predicts for the judged perturbations.
+
+    Parameters
+    ----------
+    method
+        Name of the method.
+    role
+        ``model`` is judged. A ``baseline`` is compared with it. A ``control`` is the model with a part replaced: its
+        embedding, or its generated cells.
+    change
+        Predicted change from the train controls, (m × G); rows of NaN were not predicted.
+    fallback
+        Rows that use a fallback, (m,).
+    cells
+        Function from the number of a row to its predicted cells, (n × G). If None, train controls are moved by the change.
+    """
+
+    method: str
+    role: Literal["model", "baseline", "control"]
+    change: np.ndarray
+    fallback: np.ndarray
+    cells: Callable[[int], np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
 class CellSpace:
-    """Measured cells in few components: those of the judged perturbations, and the train controls of each context.
+    """Measured cells of the judged perturbations, and the train controls of each context.
 
     Parameters
     ----------
     directions
-        Components, (K × G); coordinates are not centred, as distances do not mind.
-    truth
-        Measured cells of each judged perturbation and context, m arrays (n × K).
-    start
-        Train controls of each context, C arrays (n × K), which a predicted change moves.
+        Components, (K × G). Coordinates are not centred, because distances do not depend on it.
+    top
+        Columns of the genes that are compared one by one, (T,).
+    truth, truth_genes
+        Measured cells of each judged perturbation and context: m arrays (n × K), and m matrices (n × T).
+    start, start_genes
+        Train controls of each context, which a predicted change moves: C arrays (n × K), and C matrices (n × T).
     context
         Context of each judged perturbation, (m,).
     """
 
     directions: np.ndarray
+    top: np.ndarray
     truth: list[np.ndarray]
+    truth_genes: list[Matrix]
     start: list[np.ndarray]
+    start_genes: list[Matrix]
     context: np.ndarray
 
     @classmethod
     def of(
-        cls, cells: Measured, truth: Observed, train: np.ndarray, judged: np.ndarray, rng: np.random.Generator
+        cls,
+        cells: Measured,
+        truth: Observed,
+        train: np.ndarray,
+        judged: np.ndarray,
+        rng: np.random.Generator,
+        *,
+        top: np.ndarray,
     ) -> CellSpace:
         """Fit components on train cells, and fetch the cells to compare; ``train`` and ``judged`` are masks (n,)."""
         order = cells.order
@@ -68,41 +118,106 @@ class CellSpace:
         ]
         is_control = train & (screen.of_cell == CONTROL)
         controls = [drawn(is_control & (screen.context == c), MOST_CELLS) for c in range(screen.n_contexts)]
-        measured, start = (_split(_coordinates(cells, np.concatenate(of), directions), of) for of in (rows, controls))
-        return cls(directions, measured, start, truth.pairs.context)
+        measured, start = (_fetched(cells, groups, directions, top) for groups in (rows, controls))
+        return cls(directions, top, *measured, *start, truth.pairs.context)
 
-    def distances(self, change: np.ndarray) -> np.ndarray:
-        """Energy distance of the train controls, moved by the predicted change, from the measured cells, (m,)."""
-        moved = change @ self.directions.T
-        return np.array([self._distance(i, self.start[c] + moved[i]) for i, c in enumerate(self.context)])
+    def scores(self, methods: list[Scored]) -> list[dict[str, np.ndarray]]:
+        """Metrics of cells of each method, (m,) each; NaN where too few cells are measured or none are predicted."""
+        found = [{metric: np.full(len(self.context), np.nan) for metric in METRICS} for _ in methods]
+        controls = [np.sort(_dense(cells), axis=0) for cells in self.start_genes]
+        shifts = [None if method.cells is not None else method.change @ self.directions.T for method in methods]
+        for i, context in enumerate(self.context):
+            if len(self.truth[i]) < 2:
+                continue
+            measured = _MeasuredCells.of(self.truth[i], _dense(self.truth_genes[i]))
+            for method, shift, values in zip(methods, shifts, found, strict=True):
+                if shift is not None:
+                    predicted = self.start[context] + shift[i]
+                    in_genes, is_sorted = controls[context] + method.change[i, self.top], True
+                elif method.cells is not None:
+                    cells = method.cells(i)
+                    predicted, in_genes, is_sorted = cells @ self.directions.T, cells[:, self.top], False
+                for metric, value in measured.against(predicted, in_genes, is_sorted=is_sorted).items():
+                    values[metric][i] = value
+        return found
 
-    def distances_of_cells(self, cells: Callable[[int], np.ndarray]) -> np.ndarray:
-        """The same of predicted cells themselves, (n × G) of each perturbation; NaN where there are none."""
-        return np.array([self._distance(i, cells(i) @ self.directions.T) for i in range(len(self.context))])
+    def halves(self) -> dict[str, float]:
+        """Score that the noise of the measured cells allows, as a mean over perturbations: one half against the other.
 
-    def halves(self) -> float:
-        """Mean energy distance of one half of the measured cells from the other, over perturbations."""
-        found = [energy_distance(one[::2], one[1::2]) for one in self.truth if len(one) >= 4]
-        return float(np.mean(found)) if found else float("nan")
+        Halves have fewer cells than the comparison with a prediction. The metrics that are not corrected for the number of
+        cells shrink with √(1/n + 1/m) between samples of one distribution, so their values are scaled by it.
+        """
+        found: list[dict[str, float]] = []
+        for truth, matrix, context in zip(self.truth, self.truth_genes, self.context, strict=True):
+            n = len(truth)
+            if n < 4:
+                continue
+            genes, m = _dense(matrix), max(len(self.start[context]), 1)
+            half = _MeasuredCells.of(truth[::2], genes[::2])
+            values = half.against(truth[1::2], genes[1::2], is_sorted=False)
+            shrinkage = np.sqrt((1 / n + 1 / m) / (1 / len(truth[::2]) + 1 / len(truth[1::2])))
+            found.append({name: value * (shrinkage if name in BIASED else 1) for name, value in values.items()})
+        return {metric: _mean([values.get(metric, np.nan) for values in found]) for metric in METRICS}
 
-    def _distance(self, i: int, predicted: np.ndarray) -> float:
-        truth = self.truth[i]
-        if len(truth) < 2 or len(predicted) < 2 or not np.isfinite(predicted).all():
-            return float("nan")
-        return energy_distance(truth, predicted)
+
+@dataclass(frozen=True)
+class _MeasuredCells:
+    """Measured cells of one perturbation, with what is needed of them for each method."""
+
+    components: np.ndarray
+    genes: np.ndarray
+    sorted_genes: np.ndarray
+    bandwidths: np.ndarray | None
+
+    @classmethod
+    def of(cls, components: np.ndarray, genes: np.ndarray) -> _MeasuredCells:
+        try:
+            bandwidths = median_bandwidths(components)
+        except ValueError:  # most cells coincide
+            bandwidths = None
+        return cls(components, genes, np.sort(genes, axis=0), bandwidths)
+
+    def against(self, predicted: np.ndarray, in_genes: np.ndarray, *, is_sorted: bool) -> dict[str, float]:
+        """Each metric of predicted cells, in components and in genes; none if cells are too few or not finite."""
+        if len(predicted) < 2 or not np.isfinite(predicted).all():
+            return {}
+        values = {"energy_distance": energy_distance(self.components, predicted)}
+        if self.bandwidths is not None:
+            values["mmd"] = mmd(self.components, predicted, bandwidths=self.bandwidths)
+        in_order = in_genes if is_sorted else np.sort(in_genes, axis=0)
+        return values | {
+            "variance_error": variance_error(self.genes, in_genes),
+            "gene_wasserstein": sorted_wasserstein(self.sorted_genes, in_order),
+            "zero_share_error": zero_share_error(self.genes, in_genes),
+        }
 
 
-def _coordinates(cells: Measured, rows: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Coordinates of some cells, (n × K), of which few are in memory at a time."""
-    order = np.argsort(rows, kind="stable")  # so that a dask array is read block after block
-    result = np.empty((len(rows), len(directions)))
+def _fetched(
+    cells: Measured, groups: list[np.ndarray], directions: np.ndarray, top: np.ndarray
+) -> tuple[list[np.ndarray], list[Matrix]]:
+    """Coordinates (n × K) and genes (n × T) of groups of cells. Few dense rows are in memory at a time."""
+    rows = np.concatenate(groups)
+    order = np.argsort(rows, kind="stable")  # a dask array is read block by block
+    coordinates = np.empty((len(rows), len(directions)))
+    parts: list[Any] = []
     for part in row_chunks(len(rows)):
-        result[order[part]] = cells.dense(rows[order[part]]) @ directions.T
-    return result
+        block = cells.fetch(rows[order[part]])
+        dense = _dense(block)
+        coordinates[order[part]] = dense @ directions.T
+        parts.append(take(sparse.csr_matrix(block) if is_sparse(block) else dense, None, top))
+    genes = sparse.vstack(parts, format="csr") if is_sparse(parts[0]) else np.concatenate(parts)
+    back = np.argsort(order, kind="stable")
+    ends = np.cumsum([len(group) for group in groups])
+    in_groups = [genes[back[end - len(group) : end]] for group, end in zip(groups, ends, strict=True)]
+    return np.split(coordinates, ends[:-1]), in_groups
+
+
+def _dense(X: Matrix) -> np.ndarray:
+    return np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64)
 
 
 def _directions(cells: np.ndarray) -> np.ndarray:
-    """First principal directions of the cells, (K × G); all of them where there are no more genes than components."""
+    """First principal directions of the cells, (K × G); the genes themselves if there are no more genes than components."""
     if cells.shape[1] <= N_COMPS:
         return np.eye(cells.shape[1])
     from sklearn.decomposition import PCA
@@ -110,5 +225,6 @@ def _directions(cells: np.ndarray) -> np.ndarray:
     return np.asarray(PCA(min(N_COMPS, *cells.shape), random_state=0).fit(cells).components_)
 
 
-def _split(cells: np.ndarray, rows: list[np.ndarray]) -> list[np.ndarray]:
-    return np.split(cells, np.cumsum([len(of) for of in rows])[:-1])
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,16 @@ from heldout._core.progress import progress
 from heldout._core.rng import generator
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.judging.calibration import LEVELS, half_widths, seen_targets
-from heldout.tasks.perturbation.judging.cells import CellSpace
+from heldout.tasks.perturbation.judging.cells import MOST_CELLS, CellSpace, Scored
 from heldout.tasks.perturbation.judging.resampling import drawn_controls, halves
-from heldout.tasks.perturbation.judging.scores import N_TOP, Reference, Scored
+from heldout.tasks.perturbation.judging.scores import N_TOP, Reference, centroids
 from heldout.tasks.perturbation.judging.table import Draws, evaluation_table
+from heldout.tasks.perturbation.predictions import Generated, rng_of
 from heldout.tasks.perturbation.side_information import embeddings_of
-from heldout.tasks.perturbation.task import centroids, predict, profiles, strata_of, task_of_fit
+from heldout.tasks.perturbation.task import predict, profiles, strata_of, task_of_fit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from anndata import AnnData
 
@@ -36,13 +37,10 @@ if TYPE_CHECKING:
     from heldout.tasks.perturbation.observed import Observed
     from heldout.tasks.perturbation.task import Task
 
-ALWAYS = ("no_change", "mean", "additive", "linear", "latent_additive")
-"""Baselines that stand beside every perturbation method."""
-
-BY_CONTEXT = ("context_mean", "transfer")
-"""Baselines for screens in several contexts, or whose test perturbations train has seen in other cells."""
-
 logger = logging.getLogger("heldout")
+
+SHIFTED = "{method} (shifted controls)"
+"""Name of the reference of a generative method that keeps the generated mean and the spread of the controls."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +76,17 @@ class Judged:
             Reference(start, centroids(train), metrics.top_genes(level, N_TOP), columns),
         )
 
-    def baselines(self, names: Sequence[str] | None, *, leave_out: str | None = None) -> list[Scored]:
-        """Fit baselines on train and predict the judged perturbations."""
-        wanted = self._default() if names is None else list(dict.fromkeys(names))
+    def baselines(
+        self, names: Sequence[str] | None, *, leave_out: str | None = None, generative: bool = False
+    ) -> list[Scored]:
+        """Fit baselines on train and predict the judged perturbations.
+
+        By default, baselines of contexts are used if there are several, or if train has seen a judged perturbation; the
+        baseline of cells is used beside a generative method.
+        """
+        wanted = METHODS.baselines(names, known=self._known(generative=generative))
         scored = []
-        for name in progress([n for n in wanted if n != leave_out], "baselines"):
+        for name in progress([n for n in dict.fromkeys(wanted) if n != leave_out], "baselines"):
             try:
                 fit = self.task.fit(name, data=self.data)
             except ValueError as problem:
@@ -93,10 +97,22 @@ class Judged:
             scored.append(self.scored(fit, name, "baseline"))
         return scored
 
-    def scored(self, fit: Fit, name: str, role: Any) -> Scored:
+    def _known(self, *, generative: bool) -> Collection[str]:
+        seen = set(self.data.profiles.pairs.targets)
+        again = self.task.screen.n_contexts > 1 or any(targets in seen for targets in self.truth.pairs.targets)
+        return {name for name, known in (("contexts", again), ("cells", generative)) if known}
+
+    def scored(self, fit: Fit, name: str, role: Literal["model", "baseline", "control"]) -> Scored:
         """Predict the judged perturbations with a fit."""
-        prediction = predict(fit, self.truth.pairs)
-        return Scored(name, role, prediction.change, prediction.fallback)
+        prediction = predict(fit, self.truth.pairs, self.task.controls(self.reference.control))
+        pairs = self.truth.pairs
+
+        def cells(i: int) -> np.ndarray:
+            rng = rng_of(int(fit.config["seed"]), pairs.targets[i], int(pairs.context[i]), stream=1)
+            return prediction.cells(i, MOST_CELLS, rng)
+
+        generated = cells if isinstance(prediction, Generated) else None
+        return Scored(name, role, prediction.change, prediction.fallback, generated)
 
     def table(self, scored: list[Scored], *, n_bootstrap: int, rng: Rng) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Table of the evaluation, and the scores of each perturbation and context."""
@@ -105,41 +121,33 @@ class Judged:
         controls = drawn_controls(task.cells, mask, self.truth.control, draws)
         n_units = len(np.unique(self.truth.number))
         drawn = Draws.of(n_units, controls, n_bootstrap=n_bootstrap, rng=draws)
-        space = CellSpace.of(task.cells, self.truth, task.partition.mask("train"), mask, draws)
+        train, top = task.partition.mask("train"), self.reference.top
+        space = CellSpace.of(task.cells, self.truth, train, mask, draws, top=top)
         table, rows = evaluation_table(
             scored, self.truth, self.reference, halves(task.cells, mask, draws), drawn, space
         )
-        by_pair = [self._rows(one, of_one) for one, of_one in zip(scored, rows, strict=True)]
+        by_pair = [self._rows(method, scores) for method, scores in zip(scored, rows, strict=True)]
         return table, pd.concat(by_pair, ignore_index=True)
 
-    def _default(self) -> list[str]:
-        seen = set(self.data.pairs.targets)
-        again = self.task.screen.n_contexts > 1 or any(targets in seen for targets in self.truth.pairs.targets)
-        return [*ALWAYS, *(BY_CONTEXT if again else ())]
-
-    def _rows(self, one: Scored, values: dict[str, np.ndarray]) -> pd.DataFrame:
+    def _rows(self, scored: Scored, values: dict[str, np.ndarray]) -> pd.DataFrame:
         truth, names = self.truth, self.task.screen.names
-        frame = pd.DataFrame({"method": one.method, "role": one.role}, index=range(len(truth.pairs)))
+        frame = pd.DataFrame({"method": scored.method, "role": scored.role}, index=range(len(truth.pairs)))
         frame[names.perturbation_key] = [names.joined(targets) for targets in truth.pairs.targets]
         for place, column in enumerate(names.covariate_keys):
             frame[column] = [names.contexts[c][place] for c in truth.pairs.context]
-        seen = {target for targets in self.data.pairs.targets for target in targets}
+        seen = {target for targets in self.data.profiles.pairs.targets for target in targets}
         frame["n_cells"] = truth.n_cells
         frame["n_targets"] = [len(targets) for targets in truth.pairs.targets]
         frame["n_seen"] = seen_targets(list(truth.pairs.targets), seen)
-        frame["fallback"] = one.fallback
+        frame["fallback"] = scored.fallback
         return frame.assign(**values)
 
 
 def check_how(partition: str, baselines: Sequence[str] | None, n_bootstrap: int) -> None:
-    """Refuse what cannot be scored before long work starts."""
+    """Refuse wrong arguments before long work starts."""
     check_choice(partition, "partition", PARTITIONS[:3])
     check_integer(n_bootstrap, "n_bootstrap", least=1)
-    if isinstance(baselines, str):
-        msg = f"baselines={baselines!r} must be a list of methods, e.g. [{baselines!r}], or None for the usual ones."
-        raise ValueError(msg)
-    for name in baselines or ():
-        METHODS[name]
+    METHODS.baselines(baselines)
 
 
 def judge_fit(
@@ -158,19 +166,24 @@ def judge_fit(
     check_split(adata, fit, split, key=key)
     task = task_of_fit(adata, split, fit, key=key)
     judged = Judged.of(task, partition, control=fit.arrays["control"])
-    method = fit.method.removeprefix("perturbation.")
-    scored = [judged.scored(fit, method, "model"), *judged.baselines(baselines, leave_out=method)]
-    scored += replaced_embeddings(judged, fit)
+    method = METHODS.method_of(fit).name
+    model = judged.scored(fit, method, "model")
+    scored = [model, *judged.baselines(baselines, leave_out=method, generative=model.cells is not None)]
+    scored += [*shifted(model), *replaced_embeddings(judged, fit)]
     table, rows = judged.table(scored, n_bootstrap=n_bootstrap, rng=rng)
-    return table, with_coverage(rows, judged, fit)
+    return table, with_coverage(rows, judged, fit, model.change)
+
+
+def shifted(model: Scored) -> list[Scored]:
+    """The generated mean with the spread of the controls: what a generative method would score as a mean."""
+    if model.cells is None:
+        return []
+    return [replace(model, method=SHIFTED.format(method=model.method), role="control", cells=None)]
 
 
 def replaced_embeddings(judged: Judged, fit: Fit) -> list[Scored]:
-    """The same method with each embedding it names shuffled, and replaced by noise."""
-    method = fit.method.removeprefix("perturbation.")
-    implementation = METHODS[method].load()
-    options = {name: value for name, value in fit.config.items() if name != "seed"}
-    config = replace(implementation.default_config, **options)
+    """The same method with each of its embeddings shuffled, and replaced by noise."""
+    method, config = METHODS.method_of(fit).name, METHODS.config_of(fit)
     if not embeddings_of(config):
         return []
     seed = int(fit.config["seed"])
@@ -178,34 +191,34 @@ def replaced_embeddings(judged: Judged, fit: Fit) -> list[Scored]:
         how: judged.task.fit(method, config, seed=seed, data=judged.data, replacement=how)
         for how in ("shuffled", "random")
     }
-    return [judged.scored(one, f"{method} ({how} embedding)", "control") for how, one in fits.items()]
+    return [judged.scored(other, f"{method} ({how} embedding)", "control") for how, other in fits.items()]
 
 
-def with_coverage(rows: pd.DataFrame, judged: Judged, fit: Fit) -> pd.DataFrame:
-    """Scores with the share of genes inside the interval of each level, for the judged fit, if it has intervals."""
+def with_coverage(rows: pd.DataFrame, judged: Judged, fit: Fit, change: np.ndarray) -> pd.DataFrame:
+    """Add the share of genes inside the intervals of each nominal coverage, if the judged fit has intervals."""
     if "half_widths" not in fit.arrays:
         return rows
     truth = judged.truth
-    error = np.abs(truth.mean - profiles(fit, truth.pairs, predict(fit, truth.pairs).change))
-    own = (rows["role"] == "model").to_numpy()
-    for level in LEVELS:
+    error = np.abs(truth.mean - profiles(fit, truth.pairs, change))
+    is_model = (rows["role"] == "model").to_numpy()
+    for nominal in LEVELS:
         stored = (fit.arrays["half_widths"], fit.info["calibration"], fit.arrays["scale"])
-        width = half_widths(*stored, strata_of(fit, truth.pairs), level)
+        width = half_widths(*stored, strata_of(fit, truth.pairs), nominal)
         share = np.full(len(rows), np.nan)
-        share[own] = np.where(np.isfinite(width).all(axis=1), (error <= width).mean(axis=1), np.nan)
-        rows[f"coverage_{level:g}"] = share
+        share[is_model] = np.where(np.isfinite(width).all(axis=1), (error <= width).mean(axis=1), np.nan)
+        rows[f"coverage_{nominal:g}"] = share
     return rows
 
 
 def _with_controls(truth: Observed, train: Observed, task: Task, partition: str) -> Observed:
-    """The judged perturbations; where their context has no controls of its own in the partition, those of train."""
+    """The judged perturbations; a context without controls in the partition gets the train controls."""
     lacking = np.flatnonzero(truth.control_n == 0)
     needed = np.intersect1d(lacking, truth.pairs.context)
     if not len(needed):
         return truth
     logger.warning(
-        "%s has no control cells in %d contexts (e.g. %s); those of train stand in, so that true and predicted changes share their noise. A "
-        "split by heldout.pp.split_perturbations gives each partition controls of its own",
+        "%s has no control cells in %d contexts (e.g. %s). The train controls are used there, so the true and the predicted "
+        "changes share their noise. heldout.pp.split_perturbations gives each partition its own controls",
         partition,
         len(needed),
         task.screen.names.shown(int(needed[0])),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
+
+from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
     from heldout.tasks.perturbation.observed import Measured, Observed
@@ -82,5 +83,5 @@ def drawn_controls(
         X = cells.fetch(rows)
         weights = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=n) / len(rows)
         means = X.T @ weights.T  # dense, whatever X is
-        result[:, context[group]] = np.asarray(means.toarray() if sparse.issparse(means) else means).T
+        result[:, context[group]] = np.asarray(means.toarray() if is_sparse(means) else means).T
     return result

@@ -1,25 +1,24 @@
-"""How a perturbation method is judged: over perturbations, beside baselines, with a verdict."""
+"""Scores of predicted mean changes, one value for each judged perturbation and context."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout import metrics
+from heldout.tasks.perturbation.judging.cells import METRICS as OF_CELLS
 from heldout.tasks.perturbation.observed import panels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from heldout.tasks.perturbation.observed import Observed
 
 N_TOP = 1000
-"""Genes that errors are over: those most expressed in the train controls."""
+"""Number of genes that errors are taken over: those with the highest mean in the train controls."""
 
 N_RECALL = 50
-"""Genes that respond most, of which a prediction should name many."""
+"""Number of genes that respond most; a prediction should find many of them."""
 
 METRICS = (
     "l2",
@@ -31,35 +30,10 @@ METRICS = (
     "discrimination",
     "weighted_mse",
     "deg_recall",
-    "energy_distance",
+    *OF_CELLS,
     "variance_ratio",
 )
-"""Metrics of the evaluation, in this order. The last one says how varied predictions are; its best value is 1."""
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What one method says of the judged perturbations.
-
-    Parameters
-    ----------
-    method, role
-        Its name, and what it is there for: ``model`` is judged, ``baseline`` to be beaten, ``control`` has its embedding
-        replaced.
-    change
-        Predicted change from the train controls, (m × G); rows of NaN were not predicted.
-    fallback
-        Rows that rest on a stand-in, (m,).
-    cells
-        Function from the number of each to its predicted cells, (n × G), where cells were predicted; otherwise the train
-        controls are moved.
-    """
-
-    method: str
-    role: Literal["model", "baseline", "control"]
-    change: np.ndarray
-    fallback: np.ndarray
-    cells: Callable[[int], np.ndarray] | None = None
+"""Metrics of the evaluation, in this order."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +43,13 @@ class Reference:
     Parameters
     ----------
     control
-        Mean of the train controls of each context, (C × G): what predictions start from.
+        Mean of the train controls of each context, (C × G). Predicted changes are added to it.
     centroid
         Mean change of the train perturbations of each context, (C × G).
     top
-        Columns of the genes that errors are over.
+        Columns of the genes that errors are taken over.
     targets
-        Column of each target that is a gene at hand.
+        Column of each target that is a gene of the data.
     """
 
     control: np.ndarray
@@ -84,10 +58,10 @@ class Reference:
     targets: dict[str, int]
 
     def perturbed(self, truth: Observed, rows: np.ndarray) -> np.ndarray:
-        """Whether a gene is a target of any of these perturbations, (G,); none, if they are more than half of the genes.
+        """Whether a gene is a target of any of these perturbations, (G,); all False if these are over half of the genes.
 
-        Left out for all alike, as in the Virtual Cell Challenge of 2026: without its own targets only, a perturbation would
-        be told by genes that are left in for others.
+        These genes are left out for all perturbations, as in the Virtual Cell Challenge of 2026. If only the targets of each
+        perturbation were left out, the remaining targets of the others would identify it.
         """
         result = np.zeros(truth.mean.shape[1], dtype=bool)
         named = {target for i in rows.tolist() for target in truth.pairs.targets[i]}
@@ -98,61 +72,61 @@ class Reference:
 def score_rows(truth: Observed, change: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
     """Each metric of profiles for each judged perturbation and context, (m,); NaN where it is not defined.
 
-    The true change is counted from the controls measured beside the truth, the predicted one from the train controls, so
-    that no noise of controls is in both.
+    True changes are measured from the controls of the judged partition, predicted changes from the train controls, so true
+    and predicted changes share no noise of controls.
     """
     context, top = truth.pairs.context, reference.top
     start = reference.control[context]
-    said = start + change
+    predicted = start + change
     result: dict[str, Any] = {
-        "l2": metrics.profile_l2(truth.mean[:, top], said[:, top]),
-        "rmse": metrics.profile_rmse(truth.mean[:, top], said[:, top]),
-        "pearson_delta_perturbed": beside_centroid(truth, said, reference),
+        "l2": metrics.profile_l2(truth.mean[:, top], predicted[:, top]),
+        "rmse": metrics.profile_rmse(truth.mean[:, top], predicted[:, top]),
+        "pearson_delta_perturbed": centroid_correlation(truth, predicted, reference),
         **score_controls(truth, truth.control, change, reference),
         **_responding(truth, change, reference),
     }
     result["rank"] = np.full(len(context), np.nan)
-    for here in panels(context):
-        result["rank"][here] = metrics.perturbation_rank(truth.mean[np.ix_(here, top)], said[np.ix_(here, top)])
+    for panel in panels(context):
+        result["rank"][panel] = metrics.perturbation_rank(truth.mean[np.ix_(panel, top)], predicted[np.ix_(panel, top)])
     return {name: np.asarray(values, dtype=np.float64) for name, values in result.items()}
 
 
-def beside_centroid(truth: Observed, said: np.ndarray, reference: Reference) -> np.ndarray:
-    """Correlation of true and predicted profiles less the mean train perturbation of the context, (m,)."""
+def centroid_correlation(truth: Observed, predicted: np.ndarray, reference: Reference) -> np.ndarray:
+    """Correlation of true and predicted differences from the mean train perturbation of the context, (m,)."""
     context, top = truth.pairs.context, reference.top
     centroid = (reference.control + reference.centroid)[context]
-    return np.asarray(metrics.pearson_delta(truth.mean[:, top], said[:, top], centroid[:, top]))
+    return np.asarray(metrics.pearson_delta(truth.mean[:, top], predicted[:, top], centroid[:, top]))
 
 
 def score_controls(
     truth: Observed, control: np.ndarray, change: np.ndarray, reference: Reference
 ) -> dict[str, np.ndarray]:
-    """The metrics that depend on the controls measured beside the truth, with these as given, (C × G)."""
+    """The metrics that depend on the controls of the judged partition, whose means are ``control``, (C × G)."""
     context, top = truth.pairs.context, reference.top
-    start, beside = reference.control[context], control[context]
-    said = start + change
-    rows = (truth.mean[:, top], said[:, top])
+    start, control_rows = reference.control[context], control[context]
+    predicted = start + change
+    rows = (truth.mean[:, top], predicted[:, top])
     result: dict[str, Any] = {
-        "pearson_delta": metrics.pearson_delta(*rows, beside[:, top], prediction_start=start[:, top]),
-        "cosine_logfc": metrics.cosine_logfc(truth.mean, said, beside, prediction_control=start, floor=0),
+        "pearson_delta": metrics.pearson_delta(*rows, control_rows[:, top], prediction_start=start[:, top]),
+        "cosine_logfc": metrics.cosine_logfc(truth.mean, predicted, control_rows, prediction_control=start, floor=0),
         "discrimination": np.full(len(context), np.nan),
     }
-    for here in panels(context):
-        result["discrimination"][here] = metrics.discrimination_score(
-            truth.mean[here] - beside[here], change[here], exclude=reference.perturbed(truth, here)
+    for panel in panels(context):
+        result["discrimination"][panel] = metrics.discrimination_score(
+            truth.mean[panel] - control_rows[panel], change[panel], exclude=reference.perturbed(truth, panel)
         )
     return result
 
 
 def _responding(truth: Observed, change: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
-    """The metrics that look at the genes that truly respond; of perturbations with two cells or more."""
+    """The metrics of genes that truly respond; NaN for perturbations with one cell."""
     context = truth.pairs.context
     result = {name: np.full(len(context), np.nan) for name in ("weighted_mse", "deg_recall")}
     weights, scores = truth.response
     known = np.isfinite(weights).all(axis=1)
     if known.any():
-        said = (reference.control[context] + change)[known]
-        result["weighted_mse"][known] = metrics.weighted_mse(truth.mean[known], said, weights[known])
+        predicted = (reference.control[context] + change)[known]
+        result["weighted_mse"][known] = metrics.weighted_mse(truth.mean[known], predicted, weights[known])
     known = np.isfinite(scores).any(axis=1)
     if known.any() and change.shape[1] > N_RECALL:
         spread = np.sqrt(truth.control_var[context[known]])
@@ -161,7 +135,15 @@ def _responding(truth: Observed, change: np.ndarray, reference: Reference) -> di
 
 
 def _in_spreads(change: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Predicted changes in standard deviations of a control cell; a row without any change ranks no gene and is NaN."""
+    """Predicted changes in standard deviations of a control cell; NaN for a row without any change, which ranks no gene."""
     scores = np.divide(change, spread, out=np.zeros_like(change), where=spread > 0)
     scores[np.isnan(change).any(axis=1) | (change == 0).all(axis=1)] = np.nan
     return scores
+
+
+def centroids(train: Observed) -> np.ndarray:
+    """Mean change of the train perturbations in each context, (C × G); the mean over all where a context has none."""
+    means = np.tile(train.change.mean(axis=0), (len(train.control), 1))
+    for context in np.unique(train.pairs.context):
+        means[context] = train.change[train.pairs.context == context].mean(axis=0)
+    return means

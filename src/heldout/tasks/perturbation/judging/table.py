@@ -14,7 +14,7 @@ from heldout.metrics import variance_ratio
 from heldout.tasks.perturbation.judging.scores import (
     METRICS,
     Reference,
-    beside_centroid,
+    centroid_correlation,
     score_controls,
     score_rows,
 )
@@ -22,8 +22,7 @@ from heldout.tasks.perturbation.judging.scores import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from heldout.tasks.perturbation.judging.cells import CellSpace
-    from heldout.tasks.perturbation.judging.scores import Scored
+    from heldout.tasks.perturbation.judging.cells import CellSpace, Scored
     from heldout.tasks.perturbation.observed import Observed
 
 UNIT = "perturbation"
@@ -105,36 +104,43 @@ def evaluation_table(
     """One row a method and metric, and the scores of each method's perturbations and contexts."""
     _, unit = np.unique(truth.number, return_inverse=True)
     n_units = int(unit.max()) + 1
-    values = [_scores(one, truth, reference, draws.controls, unit, space) for one in scored]
-    best_possible = {**ceilings(truth, halves, reference), "energy_distance": space.halves()}
+    of_cells = space.scores(list(scored))
+    values = [
+        _scores(method, cells, truth, reference, draws.controls, unit)
+        for method, cells in zip(scored, of_cells, strict=True)
+    ]
+    best_possible = {**ceilings(truth, halves, reference), **space.halves()}
     table = []
     for metric in METRICS:
-        spread = [_spread(one, truth, draws, unit) if metric == _UNJUDGED else None for one in scored]
-        for i, one in enumerate(scored):
-            use = np.isfinite(values[i].units[metric]) if metric != _UNJUDGED else _predicted(one, unit)
-            own = _drawn(metric, values[i], spread[i], draws, use)
+        for i, method in enumerate(scored):
+            if metric == _UNJUDGED:
+                use = _predicted(method, unit)
+                drawn = _spread(method, truth, draws, unit)
+            else:
+                use = np.isfinite(values[i].units[metric])
+                drawn = draws.means(values[i].units[metric], values[i].moved.get(metric), use)
             n = int(use.sum())
-            low, high = interval(own, n)
+            low, high = interval(drawn, n)
             row = {
-                "method": one.method,
-                "role": one.role,
+                "method": method.method,
+                "role": method.role,
                 "level": UNIT,
                 "metric": metric,
-                "estimate": float(own[0]),
+                "estimate": float(drawn[0]),
                 "ci_low": low,
                 "ci_high": high,
                 "n": n,
-                "n_fallback": len(np.unique(unit[one.fallback])),
+                "n_fallback": len(np.unique(unit[method.fallback])),
                 "chance": np.nan if metric_of(metric).chance is None else metric_of(metric).chance,
                 "ceiling": best_possible[metric],
-                "note": _note(n, n_units, one, unit),
+                "note": _note(n, n_units, method, unit),
             }
-            if one.role == "model" and metric != _UNJUDGED:
+            if method.role == "model" and metric != _UNJUDGED:
                 row |= _judge(metric, i, scored, values, draws)
             table.append(row)
     empty = {"baseline": "", "verdict": "", "note": ""}
     frame = pd.DataFrame(table, columns=list(COLUMNS)).fillna(empty)
-    return frame, [one.rows for one in values]
+    return frame, [of_method.rows for of_method in values]
 
 
 def ceilings(truth: Observed, halves: Sequence[tuple[Observed, Observed]], reference: Reference) -> dict[str, float]:
@@ -148,7 +154,7 @@ def ceilings(truth: Observed, halves: Sequence[tuple[Observed, Observed]], refer
     for first, second in halves:
         half = Reference(second.control, reference.centroid, reference.top, reference.targets)
         rows = score_controls(first, first.control, second.change, half)
-        rows["pearson_delta_perturbed"] = beside_centroid(first, second.mean, reference)
+        rows["pearson_delta_perturbed"] = centroid_correlation(first, second.mean, reference)
         r = {name: max(_mean(rows[name]), 0.0) for name in _CORRELATIONS}
         correlations = {name: float(np.sqrt(2 * value / (1 + value))) for name, value in r.items()}
         again, control = _measured_again(truth, first, second)
@@ -182,15 +188,19 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _scores(
-    one: Scored, truth: Observed, reference: Reference, controls: np.ndarray, unit: np.ndarray, space: CellSpace
+    scored: Scored,
+    of_cells: dict[str, np.ndarray],
+    truth: Observed,
+    reference: Reference,
+    controls: np.ndarray,
+    unit: np.ndarray,
 ) -> Rows:
-    rows = score_rows(truth, one.change, reference)
-    rows["energy_distance"] = space.distances(one.change) if one.cells is None else space.distances_of_cells(one.cells)
+    rows = {**score_rows(truth, scored.change, reference), **of_cells}
     moved: dict[str, list[np.ndarray]] = {}
     some = _some_units(unit)
-    few = truth.only(some)
+    part = truth.only(some)
     for control in controls:
-        for name, values in score_controls(few, control, one.change[some], reference).items():
+        for name, values in score_controls(part, control, scored.change[some], reference).items():
             everywhere = np.full(len(unit), np.nan)
             everywhere[some] = values
             moved.setdefault(name, []).append(_by_unit(everywhere, unit))
@@ -213,69 +223,61 @@ def _by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
     return np.divide(sums, n, out=np.full(len(sums), np.nan), where=n > 0)
 
 
-def _predicted(one: Scored, unit: np.ndarray) -> np.ndarray:
+def _predicted(scored: Scored, unit: np.ndarray) -> np.ndarray:
     """Perturbations that were predicted in some context, (U,)."""
-    return np.bincount(unit, np.isfinite(one.change).all(axis=1)) > 0
+    return np.bincount(unit, np.isfinite(scored.change).all(axis=1)) > 0
 
 
-def _spread(one: Scored, truth: Observed, draws: Draws, unit: np.ndarray) -> np.ndarray:
+def _spread(scored: Scored, truth: Observed, draws: Draws, unit: np.ndarray) -> np.ndarray:
     """Ratio of variances, as measured and in each draw, (B + 1,)."""
-    return np.asarray(variance_ratio(truth.change, one.change, weights=draws.weights[:, unit]))
-
-
-def _drawn(metric: str, values: Rows, spread: np.ndarray | None, draws: Draws, use: np.ndarray) -> np.ndarray:
-    if spread is not None:
-        return spread
-    return draws.means(values.units[metric], values.moved.get(metric), use)
+    return np.asarray(variance_ratio(truth.change, scored.change, weights=draws.weights[:, unit]))
 
 
 def _judge(metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows], draws: Draws) -> dict[str, object]:
-    """Compare with the best baseline, and with the embedding replaced, on the perturbations that both predict.
+    """Compare a method with the best baseline and with its controls, on the perturbations that both predict.
 
-    The best is the one that is furthest ahead on these, so that it does not matter whether they are easy ones.
+    The best baseline is the one with the largest lead on these perturbations, so it does not matter how easy they are.
     """
     sign = metric_of(metric).sign
-    own = np.isfinite(values[i].units[metric])
-    rivals = {j: own & np.isfinite(values[j].units[metric]) for j, one in enumerate(scored) if one.role == "baseline"}
-    most = max((int(both.sum()) for both in rivals.values()), default=0)
+    defined = [np.isfinite(of_method.units[metric]) for of_method in values]
+    shared = {j: defined[i] & defined[j] for j, method in enumerate(scored) if method.role == "baseline"}
+    most = max((int(both.sum()) for both in shared.values()), default=0)
     if not most:
         return against(None, np.array([np.nan]), sign=sign, n_units=0)
     lead = {
         j: sign * float((values[j].units[metric] - values[i].units[metric])[both].mean())
-        for j, both in rivals.items()
-        if 2 * both.sum() >= most  # one that says little is no yardstick
+        for j, both in shared.items()
+        if 2 * both.sum() >= most  # a baseline that predicts few perturbations is no fair comparison
     }
     best = max(lead, key=lambda j: lead[j])
-    both = rivals[best]
-    row = against(
-        scored[best].method,
-        _difference(metric, values[i], values[best], draws, both),
-        sign=sign,
-        n_units=int(both.sum()),
-    )
-    beside = [j for j, one in enumerate(scored) if one.role == "control" and one.method.startswith(scored[i].method)]
-    notes = []
-    for j in beside:
-        common = own & np.isfinite(values[j].units[metric])
-        if common.any():
-            difference = _difference(metric, values[i], values[j], draws, common)
-            verdict = against(scored[j].method, difference, sign=sign, n_units=int(common.sum()))["verdict"]
-            notes.append(f"{verdict} than {_what_replaces(scored[j].method)}")
-    return {**row, **({"note": "; ".join(notes)} if notes else {})}
+
+    def compare(j: int) -> dict[str, object]:
+        both = defined[i] & defined[j]
+        difference = _difference(metric, values[i], values[j], draws, both)
+        return against(scored[j].method, difference, sign=sign, n_units=int(both.sum()))
+
+    name = scored[i].method
+    controls = [j for j, method in enumerate(scored) if method.role == "control" and method.method.startswith(name)]
+    notes = [
+        f"{compare(j)['verdict']} than {_what_replaces(scored[j].method)}"
+        for j in controls
+        if (defined[i] & defined[j]).any()
+    ]
+    return {**compare(best), **({"note": "; ".join(notes)} if notes else {})}
 
 
 def _what_replaces(method: str) -> str:
     return method[method.index("(") + 1 : -1] if "(" in method else method
 
 
-def _difference(metric: str, own: Rows, other: Rows, draws: Draws, use: np.ndarray) -> np.ndarray:
-    values = own.units[metric] - other.units[metric]
-    moved = own.moved[metric] - other.moved[metric] if metric in own.moved else None
+def _difference(metric: str, model: Rows, other: Rows, draws: Draws, use: np.ndarray) -> np.ndarray:
+    values = model.units[metric] - other.units[metric]
+    moved = model.moved[metric] - other.moved[metric] if metric in model.moved else None
     return draws.means(values, moved, use)
 
 
-def _note(n: int, n_units: int, one: Scored, unit: np.ndarray) -> str:
-    predicted = int(_predicted(one, unit).sum())
+def _note(n: int, n_units: int, scored: Scored, unit: np.ndarray) -> str:
+    predicted = int(_predicted(scored, unit).sum())
     notes = [] if predicted == n_units else [f"predicts {predicted} of {n_units} {UNIT}s"]
     if n < predicted:
         notes.append(f"not defined for {predicted - n}")

@@ -3,90 +3,92 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from heldout.tasks.perturbation.config import NoPerturbationConfig
-from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
+from heldout.tasks.perturbation.predictions import Controls, Shifted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from heldout.splitting._perturbations import Targets
+    from heldout.tasks.perturbation.interface import Data, Profiles
+    from heldout.tasks.perturbation.pairs import Pairs
 
 
-class NoChange:
-    """A perturbed cell is as the controls of its context."""
+class ClosedForm:
+    """A method without options or chance that reads pseudobulks."""
 
-    default_config: ClassVar[Any] = NoPerturbationConfig()
-
-    def fit(self, data: Data, config: NoPerturbationConfig, *, seed: int) -> Fitted:
-        """Only the number of genes is kept."""
-        return Fitted({}, {"n_genes": data.change.shape[1]})
-
-    def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
-        """Zero for each gene."""
-        return Prediction.sure(np.zeros((len(pairs), fitted.info["n_genes"])))
+    default_config: ClassVar[NoConfig] = NoConfig()
+    stochastic: ClassVar[bool] = False
+    reads: ClassVar[Literal["profiles", "cells"]] = "profiles"
 
 
-class Mean:
-    """The mean change of the train perturbations: each counts once, whatever its cells and contexts."""
+class NoChange(ClosedForm):
+    """Predict that a perturbed cell is like the controls of its context."""
 
-    default_config: ClassVar[Any] = NoPerturbationConfig()
+    def fit(self, data: Data, config: NoConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
+        """Keep the number of genes."""
+        return Fitted({}, {"n_genes": len(data.genes)})
 
-    def fit(self, data: Data, config: NoPerturbationConfig, *, seed: int) -> Fitted:
-        """Mean over contexts, then over perturbations."""
-        return Fitted({"change": over_contexts(data.pairs.targets, data.change)[1].mean(axis=0)})
+    def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Shifted:
+        """Predict zero change of each gene."""
+        return Shifted.of(pairs, controls, np.zeros((len(pairs), fitted.info["n_genes"])))
 
-    def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
-        """Repeat the mean."""
-        return Prediction.sure(np.tile(fitted.arrays["change"], (len(pairs), 1)))
+
+class Mean(ClosedForm):
+    """Predict the mean change of the train perturbations. Each counts once, whatever its numbers of cells and contexts."""
+
+    def fit(self, data: Data, config: NoConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
+        """Average over contexts, then over perturbations."""
+        return Fitted({"change": over_contexts(data.profiles)[1].mean(axis=0)})
+
+    def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Shifted:
+        """Predict the mean for each perturbation."""
+        return Shifted.of(pairs, controls, np.tile(fitted.arrays["change"], (len(pairs), 1)))
 
 
 class MeanOfCells(Mean):
-    """The mean change of the perturbed train cells: a perturbation counts by its cells."""
+    """Predict the mean change of the perturbed train cells. Each perturbation counts by its number of cells."""
 
-    def fit(self, data: Data, config: NoPerturbationConfig, *, seed: int) -> Fitted:
-        """Mean over cells."""
-        return Fitted({"change": np.average(data.change, axis=0, weights=data.n_cells)})
+    def fit(self, data: Data, config: NoConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
+        """Average over cells."""
+        return Fitted({"change": np.average(data.profiles.change, axis=0, weights=data.profiles.n_cells)})
 
 
-class ContextMean:
-    """The mean change of the train perturbations in the context asked for.
+class ContextMean(ClosedForm):
+    """Predict the mean change of the train perturbations of the same context.
 
-    Where train has none there, the mean over all contexts stands in.
+    If train has none in that context, the mean over all contexts is the fallback.
     """
 
-    default_config: ClassVar[Any] = NoPerturbationConfig()
+    def fit(self, data: Data, config: NoConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
+        """Average over the perturbations of each context, and over all."""
+        return Fitted(context_means(data.profiles))
 
-    def fit(self, data: Data, config: NoPerturbationConfig, *, seed: int) -> Fitted:
-        """Mean in each context, and over perturbations."""
-        return Fitted(context_means(data))
-
-    def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
-        """The mean of the context of each."""
-        return Prediction(*in_context(fitted.arrays, pairs.context))
+    def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Shifted:
+        """Predict the mean of the context."""
+        return Shifted.of(pairs, controls, *in_context(fitted.arrays, pairs.context))
 
 
-class Transfer:
-    """The change that the same perturbation makes in the same context, or else its mean over the other contexts.
+class Transfer(ClosedForm):
+    """Predict the change of the same perturbation in the same context, or its mean over the other contexts.
 
-    Of a perturbation that train has nowhere the mean change stands in.
+    For a perturbation that is absent from train, the mean change is the fallback.
     """
 
-    default_config: ClassVar[Any] = NoPerturbationConfig()
-
-    def fit(self, data: Data, config: NoPerturbationConfig, *, seed: int) -> Fitted:
+    def fit(self, data: Data, config: NoConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
         """Keep the changes of all train perturbations."""
-        distinct, means = over_contexts(data.pairs.targets, data.change)
+        profiles = data.profiles
+        distinct, means = over_contexts(profiles)
         number = {targets: i for i, targets in enumerate(distinct)}
-        codes = np.array([number[targets] for targets in data.pairs.targets])
-        arrays = {"change": data.change, "perturbation": codes, "context": data.pairs.context, "means": means}
+        codes = np.array([number[targets] for targets in profiles.pairs.targets])
+        arrays = {"change": profiles.change, "perturbation": codes, "context": profiles.pairs.context, "means": means}
         return Fitted(arrays, {"targets": [list(targets) for targets in distinct]})
 
-    def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
-        """Look each up."""
+    def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Shifted:
+        """Look up each perturbation."""
         arrays = fitted.arrays
         number = {tuple(targets): i for i, targets in enumerate(fitted.info["targets"])}
         row = {
@@ -101,50 +103,49 @@ class Transfer:
             else:
                 at = row.get((known, context))
                 change[i] = arrays["means"][known] if at is None else arrays["change"][at]
-        return Prediction(change, fallback)
+        return Shifted.of(pairs, controls, change, fallback)
 
 
-class Additive:
-    """The sum of the changes that the targets make alone, in the same context.
+class Additive(ClosedForm):
+    """Predict the sum of the changes of the single targets in the same context.
 
-    A target that train has alone only in other contexts has the mean over these; one that train never has alone has the
-    mean change of the single targets. Both are stand-ins, and counted.
+    If train has a target alone only in other contexts, the mean over these contexts is the fallback. If train never has
+    the target alone, the mean change of the single targets is the fallback.
     """
 
-    default_config: ClassVar[Any] = NoPerturbationConfig()
-
-    def fit(self, data: Data, config: NoPerturbationConfig, *, seed: int) -> Fitted:
+    def fit(self, data: Data, config: NoConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
         """Keep the changes of the perturbations with one target."""
-        alone = np.array([len(targets) == 1 for targets in data.pairs.targets], dtype=bool)
+        pairs = data.profiles.pairs
+        alone = np.array([len(targets) == 1 for targets in pairs.targets], dtype=bool)
         if not alone.any():
             msg = (
-                "method='additive' adds up what targets do alone, but train has no perturbation of a single target. Take "
-                "method='latent_additive', which reads the effects of targets from combinations too."
+                "method='additive' adds up the effects of single targets, but train has no perturbation of a single target. "
+                "Use method='latent_additive', which also learns the effects of targets from combinations."
             )
             raise ValueError(msg)
         rows = np.flatnonzero(alone)
-        names = sorted({data.pairs.targets[i][0] for i in rows.tolist()})
+        names = sorted({pairs.targets[i][0] for i in rows.tolist()})
         number = {name: i for i, name in enumerate(names)}
         return Fitted(
             {
-                "change": data.change[rows],
-                "target": np.array([number[data.pairs.targets[i][0]] for i in rows.tolist()]),
-                "context": data.pairs.context[rows],
+                "change": data.profiles.change[rows],
+                "target": np.array([number[pairs.targets[i][0]] for i in rows.tolist()]),
+                "context": pairs.context[rows],
             },
             {"targets": names},
         )
 
-    def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
-        """Sum over the targets."""
+    def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Shifted:
+        """Add up the changes of the targets."""
         single = Singles(fitted)
         change = np.zeros((len(pairs), fitted.arrays["change"].shape[1]))
         fallback = np.zeros(len(pairs), dtype=bool)
         for i, (targets, context) in enumerate(zip(pairs.targets, pairs.context, strict=True)):
             for target in targets:
-                own, sure = single.change(target, int(context))
-                change[i] += own
-                fallback[i] |= not sure
-        return Prediction(change, fallback)
+                effect, measured = single.change(target, int(context))
+                change[i] += effect
+                fallback[i] |= not measured
+        return Shifted.of(pairs, controls, change, fallback)
 
 
 class Singles:
@@ -171,26 +172,27 @@ class Singles:
         return self._change[row], True
 
 
-def over_contexts(targets: Sequence[Targets], values: np.ndarray) -> tuple[list[Targets], np.ndarray]:
-    """Distinct perturbations, sorted, and the mean of each over its rows, (P × G)."""
+def over_contexts(profiles: Profiles) -> tuple[list[Targets], np.ndarray]:
+    """Distinct train perturbations, sorted, and the mean change of each over its contexts, (P × G)."""
+    targets = profiles.pairs.targets
     distinct = sorted(set(targets))
     number = {of_row: i for i, of_row in enumerate(distinct)}
     codes = np.array([number[of_row] for of_row in targets])
-    sums = np.zeros((len(distinct), values.shape[1]))
-    np.add.at(sums, codes, values)
+    sums = np.zeros((len(distinct), profiles.change.shape[1]))
+    np.add.at(sums, codes, profiles.change)
     return distinct, sums / np.bincount(codes)[:, None]
 
 
-def context_means(data: Data) -> dict[str, np.ndarray]:
+def context_means(profiles: Profiles) -> dict[str, np.ndarray]:
     """Mean change over the perturbations of each context, (C × G), NaN where train has none; and over all."""
-    means = np.full(data.control.shape, np.nan)
-    for context in np.unique(data.pairs.context):
-        means[context] = data.change[data.pairs.context == context].mean(axis=0)
-    return {"by_context": means, "change": over_contexts(data.pairs.targets, data.change)[1].mean(axis=0)}
+    means = np.full(profiles.control.shape, np.nan)
+    for context in np.unique(profiles.pairs.context):
+        means[context] = profiles.change[profiles.pairs.context == context].mean(axis=0)
+    return {"by_context": means, "change": over_contexts(profiles)[1].mean(axis=0)}
 
 
 def in_context(arrays: dict[str, np.ndarray], context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean change of each context asked for, (m × G), and where the mean over all stands in, (m,)."""
+    """Mean change of each requested context, (m × G), and whether the mean over all is used instead, (m,)."""
     means, overall = arrays["by_context"], arrays["change"]
     known = context < len(means)
     change = np.where(known[:, None], means[np.where(known, context, 0)], np.nan)

@@ -1,46 +1,50 @@
-"""Additive effects of targets in the components of the train changes, shrunk by how noisy they are."""
+"""Additive effects of targets in the components of the train changes, shrunk by their noise."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from heldout._core.method import Fitted
 from heldout.tasks.perturbation.config import LatentAdditiveConfig
-from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction
+from heldout.tasks.perturbation.predictions import Controls, Shifted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from heldout.splitting._perturbations import Targets
+    from heldout.tasks.perturbation.interface import Data, Profiles
+    from heldout.tasks.perturbation.pairs import Pairs
 
 _LEAST = 1e-3
 
 
 class LatentAdditive:
-    """Each target has an effect, and a combination the sum of them, in the first components of the train changes.
+    """Each target has an effect, and a combination has the sum of them, in the first components of the train changes.
 
-    The effects are found by ridge regression over all train perturbations, weighted by their cells, so that combinations
-    say something of their targets too; they are drawn to the mean effect of a target in the context. How far is empirical
-    Bayes: the penalty of each component is the variance of a cell, from the difference between halves of the cells, over
-    the variance of the effects that is left beyond it; with several contexts, that which a perturbation has in common
-    in two of them. It is a closed form of what PerturBench
-    :cite:p:`wu2024perturbench` calls latent additive and trains as two networks by gradient descent.
+    A ridge regression over all train perturbations, weighted by their cells, estimates the effects, so combinations
+    contribute to the effects of their targets. Effects are shrunk towards the mean effect of a target in the context. The
+    strength is empirical Bayes: the penalty of a component is the variance of a cell, from the difference between halves of
+    the cells, divided by the variance of the effects beyond this noise. With several contexts, the variance of the effects
+    is the covariance of the same perturbation in two contexts. PerturBench :cite:p:`wu2024perturbench` trains a model of
+    this kind as two networks by gradient descent; this is the closed form.
     """
 
-    default_config: ClassVar[Any] = LatentAdditiveConfig()
+    default_config: ClassVar[LatentAdditiveConfig] = LatentAdditiveConfig()
+    stochastic: ClassVar[bool] = False
+    reads: ClassVar[Literal["profiles", "cells"]] = "profiles"
 
-    def fit(self, data: Data, config: LatentAdditiveConfig, *, seed: int) -> Fitted:
-        """Components, penalties, then ridge regression."""
-        latent = Latent.of(data, config.n_components)
-        return Fitted(
-            latent.arrays(fit_effects(latent, latent.rest, data, config.penalty)), {"targets": latent.targets}
-        )
+    def fit(self, data: Data, config: LatentAdditiveConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
+        """Find components and penalties, then estimate effects by ridge regression."""
+        latent = Latent.of(data.profiles, config.n_comps)
+        effects = fit_effects(latent, latent.rest, data.profiles, config.penalty)
+        return Fitted(latent.arrays(effects), {"targets": latent.targets})
 
-    def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
-        """Sum of the effects; of a target that train has nowhere the mean effect stands in."""
-        return predict_latent(fitted, pairs)
+    def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Shifted:
+        """Add up the effects; for a target that is absent from train, the mean effect is the fallback."""
+        return Shifted.of(pairs, controls, *latent_change(fitted, pairs))
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,9 @@ class Latent:
     means
         Mean effect of a target in each context, and over all contexts last, (C + 1 × K).
     lacking
-        Contexts that have none of their own, (C + 1,).
+        Whether a context has no mean effect of its own, (C + 1,).
     rest
-        What the mean effects leave of each row, (m × K).
+        Rest of each row after the mean effects are subtracted, (m × K).
     """
 
     targets: list[str]
@@ -71,53 +75,53 @@ class Latent:
     rest: np.ndarray
 
     @classmethod
-    def of(cls, data: Data, n_components: int | None) -> Latent:
-        """Take components and mean effects of the train changes."""
-        targets = sorted({target for of_row in data.pairs.targets for target in of_row})
-        basis = _components(data, n_components)
-        latent = data.change @ basis.T
-        design = _design(data.pairs.targets, targets)
+    def of(cls, profiles: Profiles, n_comps: int | None) -> Latent:
+        """Compute components and mean effects of the train changes."""
+        targets = sorted({target for of_row in profiles.pairs.targets for target in of_row})
+        basis = _components(profiles, n_comps)
+        latent = profiles.change @ basis.T
+        design = _design(profiles.pairs.targets, targets)
         n_targets = design.sum(axis=1)
-        means, lacking = _mean_effects(latent, n_targets, data.pairs.context, data.n_contexts)
-        return cls(targets, basis, design, means, lacking, latent - n_targets[:, None] * means[data.pairs.context])
+        means, lacking = _mean_effects(latent, n_targets, profiles.pairs.context, profiles.n_contexts)
+        return cls(targets, basis, design, means, lacking, latent - n_targets[:, None] * means[profiles.pairs.context])
 
     def arrays(self, effects: np.ndarray) -> dict[str, np.ndarray]:
-        """What :func:`predict_latent` needs, with the effects of the targets beyond the mean one, (T × K)."""
+        """Arrays for :func:`latent_change`, with the differences of the targets from the mean effect, (T × K)."""
         return {"basis": self.basis, "effects": effects, "means": self.means, "lacking": self.lacking}
 
 
-def fit_effects(latent: Latent, rest: np.ndarray, data: Data, penalty: float | None) -> np.ndarray:
+def fit_effects(latent: Latent, rest: np.ndarray, profiles: Profiles, penalty: float | None) -> np.ndarray:
     """Effects of the targets by weighted ridge regression, (T × K); weights and penalty by empirical Bayes if None."""
     if penalty is not None:
-        return _effects(latent.design, rest, data.n_cells, np.full(len(latent.basis), penalty))
-    noise = _noise(latent, data)
+        return _effects(latent.design, rest, profiles.n_cells, np.full(len(latent.basis), penalty))
+    noise = _noise(latent, profiles)
     if noise is None:
-        return _effects(latent.design, rest, data.n_cells, np.ones(len(latent.basis)))
-    spread, between = _spreads(rest, latent.design.sum(axis=1), noise, data)
-    return _effects(latent.design, rest, 1 / (1 / data.n_cells + between), noise / spread)
+        return _effects(latent.design, rest, profiles.n_cells, np.ones(len(latent.basis)))
+    spread, between = _spreads(rest, latent.design.sum(axis=1), noise, profiles)
+    return _effects(latent.design, rest, 1 / (1 / profiles.n_cells + between), noise / spread)
 
 
-def predict_latent(fitted: Fitted, pairs: Pairs) -> Prediction:
-    """Sum of effects in components; of a target that train has nowhere the mean effect stands in."""
+def latent_change(fitted: Fitted, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of effects in components, (m × G), and whether a row uses the mean effect as a fallback, (m,)."""
     arrays, known = fitted.arrays, set(fitted.info["targets"])
     design = _design(pairs.targets, fitted.info["targets"])
     n_targets = np.array([len(of_row) for of_row in pairs.targets], dtype=np.float64)
     context = np.minimum(pairs.context, len(arrays["means"]) - 1)
     latent = design @ arrays["effects"] + n_targets[:, None] * arrays["means"][context]
     unseen = np.array([not known.issuperset(of_row) for of_row in pairs.targets], dtype=bool)
-    return Prediction(latent @ arrays["basis"], unseen | arrays["lacking"][context])
+    return latent @ arrays["basis"], unseen | arrays["lacking"][context]
 
 
-def _components(data: Data, n: int | None) -> np.ndarray:
+def _components(profiles: Profiles, n: int | None) -> np.ndarray:
     """First principal directions of the train changes, not centred, weighted by the root of their cells, (K × G)."""
-    weighted = data.change * np.sqrt(data.n_cells / data.n_cells.mean())[:, None]
+    weighted = profiles.change * np.sqrt(profiles.n_cells / profiles.n_cells.mean())[:, None]
     _, S, Vt = np.linalg.svd(weighted, full_matrices=False)
     rank = int((S[0] * max(weighted.shape) * np.finfo(np.float64).eps < S).sum()) if S[0] > 0 else 0
     return np.asarray(Vt[: max(1, rank if n is None else min(n, rank))])
 
 
 def _design(rows: Sequence[Targets], targets: Sequence[str]) -> np.ndarray:
-    """Which targets each row has, (m × T); targets that are not listed are left out."""
+    """Which targets each row has, (m × T); unknown targets are left out."""
     number = {target: i for i, target in enumerate(targets)}
     design = np.zeros((len(rows), len(targets)))
     for i, of_row in enumerate(rows):
@@ -130,11 +134,11 @@ def _design(rows: Sequence[Targets], targets: Sequence[str]) -> np.ndarray:
 def _mean_effects(
     latent: np.ndarray, n_targets: np.ndarray, context: np.ndarray, n_contexts: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean effect of a target in each context and over all, (C + 1 × K), and which contexts have none of their own."""
+    """Mean effect of a target in each context and over all, (C + 1 × K), and which contexts have no own mean, (C + 1,)."""
     means = np.full((n_contexts + 1, latent.shape[1]), np.nan)
     for number in np.unique(context):
-        here = context == number
-        means[number] = n_targets[here] @ latent[here] / (n_targets[here] ** 2).sum()
+        rows = context == number
+        means[number] = n_targets[rows] @ latent[rows] / (n_targets[rows] ** 2).sum()
     means[-1] = n_targets @ latent / (n_targets**2).sum()
     lacking = np.isnan(means).any(axis=1)
     means[lacking] = means[-1]
@@ -142,23 +146,26 @@ def _mean_effects(
     return means, lacking
 
 
-def _noise(latent: Latent, data: Data) -> np.ndarray | None:
-    """Variance of a cell in each component, (K,): halves of n cells differ by 4 / n times that. None without halves."""
-    difference = data.half_difference()
+def _noise(latent: Latent, profiles: Profiles) -> np.ndarray | None:
+    """Variance of a cell in each component, (K,), or None. The difference of two halves of n cells has 4 / n times that."""
+    difference = profiles.half_difference()
     known = np.isfinite(difference).all(axis=1)
     if not known.any():
         return None
-    return np.asarray((data.n_cells[known][:, None] * (difference[known] @ latent.basis.T) ** 2 / 4).mean(axis=0))
+    return np.asarray((profiles.n_cells[known][:, None] * (difference[known] @ latent.basis.T) ** 2 / 4).mean(axis=0))
 
 
-def _spreads(rest: np.ndarray, n_targets: np.ndarray, noise: np.ndarray, data: Data) -> tuple[np.ndarray, float]:
-    """Variance of the effects of targets in each component, (K,), and what differs between contexts, in cells.
+def _spreads(
+    rest: np.ndarray, n_targets: np.ndarray, noise: np.ndarray, profiles: Profiles
+) -> tuple[np.ndarray, float]:
+    """Variance of the effects of targets in each component, (K,), and variance between contexts, in cells.
 
-    By moments. A row varies by the effects of its targets, by what its context makes of them, and by noise. What a
-    perturbation has in common in two contexts is of the effects alone; with one context the rest is theirs too.
+    Both are estimated by moments. A row varies by the effects of its targets, by their changes between contexts, and by
+    noise. The covariance of a perturbation between two contexts is due to the effects alone. With one context, changes
+    between contexts cannot be told from effects.
     """
-    total = (rest**2 - noise / data.n_cells[:, None]).sum(axis=0) / n_targets.sum()
-    _, number = np.unique(np.array(["\n".join(targets) for targets in data.pairs.targets]), return_inverse=True)
+    total = (rest**2 - noise / profiles.n_cells[:, None]).sum(axis=0) / n_targets.sum()
+    _, number = np.unique(np.array(["\n".join(targets) for targets in profiles.pairs.targets]), return_inverse=True)
     again = np.bincount(number)
     sums = np.zeros((len(again), rest.shape[1]))
     np.add.at(sums, number, rest)
@@ -172,7 +179,7 @@ def _spreads(rest: np.ndarray, n_targets: np.ndarray, noise: np.ndarray, data: D
 
 
 def _effects(design: np.ndarray, rest: np.ndarray, n_cells: np.ndarray, penalties: np.ndarray) -> np.ndarray:
-    """Weighted ridge regression of what the mean effects leave, each component with its own penalty, (T × K)."""
+    """Weighted ridge regression of the rest on the targets, with a penalty for each component, (T × K)."""
     root = np.sqrt(n_cells)[:, None]
     U, S, Vt = np.linalg.svd(design * root, full_matrices=False)
     shrunk = S[:, None] / (S[:, None] ** 2 + penalties)

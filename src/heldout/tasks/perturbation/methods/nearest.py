@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from heldout._core.method import Fitted
 from heldout.tasks.perturbation.config import NearestConfig
-from heldout.tasks.perturbation.interface import Data, Fitted, Pairs, Prediction, Vectors
-from heldout.tasks.perturbation.methods.vectors import gene_components, own_vectors
+from heldout.tasks.perturbation.interface import Vectors
+from heldout.tasks.perturbation.methods.vectors import no_vectors, vectors_of_targets
+from heldout.tasks.perturbation.predictions import Controls, Shifted
+
+if TYPE_CHECKING:
+    from heldout.tasks.perturbation.interface import Data
+    from heldout.tasks.perturbation.pairs import Pairs
 
 
 class Nearest:
-    """The change of the train perturbation whose vector has the highest cosine with that asked for.
+    """Predict the change of the train perturbations whose vectors have the highest cosine.
 
-    Perturbations of the same context are looked at, if train has any there; otherwise those of all contexts stand in. A
-    combination has the sum of the vectors of its targets. One whose targets have no vector cannot be predicted.
+    Train perturbations of the same context are compared. If train has none there, those of all contexts are the fallback. A
+    combination has the sum of the vectors of its targets. A perturbation with a target without a vector cannot be predicted.
     """
 
-    default_config: ClassVar[Any] = NearestConfig()
+    default_config: ClassVar[NearestConfig] = NearestConfig()
+    stochastic: ClassVar[bool] = False
+    reads: ClassVar[Literal["profiles", "cells"]] = "profiles"
 
-    def fit(self, data: Data, config: NearestConfig, *, seed: int) -> Fitted:
+    def fit(self, data: Data, config: NearestConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
         """Keep the train perturbations that have a vector."""
-        own = data.target_vectors is None
-        vectors = own_vectors(data, gene_components(data, config.n_components)) if own else data.target_vectors
-        assert vectors is not None
-        P = vectors.of(data.pairs.targets)
+        profiles = data.profiles
+        vectors = vectors_of_targets(data, config.n_comps)
+        P = vectors.of(profiles.pairs.targets)
         seen = np.isfinite(P).all(axis=1) & (np.abs(np.nan_to_num(P)).max(axis=1) > 0)
         if not seen.any():
-            msg = (
-                f"method='nearest' needs a vector for what is perturbed, but no perturbation of train has all its targets among "
-                f"the {vectors.what}. Give config a perturbation_embedding that has them, see heldout.pp.embedding."
-            )
-            raise ValueError(msg)
+            raise ValueError(no_vectors("nearest", vectors))
         arrays = {
             "targets": vectors.values,
             "train": P[seen],
-            "change": data.change[seen],
-            "context": data.pairs.context[seen],
+            "change": profiles.change[seen],
+            "context": profiles.pairs.context[seen],
         }
         info = {"targets": vectors.to_json(), "n_neighbors": config.n_neighbors}
         return Fitted(arrays, {**info, "n_used": int(seen.sum())})
 
-    def predict(self, fitted: Fitted, pairs: Pairs) -> Prediction:
-        """Mean change of the nearest ones; of equals the first."""
+    def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Shifted:
+        """Average the changes of the nearest train perturbations; of equally near ones the first are taken."""
         arrays, k = fitted.arrays, int(fitted.info["n_neighbors"])
         P = Vectors.load(fitted.info["targets"], arrays["targets"]).of(pairs.targets)
         cosine = _unit(P) @ _unit(arrays["train"]).T
@@ -55,7 +58,7 @@ class Nearest:
                 candidates, fallback[i] = np.arange(len(arrays["context"])), True
             best = candidates[np.argsort(-cosine[i, candidates], kind="stable")[:k]]
             change[i] = arrays["change"][best].mean(axis=0)
-        return Prediction(change, fallback)
+        return Shifted.of(pairs, controls, change, fallback)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

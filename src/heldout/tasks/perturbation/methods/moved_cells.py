@@ -1,0 +1,138 @@
+"""Measured cells, moved: the simple method that every generative method has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from scipy import sparse
+
+from heldout._core.method import Fitted, with_prefix, without_prefix
+from heldout.tasks.perturbation.config import LatentAdditiveConfig, MovedCellsConfig
+from heldout.tasks.perturbation.methods.latent_additive import LatentAdditive, latent_change
+from heldout.tasks.perturbation.pairs import Pairs
+from heldout.tasks.perturbation.predictions import Controls, Generated, dense_rows, drawn_rows
+
+if TYPE_CHECKING:
+    from heldout._core.types import Matrix
+    from heldout.splitting._perturbations import Targets
+    from heldout.tasks.perturbation.interface import Data
+
+_MEAN = "mean."
+"""Prefix of the arrays of the method that predicts means."""
+
+
+class MovedCells:
+    """Move measured cells of the nearest perturbation by the mean change that is missing.
+
+    The cells are the first of these that train has: cells of the same perturbation; of the same perturbation in other
+    contexts, moved by the difference of the controls; of the target of a combination with the largest change, moved by the
+    mean changes of the other targets; control cells, moved by the whole change. Mean changes of targets that train has
+    alone are the measured ones; all others come from ``latent_additive``.
+    """
+
+    default_config: ClassVar[MovedCellsConfig] = MovedCellsConfig()
+    stochastic: ClassVar[bool] = True
+    reads: ClassVar[Literal["profiles", "cells"]] = "cells"
+
+    def fit(self, data: Data, config: MovedCellsConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
+        """Keep some cells of each train perturbation, the mean changes, and a fit of ``latent_additive``."""
+        profiles, cells = data.profiles, data.cells()
+        groups = cells.train_groups(np.random.default_rng(seed), config.max_cells)
+        row = profiles.pairs.rows_of()
+        kept = cells.fetch(np.concatenate([rows for _, _, rows in groups]))
+        stored = sparse.csr_matrix(kept, dtype=np.float32)
+        mean = LatentAdditive().fit(data, LatentAdditiveConfig(), seed=seed)
+        arrays = {
+            "values": stored.data,
+            "genes": stored.indices,
+            "cells": stored.indptr,
+            "groups": np.cumsum([0, *(len(rows) for _, _, rows in groups)]),
+            "context": np.array([context for _, context, _ in groups]),
+            "change": np.stack([profiles.change[row[targets, context]] for targets, context, _ in groups]),
+            "control": profiles.control,
+            **with_prefix(mean.arrays, _MEAN),
+        }
+        return Fitted(arrays, {"perturbations": [list(targets) for targets, _, _ in groups], "mean": mean.info})
+
+    def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Generated:
+        """Draw cells of train and move them; a row that needs the mean effect of an unseen target uses a fallback."""
+        kept = _Kept(fitted)
+        sources = [kept.source(t, int(c)) for t, c in zip(pairs.targets, pairs.context, strict=True)]
+        fallback = np.array([source.fallback for source in sources], dtype=bool)
+
+        def sample(targets: Targets, context: int, n: int, rng: np.random.Generator) -> np.ndarray:
+            source = kept.source(targets, context)
+            if not source.groups:
+                return controls.draw(context, n, rng) + source.shift
+            return kept.draw(source.groups, controls.mean[context], n, rng) + source.shift
+
+        return Generated(sample, fallback, pairs, controls, seed)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Groups of kept cells to draw from (none: controls), the change that moves them, (G,), and whether it is a fallback."""
+
+    groups: list[int]
+    shift: np.ndarray
+    fallback: bool
+
+
+class _Kept:
+    """The kept cells and mean changes of a fit."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        self.arrays = arrays = fitted.arrays
+        self.mean = Fitted(without_prefix(arrays, _MEAN), fitted.info["mean"])
+        self.targets = [tuple(targets) for targets in fitted.info["perturbations"]]
+        self.groups_of: dict[Targets, list[int]] = {}
+        for group, targets in enumerate(self.targets):
+            self.groups_of.setdefault(targets, []).append(group)
+
+    @cached_property
+    def X(self) -> Matrix:
+        """The kept cells, csr, (n × G)."""
+        stored = tuple(self.arrays[name] for name in ("values", "genes", "cells"))
+        return sparse.csr_matrix(stored, shape=(len(self.arrays["cells"]) - 1, self.arrays["control"].shape[1]))
+
+    def source(self, targets: Targets, context: int) -> _Source:
+        """Where the cells of a perturbation in a context come from."""
+        nothing = np.zeros(self.arrays["control"].shape[1])
+        groups = self.groups(targets, context)
+        if groups:
+            return _Source(groups, nothing, fallback=False)
+        parts = [(self.change((target,), context), target) for target in targets]
+        alone = [(change, target) for (change, _), target in parts if self.groups((target,), context)]
+        fallback = any(missing for (_, missing), _ in parts)
+        if not alone or len(targets) == 1:
+            change, fallback = self.change(targets, context)
+            return _Source([], change, fallback)
+        _, chosen = max(alone, key=lambda part: float(np.linalg.norm(part[0])))
+        rest = sum((change for (change, _), target in parts if target != chosen), nothing)
+        return _Source(self.groups((chosen,), context), rest, fallback)
+
+    def groups(self, targets: Targets, context: int) -> list[int]:
+        """Groups of cells of a perturbation: in this context, or else in all others."""
+        groups = self.groups_of.get(targets, [])
+        here = [group for group in groups if self.arrays["context"][group] == context]
+        return here or groups
+
+    def change(self, targets: Targets, context: int) -> tuple[np.ndarray, bool]:
+        """Mean change of a perturbation, (G,), measured or from ``latent_additive``, and whether that is a fallback."""
+        groups = self.groups(targets, context)
+        if groups:
+            return np.asarray(self.arrays["change"][groups].mean(axis=0)), False
+        change, fallback = latent_change(self.mean, Pairs([targets], np.array([context])))
+        return change[0], bool(fallback[0])
+
+    def draw(self, groups: list[int], control: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Random cells of some groups, as many of each, moved from their own controls to ``control``, (n × G)."""
+        result = np.empty((n, len(control)))
+        for part, group in zip(np.array_split(rng.permutation(n), len(groups)), groups, strict=True):
+            first, end = self.arrays["groups"][group : group + 2]
+            rows = first + drawn_rows(end - first, len(part), rng)
+            result[part] = dense_rows(self.X, rows) + (control - self.arrays["control"][self.arrays["context"][group]])
+        return result

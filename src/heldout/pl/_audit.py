@@ -73,7 +73,7 @@ def audit(
     statuses
         Statuses of the findings to show.
     ax
-        Axes to draw into. If None, a new figure is made that is high enough for all findings.
+        Axes to draw into. They must be high enough for all findings. If None, a new figure of the right height is made.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def _draw(ax: Axes, at: float, row: Any, block: list[str], page: _Page) -> None:
 
     colour = STATUS_COLORS[row.status]
     ax.add_patch(Rectangle((0, at), _STATUS - 1, 0.96, facecolor=colour, edgecolor="none"))
-    _write(ax, (_STATUS - 1) / 2, at + 0.48, row.status, ha="center", va="center", color=text_on(colour))
+    _write(ax, (_STATUS - 1) / 2, at + 0.48, row.status, ha="center", va="center_baseline", color=text_on(colour))
     if page.below:
         room = page.width - _STATUS - len(row.item) - 8
         item = _write(ax, _STATUS, at + 0.48, row.item, va="center", weight="bold")

@@ -57,7 +57,10 @@ def skill(adata: AnnData, key: str = "forecast", *, ax: Axes | None = None) -> A
     table = evaluation(adata, key)
     rows = table[(table["metric"] == METRIC) & table["estimate"].notna()]
     if rows.empty:
-        msg = f"The evaluation of {key!r} has no skill: it is no forecast, or persistence is as good as the floor already."
+        msg = (
+            f"The evaluation of {key!r} has no skill: it is no forecast, or persistence is as good as the floor "
+            "already."
+        )
         raise ValueError(msg)
     rows = rows[rows["level"] == rows["level"].iloc[0]].sort_values("estimate", kind="stable")
     ax = new_axes(ax, (6.0, 0.9 + 0.32 * len(rows)))

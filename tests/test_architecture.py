@@ -1,4 +1,4 @@
-"""The floors of the package: imports run downwards only, wings do not know each other, and no modules import in a circle.
+"""The floors of the package: imports run downwards only, wings are independent, and no modules import in a circle.
 
 Every way to import counts: absolute and relative, ``from heldout import x``, inside functions, under TYPE_CHECKING, and
 the paths in registries, which are imported when a method is first used.
@@ -103,7 +103,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _path(node: ast.AST, constants: dict[str, str]) -> str | None:
-    """A string that is the path of a module or of something in it; in f-strings, constants of the file are filled in."""
+    """Return a string that is the path of a module or of an object in it; constants are filled into f-strings."""
     if isinstance(node, ast.JoinedStr):
         parts = [
             part.value if isinstance(part, ast.Constant) else constants.get(ast.unparse(part.value), "{}")

@@ -155,7 +155,7 @@ def test_recipe_is_the_four_steps(pair):
 
 def test_recipe_takes_counts_only(pair, kind):
     memory, dask = pair
-    for value, words in ((0.5, "whole"), (-1, "below zero"), (np.inf, "infinite")):
+    for value, words in ((0.5, "not integers"), (-1, "below zero"), (np.inf, "infinite")):
         dense = in_memory(memory.X).copy()
         dense[350, 4] = value
         wrong = memory.copy()

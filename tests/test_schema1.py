@@ -67,13 +67,13 @@ def test_genotype(read, expected, method):
 
 @pytest.mark.parametrize("method", names(FORECAST, without=MIDDLE))
 def test_forecast(read, expected, method, caplog):
-    predicted = ho.tl.predict(read("forecast"), method, at=8)
+    predicted = ho.tl.predict_cells(read("forecast"), method, at=8)
     np.testing.assert_allclose(predicted.X, expected[f"forecast/{method}"], **SAME)
 
 
 @pytest.mark.parametrize("method", MIDDLE)
 def test_interpolation(read, expected, method):
-    predicted = ho.tl.predict(read("forecast_middle"), method, at=3.5)
+    predicted = ho.tl.predict_cells(read("forecast_middle"), method, at=3.5)
     np.testing.assert_allclose(predicted.X, expected[f"forecast_middle/{method}"], **SAME)
 
 
@@ -87,7 +87,7 @@ def test_forecast_genes(read, expected, method):
 
 @pytest.mark.parametrize("method", names(PERTURBATION))
 def test_perturbation(read, expected, method):
-    predicted = ho.tl.predict(read("perturbation"), method)
+    predicted = ho.tl.predict_profiles(read("perturbation"), method)
     np.testing.assert_allclose(predicted.X, expected[f"perturbation/{method}"], **SAME)
     if "lower" in predicted.layers:
         np.testing.assert_allclose(predicted.layers["lower"], expected[f"perturbation_lower/{method}"], **SAME)

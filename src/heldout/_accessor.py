@@ -12,20 +12,38 @@ from anndata import AnnData, register_anndata_namespace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NEW = frozenset({"predict_cells", "predict_profiles"})
+"""Functions of ``tl`` that return a new AnnData; a chain does not go on with ``adata`` after them."""
+
 
 class _Namespace:
     """The public functions of one module, bound to an AnnData."""
 
     def __init__(self, adata: AnnData, name: str, *, chain: bool) -> None:
         self._module = module = import_module(f"heldout.{name}")
+        self._name = name
         self._names = [
             name for name in module.__all__ if "adata" in inspect.signature(getattr(module, name)).parameters
         ]
         for name in self._names:
-            setattr(self, name, _bind(getattr(module, name), adata, chain=chain))
+            setattr(self, name, _bind(getattr(module, name), adata, chain=chain and name not in NEW))
 
     def __repr__(self) -> str:
-        return f"{self._module.__name__}: {', '.join(self._names)}"
+        title = f"adata.ho.{self._name}: {_first_line(self._module)}"
+        return "\n".join([title, *_listed({name: getattr(self, name) for name in self._names})])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self!r}</pre>".replace("->", "-&gt;")
+
+
+def _listed(entries: dict[str, Any]) -> list[str]:
+    """One line for each entry: its name, and the first line of its docstring."""
+    width = max(map(len, entries), default=0)
+    return [f"  {name:<{width}}  {_first_line(entry)}" for name, entry in entries.items()]
+
+
+def _first_line(documented: Any) -> str:
+    return (inspect.getdoc(documented) or "").split("\n")[0]
 
 
 def _bind(function: Callable[..., Any], adata: AnnData, *, chain: bool) -> Callable[..., Any]:
@@ -37,7 +55,8 @@ def _bind(function: Callable[..., Any], adata: AnnData, *, chain: bool) -> Calla
         return result
 
     signature = inspect.signature(function)
-    bound.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+    without_adata = signature.replace(parameters=list(signature.parameters.values())[1:])
+    bound.__signature__ = without_adata  # type: ignore[attr-defined]
     return bound
 
 
@@ -45,21 +64,33 @@ def _bind(function: Callable[..., Any], adata: AnnData, *, chain: bool) -> Calla
 class Heldout:
     """Chain calls on an AnnData: ``adata.ho.pp.split_groups(...).ho.tl.genotype(...)``.
 
-    Each call of ``pp`` and ``tl`` returns the AnnData (the copy for ``copy=True``), so that the next can follow; tables
-    are in ``adata.ho.get``. ``pl`` returns axes, ``get`` returns tables.
+    Each call of ``pp`` and ``tl`` returns ``adata`` (or the changed copy, with ``copy=True``), so that the next call
+    can follow. Only ``tl.predict_cells`` and ``tl.predict_profiles`` return a new AnnData, the predicted cells or
+    profiles. ``get`` returns tables, ``pl`` returns axes. Print ``adata.ho`` or ``adata.ho.tl`` to list the
+    functions.
     """
 
     def __init__(self, adata: AnnData) -> None:
         self._adata = adata
 
+    def __repr__(self) -> str:
+        spaces = {name: getattr(self, name) for name in ("pp", "tl", "get", "pl")}
+        lines = [f"adata.ho: {_first_line(Heldout)}", ""]
+        for name, space in spaces.items():
+            lines += [f"{name}  {_first_line(getattr(Heldout, name))}", *_wrapped(space._names), ""]
+        return "\n".join([*lines, "Print adata.ho.tl to see what each function does."])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self!r}</pre>"
+
     @property
     def pp(self) -> _Namespace:
-        """Splitting and train-only preparation; each call returns the AnnData."""
+        """Split and prepare, fitted on train cells only; each call returns the AnnData."""
         return _Namespace(self._adata, "pp", chain=True)
 
     @property
     def tl(self) -> _Namespace:
-        """Fitting, predicting, evaluating; each call returns the AnnData."""
+        """Audit, fit, predict and evaluate; each call returns the AnnData, or new predicted cells or profiles."""
         return _Namespace(self._adata, "tl", chain=True)
 
     @property
@@ -71,3 +102,9 @@ class Heldout:
     def get(self) -> _Namespace:
         """Tables; each call returns a DataFrame."""
         return _Namespace(self._adata, "get", chain=False)
+
+
+def _wrapped(names: list[str]) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(", ".join(names), 96, initial_indent="    ", subsequent_indent="    ")

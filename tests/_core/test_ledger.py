@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 
 import heldout as ho
@@ -28,18 +29,48 @@ def test_looks_are_counted_and_the_second_warns(fitted, caplog):
     with caplog.at_level(logging.WARNING, logger="heldout"):
         assert set(look(fitted)["look"]) == {1}
         assert warnings_of(caplog) == []
-        assert set(look(fitted)["look"]) == {2}
+        ho.tl.genotype(fitted, method="qc_logistic", key_added="other")
+        assert set(look(fitted, key="other")["look"]) == {2}
     assert any("look 2 at the same test set" in message for message in warnings_of(caplog))
     ledger = ho.get.ledger(fitted)
-    assert list(ledger.columns) == ["time", "key", "method", "fit", "split", "test_set", "look"]
+    assert list(ledger.columns) == ["time", "key", "method", "fit", "split", "test_set", "judged", "look"]
     assert ledger["look"].tolist() == [1, 2]
     assert ledger["test_set"].unique().tolist() == [read_partition(fitted).test_hash]
-    assert ledger["fit"].unique().tolist() == [read_fit(fitted, "genotype").hash]
+    assert ledger["fit"].tolist() == [read_fit(fitted, key).hash for key in ("genotype", "other")]
+
+
+def test_other_baselines_of_the_same_fit_are_the_same_look(fitted, through_file, caplog):
+    look(fitted)
+    ho.tl.genotype(fitted, method="qc_logistic", key_added="other")
+    look(fitted, key="other")
+    caplog.clear()
+    stored = through_file(fitted)
+    with caplog.at_level(logging.WARNING, logger="heldout"):
+        for options in ({"baselines": ["qc_logistic", "logistic"]}, {"n_bootstrap": 20}, {"rng": 3}):
+            table = ho.tl.evaluate(stored, "genotype", **{"baselines": ["majority"], "n_bootstrap": 10, **options})
+            assert set(table["look"]) == {1}
+    assert warnings_of(caplog) == []
+    ledger = ho.get.ledger(stored)
+    assert ledger["look"].tolist() == [1, 2, 1, 1, 1], "each evaluation is recorded, with the number of its look"
+    assert ledger["key"].tolist() == ["genotype", "other", "genotype", "genotype", "genotype"]
+
+
+def test_another_unit_or_other_cells_of_the_same_fit_are_a_new_look(fitted):
+    look(fitted)
+    test = (fitted.obs["split"] == "test").to_numpy()
+    assert set(look(fitted[~test | (np.cumsum(test) > 1)].copy())["look"]) == {2}, "a test cell was left out"
+    fitted.obs["half"] = fitted.obs["library"].astype(str) + np.where(np.arange(fitted.n_obs) % 2, "a", "b")
+    options = {"baselines": ["majority"], "n_bootstrap": 10}
+    assert set(ho.tl.evaluate_genotype(fitted, group_key="half", **options)["look"]) == {2}
+    assert set(ho.tl.evaluate_genotype(fitted, claim_keys=["day"], **options)["look"]) == {3}
+    ho.tl.genotype(fitted, method="logistic", mask_var=None)
+    assert set(look(fitted)["look"]) == {4}, "the same key, another fit"
 
 
 def test_looks_survive_files(fitted, through_file, caplog):
     look(fitted)
     stored = through_file(fitted)
+    ho.tl.genotype(stored, method="qc_logistic")
     with caplog.at_level(logging.WARNING, logger="heldout"):
         look(stored)
     assert any("look 2 at the same test set" in message for message in warnings_of(caplog))
@@ -64,6 +95,7 @@ def test_looks_belong_to_the_test_set_not_to_the_fit_or_the_split(fitted):
 
 def test_cells_dropped_since_do_not_make_a_new_test_set(fitted):
     look(fitted)
+    ho.tl.genotype(fitted, method="qc_logistic")
     fewer = fitted[1:].copy()
     assert set(look(fewer)["look"]) == {2}
     fewer = fitted[:-1].copy()
@@ -81,5 +113,5 @@ def test_a_failing_evaluation_is_no_look(fitted, unchanged):
     with unchanged(fitted), pytest.raises(ValueError, match="nonsense"):
         ho.tl.evaluate(fitted, baselines=["nonsense"])
     with unchanged(fitted), pytest.raises(ValueError, match="group_key"):
-        ho.tl.evaluate(fitted, group_key="librari")
+        ho.tl.evaluate_genotype(fitted, group_key="librari")
     assert ho.get.ledger(fitted)["look"].tolist() == [1]

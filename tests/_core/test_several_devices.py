@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 
@@ -46,27 +47,22 @@ np.savez(
 """
 
 
-def test_two_processes(tmp_path):
-    (tmp_path / "train.py").write_text(SCRIPT)
-    for devices in (1, 2):
-        ran = subprocess.run(
-            [
-                sys.executable,
-                "-W",
-                "error",
-                "-W",
-                "ignore::DeprecationWarning",
-                "train.py",
-                str(tmp_path),
-                str(devices),
-            ],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stderr[-3000:]
+def test_two_processes(tmp_path, monkeypatch):
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path), "1"])
+    runpy.run_path(str(script))
+    python = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning"]
+    ran = subprocess.run(
+        [*python, "train.py", str(tmp_path), "2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
     one, first, second = (dict(np.load(tmp_path / f"{name}.npz")) for name in ("1_0", "2_0", "2_1"))
     for name in first:
         np.testing.assert_allclose(first[name], second[name], rtol=1e-5, atol=1e-6, err_msg=name)

@@ -20,8 +20,10 @@ def test_depth_that_follows_the_label_is_told():
     (row,) = said(by_library(libraries(0, depth_by_label=2.0)), "nuisance").itertuples()
     assert row.status == "warn"
     assert row.value == 1.0
-    assert "the depth, the number of genes and the mitochondrial share alone predicts the test set" in row.finding
-    assert "with AUC 1.00 over libraries" in row.finding
+    assert (
+        "the depth, the number of genes and the mitochondrial share alone predicts the test set with AUC 1.00 over "
+        "libraries" in row.finding
+    )
     assert "p = 0.029" in row.finding  # 2 of the 70 labellings of four against four
 
 

@@ -35,9 +35,10 @@ def everything(request):
     return prepared(request.param)
 
 
-@pytest.fixture(scope="module", params=[None, 0.05], ids=["libraries", "a twentieth"])
-def lmna_split(request):
-    return prepared(share=request.param)
+@pytest.fixture(scope="module", params=[*LOAD, "a twentieth"])
+def any_split(request):
+    """Each data set with test libraries, and the simulation with a twentieth of the cells in test."""
+    return prepared(share=0.05) if request.param == "a twentieth" else prepared(request.param)
 
 
 def train(adata):
@@ -72,16 +73,16 @@ def test_scanpy_pca_of_all_cells(everything, dense, zero_center):
 
 
 @pytest.mark.parametrize("solver", ["arpack", "randomized", "covariance_eigh"])
-def test_pca_of_the_train_cells(everything, lmna_split, solver):
-    for adata in (everything.copy(), lmna_split.copy()):
-        X = adata.X.toarray()
-        model = PCA(20, svd_solver=solver, random_state=0).fit(train(adata).X.toarray())
-        adata.obsm["X_pca"] = model.transform(X).astype(np.float32)
-        found = about(adata, COORDINATES)
-        assert found.status == "pass"
-        assert "the train cells" in found.finding
-        adata.obsm["X_pca"] = PCA(20, svd_solver=solver, random_state=0).fit(X).transform(X).astype(np.float32)
-        assert about(adata, COORDINATES).status == "fail"
+def test_pca_of_the_train_cells(any_split, solver):
+    adata = any_split.copy()
+    X = adata.X.toarray()
+    model = PCA(20, svd_solver=solver, random_state=0).fit(train(adata).X.toarray())
+    adata.obsm["X_pca"] = model.transform(X).astype(np.float32)
+    found = about(adata, COORDINATES)
+    assert found.status == "pass"
+    assert "the train cells" in found.finding
+    adata.obsm["X_pca"] = PCA(20, svd_solver=solver, random_state=0).fit(X).transform(X).astype(np.float32)
+    assert about(adata, COORDINATES).status == "fail"
 
 
 def test_pca_of_train_and_val_is_worth_a_look():
@@ -103,25 +104,24 @@ def test_pca_of_cells_that_are_gone():
 
 @pytest.mark.parametrize("zero_center", [True, False])
 @pytest.mark.parametrize("max_value", [None, 10])
-def test_scale(everything, lmna_split, zero_center, max_value):
-    for before in (everything, lmna_split):
-        leaky = before.copy()
-        leaky.X = leaky.X.toarray() if zero_center else leaky.X
-        sc.pp.scale(leaky, zero_center=zero_center, max_value=max_value)
-        found = about(leaky, "X")
-        assert found.status == "fail"
-        assert "all cells" in found.finding
+def test_scale(any_split, zero_center, max_value):
+    leaky = any_split.copy()
+    leaky.X = leaky.X.toarray() if zero_center else leaky.X
+    sc.pp.scale(leaky, zero_center=zero_center, max_value=max_value)
+    found = about(leaky, "X")
+    assert found.status == "fail"
+    assert "all cells" in found.finding
 
-        clean, fitted = before.copy(), train(before)
-        fitted.X = fitted.X.toarray()
-        sc.pp.scale(fitted)
-        sd = np.where(fitted.var["std"] > 0, fitted.var["std"], 1)
-        X = before.X.toarray() - (fitted.var["mean"].to_numpy() if zero_center else 0)
-        X = X / sd
-        clean.X = (X if max_value is None else np.clip(X, -max_value, max_value)).astype(np.float32)
-        if not zero_center:
-            clean.X = sparse.csr_matrix(clean.X)
-        assert about(clean, "X").status == "pass"
+    clean, fitted = any_split.copy(), train(any_split)
+    fitted.X = fitted.X.toarray()
+    sc.pp.scale(fitted)
+    sd = np.where(fitted.var["std"] > 0, fitted.var["std"], 1)
+    X = any_split.X.toarray() - (fitted.var["mean"].to_numpy() if zero_center else 0)
+    X = X / sd
+    clean.X = (X if max_value is None else np.clip(X, -max_value, max_value)).astype(np.float32)
+    if not zero_center:
+        clean.X = sparse.csr_matrix(clean.X)
+    assert about(clean, "X").status == "pass"
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
@@ -134,24 +134,23 @@ def test_scaled_layer_of_each_kind(kind):
 
 
 @pytest.mark.parametrize("flavor", ["seurat", "cell_ranger", "seurat_v3", None])
-def test_highly_variable_genes(everything, lmna_split, flavor):
+def test_highly_variable_genes(any_split, flavor):
     options = {} if flavor is None else {"flavor": flavor, "n_top_genes": 200}
     if flavor == "seurat_v3":
         pytest.importorskip("skmisc")
         options["layer"] = "counts"
-    for before in (everything, lmna_split):
-        for cells, status in ((before.copy(), "fail"), (train(before), "pass")):
-            sc.pp.highly_variable_genes(cells, **options)
-            adata = before.copy()
-            adata.var = cells.var.copy()
-            adata.uns["hvg"] = cells.uns["hvg"]
-            found = about(adata, GENES)
-            assert found.status == status
-            assert 0 < found.value <= 1
+    for cells, status in ((any_split.copy(), "fail"), (train(any_split), "pass")):
+        sc.pp.highly_variable_genes(cells, **options)
+        adata = any_split.copy()
+        adata.var = cells.var.copy()
+        adata.uns["hvg"] = cells.uns["hvg"]
+        found = about(adata, GENES)
+        assert found.status == status
+        assert 0 < found.value <= 1
 
-            del adata.var["means"], adata.uns["hvg"]  # only the choice is left: choose again
-            expected = "not run" if flavor == "seurat_v3" else status
-            assert about(adata, GENES).status == expected
+        del adata.var["means"], adata.uns["hvg"]  # only the choice is left: choose again
+        expected = "not run" if flavor == "seurat_v3" else status
+        assert about(adata, GENES).status == expected
 
 
 @pytest.mark.parametrize("target_sum", [1e4, None])

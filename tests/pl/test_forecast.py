@@ -58,7 +58,7 @@ def test_predicted_cells_lie_where_they_were_predicted(cells):
     split = cells.obs["split"] == "test"
     assert len(truth) == split.sum()
     assert len(start) == ((cells.obs["time"] == 72) & ~split).sum()
-    expected = ho.tl.predict(cells, "forecast", at=96).obsm["X_pca"][:, :2]
+    expected = ho.tl.predict_cells(cells, "forecast", at=96).obsm["X_pca"][:, :2]
     np.testing.assert_allclose(predicted.mean(axis=0), expected.mean(axis=0), atol=1e-4)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["observed, 72", "observed, 96 (held out)", "predicted, 96"]
@@ -98,5 +98,7 @@ def test_what_cannot_be_drawn_is_refused(cells, genes, course):
     ho.tl.forecast(fresh, "time", method="persistence")
     with pytest.raises(ValueError, match="not evaluated on test"):
         ho.pl.forecast(fresh)
-    with pytest.raises(ValueError, match="not evaluated"):
+    with pytest.raises(ValueError, match="Nothing was evaluated"):
         ho.pl.skill(fresh)
+    with pytest.raises(ValueError, match="'forecast' was not evaluated"):
+        ho.pl.skill(fresh, "forecast")

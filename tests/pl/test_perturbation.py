@@ -33,14 +33,16 @@ def test_leaderboard_has_a_panel_a_metric_and_a_row_a_method(evaluated):
         "← L2",
     ]
     order = [text.get_text() for text in axes[0].get_yticklabels()]
-    estimates = table[table["metric"] == "pearson_delta"].set_index("method")["estimate"]
-    assert order[-1].replace(" ", "_") == estimates.idxmax()
+    estimates = table[table["metric"] == "l2"].set_index("method")["estimate"]
+    assert order[-1].replace(" ", "_") == estimates.idxmin()
     points = [line.get_xdata()[0] for line in axes[3].lines if line.get_marker() == "o"]
     expected = (
         table[table["metric"] == "l2"].set_index("method").loc[[name.replace(" ", "_") for name in order], "estimate"]
     )
     np.testing.assert_allclose(points, expected)
     assert axes[0].get_title(loc="left").startswith("24 perturbations: ")
+    row = table[(table["role"] == "model") & (table["metric"] == "pearson_delta")].iloc[0]
+    assert axes[0].get_title(loc="left").endswith(row["baseline"]), "the verdict names its baseline"
     assert any("not defined" in text.get_text() for text in axes[0].texts)
 
 

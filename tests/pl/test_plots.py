@@ -294,7 +294,7 @@ def test_roc_by_cell_says_that_no_unit_is_independent():
     adata = ho.datasets.lmna_simulated(n_cells=30, n_genes=100)
     ho.pp.split_cells(adata, val=0)
     ho.tl.genotype(adata, "genotype", method="qc_logistic")
-    ho.tl.evaluate(adata, group_key="library", baselines=[], n_bootstrap=20)
+    ho.tl.evaluate_genotype(adata, group_key="library", baselines=[], n_bootstrap=20)
     ax = ho.pl.roc(adata)
     assert len(ax.lines) == 2
     assert labels_of(ax)[0] == "group_key is not known: no independent unit"
@@ -363,7 +363,7 @@ def test_confusion_refuses_unknown_levels_and_groups():
     adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
     ho.pp.split_cells(adata, val=0)
     ho.tl.genotype(adata, "genotype", method="majority")
-    ho.tl.evaluate(adata, group_key="library", baselines=[], n_bootstrap=20)
+    ho.tl.evaluate_genotype(adata, group_key="library", baselines=[], n_bootstrap=20)
     with pytest.raises(ValueError, match="level='cells'"):
         ho.pl.confusion(adata, level="cells")
     with pytest.raises(ValueError, match="Pass group_key"):

@@ -273,7 +273,7 @@ def test_every_fold_is_a_split_for_the_rest_of_the_package(lmna):
         ({"scheme": "leave_one_pair_out", "pairs": "both"}, ["pairs='both'"]),
         ({"label_key": "day", "n_folds": 2}, ["n_folds=2", "only 1 of '2'"]),
         ({"key_added": "a/b"}, ["key_added='a/b'"]),
-        ({"n_folds": 4, "key_added": "taken"}, ["taken_2", "no split"]),
+        ({"n_folds": 4, "key_added": "taken"}, ["taken_2", "not a split"]),
         ({"group_key": "librray"}, ["group_key='librray'", "'library'"]),
         ({"group_key": "day"}, ["label_key='genotype'", "different values"]),
     ],

@@ -147,7 +147,7 @@ def test_fewer_candidates_than_wanted(lmna, caplog):
     lmna.X = X
     with caplog.at_level(logging.WARNING, logger="heldout"):
         ho.pp.highly_variable_genes(lmna, 30)
-    assert "only 20 genes are in 10 train cells" in caplog.text
+    assert "Only 20 genes are detected in 10 or more train cells" in caplog.text
     assert list(lmna.var["highly_variable"]) == [True] * 20 + [False] * 130
 
 
@@ -250,30 +250,34 @@ def duplicated_genes(adata):
 BAD = {
     "counts": (lambda adata: None, {}, r"needs log-normalised.*raw counts.*normalize_total\(adata"),
     "counts, seurat": (lambda adata: None, {"flavor": "seurat"}, r"needs log-normalised.*raw counts"),
-    "not logged": (normalised, {}, r"holds counts normalised to 10000 per cell, not logged.*Call sc.pp.log1p"),
-    "corrected counts": (corrected_counts, {}, r"more than any logarithm of counts"),
-    "logged for seurat_v3": (log, {"flavor": "seurat_v3"}, r"needs raw counts, adata.X holds log1p.*layer"),
-    "scaled by us": (scaled_by_us, {}, r"already scaled.*Choose genes before scaling"),
+    "not logged": (normalised, {}, r"has counts normalised to 10000 per cell, not logged.*Call sc.pp.log1p"),
+    "corrected counts": (corrected_counts, {}, r"above any logarithm of counts"),
+    "logged for seurat_v3": (log, {"flavor": "seurat_v3"}, r"needs raw counts, but adata.X has log1p.*layer"),
+    "scaled by us": (scaled_by_us, {}, r"already scaled.*Select genes before scaling"),
     "scaled by scanpy": (scaled_by_scanpy, {}, r"already scaled"),
     "scaled by scanpy, clipped": (lambda a: scaled_by_scanpy(a, max_value=10), {}, r"already scaled"),
     "scaled by scanpy, not centred": (
         lambda a: scaled_by_scanpy(a, zero_center=False, max_value=10),
         {},
-        r"already scaled.*Choose genes before scaling",
+        r"already scaled.*Select genes before scaling",
     ),
     "NaN": (set_value(np.nan), {}, r"adata.X has NaN or infinite"),
     "infinite": (set_value(np.inf), {}, r"adata.X has NaN or infinite"),
     "NaN in counts": (set_value(np.nan, to=lambda a: a), {"flavor": "seurat_v3"}, r"adata.X has NaN or infinite"),
     "negative counts": (set_value(-1, to=lambda a: a), {"flavor": "seurat_v3"}, r"negative values"),
     "zeros": (lambda a: setattr(a, "X", a.X * 0), {}, r"All values of adata.X are zero"),
-    "no split": (no_split, {}, r"split_key='split' is not a column of adata.obs"),
+    "not a split": (no_split, {}, r"split_key='split' is not a column of adata.obs"),
     "no record": (split_by_hand, {}, r"has no record.*split_assigned"),
     "no train": (no_train, {}, r"needs cells in 'train'"),
     "duplicated genes": (duplicated_genes, {}, r"var_names has 1 duplicated.*'A'.*var_names_make_unique"),
     "no such layer": (log, {"layer": "logged"}, r"layer='logged' is not in adata.layers"),
-    "flavor": (log, {"flavor": "cell_ranger"}, r"flavor='cell_ranger' must be one of variance, seurat, seurat_v3"),
-    "no genes": (log, {"n_top_genes": 0}, r"n_top_genes=0 must be at least 1"),
-    "min_cells": (log, {"min_cells": 1000}, r"No gene is found in min_cells=1000.*210 train cells"),
+    "flavor": (
+        log,
+        {"flavor": "cell_ranger"},
+        r"flavor='cell_ranger' must be one of 'variance', 'seurat', 'seurat_v3'",
+    ),
+    "no genes": (log, {"n_top_genes": 0}, r"n_top_genes=0 must be an integer >= 1"),
+    "min_cells": (log, {"min_cells": 1000}, r"No gene is detected in min_cells=1000.*210 train cells"),
 }
 
 

@@ -187,7 +187,7 @@ def test_sheets(sheet, tmp_path):
 
 def test_the_same_call_opens_the_store(sheet, tmp_path, monkeypatch):
     first = read(sheet, tmp_path)
-    monkeypatch.setattr("heldout.pp._read_libraries.read_counts", None)  # nothing is read again
+    monkeypatch.setattr("heldout.reading._libraries.read_counts", None)  # nothing is read again
     again = read(sheet, tmp_path)
     assert list(again.obs_names) == list(first.obs_names)
     np.testing.assert_array_equal(again.X.compute().toarray(), first.X.compute().toarray())
@@ -258,7 +258,7 @@ def test_a_damaged_chunk_is_named(tmp_path):
     adata = ho.pp.read_libraries({"a": write_folder(tmp_path / "a", 0)}, tmp_path / "o.zarr", **LIMITS)
     chunk = next((tmp_path / "o.zarr" / "X" / "data" / "c").iterdir())
     chunk.write_bytes(chunk.read_bytes()[:40] + bytes(40))
-    with pytest.raises(OSError, match=r"o.zarr cannot be read in the rows 0 to .* damaged"):
+    with pytest.raises(OSError, match=r"Rows 0 to .* of .*o.zarr cannot be read .* damaged"):
         adata.X.compute()
 
 

@@ -48,11 +48,11 @@ N = counts(2).nnz
 
 BROKEN_MATRICES = {
     "more genes": (text(MATRIX, SIZE, f"61 40 {N}".encode()), ["61 genes", "features.tsv.gz has 60"]),
-    "transposed": (text(MATRIX, SIZE, f"40 60 {N}".encode()), ["40 genes and 60 cells", "transpose"]),
-    "fewer entries than said": (text(MATRIX, SIZE, f"60 40 {N + 1}".encode()), [f"says {N + 1} entries", "cut off"]),
-    "more entries than said": (text(MATRIX, SIZE, f"60 40 {N - 1}".encode()), [f"says {N - 1} entries", "more"]),
+    "transposed": (text(MATRIX, SIZE, f"40 60 {N}".encode()), ["40 genes and 60 cells", "Transpose"]),
+    "fewer entries than said": (text(MATRIX, SIZE, f"60 40 {N + 1}".encode()), [f"has {N + 1} entries", "truncated"]),
+    "more entries than said": (text(MATRIX, SIZE, f"60 40 {N - 1}".encode()), [f"has {N - 1} entries", "more"]),
     "more entries than pairs": (text(MATRIX, SIZE, b"60 40 9999999"), ["9999999 entries"]),
-    "negative size": (text(MATRIX, SIZE, b"60 40 -1"), ["60 40 -1", "fewer than 0"]),
+    "negative size": (text(MATRIX, SIZE, b"60 40 -1"), ["60 40 -1", "must be >= 0"]),
     "no header": (MATRIX.split(b"\n", 1)[1], ["first line"]),
     "empty": (b"", ["first line"]),
     "no size": (text(MATRIX, SIZE, b"60 forty 3"), ["line 3", "forty"]),
@@ -61,13 +61,13 @@ BROKEN_MATRICES = {
     "gene beyond": (last_line(MATRIX, b"61 1 3"), ["61 1 3", "beyond", f"line {N + 3}"]),
     "cell beyond": (last_line(MATRIX, b"1 41 3"), ["1 41 3", "beyond"]),
     "zero based": (last_line(MATRIX, b"0 40 3"), ["0 40 3", "beyond"]),
-    "fraction": (last_line(MATRIX, b"60 40 1.5"), ["60 40 1.5", "whole numbers"]),
-    "negative": (last_line(MATRIX, b"60 40 -1"), ["60 40 -1", "whole numbers"]),
+    "fraction": (last_line(MATRIX, b"60 40 1.5"), ["60 40 1.5", "integers"]),
+    "negative": (last_line(MATRIX, b"60 40 -1"), ["60 40 -1", "integers"]),
     "two numbers": (last_line(MATRIX, b"60 40"), ["60 40", "three numbers"]),
     "four numbers": (last_line(MATRIX, b"60 40 1 1"), ["60 40 1 1", "three numbers"]),
     "too large": (last_line(MATRIX, b"60 40 99999999999"), ["above 16,777,216"]),
     "twice the same": (last_line(MATRIX, MATRIX.split(b"\n")[3]), ["two entries for one gene of one cell"]),
-    "real fractions": (mtx(counts(2) * 0.5, "real"), ["no counts", "0.5"]),
+    "real fractions": (mtx(counts(2) * 0.5, "real"), ["not counts", "0.5"]),
 }
 
 
@@ -116,10 +116,10 @@ def test_missing_and_repeated_names(good, tmp_path):
         bad = write_folder(tmp_path / f"no_{name}", 2)
         next(bad.glob(f"{name}.*")).unlink()
         refused({**good, "bad": bad}, out, "library 'bad'", name)
-    refused({**good, "bad": tmp_path / "nowhere"}, out, "library 'bad'", "is not there")
+    refused({**good, "bad": tmp_path / "nowhere"}, out, "library 'bad'", "does not exist")
     for i in range(2):
         write_folder(tmp_path / "many", i, prefix=f"GSM{i}_")
-    refused({"both": tmp_path / "many"}, out, "2 matrices fit", "GSM0_")
+    refused({"both": tmp_path / "many"}, out, "2 matrices match", "GSM0_")
     apart = {"a": good["a"], "b": write_folder(tmp_path / "apart", 1, ids=np.append(IDS[:1], IDS[1:] + "x"))}
     assert ho.pp.read_libraries(apart, tmp_path / "one.zarr", genes="intersection", min_genes=0).n_vars == 1
 
@@ -136,7 +136,7 @@ def test_files_that_are_no_counts(tmp_path):
     adata = as_anndata(0)
     adata.X = adata.X * 0.5
     adata.write_h5ad(tmp_path / "half.h5ad")
-    refused({"half": tmp_path / "half.h5ad"}, tmp_path / "o.zarr", "half.h5ad", "no counts", "before normalisation")
+    refused({"half": tmp_path / "half.h5ad"}, tmp_path / "o.zarr", "half.h5ad", "not counts", "before normalisation")
     adata.X = sparse.csr_matrix(np.where(adata.X.toarray() > 2, np.nan, 1).astype(np.float32))
     adata.write_h5ad(tmp_path / "nan.h5ad")
     refused({"nan": tmp_path / "nan.h5ad"}, tmp_path / "o.zarr", "nan.h5ad", "NaN")
@@ -176,7 +176,7 @@ def test_sheets_that_are_unclear(good, tmp_path):
     refused(3, out, "sheet must be", error=TypeError)
     for wrong in ({"min_genes": -1}, {"max_pct_mito": 120}, {"n_cells": 0}, {"genes": "all"}, {"n_jobs": 0}):
         refused(table, out, next(iter(wrong)), **wrong)
-    refused(table, out, "no cell could stay", min_genes=50, max_genes=40)
+    refused(table, out, "no cell can be kept", min_genes=50, max_genes=40)
 
 
 def test_a_target_that_cannot_be_written(good, tmp_path):
@@ -184,7 +184,7 @@ def test_a_target_that_cannot_be_written(good, tmp_path):
     with pytest.raises(OSError, match="cannot be written"):
         ho.pp.read_libraries(good, tmp_path / "file" / "o.zarr", **LIMITS)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match="no zarr store"):
+    with pytest.raises(ValueError, match="not a zarr store"):
         ho.pp.read_libraries(good, tmp_path / "folder", overwrite=True, **LIMITS)
     as_anndata(0).write_zarr(tmp_path / "other.zarr")
     with pytest.raises(ValueError, match="has not made it"):
@@ -203,18 +203,18 @@ def test_after_a_broken_library_was_mended(good, tmp_path, small_chunks, monkeyp
     """The same call goes on behind the libraries that are whole, and gives what it would have given at once."""
     out = tmp_path / "o.zarr"
     sheet = {**good, "bad": write_folder(tmp_path / "bad", 2, matrix=BROKEN_MATRICES["fraction"][0])}
-    said = refused(sheet, out, "2 libraries are whole")
+    said = refused(sheet, out, "2 libraries are complete")
     assert str(tmp_path / "o.zarr.partial") in said
     assert [done["library"] for done in journal(out)] == ["a", "b"]
     n_entries = sum(done["n_entries"] for done in journal(out))
-    stored = _store.Building.go_on(out)._arrays()["data"].shape[0]
+    stored = _store.Building.resume(out)._arrays()["data"].shape[0]
     assert n_entries - 256 < stored <= n_entries
     refused(sheet, out, "begun with other arguments", "n_cells=20", n_cells=30)
     refused({"b": good["b"], **sheet}, out, "library 'a'", "not in this place")
 
     write_folder(tmp_path / "bad", 2)
     read = []
-    from heldout.pp import _read_libraries as module
+    from heldout.reading import _libraries as module
 
     real = module.read_counts
     monkeypatch.setattr(module, "read_counts", lambda source: (read.append(source.library), real(source))[1])

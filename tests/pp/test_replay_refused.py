@@ -53,12 +53,15 @@ def spoil(value):
 
 BAD_NEW = {
     "genes missing": (lose_genes, r"lacks 4 of the 150 genes .*'GENE00001'.*Add them as zeros"),
-    "another total": (normalise_otherwise, r"holds log1p of counts normalised to 1e\+06.*reference held .* 10000 per"),
-    "normalised over other genes": (normalise_with_other_genes, r"over the 150 genes of the reference.*Bring the new"),
-    "scaled": (scale_by_scanpy, r"adata holds values below zero .*but the reference held log1p"),
-    "not logged": (lambda a: sc.pp.normalize_total(a, target_sum=1e4), r"not logged.*but the reference held log1p"),
+    "another total": (normalise_otherwise, r"has log1p of counts normalised to 1e\+06.*reference had .* 10000 per"),
+    "normalised over other genes": (
+        normalise_with_other_genes,
+        r"over the 150 genes of the reference.*Prepare the new",
+    ),
+    "scaled": (scale_by_scanpy, r"adata has values below zero .*but the reference had log1p"),
+    "not logged": (lambda a: sc.pp.normalize_total(a, target_sum=1e4), r"not logged.*but the reference had log1p"),
     "NaN": (spoil(np.nan), r"adata.X has NaN or infinite values"),
-    "negative": (spoil(-1), r"adata holds values below zero"),
+    "negative": (spoil(-1), r"adata has values below zero"),
     "empty": (lambda a: setattr(a, "X", a.X * 0), r"All values of adata.X are zero"),
     "duplicates": (lambda a: setattr(a, "var_names", ["A", "A", *a.var_names[2:]]), r"var_names has 1 duplicated"),
 }
@@ -77,7 +80,7 @@ def test_counts_for_a_reference_without_a_common_total(whole, new, unchanged):
     log(whole)
     whole._inplace_subset_var(np.arange(whole.n_vars) % 2 == 0)  # genes dropped before the first step
     ho.pp.scale(whole)
-    with unchanged(new), pytest.raises(ValueError, match=r"adata holds raw counts.*common total"):
+    with unchanged(new), pytest.raises(ValueError, match=r"adata has raw counts.*common total"):
         ho.pp.replay(new, whole)
     ho.pp.replay(log(new), whole)  # the user knows how it was done
     assert_replayed(new, whole)
@@ -93,7 +96,7 @@ def test_a_layer_that_is_not_there(whole, new, unchanged):
 def test_twice_is_refused(whole, new, unchanged):
     everything(whole)
     ho.pp.replay(new, whole)
-    with unchanged(new), pytest.raises(ValueError, match=r"prepared already \(highly_variable_genes → scale → X_pca\)"):
+    with unchanged(new), pytest.raises(ValueError, match=r"prepared before \(highly_variable_genes → scale → X_pca\)"):
         ho.pp.replay(new, whole)
 
 
@@ -112,7 +115,7 @@ def test_a_pca_of_some_genes_whose_others_are_gone(whole, new, unchanged):
 def test_an_altered_fit_is_noticed(whole, new, unchanged):
     everything(whole)
     whole.uns["heldout"]["fits"]["scale"]["arrays"]["a0000"][0] += 1
-    with unchanged(new), pytest.raises(ValueError, match=r"fit 'scale' was altered after it was stored"):
+    with unchanged(new), pytest.raises(ValueError, match=r"Fit 'scale' was altered after it was stored"):
         ho.pp.replay(new, whole)
 
 
@@ -121,7 +124,10 @@ def test_another_split_after_preparation_stops_the_fit(whole, unchanged, prepare
     prepare(whole)
     ho.pp.split_matched(whole, "library", "day", label_key="genotype", test=16, val=0)
     first = whole.uns["heldout"]["chain"][0]
-    moved = rf"fit '{first}' was made on another split .*\(e.g. 'GSM.*' and \d+ more\)\. 60 cells that it has seen are now test"
+    moved = (
+        rf"Fit '{first}' was made on another split .*\(e.g. 'GSM.*' and \d+ more\)\. "
+        "60 of its train and val cells are now test"
+    )
     with unchanged(whole), pytest.raises(ValueError, match=moved):
         ho.tl.genotype(whole, "genotype", method="logistic")
 

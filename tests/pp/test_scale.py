@@ -180,7 +180,7 @@ def test_scaling_again_takes_the_unscaled_matrix(lmna, unchanged):
     unscaled = lmna.X.copy()
     ho.pp.highly_variable_genes(lmna, 50)
     ho.pp.scale(lmna, max_value=3)
-    with unchanged(lmna), pytest.raises(ValueError, match=r"scaled before.*put the unscaled matrix back"):
+    with unchanged(lmna), pytest.raises(ValueError, match=r"scaled before.*restore the unscaled matrix"):
         ho.pp.scale(lmna)
     once = lmna.X.copy()
     lmna.X = unscaled.copy()
@@ -216,9 +216,9 @@ def test_a_view_becomes_its_own_and_the_parent_stays(lmna, array_type, unchanged
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_value": 0}, "max_value=0 must be above 0"),
-        ({"max_value": -1.0}, "max_value=-1.0 must be above 0"),
-        ({"max_value": float("nan")}, "max_value=nan must be above 0"),
+        ({"max_value": 0}, "max_value=0 must be a number > 0"),
+        ({"max_value": -1.0}, "max_value=-1.0 must be a number > 0"),
+        ({"max_value": float("nan")}, "max_value=nan must be a number > 0"),
         ({"layer": "log"}, "layer='log' is not in adata.layers"),
         ({"split_key": "fold"}, "split_key='fold' is not a column"),
     ],

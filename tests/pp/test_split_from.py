@@ -113,7 +113,7 @@ def test_a_name_that_a_csv_cannot_hold_is_refused(lmna, refuses, tmp_path):
     lmna.obs_names = ["a\rb", *lmna.obs_names[1:]]  # pandas does not quote a lone carriage return
     ho.pp.split_cells(lmna)
     path = written(split_table(lmna), tmp_path / "split.csv")
-    refuses(lambda a: split_from(a, path), lmna, "table['partition'] may hold only")
+    refuses(lambda a: split_from(a, path), lmna, "table['partition'] must have only")
 
 
 def test_a_csv_that_passed_a_spreadsheet(split, fresh, table, tmp_path):
@@ -260,7 +260,7 @@ def test_unused_changes_nothing_where_all_cells_are_listed(split, fresh, table):
 @pytest.mark.parametrize("missing", ["error", "unused"])
 def test_no_common_cell(fresh, table, refuses, missing):
     fresh.obs_names = [f"{name}-1" for name in fresh.obs_names]
-    words = ("360 of the 360 cells", repr(fresh.obs_names[0]), "adata.obs_names are spelt")
+    words = ("360 of the 360 cells", repr(fresh.obs_names[0]), "adata.obs_names differ in spelling")
     refuses(lambda a: split_from(a, table, missing=missing), fresh, *words)
 
 
@@ -288,24 +288,24 @@ ALTERED = {
     "a cell renamed": (renamed, ["table was altered", "dtype=str"]),
     "a row removed": (lambda t: t.drop(index=t.index[20]), ["table was altered", "359 names"]),
     "test removed": (lambda t: t[t["partition"] != "test"], ["table was altered"]),
-    "another hash": (lambda t: t.assign(split_hash="0" * 64), ["table was altered", "says 000000000000…"]),
+    "another hash": (lambda t: t.assign(split_hash="0" * 64), ["table was altered", "split_hash is 000000000000…"]),
     "wrong partition": (lambda t: with_values(t, "partition", [3, 4], "holdout"), ["'holdout'", "train, val, test"]),
     "no partition": (lambda t: with_values(t, "partition", [3], np.nan), ["'nan'", "train, val, test"]),
     "a name twice": (lambda t: pd.concat([t, t.iloc[[5]]]), ["1 cells more than once", "Get the original"]),
-    "no rows": (lambda t: t[:0], ["table['split_hash'] must hold one value, it has 0"]),
+    "no rows": (lambda t: t[:0], ["table['split_hash'] must have one value, but it has 0"]),
     "two hashes": (lambda t: with_values(t, "split_hash", [3], "x"), ["table['split_hash']", "it has 2"]),
     "a hash missing": (lambda t: with_values(t, "split_hash", [3], np.nan), ["table['split_hash']"]),
-    "no index": (lambda t: t.reset_index(drop=True), ["'cell'", "'partition'", "Write it with its index"]),
+    "no index": (lambda t: t.reset_index(drop=True), ["'cell'", "'partition'", "Write the table with its index"]),
     "both axes": (lambda t: t.assign(gene="x").reset_index(), ["'cell'", "exactly one"]),
     "columns missing": (lambda t: t[["partition"]], ["lacks the column(s) 'split_hash', 'record'", "split_assigned"]),
     "record removed": (lambda t: t[1:], ["altered"]),
-    "record emptied": (lambda t: other_record(t, ""), ["table['record'] must hold one value, it has 0"]),
+    "record emptied": (lambda t: other_record(t, ""), ["table['record'] must have one value, but it has 0"]),
     "record is text": (lambda t: other_record(t, "day-matched"), ["table['record'] must be JSON", "'day-matched'"]),
     "record is a list": (lambda t: other_record(t, "[1]"), ["table['record'] must be JSON"]),
     "record lacks params": (lambda t: other_record(t, '{"schema": 1, "scheme": "x"}'), ["must be JSON with schema"]),
     "newer schema": (
         lambda t: other_record(t, '{"schema": 2, "scheme": "x", "params": {}}'),
-        ["schema 2", "reads up to 1", "pip install -U heldout"],
+        ["schema 2", "reads up to schema 1", "pip install -U heldout"],
     ),
     "a name missing": (
         lambda t: with_values(t.reset_index(), "cell", [2], np.nan),
@@ -350,7 +350,7 @@ def test_parquet_without_pyarrow(fresh, unchanged, monkeypatch):
 def test_bad_arguments(fresh, table, refuses):
     refuses(lambda a: split_from(a, table, missing="drop"), fresh, "missing='drop'", "'error'", "'unused'")
     refuses(lambda a: split_from(a, table, key_added="a/b"), fresh, "key_added='a/b'")
-    refuses(lambda a: split_from(a, table, key_added="day"), fresh, "key_added='day'", "no split")
+    refuses(lambda a: split_from(a, table, key_added="day"), fresh, "key_added='day'", "not a split")
 
 
 def test_cells_with_one_name(split, fresh, table, refuses):

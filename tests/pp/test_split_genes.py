@@ -1,4 +1,4 @@
-"""Splits of genes: planted modules are found on train cells and stay together, whatever the order of genes and cells."""
+"""Splits of genes: planted modules are found on train cells and stay together, in any order of genes and cells."""
 
 import itertools
 import json
@@ -236,7 +236,7 @@ def test_by_default_there_are_as_few_modules_as_the_shares_allow():
 def test_raw_counts_are_told(lmna, caplog):
     ho.pp.split_cells(lmna)
     split_genes(lmna, by="module")
-    assert "adata.X holds raw counts" in caplog.text
+    assert "adata.X has raw counts" in caplog.text
 
 
 def test_copies_views_and_files(tmp_path, unchanged):
@@ -324,21 +324,21 @@ def test_many_modules_meet_the_shares(n_modules):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"by": "go"}, ["by='go'", "'random' or 'module'"]),
+        ({"by": "go"}, ["by='go'", "one of 'random', 'module'"]),
         ({"by": "module", "split_key": None}, ["split_key=None", "by='random'", "test cells"]),
         ({"by": "module", "split_key": "spli"}, ["split_key='spli' is not a column of adata.obs", "'split'"]),
         ({"by": "module", "layer": "log"}, ["layer='log' is not in adata.layers"]),
-        ({"n_modules": 5}, ["n_modules=5 is for by='module'"]),
-        ({"layer": "log"}, ["layer='log' is for by='module'"]),
-        ({"by": "module", "n_modules": 2}, ["n_modules=2", "from 3", "to 60"]),
-        ({"by": "module", "n_modules": 61}, ["n_modules=61", "to 60"]),
-        ({"by": "module", "n_modules": 5.0}, ["n_modules=5.0", "whole number"]),
-        ({"by": "module", "n_modules": True}, ["n_modules=True", "whole number"]),
+        ({"n_modules": 5}, ["n_modules=5 works only with by='module'"]),
+        ({"layer": "log"}, ["layer='log' works only with by='module'"]),
+        ({"by": "module", "n_modules": 2}, ["n_modules=2", "integer in [3, 60]"]),
+        ({"by": "module", "n_modules": 61}, ["n_modules=61", "integer in [3, 60]"]),
+        ({"by": "module", "n_modules": 5.0}, ["n_modules=5.0", "must be an integer"]),
+        ({"by": "module", "n_modules": True}, ["n_modules=True", "must be an integer"]),
         ({"val": 0.6, "test": 0.5}, ["val=0.6 and test=0.5"]),
-        ({"val": 0.001}, ["val=0.001 of 60 genes rounds to no gene", "0 to leave"]),
+        ({"val": 0.001}, ["val=0.001 of 60 genes rounds to 0 genes", "0 to leave"]),
         ({"key_added": "a/b"}, ["key_added='a/b'"]),
-        ({"key_added": "planted"}, ["key_added='planted'", "no split"]),
-        ({"key_added": "planted", "by": "module"}, ["key_added='planted'", "no split"]),
+        ({"key_added": "planted"}, ["key_added='planted'", "not a split"]),
+        ({"key_added": "planted", "by": "module"}, ["key_added='planted'", "not a split"]),
     ],
     ids=str,
 )
@@ -356,7 +356,7 @@ def test_matrices_and_cells_that_make_no_modules(refuses, monkeypatch):
     refuses(module, flat, "Only 2 genes vary in the train cells", "partitions (3)")
     same = adata.copy()
     same.X[:] = same.X[:, :1]
-    refuses(module, same, "fall into 1 modules of identical genes")
+    refuses(module, same, "form 1 modules of identical genes")
     few = adata[[*read_partition(adata).rows("train")[:2], *read_partition(adata).rows("test")]].copy()
     refuses(module, few, "at least 3 train cells", "has 2")
     holes = adata.copy()

@@ -1,4 +1,4 @@
-"""What a split of a perturbation screen records, who takes it, and the screens of Norman 2019 and McFaline-Figueroa 2023."""
+"""The record of a split of a perturbation screen, its readers, and two real screens (2019 and 2023)."""
 
 import anndata as ad
 import numpy as np

@@ -27,29 +27,32 @@ def library(*names):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"hold_out": "pair"}, ["hold_out='pair' must be 'single', 'combination' or 'context'"]),
+        ({"hold_out": "pair"}, ["hold_out='pair' must be one of 'single', 'combination', 'context'"]),
         ({"hold_out": "context"}, ["hold_out='context' needs covariate_keys"]),
-        ({"covariate_keys": "guide"}, ["perturbation_key='guide' is one of covariate_keys"]),
+        ({"covariate_keys": "guide"}, ["perturbation_key='guide' is also one of covariate_keys"]),
         ({"covariate_keys": "lin"}, ["covariate_keys='lin' is not a column", "Did you mean 'line'?"]),
         ({"n_seen": 1}, ["n_seen=1", "hold_out='single'"]),
-        ({"hold_out": "combination", "n_seen": -1}, ["n_seen=-1", "from 0"]),
+        ({"hold_out": "combination", "n_seen": -1}, ["n_seen=-1", "integer >= 0, or None"]),
         ({"hold_out": "combination", "n_seen": True}, ["n_seen=True"]),
-        ({"max_contexts": 2}, ["max_contexts=2 is for hold_out='context', not 'single'"]),
-        ({"max_contexts": 1}, ["max_contexts=1 is for hold_out='context', not 'single'"]),
-        ({"contexts": ["k562"]}, ["contexts=['k562'] is for hold_out='context'"]),
-        ({"min_train_contexts": 2}, ["min_train_contexts=2 is for hold_out='context'"]),
+        ({"max_contexts": 2}, ["max_contexts=2 works only with hold_out='context', not 'single'"]),
+        ({"max_contexts": 1}, ["max_contexts=1 works only with hold_out='context', not 'single'"]),
+        ({"contexts": ["k562"]}, ["contexts=['k562'] works only with hold_out='context'"]),
+        ({"min_train_contexts": 2}, ["min_train_contexts=2 works only with hold_out='context'"]),
         (
             {"hold_out": "context", "covariate_keys": "line", "min_train_contexts": 0},
-            ["min_train_contexts=0", "from 1"],
+            ["min_train_contexts=0", "integer >= 1"],
         ),
-        ({"hold_out": "context", "covariate_keys": "line", "max_contexts": 0}, ["max_contexts=0", "from 1, or None"]),
+        (
+            {"hold_out": "context", "covariate_keys": "line", "max_contexts": 0},
+            ["max_contexts=0", "integer >= 1, or None"],
+        ),
         ({"hold_out": "context", "covariate_keys": "line", "max_fraction": 1.5}, ["max_fraction=1.5", "(0, 1]"]),
         ({"val": 0.5, "test": 0.5}, ["val=0.5 and test=0.5 must leave a share for train"]),
         ({"hold_out": "combination", "val": 0.6, "test": 0.5}, ["must leave a share for train"]),
-        ({"val": "a"}, ["val='a' must be a share"]),
-        ({"control_share": 0.5}, ["control_share=0.5 must be a share in (0, 0.5)"]),
+        ({"val": "a"}, ["val='a' must be a number"]),
+        ({"control_share": 0.5}, ["control_share=0.5 must be a number in (0, 0.5)"]),
         ({"control_share": True}, ["control_share=True"]),
-        ({"control": "contrl"}, ["control='contrl' is no perturbation of any cell", "Did you mean 'control'?"]),
+        ({"control": "contrl"}, ["control='contrl' is not a perturbation of any cell", "Did you mean 'control'?"]),
         ({"control": []}, ["control is empty"]),
         ({"control": ["control", *"ABCDEFXY"]}, ["Every cell is a control"]),
         ({"separator": ""}, ["separator='' must be text"]),
@@ -58,7 +61,7 @@ def library(*names):
         ({"group_key": "donor"}, ["group_key='donor' is not a column"]),
         ({"group_key": []}, ["group_key is empty"]),
         ({"key_added": "a/b"}, ["key_added='a/b'"]),
-        ({"key_added": "line"}, ["key_added='line'", "no split"]),
+        ({"key_added": "line"}, ["key_added='line'", "not a split"]),
     ],
     ids=str,
 )
@@ -89,11 +92,11 @@ def test_no_such_column_no_cells_no_anndata(refuses):
         (
             ["HLA+1", "HLA+1+B"],
             {"targets": {"HLA+1": "HLA+1"}},
-            ["'HLA+1+B' holds 'HLA+1'", "targets={'HLA+1+B': [...]}"],
+            ["'HLA+1+B' contains 'HLA+1'", "targets={'HLA+1+B': [...]}"],
         ),
-        (["A", "A+no+guide"], {"control": ["control", "no+guide"]}, ["'A+no+guide' holds 'no+guide'"]),
-        (["g1", "g2"], {"targets": {"g1": "A"}}, ["targets does not list 1 of the names (e.g. 'g2')"]),
-        (["g1", "g1+g3"], {"targets": {"g1": "A"}}, ["does not list 1 of the names (e.g. 'g3')"]),
+        (["A", "A+no+guide"], {"control": ["control", "no+guide"]}, ["'A+no+guide' contains 'no+guide'"]),
+        (["g1", "g2"], {"targets": {"g1": "A"}}, ["targets lacks 1 of the names (e.g. 'g2')"]),
+        (["g1", "g1+g3"], {"targets": {"g1": "A"}}, ["lacks 1 of the names (e.g. 'g3')"]),
         (["g1"], {"targets": {"g1": "A+B"}}, ["may be one target or several", "['A+B']", "['A', 'B']"]),
         (["g1"], {"targets": {"g1": []}}, ["targets['g1']=[] names no target"]),
         (["g1"], {"targets": {"g1": None}}, ["targets['g1']=None names no target"]),
@@ -112,7 +115,7 @@ def test_names_that_would_have_to_be_guessed(names, arguments, words, refuses):
 
 def test_target_columns(refuses):
     adata = screen(["control", "g1", "g2", "g3"], gene=lambda o: o["guide"].map({"g1": "A", "g2": "B"}))
-    words = ["(targets) has no value in 4 cells that are no controls", "'g3'"]
+    words = ["(targets) is missing for 4 cells that are not controls", "'g3'"]
     refuses(lambda a: split_perturbations(a, "guide", targets="gene"), adata, *words)
     adata.obs["gene"] = np.where(np.arange(adata.n_obs) % 2, "A", "B")
     words = ["names have cells with different values of targets='gene'", "'A', 'B'"]
@@ -137,14 +140,14 @@ def test_target_columns(refuses):
         (
             ["A", "X+Y", "Y+Z"],
             {"hold_out": "combination", "n_seen": 2, "val": 0},
-            ["n_seen=2 cannot be had for 1 of the 2", "0. Ask"],
+            ["n_seen=2 is not possible for 1 of the 2", "0. Ask"],
         ),
         (
             ["A+B", "B+C"],
             {"hold_out": "combination", "n_seen": 0, "val": 0, "test": 1},
-            ["n_seen=0", "with train left"],
+            ["n_seen=0", "while train keeps perturbations to fit on"],
         ),
-        (["A", "X+Y", "Z+W"], {"hold_out": "combination", "n_seen": 1, "val": 0}, ["n_seen=1 cannot be had"]),
+        (["A", "X+Y", "Z+W"], {"hold_out": "combination", "n_seen": 1, "val": 0}, ["n_seen=1 is not possible"]),
     ],
     ids=str,
 )
@@ -155,14 +158,14 @@ def test_too_few_perturbations(names, arguments, words, refuses):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"max_contexts": 1}, ["ask for 7 of the 18", "max_contexts=1, min_train_contexts=1 allow 6 at most"]),
-        ({"min_train_contexts": 2}, ["min_train_contexts=2 allow 6 at most"]),
-        ({"max_fraction": 0.2}, ["but max_fraction=0.2 allow 3 at most"]),
-        ({"max_perturbations": 2}, ["but max_perturbations=2 allow 6 at most"]),
-        ({"max_contexts": 1, "max_fraction": 0.2}, ["max_contexts=1", "max_fraction=0.2 allow 3 at most"]),
+        ({"max_contexts": 1}, ["ask for 7 of the 18", "max_contexts=1, min_train_contexts=1 allow at most 6"]),
+        ({"min_train_contexts": 2}, ["min_train_contexts=2 allow at most 6"]),
+        ({"max_fraction": 0.2}, ["but max_fraction=0.2 allow at most 3"]),
+        ({"max_perturbations": 2}, ["but max_perturbations=2 allow at most 6"]),
+        ({"max_contexts": 1, "max_fraction": 0.2}, ["max_contexts=1", "max_fraction=0.2 allow at most 3"]),
         ({"min_train_contexts": 3}, ["There are 0 perturbations × contexts", "min_train_contexts=3"]),
-        ({"contexts": ["c4"]}, ["contexts names 'c4', which is no context", "'c1'"]),
-        ({"contexts": [("c1", "x")]}, ["contexts names ('c1', 'x')"]),
+        ({"contexts": ["c4"]}, ["contexts='c4' is not a context", "'c1'"]),
+        ({"contexts": [("c1", "x")]}, ["contexts=('c1', 'x') is not a context"]),
     ],
     ids=str,
 )
@@ -179,7 +182,7 @@ def test_caps_that_stand_in_the_way_together(refuses):
     call = {"hold_out": "context", "covariate_keys": "line", "val": 0, "contexts": list("xyz")}
     caps = {"max_contexts": 1, "max_perturbations": 1}
     split_perturbations(frame(rows), "guide", **call, **caps, test=0.5)
-    words = ["ask for 3 of the 4", "max_contexts=1", "max_perturbations=1 allow 2 at most"]
+    words = ["ask for 3 of the 4", "max_contexts=1", "max_perturbations=1 allow at most 2"]
     refuses(lambda a: split_perturbations(a, "guide", **call, **caps, test=0.7), frame(rows), *words)
 
 
@@ -193,7 +196,7 @@ def test_too_few_controls(refuses):
         lambda a: split_perturbations(a, "guide"), screen(n_controls=2), "Adata has 2 control cells", "train, val, test"
     )
     rows = [(n, c) for c in ("x", "y") for n in ["A", "B", "C", "D", "E", *(["control"] * 4 if c == "x" else [])]]
-    words = ["The context line='y' has 0 control cells", "need one each"]
+    words = ["The context line='y' has 0 control cells", "need at least one each"]
     refuses(lambda a: split_perturbations(a, "guide", covariate_keys="line"), frame(rows), *words)
 
 
@@ -288,6 +291,4 @@ def test_a_column_of_something_else_is_kept(refuses):
     split_perturbations(adata, "guide")
     assert (adata.var["split"] == "x").all()
     write_partition(adata, np.zeros(2, dtype=np.int8), key="genes", scheme="genes", params={}, axis="var")
-    refuses(
-        lambda a: split_perturbations(a, "guide", key_added="genes"), adata, "already the name of a split in adata.var"
-    )
+    refuses(lambda a: split_perturbations(a, "guide", key_added="genes"), adata, "already a split in adata.var")

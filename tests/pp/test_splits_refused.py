@@ -65,19 +65,19 @@ def test_one_class_in_a_partition(lmna, refuses):
     def matched(test, val=()):
         return lambda a: ho.pp.split_matched(a, "library", "day", label_key="genotype", test=test, val=val)
 
-    refuses(matched(30), lmna, "test would have no group with genotype 'patient'", "'GSM8325053'", "choose other")
-    refuses(matched(19, 2), lmna, "val would have no group with genotype 'patient'", "'GSM8325047'")
-    refuses(matched([0, 9, 16, 19]), lmna, "train would have no group with genotype 'patient'", "'GSM8325047'")
+    refuses(matched(30), lmna, "test has no group with genotype 'patient'", "'GSM8325053'", "Choose other")
+    refuses(matched(19, 2), lmna, "val has no group with genotype 'patient'", "'GSM8325047'")
+    refuses(matched([0, 9, 16, 19]), lmna, "train has no group with genotype 'patient'", "'GSM8325047'")
     refuses(
         lambda a: ho.pp.split_assigned(a, "library", train=gsm(46, 54), test=gsm(47), label_key="genotype"),
         lmna,
-        "test would have no group with genotype 'patient'",
+        "test has no group with genotype 'patient'",
     )
 
 
 def test_one_class_altogether(lmna, refuses):
     control = lmna[lmna.obs["genotype"] == "control"].copy()
-    refuses(CALLS["matched"], control, "label_key='genotype' has one class only ('control')")
+    refuses(CALLS["matched"], control, "label_key='genotype' has only one class ('control')")
 
 
 def test_nothing_left_for_train(lmna, refuses):
@@ -85,7 +85,7 @@ def test_nothing_left_for_train(lmna, refuses):
     refuses(
         lambda a: ho.pp.split_matched(a, "library", "day", label_key="genotype", test=9, val=0),
         some,
-        "test=['9'] and val=['0'] take every group",
+        "test=['9'] and val=['0'] hold out every group",
         "match_key='day'",
     )
     refuses(lambda a: ho.pp.split_assigned(a, "library", train=[], test=gsm(46)), lmna, "train is empty")
@@ -110,14 +110,14 @@ def test_unknown_groups_and_groups_listed_twice(lmna, refuses):
     refuses(
         lambda a: ho.pp.split_assigned(a, "library", train=gsm(46), test=["GSM832505"]),
         lmna,
-        "test names 'GSM832505'",
+        "test='GSM832505' is not a group",
         "Did you mean 'GSM8325",
     )
     refuses(
         lambda a: ho.pp.split_assigned(a, "library", train=gsm(46, 47), val=gsm(47)),
         lmna,
         "'GSM8325047' is listed in 'train' and again in 'val'",
-        "take it out",
+        "Remove it",
     )
     refuses(lambda a: ho.pp.split_assigned(a, "library", train=gsm(46, 46)), lmna, "'GSM8325046' is listed in 'train'")
 
@@ -128,8 +128,8 @@ def test_unknown_match_values_and_values_asked_for_twice(lmna, refuses):
 
     refuses(matched(18), lmna, "test='18' is not a value of match_key", "'19'")
     refuses(matched(19, "zero"), lmna, "val='zero' is not a value of match_key", "'0', '16', '19'")
-    refuses(matched([19], 19), lmna, "test='19'", "already asked for", "take it out")
-    refuses(matched([19, 19.0]), lmna, "test='19'", "already asked for")
+    refuses(matched([19], 19), lmna, "test='19'", "names a value of match_key twice", "Remove it")
+    refuses(matched([19, 19.0]), lmna, "test='19'", "names a value of match_key twice")
     refuses(matched([]), lmna, "test is empty", "match_key='day'")
     refuses(matched(np.nan), lmna, "test='nan' is not a value")
 
@@ -208,7 +208,7 @@ def test_long_names_of_merged_groups_cost_no_memory_for_each_cell():
 
 def test_a_label_with_one_class_is_refused(lmna, refuses):
     lmna.obs["same"] = "control"
-    refuses(lambda a: ho.pp.split_groups(a, "library", "same"), lmna, "label_key='same'", "one class only", "'control'")
+    refuses(lambda a: ho.pp.split_groups(a, "library", "same"), lmna, "label_key='same'", "only one class", "'control'")
 
 
 def test_a_column_that_is_no_split_is_not_overwritten(lmna, refuses):
@@ -216,7 +216,7 @@ def test_a_column_that_is_no_split_is_not_overwritten(lmna, refuses):
         lambda a: ho.pp.split_groups(a, "library", "genotype", key_added="day"),
         lmna,
         "key_added='day'",
-        "no split",
+        "not a split",
         "lost",
     )
     lmna.obs["mine"] = np.where(lmna.obs["day"] == 19, "test", "train")

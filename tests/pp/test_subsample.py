@@ -147,7 +147,7 @@ def test_groups_of_every_kind(lmna, dtype):
 
 @pytest.mark.parametrize("n", [0, -3, 2.5, "7", None, np.nan])
 def test_a_number_that_is_none(lmna, refuses, n):
-    refuses(lambda a: ho.pp.subsample(a, "library", n), lmna, f"n={n!r} must be a whole number of at least 1")
+    refuses(lambda a: ho.pp.subsample(a, "library", n), lmna, f"n={n!r} must be an integer >= 1")
 
 
 def test_columns_that_do_not_serve(lmna, refuses):

@@ -96,7 +96,7 @@ def test_no_assignment_is_better(problem, seed):
     assert all((found.parts[classes == c] == p).any() for c in np.unique(classes) for p in range(len(shares)))
 
 
-@HYPOTHESIS
+@settings(HYPOTHESIS, max_examples=20)
 @given(n=st.integers(6, 12), seed=st.integers(0, 1000), by=st.sampled_from(["groups", "cells"]))
 def test_the_record_has_the_documented_sum(n, seed, by):
     adata = unequal(n, seed)
@@ -114,7 +114,7 @@ def test_the_record_has_the_documented_sum(n, seed, by):
         assert params["balance"]["deviation"] <= plain + 2e-6
 
 
-@HYPOTHESIS
+@settings(HYPOTHESIS, max_examples=20)
 @given(seed=st.integers(0, 1000), by=st.sampled_from(["groups", "cells"]), days=st.booleans())
 def test_the_order_of_the_cells_does_not_matter(seed, by, days):
     assume(days or by == "cells")
@@ -168,8 +168,8 @@ def test_many_groups_come_within_the_tolerance(caplog):
         ho.pp.split_groups(adata, "group", "label", share_of="cells", covariate_keys="sex")
     balance_ = read_partition(adata).params["balance"]
     assert balance_["deviation"] - balance_["bound"] <= _balance.TOLERANCE * (1 + balance_["deviation"])
-    assert "The shares deviate by" in caplog.text
-    assert "cut off" not in caplog.text
+    assert "The total deviation of the shares is" in caplog.text
+    assert "was stopped after" not in caplog.text
 
 
 @pytest.mark.parametrize("seconds", [0, 1e-9])
@@ -177,7 +177,7 @@ def test_a_search_that_is_cut_off_says_so_and_still_keeps_the_classes(monkeypatc
     monkeypatch.setattr(_balance, "SEARCH_SECONDS", seconds)
     adata = unequal(40, 0)
     ho.pp.split_groups(adata, "group", "label", share_of="cells", covariate_keys=["day", "sex"])
-    assert "cut off" in caplog.text
+    assert "was stopped after" in caplog.text
     assert not read_partition(adata).params["balance"]["proven"]
     assert (adata.obs.groupby("label")["split"].nunique() == 3).all()
     assert (adata.obs.groupby("group")["split"].nunique() == 1).all()
@@ -193,7 +193,7 @@ def test_a_search_of_many_groups_ends_at_the_same_node_everywhere(monkeypatch, c
         hashes.add(read_partition(adata).hash)
     assert len(hashes) == 1
     assert not read_partition(adata).params["balance"]["proven"]
-    assert "cut off" not in caplog.text
+    assert "was stopped after" not in caplog.text
 
 
 def test_rows_count_groups_or_cells():
@@ -211,10 +211,10 @@ def test_what_balance_refuses(lmna, refuses):
     def call(**arguments):
         return lambda a: ho.pp.split_groups(a, "library", "genotype", **arguments)
 
-    refuses(call(share_of="cell"), lmna, "share_of='cell' must be 'groups' or 'cells'")
+    refuses(call(share_of="cell"), lmna, "share_of='cell' must be one of 'groups', 'cells'")
     refuses(call(covariate_keys="dai"), lmna, "covariate_keys='dai' is not a column", "Did you mean 'day'?")
     four = lmna[lmna.obs["library"].isin([f"GSM83250{n}" for n in (46, 47, 54, 55)])].copy()
-    refuses(call(share_of="cells"), four, "No split can have every class in train, val, test", "val=0")
+    refuses(call(share_of="cells"), four, "A split with every class in train, val, test needs", "val=0")
     lmna.obs["day"] = lmna.obs["day"].where(lmna.obs["day"] > 0)
     refuses(call(covariate_keys="day"), lmna, "adata.obs['day'] (covariate_keys) has", "missing values")
 
@@ -284,10 +284,10 @@ def test_what_stable_refuses(lmna, refuses):
     def call(**arguments):
         return lambda a: ho.pp.split_groups(a, "library", "genotype", **{"stable": True, "rng": 0, **arguments})
 
-    refuses(call(share_of="cells"), lmna, "share_of='cells' and stable=True do not go together", "Leave one")
+    refuses(call(share_of="cells"), lmna, "share_of='cells' and stable=True do not fit together", "Leave one")
     refuses(call(covariate_keys="day"), lmna, "covariate_keys=['day'] and stable=True")
     for rng in (None, np.random.default_rng(0), True, 1.0):
-        with pytest.raises(TypeError, match="rng must be an integer seed"):
+        with pytest.raises(TypeError, match="rng=.* must be an integer seed"):
             call(rng=rng)(lmna)
     refuses(
         call(val=0, test=0.01), lmna, "stable=True with rng=0 draws no group with genotype 'control', 'patient'", "rng"
@@ -297,9 +297,9 @@ def test_what_stable_refuses(lmna, refuses):
     refuses(
         lambda a: ho.pp.split_groups(a, ["library", "again"], stable=True, rng=0),
         lmna,
-        "'library' and 'again' each have one",
-        "Name the one column",
+        "'library' and 'again' each have such values",
+        "Name one column",
     )
     donors = lmna.obs["library"].astype(str)
     lmna.obs["one"], lmna.obs["two"] = (donors.replace({"GSM8325046": f"GSM83250{n}"}) for n in (47, 48))
-    refuses(lambda a: ho.pp.split_groups(a, ["one", "two"], stable=True, rng=0), lmna, "no column has one")
+    refuses(lambda a: ho.pp.split_groups(a, ["one", "two"], stable=True, rng=0), lmna, "no column has such values")

@@ -154,17 +154,17 @@ def test_splitters_take_what_pandas_and_lists_hold(table):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda y, g: GroupStratifiedKFold(1), "n_folds=1 must be an integer of 2 or more"),
+        (lambda y, g: GroupStratifiedKFold(1), "n_folds=1 must be an integer >= 2"),
         (lambda y, g: GroupStratifiedKFold(True), "n_folds=True"),
-        (lambda y, g: LeaveOnePairOut(pairs="some"), "pairs='some' must be 'each'"),
-        (lambda y, g: list(GroupStratifiedKFold(2).split(y, y)), "groups is None .* 80 rows"),
+        (lambda y, g: LeaveOnePairOut(pairs="some"), "pairs='some' must be one of 'each', 'all'"),
+        (lambda y, g: list(GroupStratifiedKFold(2).split(y, y)), "groups is None, .* 80 rows"),
         (lambda y, g: list(GroupStratifiedKFold(2).split(y, y[:-1], g)), r"y is of shape \(79,\)"),
         (lambda y, g: list(GroupStratifiedKFold(2).split(y, y, np.where(g == 0, np.nan, g))), "groups has missing"),
         (lambda y, g: list(GroupStratifiedKFold(2).split(y, y * 0, g)), "one class"),
         (lambda y, g: list(LeaveOnePairOut().split(y, None, g)), "needs labels"),
         (lambda y, g: list(LeaveOnePairOut().split(y, np.arange(80) % 2, g)), "8 of 8 groups have several classes"),
         (lambda y, g: list(LeaveOnePairOut().split(y, g == 0, g)), "at least 2 groups .* only 1 of 'True'"),
-        (lambda y, g: list(LeaveOneMatchOut().split(y, y, g)), "None of the values .* every class"),
+        (lambda y, g: list(LeaveOneMatchOut().split(y, y, g)), "No value of the match column .* every class"),
         (lambda y, g: list(LeaveOneMatchOut().split(y, y, g < 2)), "every class|without"),
     ],
 )

@@ -124,10 +124,10 @@ def test_bad_input(adata):
         ({"group_key": "donors"}, "group_key='donors' is not a column.*Did you mean 'donor'"),
     ):
         with pytest.raises(ValueError, match=match):
-            ho.tl.evaluate(adata, **arguments)
+            ho.tl.evaluate_genotype(adata, **arguments)
     adata.obs["pair"] = adata.obs["donor"].str[1:].astype(int) // 2
     with pytest.raises(ValueError, match="groups have cells of two classes.*finer group_key"):
-        ho.tl.evaluate(adata, group_key="pair")
+        ho.tl.evaluate_genotype(adata, group_key="pair")
     assert adata.uns["heldout"].keys() == before.uns["heldout"].keys()
     assert len(ho.get.ledger(adata)) == 0
 
@@ -137,7 +137,7 @@ def test_a_split_of_cells_needs_a_group(adata):
     ho.tl.genotype(adata, "status", method="logistic")
     with pytest.raises(ValueError, match="No group is known.*Pass group_key"):
         ho.tl.evaluate(adata)
-    assert set(ho.tl.evaluate(adata, group_key="donor", baselines=[])["level"]) == {"donor", "cell"}
+    assert set(ho.tl.evaluate_genotype(adata, group_key="donor", baselines=[])["level"]) == {"donor", "cell"}
 
 
 def test_an_empty_test_partition(adata):

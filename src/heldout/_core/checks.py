@@ -51,10 +51,13 @@ class Rule:
         return "" if high is None else f" {'<=' if self.below is None else '<'} {high:g}"
 
 
-def check_integer(value: object, name: str, *, least: int | None = None, most: int | None = None) -> int:
+def check_integer(
+    value: object, name: str, *, least: int | None = None, most: int | None = None, or_else: str = ""
+) -> int:
     """Return ``value`` as an int; refuse anything but an integer between ``least`` and ``most``, both included.
 
-    A bool is refused, because ``n=True`` is a mistake and not 1.
+    A bool is refused, because ``n=True`` is a mistake and not 1. ``or_else`` names other values that the caller
+    accepts, such as ``"None"``, for the message.
 
     Raises
     ------
@@ -64,7 +67,7 @@ def check_integer(value: object, name: str, *, least: int | None = None, most: i
     rule = Rule(at_least=least, at_most=most)
     if isinstance(value, int | np.integer) and not isinstance(value, bool) and rule.allows(int(value)):
         return int(value)
-    msg = f"{name}={value!r} must be an integer{rule}."
+    msg = f"{name}={value!r} must be an integer{rule}{f', or {or_else}' if or_else else ''}."
     raise ValueError(msg)
 
 
@@ -76,10 +79,12 @@ def check_number(
     most: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    or_else: str = "",
 ) -> float:
     """Return ``value`` as a float; refuse anything but a finite number within the limits.
 
-    ``least`` and ``most`` are allowed values, ``above`` and ``below`` are not. A bool is refused.
+    ``least`` and ``most`` are allowed values, ``above`` and ``below`` are not. A bool is refused. ``or_else`` names
+    other values that the caller accepts, such as ``"None"``, for the message.
 
     Raises
     ------
@@ -89,7 +94,7 @@ def check_number(
     rule = Rule(at_least=least, above=above, at_most=most, below=below)
     if isinstance(value, int | float | np.number) and not isinstance(value, bool) and rule.allows(float(value)):
         return float(value)
-    msg = f"{name}={value!r} must be a number{rule}."
+    msg = f"{name}={value!r} must be a number{rule}{f', or {or_else}' if or_else else ''}."
     raise ValueError(msg)
 
 

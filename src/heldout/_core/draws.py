@@ -1,4 +1,4 @@
-"""Draws of cells that depend on the name of a cell and the seed, not on the order of the cells."""
+"""Draw cells so that the result depends on the names of the cells and the seed, not on the order of the cells."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def draws(names: np.ndarray, rng: Rng) -> np.ndarray:
-    """One pseudo-random number a name, (n,) uint64, that depends on the name and the seed alone."""
+    """Return a pseudo-random number for each name, (n,) uint64, which depends only on the name and the seed."""
     salt = generator(rng).integers(2**64, dtype=np.uint64)
     mixed = digests(names) ^ salt
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # the finaliser of splitmix64
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # the last steps of splitmix64
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return mixed ^ (mixed >> np.uint64(31))
 
 
 def lowest_per_group(groups: np.ndarray, numbers: np.ndarray, n: int) -> np.ndarray:
-    """Row numbers, ascending, of the ``n`` lowest numbers of each group."""
+    """Return the row numbers of the ``n`` lowest numbers of each group, in ascending order."""
     _, codes = store.factorize(groups)
     order = np.lexsort((numbers, codes))
     first = np.flatnonzero(np.diff(codes[order], prepend=-1))

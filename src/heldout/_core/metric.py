@@ -97,15 +97,15 @@ _CELLS = ("forecast", "perturbation")
 _MEANS = (*_FORECASTS, "perturbation")
 _FORECAST = ("forecast",)
 
-_SKILL_CORRECTED = "Skill above the noise floor: 0 is persistence, 1 is the truth measured twice."
+_SKILL_CORRECTED = "Skill above the noise floor: 0 is persistence, 1 is the floor."
 _PEARSON_DELTA = "Correlation of true and predicted change from control."
-_PEARSON_PERTURBED = "Correlation of the differences from the mean of the train perturbations."
-_RANK = "Share of other predictions that are nearer to the true profile than the correct prediction."
-_DISCRIMINATION = "Share of other true changes that are further from the prediction than the correct one."
-_DEG_RECALL = "Share of the 50 genes that truly respond most which are among the 50 predicted to."
-_GENE_WASSERSTEIN = "Mean over genes of the Wasserstein-1 distance of predicted and observed values."
-_ZERO_SHARE = "Mean over genes of the difference of the shares of cells without expression."
-_AVERAGE_PRECISION = "Area under the precision-recall curve. Chance is the share of true interactions."
+_PEARSON_PERTURBED = "Correlation of differences from the mean train perturbation."
+_RANK = "Share of other predictions that are nearer to the truth than its own."
+_DISCRIMINATION = "Share of other truths that are further from the prediction."
+_DEG_RECALL = "Share of the 50 genes that respond most which are predicted to."
+_GENE_WASSERSTEIN = "Mean over genes of the Wasserstein-1 distance."
+_ZERO_SHARE = "Mean over genes of the difference of the shares of zeros."
+_AVERAGE_PRECISION = "Area under the precision-recall curve; chance: share of interactions."
 _TPR = "True positive rate at a false discovery proportion of"
 
 _ALL = (
@@ -150,23 +150,39 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 PRIMARY: dict[str, tuple[str, ...]] = {
     "genotype": ("auc",),
-    "forecast": ("skill_corrected", "energy_distance"),
-    "forecast_genes": ("skill_corrected", "skill"),
+    "forecast": ("skill_corrected",),
+    "forecast_genes": ("skill_corrected",),
     "perturbation": ("l2", "pearson_delta"),
     "interactions": ("average_precision",),
 }
-"""Metrics that answer the question of each task; the first one that is defined gives the verdict of a report."""
+"""Metrics that answer the question of each task; a report gives the verdict by these."""
+
+SHOWN: dict[str, tuple[str, ...]] = {
+    "genotype": ("auc", "accuracy", "loss"),
+    "forecast": ("skill_corrected", "energy_distance", "rmse"),
+    "forecast_genes": ("skill_corrected", "rmse", "change_correlation"),
+    "perturbation": ("l2", "pearson_delta", "discrimination"),
+    "interactions": ("average_precision", "tpr_at_5", "tpr_at_20"),
+}
+"""Metrics that a leaderboard shows unless others are asked for."""
 
 
 _PAGE = """# Metrics
 
-Each metric has one record, `heldout._core.metric.METRICS`. Tables, leaderboards, plots and verdicts read it. The metrics that
-answer the question of a task are printed in bold. *Compares* says whether a metric compares one value or mean profile for each
-unit (library, gene, perturbation), or single cells. *Chance* is the score of a prediction that knows nothing, where there is
-such a value.
-
+Each metric has one record in `heldout._core.metric`. Tables, leaderboards, plots and verdicts read it. The metrics that
+answer the question of a task are in bold. *Compares* says whether a metric compares one value or mean profile for each
+unit (library, gene, perturbation), or single cells. *Chance* is the score of a prediction that knows nothing, where
+there is such a value.
 """
-"""What the documentation says before the table."""
+"""The start of the page in the documentation."""
+
+_HEADINGS = {
+    "genotype": "Genotype",
+    "forecast": "Forecast of cells",
+    "forecast_genes": "Forecast of genes",
+    "perturbation": "Perturbation",
+    "interactions": "Interactions",
+}
 
 
 def metric_of(name: str) -> Metric:
@@ -181,19 +197,29 @@ def task_of(names: Iterable[str]) -> str:
     """Return the task with the fewest metrics that writes all of these; empty if no task does."""
     names = list(names)
     able = [task for task in TASKS if all(task in metric_of(name).tasks for name in names)]
-    return min(able, key=lambda task: sum(task in one.tasks for one in METRICS.values()), default="")
+    return min(able, key=lambda task: sum(task in metric.tasks for metric in METRICS.values()), default="")
 
 
 def page() -> str:
     """Return the page of the documentation, ``docs/metrics.md``."""
-    lines = ["| metric | tasks | compares | better | chance | meaning |", "|---|---|---|---|---|---|"]
-    for one in METRICS.values():
-        chance = "" if one.chance is None else f"{one.chance:g}"
-        primary = [task for task in one.tasks if one.name in PRIMARY[task]]
-        tasks = ", ".join(f"**{task}**" if task in primary else task for task in one.tasks)
-        better = "nearest to 1" if one.direction == "one" else one.direction
-        lines.append(f"| `{one.name}` | {tasks} | {one.of} | {better} | {chance} | {one.words} |")
-    return _PAGE + "\n".join(lines) + "\n"
+    lines = [_PAGE]
+    for task in TASKS:
+        lines += [
+            f"## {_HEADINGS[task]}",
+            "",
+            "| metric | compares | better | chance | meaning |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [_row(metric, task) for metric in METRICS.values() if task in metric.tasks]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(metric: Metric, task: str) -> str:
+    name = f"**`{metric.name}`**" if metric.name in PRIMARY[task] else f"`{metric.name}`"
+    chance = "" if metric.chance is None else f"{metric.chance:g}"
+    better = "nearest to 1" if metric.direction == "one" else metric.direction
+    return f"| {name} | {metric.of} | {better} | {chance} | {metric.words} |"
 
 
 if __name__ == "__main__":

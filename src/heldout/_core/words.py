@@ -11,8 +11,8 @@ _SIBILANTS = ("s", "x", "z", "ch", "sh")
 
 
 def plural(noun: str) -> str:
-    """Plural of a plain English word; a name that is not a plain word (``sample_id``) is unchanged."""
-    if not noun.isalpha():
+    """Plural of a noun of plain English words; another name (``sample_id``) is unchanged."""
+    if not noun.replace(" ", "").isalpha():
         return noun
     if noun.endswith("y") and noun[-2:-1] not in set("aeiou"):
         return f"{noun[:-1]}ies"

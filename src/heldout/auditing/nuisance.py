@@ -8,6 +8,7 @@ import numpy as np
 
 from heldout._core import keys, store
 from heldout._core.arrays import loaded, take
+from heldout._core.evaluations import stored_table
 from heldout.auditing._exchange import aucs, blocks_of, labellings, p_value, smallest_of
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._linear import logistic
@@ -153,7 +154,8 @@ def _measured(case: Case) -> dict[str, np.ndarray]:
 def _models(case: Case) -> list[tuple[str, float]]:
     """AUC over groups of each fit that was evaluated on the test set."""
     found = []
-    for key, table in store.section(case.adata, keys.EVALUATIONS).items():
+    for key, entry in store.section(case.adata, keys.EVALUATIONS).items():
+        table = stored_table(entry)
         if not {"role", "level", "metric", "estimate", "partition"} <= set(table.columns):
             continue
         rows = table[(table["role"] == "model") & (table["level"] != "cell") & (table["metric"] == "auc")]

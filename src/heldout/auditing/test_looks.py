@@ -19,7 +19,7 @@ def test_looks(case: Case) -> list[Finding]:
         raise NotRun(msg)
     ledger = read_ledger(case.adata)
     looks = ledger[ledger["test_set"] == case.partition.test_hash]
-    n, n_fits = len(looks), looks["fit"].nunique()
+    n, n_fits = looks["look"].nunique(), looks["fit"].nunique()
     found = Finding.about(case.split_key, "fits evaluated on test", float(n_fits), 1.0)
     if n_fits > 1:
         text = (

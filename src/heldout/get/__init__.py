@@ -4,6 +4,7 @@ from heldout.get._audit import audit
 from heldout.get._claims import claims, summary
 from heldout.get._comparison import comparison, sweep
 from heldout.get._embedding import embedding
+from heldout.get._evaluation import evaluation, scores
 from heldout.get._folds import fold_keys, iterate_folds
 from heldout.get._interactions import interaction_curve, interaction_pairs, interaction_scores, interactions
 from heldout.get._leaderboard import leaderboard
@@ -12,7 +13,7 @@ from heldout.get._lineages import lineages
 from heldout.get._perturbations import perturbations
 from heldout.get._pseudobulk import pseudobulk
 from heldout.get._split_table import split_table
-from heldout.get._tables import evaluation, fits, history, ledger, predictions, scores, split
+from heldout.get._tables import fits, history, ledger, predictions, split
 
 __all__ = [
     "audit",

@@ -2,63 +2,82 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from heldout._core import keys, store
+from heldout._core.evaluations import latest_evaluation, read_evaluation
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def claims(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
-    """What the design of an evaluation can support, level by level: library, line, donor.
+def claims(adata: AnnData, key: str | None = None) -> pd.DataFrame:
+    """Return what the design of a genotype evaluation can support, level by level: library, line, donor.
 
     Parameters
     ----------
     adata
         AnnData with an evaluated genotype fit, (n_obs × n_vars).
     key
-        Name of the fit.
+        Name of the fit. If None, the last evaluation is used.
 
     Returns
     -------
-    One row a level, finest first: ``level``, ``n`` (units among the judged cells), ``units`` (in words), ``p_value`` (exact, of
-    the AUC of those units), ``p_smallest``, ``status``, ``reason``. ``status`` is ``supported``, ``not supported`` (chance is not
-    excluded), ``not tested`` (cells of the same units were in train) or ``unidentifiable`` (with these units no result could
-    support the claim, e.g. with one donor a side).
+    One row for each level, the finest first: ``level``, ``n`` (units among the judged cells), ``units`` (in words),
+    ``p_value`` (exact, of the AUC of these units), ``p_smallest``, ``status``, ``reason``. ``status`` is one of
+
+    ``supported``
+        The AUC of these units is above chance.
+    ``not supported``
+        The AUC may be chance.
+    ``not tested``
+        Cells of the same units were in train.
+    ``unidentifiable``
+        With these units no result could support the claim, for example with one donor of each class.
 
     Raises
     ------
     ValueError
-        If the fit was not evaluated.
+        If the fit was not evaluated, or is not a genotype fit.
 
     Examples
     --------
-    One patient and her sister: whatever tells the libraries apart may be the person.
+    The patient and the control are one person each, so the person and the genotype cannot be told apart.
 
     >>> import heldout as ho
     >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
     >>> adata.obs["donor"] = adata.obs["genotype"].map({"patient": "P", "control": "sister"})
     >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=[16, 19], val=0)
     >>> ho.tl.genotype(adata, "genotype", method="pseudobulk_logistic")
-    >>> _ = ho.tl.evaluate(adata, "genotype", baselines=["majority"], claim_keys=["donor"])
+    >>> _ = ho.tl.evaluate_genotype(adata, baselines=["majority"], claim_keys=["donor"])
     >>> ho.get.claims(adata).set_index("level")["status"].to_dict()
     {'library': 'unidentifiable', 'donor': 'unidentifiable'}
     """
-    return pd.DataFrame(_stored(adata, key)["table"]).reset_index(drop=True)
+    key = latest_evaluation(adata) if key is None else key
+    stored = store.section(adata, keys.CLAIMS)
+    if key not in stored:
+        hint = f"{store.suggest(key, stored)} " if stored else ""
+        msg = (
+            f"There are no claims of {key!r} in this AnnData. {hint}"
+            "Claims exist for genotype fits; call heldout.tl.evaluate_genotype first."
+        )
+        raise ValueError(msg)
+    return pd.DataFrame(stored[key]["table"]).reset_index(drop=True)
 
 
-def summary(adata: AnnData, key: str = "genotype") -> str:
-    """The sentence that an evaluation allows; it is made of :func:`claims` and cannot say more.
+def summary(adata: AnnData, key: str | None = None) -> str:
+    """Return the result of an evaluation in a few sentences: the score, its unit, and the verdict.
+
+    For genotype fits the sentences follow from :func:`claims`, and claim no more than these.
 
     Parameters
     ----------
     adata
-        AnnData with an evaluated genotype fit, (n_obs × n_vars).
+        AnnData with an evaluation, (n_obs × n_vars).
     key
-        Name of the fit.
+        Name of the fit. If None, the last evaluation is used.
 
     Raises
     ------
@@ -73,19 +92,7 @@ def summary(adata: AnnData, key: str = "genotype") -> str:
     >>> ho.tl.genotype(adata, "genotype", method="majority")
     >>> _ = ho.tl.evaluate(adata, "genotype", baselines=["qc_logistic"])
     >>> print(ho.get.summary(adata))
-    majority on test: AUC 0.50 over 2 libraries (1 control, 1 patient). Unidentifiable for a new library (one library ...
+    majority on test: AUC 0.50 over 2 libraries (1 control, 1 patient). Cannot be decided for a new library: with one
+    ...
     """
-    return str(_stored(adata, key)["summary"])
-
-
-def _stored(adata: AnnData, key: str) -> dict[str, Any]:
-    stored = store.section(adata, keys.CLAIMS)
-    if key not in stored:
-        hint = (
-            store.suggest(key, stored)
-            if stored
-            else f"Call heldout.tl.evaluate(adata, {key!r}) on a genotype fit first."
-        )
-        msg = f"There are no claims of {key!r} in this AnnData. {hint}"
-        raise ValueError(msg)
-    return dict(stored[key])
+    return read_evaluation(adata, key).summary

@@ -24,13 +24,13 @@ def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -
     key
         Name of the comparison.
     by
-        ``method``: the table that :func:`heldout.tl.compare` returned. ``fold``: the scores of each method, fold and seed.
-        ``group``: the prediction for each held-out group by each of them.
+        ``method``: the table that :func:`heldout.tl.compare` returned. ``fold``: the scores of each method, fold and
+        seed. ``group``: the prediction for each held-out group by each of them.
 
     Returns
     -------
-    The table. By ``fold``: ``method``, ``fold``, ``seed`` and one column a metric. By ``group``: ``method``, ``fold``, ``seed``,
-    ``group``, ``label``, ``n_cells`` and the log-probability of each class.
+    The table. By ``fold``: ``method``, ``fold``, ``seed`` and one column a metric. By ``group``: ``method``,
+    ``fold``, ``seed``, ``group``, ``label``, ``n_cells`` and the log-probability of each class.
 
     Raises
     ------

@@ -23,8 +23,9 @@ def libraries(adata: AnnData) -> pd.DataFrame:
 
     Returns
     -------
-    One row a library, in the order of the sheet, with the columns ``library``, ``n_found``, ``few_genes``, ``many_genes``,
-    ``high_mito``, ``not_drawn`` (fit, but beyond ``n_cells``) and ``kept``; all but the first are numbers of cells.
+    One row a library, in the order of the sheet, with the columns ``library``, ``n_found``, ``few_genes``,
+    ``many_genes``, ``high_mito``, ``not_drawn`` (fit, but beyond ``n_cells``) and ``kept``; all but the first are
+    numbers of cells.
 
     Raises
     ------

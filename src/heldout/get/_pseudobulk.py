@@ -42,8 +42,8 @@ def pseudobulk(
 
     Returns
     -------
-    A new :class:`~anndata.AnnData` with a row for each combination that occurs, sorted by the columns in their order, each
-    by its categories (otherwise its values), whatever the order of the cells:
+    A new :class:`~anndata.AnnData` with a row for each combination that occurs, sorted by the columns in their order,
+    each by its categories (otherwise its values), whatever the order of the cells:
 
     `X` : :class:`numpy.ndarray` (dtype `float64`)
         Mean over the cells.

@@ -145,71 +145,6 @@ def history(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
     return read_header(adata, key).history
 
 
-def evaluation(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
-    """Table that :func:`heldout.tl.evaluate` returned last for a fit.
-
-    Parameters
-    ----------
-    adata
-        AnnData with the evaluation, (n_obs × n_vars).
-    key
-        Name of the fit.
-
-    Returns
-    -------
-    See :func:`heldout.tl.evaluate`.
-
-    Raises
-    ------
-    ValueError
-        If the fit was not evaluated.
-
-    Examples
-    --------
-    >>> import heldout as ho
-    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
-    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
-    >>> ho.tl.genotype(adata, "genotype", method="qc_logistic")
-    >>> _ = ho.tl.evaluate(adata, baselines=["majority"])
-    >>> ho.get.evaluation(adata)["method"].unique().tolist()
-    ['qc_logistic', 'majority']
-    """
-    return _stored_table(adata, keys.EVALUATIONS, key)
-
-
-def scores(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
-    """Score of each group behind the last evaluation of a fit.
-
-    Parameters
-    ----------
-    adata
-        AnnData with the evaluation, (n_obs × n_vars).
-    key
-        Name of the fit.
-
-    Returns
-    -------
-    One row a method and group. Columns: ``method``, ``role``, ``group``, ``label``, ``n_cells``, ``predicted``,
-    ``log_odds`` (of the last class against the others; of two classes that is the positive one), ``partition``.
-
-    Raises
-    ------
-    ValueError
-        If the fit was not evaluated.
-
-    Examples
-    --------
-    >>> import heldout as ho
-    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
-    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
-    >>> ho.tl.genotype(adata, "genotype", method="qc_logistic")
-    >>> _ = ho.tl.evaluate(adata, baselines=["majority"])
-    >>> ho.get.scores(adata).query("role == 'model'")["group"].tolist()
-    ['GSM8325052', 'GSM8325057']
-    """
-    return _stored_table(adata, keys.SCORES, key)
-
-
 def ledger(adata: AnnData) -> pd.DataFrame:
     """Every look at a test set so far.
 
@@ -242,8 +177,8 @@ def fits(adata: AnnData) -> pd.DataFrame:
 
     Returns
     -------
-    One row a fit, index its key, sorted. Columns: ``method``, ``split_key``, ``split_hash``, ``n_genes``, ``n_numbers`` (fitted
-    numbers), ``hash``.
+    One row a fit, index its key, sorted. Columns: ``method``, ``split_key``, ``split_hash``, ``n_genes``,
+    ``n_numbers`` (fitted numbers), ``hash``.
 
     Examples
     --------
@@ -255,13 +190,3 @@ def fits(adata: AnnData) -> pd.DataFrame:
     rows = [(f.method, f.split_key, f.split_hash, len(f.genes), f.n_numbers, f.hash) for f in stored.values()]
     columns = ["method", "split_key", "split_hash", "n_genes", "n_numbers", "hash"]
     return pd.DataFrame(rows, columns=columns, index=pd.Index(list(stored), dtype=object))
-
-
-def _stored_table(adata: AnnData, section: str, key: str) -> pd.DataFrame:
-    tables = store.section(adata, section)
-    if key not in tables:
-        msg = f"The fit {key!r} was not evaluated. Call heldout.tl.evaluate(adata, {key!r}) first."
-        raise ValueError(msg)
-    frame = pd.DataFrame(tables[key]).reset_index(drop=True)
-    text = [name for name in frame.columns if isinstance(frame[name].dtype, pd.CategoricalDtype)]
-    return frame.astype(dict.fromkeys(text, object))

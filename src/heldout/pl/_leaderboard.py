@@ -1,4 +1,4 @@
-"""Every method of an evaluation beside every other, one panel a metric."""
+"""All methods of an evaluation side by side, one panel for each metric."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import numpy as np
 
 from heldout._core.metric import metric_of
 from heldout._core.words import counted
-from heldout.get._leaderboard import choose_metrics, judged_table, most_units, ranked
+from heldout.get._leaderboard import (
+    choose_metrics,
+    judged_table,
+    known_lines,
+    latest_key,
+    most_units,
+    ranked,
+    verdict_words,
+)
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside
 
 if TYPE_CHECKING:
@@ -19,28 +27,28 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = ("pearson_delta", "pearson_delta_perturbed", "discrimination", "l2", "skill_corrected", "rmse", "auc", "loss")
-"""Metrics that are drawn unless asked otherwise: at most four of these."""
+"""Metrics that are drawn unless others are asked for: at most four of these."""
 
 LINES: dict[str, tuple[int, tuple[int, int]]] = {"chance": (0, (4, 3)), "ceiling": (0, (1, 2))}
-"""Lines across a panel, and how they are dashed."""
+"""Lines across a panel, and their dashes."""
 
 _MOST = 4
 
 
 def leaderboard(
     adata: AnnData,
-    key: str = "perturbation",
+    key: str | None = None,
     *,
     metrics: Sequence[str] | None = None,
     sort_by: str | None = None,
     axes: Sequence[Axes] | None = None,
 ) -> np.ndarray:
-    """Draw the methods of an evaluation, best on top, one panel a metric.
+    """Draw the methods of an evaluation, the best on top, with one panel for each metric.
 
-    Judged methods are dark, baselines light, and open where an embedding was replaced; whiskers are 95 % intervals. The dashed
-    line is chance, the dotted one the ceiling (of perturbations: what the noise of the measured profiles leaves to be
-    reached), an arrow points to the better side, and the verdict stands above each panel. "5 of 15" beside a point: its
-    method has predicted no more of the units.
+    Judged methods are dark and baselines are light; open points are methods whose embedding was replaced. Whiskers
+    are 95 % intervals. The dashed line is chance and the dotted line is the ceiling, the score that the noise of the
+    data allows. An arrow points to the better side. The title of a panel is the verdict. "5 of 15" at a point says
+    that the method predicts only 5 of 15 units.
 
     Parameters
     ----------
@@ -48,17 +56,17 @@ def leaderboard(
         AnnData with an evaluation or a comparison, (n_obs × n_vars).
     key
         Name of the fit, of the evaluation by :func:`heldout.tl.score_predictions`, or of the comparison by
-        :func:`heldout.tl.compare`.
+        :func:`heldout.tl.compare`. If None, the last evaluation is drawn.
     metrics
-        Metrics to draw; up to four of the usual ones if not given.
+        Metrics to draw. If None, up to four of the usual ones.
     sort_by
         Metric that methods are sorted by, see :func:`heldout.get.leaderboard`.
     axes
-        Axes to draw into, one a metric; a new figure is made if not given.
+        Axes to draw into, one for each metric. If None, a new figure is made.
 
     Returns
     -------
-    Array of the axes.
+    Array of axes, one for each metric.
 
     Raises
     ------
@@ -76,7 +84,7 @@ def leaderboard(
     >>> table = ho.tl.evaluate(adata, "perturbation", baselines=["no_change", "mean"])
     >>> axes = ho.pl.leaderboard(adata, metrics=["pearson_delta", "l2"])
     """
-    table = judged_table(adata, key)
+    table = judged_table(adata, latest_key(adata) if key is None else key)
     if metrics is None:
         metrics = [name for name in SHOWN if (table["metric"] == name).any()][:_MOST] or None
     chosen, first = choose_metrics(table, metrics, sort_by)
@@ -87,7 +95,8 @@ def leaderboard(
         _panel(ax, rows, metric)
         if number:
             ax.tick_params(axis="y", labelleft=False)
-    there = [name for name in LINES if name in table and table[name].notna().any()]
+    lines = [known_lines(table[table["metric"] == metric], metric) for metric in chosen]
+    there = [name for name in LINES if any(name in known for known in lines)]
     if axes is None and there:
         from matplotlib.lines import Line2D
 
@@ -112,10 +121,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     most = most_units(rows)
     for at, row in enumerate(rows.itertuples()):
         _draw(ax, at, row, most)
-    for column, style in LINES.items():
-        known = rows[column].dropna() if column in rows else rows.iloc[:0]
-        if len(known):
-            ax.axvline(float(known.iloc[0]), color=INK, linewidth=1.0, linestyle=style, zorder=1.5)
+    for name, value in known_lines(rows, metric).items():
+        ax.axvline(value, color=INK, linewidth=1.0, linestyle=LINES[name], zorder=1.5)
     ax.set_yticks(range(len(rows)), [str(name).replace("_", " ") for name in rows.index])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_xlabel(metric_of(metric).arrow)
@@ -171,4 +178,4 @@ def _title(rows: pd.DataFrame) -> str:
     judged = rows[(rows["role"] == "model") & (rows["verdict"] != "")]
     n, level = int(rows["n"].max()), str(rows["level"].iloc[0])
     shown = counted(n, level)
-    return shown if len(judged) != 1 else f"{shown}: {judged['verdict'].iloc[0]}"
+    return shown if len(judged) != 1 else f"{shown}: {verdict_words(judged.iloc[0])}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from heldout._core import keys, store
+from heldout._core.evaluations import stored_table
 from heldout._core.words import plural
 from heldout.metrics import roc_auc
 from heldout.metrics.classification import one_vs_rest
@@ -143,7 +144,7 @@ def read_evaluated(adata: AnnData, predicted: Predicted) -> Evaluated | None:
     tables, scores = store.section(adata, keys.EVALUATIONS), store.section(adata, keys.SCORES)
     if predicted.key not in tables or predicted.groups is None:
         return None
-    table, by_group = tables[predicted.key], scores[predicted.key]
+    table, by_group = stored_table(tables[predicted.key]), scores[predicted.key]
     evaluated = by_group[by_group["role"] == "model"].set_index("group")["log_odds"]
     here = one_vs_rest(predicted.groups.log_probability)[:, -1]
     same = (

@@ -1,4 +1,4 @@
-"""The ladder of methods of a forecast: how much better than repeating the last time."""
+"""The skill of each method of a forecast over persistence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.words import counted
 from heldout.get import evaluation
+from heldout.get._leaderboard import latest_key, verdict_words
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes
 
 if TYPE_CHECKING:
@@ -18,21 +20,22 @@ METRIC = "skill_corrected"
 _LOWEST = -1.0
 
 
-def skill(adata: AnnData, key: str = "forecast", *, ax: Axes | None = None) -> Axes:
-    """Draw the skill of each method of an evaluated forecast over persistence, best on top.
+def skill(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) -> Axes:
+    """Draw the skill of each method of an evaluated forecast over persistence, the best on top.
 
-    Skill is the share of persistence's error above the noise floor that a method removes: 0 is no better than the last time
-    repeated, 1 as good as other cells of the target time. What is below -1 is cut off and said in numbers. The judged method is
-    dark, baselines are light; whiskers are the intervals of the evaluation.
+    Skill is the share of the error of persistence above the noise floor that a method removes: 0 is as good as
+    repeating the last time, 1 is as good as other cells of the target time. Values below -1 are cut off and written
+    as numbers. The judged method is dark and baselines are light; whiskers are the intervals of the evaluation.
 
     Parameters
     ----------
     adata
-        AnnData with an evaluated fit of :func:`heldout.tl.forecast` or :func:`heldout.tl.forecast_genes`, (n_obs × n_vars).
+        AnnData with an evaluated fit of :func:`heldout.tl.forecast` or :func:`heldout.tl.forecast_genes`, (n_obs ×
+        n_vars).
     key
-        Name of the fit.
+        Name of the fit. If None, the last evaluation is drawn.
     ax
-        Axes to draw into; a new figure is made if not given.
+        Axes to draw into. If None, a new figure is made.
 
     Returns
     -------
@@ -54,13 +57,11 @@ def skill(adata: AnnData, key: str = "forecast", *, ax: Axes | None = None) -> A
     >>> table = ho.tl.evaluate(adata, "forecast", baselines=["persistence", "pooled_past"])
     >>> ax = ho.pl.skill(adata)
     """
+    key = latest_key(adata) if key is None else key
     table = evaluation(adata, key)
     rows = table[(table["metric"] == METRIC) & table["estimate"].notna()]
     if rows.empty:
-        msg = (
-            f"The evaluation of {key!r} has no skill: it is no forecast, or persistence is as good as the floor "
-            "already."
-        )
+        msg = f"The evaluation {key!r} has no {METRIC!r}: it does not score a forecast, or persistence is at the noise floor."
         raise ValueError(msg)
     rows = rows[rows["level"] == rows["level"].iloc[0]].sort_values("estimate", kind="stable")
     ax = new_axes(ax, (6.0, 0.9 + 0.32 * len(rows)))
@@ -70,7 +71,7 @@ def skill(adata: AnnData, key: str = "forecast", *, ax: Axes | None = None) -> A
     ax.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows["method"]])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_xlim(max(_LOWEST, float(rows["estimate"].min())) - 0.12, max(1.0, float(rows["estimate"].max())) + 0.08)
-    ax.set_xlabel("skill over persistence (0: the last time repeated, 1: noise floor)")
+    ax.set_xlabel("corrected skill (0: persistence, 1: noise floor)")
     ax.set_title(_title(rows, key), loc="left", fontsize="medium")
     despine(ax, "bottom")
     ax.tick_params(axis="y", length=0)
@@ -96,6 +97,6 @@ def _draw(ax: Axes, at: int, row: pd.Series) -> None:
 
 def _title(rows: pd.DataFrame, key: str) -> str:
     judged = rows[rows["role"] == "model"]
-    verdict = judged["verdict"].iloc[0] if len(judged) else ""
     n, level = int(rows["n"].iloc[0]), str(rows["level"].iloc[0])
-    return f"{key}: {n} {level}{'' if n == 1 else 's'}" + (f", verdict: {verdict}" if verdict else "")
+    verdict = verdict_words(judged.iloc[0]) if len(judged) else ""
+    return f"{key}: {counted(n, level)}" + (f", {verdict}" if verdict else "")

@@ -1,4 +1,4 @@
-"""Splitting and train-only preparation."""
+"""Splits, and preparation that is fitted on train cells only."""
 
 from heldout.pp._embedding import embedding
 from heldout.pp._folds import folds

@@ -1,4 +1,4 @@
-"""Highly variable genes, chosen on the train cells only."""
+"""Select highly variable genes on the train cells only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy import sparse
 from heldout._core import store
 from heldout._core.arrays import MatrixState, Moments, describe, get_matrix, highest, moments, take
 from heldout._core.chain import is_scaled, state_to_json, write_step
+from heldout._core.checks import check_choice, check_integer
 from heldout._core.fits import Fit
 from heldout._core.partition import read_partition
 from heldout._core.types import is_dask, is_sparse
@@ -42,52 +43,57 @@ def highly_variable_genes(
     subset: bool = False,
     copy: bool = False,
 ) -> AnnData | None:
-    """Choose the genes that vary most among the train cells.
+    """Select the genes that vary most among the train cells.
 
-    Genes found in fewer than ``min_cells`` train cells are out. The others are ranked by
+    Genes that are detected in fewer than ``min_cells`` train cells are excluded. All other genes are ranked by one of
+    these scores:
 
-    - ``variance``: the variance of the log-normalised values, as in the LMNA classifier study;
-    - ``seurat``: the dispersion normalised within bins of mean expression, computed by scanpy;
-    - ``seurat_v3``: the variance of standardised counts :cite:p:`stuart2019`, computed by scanpy; wants raw counts.
+    - ``variance``: the variance of the log-normalised values, as in the LMNA classifier study.
+    - ``seurat``: the dispersion normalised within bins of mean expression, computed by scanpy.
+    - ``seurat_v3``: the variance of standardised counts :cite:p:`stuart2019`, computed by scanpy. It needs raw counts.
 
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars), log-normalised (raw counts for ``seurat_v3``). A dask array is read block by block.
+        Annotated data, (n_obs × n_vars), log-normalised (raw counts for ``seurat_v3``). A dask array is read block by
+        block.
     n_top_genes
-        Number of genes to choose. With fewer candidates all of them are taken, and a warning is logged.
+        Number of genes to select, an integer >= 1. If there are fewer candidates, all are selected and a warning is
+        logged.
     flavor
-        How genes are ranked.
+        Score by which genes are ranked.
     min_cells
-        Number of train cells a gene must be found in.
+        Smallest number of train cells in which a gene must be detected.
     split_key
-        The split; only its train cells are looked at.
+        Column of ``obs`` with the split. Only its train cells are used.
     layer
-        Layer to use instead of ``X``.
+        Layer to use. If None, ``X`` is used.
     subset
-        Keep only the chosen genes in ``adata``.
+        Keep only the selected genes in ``adata``.
     copy
         Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. The function writes:
 
     ``var["highly_variable"]``
-        Chosen or not, bool.
+        Whether the gene is selected, bool.
     ``var["highly_variable_rank"]``
-        Rank of a chosen gene, 0 is the most variable; NaN for the others.
+        Rank of each selected gene, NaN for all other genes. Rank 0 is the most variable gene.
     ``var["highly_variable_score"]``
-        What was ranked: variance, normalised dispersion or normalised variance; NaN for genes in too few cells.
+        The score: variance, normalised dispersion or normalised variance. NaN for genes in too few cells.
     ``var["means"]``, ``var["variances"]``
-        Moments over the train cells.
-    ``uns["heldout"]["fits"]["highly_variable_genes"]``, ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``
-        The fit, its place in the chain, and the split it was made on.
+        Mean and variance over the train cells.
+    ``uns["heldout"]["fits"]["highly_variable_genes"]``
+        The fit.
+    ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``
+        The place of the fit in the chain, and the split on which it was made.
 
     Raises
     ------
     ValueError
-        If the matrix is already scaled, is not what the flavor needs, or has negative or non-finite values.
+        If the matrix is scaled, does not have the values that the flavor needs, or has negative or non-finite values.
 
     Examples
     --------
@@ -100,12 +106,8 @@ def highly_variable_genes(
     >>> int(adata.var["highly_variable"].sum())
     50
     """
-    if flavor not in get_args(Flavor):
-        msg = f"flavor={flavor!r} must be one of {', '.join(get_args(Flavor))}."
-        raise ValueError(msg)
-    if n_top_genes < 1:
-        msg = f"n_top_genes={n_top_genes!r} must be at least 1."
-        raise ValueError(msg)
+    check_choice(flavor, "flavor", get_args(Flavor))
+    n_top_genes = check_integer(n_top_genes, "n_top_genes", least=1)
     store.check_adata(adata)
     X = get_matrix(adata, layer, dask=True)
     state = _check_input(adata, X, flavor=flavor, layer=layer)
@@ -130,7 +132,9 @@ def highly_variable_genes(
     columns = {**var_columns(fit), "means": found.mean, "variances": found.var}
     write_step(adata, "highly_variable_genes", fit, partition, var=columns)
     if subset:
-        adata._inplace_subset_var(fit.arrays["highly_variable"])  # as scanpy's function does: no public way in place
+        adata._inplace_subset_var(
+            fit.arrays["highly_variable"]
+        )  # private, but scanpy uses it too; AnnData has no public subset in place
     return store.finish(adata, copy=copy)
 
 
@@ -146,7 +150,7 @@ def choose(
     layer: str | None,
     state: MatrixState,
 ) -> Fit:
-    """Rank the genes by what was found in the train cells, and choose; nothing is written."""
+    """Rank the genes by the moments of the train cells, and return the fit. Nothing is written."""
     train = partition.mask("train")
     score = _score(adata, X, found, train, flavor=flavor, min_cells=min_cells, n_top_genes=n_top_genes)
     rank = _rank(score, adata.var_names, n_top_genes)
@@ -162,7 +166,7 @@ def choose(
 
 
 def var_columns(fit: Fit) -> dict[str, np.ndarray]:
-    """Columns of var that a stored choice of genes writes."""
+    """Return the columns of ``var`` that a stored fit writes."""
     return {
         "highly_variable": fit.arrays["highly_variable"],
         "highly_variable_rank": fit.arrays["rank"],
@@ -173,37 +177,41 @@ def var_columns(fit: Fit) -> dict[str, np.ndarray]:
 def _check_input(adata: AnnData, X: MatrixOrDask, *, flavor: str, layer: str | None) -> MatrixState:
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
     state = describe(X, name=where)
-    again = "Choose genes before scaling: start from the log-normalised matrix, or pass layer=."
+    advice = "Select genes before scaling. Use the log-normalised matrix, or pass layer=."
     if is_scaled(adata, layer, state) or state.kind == "centred":
-        msg = f"{where} is already scaled or has negative values, so variances say nothing about the genes. {again}"
+        msg = f"{where} is already scaled or has negative values, so variances do not compare genes. {advice}"
         raise ValueError(msg)
     if flavor == "seurat_v3" and state.kind != "counts":
-        msg = f"flavor='seurat_v3' needs raw counts, {where} holds {state}. Pass the layer with the counts."
+        msg = f"flavor='seurat_v3' needs raw counts, but {where} has {state}. Pass the layer with the counts."
         raise ValueError(msg)
     if flavor != "seurat_v3" and state.kind in {"counts", "normalised"}:
         first = "sc.pp.normalize_total(adata, target_sum=1e4) and " if state.kind == "counts" else ""
         msg = (
-            f"flavor={flavor!r} needs log-normalised values, {where} holds {state}. "
-            f"Call {first}sc.pp.log1p(adata) first, or use flavor='seurat_v3' on raw counts."
+            f"flavor={flavor!r} needs log-normalised values, but {where} has {state}. Call {first}sc.pp.log1p(adata) "
+            "first, or use flavor='seurat_v3' on raw counts."
         )
         raise ValueError(msg)
     if state.kind == "other" and (high := highest(X)) > _HIGHEST_LOG:
         msg = (
-            f"flavor={flavor!r} needs log-normalised values, {where} reaches {high:g}, more than any logarithm of counts. "
-            "If these are corrected (not whole) counts, normalise and log-transform them first."
+            f"flavor={flavor!r} needs log-normalised values, but {where} has values up to {high:g}, which is above "
+            "any logarithm of counts. If these are corrected counts (not integers), normalise and log-transform them "
+            "first."
         )
         raise ValueError(msg)
     return state
 
 
 def _check_not_unit_variance(*found: Moments) -> None:
-    """Refuse what was scaled over the train cells, or over all of them (they decide nothing else here)."""
-    for moments_of_some in found:
-        sd = np.sqrt(moments_of_some.var[moments_of_some.var > 0])
+    """Refuse a matrix that was scaled over the train cells or over all cells.
+
+    All cells are used for this check only.
+    """
+    for cell_moments in found:
+        sd = np.sqrt(cell_moments.var[cell_moments.var > 0])
         if len(sd) > 10 and np.median(np.abs(sd - 1)) < 0.02:
             msg = (
-                "The matrix is already scaled: most genes have a standard deviation of 1, so variances say nothing "
-                "about them. Choose genes before scaling, or pass layer= with unscaled values."
+                "The matrix is already scaled: most genes have a standard deviation of 1, so variances do not "
+                "compare genes. Select genes before scaling, or pass layer= with unscaled values."
             )
             raise ValueError(msg)
 
@@ -213,10 +221,14 @@ def _score(
 ) -> np.ndarray:
     candidates = np.flatnonzero(found.n_nonzero >= min_cells)
     if not len(candidates):
-        msg = f"No gene is found in min_cells={min_cells} or more of the {found.n} train cells. Lower min_cells."
+        msg = f"No gene is detected in min_cells={min_cells} or more of the {found.n} train cells. Lower min_cells."
         raise ValueError(msg)
     if len(candidates) < n_top_genes:
-        logger.warning("only %d genes are in %d train cells; all of them are taken", len(candidates), min_cells)
+        logger.warning(
+            "Only %d genes are detected in %d or more train cells. All of them are selected.",
+            len(candidates),
+            min_cells,
+        )
     score = np.full(X.shape[1], np.nan)
     if flavor == "variance":
         score[candidates] = found.var[candidates]
@@ -233,7 +245,7 @@ def _scanpy_score(X: MatrixOrDask, *, flavor: str, n: int, like: AnnData) -> np.
     import scanpy as sc
     from anndata import AnnData
 
-    X = sparse.csr_matrix(X) if is_sparse(X) else X  # scanpy 1.11 takes no sparse arrays
+    X = sparse.csr_matrix(X) if is_sparse(X) else X  # scanpy 1.11 does not accept sparse arrays
     fitted = AnnData(X, uns={"log1p": like.uns["log1p"]} if "log1p" in like.uns else {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

@@ -1,4 +1,4 @@
-"""Pseudo-lineages through the training times of a time course whose cells were destroyed when they were measured."""
+"""Pseudo-lineages through the training times of a time course with destructive measurement."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from heldout._core import keys, store
 from heldout._core.arrays import describe, get_matrix, row_blocks, take
+from heldout._core.checks import check_integer
 from heldout._core.fits import Fit, check_key_is_free, check_split, read_fit, write_fit
 from heldout._core.genes import gene_columns
 from heldout._core.keys import check_key
@@ -40,11 +41,11 @@ def lineages(
     key_added: str = "lineages",
     copy: bool = False,
 ) -> AnnData | None:
-    """Draw chains of train cells, one at each training time, that could be lineages.
+    """Draw chains of train cells that could be lineages, with one cell at each training time.
 
-    Between each two adjacent training times the cells are coupled by entropic optimal transport at squared Euclidean
-    cost, as in Waddington-OT :cite:p:`schiebinger2019`; the chains are drawn from the couplings. Cells of val and test,
-    and times that are held out, take no part: not in the couplings, not in the scale of the cost, not in growth.
+    Cells of adjacent training times are coupled by entropic optimal transport with squared Euclidean cost, as in
+    Waddington-OT :cite:p:`schiebinger2019`. The chains are drawn from the couplings. Cells of val and test, and
+    held-out times, are not used: not for the couplings, not for the scale of the cost, and not for growth.
 
     Parameters
     ----------
@@ -53,25 +54,28 @@ def lineages(
     time_key
         Numeric column of ``obs``.
     n_chains
-        Number of chains.
+        Number of chains, an integer >= 1.
     use_rep
-        Entry of ``obsm`` in which cells are compared, fitted on the train cells of this split (:func:`pca`). None fits
-        components on the train cells here, at most 50, of ``X`` (log-normalised; of the highly variable genes, if
-        chosen).
+        Entry of ``obsm`` in which cells are compared. It must be fitted on the train cells of this split (:func:`pca`).
+        If None, at most 50 components are fitted on the train cells here, from ``X`` (log-normalised; highly variable
+        genes only, if they were selected).
     split_key
-        The split; only its train cells are used.
+        Column of ``obs`` with the split. Only its train cells are used.
     epsilon
-        Strength of the entropy as a share of the median cost between two times; larger is more diffuse.
+        Strength of the entropy, as a share of the median cost between two times. A larger value gives more diffuse
+        couplings.
     unbalanced
-        None: each cell has the descendants that ``growth_key`` says. A number lets cells grow and die as fits, at this
-        share of the median cost; smaller is freer. 1 is a start.
+        If None, each cell has the number of descendants that follows from ``growth_key``. If a number, cells may grow
+        and die as needed, with this penalty as a share of the median cost. A smaller value allows more growth and
+        death. 1 is a reasonable first value.
     growth_key
-        Column of ``obs`` with the net growth rate of a cell, births less deaths per unit of time. None takes all to grow
-        alike.
+        Column of ``obs`` with the net growth rate of each cell, births minus deaths per unit of time. If None, all
+        cells grow at the same rate.
     batch_size
-        Times of more cells are coupled in random batches of at most this size, see Notes.
+        Largest number of cells that are coupled together. Times with more cells are coupled in random batches, see
+        Notes.
     rng
-        Seed of batches and chains.
+        Seed or Generator of batches and chains.
     key_added
         Name of the fit.
     copy
@@ -79,34 +83,35 @@ def lineages(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. The function writes:
 
     ``uns["heldout"]["fits"][key_added]``
-        The fit: ``chains`` (n_chains × T, int32) are rows of ``digests`` (uint64), the names of all train cells that were
-        coupled; those of time k stand from ``first[k]`` to ``first[k + 1]``; ``times`` (T,). Its ``info`` has the errors and
-        iterations of each pair of times and the hash of the fit behind ``use_rep``. :func:`heldout.get.lineages` reads it.
+        The fit. ``chains`` (n_chains × T, int32) has rows of ``digests`` (uint64), the digests of the names of all
+        train cells that were coupled. The cells of time k are the rows from ``first[k]`` to ``first[k + 1]``. ``times``
+        (T,) are the times. ``info`` has the errors and iterations of each pair of times, and the hash of the fit of
+        ``use_rep``. Read the chains with :func:`heldout.get.lineages`.
     ``uns["heldout"]["assignments"]``
-        The split it was made on.
+        The split on which the fit was made.
 
     Raises
     ------
     ValueError
-        If there are fewer than two training times, fewer than 10 train cells at one of them, times or growth are not finite
-        numbers, or ``use_rep`` is missing, was fitted on another split, or changed since it was fitted.
+        If there are fewer than two training times, if a training time has fewer than 10 train cells, if times or growth
+        rates are not finite numbers, or if ``use_rep`` is missing, was fitted on another split, or has changed since
+        its fit.
 
     Warns
     -----
     UserWarning
-        If nothing proves that ``use_rep`` was fitted on train cells, or a coupling has not converged.
+        If there is no record that ``use_rep`` was fitted on train cells, or if a coupling has not converged.
 
-    Notes
-    -----
-    Two times of n cells need six n × n matrices of float64. Above ``batch_size`` cells the memory stays that of a batch
-    (0.2 GB at 2048) and about 1 kB a cell. A cell then meets a sample of the next time only, four times over, so couplings are
-    somewhat more diffuse: for 4000 cells a time of :func:`heldout.datasets.branching_simulated` the distance to the true ancestors
-    is 1.07 as a whole, 1.07 in batches of 2048, 1.10 in batches of 256, and 1.49 at random.
+    Notes ----- Two times of n cells need six n × n matrices of float64. Above ``batch_size`` cells, the memory is that
+    of a batch (0.2 GB for 2048 cells) plus about 1 kB per cell. A cell is then coupled only with a sample of the next
+    time, four times, so the couplings are slightly more diffuse. For 4000 cells per time of
+    :func:`heldout.datasets.branching_simulated`, the distance to the true ancestors is 1.07 without batches, 1.07 in
+    batches of 2048, 1.10 in batches of 256, and 1.49 at random.
 
-    A cell stands in several chains, so chains are no independent units.
+    A cell may be in several chains, so chains are not independent units.
 
     Examples
     --------
@@ -124,7 +129,7 @@ def lineages(
     check_key("key_added", key_added)
     store.check_adata(adata)
     check_key_is_free(adata, key_added, "pp.lineages")
-    _check_number_of_chains(n_chains)
+    check_integer(n_chains, "n_chains", least=1)
     partition = read_partition(adata, split_key)
     partition.require("train", purpose="lineages")
     of_cell = _numbers(adata, time_key, partition, argument="time_key")
@@ -162,12 +167,12 @@ def lineages(
             **info,
             "pairs": [
                 {
-                    "source_error": one.source_error,
-                    "target_error": one.target_error,
-                    "n_iterations": one.n_iterations,
-                    "n_problems": one.n_problems,
+                    "source_error": solved.source_error,
+                    "target_error": solved.target_error,
+                    "n_iterations": solved.n_iterations,
+                    "n_problems": solved.n_problems,
                 }
-                for one in couplings
+                for solved in couplings
             ],
         },
     )
@@ -176,14 +181,8 @@ def lineages(
     return store.finish(adata, copy=copy)
 
 
-def _check_number_of_chains(n_chains: int) -> None:
-    if isinstance(n_chains, bool) or not isinstance(n_chains, int | np.integer) or n_chains < 1:
-        msg = f"n_chains={n_chains!r} must be a whole number of at least 1."
-        raise ValueError(msg)
-
-
 def _numbers(adata: AnnData, key: str, partition: Partition, *, argument: str) -> np.ndarray:
-    """A numeric column, (n,) float64; what stands there outside of train is not looked at and becomes NaN."""
+    """Return a numeric column, (n,) float64. Values outside train are not read; they become NaN."""
     if key not in adata.obs.columns:
         store.column(adata, key, argument=argument)
     train = partition.mask("train")
@@ -192,15 +191,18 @@ def _numbers(adata: AnnData, key: str, partition: Partition, *, argument: str) -
         values = values.astype(values.cat.categories.dtype)
     if values.dtype.kind not in "iuf":
         msg = (
-            f"adata.obs[{key!r}] ({argument}) is {adata.obs[key].dtype}, not numeric (e.g. {store.some(values.unique())}). "
-            f"Make it numbers first, e.g. with pd.to_numeric."
+            f"adata.obs[{key!r}] ({argument}) is {adata.obs[key].dtype}, not numeric (e.g. "
+            f"{store.some(values.unique())}). Convert it to numbers first, for example with pd.to_numeric."
         )
         raise ValueError(msg)
     found = np.full(adata.n_obs, np.nan)
     found[train] = values.to_numpy(dtype=np.float64, na_value=np.nan)
     bad = int((~np.isfinite(found[train])).sum())
     if bad:
-        msg = f"adata.obs[{key!r}] ({argument}) is missing or infinite for {bad} of {int(train.sum())} train cells. Fill it or drop them."
+        msg = (
+            f"adata.obs[{key!r}] ({argument}) is missing or infinite for {bad} of {int(train.sum())} train cells. "
+            "Fill the values, or drop those cells."
+        )
         raise ValueError(msg)
     return found
 
@@ -208,21 +210,24 @@ def _numbers(adata: AnnData, key: str, partition: Partition, *, argument: str) -
 def _snapshots(
     adata: AnnData, of_cell: np.ndarray, partition: Partition, *, time_key: str
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Training times, and the row numbers of the train cells of each in an order that does not depend on the rows."""
+    """Return the training times, and the row numbers of the train cells of each time.
+
+    The order of the cells does not depend on the order of the rows.
+    """
     rows = partition.rows("train")
     rows = rows[np.argsort(digests(adata.obs_names[rows]), kind="stable")]
     times, counts = np.unique(of_cell[rows], return_counts=True)
     if len(times) < 2:
         msg = (
-            f"lineages need train cells at two times or more; obs[{partition.key!r}] has them at {time_key}={times[0]:g} only. "
-            "Hold out fewer times: heldout.pp.split_time."
+            f"lineages needs train cells at two or more times, but obs[{partition.key!r}] has train cells only at "
+            f"{time_key}={times[0]:g}. Hold out fewer times with heldout.pp.split_time."
         )
         raise ValueError(msg)
     if counts.min() < _FEWEST:
         few = {f"{time:g}": int(n) for time, n in zip(times, counts, strict=True) if n < _FEWEST}
         msg = (
-            f"lineages need {_FEWEST} train cells at each time; {time_key} has fewer at {few}. Put those times together with "
-            "others, or leave their cells out of train."
+            f"lineages needs at least {_FEWEST} train cells at each time, but {time_key} has fewer at {few}. Merge "
+            "those times with others, or leave their cells out of train."
         )
         raise ValueError(msg)
     return times, [rows[of_cell[rows] == time] for time in times]
@@ -233,8 +238,8 @@ def _descendants(rates: np.ndarray, elapsed: float, growth_key: str | None) -> n
     exponent -= exponent.max()
     if exponent.min() < -50:
         msg = (
-            f"growth_key={growth_key!r}: some cells would have {-exponent.min():.0f} e-folds fewer descendants than others over "
-            f"{elapsed:g} units of time. Give the net growth rate per unit of time."
+            f"growth_key={growth_key!r}: some cells would have {-exponent.min():.0f} e-folds fewer descendants than "
+            f"others over {elapsed:g} units of time. Give the net growth rate per unit of time."
         )
         raise ValueError(msg)
     return np.asarray(np.exp(exponent))
@@ -243,9 +248,9 @@ def _descendants(rates: np.ndarray, elapsed: float, growth_key: str | None) -> n
 def _coordinates(
     adata: AnnData, use_rep: str | None, partition: Partition, *, seed: int
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Coordinates (n × d), the genes they are from, and what proves that they were fitted on train."""
+    """Return coordinates (n × d), the genes they are from, and the record that they were fitted on train."""
     if use_rep is None:
-        coordinates, genes = _own_components(adata, partition, seed)
+        coordinates, genes = _fitted_here(adata, partition, seed)
         return coordinates, genes, {"rep_fit": "own"}
     if use_rep not in adata.obsm:
         hint = "Call heldout.pp.pca first, or pass use_rep=None."
@@ -254,13 +259,14 @@ def _coordinates(
     coordinates = adata.obsm[use_rep]
     if not isinstance(coordinates, np.ndarray) or coordinates.ndim != 2:
         msg = (
-            f"adata.obsm[{use_rep!r}] (use_rep) must be a numpy array (n_obs × d), it is {type(coordinates).__name__}."
+            f"adata.obsm[{use_rep!r}] (use_rep) must be a numpy array (n_obs × d), but it is "
+            f"{type(coordinates).__name__}."
         )
         raise ValueError(msg)
     if use_rep not in store.section(adata, keys.FITS):
         msg = (
-            f"obsm[{use_rep!r}] has no record, so nothing proves that it was fitted on the train cells; if held-out cells shaped "
-            "it, the lineages have seen them. heldout.pp.pca fits one on train."
+            f"obsm[{use_rep!r}] has no record, so nothing proves that it was fitted on the train cells. If held-out "
+            "cells influenced it, the lineages use held-out data. heldout.pp.pca fits components on train."
         )
         warnings.warn(msg, stacklevel=3)
         return coordinates, np.array([], dtype=object), {"rep_fit": None}
@@ -271,18 +277,18 @@ def _coordinates(
     return coordinates, np.array([], dtype=object), {"rep_fit": fit.hash}
 
 
-def _own_components(adata: AnnData, partition: Partition, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    from heldout.pp._pca import _components
+def _fitted_here(adata: AnnData, partition: Partition, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    from heldout.pp._pca import fit_components
 
     X = get_matrix(adata, dask=True)
     if (state := describe(X)).kind in {"counts", "normalised"}:
         msg = (
-            f"adata.X holds {state}; distances between cells would be those of a few genes. Take logs first: "
+            f"adata.X has {state}, in which few genes dominate the distances between cells. Take logarithms first: "
             "sc.pp.normalize_total, sc.pp.log1p."
         )
         raise ValueError(msg)
     columns, train = gene_columns(adata, "highly_variable"), partition.mask("train")
-    found = _components(take(X, None, columns), train, min(_N_COMPS, int(train.sum()) - 1, len(columns)), seed=seed)
+    found = fit_components(take(X, None, columns), train, min(_N_COMPS, int(train.sum()) - 1, len(columns)), seed=seed)
     shift = found["mean"] @ found["components"].T
     coordinates = np.full((adata.n_obs, len(shift)), np.nan)
     for rows, block in row_blocks(X):
@@ -292,7 +298,10 @@ def _own_components(adata: AnnData, partition: Partition, seed: int) -> tuple[np
 
 
 def _check_components(coordinates: np.ndarray, fit: Fit, partition: Partition, use_rep: str) -> None:
-    """Coordinates of components of the train cells have mean 0 there and the recorded variance, or they were replaced."""
+    """Refuse coordinates that are not the stored components of the train cells.
+
+    Over the train cells, these components have mean 0 and the recorded variance.
+    """
     if partition.missing("train"):
         return
     train = coordinates[partition.mask("train")].astype(np.float64)
@@ -304,7 +313,7 @@ def _check_components(coordinates: np.ndarray, fit: Fit, partition: Partition, u
         same = same and np.allclose(train.var(axis=0, ddof=1), variance, rtol=1e-2, atol=1e-4 * variance[0])
     if not same:
         msg = (
-            f"obsm[{use_rep!r}] is not what the fit {use_rep!r} gives: over the train cells its means are not 0 or its variances "
-            "are others, so it was replaced by something of which nothing is known. Run heldout.pp.pca again."
+            f"obsm[{use_rep!r}] no longer matches its fit: over the train cells its means are not 0 or its variances "
+            "differ. Rerun heldout.pp.pca."
         )
         raise ValueError(msg)

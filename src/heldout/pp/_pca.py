@@ -1,4 +1,4 @@
-"""Principal components of the train cells; every cell is projected onto them."""
+"""Principal components of the train cells, with a projection of all cells."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, moments, row_chunks, take
 from heldout._core.chain import state_to_json, write_step
+from heldout._core.checks import check_integer
 from heldout._core.fits import Fit
 from heldout._core.genes import gene_columns
 from heldout._core.keys import check_key
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from heldout._core.types import Matrix, MatrixOrDask
 
 _WIDE = 6000
-"""Number of genes above which the covariance matrix is not formed (6000² float64 take 0.3 GB)."""
+"""Largest number of genes for which the covariance matrix is computed (6000² float64 need 0.3 GB)."""
 
 
 def pca(
@@ -42,8 +43,9 @@ def pca(
 ) -> AnnData | None:
     """Fit principal components on the train cells and project all cells.
 
-    Up to 6000 genes the covariance is summed chunk by chunk in float64 and decomposed exactly; beyond, scikit-learn's
-    ARPACK solver works on the train cells. The sign is such that the largest loading of a component is positive.
+    Up to 6000 genes, the covariance matrix is summed in chunks in float64 and decomposed exactly. With more genes,
+    scikit-learn's ARPACK solver is used on the train cells. The sign is chosen so that the largest loading of each
+    component is positive.
 
     Parameters
     ----------
@@ -52,13 +54,13 @@ def pca(
     n_comps
         Number of components.
     mask_var
-        Bool column of ``var`` with the genes to use. The default is used if it is there; None uses all genes.
+        Bool column of ``var`` with the genes to use. The default column is used if it exists. None uses all genes.
     split_key
-        The split; only its train cells are fitted on.
+        Column of ``obs`` with the split. Only its train cells are used for fitting.
     layer
-        Layer to use instead of ``X``.
+        Layer to use. If None, ``X`` is used.
     rng
-        Seed of the ARPACK solver's starting vector; unused below 6000 genes.
+        Seed of the starting vector of the ARPACK solver. Up to 6000 genes it is not used.
     key_added
         Name in ``obsm`` and ``varm``.
     copy
@@ -66,21 +68,23 @@ def pca(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. The function writes:
 
     ``obsm[key_added]``
         Coordinates (n_obs × n_comps), float32.
     ``varm[key_added]``
         Loadings (n_vars × n_comps), 0 for genes that are not used.
-    ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``
-        The fit with arrays ``mean``, ``components`` (n_comps × n_genes), ``variance`` and ``variance_ratio``; its
-        place in the chain, and the split it was made on.
+    ``uns["heldout"]["fits"][key_added]``
+        The fit, with arrays ``mean`` (n_genes,), ``components`` (n_comps × n_genes), ``variance`` and
+        ``variance_ratio`` (n_comps,).
+    ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``
+        The place of the fit in the chain, and the split on which it was made.
 
     Raises
     ------
     ValueError
-        If there are fewer train cells or genes than components, values are not finite, or a dask array has more than
-        6000 genes.
+        If there are fewer train cells or genes than components, if values are not finite, or if a dask array has more
+        than 6000 genes.
 
     Examples
     --------
@@ -101,13 +105,14 @@ def pca(
     partition.require("train", purpose="pca")
     columns = gene_columns(adata, mask_var)
     train = partition.mask("train")
-    most = min(int(train.sum()) - 1, len(columns))
-    if not 1 <= n_comps <= most:
+    n_comps, most = check_integer(n_comps, "n_comps", least=1), min(int(train.sum()) - 1, len(columns))
+    if n_comps > most:
         msg = (
-            f"n_comps={n_comps!r} must be between 1 and {most} ({int(train.sum())} train cells, {len(columns)} genes)."
+            f"n_comps={n_comps} must be an integer in [1, {most}], because there are {int(train.sum())} train cells "
+            f"and {len(columns)} genes."
         )
         raise ValueError(msg)
-    arrays = _components(take(X, None, columns), train, n_comps, seed=seed_of(rng))
+    arrays = fit_components(take(X, None, columns), train, n_comps, seed=seed_of(rng))
     genes = adata.var_names[columns].to_numpy(dtype=object)
     fit = Fit(
         method="pp.pca",
@@ -125,7 +130,7 @@ def pca(
 
 
 def project(adata: AnnData, fit: Fit, X: MatrixOrDask, columns: np.ndarray) -> dict[str, Any]:
-    """Coordinates and loadings of a fit, as slots to write."""
+    """Return the coordinates and the loadings of a fit, as slots to write."""
     key, components = fit.config["key_added"], fit.arrays["components"]
     shift = fit.arrays["mean"] @ components.T
     coordinates = np.empty((adata.n_obs, len(components)), dtype=np.float32)
@@ -137,12 +142,19 @@ def project(adata: AnnData, fit: Fit, X: MatrixOrDask, columns: np.ndarray) -> d
     return {"obsm": {key: coordinates}, "varm": {key: loadings}}
 
 
-def _components(X: MatrixOrDask, train: np.ndarray, n_comps: int, *, seed: int) -> dict[str, np.ndarray]:
+def fit_components(X: MatrixOrDask, train: np.ndarray, n_comps: int, *, seed: int) -> dict[str, np.ndarray]:
+    """Return the arrays of a fit of components on the train cells.
+
+    Raises
+    ------
+    ValueError
+        If a dask array has more than 6000 genes.
+    """
     found = moments(X, train)
     if X.shape[1] > _WIDE and is_dask(X):
         msg = (
-            f"{X.shape[1]} genes are too many for components of a dask array; at most {_WIDE} are. Choose genes with "
-            "ho.pp.highly_variable_genes, or name a column of var in mask_var."
+            f"{X.shape[1]} genes are too many for the components of a dask array, which may have at most {_WIDE}. "
+            "Choose genes with ho.pp.highly_variable_genes, or name a column of var in mask_var."
         )
         raise ValueError(msg)
     if X.shape[1] > _WIDE:
@@ -170,15 +182,19 @@ def _covariance(X: MatrixOrDask, train: np.ndarray, mean: np.ndarray) -> np.ndar
 
 
 def _blocks(
-    X: MatrixOrDask, function: Callable[..., np.ndarray], *beside: np.ndarray, wanted: np.ndarray | None = None
+    X: MatrixOrDask, function: Callable[..., np.ndarray], *row_arrays: np.ndarray, wanted: np.ndarray | None = None
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Results of a function for blocks of rows, of a dask array or one in memory."""
+    """Yield the rows and the result of a function for each block of rows.
+
+    ``X`` is a dask array or a matrix in memory. The function gets the block and the same rows of each of
+    ``row_arrays``. Blocks without a row in ``wanted`` are skipped.
+    """
     if is_dask(X):
-        yield from over_blocks(X, function, *beside, wanted=wanted)
+        yield from over_blocks(X, function, *row_arrays, wanted=wanted)
         return
     for rows in row_chunks(X.shape[0]):
         if wanted is None or wanted[rows].any():
-            yield rows, function(X[rows], *(array[rows] for array in beside))
+            yield rows, function(X[rows], *(array[rows] for array in row_arrays))
 
 
 def _projected(block: Matrix, *, columns: np.ndarray, components: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The preparation of the LMNA classifier study in one call: two passes over the counts, whatever their number."""
+"""The preparation of the LMNA classifier study in one call, in two passes over the counts."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from heldout._core.arrays import (
     merged,
 )
 from heldout._core.chain import chain_sections, write_step
+from heldout._core.checks import check_number
 from heldout._core.lazy import as_rows, over_blocks, to_memory
 from heldout._core.memory import give_back
 from heldout._core.partition import read_partition
@@ -46,52 +47,55 @@ def recipe_karpe26(
     load: bool = False,
     copy: bool = False,
 ) -> AnnData | None:
-    """Prepare counts as the LMNA classifier study did, fitted on the train cells only :cite:p:`karpe2026`.
+    """Prepare counts as in the LMNA classifier study, fitted on the train cells only :cite:p:`karpe2026`.
 
-    In this order: counts normalised to ``target_sum`` per cell, ``log1p``, the genes with the highest variance among
-    those in ``min_cells`` train cells or more, and division by the standard deviation with clipping. Cells are not
-    filtered; :func:`read_libraries` has the study's limits as defaults.
+    The steps are: normalise the counts of each cell to ``target_sum``; apply ``log1p``; select the genes with the
+    highest variance among those in ``min_cells`` or more train cells; divide by the standard deviation and clip. Cells
+    are not filtered. :func:`read_libraries` filters cells, with the limits of the study as defaults.
 
-    The same as :func:`scanpy.pp.normalize_total`, :func:`scanpy.pp.log1p`, :func:`highly_variable_genes` with
-    ``subset=True`` and :func:`scale`. A dask array is passed over twice, block by block: first the train cells are summed
-    up; the second pass, which scales the chosen genes of all cells, is made with ``load``, or whenever ``X`` is used.
+    The result is the same as that of :func:`scanpy.pp.normalize_total`, :func:`scanpy.pp.log1p`,
+    :func:`highly_variable_genes` with ``subset=True``, and :func:`scale`. A dask array is read twice, block by block.
+    The first pass sums over the train cells. The second pass scales the selected genes of all cells. It runs with
+    ``load=True``, or each time ``X`` is used.
 
     Parameters
     ----------
     adata
         Annotated data, (n_obs × n_vars), with counts in ``X``, in memory or as a dask array, and a split.
     n_top_genes
-        Number of genes to choose.
+        Number of genes to select, an integer >= 1.
     target_sum
-        Counts of a cell after normalisation.
+        Sum of the counts of each cell after normalisation, a number > 0.
     min_cells
-        Number of train cells a gene must be found in.
+        Smallest number of train cells in which a gene must be detected.
     max_value
-        Clip to this many standard deviations on both sides.
+        Clip to this number of standard deviations on both sides, a number > 0.
     split_key
-        The split; only its train cells are fitted on.
+        Column of ``obs`` with the split. Only its train cells are used for fitting.
     load
-        Bring the scaled values of a dask array into memory.
+        Load the scaled values of a dask array into memory.
     copy
         Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
-    ``None``, or the AnnData (n_obs × n_top_genes) if ``copy=True``. Written are:
+    ``None``, or the AnnData (n_obs × n_top_genes) if ``copy=True``. The function writes:
 
     ``X``
-        Scaled values of the chosen genes; a dask array stays one unless ``load=True``.
-    ``var["highly_variable"]``, ``var["highly_variable_rank"]``, ``var["highly_variable_score"]``, ``var["means"]``, ``var["variances"]``
-        As :func:`highly_variable_genes` writes them.
+        Scaled values of the selected genes. A dask array stays a dask array unless ``load=True``.
+    ``var["highly_variable"]``, ``var["highly_variable_rank"]``, ``var["highly_variable_score"]``
+        See :func:`highly_variable_genes`.
+    ``var["means"]``, ``var["variances"]``
+        See :func:`highly_variable_genes`.
     ``uns["heldout"]["fits"]["highly_variable_genes"]``, ``uns["heldout"]["fits"]["scale"]``
         The two fits.
     ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``, ``uns["log1p"]``
-        Their places in the chain, the split they were made on, and scanpy's note of the logarithm.
+        The places of the fits in the chain, the split on which they were made, and scanpy's note of the logarithm.
 
     Raises
     ------
     ValueError
-        If ``X`` does not hold counts, or there is no such split.
+        If ``X`` does not have counts, if the split does not exist, or if a number is out of range.
 
     Examples
     --------
@@ -102,11 +106,9 @@ def recipe_karpe26(
     >>> adata.shape, bool(abs(adata.X).max() <= 10)
     ((600, 50), True)
     """
-    if not target_sum > 0:
-        msg = f"target_sum={target_sum!r} must be above 0."
-        raise ValueError(msg)
+    check_number(target_sum, "target_sum", above=0)
     if not max_value > 0:
-        msg = f"max_value={max_value!r} must be above 0."
+        msg = f"max_value={max_value!r} must be a number > 0."
         raise ValueError(msg)
     store.check_adata(adata)
     X = get_matrix(adata, dask=True)
@@ -129,7 +131,7 @@ def recipe_karpe26(
     if copy:
         return work
     store.actual(adata)
-    adata._init_as_actual(work)  # there is no public way to replace the content of an AnnData in place
+    adata._init_as_actual(work)  # private; AnnData has no public way to replace its content in place
     return None
 
 
@@ -143,7 +145,7 @@ def _normalise(adata: AnnData, target_sum: float) -> None:
 def _out_of_core(
     adata: AnnData, X: Any, partition: Partition, choice: dict[str, Any], *, target_sum: float, max_value: float
 ) -> AnnData:
-    """The same with one pass over the blocks."""
+    """Return the prepared AnnData of a dask array, with one pass over its blocks."""
     found = _first_pass(X, partition.mask("train"), target_sum)
     work = adata.copy()
     state = MatrixState("lognormalised", target_sum)
@@ -165,31 +167,31 @@ def _out_of_core(
 
 
 def _first_pass(X: Any, train: np.ndarray, total: float) -> Moments:
-    """Moments of the log-normalised values over the train cells; on the way, whether these are counts."""
-    return merged(_checked(over_blocks(X, partial(_look_and_sum, total=total), train)), X.shape[1])
+    """Return the moments of the log-normalised values over the train cells. Refuse values that are not counts."""
+    return merged(_checked(over_blocks(X, partial(_check_and_sum, total=total), train)), X.shape[1])
 
 
-def _checked(looked: Iterator[tuple[slice, tuple[Part | None, str]]]) -> Iterator[Part]:
-    for rows, (part, problem) in looked:
+def _checked(parts: Iterator[tuple[slice, tuple[Part | None, str]]]) -> Iterator[Part]:
+    for rows, (part, problem) in parts:
         if part is None:
             raise ValueError(_no_counts(f"{problem} in the cells {rows.start} to {rows.stop - 1}"))
         yield part
 
 
-def _look_and_sum(counts: Matrix, train: np.ndarray, *, total: float) -> tuple[Part | None, str]:
+def _check_and_sum(counts: Matrix, train: np.ndarray, *, total: float) -> tuple[Part | None, str]:
     from heldout._core.compiled import log_sums
 
     counts = counts if is_sparse(counts) else sparse.csr_array(counts)
     n, p = int(train.sum()), counts.shape[1]
     sums, squares, n_nonzero, problem = log_sums(counts.data, counts.indices, counts.indptr, train, p, total)
     if problem:
-        return None, ("NaN or infinite values", "values below zero", "values that are not whole")[problem - 1]
+        return None, ("NaN or infinite values", "values below zero", "values that are not integers")[problem - 1]
     mean = sums / max(n, 1)
     return (n, mean, np.maximum(squares - n * mean**2, 0), n_nonzero), ""
 
 
 def _prepared(block: Matrix, *, total: float, columns: np.ndarray, sd: np.ndarray, limit: float) -> Matrix:
-    """Scaled values of some genes, from the counts of all."""
+    """Return the scaled values of some genes, from the counts of all genes."""
     block = as_rows(block)
     if not is_sparse(block):
         return scaled(lognormalised(block, total, columns), sd, None, limit)
@@ -204,6 +206,6 @@ def _prepared(block: Matrix, *, total: float, columns: np.ndarray, sd: np.ndarra
 
 def _no_counts(what: str) -> str:
     return (
-        f"recipe_karpe26 needs raw counts in adata.X, which holds {what}. Put the counts there: adata.X = "
+        f"recipe_karpe26 needs raw counts in adata.X, but it has {what}. Move the counts there: adata.X = "
         "adata.layers['counts'].copy()"
     )

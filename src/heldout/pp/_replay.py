@@ -1,4 +1,4 @@
-"""Apply the recorded preparation to cells that were not there when it was fitted."""
+"""Apply a recorded preparation to new cells."""
 
 from __future__ import annotations
 
@@ -27,34 +27,32 @@ if TYPE_CHECKING:
 def replay(adata: AnnData, reference: AnnData, *, copy: bool = False) -> AnnData | None:
     """Prepare new cells exactly as the cells of ``reference`` were prepared.
 
-    Genes are brought to those of the reference and into its order. Raw counts are normalised to the reference's total
-    per cell and log-transformed (by scanpy) before the step of the chain that first saw such values. Then the chosen genes
-    are marked, the matrix is divided by the reference's standard deviations and clipped, and cells are projected onto
-    its principal components. Nothing is fitted.
+    Genes are matched to the genes of the reference and put into its order. Raw counts are normalised to the total per
+    cell of the reference and log-transformed (by scanpy), before the first step of the chain that used such values.
+    Then the selected genes are marked, the matrix is divided by the standard deviations of the reference and clipped,
+    and cells are projected onto the principal components of the reference. Nothing is fitted.
 
     Parameters
     ----------
     adata
-        New cells, (n_obs × n_vars): raw counts, or values normalised as the reference's were before its first step.
-        Every gene that the reference had when it was prepared must be there, genes it did not have are dropped.
+        New cells, (n_obs × n_vars): raw counts, or values normalised as the reference was before its first step. It
+        must have every gene that the reference had when it was prepared. All other genes are dropped.
     reference
-        AnnData that :func:`highly_variable_genes`, :func:`scale` or :func:`pca` were called on, as it is in memory or
-        read from a file.
+        AnnData that was prepared with :func:`highly_variable_genes`, :func:`scale` or :func:`pca`, in memory or read
+        from a file.
     copy
         Return a changed copy instead of changing ``adata``.
 
-    Returns
-    -------
-    ``None``, or the AnnData if ``copy=True``. Written are what the recorded steps write: ``X`` or layers,
-    ``var["highly_variable"]``, ``var["highly_variable_rank"]``, ``var["highly_variable_score"]``, ``obsm`` and
-    ``varm`` of each PCA; and ``uns["heldout"]["fits"]``, ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``
-    copied from the reference.
+    Returns ------- ``None``, or the AnnData if ``copy=True``. The function writes what the recorded steps write: ``X``
+    or layers, ``var["highly_variable"]``, ``var["highly_variable_rank"]``, ``var["highly_variable_score"]``, and
+    ``obsm`` and ``varm`` of each PCA. It copies ``uns["heldout"]["fits"]``, ``uns["heldout"]["chain"]`` and
+    ``uns["heldout"]["assignments"]`` from the reference.
 
     Raises
     ------
     ValueError
-        If the reference has no chain, genes are missing, ``adata`` was prepared already, or its values are not what
-        the reference's were.
+        If the reference has no chain, if genes are missing, if ``adata`` was prepared before, or if its values differ
+        in kind from those of the reference.
 
     Examples
     --------
@@ -77,23 +75,24 @@ def replay(adata: AnnData, reference: AnnData, *, copy: bool = False) -> AnnData
     if (columns < 0).any():
         missing = known[columns < 0]
         msg = (
-            f"adata lacks {len(missing)} of the {len(known)} genes the reference was prepared with (e.g. "
-            f"{store.some(missing)}). Add them as zeros if they were not measured, or prepare the reference without them."
+            f"adata lacks {len(missing)} of the {len(known)} genes with which the reference was prepared (e.g. "
+            f"{store.some(missing)}). Add them as zeros if they were not measured, or prepare the reference without "
+            "them."
         )
         raise ValueError(msg)
     new = adata[:, columns].copy()
     held: dict[str | None, MatrixState | None] = {}
     for key, fit in chain.items():
-        at_hand = _genes_at(fit, reference)
-        if at_hand is not None and len(at_hand) != new.n_vars:
-            new = new[:, at_hand].copy()
-        _bring(new, fit, held, key=key)
+        genes = _genes_at(fit, reference)
+        if genes is not None and len(genes) != new.n_vars:
+            new = new[:, genes].copy()
+        _prepare_input(new, fit, held, key=key)
         _apply(new, fit)
     kept = new.var_names.get_indexer(reference.var_names)
     if (kept < 0).any():
         msg = (
-            f"The reference has {int((kept < 0).sum())} genes it was not prepared with (e.g. "
-            f"{store.some(reference.var_names[kept < 0])}). Prepare it again as it is now."
+            f"The reference has {int((kept < 0).sum())} genes that it did not have when it was prepared (e.g. "
+            f"{store.some(reference.var_names[kept < 0])}). Prepare the reference again."
         )
         raise ValueError(msg)
     new = new[:, kept].copy()
@@ -116,31 +115,34 @@ def _check(adata: AnnData, chain: dict[str, Fit]) -> None:
         )
         raise ValueError(msg)
     if steps(adata):
-        msg = f"adata was prepared already ({' → '.join(steps(adata))}). Replay onto the cells as they were before."
+        msg = f"adata was prepared before ({' → '.join(steps(adata))}). Use the cells before preparation."
         raise ValueError(msg)
 
 
 def _known_genes(chain: dict[str, Fit], reference: AnnData) -> np.ndarray:
-    """Every gene that a step may have looked at, in the order of the step (or reference) with most of them."""
+    """Return every gene that a step may have used, in the order of the longest list of genes."""
     lists = [fit.genes for fit in chain.values()] + [reference.var_names.to_numpy(dtype=object)]
     lists.sort(key=len, reverse=True)
     return np.array(list(dict.fromkeys(np.concatenate(lists))), dtype=object)
 
 
 def _genes_at(fit: Fit, reference: AnnData) -> np.ndarray | None:
-    """Genes that were there at this step; None for a PCA of some genes when others were dropped since."""
+    """Return the genes that existed at this step. None for a PCA of some genes if other genes were dropped since."""
     if fit.method != "pp.pca":
         return fit.genes
     return reference.var_names.to_numpy(dtype=object) if fit.info["n_vars"] == reference.n_vars else None
 
 
-def _bring(adata: AnnData, fit: Fit, held: dict[str | None, MatrixState | None], *, key: str) -> None:
-    """Turn the matrix into what the step saw; ``held`` is what the layers hold so far, None once scaled."""
+def _prepare_input(adata: AnnData, fit: Fit, held: dict[str | None, MatrixState | None], *, key: str) -> None:
+    """Turn the matrix into the input of the step.
+
+    ``held`` has the state of each layer so far. It is None for a scaled layer.
+    """
     layer, target = fit.config["layer"], state_from_json(fit.info["input"])
     if layer in held and held[layer] is None:
         return
-    now = held.get(layer) or describe(get_matrix(adata, layer, dask=True), name="adata.X" if layer is None else layer)
-    if now.kind == "counts" and target.total is not None:
+    state = held.get(layer) or describe(get_matrix(adata, layer, dask=True), name="adata.X" if layer is None else layer)
+    if state.kind == "counts" and target.total is not None:
         if fit.info.get("n_vars", adata.n_vars) != adata.n_vars:
             msg = (
                 f"The reference was normalised over {fit.info['n_vars']} genes, of which the step {key!r} recorded "
@@ -148,11 +150,11 @@ def _bring(adata: AnnData, fit: Fit, held: dict[str | None, MatrixState | None],
             )
             raise ValueError(msg)
         _normalise(adata, layer, target)
-    elif not (_same(now, target) or (layer in held and now.total is not None and target.kind == "other")):
+    elif not (_same(state, target) or (layer in held and state.total is not None and target.kind == "other")):
         msg = (
-            f"adata holds {now} (over the {adata.n_vars} genes of the reference), but the reference held {target} "
-            f"before its step {key!r}. Bring the new cells to the same state first; raw counts are normalised for you "
-            "if the reference was normalised to a common total."
+            f"adata has {state} (over the {adata.n_vars} genes of the reference), but the reference had {target} "
+            f"before its step {key!r}. Prepare the new cells to the same state first. Raw counts are normalised "
+            "automatically if the reference was normalised to a common total."
         )
         raise ValueError(msg)
     held[layer] = None if fit.method == "pp.scale" else target
@@ -169,12 +171,14 @@ def _normalise(adata: AnnData, layer: str | None, target: MatrixState) -> None:
     from anndata import AnnData
 
     X = get_matrix(adata, layer, dask=True)
-    given: Any = type(X)
-    part = AnnData(getattr(sparse, f"{X.format}_matrix")(X) if is_sparse(X) else X)  # scanpy 1.11: no sparse arrays
+    matrix_class: Any = type(X)
+    part = AnnData(
+        getattr(sparse, f"{X.format}_matrix")(X) if is_sparse(X) else X
+    )  # scanpy 1.11 accepts no sparse arrays
     sc.pp.normalize_total(part, target_sum=target.total)
     if target.kind == "lognormalised":
         sc.pp.log1p(part)
-    store.set_matrix(adata, given(part.X) if is_sparse(X) else part.X, layer)
+    store.set_matrix(adata, matrix_class(part.X) if is_sparse(X) else part.X, layer)
     adata.uns.update(part.uns)
 
 

@@ -1,4 +1,4 @@
-"""Scaling by the standard deviation of the train cells."""
+"""Scale genes by the standard deviation of the train cells."""
 
 from __future__ import annotations
 
@@ -36,37 +36,40 @@ def scale(
 ) -> AnnData | None:
     """Divide each gene by its standard deviation over the train cells, then clip to ±``max_value``.
 
-    Unlike :func:`scanpy.pp.scale` it looks at train cells only, clips both sides whether it centres or not, and
-    does not centre unless asked, so a sparse matrix stays sparse. A gene that does not vary in train is left as is.
+    There are three differences from :func:`scanpy.pp.scale`. Only train cells are used for fitting. Values are clipped
+    on both sides, with or without centring. Values are not centred by default, so a sparse matrix stays sparse. A gene
+    that does not vary in train is left unchanged.
 
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars). A dask array is read block by block, and stays one.
+        Annotated data, (n_obs × n_vars). A dask array is read block by block, and the result is a dask array.
     max_value
-        Clip to this many standard deviations on both sides; None does not clip.
+        Clip to this number of standard deviations on both sides, a number > 0. If None, values are not clipped.
     zero_center
-        Subtract the train mean first. Dense matrices only.
+        Subtract the mean of the train cells first. This works only for dense matrices.
     split_key
-        The split; only its train cells are fitted on, all cells are scaled.
+        Column of ``obs`` with the split. Only its train cells are used for fitting. All cells are scaled.
     layer
-        Layer to scale instead of ``X``.
+        Layer to scale. If None, ``X`` is scaled.
     copy
         Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. The function writes:
 
     ``X`` or ``layers[layer]``
-        Scaled values, float32 (float64 stays).
-    ``uns["heldout"]["fits"]["scale"]`` (``"scale_" + layer`` for a layer), ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``
-        The fit with arrays ``mean`` and ``sd`` (n_vars,), its place in the chain, and the split it was made on.
+        Scaled values, float32. float64 stays float64.
+    ``uns["heldout"]["fits"]["scale"]`` (``"scale_" + layer`` for a layer)
+        The fit, with arrays ``mean`` and ``sd``, (n_vars,) each.
+    ``uns["heldout"]["chain"]``, ``uns["heldout"]["assignments"]``
+        The place of the fit in the chain, and the split on which it was made.
 
     Raises
     ------
     ValueError
-        If this layer was scaled before, centring would make a sparse matrix dense, or values are not finite.
+        If this matrix was scaled before, if centring would make a sparse matrix dense, or if values are not finite.
 
     Examples
     --------
@@ -78,7 +81,7 @@ def scale(
     >>> ho.pp.scale(adata, max_value=10)
     """
     if max_value is not None and not max_value > 0:
-        msg = f"max_value={max_value!r} must be above 0, or None for no clipping."
+        msg = f"max_value={max_value!r} must be a number > 0, or None for no clipping."
         raise ValueError(msg)
     store.check_adata(adata)
     X = get_matrix(adata, layer, dask=True)
@@ -86,14 +89,15 @@ def scale(
     state = describe(X, name=where)
     if is_scaled(adata, layer, state):
         msg = (
-            f"{where} was scaled before; scaling twice would hide the first fit. To scale anew, put the unscaled matrix "
-            "back (if it lost genes since it was normalised, also forget the chain: del adata.uns['heldout']['chain'])."
+            f"{where} was scaled before, and scaling twice would hide the first fit. To scale again, restore the "
+            "unscaled matrix. If genes were dropped since the matrix was normalised, also delete the chain: del "
+            "adata.uns['heldout']['chain']."
         )
         raise ValueError(msg)
     if zero_center and has_sparse_blocks(X):
         msg = (
             f"zero_center=True would turn the sparse matrix into {X.shape[0] * X.shape[1] * 4 / 1e9:.1f} GB of dense "
-            "values. Use zero_center=False, or make it dense yourself: adata.X = adata.X.toarray()"
+            "values. Use zero_center=False, or make the matrix dense yourself: adata.X = adata.X.toarray()"
         )
         raise ValueError(msg)
     partition = read_partition(adata, split_key)
@@ -110,7 +114,7 @@ def scale(
 
 
 def scale_fit(genes: pd.Index, found: Moments, partition: Partition, config: dict[str, Any], state: MatrixState) -> Fit:
-    """What to scale by, from what was found in the train cells."""
+    """Return the fit of a scaling, from the moments of the train cells."""
     sd = np.sqrt(found.var)
     return Fit(
         method="pp.scale",
@@ -124,7 +128,7 @@ def scale_fit(genes: pd.Index, found: Moments, partition: Partition, config: dic
 
 
 def apply_scale(X: MatrixOrDask, fit: Fit, columns: np.ndarray) -> MatrixOrDask:
-    """Scale with a fit; ``columns`` are the positions of the matrix's genes in the fit."""
+    """Scale with a fit. ``columns`` are the positions of the genes of the matrix in the fit."""
     dtype = np.dtype(np.float64 if X.dtype == np.float64 else np.float32)
     sd = fit.arrays["sd"][columns].astype(dtype)
     mean = fit.arrays["mean"][columns].astype(dtype) if fit.config["zero_center"] else None
@@ -136,14 +140,17 @@ def apply_scale(X: MatrixOrDask, fit: Fit, columns: np.ndarray) -> MatrixOrDask:
 
 
 def scaled(X: Matrix, sd: np.ndarray, mean: np.ndarray | None, limit: float | None) -> Matrix:
-    """Values less their mean, where given, divided by ``sd`` and clipped; of a matrix in memory."""
+    """Return scaled and clipped values of a matrix in memory.
+
+    ``mean`` is subtracted if it is given. Values are then divided by ``sd`` and clipped to ±``limit``.
+    """
     if is_sparse(X):
         per_entry = sd[X.indices] if X.format == "csr" else np.repeat(sd, np.diff(X.indptr))
         data = np.divide(X.data, per_entry, out=per_entry)
         if limit is not None:
             np.clip(data, -limit, limit, out=data)
-        # Of a view, the class is not anndata's. The pattern is copied: another slot may hold X, and sorting the one in
-        # place would garble the other.
+        # A view has a class of anndata, so the plain class is used. The pattern is copied because another slot may hold
+        # the same X, and sorting one of them in place would corrupt the other.
         plain_class = getattr(sparse, f"{X.format}_{'matrix' if sparse.isspmatrix(X) else 'array'}")
         return plain_class((data, X.indices.copy(), X.indptr.copy()), shape=X.shape)
     result = np.empty(X.shape, dtype=sd.dtype)

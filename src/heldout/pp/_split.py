@@ -1,20 +1,23 @@
-"""Splits of cells by independent units, written to obs with a record of how they were made."""
+"""Splits of cells by independent units, written to obs with a record of the parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout._core import cells, store
+from heldout._core.checks import check_number
 from heldout._core.keys import check_key
-from heldout._core.partition import PARTITIONS, digests, write_partition
+from heldout._core.partition import PARTITIONS, write_partition
 from heldout._core.rng import Rng, generator
 from heldout.splitting._components import components
-from heldout.splitting._groups import CODE, Groups, by_list, by_match, check_classes
+from heldout.splitting._group_draws import draw_cells
+from heldout.splitting._groups import CODE, Groups, by_list, by_match, check_classes, name_list
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from mudata import MuData
 
@@ -30,23 +33,23 @@ def split_matched(
     key_added: str = "split",
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Hold out all groups of one day (batch, site), so that both classes are compared within it.
+    """Hold out all groups of one day (batch, site), so that the classes are compared within it.
 
-    A classifier that learnt the day instead of the label gains nothing on such a test set.
+    A classifier that learned the day instead of the label gains nothing on such a test set.
 
     Parameters
     ----------
     adata
         Annotated data, (n_obs × n_vars), or a MuData, see :func:`split_groups`.
     group_key
-        Column(s) of ``obs`` that name the independent unit.
+        Column(s) of ``obs`` with the independent unit.
     match_key
-        Column of ``obs`` to match on, e.g. the day; one value a group.
+        Column of ``obs`` to match on, for example the day. Each group must have one value.
     label_key
-        Column of ``obs`` that is predicted; every class must stand in train, val and test.
+        Column of ``obs`` with the class to predict. Every class must be in train, in val and in test.
     test, val
-        The value(s) of ``match_key`` whose groups go to test and to val; the rest is train. An empty ``val`` leaves
-        that partition out.
+        Value(s) of ``match_key`` whose groups go to test and to val. All other groups are train. If ``val`` is empty,
+        there is no val.
     key_added
         Name of the new column.
     copy
@@ -54,13 +57,13 @@ def split_matched(
 
     Returns
     -------
-    ``None``, or the AnnData (MuData) if ``copy=True``. Written are ``obs[key_added]``, its record
+    ``None``, or the AnnData (MuData) if ``copy=True``. The function writes ``obs[key_added]``, its record
     ``uns["heldout"]["splits"][key_added]`` and ``uns["heldout"]["assignments"]``, see :func:`split_groups`.
 
     Raises
     ------
     ValueError
-        If a value does not occur, is asked for twice, or leaves a partition without one of the classes.
+        If a value does not occur, is named twice, or leaves a partition without one of the classes.
 
     Examples
     --------
@@ -75,16 +78,16 @@ def split_matched(
     groups = read_groups(adata, group_key, label_key)
     match = store.as_names(cells.column(adata, match_key, argument="match_key"))
     by_group = Groups.of(groups.names[groups.of_cell], match, argument=f"match_key={match_key!r}")
-    chosen = {"val": _listed(val), "test": _listed(test)}
+    chosen = {"val": name_list(val), "test": name_list(test)}
     if not chosen["test"]:
-        msg = f"test is empty; name the value(s) of match_key={match_key!r} to hold out."
+        msg = f"test is empty. Name the value(s) of match_key={match_key!r} to hold out."
         raise ValueError(msg)
     assert by_group.labels is not None
     codes = by_match(groups, by_group.labels, chosen)
     if not (codes == CODE["train"]).any():
         msg = (
-            f"test={chosen['test']} and val={chosen['val']} take every group, which leaves nothing for train. "
-            f"Hold out fewer values of match_key={match_key!r}."
+            f"test={chosen['test']} and val={chosen['val']} hold out every group and leave none for train. Hold out "
+            f"fewer values of match_key={match_key!r}."
         )
         raise ValueError(msg)
     check_classes(groups, codes, label_key=label_key)
@@ -104,18 +107,18 @@ def split_assigned(
     key_added: str = "split",
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Assign groups to partitions by explicit lists, e.g. those of a publication.
+    """Assign groups to partitions by explicit lists, for example the lists of a publication.
 
     Parameters
     ----------
     adata
         Annotated data, (n_obs × n_vars), or a MuData, see :func:`split_groups`.
     group_key
-        Column of ``obs`` that the lists name values of.
+        Column of ``obs`` with the names that the lists use.
     train, val, test
         Groups of each partition. Groups in no list become ``unused``.
     label_key
-        Column of ``obs`` that is predicted; if given, every class must stand in every partition that is used.
+        Column of ``obs`` with the class to predict. If given, every class must be in every partition that is used.
     key_added
         Name of the new column.
     copy
@@ -123,13 +126,13 @@ def split_assigned(
 
     Returns
     -------
-    ``None``, or the AnnData (MuData) if ``copy=True``. Written are ``obs[key_added]``, its record
+    ``None``, or the AnnData (MuData) if ``copy=True``. The function writes ``obs[key_added]``, its record
     ``uns["heldout"]["splits"][key_added]`` and ``uns["heldout"]["assignments"]``, see :func:`split_groups`.
 
     Raises
     ------
     ValueError
-        If a listed group does not exist or is listed twice, train is empty, or a class is missing in a partition.
+        If a listed group does not exist or is listed twice, if train is empty, or if a partition lacks a class.
 
     Examples
     --------
@@ -147,9 +150,9 @@ def split_assigned(
     check_key("key_added", key_added)
     adata = cells.start(adata, copy=copy)
     groups = read_groups(adata, group_key, label_key)
-    lists = {"train": _listed(train), "val": _listed(val), "test": _listed(test)}
+    lists = {"train": name_list(train), "val": name_list(val), "test": name_list(test)}
     if not lists["train"]:
-        msg = "train is empty; list the groups to fit on."
+        msg = "train is empty. List the groups to fit on."
         raise ValueError(msg)
     codes = by_list(groups, lists)
     if label_key is not None:
@@ -168,17 +171,17 @@ def split_cells(
     key_added: str = "split",
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Split cells at random, whatever library or donor they come from. This leaks; it is here to measure the leak.
+    """Split cells at random, across libraries and donors. Such a split leaks; use it to measure the leak.
 
-    Cells of one library share depth, ambient RNA and batch, so a model recognises the library of a test cell from its
-    sisters in train. Compare with :func:`split_groups` on the same data.
+    Cells of one library share depth, ambient RNA and batch. A model therefore recognises the library of a test cell
+    from the train cells of the same library. Compare the result with :func:`split_groups` on the same data.
 
     Parameters
     ----------
     adata
         Annotated data, (n_obs × n_vars), or a MuData, see :func:`split_groups`.
     val, test
-        Share of the cells, each in [0, 1); the rest is train.
+        Share of the cells, each in [0, 1). All other cells are train.
     rng
         Seed or Generator of the draw.
     key_added
@@ -188,13 +191,13 @@ def split_cells(
 
     Returns
     -------
-    ``None``, or the AnnData (MuData) if ``copy=True``. Written are ``obs[key_added]``, its record
+    ``None``, or the AnnData (MuData) if ``copy=True``. The function writes ``obs[key_added]``, its record
     ``uns["heldout"]["splits"][key_added]`` and ``uns["heldout"]["assignments"]``, see :func:`split_groups`.
 
     Raises
     ------
     ValueError
-        If the shares do not leave cells for train.
+        If the shares leave no cells for train, or if a share rounds to no cell.
 
     Examples
     --------
@@ -205,32 +208,21 @@ def split_cells(
     check_key("key_added", key_added)
     fractions = checked_fractions(val=val, test=test)
     adata = cells.start(adata, copy=copy)
-    order = np.argsort(digests(adata.obs_names), kind="stable")
-    edges = np.round(np.cumsum([fractions[name] for name in ("train", "val", "test")]) * adata.n_obs).astype(int)
-    for name, size in zip(fractions, np.diff(edges, prepend=0), strict=True):
-        if fractions[name] and not size:
-            msg = (
-                f"{name}={fractions[name]:g} of {adata.n_obs} cells rounds to no cell. Ask for a larger share, or "
-                "for 0 to leave the partition out."
-            )
-            raise ValueError(msg)
-    codes = np.empty(adata.n_obs, dtype=np.int8)
-    shuffled = order[generator(rng).permutation(adata.n_obs)]
-    codes[shuffled] = np.searchsorted(edges, np.arange(adata.n_obs), side="right")
+    codes = draw_cells(adata.obs_names, fractions, generator(rng))
     params = {"group_key": None, **recorded_shares(fractions), "rng": recorded_seed(rng)}
     write_partition(adata, codes, key=key_added, scheme="cells", params=params)
     return store.finish(adata, copy=copy)
 
 
 def read_groups(adata: AnnData | MuData, group_key: str | Sequence[str], label_key: str | None) -> Groups:
-    """Units and their labels from the columns, which are checked."""
+    """Return the groups and their labels from the columns. The columns are checked."""
     group_keys = [group_key] if isinstance(group_key, str) else list(group_key)
     if not group_keys:
-        msg = "group_key is empty; name the obs column(s) of the independent unit. For single cells use split_cells."
+        msg = "group_key is empty. Name the obs column(s) of the independent unit. For single cells, use split_cells."
         raise ValueError(msg)
     columns = [store.as_names(cells.column(adata, key, argument="group_key")) for key in group_keys]
     if not adata.n_obs:
-        msg = "adata has no cells, so there is nothing to split. Look at the filter before."
+        msg = "adata has no cells, so there is nothing to split. Check the filter that was used before."
         raise ValueError(msg)
     labels = None
     if label_key is not None:
@@ -241,7 +233,7 @@ def read_groups(adata: AnnData | MuData, group_key: str | Sequence[str], label_k
 def write_groups(
     adata: AnnData | MuData, groups: Groups, codes: np.ndarray, *, key: str, scheme: str, params: dict[str, Any]
 ) -> None:
-    """Write the split of the groups to their cells; the record lists the groups of each partition."""
+    """Write the split of the groups to their cells. The record lists the groups of each partition."""
     lists = {name: groups.names[codes == CODE[name]].tolist() for name in PARTITIONS}
     group_key = params["group_key"]
     params = {**params, "group_key": group_key if isinstance(group_key, str) else list(group_key), "groups": lists}
@@ -249,12 +241,10 @@ def write_groups(
 
 
 def checked_fractions(*, val: float, test: float) -> dict[str, float]:
-    """Shares of the partitions, if they leave something for train and hold something out."""
+    """Return the share of each partition. Refuse shares that leave nothing for train or hold out nothing."""
     shares: dict[str, Any] = {"val": val, "test": test}
     for name, share in shares.items():
-        if not (isinstance(share, int | float | np.number) and 0 <= share < 1):
-            msg = f"{name}={share!r} must be a share in [0, 1)."
-            raise ValueError(msg)
+        check_number(share, name, least=0, below=1)
     if val + test >= 1 or val + test == 0:
         msg = f"val={val!r} and test={test!r} must leave a share for train and hold something out: 0 < val + test < 1."
         raise ValueError(msg)
@@ -262,16 +252,10 @@ def checked_fractions(*, val: float, test: float) -> dict[str, float]:
 
 
 def recorded_shares(fractions: dict[str, float]) -> dict[str, float]:
-    """What a record says of the shares."""
+    """Return the shares that are recorded."""
     return {name: fractions[name] for name in ("val", "test")}
 
 
-def _listed(values: Any) -> list[str]:
-    """One value or several, as the text that group and match values are compared in."""
-    several = isinstance(values, Iterable) and not isinstance(values, str)
-    return store.as_names(list(values) if several else [values]).tolist()
-
-
 def recorded_seed(rng: Rng) -> int | None:
-    """Return the seed for the record; None for a Generator, whose state is not kept."""
+    """Return the seed to record. It is None for a Generator, because its state is not stored."""
     return int(rng) if isinstance(rng, int | np.integer) else None

@@ -1,4 +1,4 @@
-"""Split of whole groups by share, with what else is to be balanced."""
+"""Split whole groups by share, with optional balance over covariates."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from heldout._core import cells, store
+from heldout._core.checks import check_choice
 from heldout._core.keys import check_key
-from heldout._core.partition import PARTITIONS
 from heldout._core.rng import Rng, generator
 from heldout.pp._split import checked_fractions, read_groups, recorded_seed, recorded_shares, write_groups
-from heldout.splitting._group_draws import by_balance, by_fraction, by_hash
-from heldout.splitting._groups import CODE, Groups, check_classes
+from heldout.splitting._group_draws import by_balance, by_fraction, by_hash, check_stable, lasting_names
+from heldout.splitting._groups import Groups, check_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,46 +37,49 @@ def split_groups(
     key_added: str = "split",
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    r"""Put whole groups (libraries, donors) into train, val and test, by share of groups or cells, stratified by label.
+    r"""Split whole groups (libraries, donors) into train, val and test, stratified by label.
 
-    The number of groups of each class in each partition is the exact optimum (least squares to the wanted shares,
-    found by enumeration up to 60 groups, rounded class by class beyond), with every class in every partition. Which
-    groups they are is drawn at random from ``rng``. The result does not depend on the order of the cells.
+    The shares are shares of groups, or of cells with ``share_of="cells"``. Every partition has every class. The number
+    of groups of each class in each partition is the exact optimum, that is, the least squares to the wanted shares. It
+    is found by enumeration up to 60 groups. With more groups, each class is rounded separately. Which groups these are
+    is drawn at random from ``rng``. The result does not depend on the order of the cells.
 
-    With ``share_of="cells"`` or ``covariate_keys``, groups are chosen so that
+    With ``share_of="cells"`` or ``covariate_keys``, groups are chosen to minimize
 
     .. math:: \sum_{c} \frac{1}{|V_c|} \sum_{v \in V_c} \sum_{p} \left| s_{pv} - f_p \right|
 
-    is smallest: :math:`f_p` is the wanted share of partition :math:`p`, :math:`s_{pv}` its share of what has the value
-    :math:`v` of the column :math:`c`; the columns are one that is the same everywhere, ``label_key`` and each of
-    ``covariate_keys``. This is an integer program: up to 20 groups the optimum is proven, in seconds; with more the
-    search ends when the sum is within 1 % (of one plus itself) of a lower bound, or after 2000 nodes, or after 120 s
-    with a warning. ``rng`` then only decides between equals.
+    Here :math:`f_p` is the wanted share of partition :math:`p`, and :math:`s_{pv}` is the share of partition :math:`p`
+    among everything with the value :math:`v` of the column :math:`c`. The columns are ``label_key``, each of
+    ``covariate_keys``, and a constant column for the total. This is an integer program. Up to 20 groups the optimum is
+    proven, within seconds. With more groups, the search ends when the sum is within 1 % (of one plus the sum) of a
+    lower bound, or after 2000 nodes, or after 120 s with a warning. ``rng`` then only decides between equal optima.
 
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars), or a MuData whose modalities share cells. Of a MuData a column is looked for in
-        its own ``obs``, then in the modalities, which must agree on the cells they share; ``"rna:donor"`` takes that of
-        one modality.
+        Annotated data, (n_obs × n_vars), or a MuData whose modalities share cells. For a MuData, a column is looked up
+        in the ``obs`` of the MuData first, then in the modalities, which must agree on the cells they share.
+        ``"rna:donor"`` takes the column of one modality.
     group_key
-        Column(s) of ``obs`` that name the independent unit. Several columns are merged: whatever shares a value in
-        any of them stays together.
+        Column(s) of ``obs`` with the independent unit. Several columns are merged: rows that share a value in any of
+        them stay together.
     label_key
-        Column of ``obs`` to stratify by; each group must have one label. None stratifies by nothing.
+        Column of ``obs`` to stratify by. Each group must have one label. If None, the split is not stratified.
     val, test
-        Wanted share of the groups, each in [0, 1); the rest is train. 0 leaves a partition out.
+        Wanted share of the groups, each in [0, 1). All other groups are train. 0 leaves a partition out.
     share_of
-        What the shares are of: ``groups``, or ``cells``, as closely as whole groups allow, in all and in each class.
+        Unit of the shares: ``groups``, or ``cells``. Shares of cells are met as closely as whole groups allow, in total
+        and within each class.
     covariate_keys
-        More column(s) of ``obs``, e.g. day and sex, each value of which is to be shared out as wanted too, as closely as
-        the groups allow. Counted by group, or by cell where a group has several values.
+        Further column(s) of ``obs``, for example day and sex. Each of their values gets the wanted shares too, as
+        closely as the groups allow. Values are counted in groups, or in cells if a group has several values.
     stable
-        Draw each group on its own, from a hash of the seed and its name: groups that are added later never move those
-        that were there, but the shares are met on average only. For one ``group_key``, or several of which exactly one
-        has a value of its own for each group. Not with ``share_of="cells"`` or ``covariate_keys``.
+        Draw each group independently, from a hash of the seed and the name of the group. Groups that are added later
+        then never move earlier groups, but the shares are met only on average. It needs one ``group_key``, or several
+        of which exactly one has one distinct value for each group. It does not work with ``share_of="cells"`` or
+        ``covariate_keys``.
     rng
-        Seed or Generator of the draw; a seed if ``stable``.
+        Seed or Generator of the draw. It must be a seed if ``stable=True``.
     key_added
         Name of the new column.
     copy
@@ -84,24 +87,25 @@ def split_groups(
 
     Returns
     -------
-    ``None``, or the AnnData (MuData) if ``copy=True``. Written are, for a MuData to itself and to each modality, with the
-    same hash:
+    ``None``, or the AnnData (MuData) if ``copy=True``. The function writes the following. For a MuData, it writes
+    to the MuData and to each modality, with the same hash.
 
     ``obs[key_added]``
-        Categorical with the values train, val, test (and unused, here empty).
+        Categorical with the values train, val, test (and unused, which is empty here).
     ``uns["heldout"]["splits"][key_added]``
-        Scheme, parameters and hash. Where there was a search, the parameter ``balance`` has the sum above
-        (``deviation``), the lower bound of it (``bound``) and whether they are the same (``proven``).
+        Scheme, parameters and hash. If there was a search, the parameter ``balance`` has the sum above (``deviation``),
+        its lower bound (``bound``), and whether the two are equal (``proven``).
     ``uns["heldout"]["assignments"]``
         The partition of each cell name, as digests, under the hash.
 
     Raises
     ------
     ValueError
-        If a column is missing or has missing values, a group has two labels, or a class has fewer groups than there
-        are partitions to fill; if ``stable`` leaves a class out of a partition or does not go with the other arguments.
+        If a column is missing or has missing values, if a group has two labels, or if a class has fewer groups than
+        there are partitions to fill. Also if ``stable`` leaves a class out of a partition or does not fit the other
+        arguments.
     TypeError
-        If ``adata`` is neither, or ``stable`` and ``rng`` is no integer.
+        If ``adata`` is not an AnnData or a MuData, or if ``stable=True`` and ``rng`` is not an integer.
 
     Examples
     --------
@@ -111,7 +115,7 @@ def split_groups(
     >>> adata.obs.groupby("split", observed=True)["library"].nunique().to_dict()
     {'train': 9, 'test': 3}
 
-    Balanced over the days as well, so that each day with several libraries stands on both sides:
+    Balance the days too, so that each day with several libraries is in train and in test:
 
     >>> ho.pp.split_groups(adata, "library", "genotype", val=0, test=0.5, covariate_keys="day")
     >>> sides = adata.obs.groupby("day")["split"].nunique()
@@ -120,16 +124,16 @@ def split_groups(
     """
     check_key("key_added", key_added)
     fractions = checked_fractions(val=val, test=test)
-    more = [covariate_keys] if isinstance(covariate_keys, str) else list(covariate_keys)
-    _check(share_of, more, rng, stable=stable)
+    covariate_list = [covariate_keys] if isinstance(covariate_keys, str) else list(covariate_keys)
+    _check(share_of, covariate_list, rng, stable=stable)
     adata = cells.start(adata, copy=copy)
     groups = read_groups(adata, group_key, label_key)
     balanced = None
     if stable:
         codes = by_hash(_lasting_names(adata, groups, group_key), fractions, int(rng))  # type: ignore[arg-type]
-        _check_stable(groups, codes, fractions, label_key=label_key, seed=rng)
-    elif more or share_of == "cells":
-        covariates = [store.as_names(cells.column(adata, key, argument="covariate_keys")) for key in more]
+        check_stable(groups, codes, fractions, label_key=label_key, seed=rng)
+    elif covariate_list or share_of == "cells":
+        covariates = [store.as_names(cells.column(adata, key, argument="covariate_keys")) for key in covariate_list]
         by_cells = share_of == "cells"
         codes, balanced = by_balance(groups, fractions, generator(rng), covariates=covariates, by_cells=by_cells)
     else:
@@ -141,7 +145,7 @@ def split_groups(
         "label_key": label_key,
         **recorded_shares(fractions),
         "share_of": share_of,
-        "covariate_keys": more,
+        "covariate_keys": covariate_list,
         "stable": bool(stable),
         **_recorded(balanced),
         "rng": recorded_seed(rng),
@@ -151,66 +155,29 @@ def split_groups(
 
 
 def _check(share_of: str, covariate_keys: list[str], rng: Rng, *, stable: bool) -> None:
-    if share_of not in ("groups", "cells"):
-        msg = f"share_of={share_of!r} must be 'groups' or 'cells'."
-        raise ValueError(msg)
+    check_choice(share_of, "share_of", ("groups", "cells"))
     if not stable:
         return
     if share_of == "cells" or covariate_keys:
         wrong = f"covariate_keys={covariate_keys!r}" if covariate_keys else f"share_of={share_of!r}"
         msg = (
-            f"{wrong} and stable=True do not go together: balance looks at all groups, but a stable group's partition "
-            "may depend on its own name only. Leave one of them out."
+            f"{wrong} and stable=True do not fit together. Balancing uses all groups, but the partition of a stable "
+            "group depends only on its name. Leave one of them out."
         )
         raise ValueError(msg)
     if isinstance(rng, bool) or not isinstance(rng, int | np.integer):
-        msg = f"rng must be an integer seed if stable=True, got {type(rng).__name__}: the draw is repeated for new groups."
+        msg = (
+            f"rng={rng!r} must be an integer seed if stable=True, got {type(rng).__name__}. The same draw is "
+            "repeated when groups are added."
+        )
         raise TypeError(msg)
 
 
 def _lasting_names(adata: AnnData | MuData, groups: Groups, group_key: str | Sequence[str]) -> np.ndarray:
-    """Names of the groups, (G,), that they keep when more are added.
-
-    A component of several columns is named after all its values, so its name changes as it grows. A column that has
-    one value for each component gives a lasting one, if no other column could take its place before or after.
-    """
-    group_keys = [group_key] if isinstance(group_key, str) else list(dict.fromkeys(group_key))
-    if len(group_keys) == 1:
-        return groups.names
-    lasting = {}
-    for key in group_keys:
-        values, of_cell = store.factorize(store.as_names(cells.column(adata, key, argument="group_key")))
-        if len(values) == len(groups.names) == len(np.unique(np.stack([of_cell, groups.of_cell]), axis=1).T):
-            names = np.empty(len(values), dtype=object)
-            names[groups.of_cell] = values[of_cell]
-            lasting[key] = names
-    if len(lasting) != 1:
-        several = f"{' and '.join(map(repr, lasting))} each have" if lasting else "no column has"
-        msg = (
-            f"stable=True needs one column of group_key={group_keys!r} with a value of its own for each group, but "
-            f"{several} one: a group that grows could change its name, or two that are joined would have two partitions. "
-            "Name the one column that will never be joined as group_key (e.g. the donor), or leave stable out."
-        )
-        raise ValueError(msg)
-    return next(iter(lasting.values()))
-
-
-def _check_stable(
-    groups: Groups, codes: np.ndarray, fractions: dict[str, float], *, label_key: str | None, seed: Rng
-) -> None:
-    """Refuse a draw that left a partition without groups or without a class; it is not repeated in silence."""
-    every = groups.classes_in(np.arange(len(groups.names)))
-    for partition in (name for name in PARTITIONS if fractions.get(name)):
-        numbers = np.flatnonzero(codes == CODE[partition])
-        missing = sorted(set(every) - set(groups.classes_in(numbers)))
-        if missing or not len(numbers):
-            what = f"group with {label_key} {store.some(missing)}" if missing else "group"
-            msg = (
-                f"stable=True with rng={seed} draws no {what} for {partition} among {len(groups.names)} groups; every "
-                "class must stand in every partition that is used. Choose another rng or larger shares before anything "
-                "is fitted, or leave stable out."
-            )
-            raise ValueError(msg)
+    """Return names of the groups, (G,), that stay the same when groups are added."""
+    keys = [group_key] if isinstance(group_key, str) else list(dict.fromkeys(group_key))
+    columns = {key: store.as_names(cells.column(adata, key, argument="group_key")) for key in keys}
+    return lasting_names(columns, groups)
 
 
 def _recorded(found: Balanced | None) -> dict[str, Any]:

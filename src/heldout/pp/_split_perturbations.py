@@ -1,12 +1,13 @@
-"""Split of a perturbation screen: hold out targets, combinations, or perturbations in some contexts."""
+"""Split a perturbation screen: hold out targets, combinations, or perturbations in some contexts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from heldout._core import cells, store
+from heldout._core.checks import check_choice, check_integer, check_number
 from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, write_partition
 from heldout._core.rng import Rng, generator
@@ -52,10 +53,10 @@ def split_perturbations(
 ) -> AnnData | MuData | None:
     """Hold out perturbations: single targets, combinations, or known perturbations in some contexts.
 
-    A perturbation is the set of its targets: ``"A+B"`` is ``"B+A"``, ``"A+control"`` and ``"A+A"`` are ``"A"``, and all
-    guides of a gene are one target. Control cells are divided too: in every context train, val and test have pools of
-    their own, val and test only where they have perturbed cells. The result does not depend on the order of the cells,
-    nor on how guides are called.
+    A perturbation is the set of its targets. ``"A+B"`` is ``"B+A"``, ``"A+control"`` and ``"A+A"`` are ``"A"``, and all
+    guides of a gene are one target. Control cells are divided too. In every context, train, val and test have separate
+    pools of control cells; val and test have a pool only in contexts where they have perturbed cells. The result
+    depends neither on the order of the cells nor on the names of the guides.
 
     Parameters
     ----------
@@ -66,39 +67,47 @@ def split_perturbations(
     control
         Name(s) of the controls, in that column or among ``targets``.
     hold_out
-        ``"single"``: a share of the targets that are perturbed alone is seen nowhere in train. A combination with a
-        test target is test, another one with a val target is val; the remaining ones are train.
-        ``"combination"``: a share of the combinations; everything single is train.
-        ``"context"``: a share of the perturbations × contexts, of perturbations that train has in other contexts.
+        What to hold out.
+
+        - ``"single"``: a share of the targets that are perturbed alone. Train has no cell with a held-out target. A
+          combination with a test target is test, any other combination with a val target is val, and the rest is train.
+        - ``"combination"``: a share of the combinations. All perturbations of a single target are train.
+        - ``"context"``: a share of the perturbations × contexts. Train has the same perturbations in other contexts.
     targets
-        What each name perturbs: a column of ``obs``, or a mapping from guides, or whole names, to one target (text) or
-        several (list). The mapping stands above ``separator``: a name that it lists is never cut, which is the way to
-        keep a target such as ``"HLA+1"`` whole: ``{"HLA+1": "HLA+1"}``. Once it renames anything it must list all guides.
+        Targets of each name: a column of ``obs``, or a mapping from guides or whole names to one target (text) or
+        several targets (list). The mapping has priority over ``separator``, and a name in the mapping is never divided.
+        Use it to keep a target such as ``"HLA+1"`` whole: ``{"HLA+1": "HLA+1"}``. A mapping that renames any name must
+        list all guides.
     separator
-        Text between the targets of a combination. None: a name is one target, whatever it contains.
+        Text between the targets of a combination. If None, a name is one target, whatever it contains.
     covariate_keys
-        Column(s) of ``obs`` that make up the context (cell line, treatment). Without any there is one context.
+        Column(s) of ``obs`` that define the context (cell line, treatment). Without them, there is one context.
     group_key
-        Column(s) of ``obs`` with the independent unit (library, donor) of the control cells: each unit's control cells
-        are in one pool. None divides them cell by cell. Perturbed cells are not held together by it.
+        Column(s) of ``obs`` with the independent unit (library, donor) of the control cells. All control cells of a
+        group are in one pool. If None, control cells are divided one by one. Perturbed cells are not kept together by
+        this column.
     val, test
         Wanted share of what is held out: targets, combinations, or perturbations × contexts that may be held out.
-        Rounded to the nearest numbers, at least one each; 0 leaves a partition out. With ``"combination"`` they may
-        sum to 1.
+        Numbers are rounded to the nearest integer, at least one each. 0 leaves a partition out. With ``"combination"``
+        the shares may sum to 1.
     n_seen
-        For ``"combination"``: hold out only those with exactly so many members in train. For 2, those are pairs whose
-        members both stay in train; for 0 and 1, targets leave train, and whatever else has one of them is ``unused``.
-        An unseen member of a test combination is not in val either. None holds out any.
+        For ``"combination"``: hold out only combinations with exactly this number of targets in train. With 2, these
+        are pairs whose targets both stay in train. With 0 and 1, targets leave train, and any other perturbation with
+        such a target is ``unused``. A target of a test combination that is not in train is not in val either. If None,
+        any combination may be held out.
     contexts
-        For ``"context"``: the contexts in which to hold out, values of the covariate, or tuples of several. None: all.
+        For ``"context"``: the contexts in which to hold out, as values of the covariate, or as tuples of several
+        covariates. If None, all contexts.
     max_contexts
-        For ``"context"``: hold out a perturbation in at most so many contexts.
+        For ``"context"``: largest number of contexts in which a perturbation is held out, an integer >= 1. None sets no
+        limit.
     max_fraction, max_perturbations
-        For ``"context"``: hold out at most this share, and this number, of the perturbations of a context.
+        For ``"context"``: largest share, in (0, 1], and largest number, an integer >= 1, of the perturbations of a
+        context that are held out. None sets no limit.
     min_train_contexts
-        For ``"context"``: contexts in which train keeps each held-out perturbation, at least.
+        For ``"context"``: smallest number of contexts in which train keeps each held-out perturbation, an integer >= 1.
     control_share
-        Share of the control cells (or units) of a context for each of val and test, in (0, 0.5); train has the rest.
+        Share of the control cells (or groups) of a context for val, and for test, in (0, 0.5). The rest is train.
     rng
         Seed or Generator of the draws.
     key_added
@@ -108,23 +117,26 @@ def split_perturbations(
 
     Returns
     -------
-    ``None``, or the AnnData (MuData) if ``copy=True``. Written are, for a MuData to itself and to each modality:
+    ``None``, or the AnnData (MuData) if ``copy=True``. The function writes the following. For a MuData, it writes
+    to the MuData and to each modality.
 
     ``obs[key_added]``
         Categorical with the values train, val, test and unused.
     ``uns["heldout"]["splits"][key_added]``
-        Scheme ``perturbations``, parameters (with the targets of each name and the partition of each perturbation ×
-        context) and hash. No ``group_key``: it is ``control_group_key`` there. Read it with
-        :func:`heldout.get.perturbations`.
+        Scheme ``perturbations``, parameters and hash. The parameters have the targets of each name and the partition of
+        each perturbation × context. The argument ``group_key`` is stored there as ``control_group_key``. Read the
+        record with :func:`heldout.get.perturbations`.
     ``uns["heldout"]["assignments"]``
         The partition of each cell name, as digests, under the hash.
 
     Raises
     ------
     ValueError
-        If a column is missing or has missing values, a name cannot be cut into targets without guessing, there are too
-        few perturbations for the shares, ``n_seen`` or the caps cannot be met, or a context has too few control cells
-        (or units) for its partitions.
+        If a column is missing or has missing values, or if a name cannot be divided into targets without guessing. If
+        there are too few perturbations for the shares, or if ``n_seen`` or the limits cannot be met. If a context has
+        too few control cells (or groups) for its partitions.
+    TypeError
+        If ``targets`` is not a column, a mapping or None.
 
     Examples
     --------
@@ -140,7 +152,7 @@ def split_perturbations(
     keys = as_list(covariate_keys)
     caps = Caps(contexts, max_contexts, max_fraction, max_perturbations, min_train_contexts)
     _check_options(hold_out, perturbation_key, keys, n_seen, caps)
-    _check_share(control_share)
+    check_number(control_share, "control_share", above=0, below=0.5)
     fractions = _fractions(hold_out, val=val, test=test)
     controls = as_list(control)
     names, parsed, found = read_perturbations(adata, perturbation_key, controls, targets, separator)
@@ -155,8 +167,8 @@ def split_perturbations(
     perturbed = found.of_cell >= 0
     codes[perturbed] = of_pair[where.pair_of_cell[perturbed]]
     codes[~perturbed], groups = control_codes(adata, where, of_pair, group_key, control_share, draws)
-    _tell_unused(found, where, of_pair, int((codes[~perturbed] == CODE["unused"]).sum()))
-    asked = {
+    _log_unused(found, where, of_pair, int((codes[~perturbed] == CODE["unused"]).sum()))
+    options = {
         "perturbation_key": perturbation_key,
         "control": controls,
         "hold_out": hold_out,
@@ -170,49 +182,46 @@ def split_perturbations(
         "control_share": float(control_share),
         "rng": recorded_seed(rng),
     }
-    found_out = {
+    derived = {
         **_recorded(names, parsed, found, where, of_pair),
         **({} if groups is None else {"control_groups": groups}),
     }
-    params = {"group_key": None, **asked, **found_out}
+    params = {"group_key": None, **options, **derived}
     adata = cells.start(adata, copy=copy)
     write_partition(adata, codes, key=key_added, scheme="perturbations", params=params)
     return store.finish(adata, copy=copy)
 
 
 def _check_options(hold_out: str, perturbation_key: str, keys: Sequence[str], n_seen: int | None, caps: Caps) -> None:
-    if hold_out not in ("single", "combination", "context"):
-        msg = f"hold_out={hold_out!r} must be 'single', 'combination' or 'context'."
-        raise ValueError(msg)
+    check_choice(hold_out, "hold_out", get_args(HoldOut))
     if perturbation_key in keys:
-        msg = f"perturbation_key={perturbation_key!r} is one of covariate_keys, too. A context is what the perturbation is in: take it out."
+        msg = (
+            f"perturbation_key={perturbation_key!r} is also one of covariate_keys. A context cannot be defined by "
+            "the perturbation. Remove it from covariate_keys."
+        )
         raise ValueError(msg)
     if hold_out == "context" and not keys:
-        msg = "hold_out='context' needs covariate_keys, the obs column(s) that make up the context, e.g. the cell line."
+        msg = (
+            "hold_out='context' needs covariate_keys, the obs column(s) that define the context, for example the "
+            "cell line."
+        )
         raise ValueError(msg)
-    whole = isinstance(n_seen, int | np.integer) and not isinstance(n_seen, bool) and n_seen >= 0
-    if n_seen is not None and not (whole and hold_out == "combination"):
-        msg = f"n_seen={n_seen!r} must be None or, with hold_out='combination', a number of members from 0; hold_out={hold_out!r}."
-        raise ValueError(msg)
+
+    if n_seen is not None:
+        if hold_out != "combination":
+            msg = f"n_seen={n_seen!r} works only with hold_out='combination', but hold_out={hold_out!r}. Leave it out."
+            raise ValueError(msg)
+        check_integer(n_seen, "n_seen", least=0, or_else="None")
     given = caps.given()
     if given and hold_out != "context":
         name, value = next(iter(given.items()))
-        msg = f"{name}={value!r} is for hold_out='context', not {hold_out!r}. Leave it out."
+        msg = f"{name}={value!r} works only with hold_out='context', not {hold_out!r}. Leave it out."
         raise ValueError(msg)
     caps.check()
 
 
-def _check_share(control_share: float) -> None:
-    plain = isinstance(control_share, int | float | np.number) and not isinstance(control_share, bool)
-    if not (plain and 0 < control_share < 0.5):
-        msg = (
-            f"control_share={control_share!r} must be a share in (0, 0.5): each of val and test has it, train the rest."
-        )
-        raise ValueError(msg)
-
-
 def _fractions(hold_out: str, *, val: float, test: float) -> dict[str, float]:
-    """Shares of the partitions; of combinations all may be held out, as train has the single perturbations."""
+    """Return the shares of the partitions. All combinations may be held out, because single perturbations are train."""
     numbers = all(isinstance(share, int | float | np.number) and 0 <= share <= 1 for share in (val, test))
     if hold_out == "combination" and numbers and abs(val + test - 1) < 1e-9:
         return {"train": 0.0, "val": float(val), "test": float(test)}
@@ -236,7 +245,7 @@ def _recorded(
     where: Contexts,
     of_pair: np.ndarray,
 ) -> dict[str, Any]:
-    """What the table of the split needs: each name's perturbation, and each pair's partition."""
+    """Return the perturbation of each name and the partition of each pair, for the record of the split."""
     number = {of_name: i for i, of_name in enumerate(found.targets)}
     return {
         "perturbations": [list(of_name) for of_name in found.targets],
@@ -256,11 +265,11 @@ def _check_train(of_pair: np.ndarray, *, val: float, test: float) -> None:
         raise ValueError(msg)
 
 
-def _tell_unused(found: Perturbations, where: Contexts, of_pair: np.ndarray, n_controls: int) -> None:
+def _log_unused(found: Perturbations, where: Contexts, of_pair: np.ndarray, n_controls: int) -> None:
     unused = np.unique(where.perturbation[of_pair == CODE["unused"]])
     if len(unused):
         store.logger.warning(
-            "%d of %d perturbations are %s, so that the held-out combinations have the number of seen members: %s.",
+            "%d of %d perturbations are %s, so that held-out combinations have n_seen targets in train: %s.",
             len(unused),
             len(found.names),
             PARTITIONS[CODE["unused"]],
@@ -268,6 +277,6 @@ def _tell_unused(found: Perturbations, where: Contexts, of_pair: np.ndarray, n_c
         )
     if n_controls:
         store.logger.warning(
-            "%d control cells are unused: their unit is in a partition without perturbed cells in their context.",
+            "%d control cells are unused. Their group is in a partition that has no perturbed cells in their context.",
             n_controls,
         )

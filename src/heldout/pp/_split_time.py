@@ -1,20 +1,22 @@
-"""Split of a time course: fit on some time points, predict others."""
+"""Split a time course: fit on some time points, predict others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from heldout._core import cells, store
+from heldout._core.checks import check_choice
 from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, write_partition
 from heldout.splitting._groups import CODE
 from heldout.splitting._time import forecast_codes, interpolation_codes, number, shown
+from heldout.splitting._time_points import as_stored, check_once, numeric_times, requested_times
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from mudata import MuData
 
@@ -31,30 +33,30 @@ def split_time(
     key_added: str = "split",
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Hold out whole time points, to forecast what comes later or to interpolate what lies in the middle.
+    """Hold out whole time points, to forecast later times or to interpolate between times.
 
-    In a forecast all train times are before all val times, and those before all test times; a time after the first
-    test time that is not itself test becomes ``unused``. In an interpolation every time that is not held out is train,
-    and each test time must have train times on both sides.
+    In a forecast, all train times are before all val times, and all val times are before all test times. A time after
+    the first test time that is not test becomes ``unused``. In an interpolation, every time that is not held out is
+    train, and each test time has train times on both sides.
 
     Parameters
     ----------
     adata
         Annotated data, (n_obs × n_vars), or a MuData, see :func:`split_groups`.
     time_key
-        Numeric column of ``obs``, or a categorical whose categories are numbers. Text such as ``"36h"`` is refused:
-        it would have to be guessed.
+        Numeric column of ``obs``, or a categorical whose categories are numbers. Text such as ``"36h"`` is refused,
+        because its number would be a guess.
     test, val
-        Time point(s) that go to test and to val, each one that occurs. An empty ``val`` leaves that partition out. In
-        an interpolation ``val`` may be the first or the last time.
+        Time point(s) of test and of val. Each must occur in the column. If ``val`` is empty, there is no val. In an
+        interpolation, ``val`` may be the first or the last time.
     train
-        Last train time of a forecast: 36 fits on all times up to and including 36, whether or not 36 occurs. None fits
-        on everything before the first held-out time. Not for an interpolation.
+        Last train time of a forecast. For example, 36 fits on all times up to and including 36, whether or not 36
+        occurs. If None, all times before the first held-out time are train. Not used for an interpolation.
     between
-        Where a forecast puts the time points between the last train time and the first test time that ``val`` does not
-        name.
+        Partition of the time points of a forecast that are after the last train time and before the first test time,
+        and that ``val`` does not name.
     direction
-        ``"forecast"`` never fits on a time after a test time, ``"interpolate"`` does.
+        ``"forecast"`` never fits on a time after a test time. ``"interpolate"`` does.
     key_added
         Name of the new column.
     copy
@@ -62,22 +64,22 @@ def split_time(
 
     Returns
     -------
-    ``None``, or the AnnData (MuData) if ``copy=True``. Written are:
+    ``None``, or the AnnData (MuData) if ``copy=True``. The function writes:
 
     ``obs[key_added]``
         Categorical with the values train, val, test and unused.
     ``uns["heldout"]["splits"][key_added]``
-        Scheme ``time``, parameters (with the time points of each partition under ``times``) and hash. No ``group_key``:
-        a time point is not an independent unit.
+        Scheme ``time``, parameters and hash. The parameter ``times`` has the time points of each partition. There is no
+        ``group_key``, because a time point is not an independent unit.
     ``uns["heldout"]["assignments"]``
         The partition of each cell name, as digests, under the hash.
 
     Raises
     ------
     ValueError
-        If the column is missing, not numeric, or has missing or infinite values; a time does not occur or is asked for
-        twice; train, val and test of a forecast are not in this order, or it has fewer than two train times; or a
-        test time of an interpolation is not between two train times.
+        If the column is missing, is not numeric, or has missing or infinite values. If a time does not occur or is
+        named twice. If train, val and test of a forecast are not in this order, or a forecast has fewer than two train
+        times. If a test time of an interpolation is not between two train times.
 
     Examples
     --------
@@ -90,18 +92,20 @@ def split_time(
     check_key("key_added", key_added)
     _check_choices(train=train, between=between, direction=direction)
     cells.check(adata)
-    column = _numeric(adata, time_key)
+    column = numeric_times(adata, time_key)
     points, of_cell = np.unique(column.to_numpy(dtype=np.float64), return_inverse=True)
-    held = {name: _asked(name, given, column, points, time_key) for name, given in (("val", val), ("test", test))}
+    held = {
+        name: requested_times(name, given, column, points, time_key) for name, given in (("val", val), ("test", test))
+    }
     if not len(held["test"]):
-        msg = f"test is empty; name the time(s) of time_key={time_key!r} to hold out. It has {shown(points)}."
+        msg = f"test is empty. Name the time(s) of time_key={time_key!r} to hold out. The times are {shown(points)}."
         raise ValueError(msg)
-    _check_once(held)
+    check_once(held)
     if direction == "interpolate":
         codes = interpolation_codes(points, **held)
     else:
-        until = None if train is None else _as_stored(train, column, argument="train")
-        codes = forecast_codes(points, **held, train=until, between=between)
+        last_train = None if train is None else as_stored(train, column, argument="train")
+        codes = forecast_codes(points, **held, train=last_train, between=between)
     params = {
         "group_key": None,
         "time_key": time_key,
@@ -117,77 +121,12 @@ def split_time(
 
 
 def _check_choices(*, train: float | None, between: str, direction: str) -> None:
-    for name, value, allowed in (
-        ("between", between, ("unused", "val")),
-        ("direction", direction, ("forecast", "interpolate")),
-    ):
-        if value not in allowed:
-            msg = f"{name}={value!r} must be one of {store.some(allowed)}."
-            raise ValueError(msg)
+    check_choice(between, "between", ("unused", "val"))
+    check_choice(direction, "direction", ("forecast", "interpolate"))
     if direction == "interpolate" and (train is not None or between != "unused"):
         wrong = f"train={train!r}" if train is not None else f"between={between!r}"
         msg = (
-            f"{wrong} is for direction='forecast'; an interpolation trains on every time that is not held out. Leave it "
-            "out, and drop the cells of other times first if they are not to be used."
-        )
-        raise ValueError(msg)
-
-
-def _numeric(adata: AnnData | MuData, time_key: str) -> pd.Series:
-    """Times of the cells; refuses what is no finite number."""
-    values = cells.column(adata, time_key, argument="time_key")
-    if not adata.n_obs:
-        msg = "adata has no cells, so there is nothing to split. Look at the filter before."
-        raise ValueError(msg)
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(values.cat.categories.dtype)
-    if values.dtype.kind not in "iuf":
-        msg = (
-            f"adata.obs[{time_key!r}] (time_key) is {cells.column(adata, time_key, argument='time_key').dtype}, not numeric (e.g. "
-            f"{store.some(values.unique())}). Make it numbers first, e.g. adata.obs[{time_key!r}] = "
-            f"pd.to_numeric(adata.obs[{time_key!r}].astype(str).str.extract(r'([-0-9.]+)')[0])"
-        )
-        raise ValueError(msg)
-    infinite = int((~np.isfinite(values.to_numpy(dtype=np.float64))).sum())
-    if infinite:
-        msg = (
-            f"adata.obs[{time_key!r}] (time_key) has {infinite} infinite values in {adata.n_obs} cells. Drop those cells: "
-            f"adata = adata[np.isfinite(adata.obs[{time_key!r}])].copy()"
-        )
-        raise ValueError(msg)
-    return values
-
-
-def _asked(argument: str, given: Any, column: pd.Series, points: np.ndarray, time_key: str) -> np.ndarray:
-    """Times that an argument names, (k,) float64; each must occur."""
-    several = isinstance(given, Iterable) and not isinstance(given, str)
-    times = np.array([_as_stored(time, column, argument=argument) for time in (given if several else [given])])
-    for time in times:
-        if time not in points:
-            near = points[np.argsort(np.abs(points - time), kind="stable")[:3]]
-            msg = (
-                f"{argument}={number(time)} is not a time of time_key={time_key!r}. The nearest are {shown(sorted(near))}; "
-                f"there are {shown(points)}."
-            )
-            raise ValueError(msg)
-    return times
-
-
-def _as_stored(time: Any, column: pd.Series, *, argument: str) -> float:
-    """Time in the precision of the column, so that 0.1 finds the 0.1 of a float32 column."""
-    plain = isinstance(time, int | float | np.integer | np.floating) and not isinstance(time, bool)
-    if not plain or not np.isfinite(time):
-        msg = f"{argument}={time!r} must be a finite number, as the values of time_key are."
-        raise ValueError(msg)
-    dtype = getattr(column.dtype, "numpy_dtype", column.dtype)
-    return float(dtype.type(time)) if dtype.kind == "f" else float(time)
-
-
-def _check_once(held: dict[str, np.ndarray]) -> None:
-    every, times = np.unique(np.concatenate(list(held.values())), return_counts=True)
-    if (times > 1).any():
-        msg = (
-            f"The time {number(every[times > 1][0])} is asked for more than once in val={shown(held['val'])} and "
-            f"test={shown(held['test'])}. A time can be in one partition only, once: take it out of one."
+            f"{wrong} works only with direction='forecast'. An interpolation trains on every time that is not held "
+            "out. Leave the argument out. To exclude other times, drop their cells first."
         )
         raise ValueError(msg)

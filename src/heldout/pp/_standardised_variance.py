@@ -1,4 +1,4 @@
-"""The score of the seurat_v3 flavor, block by block; scanpy computes it for dask arrays from 1.12 on only."""
+"""Score of the flavor ``seurat_v3``, computed block by block. scanpy supports dask arrays only from version 1.12."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ if TYPE_CHECKING:
 
 
 def standardised_variance(X: Any, train: np.ndarray, found: Moments, columns: np.ndarray) -> np.ndarray:
-    """Variance of counts that are standardised by what their mean predicts and clipped :cite:p:`stuart2019`.
+    """Return the variance of standardised and clipped counts :cite:p:`stuart2019`.
+
+    Counts are standardised by the standard deviation that is expected from the mean.
 
     Parameters
     ----------
     X
         Dask array (n_obs × n_vars) of counts.
     train
-        Mask (n_obs,) of the cells to look at.
+        Mask (n_obs,) of the cells to use.
     found
         Moments of all genes over these cells.
     columns
-        Numbers of the genes to score, (k,); what a mean predicts is learnt from these.
+        Numbers of the genes to score, (k,). The expected variance is fitted on these genes.
 
     Returns
     -------
-    The variance (k,) that scanpy calls ``variances_norm``; 0 for a gene that does not vary.
+    The variance (k,), which scanpy calls ``variances_norm``. It is 0 for a gene that does not vary.
     """
     n = found.n
     mean, var = _as_scanpy(found, columns)
@@ -51,9 +53,10 @@ def standardised_variance(X: Any, train: np.ndarray, found: Moments, columns: np
 
 
 def _as_scanpy(found: Moments, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance with the rounding of scanpy: the smoother is not continuous in its input.
+    """Return the mean and the variance with the rounding of scanpy.
 
-    Sums of whole numbers, and of their squares, are whole, so that they can be had from the moments exactly.
+    The rounding matters because the smoother is not continuous in its input. Sums of integers, and of their squares,
+    are integers, so the moments give them exactly.
     """
     n, mean, var = found.n, found.mean[columns], found.var[columns]
     squares = np.rint(var * (n - 1) + n * mean**2)
@@ -62,7 +65,7 @@ def _as_scanpy(found: Moments, columns: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _expected(log_mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
-    """Logarithm of the variance that the mean predicts."""
+    """Return the logarithm of the variance that is expected from the mean."""
     from skmisc.loess import loess
 
     model = loess(log_mean, log_var, span=0.3, degree=2)

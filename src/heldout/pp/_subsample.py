@@ -1,12 +1,11 @@
-"""Subsample cells, the same number at most from each group."""
+"""Keep at most a given number of cells of each group."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from heldout._core import store
+from heldout._core.checks import check_integer
 from heldout._core.draws import draws, lowest_per_group
 
 if TYPE_CHECKING:
@@ -18,17 +17,17 @@ if TYPE_CHECKING:
 def subsample(adata: AnnData, group_key: str, n: int = 3000, *, rng: Rng = 0, copy: bool = False) -> AnnData | None:
     """Keep at most ``n`` cells of each group, drawn without replacement.
 
-    Each cell gets a number from ``rng`` and its name; the lowest ``n`` of a group stay, in their old order. So the
-    draw depends neither on the order of the cells nor on which other groups are there.
+    Each cell gets a pseudo-random number from ``rng`` and from its name. The ``n`` lowest numbers of a group stay, in
+    their previous order. The draw therefore depends neither on the order of the cells nor on the other groups.
 
     Parameters
     ----------
     adata
         Annotated data, (n_obs × n_vars).
     group_key
-        Column of ``obs``, e.g. the library.
+        Column of ``obs``, for example the library.
     n
-        Number of cells kept of a group that has more; at least 1.
+        Largest number of cells to keep of each group, an integer >= 1.
     rng
         Seed or Generator.
     copy
@@ -36,12 +35,12 @@ def subsample(adata: AnnData, group_key: str, n: int = 3000, *, rng: Rng = 0, co
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Cells are removed, nothing is written.
+    ``None``, or the AnnData if ``copy=True``. Cells are removed from ``adata``. Nothing is written.
 
     Raises
     ------
     ValueError
-        If the column is missing or has missing values, or ``n`` is below 1.
+        If the column is missing or has missing values, or if ``n`` is not an integer >= 1.
 
     Examples
     --------
@@ -51,14 +50,12 @@ def subsample(adata: AnnData, group_key: str, n: int = 3000, *, rng: Rng = 0, co
     >>> adata.n_obs
     120
     """
-    if not isinstance(n, int | np.integer) or n < 1:
-        msg = f"n={n!r} must be a whole number of at least 1."
-        raise ValueError(msg)
+    check_integer(n, "n", least=1)
     store.check_adata(adata)
     groups = store.as_names(store.column(adata, group_key, argument="group_key"))
     keep = lowest_per_group(groups, draws(adata.obs_names, rng), n)
     if copy:
         return adata[keep].copy()
     store.actual(adata)
-    adata._inplace_subset_obs(keep)  # scanpy's filter_cells uses it too: AnnData has no public in-place subset
+    adata._inplace_subset_obs(keep)  # private, but scanpy uses it too; AnnData has no public subset in place
     return None

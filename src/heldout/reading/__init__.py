@@ -1,1 +1,1 @@
-"""Count matrices of libraries: what is in a file, which cells are kept, and the store they are written to."""
+"""Read count matrices of libraries: find the files, select cells, and write a store."""

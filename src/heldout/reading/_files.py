@@ -1,4 +1,4 @@
-"""Libraries that are one file: 10x ``.h5`` (versions 2 and 3), ``.h5ad`` and ``.zarr``."""
+"""Libraries in one file: 10x ``.h5`` (versions 2 and 3), ``.h5ad`` and ``.zarr``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def find(library: str, path: Path, known: dict[bytes, Genes]) -> LibrarySource:
-    """Find a library and read what there is but its counts."""
+    """Find a library, and read everything except its counts."""
     kind = kind_of(path)
     if kind == "mtx":
         return checked(_tenx.find(library, path, known))
@@ -28,7 +28,7 @@ def find(library: str, path: Path, known: dict[bytes, Genes]) -> LibrarySource:
 
 
 def read_counts(source: LibrarySource) -> sparse.csr_matrix:
-    """Counts of a library as cells × genes."""
+    """Return the counts of a library, cells × genes."""
     if source.kind == "mtx":
         return _tenx.read_counts(source)
     with _opened(source.library, source.path, source.kind) as root:
@@ -36,7 +36,7 @@ def read_counts(source: LibrarySource) -> sparse.csr_matrix:
 
 
 def kind_of(path: Path) -> str:
-    """Kind of a library, by what is there."""
+    """Return the kind of a library, from its files."""
     if path.suffix == ".zarr" or (path / "zarr.json").is_file() or (path / ".zgroup").is_file():
         return "zarr"
     return {".h5": "h5", ".hdf5": "h5", ".h5ad": "h5ad"}.get(path.suffix, "mtx")
@@ -50,12 +50,12 @@ def _size(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _opened(library: str, path: Path, kind: str) -> Iterator[Any]:
-    """The root group; whatever goes wrong in it is said of this library and file."""
+    """Open the root group. Any error names the library and the file."""
     import h5py
     import zarr
 
     if not path.exists():
-        raise LibraryError(library, path, "it is not there.")
+        raise LibraryError(library, path, "it does not exist.")
     try:
         if kind == "zarr":
             yield zarr.open_group(path, mode="r")
@@ -65,15 +65,15 @@ def _opened(library: str, path: Path, kind: str) -> Iterator[Any]:
     except LibraryError:
         raise
     except (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError) as problem:
-        what = f"it cannot be read as {kind} ({type(problem).__name__}: {problem}). Is it complete?"
+        what = f"it cannot be read as {kind} ({type(problem).__name__}: {problem}). Check that the file is complete."
         raise LibraryError(library, path, what) from problem
 
 
 def _genome(library: str, path: Path, root: Any) -> Any:
-    """The group of a 10x file with the counts: ``matrix``, or in version 2 the one genome."""
+    """Return the group of a 10x file with the counts: ``matrix``, or the only genome in version 2."""
     groups = ["matrix"] if "matrix" in root else list(root)
     if len(groups) != 1:
-        raise LibraryError(library, path, f"it has {len(groups)} genomes ({store.some(groups)}), and one is read.")
+        raise LibraryError(library, path, f"it has {len(groups)} genomes ({store.some(groups)}), but it must have one.")
     return root[groups[0]]
 
 
@@ -117,6 +117,6 @@ def _counts_anndata(source: LibrarySource, root: Any) -> sparse.csr_matrix:
     from anndata.io import read_elem
 
     if "X" not in root:
-        msg = "it has no X; the counts must be in X."
+        msg = "it has no X. The counts must be in X."
         raise source.error(msg)
     return sparse.csr_matrix(read_elem(root["X"]))

@@ -1,4 +1,4 @@
-"""The genes of all libraries together, joined by id."""
+"""Join the genes of all libraries by id."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ Join = Literal["union", "intersection"]
 
 
 @dataclass(frozen=True)
-class Shared:
-    """Genes of the store, the number of libraries that list each, and where each library's features go in it.
+class JoinedGenes:
+    """Genes of the store.
 
-    ``positions`` has one array a library, (features of its file,): the column in the store, -1 for what is not kept.
+    ``n_libraries`` is the number of libraries that list each gene. ``positions`` has one array for each library, with
+    the column in the store of each feature of its file, -1 for a feature that is not kept.
     """
 
     genes: Genes
@@ -32,55 +33,57 @@ class Shared:
 
     @property
     def digest(self) -> str:
-        """Hash of ids and order."""
+        """Hash of the ids in their order."""
         return hashlib.sha256("\n".join(self.genes.ids).encode()).hexdigest()
 
 
-def join_genes(sources: Sequence[LibrarySource], join: Join, *, gex_only: bool) -> Shared:
-    """Join the gene lists by id; symbols are those of the first library that has the gene."""
+def join_genes(sources: Sequence[LibrarySource], join: Join, *, gex_only: bool) -> JoinedGenes:
+    """Join the gene lists by id. The symbol of a gene comes from the first library that lists it."""
     kept: list[np.ndarray] = []
     lists: list[Genes] = []
     for source in sources:
-        before = next((i for i, other in enumerate(sources[: len(kept)]) if other.genes is source.genes), None)
-        kept.append(gene_columns(source, gex_only=gex_only) if before is None else kept[before])
-        lists.append(source.genes.take(kept[-1]) if before is None else lists[before])
+        earlier = next((i for i, other in enumerate(sources[: len(kept)]) if other.genes is source.genes), None)
+        kept.append(gene_columns(source, gex_only=gex_only) if earlier is None else kept[earlier])
+        lists.append(source.genes.take(kept[-1]) if earlier is None else lists[earlier])
     first = pd.Index(lists[0].ids)
     for source, genes in zip(sources, lists, strict=True):
         if genes is not lists[0] and not pd.Index(genes.ids).isin(first).any():
             msg = (
-                f"it shares no gene id with {sources[0].library!r} (e.g. {store.some(genes.ids)} here, {store.some(first)} "
-                "there). Are these symbols and ids, or two species?"
+                f"it shares no gene id with {sources[0].library!r} (e.g. {store.some(genes.ids)} here, "
+                f"{store.some(first)} there). Check if one has symbols and the other ids, or if these are two "
+                "species."
             )
             raise source.error(msg)
     distinct = list({id(genes): genes for genes in lists}.values())
     every = Genes(
         *(np.concatenate([getattr(genes, part) for genes in distinct]) for part in ("ids", "symbols", "types"))
     )
-    once = every.take(np.flatnonzero(~pd.Index(every.ids).duplicated()))
-    index = pd.Index(once.ids)
+    distinct_genes = every.take(np.flatnonzero(~pd.Index(every.ids).duplicated()))
+    index = pd.Index(distinct_genes.ids)
     at = {id(genes): index.get_indexer(genes.ids) for genes in distinct}
     n = np.bincount(np.concatenate([at[id(genes)] for genes in lists]), minlength=len(index))
     if join == "intersection":
         common = np.flatnonzero(n == len(lists))
         if not len(common):
             msg = (
-                f"genes='intersection': no gene is in all {len(lists)} libraries. Use genes='union', or leave one out."
+                f"genes='intersection': no gene is in all {len(lists)} libraries. Use genes='union', or leave a "
+                "library out."
             )
             raise ValueError(msg)
         new = np.full(len(index), -1)
         new[common] = np.arange(len(common))
         at = {key: new[columns] for key, columns in at.items()}
-        once, n = once.take(common), n[common]
+        distinct_genes, n = distinct_genes.take(common), n[common]
     positions = []
     for source, columns, genes in zip(sources, kept, lists, strict=True):
         position = np.full(len(source.genes), -1, dtype=np.int32)
         position[columns] = at[id(genes)]
         positions.append(position)
-    return Shared(once, n, positions)
+    return JoinedGenes(distinct_genes, n, positions)
 
 
 def place(X: sparse.csr_matrix, positions: np.ndarray, n_genes: int) -> sparse.csr_matrix:
-    """Move the columns of a matrix to where the store has them."""
+    """Return the matrix with its columns moved to their positions in the store."""
     if len(positions) == n_genes and np.array_equal(positions, np.arange(n_genes)):
         return X
     if (positions < 0).any():

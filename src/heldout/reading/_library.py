@@ -1,4 +1,4 @@
-"""One library: its files, its barcodes and genes, its counts. And what is said when something is wrong with it."""
+"""A library: its files, barcodes, genes and counts, and the errors about it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 GENE_EXPRESSION = "Gene Expression"
 
 _PART = 2**20
-"""Values looked at together, so that little memory is needed beside them."""
+"""Number of values that are checked together, to limit the memory."""
 
 
 class LibraryError(ValueError):
-    """A library cannot be used; the message names it, the file, and what is wrong with it."""
+    """A library cannot be used. The message names the library, the file and the problem."""
 
     def __init__(self, library: str, path: Path, what: str) -> None:
         self.library, self.path, self.what = library, path, what
@@ -32,7 +32,7 @@ class LibraryError(ValueError):
 
 @dataclass(frozen=True)
 class Genes:
-    """Genes of a library as its file lists them: ids, symbols and kinds, each (n,) text."""
+    """Genes of a library as its file lists them: ids, symbols and types, (n,) text each."""
 
     ids: np.ndarray
     symbols: np.ndarray
@@ -42,28 +42,30 @@ class Genes:
         return len(self.ids)
 
     def take(self, columns: np.ndarray) -> Genes:
-        """Some of them."""
+        """Return the genes in these columns."""
         return Genes(self.ids[columns], self.symbols[columns], self.types[columns])
 
 
 @dataclass(frozen=True)
 class LibrarySource:
-    """What is known of a library before its counts are read.
+    """A library before its counts are read.
 
     Parameters
     ----------
+    library
+        Name of the library.
     kind
         ``mtx`` (a 10x folder), ``h5`` (10x), ``h5ad`` or ``zarr``.
     path
         The file or folder with the counts.
     barcodes
-        One a cell, (n,) text.
+        Barcode of each cell, (n,) text.
     genes
-        All of the file, (g,), also those that will not be kept.
+        All genes of the file, (g,), including genes that will not be kept.
     size
-        Bytes on disk and time of the last change of the file with the counts: a restart asks whether it is the same.
+        Bytes on disk and time of the last change of the file with the counts. A restart compares them.
     barcodes_in, genes_in
-        Files that list them, where they are files of their own.
+        Files with the barcodes and the genes, if these are separate files.
     """
 
     library: str
@@ -76,12 +78,12 @@ class LibrarySource:
     genes_in: Path | None = None
 
     def error(self, what: str, path: Path | None = None) -> LibraryError:
-        """The error to raise for this library."""
+        """Return the error to raise for this library."""
         return LibraryError(self.library, path or self.path, what)
 
 
 def checked(source: LibrarySource) -> LibrarySource:
-    """Refuse repeated barcodes and gene ids, and a library without cells or genes."""
+    """Refuse repeated barcodes or gene ids, and a library without cells or genes."""
     for what, names, path in (
         ("barcodes", source.barcodes, source.barcodes_in),
         ("gene ids", source.genes.ids, source.genes_in),
@@ -93,51 +95,51 @@ def checked(source: LibrarySource) -> LibrarySource:
         if again.any():
             repeated = np.unique(names[again])
             msg = (
-                f"{len(repeated)} {what} occur more than once (e.g. {store.some(repeated)}). "
-                "Each must be there once; was the file pasted together from several?"
+                f"{len(repeated)} {what} occur more than once (e.g. {store.some(repeated)}). Each must occur once. "
+                "Check if several files were joined into this file."
             )
             raise source.error(msg, path)
     return source
 
 
 def as_counts(source: LibrarySource, X: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Cells × genes as float32 without stored zeros, genes in order; refuses what is no count."""
+    """Return cells × genes as float32 without stored zeros, with sorted genes. Refuse values that are not counts."""
     if X.shape != (len(source.barcodes), len(source.genes)):
         msg = (
-            f"its matrix has {X.shape[0]} cells and {X.shape[1]} genes, but it lists {len(source.barcodes)} barcodes and "
-            f"{len(source.genes)} genes."
+            f"its matrix has {X.shape[0]} cells and {X.shape[1]} genes, but it lists {len(source.barcodes)} barcodes "
+            f"and {len(source.genes)} genes."
         )
         raise source.error(msg)
     if len(X.data) and not np.isfinite(X.data.sum()):
         msg = "it has NaN or infinite values."
         raise source.error(msg)
-    wrong = [value for first in range(0, len(X.data), _PART) for value in _no_counts(X.data[first : first + _PART])]
+    wrong = [value for first in range(0, len(X.data), _PART) for value in _not_counts(X.data[first : first + _PART])]
     if wrong:
         msg = (
-            f"{len(wrong)} of its values are no counts (e.g. {store.some(wrong[:3])}). Raw counts are whole "
-            "numbers of at least 0; give the file from before normalisation or background removal."
+            f"{len(wrong)} of its values are not counts (e.g. {store.some(wrong[:3])}). Raw counts are integers >= "
+            "0. Use the file before normalisation or background removal."
         )
         raise source.error(msg)
     if len(X.data) and X.data.max() >= 2**24:
-        msg = f"it has a count of {X.data.max():g}, more than float32 holds exactly."
+        msg = f"it has a count of {X.data.max():g}, which float32 cannot store exactly."
         raise source.error(msg)
     if not X.has_sorted_indices:
         X.sort_indices()
     if not X.has_canonical_format:
         msg = "it has two entries for one gene of one cell."
         raise source.error(msg)
-    X = X.astype(np.float32, copy=False)  # only now: on the way scipy adds up entries for the same place
+    X = X.astype(np.float32, copy=False)  # only after the check, because scipy may sum repeated entries here
     if not X.data.all():
         X.eliminate_zeros()
     return X
 
 
-def _no_counts(values: np.ndarray) -> list[float]:
+def _not_counts(values: np.ndarray) -> list[float]:
     return values[(values < 0) | (values != np.rint(values))].tolist()
 
 
 def gene_columns(source: LibrarySource, *, gex_only: bool) -> np.ndarray:
-    """Numbers of the features to keep, ascending."""
+    """Return the numbers of the features to keep, ascending."""
     if not gex_only:
         return np.arange(len(source.genes))
     columns = np.flatnonzero(source.genes.types == GENE_EXPRESSION)

@@ -1,25 +1,25 @@
-"""The inner loop of reading a Matrix Market file; compiled, and it lets other threads run."""
+"""The inner loop of reading a Matrix Market file. It is compiled and releases the lock of the interpreter."""
 
 from __future__ import annotations
 
 from heldout._core.compiled import kept
 
 N, LINE, FIELD, NUMBER, DIGITS, ROW, COLUMN, AT = range(8)
-"""Slots of the state: entries so far, line, field of the line, number being read and its digits, indices, position."""
+"""Slots of the state: entries so far, line, field of the line, current number, its digits, indices, position."""
 
 FINE, CHARACTER, FIELDS, RANGE, TOO_MANY, TOO_LARGE, UNORDERED = range(7)
-"""What the loop ends with."""
+"""Codes with which the loop ends."""
 
 _LARGEST = 2**24
-"""Beyond, float32 does not hold every whole number; nor are there as many genes or cells in a file."""
+"""Largest number in a file. float32 stores integers exactly up to here, and no file has more genes or cells."""
 
 
 @kept
 def entries(text, state, rows, columns, lengths, counts, n_rows):  # type: ignore[no-untyped-def]
-    """Read ``row column count`` lines out of bytes; the state carries a line that the window cuts in two.
+    """Read ``row column count`` lines from bytes. The state carries a line that is cut by the end of the window.
 
-    Written are the row and the count of each entry, and the number of entries of each column. The entries must come column
-    after column, unless there is room in ``columns`` to say where each belongs.
+    The function writes the row and the count of each entry, and the number of entries of each column. The entries must
+    be sorted by column, unless ``columns`` has room for the column of each entry.
     """
     any_order = len(columns) > 0
     n, line, field, number, digits, row, column, _ = state

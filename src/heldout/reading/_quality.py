@@ -1,4 +1,4 @@
-"""Which cells of a library are kept, and why the others are not."""
+"""Decide which cells of a library are kept, and why the others are dropped."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 REASONS = ("few_genes", "many_genes", "high_mito", "not_drawn")
-"""Why a cell is dropped; one that has several reasons counts for the first."""
+"""Reasons to drop a cell. A cell with several reasons counts for the first reason."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a cell must be like to be kept; None sets no limit. The mitochondrial share is in per cent."""
+    """Limits of a kept cell. None sets no limit. ``max_pct_mito`` is a percentage."""
 
     min_genes: int | None
     max_genes: int | None
@@ -30,16 +30,24 @@ class Limits:
             ("max_pct_mito", self.max_pct_mito, 0, 100),
         ):
             if value is not None and (isinstance(value, bool) or not low <= value <= high):
-                msg = f"{name}={value!r} must be at least {low}{'' if high == np.inf else f' and at most {high}'}, or None for no limit."
+                allowed = f">= {low}" if high == np.inf else f"in [{low}, {high}]"
+                msg = f"{name}={value!r} must be a number {allowed}, or None for no limit."
                 raise ValueError(msg)
         if self.min_genes is not None and self.max_genes is not None and self.min_genes > self.max_genes:
-            msg = f"min_genes={self.min_genes} is above max_genes={self.max_genes}, so no cell could stay."
+            msg = (
+                f"min_genes={self.min_genes} is above max_genes={self.max_genes}, so no cell can be kept. Lower "
+                "min_genes or raise max_genes."
+            )
             raise ValueError(msg)
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Quality of each cell, each (n,): genes found, counts, per cent of counts in mitochondrial genes, reason to drop (-1: none)."""
+    """Quality of each cell, (n,) each.
+
+    ``n_genes`` is the number of detected genes, ``total`` the sum of counts, and ``pct_mito`` the percentage of counts
+    in mitochondrial genes. ``reason`` is the number of the reason to drop the cell, -1 for a kept cell.
+    """
 
     n_genes: np.ndarray
     total: np.ndarray
@@ -47,12 +55,12 @@ class Quality:
     reason: np.ndarray
 
     def take(self, rows: np.ndarray) -> Quality:
-        """Some cells."""
+        """Return these cells."""
         return Quality(self.n_genes[rows], self.total[rows], self.pct_mito[rows], self.reason[rows])
 
 
 def assess(X: sparse.csr_matrix, counted: np.ndarray, mito: np.ndarray, limits: Limits) -> Quality:
-    """Judge each cell by the genes ``counted`` (g,) bool, of which ``mito`` (g,) bool are mitochondrial."""
+    """Assess each cell by the genes ``counted`` (g,) bool, of which ``mito`` (g,) bool are mitochondrial."""
     from heldout._core.compiled import count_genes
 
     n_genes, total, total_mito = count_genes(X.data, X.indices, X.indptr, counted, mito & counted)

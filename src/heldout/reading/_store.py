@@ -1,8 +1,8 @@
-"""The zarr store that libraries are appended to. It appears under its name only when it is complete.
+"""The zarr store to which libraries are appended. It gets its name only when it is complete.
 
-Until then it is built in a folder beside it, ``<name>.partial``, with a journal of the libraries that are whole. Entries go
-to disk in full chunks that are never touched again; what does not fill a chunk waits in the library's own file. So
-whatever happens in the middle of a library, the journal still says what is good.
+Until then, the store is built in the folder ``<name>.partial`` next to it, with a journal of the complete libraries.
+Entries are written in full chunks that are never changed again. Entries that do not fill a chunk wait in the file of
+the library. The journal is therefore correct after any interruption.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 CHUNK = 2**19
-"""Entries of a chunk on disk: 2 MB of values and 2 MB of gene numbers before compression."""
+"""Number of entries of a chunk on disk: 2 MB of values and 2 MB of gene numbers before compression."""
 
 _ROWS = 2**16
 _RECORD = f"uns/{keys.UNS}/{keys.LIBRARIES}/record"
@@ -38,27 +38,29 @@ _JOURNAL = "journal.json"
 
 
 def partial_of(out: Path) -> Path:
-    """Folder in which a store is built."""
+    """Return the folder in which a store is built."""
     return out.with_name(out.name + ".partial")
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether this folder is a zarr group or array."""
+    """Return whether this folder is a zarr group or array."""
     return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
 @dataclass
 class Building:
-    """A store in the making.
+    """A store that is being built.
 
     Parameters
     ----------
     out
-        Where it will be.
+        Final path of the store.
     config
-        What decides its content; a restart must ask for the same.
+        Options that decide the content. A restart must have the same options.
     done
-        One record a library that is whole: its name, path, size, numbers of cells and entries, and counts of dropped cells.
+        Record of each complete library: name, path, size, numbers of cells and entries, and counts of dropped cells.
+    tail
+        Values and gene numbers that do not fill a chunk yet.
     """
 
     out: Path
@@ -68,12 +70,18 @@ class Building:
 
     @property
     def folder(self) -> Path:
-        """Where it is built."""
+        """Folder in which the store is built."""
         return partial_of(self.out)
 
     @classmethod
     def start(cls, out: Path, config: dict[str, Any]) -> Building:
-        """Make the folder; raises OSError where it cannot be written."""
+        """Make the folder and an empty store.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written.
+        """
         building = cls(out, config)
         building.folder.mkdir(parents=True)
         import zarr
@@ -88,8 +96,8 @@ class Building:
         return building
 
     @classmethod
-    def go_on(cls, out: Path) -> Building | None:
-        """What an interrupted call has left, or None."""
+    def resume(cls, out: Path) -> Building | None:
+        """Return the store that an interrupted call has left, or None."""
         try:
             journal = json.loads((partial_of(out) / _JOURNAL).read_text())
             building = cls(out, journal["config"], journal["done"])
@@ -117,16 +125,16 @@ class Building:
 
     @property
     def _n_stored(self) -> int:
-        """Entries in full chunks of the libraries that are whole."""
+        """Number of entries in full chunks of the complete libraries."""
         return sum(record["n_entries"] for record in self.done) - len(self.tail[0])
 
     def _cut(self) -> None:
-        """Drop what a library that is not whole has left."""
+        """Drop the entries of a library that is not complete."""
         for array in self._arrays().values():
             array.resize((self._n_stored,))
 
     def add(self, X: sparse.csr_matrix, columns: Mapping[str, np.ndarray], record: dict[str, Any]) -> None:
-        """Append one library, whole or not at all."""
+        """Append one library completely, or not at all."""
         waiting = len(self.tail[0])
         n_full = (waiting + X.nnz) // CHUNK * CHUNK
         cut = n_full - waiting if n_full else 0
@@ -141,13 +149,13 @@ class Building:
             done = [*self.done, {**record, "n_cells": X.shape[0], "n_entries": int(X.nnz)}]
             self._write_journal(done)
         except BaseException:
-            with contextlib.suppress(OSError):  # on a full disk even this may fail; the next call does it again
-                Building.go_on(self.out)
+            with contextlib.suppress(OSError):  # this may fail on a full disk; the next call repeats it
+                Building.resume(self.out)
             raise
         self.done, self.tail = done, tail
 
     def _append(self, data: np.ndarray, indices: np.ndarray) -> None:
-        """Write what waits and then these; the sum must fill chunks, but at the very end."""
+        """Write the waiting entries and then these. Together they must fill chunks, except at the end of the store."""
         arrays, first = self._arrays(), self._n_stored
         for name, waiting, values in (("data", self.tail[0], data), ("indices", self.tail[1], indices)):
             array, head = arrays[name], CHUNK - len(waiting)
@@ -158,15 +166,15 @@ class Building:
                     array[first + CHUNK :] = values[head:]
 
     def columns(self) -> dict[str, np.ndarray]:
-        """What was kept of each cell of all libraries."""
+        """Return the values of the kept cells of all libraries."""
         parts = []
         for number in range(len(self.done)):
-            with np.load(self._file(number)) as one:
-                parts.append({name: one[name] for name in one.files if name not in ("data", "indices")})
+            with np.load(self._file(number)) as stored:
+                parts.append({name: stored[name] for name in stored.files if name not in ("data", "indices")})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def finish(self, lengths: np.ndarray, obs: pd.DataFrame, var: pd.DataFrame, uns: dict[str, Any]) -> None:
-        """Write the rest, then let the store appear under its name."""
+        """Write the remaining entries and the tables, and give the store its final name."""
         import zarr
         from anndata.io import write_elem
 
@@ -177,7 +185,7 @@ class Building:
         stored = group.create_array("indptr", shape=indptr.shape, dtype=np.int64, chunks=(_ROWS,), overwrite=True)
         stored[:] = indptr
         group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [len(obs), len(var)]})
-        with warnings.catch_warnings():  # of anndata 0.12, on what 0.13 will do by default
+        with warnings.catch_warnings():  # anndata 0.12 warns about a default of 0.13
             warnings.filterwarnings("ignore", "zarr v3 autosharding", UserWarning)
             for name, value in (("obs", obs), ("var", var), ("uns", uns)):
                 write_elem(root, name, value)
@@ -190,7 +198,7 @@ class Building:
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """What the system refuses is an OSError; zarrs tells it in words."""
+    """Raise an OSError for an error of the system, which the zarrs codec reports as text."""
     try:
         yield
     except RuntimeError as problem:
@@ -201,7 +209,7 @@ def _refusals() -> Iterator[None]:
 
 
 def _replace(path: Path, write: Any) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file completely, or leave the old file."""
     new = path.with_name(path.name + ".new")
     try:
         with new.open("wb") as stream:
@@ -215,7 +223,7 @@ def _replace(path: Path, write: Any) -> None:
 
 
 def record_of(path: Path) -> dict[str, Any] | None:
-    """What a complete store says of how it was made; None for one that ``read_libraries`` has not made."""
+    """Return how a complete store was made, or None if ``read_libraries`` has not made it."""
     import zarr
 
     try:
@@ -225,7 +233,7 @@ def record_of(path: Path) -> dict[str, Any] | None:
 
 
 def open_lazily(path: Path, rows: int | None = None) -> Any:
-    """AnnData over a store: ``X`` a dask array of csr blocks, the rest in memory."""
+    """Open a store as AnnData: ``X`` as a dask array of csr blocks, the rest in memory."""
     import zarr
     from anndata import AnnData
     from anndata.io import read_elem
@@ -236,7 +244,7 @@ def open_lazily(path: Path, rows: int | None = None) -> Any:
 
 
 def _lazy_rows(path: Path, group: Any, rows: int | None) -> Any:
-    """Blocks of ``rows`` rows; of three chunks on disk each, if None."""
+    """Return a dask array with blocks of ``rows`` rows. If None, a block has about three chunks on disk."""
     import dask.array as da
     from anndata.io import sparse_dataset
 

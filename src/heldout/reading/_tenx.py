@@ -1,4 +1,7 @@
-"""10x folders: ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv`` or ``genes.tsv``, gzipped or not, with any prefix."""
+"""10x folders: ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv`` or ``genes.tsv``.
+
+Each file may be plain or gzipped, and may have a prefix.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,13 @@ def open_text(path: Path) -> IO[bytes]:
 
 _ISAL: Any = igzip_lib.IsalError
 BROKEN: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, _ISAL)
-"""What a truncated or garbled gzip file raises."""
+"""Errors of a truncated or damaged gzip file."""
 
 _NOT_PARSED: tuple[type[Exception], ...] = (*BROKEN, ValueError, OverflowError)
 
 
 def matrix_file(library: str, path: Path) -> Path:
-    """The matrix of a 10x folder, of a GEO-style prefix such as ``raw/GSM8325046``, or the file itself."""
+    """Return the matrix file of a 10x folder, of a GEO-style prefix such as ``raw/GSM8325046``, or the file itself."""
     if path.is_file():
         found = [path] if path.name.endswith(_MATRIX) else []
     elif path.is_dir():
@@ -47,22 +50,25 @@ def matrix_file(library: str, path: Path) -> Path:
         return found[0]
     if found:
         what = (
-            f"{len(found)} matrices fit ({store.some([p.name for p in found])}). Name one by its prefix, e.g. "
+            f"{len(found)} matrices match ({store.some([p.name for p in found])}). Give the prefix of one, for example "
             f"{str(found[0]).removesuffix('.gz').removesuffix('matrix.mtx')!r}."
         )
         raise LibraryError(library, path, what)
-    there = "it is not there." if not path.exists() else "no matrix.mtx or matrix.mtx.gz is in it."
+    there = "it does not exist." if not path.exists() else "it has no matrix.mtx or matrix.mtx.gz."
     what = f"{there} A library is a 10x folder (or the prefix of its files), a 10x .h5, an .h5ad or a .zarr."
     raise LibraryError(library, path, what)
 
 
 def find(library: str, path: Path, known: dict[bytes, Genes]) -> LibrarySource:
-    """Find the three files; read barcodes, genes and the header of the matrix. ``known`` spares equal gene lists."""
+    """Find the three files, and read the barcodes, the genes and the header of the matrix.
+
+    ``known`` has the gene lists that were read before, so that equal lists are kept once.
+    """
     matrix = matrix_file(library, path)
     prefix = matrix.name.removesuffix(".gz").removesuffix("matrix.mtx")
-    named = _beside(library, matrix, prefix, ["barcodes.tsv"])
+    named = _file_next_to(library, matrix, prefix, ["barcodes.tsv"])
     barcodes = [line.split("\t")[0] for line in _lines(library, named)]
-    features = _beside(library, matrix, prefix, ["features.tsv", "genes.tsv"])
+    features = _file_next_to(library, matrix, prefix, ["features.tsv", "genes.tsv"])
     genes = _genes(library, features, known)
     stat = matrix.stat()
     size = (stat.st_size, stat.st_mtime_ns)
@@ -72,12 +78,12 @@ def find(library: str, path: Path, known: dict[bytes, Genes]) -> LibrarySource:
     return source
 
 
-def _beside(library: str, matrix: Path, prefix: str, names: list[str]) -> Path:
+def _file_next_to(library: str, matrix: Path, prefix: str, names: list[str]) -> Path:
     for name in names:
         for ending in (".gz", ""):
             if (path := matrix.with_name(prefix + name + ending)).is_file():
                 return path
-    what = f"there is no {prefix}{' or '.join(names)} (.gz or not) beside {matrix.name}."
+    what = f"there is no {prefix}{' or '.join(names)} (.gz or not) next to {matrix.name}."
     raise LibraryError(library, matrix.parent, what)
 
 
@@ -99,7 +105,7 @@ def _lines(library: str, path: Path, content: bytes | None = None) -> list[str]:
     try:
         text = (_bytes(library, path) if content is None else content).decode()
     except UnicodeDecodeError as problem:
-        raise LibraryError(library, path, "it is no text in UTF-8.") from problem
+        raise LibraryError(library, path, "it is not UTF-8 text.") from problem
     return [line for line in text.replace("\r", "").split("\n") if line]
 
 
@@ -130,7 +136,7 @@ def _open(source: LibrarySource) -> IO[bytes]:
 
 
 def _header(source: LibrarySource, stream: IO[bytes]) -> _Header:
-    """Read the lines before the entries, and hold their counts against barcodes and genes."""
+    """Read the lines before the entries, and compare their counts with the barcodes and genes."""
     try:
         first = stream.readline()
         n_lines, line = 1, b"%"
@@ -141,31 +147,32 @@ def _header(source: LibrarySource, stream: IO[bytes]) -> _Header:
         raise source.error(_unreadable(problem)) from problem
     words = first.decode(errors="replace").lower().split()
     if len(words) != 5 or words[:3] != ["%%matrixmarket", "matrix", "coordinate"] or words[4] != "general":
-        msg = f"its first line is {first[:60]!r}, not '%%MatrixMarket matrix coordinate integer general'."
+        msg = f"its first line is {first[:60]!r}, but it must be '%%MatrixMarket matrix coordinate integer general'."
         raise source.error(msg)
     if words[3] not in {"integer", "real"}:
-        msg = f"its values are declared as {words[3]!r}; counts are integer."
+        msg = f"its values are declared as {words[3]!r}, but counts are integer."
         raise source.error(msg)
     try:
         n_genes, n_cells, n_entries = (int(word) for word in line.split())
     except ValueError as problem:
-        msg = f"line {n_lines} is {line[:60]!r}, not the numbers of genes, cells and entries."
+        msg = f"line {n_lines} is {line[:60]!r}, but it must have the numbers of genes, cells and entries."
         raise source.error(msg) from problem
     if n_entries < 0:
-        msg = f"line {n_lines} is {line[:60]!r}; there cannot be fewer than 0 entries."
+        msg = f"line {n_lines} is {line[:60]!r}, but the number of entries must be >= 0."
         raise source.error(msg)
     if (n_genes, n_cells) != (len(source.genes), len(source.barcodes)):
-        turned = " It seems to be cells × genes: transpose it." if n_cells == len(source.genes) else ""
+        turned = " The matrix seems to be cells × genes. Transpose it." if n_cells == len(source.genes) else ""
         msg = (
-            f"its header says {n_genes} genes and {n_cells} cells, but {source.genes_in} has {len(source.genes)} genes and there "
-            f"are {len(source.barcodes)} barcodes. The files are of different runs, or one is cut off.{turned}"
+            f"its header has {n_genes} genes and {n_cells} cells, but {source.genes_in} has {len(source.genes)} "
+            f"genes and there are {len(source.barcodes)} barcodes. The files are from different runs, or a file is "
+            f"truncated.{turned}"
         )
         raise source.error(msg)
     return _Header(n_entries, words[3] == "integer", n_lines)
 
 
 def read_counts(source: LibrarySource) -> sparse.csr_matrix:
-    """Counts as cells × genes."""
+    """Return the counts, cells × genes."""
     with _open(source) as stream:
         header = _header(source, stream)
         if not header.integer:
@@ -181,12 +188,12 @@ def read_counts(source: LibrarySource) -> sparse.csr_matrix:
 def _entries(
     source: LibrarySource, stream: IO[bytes], header: _Header, *, any_order: bool = False
 ) -> sparse.csr_matrix | None:
-    """The entries of a file of whole numbers; None if they should come cell by cell and do not."""
+    """Return the counts of a file of integers, or None if entries must be sorted by cell and are not."""
     from heldout.reading import _parse
 
     n, shape = header.n_entries, (len(source.barcodes), len(source.genes))
     if n > shape[0] * shape[1]:
-        msg = f"its header says {n} entries, but there are only {shape[0] * shape[1]} pairs of a gene and a cell."
+        msg = f"its header has {n} entries, but there are only {shape[0] * shape[1]} pairs of a gene and a cell."
         raise source.error(msg)
     genes, counts, cells = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n * any_order, np.int32)
     lengths, state = np.zeros(shape[0], np.int32), np.zeros(8, dtype=np.int64)
@@ -205,7 +212,7 @@ def _entries(
     except BROKEN as problem:
         raise source.error(_unreadable(problem)) from problem
     if state[_parse.N] != n:
-        msg = f"its header says {n} entries, but {state[_parse.N]} follow. The file is cut off."
+        msg = f"its header has {n} entries, but {state[_parse.N]} follow. The file is truncated."
         raise source.error(msg)
     if any_order:
         order = np.argsort(cells, kind="stable")
@@ -221,20 +228,20 @@ def _wrong_line(code: int, text: bytes, state: np.ndarray, n: int) -> str:
     from heldout.reading import _parse
 
     if code == _parse.TOO_MANY:
-        return f"its header says {n} entries, but more follow."
+        return f"its header has {n} entries, but more follow."
     at = int(state[_parse.AT])
     line = text[text.rfind(b"\n", 0, at) + 1 :].split(b"\n", 1)[0][:60].decode(errors="replace")
     what = {
-        _parse.CHARACTER: "is not 'gene cell count' in whole numbers of at least 0",
+        _parse.CHARACTER: "is not 'gene cell count' with integers >= 0",
         _parse.FIELDS: "does not have the three numbers 'gene cell count'",
-        _parse.RANGE: "names a gene or cell beyond what the header says",
+        _parse.RANGE: "names a gene or cell beyond the numbers in the header",
         _parse.TOO_LARGE: "has a number above 16,777,216",
     }[code]
     return f"line {int(state[_parse.LINE]) + 1} ({line!r}) {what}."
 
 
 def _read_real(source: LibrarySource, header: _Header) -> sparse.csr_matrix:
-    """A file that is declared as real: scipy's parser; whether these are counts is looked at later."""
+    """Read a file that is declared as real with the parser of scipy. Its values are checked later."""
     from scipy.io import mmread
 
     try:
@@ -243,7 +250,7 @@ def _read_real(source: LibrarySource, header: _Header) -> sparse.csr_matrix:
     except _NOT_PARSED as problem:
         raise source.error(_unreadable(problem)) from problem
     if found.nnz != header.n_entries:
-        msg = f"its header says {header.n_entries} entries, but {found.nnz} follow."
+        msg = f"its header has {header.n_entries} entries, but {found.nnz} follow."
         raise source.error(msg)
     cells = found.T.tocoo()
     order = np.lexsort((cells.col, cells.row))

@@ -1,4 +1,4 @@
-"""Splitters for scikit-learn, and the index algorithms behind ``pp.split_*`` and ``pp.folds``."""
+"""Splitters for scikit-learn, and the index algorithms of ``pp.split_*`` and ``pp.folds``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPLITTERS = ("GroupStratifiedKFold", "LeaveOneMatchOut", "LeaveOnePairOut")
 
 
 def __getattr__(name: str) -> Any:
-    """Import the splitters, and with them scikit-learn, when they are first asked for."""
+    """Import the splitters on first use, because they import scikit-learn."""
     if name in _SPLITTERS:
         from heldout.splitting import splitters
 

@@ -1,9 +1,9 @@
-"""How many groups of each class go to each partition: the exact optimum, by enumeration.
+"""Find the best number of groups of each class in each partition.
 
-Groups of one class are interchangeable in the objective, so the search over all assignments of groups to partitions
-is a search over tables of counts (classes × partitions). Dynamic programming over the column sums visits every such
-table. The objective is the squared distance of the table to its ideal (class size × fraction) plus that of its column
-sums to theirs; a table with an empty cell is not allowed.
+Groups of one class are interchangeable in the objective. The search therefore runs over tables of counts
+(classes × partitions) and not over assignments of single groups. Dynamic programming over the column sums visits every
+table. The objective is the squared distance between the table and its ideal (class size × fraction), plus the squared
+distance between the column sums and their ideal. A table with an empty cell is not allowed.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from functools import cache
 import numpy as np
 
 EXACT_LIMIT = 60
-"""Number of groups up to which every table is visited; beyond it each class is rounded on its own."""
+"""Largest number of groups for which every table is visited. With more groups, each class is rounded separately."""
 
 
 def allocate(sizes: np.ndarray, fractions: np.ndarray) -> np.ndarray:
-    """Counts of groups, (n_classes × n_partitions).
+    """Return the number of groups of each class in each partition, (n_classes × n_partitions).
 
     Parameters
     ----------
     sizes
-        Number of groups in each class, (n_classes,); each at least ``n_partitions``.
+        Number of groups in each class, (n_classes,). Each is at least ``n_partitions``.
     fractions
-        Wanted share of each partition, (n_partitions,), positive, summing to 1.
+        Wanted share of each partition, (n_partitions,). The shares are positive and sum to 1.
     """
     if sizes.sum() > EXACT_LIMIT:
         return np.stack([_largest_remainder(int(size), fractions) for size in sizes])
@@ -46,7 +46,7 @@ def allocate(sizes: np.ndarray, fractions: np.ndarray) -> np.ndarray:
 
 @cache
 def _compositions(size: int, parts: int) -> tuple[tuple[int, ...], ...]:
-    """All ways to write ``size`` as an ordered sum of ``parts`` positive integers."""
+    """Return all ways to write ``size`` as an ordered sum of ``parts`` positive integers."""
     if parts == 1:
         return ((size,),)
     return tuple(
@@ -66,12 +66,12 @@ def _largest_remainder(size: int, fractions: np.ndarray) -> np.ndarray:
 
 
 def draw(classes: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Partition number of each group, (n_groups,): a uniform draw among the assignments with these counts.
+    """Draw the partition number of each group, (n_groups,), uniformly among the assignments with these counts.
 
     Parameters
     ----------
     classes
-        Class number of each group, groups in an order that does not depend on the rows.
+        Class number of each group. The order of the groups must not depend on the rows of the data.
     table
         Counts from :func:`allocate`.
     """

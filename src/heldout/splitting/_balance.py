@@ -1,9 +1,10 @@
-"""Whole groups to partitions, so that several shares are met at once: an integer program.
+"""Assign whole groups to partitions so that several shares are met at the same time, with an integer program.
 
-Each row of ``weights`` is something whose total is to be shared out as wanted: all cells, the cells of one class, the
-groups of one day. The deviation of an assignment is the sum over rows, each with its importance, and partitions of
-``|share of the row in the partition − wanted share|``. Groups that are alike in every row and class are one integer
-variable, so the program knows no symmetry that a draw can settle afterwards.
+Each row of ``weights`` is a quantity whose total is divided among the partitions: all cells, the cells of one class, or
+the groups of one day. The deviation of an assignment is a sum over rows and partitions. Each term is
+``|share of the row in the partition - wanted share|`` times the importance of the row. Groups that are alike in every
+row and in their class are one integer variable. This removes symmetries from the program; a random draw decides between
+such groups afterwards.
 """
 
 from __future__ import annotations
@@ -23,24 +24,28 @@ if TYPE_CHECKING:
     from heldout.splitting._groups import Groups
 
 EXACT_LIMIT = 20
-"""Number of groups up to which the search goes on until the optimum is proven."""
+"""Largest number of groups for which the search runs until the optimum is proven."""
 
 TOLERANCE = 1e-2
-"""With more groups the search ends when the deviation is within this of the lower bound, times one plus itself."""
+"""With more groups, the search ends when the deviation is within ``TOLERANCE * (1 + deviation)`` of the lower bound."""
 
 MAX_NODES = 2000
-"""With more groups the search also ends after so many nodes of its tree, which no speed of a machine changes."""
+"""With more groups, the search also ends after this number of nodes. This limit does not depend on the machine."""
 
 SEARCH_SECONDS = 120
-"""Where any search is cut off; what was found until then is used, with a warning."""
+"""Time limit of every search. The best assignment found until then is used, and a warning is logged."""
 
 PROVEN = 1e-6
-"""Difference of deviation and bound that counts as none; the precision of the solver."""
+"""A difference between deviation and bound up to this value counts as zero. It is the precision of the solver."""
 
 
 @dataclass(frozen=True)
 class Balanced:
-    """Partition number of each group, (G,); its deviation; a lower bound of the deviation of any assignment."""
+    """An assignment of groups to partitions.
+
+    ``parts`` is the partition number of each group, (G,). ``deviation`` is the deviation of this assignment, and
+    ``bound`` is a lower bound of the deviation of any assignment.
+    """
 
     parts: np.ndarray
     deviation: float
@@ -48,17 +53,18 @@ class Balanced:
 
     @property
     def proven(self) -> bool:
-        """Whether no assignment can be better."""
+        """Whether it is proven that no assignment is better."""
         return self.deviation - self.bound <= PROVEN
 
 
 def balance_rows(
     groups: Groups, covariates: Sequence[np.ndarray] = (), *, by_cells: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to balance, (R × G), and their importance, (R,): all, then each class, then each value of each covariate.
+    """Return the rows to balance, (R × G), and their importance, (R,).
 
-    What is all, the classes, and each covariate count alike; within one of them its values count alike. Counted are
-    groups, or cells ``by_cells``; cells also for a covariate, (n,) text, that is not the same in a whole group.
+    The rows are the total, then each class, then each value of each covariate. The total, the classes and each
+    covariate have the same importance; it is divided equally among the rows of each of them. The rows count groups, or
+    cells if ``by_cells`` is True. A covariate, (n,) text, is also counted in cells if it differs within a group.
     """
     n_groups = len(groups.names)
     size = np.bincount(groups.of_cell, minlength=n_groups) if by_cells else np.ones(n_groups, dtype=int)
@@ -76,7 +82,7 @@ def balance_rows(
 
 
 def deviation(weights: np.ndarray, importance: np.ndarray, shares: np.ndarray, parts: np.ndarray) -> float:
-    """Deviation of the assignment ``parts``, (G,); the other arguments as in :func:`balance`."""
+    """Return the deviation of the assignment ``parts``, (G,). The other arguments are those of :func:`balance`."""
     reached = weights @ (parts[:, None] == np.arange(len(shares)))
     return float(importance @ np.abs(reached / weights.sum(axis=1, keepdims=True) - shares).sum(axis=1))
 
@@ -88,20 +94,21 @@ def balance(
     shares: np.ndarray,
     rng: np.random.Generator,
 ) -> Balanced:
-    """Assignment of the groups with the smallest deviation, every class in every partition.
+    """Assign the groups with the smallest deviation, with every class in every partition.
 
     Parameters
     ----------
     weights
-        (R × G), not negative, no row of zeros; groups in an order that does not depend on the rows of the data.
+        Rows to balance, (R × G). Values are not negative, and no row is all zero. The order of the groups must not
+        depend on the rows of the data.
     importance
-        Of each row, (R,), positive.
+        Importance of each row, (R,), positive.
     classes
-        Class number of each group, (G,); each class has at least P groups.
+        Class number of each group, (G,). Each class has at least P groups.
     shares
-        Wanted share of each partition, (P,), positive, summing to 1.
+        Wanted share of each partition, (P,). The shares are positive and sum to 1.
     rng
-        Decides among assignments that are equally good.
+        Decides between assignments that are equally good.
     """
     kinds, kind = np.unique(np.vstack([classes, weights]), axis=1, return_inverse=True)
     kind = kind.reshape(-1)
@@ -114,12 +121,12 @@ def balance(
     else:
         parts = draw(np.argsort(order)[kind], table, rng)
     found = Balanced(parts, deviation(weights, importance, shares, parts), bound)
-    words = "no assignment is better" if found.proven else f"none can be below {found.bound:.4f}"
-    logger.info("The shares deviate by %.4f in all; %s.", found.deviation, words)
+    proof = "no assignment is better" if found.proven else f"the lower bound is {found.bound:.4f}"
+    logger.info("The total deviation of the shares is %.4f; %s.", found.deviation, proof)
     if not in_time:
         logger.warning(
-            "The search for the best balance of %d groups was cut off after %d s, and another machine may find another "
-            "split: publish this one with heldout.get.split_table.",
+            "The search for the best balance of %d groups was stopped after %d s. Another machine may find another "
+            "split. Publish this split with heldout.get.split_table.",
             len(classes),
             SEARCH_SECONDS,
         )
@@ -129,20 +136,21 @@ def balance(
 def _solve(
     weights: np.ndarray, importance: np.ndarray, classes: np.ndarray, sizes: np.ndarray, shares: np.ndarray
 ) -> tuple[np.ndarray | None, float, bool]:
-    """Count of each kind of group in each partition, (K × P), None if none was found; the lower bound; if in time.
+    """Return the count of each kind of group in each partition, (K × P), the lower bound, and if it ended in time.
 
-    Minimised is twice the sum of what is above the wanted share: what is above in one partition is below in the others.
+    The counts are None if no assignment was found. The program minimizes twice the excess over the wanted shares,
+    because an excess in one partition is a deficit in the others.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     (n_rows, n_kinds), n_parts = weights.shape, len(shares)
     each_part = sparse.eye_array(n_parts)
     n_counts, n_above = n_kinds * n_parts, n_rows * n_parts
-    stands_in = classes == np.unique(classes)[:, None]
+    in_class = classes == np.unique(classes)[:, None]
     once = sparse.kron(sparse.eye_array(n_kinds), np.ones((1, n_parts)))
-    cover = sparse.kron(sparse.csr_array(stands_in.astype(float)), each_part)
+    cover = sparse.kron(sparse.csr_array(in_class.astype(float)), each_part)
     above = sparse.hstack([sparse.kron(sparse.csr_array(weights), each_part), -sparse.eye_array(n_above)])
-    # The last variable is 1, which makes the relative gap an absolute one.
+    # The last variable is fixed at 1. It turns the relative gap of the solver into an absolute gap.
     once, cover, above = (_padded(once, n_above + 1), _padded(cover, n_above + 1), _padded(above, 1))
     exact = sizes.sum() <= EXACT_LIMIT
     effort = {"mip_rel_gap": 0} if exact else {"mip_rel_gap": TOLERANCE, "node_limit": MAX_NODES}

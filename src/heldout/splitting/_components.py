@@ -1,4 +1,4 @@
-"""Merge several group columns into the components that must stay together."""
+"""Merge several group columns into components of rows that must stay together."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def components(*columns: np.ndarray) -> np.ndarray:
-    """Name the connected component of each row, (n,) text.
+    """Return the name of the connected component of each row, (n,) text.
 
-    Two rows are in one component when they share a value in any column, directly or through other rows. A component
-    is named after its values, e.g. ``"L1"`` for one column, ``"L1+L2|D1"`` for libraries L1 and L2 of donor D1.
+    Two rows are in one component if they share a value in any column, directly or through other rows. The name of a
+    component joins its values, for example ``"L1"`` for one column, or ``"L1+L2|D1"`` for libraries L1 and L2 of donor
+    D1.
     """
     if len(columns) == 1:
         return np.asarray(columns[0], dtype=object)
@@ -34,13 +35,13 @@ def components(*columns: np.ndarray) -> np.ndarray:
     n, of_node = connected_components(graph, directed=False)
     members = [_members(v, nodes, n) for v, nodes in zip(values, np.split(of_node, starts[1:-1]), strict=True)]
     names = _joined(members)
-    if len(set(names)) < n:  # values that hold the separators themselves
+    if len(set(names)) < n:  # some values contain "+" or "|"
         names = _joined([[[_escaped(value) for value in part] for part in parts] for parts in members])
     return np.array(names, dtype=object)[of_node[codes[0]]]
 
 
 def _members(values: np.ndarray, of_node: np.ndarray, n: int) -> list[list[str]]:
-    """Values of one column in each of the ``n`` components, in their order."""
+    """Return the values of one column in each of the ``n`` components, in their order."""
     order = np.argsort(of_node, kind="stable")
     return [list(part) for part in np.split(values[order], np.searchsorted(of_node[order], np.arange(1, n)))]
 

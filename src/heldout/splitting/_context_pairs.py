@@ -1,4 +1,4 @@
-"""Contexts of a perturbation screen: the pairs of perturbation and context, what is held out, and their control cells."""
+"""Perturbation screens with contexts: pairs of perturbation and context, held-out pairs, and control pools."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import cells, store
+from heldout._core.checks import check_integer, check_number
 from heldout._core.partition import digests
 from heldout.splitting._components import components
 from heldout.splitting._draw_contexts import control_counts, divide_pairs, draw_pairs, pools_of_cells, pools_of_groups
@@ -21,16 +22,17 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 _POOLS = ("train", "val", "test")
-_WHOLE = ("max_contexts", "max_perturbations", "min_train_contexts")
+_INTEGER_CAPS = ("max_contexts", "max_perturbations", "min_train_contexts")
 _DEFAULT = ("min_train_contexts", 1)
 
 
 @dataclass(frozen=True)
 class Contexts:
-    """Contexts as tuples of covariate values, and the pairs of perturbation and context that have cells.
+    """The contexts of a screen, and the pairs of perturbation and context that have cells.
 
-    ``perturbation`` and ``context`` (m,) make up the pairs; of each cell (n,) ``context_of_cell`` is the context and
-    ``pair_of_cell`` the pair, -1 for a control.
+    ``names`` has one tuple of covariate values for each context. ``perturbation`` and ``context``, (m,) each, are the
+    numbers that make up the pairs. ``context_of_cell``, (n,), is the context of each cell. ``pair_of_cell``, (n,), is
+    the pair of each cell, -1 for a control.
     """
 
     keys: list[str]
@@ -42,7 +44,7 @@ class Contexts:
 
     @classmethod
     def of(cls, adata: AnnData | MuData, keys: list[str], perturbation_of_cell: np.ndarray) -> Contexts:
-        """Read the covariates; without any, all cells are in one context."""
+        """Read the covariates. Without covariates, all cells are in one context."""
         names, of_cell = context_codes(adata, keys)
         perturbed = perturbation_of_cell >= 0
         joint = perturbation_of_cell[perturbed] * len(names) + of_cell[perturbed]
@@ -52,14 +54,14 @@ class Contexts:
         return cls(keys, names, distinct // len(names), distinct % len(names), of_cell, pair_of_cell)
 
     def shown(self, context: int) -> str:
-        """Name of a context for a message."""
+        """Return the name of a context for a message."""
         values = zip(self.keys, self.names[context], strict=True)
         return f"the context {', '.join(f'{k}={v!r}' for k, v in values)}" if self.keys else "adata"
 
 
 @dataclass(frozen=True)
 class Caps:
-    """How much may be held out of a perturbation and of a context."""
+    """Limits on how much is held out of each perturbation and of each context."""
 
     contexts: Sequence[Any] | None
     max_contexts: int | None
@@ -68,28 +70,22 @@ class Caps:
     min_train_contexts: int
 
     def given(self) -> dict[str, Any]:
-        """Return those that are not at their defaults."""
+        """Return the limits that differ from their defaults."""
         return {name: value for name, value in vars(self).items() if value is not None and (name, value) != _DEFAULT}
 
     def check(self) -> None:
-        """Refuse what is no number in range."""
-        for name in _WHOLE:
+        """Refuse limits that are not numbers in range."""
+        for name in _INTEGER_CAPS:
             value = getattr(self, name)
-            optional = value is None and name != "min_train_contexts"
-            if not optional and not (
-                isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
-            ):
-                msg = f"{name}={value!r} must be a whole number from 1{'' if name.startswith('min') else ', or None'}."
-                raise ValueError(msg)
-        share = self.max_fraction
-        if share is not None and not (isinstance(share, int | float | np.number) and 0 < share <= 1):
-            msg = f"max_fraction={share!r} must be a share in (0, 1], or None."
-            raise ValueError(msg)
+            if value is not None or name == "min_train_contexts":
+                check_integer(value, name, least=1, or_else="" if name == "min_train_contexts" else "None")
+        if self.max_fraction is not None:
+            check_number(self.max_fraction, "max_fraction", above=0, most=1, or_else="None")
 
     def recorded(self) -> dict[str, Any]:
-        """Return all of them as JSON values."""
+        """Return all limits as JSON values."""
         contexts = None if self.contexts is None else [list(_as_tuple(context)) for context in self.contexts]
-        numbers = {name: None if (value := getattr(self, name)) is None else int(value) for name in _WHOLE}
+        numbers = {name: None if (value := getattr(self, name)) is None else int(value) for name in _INTEGER_CAPS}
         share = None if self.max_fraction is None else float(self.max_fraction)
         return {"held_out_contexts": contexts, "max_fraction": share, **numbers}
 
@@ -102,9 +98,15 @@ def _as_tuple(context: Any) -> tuple[str, ...]:
 def pair_codes(
     where: Contexts, perturbations: Sequence[str], fractions: Mapping[str, float], caps: Caps, rng: np.random.Generator
 ) -> np.ndarray:
-    """Codes of the pairs, (m,), with a share of those that may be held out in val and in test."""
+    """Return the partition code of each pair, (m,).
+
+    ``fractions`` are shares of the pairs that may be held out.
+    """
     if len(where.names) < 2:
-        msg = f"hold_out='context' needs at least 2 contexts, but there is only {where.shown(0)}. Name other covariate_keys."
+        msg = (
+            f"hold_out='context' needs at least 2 contexts, but there is only {where.shown(0)}. Name other "
+            "covariate_keys."
+        )
         raise ValueError(msg)
     allowed = _allowed(where, caps.contexts)
     n_contexts = np.bincount(where.perturbation)
@@ -135,8 +137,8 @@ def _allowed(where: Contexts, contexts: Sequence[Any] | None) -> np.ndarray:
         if context not in known:
             shown = [name[0] if len(name) == 1 else name for name in known]
             msg = (
-                f"contexts names {context if len(context) != 1 else context[0]!r}, which is no context of covariate_keys="
-                f"{where.keys}. {store.suggest(context if len(context) != 1 else context[0], shown)}"
+                f"contexts={context if len(context) != 1 else context[0]!r} is not a context of "
+                f"covariate_keys={where.keys}. {store.suggest(context if len(context) != 1 else context[0], shown)}"
             )
             raise ValueError(msg)
     allowed = np.zeros(len(where.names), dtype=bool)
@@ -155,17 +157,18 @@ def _refuse_caps(
     reached: int,
     fractions: Mapping[str, float],
 ) -> None:
-    """Name the caps that stand in the way."""
+    """Raise an error that names the limits that are too strict."""
     by_perturbation = np.minimum(np.bincount(p, minlength=len(of_perturbation)), of_perturbation).sum()
     by_context = np.minimum(np.bincount(c, minlength=len(of_context)), of_context).sum()
-    own = {name: getattr(caps, name) for name in ("max_contexts", "min_train_contexts")}
-    others = {name: getattr(caps, name) for name in ("max_fraction", "max_perturbations")}
-    blamed = own if by_perturbation < n else {} if by_context < n else own
-    blamed = blamed | (others if by_context < n or by_perturbation >= n else {})
+    perturbation_limits = {name: getattr(caps, name) for name in ("max_contexts", "min_train_contexts")}
+    context_limits = {name: getattr(caps, name) for name in ("max_fraction", "max_perturbations")}
+    blamed = perturbation_limits if by_perturbation < n else {} if by_context < n else perturbation_limits
+    blamed = blamed | (context_limits if by_context < n or by_perturbation >= n else {})
     named = ", ".join(f"{name}={value}" for name, value in blamed.items() if value is not None)
     msg = (
-        f"val={fractions['val']:g} and test={fractions['test']:g} ask for {n} of the {len(p)} perturbations × contexts that may "
-        f"be held out, but {named} allow {reached} at most. Ask for smaller shares, or relax these."
+        f"val={fractions['val']:g} and test={fractions['test']:g} ask for {n} of the {len(p)} perturbations × "
+        f"contexts that may be held out, but {named} allow at most {reached}. Ask for smaller shares, or relax these "
+        "limits."
     )
     raise ValueError(msg)
 
@@ -178,7 +181,10 @@ def control_codes(
     share: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, dict[str, list[str]] | None]:
-    """Codes of the control cells in their order, and the units of each pool where there are units."""
+    """Return the partition code of each control cell, in row order, and the groups of each pool.
+
+    The groups are None if ``group_key`` is None. Then cells are divided one by one.
+    """
     rows = np.flatnonzero(where.pair_of_cell < 0)
     context = where.context_of_cell[rows]
     needed = np.zeros((len(where.names), len(_POOLS)), dtype=bool)
@@ -199,9 +205,9 @@ def control_codes(
     of_group, short = pools_of_groups(inside, counts, rng)
     if short:
         msg = (
-            f"The control cells of {where.shown(short[0])} ({len(short)} contexts in all) do not get a pool for each of "
-            f"their partitions, because values of group_key={group_key!r} are in several contexts and stay whole. Name a "
-            "finer group_key, hold out in fewer contexts, or leave val out (val=0)."
+            f"The control cells of {where.shown(short[0])} ({len(short)} contexts in total) do not give a pool to "
+            f"each of their partitions. Values of group_key={group_key!r} are in several contexts and stay whole. "
+            "Name a finer group_key, hold out in fewer contexts, or leave val out (val=0)."
         )
         raise ValueError(msg)
     codes = np.where(needed[context, of_group[group]], of_group[group], CODE["unused"]).astype(np.int8)
@@ -209,7 +215,7 @@ def control_codes(
 
 
 def _counts(where: Contexts, sizes: np.ndarray, needed: np.ndarray, share: float, *, what: str) -> np.ndarray:
-    """Number for each pool of each context, (C × 3); refuses a context that has too few."""
+    """Return the number for each pool of each context, (C × 3). Refuse a context that has too few."""
     result = np.zeros(needed.shape, dtype=np.int64)
     perturbed = np.bincount(where.context, minlength=len(sizes)) > 0
     for context in range(len(sizes)):
@@ -219,26 +225,26 @@ def _counts(where: Contexts, sizes: np.ndarray, needed: np.ndarray, share: float
         elif perturbed[context]:
             pools = ", ".join(pool for pool, asked in zip(_POOLS, needed[context], strict=True) if asked)
             msg = (
-                f"{where.shown(context)} has {sizes[context]} {what}, but its partitions {pools} need one each. Drop that "
-                "context, hold out nothing there, or ask for fewer partitions (e.g. val=0)."
+                f"{where.shown(context)} has {sizes[context]} {what}, but its partitions {pools} need at least one "
+                "each. Drop that context, hold out nothing there, or ask for fewer partitions (for example val=0)."
             )
             raise ValueError(msg[0].upper() + msg[1:])
     return result
 
 
 def _groups(adata: AnnData | MuData, group_key: str | Sequence[str], rows: np.ndarray) -> np.ndarray:
-    """Unit of each control cell as text."""
+    """Return the group of each control cell as text."""
     columns = []
     for key in [group_key] if isinstance(group_key, str) else list(group_key):
         values = cells.column(adata, key, argument="group_key", allow_missing=True).iloc[rows]
         if values.isna().any():
             msg = (
-                f"adata.obs[{key!r}] (group_key) has {int(values.isna().sum())} missing values in {len(rows)} control cells. "
-                "Fill them or drop those cells."
+                f"adata.obs[{key!r}] (group_key) has {int(values.isna().sum())} missing values in {len(rows)} "
+                "control cells. Fill the values, or drop those cells."
             )
             raise ValueError(msg)
         columns.append(store.as_names(values))
     if not columns:
-        msg = "group_key is empty; name the obs column(s) of the independent unit, or pass None."
+        msg = "group_key is empty. Name the obs column(s) of the independent unit, or pass None."
         raise ValueError(msg)
     return components(*columns)

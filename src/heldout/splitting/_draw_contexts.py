@@ -1,4 +1,4 @@
-"""Which perturbation is held out in which context, under caps for both, and the pools of control cells of the contexts."""
+"""Draw the perturbations that are held out in each context, and the pools of control cells of the contexts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _RESTARTS = 100
 
 _WASTE = 1e-3
-"""What a group's cells in a context count that cannot be used there: it breaks ties only, as a missing pool is worse."""
+"""Cost of control cells that a group has in a context where they cannot be used. It is small and only breaks ties."""
 
 
 def draw_pairs(
@@ -28,17 +28,22 @@ def draw_pairs(
     n: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Mask of the pairs that are held out, (m,): ``n`` of them, fewer only where the caps allow no more.
+    """Return the mask of the held-out pairs, (m,). It has ``n`` pairs, or the largest number that the caps allow.
 
-    Pairs are taken in a drawn order while the caps last; what is still missing is found by exchanging pairs along
-    augmenting paths, so the number is the largest possible.
+    Pairs are first taken in a random order until the caps are reached. If pairs are missing, augmenting paths exchange
+    pairs until the number is the largest possible.
 
     Parameters
     ----------
     perturbation, context
-        Numbers that make up each pair, (m,) each; every pair once, in an order that does not depend on the rows.
+        Perturbation number and context number of each pair, (m,) each. Each pair occurs once. The order of the pairs
+        must not depend on the rows of the data.
     perturbation_cap, context_cap
-        Most pairs to take of each perturbation, (P,), and of each context, (C,).
+        Largest number of pairs to take from each perturbation, (P,), and from each context, (C,).
+    n
+        Number of pairs to hold out.
+    rng
+        Generator of the draw.
     """
     taken = np.zeros(len(perturbation), dtype=bool)
     left = perturbation_cap.copy(), context_cap.copy()
@@ -75,7 +80,10 @@ def _augmenting(
     by_perturbation: Sequence[Sequence[int]],
     by_context: Sequence[Sequence[int]],
 ) -> list[int]:
-    """Pairs to exchange, from a context with room back to a perturbation with room; empty if there is no such path."""
+    """Return the pairs to exchange, or an empty list if there is no augmenting path.
+
+    The path leads from a context with room back to a perturbation with room.
+    """
     queue = deque(np.flatnonzero(left[0] > 0).tolist())
     came_to_p: dict[int, int | None] = dict.fromkeys(queue)
     came_to_c: dict[int, int] = {}
@@ -109,7 +117,10 @@ def _traced(
 
 
 def divide_pairs(context: np.ndarray, counts: Mapping[str, int], rng: np.random.Generator) -> np.ndarray:
-    """Codes of the held-out pairs, (m,): drawn with the given numbers, and in equal shares in every context."""
+    """Return the partition code of each held-out pair, (m,).
+
+    The pairs are drawn at random with the given numbers. Each context has equal shares, up to rounding.
+    """
     names = [name for name, n in counts.items() if n]
     drawn = rng.permutation(len(context))
     rank = rng.permutation(context.max() + 1)
@@ -121,14 +132,18 @@ def divide_pairs(context: np.ndarray, counts: Mapping[str, int], rng: np.random.
 
 
 def control_counts(n: int, needed: np.ndarray, share: float) -> np.ndarray | None:
-    """Number of the ``n`` controls of a context for train, val and test, (3,); None if there are too few.
+    """Return how many of the ``n`` controls of a context go to train, val and test, (3,).
+
+    Return None if there are fewer controls than partitions that need them.
 
     Parameters
     ----------
+    n
+        Number of controls of the context.
     needed
-        Mask (3,) of the partitions that need controls; train, val, test.
+        Mask (3,) of the partitions that need controls, in the order train, val, test.
     share
-        Share of each of val and test.
+        Share of val, and of test.
     """
     if n < needed.sum():
         return None
@@ -140,14 +155,16 @@ def control_counts(n: int, needed: np.ndarray, share: float) -> np.ndarray | Non
 
 
 def pools_of_cells(context: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Codes of the control cells, (n,): in each context drawn with these numbers.
+    """Return the partition code of each control cell, (n,), drawn with these numbers in each context.
 
     Parameters
     ----------
     context
-        Context number of each control cell, cells in an order that does not depend on the rows.
+        Context number of each control cell. The order of the cells must not depend on the rows of the data.
     counts
-        Number for train, val and test in each context, (C × 3).
+        Number of cells for train, val and test in each context, (C × 3).
+    rng
+        Generator of the draw.
     """
     shuffled = rng.permutation(len(context))
     order = shuffled[np.argsort(context[shuffled], kind="stable")]
@@ -157,21 +174,24 @@ def pools_of_cells(context: np.ndarray, counts: np.ndarray, rng: np.random.Gener
 
 
 def pools_of_groups(inside: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, list[int]]:
-    """Codes of the groups, (G,), and the contexts in which some partition is left without the group it needs.
+    """Return the partition code of each group, (G,), and the contexts in which a partition lacks a group.
 
-    Groups are taken in a drawn order, each to the partition that its contexts lack most. If the groups overlap in
-    their contexts so that one is left without, they are drawn again.
+    The groups are taken in a random order. Each group goes to the partition that its contexts lack most. If a context
+    then lacks a group for a partition, because groups are in several contexts, the groups are drawn again.
 
     Parameters
     ----------
     inside
-        Which contexts each group has control cells in, (G × C) bool; groups in an order that does not depend on the rows.
+        Whether each group has control cells in each context, (G × C) bool. The order of the groups must not depend on
+        the rows of the data.
     counts
         Number of groups for train, val and test in each context, (C × 3).
+    rng
+        Generator of the draw.
     """
     best: tuple[np.ndarray, list[int]] | None = None
     for _ in range(_RESTARTS):
-        codes = _one_draw(inside, counts, rng)
+        codes = _draw_pools(inside, counts, rng)
         got = np.stack([(inside & (codes == code)[:, None]).sum(axis=0) for code in range(3)], axis=1)
         short = np.flatnonzero(((counts > 0) & (got == 0)).any(axis=1)).tolist()
         if best is None or len(short) < len(best[1]):
@@ -182,7 +202,7 @@ def pools_of_groups(inside: np.ndarray, counts: np.ndarray, rng: np.random.Gener
     return best
 
 
-def _one_draw(inside: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _draw_pools(inside: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     codes = np.empty(len(inside), dtype=np.int8)
     left = counts.astype(np.float64)
     weight = np.where(counts > 0, 1 / np.maximum(counts, 1), 0)

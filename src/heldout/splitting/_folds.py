@@ -1,8 +1,9 @@
-"""Cross-validation folds of whole groups: group numbers in, fold numbers or masks over the groups out.
+"""Cross-validation folds of whole groups, as fold numbers or as masks over the groups.
 
-The counts of groups are exact: groups are dealt to the folds like cards, class after class, so each class and the
-whole differ by at most one group between folds. Cells come second: groups are exchanged between folds, without
-touching those counts, as long as that lowers the sum of squares of the cells of each class in each fold.
+The counts of groups are exact. Groups are dealt to the folds one after another, class by class. The number of groups of
+each class, and of all groups, therefore differs by at most one between folds. The balance of cells comes second. Groups
+are exchanged between folds, without changing those counts, while this lowers the sum of squares of the number of cells
+of each class in each fold.
 """
 
 from __future__ import annotations
@@ -15,21 +16,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from heldout._core.checks import check_choice, check_integer
 from heldout._core.store import as_names, factorize, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BALANCE_LIMIT = 2000
-"""Number of groups up to which cells are balanced; beyond it chance does that."""
+"""Largest number of groups for which cells are balanced. With more groups, random assignment balances them."""
 
 SEARCH_SECONDS = 10
-"""Time for the search that groups of mixed classes may need."""
+"""Time limit of the search that groups of several classes may need."""
 
 
 @dataclass(frozen=True)
 class FoldUnits:
-    """Groups with their classes: sorted names (G,), group of each row (n,), classes (C,), rows of each (G × C)."""
+    """Groups with their classes.
+
+    ``names`` are the sorted names, (G,). ``of_row`` is the group number of each row, (n,). ``classes`` are the names of
+    the classes, (C,). ``counts`` is the number of rows of each group and class, (G × C).
+    """
 
     names: np.ndarray
     of_row: np.ndarray
@@ -38,7 +44,7 @@ class FoldUnits:
 
     @classmethod
     def of(cls, groups: Iterable[object], labels: Iterable[object] | None = None) -> FoldUnits:
-        """Build from one group and one label a row; a group may have rows of several labels."""
+        """Build from the group and the label of each row. A group may have rows of several labels."""
         names, of_row = factorize(as_names(groups))
         if labels is None:
             return cls(names, of_row, np.array(["group"], dtype=object), np.bincount(of_row)[:, None])
@@ -51,17 +57,17 @@ class FoldUnits:
 
     @cached_property
     def has(self) -> np.ndarray:
-        """Whether the group has the class, (G × C) bool."""
+        """Whether each group has each class, (G × C) bool."""
         return self.counts > 0
 
     @cached_property
     def pure(self) -> bool:
-        """Whether each group is of one class."""
+        """Whether each group has only one class."""
         return bool((self.has.sum(axis=1) == 1).all())
 
     @cached_property
     def strata(self) -> np.ndarray:
-        """Number of the set of classes of each group, (G,); that of its class when all groups are pure."""
+        """Number of the stratum of each group, (G,): its class if all groups are pure, else its set of classes."""
         if self.pure:
             return self.has.argmax(axis=1)
         return np.unique(self.has, axis=0, return_inverse=True)[1].reshape(-1)
@@ -71,28 +77,32 @@ class FoldUnits:
         return FoldUnits(self.names[keep], np.empty(0, dtype=int), self.classes, self.counts[keep])
 
     def require(self, least: int, *, purpose: str, advice: str = "Ask for fewer folds") -> None:
-        """Refuse when a class stands in fewer than ``least`` groups; ``advice`` is the next step beside more groups."""
+        """Refuse the data if a class is in fewer than ``least`` groups.
+
+        ``advice`` is the next step in the message, besides getting more groups.
+        """
         sizes = self.has.sum(axis=0)
         if (sizes < least).any():
             found = ", ".join(f"{n} of {c!r}" for c, n in zip(self.classes, sizes, strict=True) if n < least)
             each, found = (" of each class", found) if len(sizes) > 1 else ("", str(sizes[0]))
             msg = (
-                f"{purpose} takes at least {least} groups{each}, but there is only {found}. {advice}, or get more "
+                f"{purpose} needs at least {least} groups{each}, but there is only {found}. {advice}, or get more "
                 "groups."
             )
             raise ValueError(msg)
 
 
 def kfold(units: FoldUnits, n_folds: int, rng: np.random.Generator) -> np.ndarray:
-    """Fold number of each group, (G,): every class in every fold, counts of groups that differ by at most one.
+    """Return the fold number of each group, (G,), with every class in every fold.
 
-    The counts hold for each class and for the whole. When groups have rows of several classes they hold for the whole
-    and for each set of classes, unless that leaves a class out of a fold; then every class in every fold comes first.
+    The number of groups of each class, and of all groups, differs by at most one between folds. If groups have rows of
+    several classes, this holds for all groups and for each set of classes. If these counts would leave a class out of a
+    fold, they are relaxed so that every class is in every fold.
 
     Raises
     ------
     ValueError
-        If ``n_folds`` is no integer from 2, or there is no assignment with every class in every fold.
+        If ``n_folds`` is not an integer >= 2, or if no assignment has every class in every fold.
     """
     check_n_folds(n_folds)
     units.require(n_folds, purpose=f"n_folds={n_folds} with every class in every fold")
@@ -105,10 +115,8 @@ def kfold(units: FoldUnits, n_folds: int, rng: np.random.Generator) -> np.ndarra
 
 
 def check_n_folds(n_folds: int, *, argument: str = "n_folds") -> None:
-    """Refuse what is no number of folds."""
-    if isinstance(n_folds, bool) or not isinstance(n_folds, int | np.integer) or n_folds < 2:
-        msg = f"{argument}={n_folds!r} must be an integer of 2 or more: one fold would leave nothing to train on."
-        raise ValueError(msg)
+    """Refuse a number of folds that is not an integer >= 2, because one fold leaves no data to train on."""
+    check_integer(n_folds, argument, least=2)
 
 
 def _covers(units: FoldUnits, folds: np.ndarray, n_folds: int) -> bool:
@@ -116,11 +124,14 @@ def _covers(units: FoldUnits, folds: np.ndarray, n_folds: int) -> bool:
 
 
 def _search(has: np.ndarray, n_folds: int) -> np.ndarray:
-    """Fold of each group, (G,), every class in every fold and the largest fold as small as can be (integer program)."""
+    """Return the fold of each group, (G,), with every class in every fold and the smallest possible largest fold.
+
+    This is an integer program.
+    """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     n_groups, n_classes = has.shape
-    size = n_groups * n_folds + 1  # group × fold, then the size of the largest fold
+    size = n_groups * n_folds + 1  # one variable for each group and fold, then the size of the largest fold
     each_group, each_fold = sparse.eye_array(n_groups), sparse.eye_array(n_folds)
     once = sparse.kron(each_group, np.ones((1, n_folds)))
     cover = sparse.kron(has.T.astype(float), each_fold)
@@ -136,14 +147,15 @@ def _search(has: np.ndarray, n_folds: int) -> np.ndarray:
         ],
         options={"time_limit": SEARCH_SECONDS},
     )
-    if not result.success:  # nor an answer that would depend on the speed of the machine
-        why = (
-            "There is no assignment"
+    if not result.success:  # an answer after the time limit would depend on the machine, so it is refused too
+        reason = (
+            "No assignment exists"
             if result.status == 2
-            else f"{SEARCH_SECONDS} s were too short to find the best assignment"
+            else f"The search did not end within {SEARCH_SECONDS} s for an assignment"
         )
         msg = (
-            f"{why} of the {n_groups} groups to n_folds={n_folds} with every class in every fold. Ask for fewer folds."
+            f"{reason} of the {n_groups} groups to n_folds={n_folds} with every class in every fold. Ask for fewer "
+            "folds."
         )
         raise ValueError(msg)
     return result.x[:-1].reshape(n_groups, n_folds).argmax(axis=1)
@@ -154,7 +166,10 @@ def _with_column(matrix: sparse.sparray, value: float) -> sparse.csc_array:
 
 
 def _balance(units: FoldUnits, folds: np.ndarray, n_folds: int) -> np.ndarray:
-    """Exchange pairs of groups between folds while that evens out the cells; integers only, so no tie is lost."""
+    """Exchange pairs of groups between folds while this balances the cells.
+
+    All sums are integers, so the comparison is exact.
+    """
     strata, counts = units.strata, units.counts.astype(np.int64)
     if len(folds) > BALANCE_LIMIT:
         return folds
@@ -163,12 +178,12 @@ def _balance(units: FoldUnits, folds: np.ndarray, n_folds: int) -> np.ndarray:
     cells = np.zeros((n_folds, counts.shape[1]), dtype=np.int64)
     np.add.at(cells, folds, counts)
     moved = True
-    while moved:  # each exchange lowers a sum of squares of integers, so this ends
+    while moved:  # ends because each exchange lowers a sum of squares of integers
         moved = False
         for i, stratum in enumerate(strata):
             here = folds[i]
             allowed = strata == stratum
-            if units.pure:  # the surplus group of one class for that of another
+            if units.pure:  # exchange the surplus groups of two classes
                 allowed |= (table[here, stratum] - table[folds, stratum] == 1) & (
                     table[folds, strata] - table[here, strata] == 1
                 )
@@ -188,16 +203,16 @@ def _balance(units: FoldUnits, folds: np.ndarray, n_folds: int) -> np.ndarray:
 
 
 def leave_one_group_out(units: FoldUnits) -> np.ndarray:
-    """Mask of the test groups of each fold, (G × G): each group is test once, in the order of the names."""
+    """Return the mask of the test groups of each fold, (G × G). Each group is test once, in the order of the names."""
     units.require(2, purpose="Leave-one-group-out with every class in train", advice="Merge classes")
     return np.eye(len(units.names), dtype=bool)
 
 
 def leave_one_pair_out(units: FoldUnits, rng: np.random.Generator, *, pairs: str = "each") -> np.ndarray:
-    """Mask of the test groups of each fold, (n_folds × G): one group of each class.
+    """Return the mask of the test groups of each fold, (n_folds × G). A test set is one group of each class.
 
-    With ``pairs="each"`` there are as many folds as the largest class has groups; each of its groups is test once,
-    and those of a smaller class take turns. With ``"all"`` every combination is a fold.
+    With ``pairs="each"`` the number of folds is the number of groups of the largest class. Each of its groups is test
+    once. The groups of a smaller class take turns. With ``pairs="all"`` every combination is a fold.
     """
     check_pairs(pairs)
     check_pure(units)
@@ -215,36 +230,34 @@ def leave_one_pair_out(units: FoldUnits, rng: np.random.Generator, *, pairs: str
 
 def check_pairs(pairs: str) -> None:
     """Refuse an unknown way of making pairs."""
-    if pairs not in ("each", "all"):
-        msg = f"pairs={pairs!r} must be 'each' (each group at least once) or 'all' (every combination)."
-        raise ValueError(msg)
+    check_choice(pairs, "pairs", ("each", "all"))
 
 
 def check_pure(units: FoldUnits) -> None:
-    """Refuse groups that have rows of several classes, or no classes."""
+    """Refuse groups that have rows of several classes, or data without classes."""
     if len(units.classes) < 2:
         msg = "Leave-one-pair-out holds out one group of each class, so it needs labels. Give the label of each cell."
         raise ValueError(msg)
     if not units.pure:
         mixed = units.names[units.has.sum(axis=1) > 1]
         msg = (
-            f"{len(mixed)} of {len(units.names)} groups have several classes (e.g. {some(mixed)}); a pair is one group "
-            "of each class. Name a finer group, or use k-fold."
+            f"{len(mixed)} of {len(units.names)} groups have several classes (e.g. {some(mixed)}), but a pair is one "
+            "group of each class. Name a finer group, or use k-fold."
         )
         raise ValueError(msg)
 
 
 def leave_one_match_out(units: FoldUnits, match: np.ndarray) -> tuple[np.ndarray, list[str], list[str]]:
-    """Mask of the test groups of each fold, (n_folds × G), the value of each fold, and the values that are no fold.
+    """Return the mask of the test groups, (n_folds × G), the value of each fold, and the values that are not a fold.
 
-    Only a value of ``match`` (G,) whose groups have every class is a fold; groups with another value never are test.
+    A value of ``match`` (G,) is a fold only if its groups have every class. Groups with another value are never test.
     """
     values = sorted(set(match), key=_natural)
     complete = [value for value in values if units.has[match == value].any(axis=0).all()]
     if not complete:
         msg = (
-            f"None of the values {some(values, 8)} to match on has every class ({some(units.classes, 8)}), so none can "
-            "be held out. Use k-fold or leave-one-pair-out."
+            f"No value of the match column ({some(values, 8)}) has every class ({some(units.classes, 8)}), so no "
+            "value can be held out. Use k-fold or leave-one-pair-out."
         )
         raise ValueError(msg)
     tests = np.stack([match == value for value in complete])
@@ -260,7 +273,7 @@ def leave_one_match_out(units: FoldUnits, match: np.ndarray) -> tuple[np.ndarray
 
 
 def _natural(value: str) -> tuple[int, float, str]:
-    """Numbers by size, then text."""
+    """Return a sort key that puts numbers first, by size, and then text."""
     try:
         return 0, float(value), value
     except ValueError:
@@ -268,10 +281,10 @@ def _natural(value: str) -> tuple[int, float, str]:
 
 
 def next_groups(units: FoldUnits, tests: np.ndarray) -> np.ndarray:
-    """Mask of the val groups of each fold, (n_folds × G): of each class the group after the one that is test.
+    """Return the mask of the val groups of each fold, (n_folds × G).
 
-    Groups stand in the order of their names, after the last comes the first. Where a class has no test group, fold i
-    takes its group i, again from the start when there are no more.
+    For each class, val is the group after the test group in the order of the names. The first group follows the last.
+    If a class has no test group, fold i takes group i of the class, and starts again after the last group.
     """
     vals = np.zeros_like(tests)
     for number in range(len(units.classes)):
@@ -281,12 +294,15 @@ def next_groups(units: FoldUnits, tests: np.ndarray) -> np.ndarray:
             start = held[-1] + 1 if len(held) else fold
             vals[fold, members[start % len(members)]] = True
     if ((~tests & ~vals).astype(int) @ units.has == 0).any() or (tests & vals).any():
-        units.require(3, purpose="val='next' beside a test group and train", advice="Ask for no val (val=0)")
+        units.require(3, purpose="val='next' in addition to a test group and train", advice="Ask for no val (val=0)")
     return vals
 
 
 def inner_folds(units: FoldUnits, test: np.ndarray, n_inner: int, rng: np.random.Generator) -> np.ndarray:
-    """Inner fold of each group, (G,), -1 for those in ``test`` (G,): k-fold of the groups that are not test."""
+    """Return the inner fold of each group, (G,), -1 for the groups in ``test`` (G,).
+
+    The groups that are not test are divided by :func:`kfold`.
+    """
     check_n_folds(n_inner, argument="n_inner")
     folds = np.full(len(units.names), -1)
     folds[~test] = kfold(units.select(~test), n_inner, rng)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout._core.partition import PARTITIONS
-from heldout._core.store import factorize, some, suggest
+from heldout._core.store import as_names, factorize, some, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 CODE = {name: code for code, name in enumerate(PARTITIONS)}
+"""Number of each partition in an array of codes."""
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The independent units: sorted names (G,), the group number of each cell (n,), one class name a group or None."""
+    """The independent units of the data.
+
+    ``names`` are the sorted names of the groups, (G,). ``of_cell`` is the group number of each cell, (n,). ``labels``
+    is the class name of each group, (G,), or None.
+    """
 
     names: np.ndarray
     of_cell: np.ndarray
@@ -26,7 +32,9 @@ class Groups:
 
     @classmethod
     def of(cls, groups: np.ndarray, labels: np.ndarray | None = None, *, argument: str = "label_key") -> Groups:
-        """Build from one group and one label a cell; ``argument`` says in an error where the labels came from.
+        """Build the groups from the group and the label of each cell.
+
+        ``argument`` names the source of the labels in an error message.
 
         Raises
         ------
@@ -43,29 +51,32 @@ class Groups:
             first = owner[times > 1][0]
             both = classes[pairs[1][pairs[0] == first]]
             msg = (
-                f"{int((times > 1).sum())} of {len(names)} groups have cells with different values of {argument} (e.g. "
-                f"{names[first]!r} has {some(both)}). It must be one value for the whole group; check the two columns, "
-                "or name a finer group_key."
+                f"{int((times > 1).sum())} of {len(names)} groups have cells with different values of {argument}. "
+                f"For example, {names[first]!r} has {some(both)}. A group must have one value. Check the two "
+                "columns, or name a finer group_key."
             )
             raise ValueError(msg)
         return cls(names, of_cell, classes[pairs[1]])
 
     def select(self, names: Sequence[str], *, argument: str) -> np.ndarray:
-        """Group numbers of the given names; refuses a name that is not a group."""
+        """Return the group numbers of the names. Refuse a name that is not a group."""
         known = {name: number for number, name in enumerate(self.names)}
         for name in names:
             if name not in known:
-                msg = f"{argument} names {name!r}, which is not a group. {suggest(name, self.names)}"
+                msg = f"{argument}={name!r} is not a group. {suggest(name, self.names)}"
                 raise ValueError(msg)
         return np.array([known[name] for name in names], dtype=int)
 
     def classes_in(self, numbers: np.ndarray) -> list[str]:
-        """Sorted classes of the groups with these numbers."""
+        """Return the sorted classes of the groups with these numbers."""
         return [] if self.labels is None else sorted(set(self.labels[numbers]))
 
 
 def by_match(groups: Groups, match: np.ndarray, chosen: Mapping[str, Sequence[str]]) -> np.ndarray:
-    """Codes of the groups, (G,): all groups with a chosen match value go to that partition, the rest to train."""
+    """Return the partition code of each group, (G,), from the match value of each group.
+
+    All groups with a chosen match value go to the partition that names the value. All others go to train.
+    """
     codes = np.full(len(groups.names), CODE["train"], dtype=np.int8)
     available = sorted(set(match))
     for partition, values in chosen.items():
@@ -76,8 +87,8 @@ def by_match(groups: Groups, match: np.ndarray, chosen: Mapping[str, Sequence[st
             numbers = np.flatnonzero(match == value)
             if (codes[numbers] != CODE["train"]).any():
                 msg = (
-                    f"{partition}={value!r} names a value of match_key that is already asked for. A value can be in one "
-                    "partition only, once: take it out of val or of test."
+                    f"{partition}={value!r} names a value of match_key twice. A value can be in one partition only. "
+                    "Remove it from val or from test."
                 )
                 raise ValueError(msg)
             codes[numbers] = CODE[partition]
@@ -85,15 +96,15 @@ def by_match(groups: Groups, match: np.ndarray, chosen: Mapping[str, Sequence[st
 
 
 def by_list(groups: Groups, lists: Mapping[str, Sequence[str]]) -> np.ndarray:
-    """Codes of the groups, (G,): as listed; what is not listed is unused."""
+    """Return the partition code of each group, (G,), from lists of names. Groups in no list are unused."""
     codes = np.full(len(groups.names), CODE["unused"], dtype=np.int8)
     taken: dict[str, str] = {}
     for partition, names in lists.items():
         for name in names:
             if name in taken:
                 msg = (
-                    f"The group {name!r} is listed in {taken[name]!r} and again in {partition!r}. A group can be in one "
-                    "partition only, once: take it out of one list."
+                    f"The group {name!r} is listed in {taken[name]!r} and again in {partition!r}. A group can be in "
+                    "one partition only. Remove it from one list."
                 )
                 raise ValueError(msg)
             taken[name] = partition
@@ -102,20 +113,29 @@ def by_list(groups: Groups, lists: Mapping[str, Sequence[str]]) -> np.ndarray:
 
 
 def check_classes(groups: Groups, codes: np.ndarray, *, label_key: str) -> None:
-    """Refuse a partition that has cells but not every class."""
+    """Refuse a partition that has cells but lacks a class."""
     if groups.labels is None:
         return
     every = groups.classes_in(np.arange(len(groups.names)))
     if len(every) < 2:
-        msg = f"label_key={label_key!r} has one class only ({every[0]!r}); there is nothing to predict."
+        msg = (
+            f"label_key={label_key!r} has only one class ({every[0]!r}), so there is nothing to predict. Name a "
+            "column with two or more classes."
+        )
         raise ValueError(msg)
     for partition in ("train", "val", "test"):
         numbers = np.flatnonzero(codes == CODE[partition])
         missing = sorted(set(every) - set(groups.classes_in(numbers)))
         if len(numbers) and missing:
             msg = (
-                f"{partition} would have no group with {label_key} {some(missing)}; its groups are "
-                f"{some(groups.names[numbers], 5)}. Every class must stand in every partition that is used: "
-                "choose other groups or values for it."
+                f"{partition} has no group with {label_key} {some(missing)}. Its groups are "
+                f"{some(groups.names[numbers], 5)}. Every class must be in every partition that is used. Choose "
+                f"other groups or values for {partition}."
             )
             raise ValueError(msg)
+
+
+def name_list(values: Any) -> list[str]:
+    """Return one value or several values as a list of text, in which names of groups are compared."""
+    several = isinstance(values, Iterable) and not isinstance(values, str)
+    return as_names(list(values) if several else [values]).tolist()

@@ -1,7 +1,8 @@
-"""Modules of co-expressed genes, and their assignment to partitions by shares of genes.
+"""Find modules of co-expressed genes, and assign them to partitions by shares of genes.
 
-A module is a branch of Ward's tree over the genes. The distance of two genes is that of their standardised expression
-vectors, √(2 − 2r) with r their Pearson correlation, so it is Euclidean, as Ward's criterion supposes.
+A module is a branch of Ward's tree over the genes. The distance of two genes is the Euclidean distance of their
+standardised expression vectors, √(2 − 2r), where r is their Pearson correlation. Ward's criterion requires a Euclidean
+distance.
 """
 
 from __future__ import annotations
@@ -20,37 +21,39 @@ if TYPE_CHECKING:
     from heldout._core.types import Matrix, MatrixOrDask
 
 EXACT_LIMIT = 60_000
-"""Number of assignments up to which every one is visited; beyond it a drawn one is improved by moves and swaps."""
+"""Largest number of assignments for which all are visited. Beyond, a random assignment is improved by moves and
+swaps.
+"""
 
 MOST_GENES = 15_000
-"""Number of varying genes above which the correlation matrix is not formed (15,000² float64 take 1.8 GB)."""
+"""Largest number of varying genes for which the correlation matrix is computed (15,000² float64 need 1.8 GB)."""
 
 _CELLS = 2048
 
 _DECIMALS = 6
-"""Correlations are rounded, so that rounding errors of another machine do not decide between equal ones."""
+"""Correlations are rounded, so that rounding errors of a machine do not decide between equal correlations."""
 
 
 def correlation(X: MatrixOrDask, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pearson correlation of the genes over some cells, and which genes vary there at all.
+    """Return the Pearson correlation of the genes over some cells, and the mask of the genes that vary there.
 
-    Cells are read chunk by chunk in the given order of ``rows``, of a dask array in its own; sums are in float64.
+    Cells are read in chunks. The order is that of ``rows``, or that of the array for a dask array. Sums are in float64.
 
     Parameters
     ----------
     X
-        Matrix (n_obs × n_vars), dense, csr or csc, or a dask array.
+        Matrix (n_obs × n_vars): dense, csr or csc, or a dask array.
     rows, columns
-        Numbers of the cells and genes to use, in the order to use them.
+        Numbers of the cells and genes to use, in the order of use.
 
     Returns
     -------
-    Correlation of the varying genes (V × V), and the mask of the genes in ``columns`` that vary (n,).
+    The correlation of the varying genes (V × V), and the mask of the genes in ``columns`` that vary (n,).
 
     Raises
     ------
     ValueError
-        If values of these cells are not finite, or more than ``MOST_GENES`` genes vary.
+        If values of these cells are not finite, or if more than ``MOST_GENES`` genes vary.
     """
     X = X.tocsr() if is_sparse(X) else X
     low, high = np.full(len(columns), np.inf), np.full(len(columns), -np.inf)
@@ -62,8 +65,9 @@ def correlation(X: MatrixOrDask, rows: np.ndarray, columns: np.ndarray) -> tuple
     columns, mean = columns[varies], total[varies] / len(rows)
     if len(columns) > MOST_GENES:
         msg = (
-            f"{len(columns)} genes vary in the train cells; modules are found among at most {MOST_GENES}. Keep the variable "
-            "genes first: heldout.pp.highly_variable_genes(adata); adata = adata[:, adata.var['highly_variable']].copy()"
+            f"{len(columns)} genes vary in the train cells, but modules are found among at most {MOST_GENES}. Keep "
+            "the highly variable genes first: heldout.pp.highly_variable_genes(adata); adata = adata[:, "
+            "adata.var['highly_variable']].copy()"
         )
         raise ValueError(msg)
     products = np.zeros((len(columns), len(columns)))
@@ -77,7 +81,7 @@ def correlation(X: MatrixOrDask, rows: np.ndarray, columns: np.ndarray) -> tuple
 
 
 def _blocks(X: MatrixOrDask, rows: np.ndarray, columns: np.ndarray) -> Iterator[np.ndarray]:
-    """Dense values of some cells and genes, a few cells at a time."""
+    """Yield dense values of some cells and genes, a few cells at a time."""
     if is_dask(X):
         wanted = np.zeros(X.shape[0], dtype=bool)
         wanted[rows] = True
@@ -94,7 +98,7 @@ def _blocks(X: MatrixOrDask, rows: np.ndarray, columns: np.ndarray) -> Iterator[
         if not np.isfinite(dense).all():
             msg = (
                 "The matrix has NaN or infinite values in train cells, so genes cannot be correlated. Find them with "
-                "np.isfinite and drop or repair those cells or genes."
+                "np.isfinite, and drop or repair those cells or genes."
             )
             raise ValueError(msg)
         yield dense
@@ -107,16 +111,18 @@ def _with_wanted(block: Matrix, wanted: np.ndarray) -> tuple[Matrix, np.ndarray]
 def find_modules(
     correlation: np.ndarray, n_modules: int | None, *, least: int = 1, largest: float = np.inf
 ) -> np.ndarray:
-    """Module number of each gene, (V,): Ward's tree cut into ``n_modules``, or fewer where genes are tied.
+    """Return the module number of each gene, (V,), from Ward's tree cut into ``n_modules`` branches.
+
+    There are fewer modules if genes are tied.
 
     Parameters
     ----------
     correlation
         Pearson correlation, (V × V).
     n_modules
-        Number of modules, at most V. None takes as few as ``least`` and ``largest`` allow.
+        Number of modules, at most V. If None, the smallest number that ``least`` and ``largest`` allow.
     least, largest
-        Least number of modules, and largest number of genes in one, if ``n_modules`` is None.
+        Smallest number of modules, and largest number of genes in a module. Used only if ``n_modules`` is None.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
@@ -130,18 +136,19 @@ def find_modules(
 
 
 def assign_modules(sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Partition number of each module, (M,), so that the partitions have their shares of the genes.
+    """Return the partition number of each module, (M,), so that the partitions have their shares of the genes.
 
-    Minimised is the squared distance of the partitions' numbers of genes to the wanted ones, with no partition empty.
-    Up to ``EXACT_LIMIT`` assignments it is the exact optimum, drawn among equals. Beyond, modules are drawn one after
-    another into the partition with the most room, and that is improved by moves and swaps until none helps.
+    The objective is the squared distance between the numbers of genes of the partitions and the wanted numbers. No
+    partition is empty. Up to ``EXACT_LIMIT`` assignments, the result is the exact optimum, drawn among equal optima.
+    Beyond, modules are drawn one after another into the partition with the most room. This start is then improved by
+    moves and swaps until none helps.
 
     Parameters
     ----------
     sizes
-        Number of genes of each module, (M,), in an order that does not depend on that of the genes; M ≥ P.
+        Number of genes of each module, (M,), with M ≥ P. The order must not depend on the order of the genes.
     shares
-        Wanted share of each partition, (P,), positive, summing to 1.
+        Wanted share of each partition, (P,). The shares are positive and sum to 1.
     rng
         Generator of the draw.
     """
@@ -168,27 +175,27 @@ def _best_of_all(sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator
 
 
 def _improve(codes: np.ndarray, sizes: np.ndarray, room: np.ndarray, order: np.ndarray) -> bool:
-    """Make the best move of one module or swap of two, in place; tells whether there was one that helps.
+    """Make the best move of one module, or the best swap of two modules, in place. Return whether one helped.
 
     Moving ``x`` genes from partition a to b changes the objective by 2x(x + room[a] − room[b]).
     """
     held = np.bincount(codes, minlength=len(room))
     best, change = -1e-9, None
-    for one in order:
-        a = codes[one]
+    for module in order:
+        a = codes[module]
         for b in range(len(room)):
             if b == a:
                 continue
             there = order[codes[order] == b]
-            x = np.append(sizes[one] - sizes[there], sizes[one] if held[a] > 1 else 0)  # swaps, then the move
+            x = np.append(sizes[module] - sizes[there], sizes[module] if held[a] > 1 else 0)  # swaps, then the move
             gain = 2 * x * (x + room[a] - room[b])
             at = int(np.argmin(gain))
             if gain[at] < best:
-                best, change = float(gain[at]), (one, b, there[at] if at < len(there) else None, x[at])
+                best, change = float(gain[at]), (module, b, there[at] if at < len(there) else None, x[at])
     if change is None:
         return False
-    one, b, other, genes = change
-    a, codes[one] = codes[one], b
+    module, b, other, genes = change
+    a, codes[module] = codes[module], b
     if other is not None:
         codes[other] = a
     room[a] += genes
@@ -197,7 +204,7 @@ def _improve(codes: np.ndarray, sizes: np.ndarray, room: np.ndarray, order: np.n
 
 
 def draw_shares(n: int, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Partition number of each of ``n`` genes, (n,): the rounded shares, in a drawn order."""
+    """Return the partition number of each of ``n`` genes, (n,), with the rounded shares in a random order."""
     edges = np.round(np.cumsum(shares) * n)
     codes = np.empty(n, dtype=np.int64)
     codes[rng.permutation(n)] = np.searchsorted(edges, np.arange(n), side="right")

@@ -1,4 +1,7 @@
-"""What a name such as ``"A+B"`` perturbs: its set of targets, the same for ``"B+A"`` and for other guides of A and B."""
+"""Read a perturbation name such as ``"A+B"`` as the set of its targets.
+
+``"A+B"`` and ``"B+A"`` are the same set. Different guides of A and B give the same set, too.
+"""
 
 from __future__ import annotations
 
@@ -19,37 +22,37 @@ Targets = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Parser:
-    """Rules that turn a name into its sorted targets; none for a control.
+    """Rules that turn a name into its sorted targets. A control has no targets.
 
     Parameters
     ----------
     control
-        Names of controls; as a part of a name (``"A+control"``) they perturb nothing.
+        Names of controls. As a part of a name (``"A+control"``), a control adds no target.
     separator
         Text between the parts of a name, or None if every name is one target.
-    listed
-        Targets of guides and whole names, which stand above the separator.
+    mapping
+        Targets of guides and of whole names. The mapping has priority over the separator.
     strict
-        Refuse a guide that ``listed`` does not list and that is none of its targets.
+        Refuse a guide that is neither in ``mapping`` nor one of its targets.
     """
 
     control: Sequence[str]
     separator: str | None
-    listed: Mapping[str, Targets] = field(default_factory=dict)
+    mapping: Mapping[str, Targets] = field(default_factory=dict)
     strict: bool = False
 
     @property
     def known(self) -> set[str]:
-        """Names that have a meaning of their own."""
-        return {*self.control, *self.listed, *(target for targets in self.listed.values() for target in targets)}
+        """Names that have a meaning without being divided."""
+        return {*self.control, *self.mapping, *(target for targets in self.mapping.values() for target in targets)}
 
     def parse(self, names: Sequence[str]) -> list[Targets]:
-        """Targets of each name.
+        """Return the targets of each name.
 
         Raises
         ------
         ValueError
-            If a name has an empty part, holds a known name that itself has the separator, or is not listed.
+            If a name has an empty part, contains a known name that contains the separator, or is not in the mapping.
         """
         known = self.known
         whole = {name for name in known if self.separator is not None and self.separator in name}
@@ -58,8 +61,8 @@ class Parser:
             lacking = sorted({part for of_name in parts for part in of_name if part not in known})
             if lacking:
                 msg = (
-                    f"targets does not list {len(lacking)} of the names (e.g. {some(lacking)}), so it is not known whether "
-                    "they share a target with others. List each guide with its target, a target itself as "
+                    f"targets lacks {len(lacking)} of the names (e.g. {some(lacking)}), so it is unknown if they "
+                    "share a target with other names. List each guide with its target, and a target itself as "
                     "{'A': 'A'}."
                 )
                 raise ValueError(msg)
@@ -73,55 +76,62 @@ class Parser:
         inside = sorted(k for k in whole if f"{separator}{k}{separator}" in f"{separator}{name}{separator}")
         if inside:
             msg = (
-                f"The name {name!r} holds {inside[0]!r}, which has the separator={separator!r} itself, so where to cut it is "
-                f"not known. List its targets: targets={{{name!r}: [...]}}, or take another separator."
+                f"The name {name!r} contains {inside[0]!r}, which contains the separator={separator!r}. It is "
+                f"unknown where to divide the name. List its targets with targets={{{name!r}: [...]}}, or use "
+                "another separator."
             )
             raise ValueError(msg)
         if not all(parts):
             msg = (
-                f"The name {name!r} has an empty part between separator={separator!r}. Pass separator=None if names are not "
-                f"combinations, or list its targets: targets={{{name!r}: [...]}}."
+                f"The name {name!r} has an empty part between separator={separator!r}. Pass separator=None if names "
+                f"are not combinations, or list its targets with targets={{{name!r}: [...]}}."
             )
             raise ValueError(msg)
         return parts
 
     def _targets(self, parts: Iterable[str]) -> Targets:
-        every = {target for part in parts for target in self.listed.get(part, (part,))}
+        every = {target for part in parts for target in self.mapping.get(part, (part,))}
         return tuple(sorted(every.difference(self.control)))
 
 
-def read_listed(targets: Mapping[Any, Any], *, separator: str | None) -> tuple[dict[str, Targets], bool]:
-    """Targets of the listed names as text, and whether names that are not listed must be refused.
+def read_mapping(targets: Mapping[Any, Any], *, separator: str | None) -> tuple[dict[str, Targets], bool]:
+    """Return the targets of the listed names as text, and whether names that are not listed must be refused.
 
-    A list that maps every name to itself only says which names are not to be cut; any other maps guides to targets.
+    A mapping of every name to itself only says which names are not divided. Any other mapping renames guides to
+    targets, so it must list all guides.
 
     Raises
     ------
     ValueError
-        If a name has no target, or text with the separator may be one target or several.
+        If a name has no target, or if text that contains the separator may be one target or several.
     """
-    listed: dict[str, Targets] = {}
+    mapping: dict[str, Targets] = {}
     for key, value in zip(as_names(list(targets)), targets.values(), strict=True):
         several = isinstance(value, Iterable) and not isinstance(value, str)
         named = as_names(list(value) if several else [value]).tolist()
         if not named or "" in named or "nan" in named or "None" in named:
-            msg = f"targets[{key!r}]={value!r} names no target. For a control guide name the control, else drop those cells."
+            msg = (
+                f"targets[{key!r}]={value!r} names no target. For a control guide, name the control. Otherwise drop "
+                "those cells."
+            )
             raise ValueError(msg)
         if not several and separator is not None and separator in named[0] and named[0] != key:
             msg = (
-                f"targets[{key!r}]={value!r} may be one target or several, because it has the separator={separator!r}. "
-                f"Write {named} for one target, or {named[0].split(separator)} for several."
+                f"targets[{key!r}]={value!r} may be one target or several, because it contains the "
+                f"separator={separator!r}. Write {named} for one target, or {named[0].split(separator)} for several."
             )
             raise ValueError(msg)
-        listed[key] = tuple(named)
-    return listed, any(named != (key,) for key, named in listed.items())
+        mapping[key] = tuple(named)
+    return mapping, any(named != (key,) for key, named in mapping.items())
 
 
 @dataclass(frozen=True)
 class Perturbations:
-    """The distinct perturbations: names (P,), their targets, and which targets each has, (P × T) csr of 0 and 1.
+    """The distinct perturbations of the cells.
 
-    ``of_cell`` is the number of the perturbation of each cell, (n,), -1 for a control.
+    ``names`` are the names, (P,). ``targets`` are the targets of each perturbation. ``target_names`` are the names of
+    all targets, (T,). ``members`` says which targets each perturbation has, (P × T) csr of 0 and 1. ``of_cell`` is the
+    perturbation number of each cell, (n,), -1 for a control.
     """
 
     names: list[str]
@@ -142,7 +152,7 @@ class Perturbations:
         Raises
         ------
         ValueError
-            If two perturbations would have one name, as the target ``"A+B"`` and the pair of A and B.
+            If two perturbations have the same name, for example the target ``"A+B"`` and the pair of A and B.
         """
         distinct = sorted(set(parsed) - {()})
         number = {targets: i for i, targets in enumerate(distinct)} | {(): -1}
@@ -150,9 +160,9 @@ class Perturbations:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             msg = (
-                f"{twice!r} is the name of two perturbations with other targets: "
-                f"{some(t for t, name in zip(distinct, names, strict=True) if name == twice)}. Rename the target, or take "
-                "another separator."
+                f"{twice!r} is the name of two perturbations with different targets: "
+                f"{some(t for t, name in zip(distinct, names, strict=True) if name == twice)}. Rename the target, or "
+                "use another separator."
             )
             raise ValueError(msg)
         members, target_names = _incidence(distinct)
@@ -171,19 +181,20 @@ def _incidence(perturbations: Sequence[Targets]) -> tuple[sparse.csr_array, np.n
 
 
 def check_controls(control: Sequence[str], names: Sequence[str], parsed: Sequence[Targets]) -> None:
-    """Refuse when no name is a control, or no cell is perturbed."""
+    """Refuse data without a control, or without a perturbed cell."""
     if all(parsed):
-        msg = f"control={some(control)} is no perturbation of any cell. {suggest(control[0], names)}"
+        msg = f"control={some(control)} is not a perturbation of any cell. {suggest(control[0], names)}"
         raise ValueError(msg)
     if not any(parsed):
         msg = (
-            f"Every cell is a control ({some(control)}); there is no perturbation to hold out. Check perturbation_key."
+            f"Every cell is a control ({some(control)}), so there is no perturbation to hold out. Check "
+            "perturbation_key."
         )
         raise ValueError(msg)
 
 
 def seen_in_train(members: sparse.csr_array, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number of targets of each perturbation that train has in any perturbation, and alone, both (P,).
+    """Return how many targets of each perturbation are in train at all, and how many are there alone, both (P,).
 
     Parameters
     ----------

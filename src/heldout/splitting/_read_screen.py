@@ -1,4 +1,4 @@
-"""Which cell is perturbed how, in which context: read from the split's record, or from the columns of ``obs``."""
+"""Read the perturbation and the context of each cell, from the record of a split or from the columns of ``obs``."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from heldout._core.partition import Partition
 
 CONTROL = -1
-"""Number of the perturbation of a control cell."""
+"""Perturbation number of a control cell."""
 
 UNKNOWN = -2
-"""Number of a cell whose perturbation or context the split has not seen; it must be unused."""
+"""Perturbation number of a cell whose perturbation or context is not in the split. Such a cell must be unused."""
 
 
 @dataclass(frozen=True)
 class ScreenNames:
-    """How names are read: what :class:`Screen` keeps in a fit, as JSON values.
+    """The rules for reading names, which a fit stores as JSON values together with its :class:`Screen`.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class ScreenNames:
     separator
         Text between the targets of a combination.
     known
-        Targets of the names (guides) that do not speak for themselves.
+        Targets of the names (guides) that cannot be read from the name alone.
     contexts
         Values of the covariates in each context.
     """
@@ -52,43 +52,45 @@ class ScreenNames:
     contexts: list[tuple[str, ...]]
 
     def parse(self, names: Sequence[str]) -> list[Targets]:
-        """Targets of each name, none for a control; ``"B+A"`` has those of ``"A+B"``."""
+        """Return the targets of each name. A control has none. ``"B+A"`` has the targets of ``"A+B"``."""
         return Parser(self.control, self.separator, self.known).parse(names)
 
     def joined(self, targets: Targets) -> str:
-        """Name of a perturbation: its targets, sorted."""
+        """Return the name of a perturbation, which joins its sorted targets."""
         return (self.separator or "+").join(targets)
 
     def shown(self, context: int) -> str:
-        """Name of a context for a message."""
+        """Return the name of a context for a message."""
         values = zip(self.covariate_keys, self.contexts[context], strict=True)
         return ", ".join(f"{key}={value!r}" for key, value in values) or "adata"
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return the rules as JSON values."""
         return {**vars(self), "known": {name: list(targets) for name, targets in self.known.items()}}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> ScreenNames:
-        """Inverse of :meth:`to_json`."""
+        """Build the rules from the result of :meth:`to_json`."""
         known = {name: tuple(targets) for name, targets in stored["known"].items()}
         return cls(**{**stored, "known": known, "contexts": [tuple(context) for context in stored["contexts"]]})
 
 
 @dataclass(frozen=True)
 class Screen:
-    """The perturbations and contexts of the cells at hand; names are sorted, so nothing depends on the order of rows.
+    """The perturbations and contexts of the cells of an AnnData.
+
+    The names are sorted, so nothing depends on the order of the rows.
 
     Parameters
     ----------
     names
-        How names are read.
+        The rules for reading names.
     perturbations
         Targets of each perturbation, (P,), sorted.
     of_cell
-        Number of the perturbation of each cell, (n,), -1 for a control, -2 for a cell that the split has not seen.
+        Perturbation number of each cell, (n,): -1 for a control, -2 for a cell that is not in the split.
     context
-        Number of the context of each cell, (n,).
+        Context number of each cell, (n,).
     """
 
     names: ScreenNames
@@ -102,9 +104,10 @@ class Screen:
         return len(self.names.contexts)
 
     def groups(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Perturbation (-1: control) and context of each group of the cells in ``mask``, and each cell's group (-1: none).
+        """Return the perturbation and the context of each group of cells, and the group of each cell.
 
-        Controls come first, then perturbations by number; of one perturbation by context.
+        A group has one perturbation (-1: control) in one context. Only cells in ``mask`` are used; the group of other
+        cells is -1. Controls come first, then perturbations by number, then contexts by number.
         """
         inside = mask & (self.of_cell > UNKNOWN)
         joint = (self.of_cell[inside] + 1) * self.n_contexts + self.context[inside]
@@ -124,18 +127,21 @@ def screen_of(
     separator: str | None = "+",
     covariate_keys: str | Sequence[str] | None = None,
 ) -> Screen:
-    """Read the screen as its split was made; what the split does not say, from the arguments.
+    """Read the screen from the record of its split, or from the arguments if the split has no such record.
 
     Raises
     ------
     ValueError
-        If an argument contradicts the split, or a column or control is missing.
+        If an argument contradicts the split, or if a column or a control is missing.
     """
     if partition.scheme == "perturbations":
         given = {"control": control, "covariate_keys": covariate_keys}
         return _recorded(adata, partition, perturbation_key, given)
     if perturbation_key is None:
-        msg = f"obs[{partition.key!r}] is a split of scheme {partition.scheme!r}, which names no perturbation_key. Pass it."
+        msg = (
+            f"obs[{partition.key!r}] is a split of scheme {partition.scheme!r}, which has no perturbation_key. Pass "
+            "perturbation_key."
+        )
         raise ValueError(msg)
     return read_screen(
         adata,
@@ -156,18 +162,18 @@ def read_screen(
     separator: str | None,
     covariate_keys: str | Sequence[str],
 ) -> Screen:
-    """Read the screen from columns of ``obs``, whether or not it is split."""
+    """Read the screen from columns of ``obs``. A split is not needed."""
     controls, keys = as_list(control), as_list(covariate_keys)
     texts, parsed, found = read_perturbations(adata, perturbation_key, controls, targets, separator)
     contexts, context = context_codes(adata, keys)
     plain = Parser(controls, separator)
-    known = _spoken_for(plain, texts.tolist(), parsed)
+    known = _unreadable_names(plain, texts.tolist(), parsed)
     names = ScreenNames(perturbation_key, keys, controls, separator, known, contexts)
     return Screen(names, found.targets, found.of_cell, context)
 
 
-def _spoken_for(plain: Parser, texts: Sequence[str], parsed: Sequence[Targets]) -> dict[str, Targets]:
-    """Targets of the names that could not be read from the name alone; a control has none and is known as such."""
+def _unreadable_names(plain: Parser, texts: Sequence[str], parsed: Sequence[Targets]) -> dict[str, Targets]:
+    """Return the targets of the names whose targets cannot be read from the name alone. A control has none."""
     known = {}
     for text, of_name in zip(texts, parsed, strict=True):
         try:
@@ -180,7 +186,7 @@ def _spoken_for(plain: Parser, texts: Sequence[str], parsed: Sequence[Targets]) 
 
 
 def _recorded(adata: AnnData, partition: Partition, key: str | None, given: Mapping[str, Any]) -> Screen:
-    """The screen of a split by :func:`heldout.pp.split_perturbations`."""
+    """Return the screen of a split by :func:`heldout.pp.split_perturbations`."""
     params = partition.params
     if key is not None and key != params["perturbation_key"]:
         _contradicts("perturbation_key", key, params["perturbation_key"], partition.key)
@@ -196,21 +202,22 @@ def _recorded(adata: AnnData, partition: Partition, key: str | None, given: Mapp
     if (new & partition.mask("train", "val", "test")).any():
         where = f"perturbation_key={key!r} or covariate_keys={params['covariate_keys']}"
         msg = (
-            f"{int((new & partition.mask('train', 'val', 'test')).sum())} cells have values of {where} that the split did not "
-            f"have when it was made (e.g. {store.some(dict.fromkeys(texts[new]))}). Restore these columns, or make the split again."
+            f"{int((new & partition.mask('train', 'val', 'test')).sum())} cells have values of {where} that the "
+            f"split did not have when it was made (e.g. {store.some(dict.fromkeys(texts[new]))}). Restore these "
+            "columns, or make the split again."
         )
         raise ValueError(msg)
     perturbations = [tuple(targets) for targets in params["perturbations"]]
     of_name = [perturbations[i] if i >= 0 else () for i in params["names"].values()]
     plain = Parser(params["control"], params["separator"])
-    known = _spoken_for(plain, list(params["names"]), of_name)
+    known = _unreadable_names(plain, list(params["names"]), of_name)
     names = ScreenNames(key, params["covariate_keys"], params["control"], params["separator"], known, contexts)
     of_cell = np.where(new, UNKNOWN, np.nan_to_num(number, nan=UNKNOWN)).astype(np.int64)
     return Screen(names, perturbations, of_cell, np.maximum(context, 0))
 
 
 def _context_numbers(adata: AnnData, keys: Sequence[str], contexts: Sequence[tuple[str, ...]]) -> np.ndarray:
-    """Number of each cell's context among known ones, -1 for another."""
+    """Return the number of the context of each cell among the known contexts, -1 for any other context."""
     if not keys:
         return np.zeros(adata.n_obs, dtype=np.int64)
     found, of_cell = context_codes(adata, keys)
@@ -219,9 +226,9 @@ def _context_numbers(adata: AnnData, keys: Sequence[str], contexts: Sequence[tup
 
 
 def reread_screen(adata: AnnData, partition: Partition, names: ScreenNames) -> Screen:
-    """Read the screen of a stored fit again: names as they were read then, contexts by the numbers they had then.
+    """Read the screen of a stored fit again, with its rules for names and its numbers of contexts.
 
-    Cells may have been dropped since, and with them perturbations and whole contexts.
+    Cells may have been dropped since the fit, and with them perturbations and whole contexts.
 
     Raises
     ------
@@ -239,8 +246,8 @@ def reread_screen(adata: AnnData, partition: Partition, names: ScreenNames) -> S
     lost = (context < 0) & partition.mask("train", "val", "test")
     if lost.any():
         msg = (
-            f"{int(lost.sum())} cells have values of covariate_keys={names.covariate_keys} that the fit did not have. Restore these "
-            "columns, or fit again."
+            f"{int(lost.sum())} cells have values of covariate_keys={names.covariate_keys} that the fit did not "
+            "have. Restore these columns, or fit again."
         )
         raise ValueError(msg)
     return Screen(names, perturbations, np.where(context < 0, UNKNOWN, of_cell), np.maximum(context, 0))
@@ -248,7 +255,7 @@ def reread_screen(adata: AnnData, partition: Partition, names: ScreenNames) -> S
 
 def _contradicts(name: str, value: Any, recorded: Any, split_key: str) -> None:
     msg = (
-        f"{name}={value!r} is not what the split {split_key!r} was made with ({recorded!r}). Leave it out, or make the split "
-        "again."
+        f"{name}={value!r} differs from the value {recorded!r} in the split {split_key!r}. Leave the argument out, "
+        "or make the split again."
     )
     raise ValueError(msg)

@@ -1,14 +1,15 @@
-"""Columns of an AnnData that say which cell is perturbed how, and in which context."""
+"""Read the perturbation and the context of each cell from the columns of an AnnData."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout._core import cells, store
-from heldout.splitting._perturbations import Parser, Perturbations, check_controls, read_listed
+from heldout.splitting._groups import name_list
+from heldout.splitting._perturbations import Parser, Perturbations, check_controls, read_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,34 +19,38 @@ if TYPE_CHECKING:
 
 
 def as_list(values: Any) -> list[str]:
-    """One name, or several, as a list of distinct text."""
-    several = isinstance(values, Iterable) and not isinstance(values, str)
-    return list(dict.fromkeys(store.as_names(list(values) if several else [values]).tolist()))
+    """Return one name or several names as a list of distinct text."""
+    return list(dict.fromkeys(name_list(values)))
 
 
 def read_perturbations(
     adata: AnnData | MuData, key: str, control: Sequence[str], targets: Any, separator: str | None
 ) -> tuple[np.ndarray, list[tuple[str, ...]], Perturbations]:
-    """Distinct names of the column, the targets of each, and the perturbations of the cells.
+    """Return the distinct names of the column, the targets of each name, and the perturbations of the cells.
 
     Raises
     ------
     ValueError
-        If there are no cells or controls, or a name cannot be cut into targets without guessing.
+        If there are no cells or no controls, or if a name cannot be divided into targets without guessing.
+    TypeError
+        If ``targets`` is not a column, a mapping or None.
     """
     if separator is not None and not (isinstance(separator, str) and separator.strip()):
-        msg = f"separator={separator!r} must be text other than spaces, or None if a name is one target."
+        msg = (
+            f"separator={separator!r} must be text with a character other than a space, or None if each name is one "
+            "target."
+        )
         raise ValueError(msg)
     column = cells.column(adata, key, argument="perturbation_key")
     if not adata.n_obs:
-        msg = "adata has no cells, so there is nothing to split. Look at the filter before."
+        msg = "adata has no cells, so there is nothing to split. Check the filter that was used before."
         raise ValueError(msg)
     if not control:
-        msg = "control is empty; name the control(s) of perturbation_key."
+        msg = "control is empty. Name the control(s) of perturbation_key."
         raise ValueError(msg)
     names, codes = store.factorize(store.as_names(column))
     if isinstance(targets, Mapping):
-        whole, strict = read_listed(targets, separator=separator)
+        whole, strict = read_mapping(targets, separator=separator)
         parsed = Parser(control, separator, whole, strict).parse(names.tolist())
     elif isinstance(targets, str):
         of_name = _column_targets(adata, targets, names, codes, control)
@@ -64,15 +69,15 @@ def read_perturbations(
 def _column_targets(
     adata: AnnData | MuData, key: str, names: np.ndarray, codes: np.ndarray, control: Sequence[str]
 ) -> list[str]:
-    """Text of the targets column for each name; a control needs none there."""
+    """Return the text of the targets column for each name. Controls may lack a value there."""
     values = cells.column(adata, key, argument="targets", allow_missing=True)
     is_control = np.isin(names, list(control))[codes]
     missing = values.isna().to_numpy() & ~is_control
     if missing.any():
         lacking = names[np.unique(codes[missing])]
         msg = (
-            f"adata.obs[{key!r}] (targets) has no value in {int(missing.sum())} cells that are no controls (e.g. of "
-            f"{store.some(lacking)}). Fill them, or drop those cells."
+            f"adata.obs[{key!r}] (targets) is missing for {int(missing.sum())} cells that are not controls (e.g. "
+            f"cells of {store.some(lacking)}). Fill the values, or drop those cells."
         )
         raise ValueError(msg)
     text, text_codes = store.factorize(store.as_names(values))
@@ -81,8 +86,9 @@ def _column_targets(
     if (times > 1).any():
         first = owner[times > 1][0]
         msg = (
-            f"{int((times > 1).sum())} names have cells with different values of targets={key!r} (e.g. {names[first]!r} has "
-            f"{store.some(text[pairs[1][pairs[0] == first]])}). A guide has one target or set of targets; check the column."
+            f"{int((times > 1).sum())} names have cells with different values of targets={key!r}. For example, "
+            f"{names[first]!r} has {store.some(text[pairs[1][pairs[0] == first]])}. A guide has one target or one "
+            "set of targets. Check the column."
         )
         raise ValueError(msg)
     result = names.tolist()
@@ -92,7 +98,7 @@ def _column_targets(
 
 
 def context_codes(adata: AnnData | MuData, keys: Sequence[str]) -> tuple[list[tuple[str, ...]], np.ndarray]:
-    """Distinct tuples of values of the columns, sorted, and the number of each cell's, (n,)."""
+    """Return the sorted distinct tuples of values of the columns, and the number of the tuple of each cell, (n,)."""
     names: list[tuple[str, ...]] = [()]
     of_cell = np.zeros(adata.n_obs, dtype=np.int64)
     for key in keys:

@@ -1,4 +1,4 @@
-"""Which time points go to which partition: a forecast, an interpolation, and the series of splits made of them."""
+"""Assign time points to partitions: forecasts, interpolations, and series of such splits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heldout._core.checks import check_integer
 from heldout.splitting._groups import CODE
 
 if TYPE_CHECKING:
@@ -19,27 +20,29 @@ if TYPE_CHECKING:
 def forecast_codes(
     times: np.ndarray, *, val: np.ndarray, test: np.ndarray, train: float | None, between: str
 ) -> np.ndarray:
-    """Codes of the time points of a forecast, (T,): all train times are before all val times, those before all test times.
+    """Return the partition code of each time point of a forecast, (T,).
+
+    All train times are before all val times, and all val times are before all test times.
 
     Parameters
     ----------
     times
         Sorted distinct time points, (T,).
     val, test
-        Time points of these partitions, each among ``times``.
+        Time points of these partitions. Each is in ``times``.
     train
-        Last train time; None takes everything before the first time in ``val`` or ``test``.
+        Last train time. If None, all times before the first time in ``val`` or ``test`` are train.
     between
-        Where time points after train and before the first test time go: ``"unused"`` or ``"val"``. What is neither
-        train nor named after the first test time is unused.
+        Partition of the time points between train and the first test time, ``"unused"`` or ``"val"``. A time point
+        after the first test time that is not named is unused.
     """
     _check_order(val=val, test=test, train=train)
     first_test = test.min()
     seen = times < min([first_test, *val]) if train is None else times <= train
     if seen.sum() < 2:
         msg = (
-            f"A forecast needs at least 2 train times, or there is no change to learn from, but train would have "
-            f"{shown(times[seen])} of {shown(times)}. Hold out later times, or raise train."
+            f"A forecast needs at least 2 train times to learn a change, but train has {shown(times[seen])} of "
+            f"{shown(times)}. Hold out later times, or raise train."
         )
         raise ValueError(msg)
     codes = np.full(len(times), CODE["unused"], dtype=np.int8)
@@ -48,8 +51,8 @@ def forecast_codes(
     codes[np.isin(times, val)], codes[np.isin(times, test)] = CODE["val"], CODE["test"]
     if between == "val" and not (codes == CODE["val"]).any():
         msg = (
-            f"between='val', but no time lies between the last train time {number(times[seen].max())} and the first test "
-            f"time {number(first_test)}. Lower train to leave times for val, or name them in val."
+            f"between='val', but there is no time between the last train time {number(times[seen].max())} and the "
+            f"first test time {number(first_test)}. Lower train to leave times for val, or name them in val."
         )
         raise ValueError(msg)
     return codes
@@ -59,28 +62,30 @@ def _check_order(*, val: np.ndarray, test: np.ndarray, train: float | None) -> N
     first_test = test.min()
     if train is not None and first_test <= train:
         msg = (
-            f"test={shown(test)} must lie after the train times, which train={number(train)} ends, or the forecast knows "
-            "its answer. Lower train, take later times for test, or use direction='interpolate'."
+            f"test={shown(test)} must be after the last train time, train={number(train)}; otherwise the forecast "
+            "was trained on its answer. Lower train, choose later times for test, or use direction='interpolate'."
         )
         raise ValueError(msg)
     if len(val) and not (val.max() < first_test and (train is None or val.min() > train)):
         after = "the train times" if train is None else f"train={number(train)}"
         msg = (
-            f"val={shown(val)} must lie after {after} and before the first test time {number(first_test)}, or stopping "
-            "looks ahead. Take a time between them, or val=() for none."
+            f"val={shown(val)} must be after {after} and before the first test time {number(first_test)}; otherwise "
+            "early stopping looks ahead. Choose a time between them, or val=() for none."
         )
         raise ValueError(msg)
 
 
 def interpolation_codes(times: np.ndarray, *, val: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Codes of the time points of an interpolation, (T,): what is not held out is train, on both sides of each test time.
+    """Return the partition code of each time point of an interpolation, (T,).
+
+    All times that are not held out are train. Each test time has train times on both sides.
 
     Parameters
     ----------
     times
         Sorted distinct time points, (T,).
     val, test
-        Time points of these partitions, each among ``times``.
+        Time points of these partitions. Each is in ``times``.
     """
     codes = np.full(len(times), CODE["train"], dtype=np.int8)
     codes[np.isin(times, val)], codes[np.isin(times, test)] = CODE["val"], CODE["test"]
@@ -88,27 +93,29 @@ def interpolation_codes(times: np.ndarray, *, val: np.ndarray, test: np.ndarray)
     outside = [time for time in test if not ((seen < time).any() and (seen > time).any())]
     if outside:
         msg = (
-            f"test={shown(outside)} does not lie between two train times; with this choice those are {shown(seen)}. Take "
-            "a middle time for test, or direction='forecast' for the last one."
+            f"test={shown(outside)} is not between two train times; the train times are {shown(seen)}. Choose a "
+            "middle time for test, or direction='forecast' for the last time."
         )
         raise ValueError(msg)
     return codes
 
 
 def rolling_origins(times: npt.ArrayLike, min_train: int = 2) -> Splits:
-    """Each later time forecast from all that came before it: pairs of train times (k,) and the one test time.
+    """Yield splits that forecast each later time from all times before it.
+
+    Each item is a pair: the train times (k,) and one test time.
 
     Parameters
     ----------
     times
-        Time points, repeated and in any order as in a column of cells.
+        Time points, in any order and with repeats, as in a column of ``obs``.
     min_train
-        Least number of train times, at least 1; the first pair has as many.
+        Number of train times of the first pair, an integer >= 1.
 
     Raises
     ------
     ValueError
-        If a time is not finite, or there are no more time points than ``min_train``.
+        If a time is not finite, or if there are not more than ``min_train`` distinct time points.
 
     Examples
     --------
@@ -117,12 +124,10 @@ def rolling_origins(times: npt.ArrayLike, min_train: int = 2) -> Splits:
     [([0.0, 12.0], 24.0), ([0.0, 12.0, 24.0], 36.0)]
     """
     points = _points(times)
-    if min_train < 1:
-        msg = f"min_train={min_train!r} must be at least 1; use 2 or more where a change is to be learnt."
-        raise ValueError(msg)
+    check_integer(min_train, "min_train", least=1)
     if len(points) <= min_train:
         msg = (
-            f"min_train={min_train!r} leaves no time to forecast: there are only {len(points)} time points "
+            f"min_train={min_train!r} leaves no time to forecast, because there are only {len(points)} time points "
             f"({shown(points)}). Lower min_train to {len(points) - 1} or less."
         )
         raise ValueError(msg)
@@ -130,19 +135,20 @@ def rolling_origins(times: npt.ArrayLike, min_train: int = 2) -> Splits:
 
 
 def leave_one_time_out(times: npt.ArrayLike) -> Splits:
-    """Each time predicted from all others: pairs of train times (T - 1,) and the one test time.
+    """Yield splits that predict each time from all other times.
 
-    Of the pairs, the first and the last extrapolate; those between interpolate.
+    Each item is a pair: the train times (T - 1,) and one test time. The first and the last pair extrapolate. The others
+    interpolate.
 
     Parameters
     ----------
     times
-        Time points, repeated and in any order as in a column of cells.
+        Time points, in any order and with repeats, as in a column of ``obs``.
 
     Raises
     ------
     ValueError
-        If a time is not finite, or there is one time point only.
+        If a time is not finite, or if there is only one distinct time point.
 
     Examples
     --------
@@ -152,7 +158,7 @@ def leave_one_time_out(times: npt.ArrayLike) -> Splits:
     """
     points = _points(times)
     if len(points) < 2:
-        msg = f"Leaving one time out takes at least 2 time points, but there is only {shown(points)}."
+        msg = f"Leaving one time out needs at least 2 time points, but there is only {shown(points)}."
         raise ValueError(msg)
     return ((np.delete(points, k), float(point)) for k, point in enumerate(points))
 
@@ -166,11 +172,11 @@ def _points(times: npt.ArrayLike) -> np.ndarray:
 
 
 def number(time: Any) -> int | float:
-    """Time as a plain number, whole ones as int: 36.0 reads 36."""
+    """Return a time as a plain number. Integers become int, so 36.0 is shown as 36."""
     return int(time) if float(time).is_integer() else float(time)
 
 
 def shown(times: Any, limit: int = 12) -> str:
-    """List of times for a message."""
-    listed = [str(number(time)) for time in times]
-    return f"[{', '.join(listed[:limit])}{', …' if len(listed) > limit else ''}]"
+    """Return a list of times as text for a message."""
+    texts = [str(number(time)) for time in times]
+    return f"[{', '.join(texts[:limit])}{', …' if len(texts) > limit else ''}]"

@@ -1,4 +1,4 @@
-"""Which perturbations are held out in all contexts: unseen targets, or combinations of targets that were seen or not."""
+"""Draw the perturbations that are held out in all contexts: unseen targets, or combinations of targets."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _HELD = ("val", "test")
 
 
 def shared_out(n: int, fractions: Mapping[str, float], *, what: str) -> dict[str, int]:
-    """Number of the ``n`` for each partition with a share: nearest to the shares, at least one each."""
+    """Return how many of ``n`` go to each partition with a positive share, at least one each."""
     wanted = [name for name, share in fractions.items() if share > 0]
     if n < len(wanted):
         msg = (
-            f"There are {n} {what}, fewer than the partitions to fill ({', '.join(wanted)}). Ask for fewer partitions "
-            "(e.g. val=0), or for another hold_out."
+            f"There are {n} {what}, fewer than the partitions to fill ({', '.join(wanted)}). Ask for fewer "
+            "partitions (for example val=0), or use another hold_out."
         )
         raise ValueError(msg)
     shares = np.array([fractions[name] for name in wanted])
@@ -35,10 +35,10 @@ def shared_out(n: int, fractions: Mapping[str, float], *, what: str) -> dict[str
 
 
 def draw_singles(members: sparse.csr_array, fractions: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
-    """Codes of the perturbations, (P,): targets are drawn, and every combination with a held-out target follows it.
+    """Return the partition code of each perturbation, (P,), with whole targets held out.
 
-    Drawn are the targets that are perturbed alone in some cells. A combination with a test target is test, another
-    one with a val target is val.
+    Targets that are perturbed alone in some cells are drawn. A combination with a test target is test. Any other
+    combination with a val target is val.
     """
     sizes = np.diff(members.indptr)
     singles = np.flatnonzero(sizes == 1)
@@ -46,7 +46,7 @@ def draw_singles(members: sparse.csr_array, fractions: Mapping[str, float], rng:
     of_target = np.full(members.shape[1], CODE["train"], dtype=np.int8)
     of_target[members.indices[members.indptr[singles]]] = drawn
     codes = np.full(len(sizes), CODE["train"], dtype=np.int8)
-    for name in _HELD:  # test last: it has the last word
+    for name in _HELD:  # test comes last, so that it overwrites val
         codes[_has(members, of_target == CODE[name])] = CODE[name]
     return codes
 
@@ -54,7 +54,10 @@ def draw_singles(members: sparse.csr_array, fractions: Mapping[str, float], rng:
 def draw_combinations(
     members: sparse.csr_array, fractions: Mapping[str, float], rng: np.random.Generator
 ) -> np.ndarray:
-    """Codes of the perturbations, (P,): single ones are train, combinations are drawn."""
+    """Return the partition code of each perturbation, (P,), with combinations held out.
+
+    All perturbations of a single target are train. Combinations are drawn.
+    """
     combinations = np.flatnonzero(np.diff(members.indptr) > 1)
     counts = shared_out(len(combinations), fractions, what="combinations of two or more targets")
     codes = np.full(members.shape[0], CODE["train"], dtype=np.int8)
@@ -65,11 +68,12 @@ def draw_combinations(
 def draw_seen(
     members: sparse.csr_array, fractions: Mapping[str, float], n_seen: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Codes of the perturbations, (P,): held-out combinations have exactly ``n_seen`` members in train.
+    """Return the code of each perturbation, (P,), with ``n_seen`` targets of each held-out combination in train.
 
-    Where there are combinations of exactly ``n_seen`` targets (two or more), those are drawn, as long as each member
-    stays in train with another perturbation. Otherwise targets leave train: combinations are held out whose other
-    members are all among them, and whatever else has such a target is unused. No such target of test is in val.
+    If there are combinations of exactly ``n_seen`` targets (two or more), these are drawn, while each of their targets
+    stays in train with another perturbation. Otherwise targets leave train. Then the held-out combinations are those
+    whose other targets all left train, and any other perturbation with such a target is unused. A target that left
+    train for test is not in val.
     """
     sizes = np.diff(members.indptr)
     complete = n_seen > 1 and (sizes == n_seen).any()
@@ -87,9 +91,10 @@ def draw_seen(
             return codes
         best = max(best, sum(min(reached[name], n) for name, n in held.items()))
     msg = (
-        f"n_seen={n_seen} cannot be had for {sum(held.values())} of the {int(candidates.sum())} {what}, as "
-        f"val={fractions['val']:g} and test={fractions['test']:g} ask: with train left to fit on, the most that was found is "
-        f"{best}. Ask for smaller shares, or for n_seen=None and look at the numbers in heldout.get.perturbations."
+        f"n_seen={n_seen} is not possible for {sum(held.values())} of the {int(candidates.sum())} {what}, as "
+        f"val={fractions['val']:g} and test={fractions['test']:g} ask, while train keeps perturbations to fit on. "
+        f"The largest number that was found is {best}. Ask for smaller shares, or use n_seen=None and read the "
+        "numbers in heldout.get.perturbations."
     )
     raise ValueError(msg)
 
@@ -99,14 +104,14 @@ def _draw(n: int, counts: Mapping[str, int], rng: np.random.Generator) -> np.nda
 
 
 def _has(members: sparse.csr_array, targets: np.ndarray) -> np.ndarray:
-    """Mask (P,) of the perturbations with any of the targets (T,)."""
+    """Return the mask (P,) of the perturbations that have any of the targets (T,)."""
     return (members @ targets.astype(np.int64)) > 0
 
 
 def _complete(
     members: sparse.csr_array, candidates: np.ndarray, held: Mapping[str, int], n_seen: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Hold out combinations one by one, as long as every member keeps a perturbation in train."""
+    """Hold out combinations in turn, while every target keeps a perturbation in train."""
     codes = np.full(members.shape[0], CODE["train"], dtype=np.int8)
     left = np.bincount(members.indices, minlength=members.shape[1])
     turns = [CODE[name] for name, n in held.items() for _ in range(n)][::-1]
@@ -120,7 +125,7 @@ def _complete(
 
 @dataclass
 class _Search:
-    """Targets taken out of train, for val or test, until enough combinations have exactly ``n_seen`` left in it."""
+    """A search that takes targets out of train until enough combinations have exactly ``n_seen`` targets in train."""
 
     members: sparse.csr_array
     candidates: np.ndarray
@@ -140,14 +145,14 @@ class _Search:
         return sum(min(int(mask.sum()), self.held[name]) for name, mask in found.items())
 
     def lacking(self) -> str | None:
-        """Partition that is furthest from its number."""
+        """Return the partition that is furthest from its wanted number, or None."""
         found = self.eligible(self.of_target)
         gaps = {name: 1 - found[name].sum() / n for name, n in self.held.items() if n}
         name = max(gaps, key=lambda name: gaps[name])
         return name if gaps[name] > 0 else None
 
     def extend(self, targets: np.ndarray, name: str, rng: np.random.Generator) -> bool:
-        """Take out of train what one combination needs, if that brings the numbers nearer."""
+        """Take the targets of one combination out of train if this brings the numbers closer. Return whether it did."""
         n_out = len(targets) - self.n_seen - int((self.of_target[targets] == CODE[name]).sum())
         free = targets[self.of_target[targets] == CODE["train"]]
         if not 0 <= n_out <= len(free) or (~np.isin(self.of_target[targets], [CODE["train"], CODE[name]])).any():
@@ -166,7 +171,10 @@ class _Search:
 def _incomplete(
     members: sparse.csr_array, candidates: np.ndarray, held: Mapping[str, int], n_seen: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Take targets out of train, combination by combination in a drawn order, and draw among those that then qualify."""
+    """Take targets out of train, then draw among the combinations that qualify.
+
+    The combinations are visited in a random order.
+    """
     start = np.full(members.shape[1], CODE["train"], dtype=np.int8)
     search = _Search(members, candidates, held, n_seen, start)
     for p in rng.permutation(np.flatnonzero(candidates)):

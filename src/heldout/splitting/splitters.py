@@ -1,4 +1,4 @@
-"""Splitters of whole groups with the interface of scikit-learn, for ``cross_validate`` and ``GridSearchCV``."""
+"""Splitters of whole groups with the scikit-learn interface, for ``cross_validate`` and ``GridSearchCV``."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class _GroupSplitter(BaseCrossValidator):
-    """Turn the masks over groups that a subclass computes into the rows that scikit-learn asks for."""
+    """Turn the masks over groups that a subclass computes into row numbers, as scikit-learn needs them."""
 
     __metadata_request__split: ClassVar = {"groups": True}
 
     @abstractmethod
     def _tests(self, units: FoldUnits) -> np.ndarray:
-        """Mask of the test groups of each fold, (n_folds × G)."""
+        """Return the mask of the test groups of each fold, (n_folds × G)."""
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the row numbers of train and test of each fold.
@@ -37,16 +37,20 @@ class _GroupSplitter(BaseCrossValidator):
         Parameters
         ----------
         X
-            Anything with one row a cell; its values are not looked at.
+            Anything with one row per cell. Its values are not used.
         y
             Class of each row.
         groups
             Group of each row.
 
+        Yields
+        ------
+        Two arrays of int: the rows of train, and the rows of test.
+
         Raises
         ------
         ValueError
-            If ``groups`` is missing, lengths differ, or the folds are impossible.
+            If ``groups`` is missing, if lengths differ, or if the folds are not possible.
         """
         units = _units(X, y, groups)
         for test in self._tests(units):
@@ -66,7 +70,7 @@ def _units(X: Any, y: Any, groups: Any) -> FoldUnits:
             continue
         if values is None or np.ndim(values) != 1 or len(values) != n:
             found = "None" if values is None else f"of shape {np.shape(values)}"
-            msg = f"{name} is {found} but must hold one value for each of the {n} rows. Pass {name}=."
+            msg = f"{name} is {found}, but it must have one value for each of the {n} rows. Pass {name}=."
             raise ValueError(msg)
         if _missing(values):
             msg = f"{name} has missing values. Fill them, or drop those rows."
@@ -85,19 +89,24 @@ def _missing(values: Any) -> bool:
 
 
 class GroupStratifiedKFold(_GroupSplitter):
-    """K folds of whole groups, every class in every fold.
+    """Split whole groups into K folds, with every class in every fold.
 
-    Where each group has one class, the number of groups of each class and of all groups differs by at most one between
-    folds. Groups with rows of several classes are dealt by their set of classes. Within those counts the rows of each
-    class are evened out over the folds. What is impossible is refused: no fold is ever empty or lacks a class. The
+    If each group has one class, the number of groups of each class, and of all groups, differs by at most one between
+    folds. Groups with rows of several classes are divided by their set of classes. Within those counts, the rows of
+    each class are balanced over the folds. Impossible folds raise an error: no fold is ever empty or lacks a class. The
     folds do not depend on the order of the rows.
 
     Parameters
     ----------
     n_folds
-        Number of folds, 2 or more.
+        Number of folds, an integer >= 2.
     rng
-        Seed or Generator; a Generator gives other folds at each call of ``split``.
+        Seed or Generator. A Generator gives other folds at each call of ``split``.
+
+    Raises
+    ------
+    ValueError
+        If ``n_folds`` is not an integer >= 2.
 
     Examples
     --------
@@ -118,20 +127,26 @@ class GroupStratifiedKFold(_GroupSplitter):
         return kfold(units, self.n_folds, generator(self.rng)) == np.arange(self.n_folds)[:, None]
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Return the number of folds; the data are not needed."""
+        """Return the number of folds. The data are not needed."""
         return self.n_folds
 
 
 class LeaveOnePairOut(_GroupSplitter):
-    """The test set is one group of each class.
+    """Hold out one group of each class in each fold.
 
     Parameters
     ----------
     pairs
-        ``"each"``: as many folds as the largest class has groups; each of its groups is test once, those of a smaller
-        class take turns. ``"all"``: every combination is a fold, as in leave-pair-out estimates of the AUC.
+        ``"each"`` makes as many folds as the largest class has groups. Each of its groups is test once, and the groups
+        of a smaller class take turns. ``"all"`` makes a fold of every combination, as in leave-pair-out estimates of
+        the AUC.
     rng
-        Seed or Generator of the draw of the pairs; not used with ``"all"``.
+        Seed or Generator of the draw of the pairs. It is not used with ``"all"``.
+
+    Raises
+    ------
+    ValueError
+        If ``pairs`` is not one of ``"each"``, ``"all"``.
 
     Examples
     --------
@@ -151,10 +166,10 @@ class LeaveOnePairOut(_GroupSplitter):
 
 
 class LeaveOneMatchOut(_GroupSplitter):
-    """The test set is one value of what the classes are matched on, e.g. one day; pass that value as ``groups``.
+    """Hold out one value of a matching variable in each fold, for example one day. Pass that variable as ``groups``.
 
-    Only values with every class are a fold; rows of the others stay in train. A donor with cells on several days would
-    stand on both sides: use :func:`heldout.pp.folds`, which refuses that.
+    Only a value with every class is a fold. Rows with another value are always train. A donor with cells on several
+    days is then in train and in test. :func:`heldout.pp.folds` refuses such data, so use it in this case.
 
     Examples
     --------

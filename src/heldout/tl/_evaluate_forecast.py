@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
+from heldout._core.evaluations import write_evaluation
 from heldout._core.fits import check_split, read_header
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
@@ -26,7 +27,6 @@ from heldout.tasks.forecast.task import (
     start_cells,
 )
 from heldout.tasks.forecast.words import damping_note
-from heldout.tl._write_evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import store
+from heldout._core.evaluations import write_evaluation
 from heldout._core.fits import check_split
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
@@ -15,7 +16,6 @@ from heldout._core.rng import generator, seed_of
 from heldout.tasks.forecast_genes import METHODS
 from heldout.tasks.forecast_genes.evaluate import Scored, Truth, evaluation_table, split_halves
 from heldout.tasks.forecast_genes.task import predict, task_of_fit
-from heldout.tl._write_evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

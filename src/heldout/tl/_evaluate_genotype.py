@@ -10,20 +10,20 @@ import numpy as np
 
 from heldout._core import keys, store
 from heldout._core.arrays import get_matrix, loaded, take
+from heldout._core.evaluations import write_evaluation
 from heldout._core.fits import check_split
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator, seed_of
 from heldout.metrics.classification import group_log_probability, one_vs_rest
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.claims import claims_table, summary
+from heldout.tasks.genotype.claims import answer, claims_table, summary
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
 from heldout.tasks.genotype.levels import FEW
 from heldout.tasks.genotype.refit import refit_test
 from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
 from heldout.tasks.genotype.thresholds import thresholds
 from heldout.tasks.genotype.units import blocks_of, hierarchy_of
-from heldout.tl._write_evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,13 +96,21 @@ def evaluate(
     odds = one_vs_rest(group_log_probability(scored[0].log_probability, groups))[:, -1]
     claims = claims_table(hierarchy, own, odds, task.classes, own_blocks)
     auc = table[(table["role"] == "model") & (table["level"] == unit) & (table["metric"] == "auc")].iloc[0]
-    sentence = summary(claims, auc, task.classes, unit=unit, where=partition)
     _warn_of_few(own, task.classes, unit)
-    beside = {keys.CLAIMS: {key: {"table": claims.rename(index=str), "summary": sentence}}}
+    also = {keys.CLAIMS: {key: {"table": claims.rename(index=str)}}}
     by_group = group_table(scored, labels, groups, names, task.classes)
-    table = write_evaluation(adata, key, fit, split, table, by_group, partition=partition, beside=beside)
-    logger.info(sentence)
-    return table
+    return write_evaluation(
+        adata,
+        key,
+        fit,
+        split,
+        table,
+        by_group,
+        partition=partition,
+        also=also,
+        answer=answer(claims, auc, task.classes, unit=unit),
+        summary=summary(claims, auc, task.classes, unit=unit, where=partition),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
-"""Score the fit of a perturbation method, and store the evaluation."""
+"""Score predicted perturbations."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from heldout._core.evaluations import write_evaluation
 from heldout._core.partition import read_partition
-from heldout.tasks.perturbation.judging.judge import judge_fit
-from heldout.tl._write_evaluation import write_evaluation
+from heldout.tl._evaluate_tasks import fit_to_evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,25 +14,89 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.fits import Fit
     from heldout._core.rng import Rng
 
 
-def evaluate(
+def evaluate_perturbation(
     adata: AnnData,
-    key: str,
-    fit: Fit,
+    key: str | None = None,
     *,
-    partition: str,
-    group_key: str | Sequence[str] | None,
-    baselines: Sequence[str] | None,
-    n_bootstrap: int,
-    rng: Rng,
+    partition: Literal["test", "val", "train"] = "test",
+    baselines: Sequence[str] | None = None,
+    n_bootstrap: int = 2000,
+    rng: Rng = 0,
 ) -> pd.DataFrame:
-    """Score over perturbations; see :func:`heldout.tl.evaluate`."""
-    if group_key is not None:
-        msg = f"group_key={group_key!r} is not for predicted perturbations: perturbations are the units. Leave it out."
-        raise ValueError(msg)
+    """Score predicted perturbations: predicted against true profiles and changes from control.
+
+    The unit of inference is the perturbation; its scores in several contexts are averaged first. True changes are
+    counted from the controls of the partition, predicted changes from the train controls, so that no noise of
+    controls is in both. Intervals draw perturbations and the controls of the partition.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the fit, (n_obs × n_vars).
+    key
+        Name of the fit. If None, the perturbation fit that was stored last is scored.
+    partition
+        Partition to score. The first evaluation of a fit on ``test`` is a look at the test set.
+    baselines
+        Baselines to fit on train and to score on the same perturbations. If None: ``no_change``, ``mean``,
+        ``additive``, ``linear`` and ``latent_additive``; with several contexts also ``context_mean`` and
+        ``transfer``.
+    n_bootstrap
+        Number of bootstrap draws.
+    rng
+        Seed or Generator of the bootstrap.
+
+    Returns
+    -------
+    The table of :func:`evaluate`, which prints as a report. Metrics over the 1,000 genes most expressed in the train
+    controls are ``l2`` and ``rmse`` (of profiles), ``pearson_delta`` (of changes from control),
+    ``pearson_delta_perturbed`` (of differences from the mean of the train perturbations) and ``rank``. Metrics over
+    all genes are ``cosine_logfc`` (predicted means below 0 count as 0), ``discrimination`` (2026 edition, without
+    genes that are a target), ``weighted_mse``, ``deg_recall`` (50 genes) and ``variance_ratio``. ``energy_distance``
+    compares cells in up to 50 components of the train cells. See :mod:`heldout.metrics`. Further columns:
+
+    ``n``
+        Perturbations that the method predicts; a difference is over those that both methods predict.
+    ``n_fallback``
+        Perturbations whose prediction is a fallback, such as the mean change.
+    ``chance``
+        Score of a prediction that knows nothing, where there is such a value.
+    ``ceiling``
+        Score that the noise of the measured profiles allows, from halves of the cells.
+
+    A method with an embedding is scored again with the embedding shuffled and replaced by noise; the note says
+    whether the embedding helps. The table is also stored:
+
+    ``uns["heldout"]["evaluations"][key]``
+        The table and the report.
+    ``uns["heldout"]["scores"][key]``
+        The scores of each perturbation and context by each method.
+    ``uns["heldout"]["ledger"]``
+        One more row, if ``partition="test"``.
+
+    Raises
+    ------
+    ValueError
+        If the fit is of another task or was made on another split, or the partition has no perturbation.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.perturbations_simulated(n_singles=12, n_doubles=8, n_genes=100, n_cells=20)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.5)
+    >>> ho.tl.perturbation(adata, method="additive")
+    >>> report = ho.tl.evaluate_perturbation(adata, baselines=["no_change", "mean"])
+    >>> report["method"].unique().tolist()
+    ['additive', 'no_change', 'mean']
+    """
+    key, fit = fit_to_evaluate(adata, key, "perturbation")
+    from heldout.tasks.perturbation.judging.judge import judge_fit
+
     split = read_partition(adata, fit.split_key)
     table, rows = judge_fit(
         adata, fit, split, key=key, partition=partition, baselines=baselines, n_bootstrap=n_bootstrap, rng=rng

@@ -47,7 +47,7 @@ def forecast(
 
     The fit sees the cells of the train times, stopping sees val, and test is not read. The target times are those of the test
     partition, see :func:`heldout.pp.split_time`; only their numbers are known to the fit. Predict cells with
-    ``heldout.tl.predict(adata, key, at=96)`` and score them with :func:`heldout.tl.evaluate`.
+    ``heldout.tl.predict_cells(adata, key, at=96)`` and score them with :func:`heldout.tl.evaluate`.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def forecast(
     >>> sc.pp.normalize_total(adata, target_sum=1e4)
     >>> sc.pp.log1p(adata)
     >>> ho.tl.forecast(adata, "day", method="reversion")
-    >>> predicted = ho.tl.predict(adata, "forecast", at=30)
+    >>> predicted = ho.tl.predict_cells(adata, "forecast", at=30)
     >>> predicted.obs["day"].unique().tolist()
     [30.0]
     """
@@ -133,12 +133,9 @@ def forecast(
 def predicted_cells(
     adata: AnnData, fit: Fit, *, key: str, at: Any, reference: AnnData | None, layer: str | None, rng: Rng = 0
 ) -> AnnData:
-    """Cells at one time or several, moved on from the latest known cells; see :func:`heldout.tl.predict`."""
+    """Cells at one time or several, moved on from the latest known cells; see :func:`heldout.tl.predict_cells`."""
     from anndata import AnnData, concat
 
-    if at is None:
-        msg = f"The fit {key!r} forecasts cells; say for which time, e.g. heldout.tl.predict(adata, {key!r}, at=96)."
-        raise ValueError(msg)
     times = [check_at(fit, one) for one in (at if isinstance(at, Sequence | np.ndarray) else [at])]
     layer = fit.info["layer"] if layer is None else layer
     check_prepared(fit, adata, key=key, layer=layer)

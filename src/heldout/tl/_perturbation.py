@@ -107,7 +107,7 @@ def perturbation(
     >>> sc.pp.log1p(adata)
     >>> ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.5)
     >>> ho.tl.perturbation(adata, method="additive")
-    >>> predicted = ho.tl.predict(adata, "perturbation")
+    >>> predicted = ho.tl.predict_profiles(adata, "perturbation")
     >>> predicted.shape
     (4, 100)
     """

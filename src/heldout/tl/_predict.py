@@ -1,4 +1,4 @@
-"""Predict with a fit that is stored in an AnnData."""
+"""Write the predictions of a stored fit into an AnnData."""
 
 from __future__ import annotations
 
@@ -9,91 +9,86 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import keys, store
-from heldout._core.fits import Fit, check_split, fit_sections, read_fit
+from heldout._core.fits import Fit, check_split, fit_sections, latest_fit, read_fit, read_header
 from heldout._core.keys import PredictionKeys
 from heldout._core.partition import PARTITIONS, load_assignment, read_partition
 from heldout.tasks.genotype.task import check_prepared
 from heldout.tasks.genotype.task import predict as predict_genotype
-from heldout.tl._forecast import predicted_cells
-from heldout.tl._predict_perturbation import predicted_profiles
+from heldout.tl._moved import moved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
 
 logger = logging.getLogger("heldout")
 
+VERBS = {
+    "genotype": "predict",
+    "forecast_genes": "predict",
+    "forecast": "predict_cells",
+    "perturbation": "predict_profiles",
+}
+"""The function that predicts with the fits of a task."""
 
+
+@moved(
+    at="heldout.tl.predict_cells with at=",
+    perturbations="heldout.tl.predict_profiles with perturbations=",
+    contexts="heldout.tl.predict_profiles with contexts=",
+    level="heldout.tl.predict_profiles with coverage=",
+)
 def predict(
     adata: AnnData,
-    key: str = "genotype",
+    key: str | None = None,
     *,
     reference: AnnData | None = None,
-    at: float | Sequence[float] | None = None,
-    perturbations: Sequence[str] | None = None,
-    contexts: Sequence[Any] | None = None,
-    level: float = 0.9,
     layer: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Predict all cells with a stored fit, of this AnnData or of a reference; or cells at another time, or perturbations.
+    """Predict the class of all cells, or the change of all genes, with a stored fit, and write the predictions.
 
-    Predicting the same cells again gives the same bits, in another process too (same machine and versions).
+    Fits of :func:`genotype` and :func:`forecast_genes` have predictions for the cells or genes at hand. Fits of
+    :func:`forecast` predict other cells, see :func:`predict_cells`; fits of :func:`perturbation` predict profiles,
+    see :func:`predict_profiles`. Predicting the same cells again gives the same bits, also in another process (on the
+    same machine with the same package versions).
 
     Parameters
     ----------
     adata
-        Cells to predict, (n_obs × n_vars). New cells must be prepared as those of the fit, see
-        :func:`heldout.pp.replay`. Genes may stand in another order; more genes do no harm.
+        Cells to predict, (n_obs × n_vars). Prepare new cells as those of the fit, see :func:`heldout.pp.replay`.
+        Genes may be in another order, and further genes are ignored.
     key
-        Name of the fit.
+        Name of the fit. If None, the fit that was stored last is used; preparation steps do not count.
     reference
-        AnnData that holds the fit, if it is another one; the fit is copied into ``adata``.
-    at
-        Time or times to forecast; only for a fit of :func:`heldout.tl.forecast`. The start cells are the train cells of the
-        latest train time before it; with ``reference`` all cells of ``adata`` at that time.
-    perturbations
-        Names of perturbations, such as ``"A+B"``; only for a fit of :func:`heldout.tl.perturbation`. Those of the test cells,
-        in their contexts, if not given.
-    contexts
-        Contexts to predict them in: values of the covariate, or tuples of several. All if not given.
-    level
-        Nominal coverage of the intervals of predicted perturbations: 0.5, 0.6, 0.7, 0.8, 0.9 or 0.95.
+        AnnData that holds the fit. If None, it is ``adata``; otherwise the fit is copied into ``adata``. Not for gene
+        forecasts.
     layer
-        Layer to use instead of the one that was fitted on.
+        Layer to use instead of the one that the fit was made on. Not for gene forecasts.
     copy
         Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. Written are, for a genotype fit:
 
     ``obs[key + "_prediction"]``
         Predicted class of each cell, categorical.
     ``obs[key + "_probability"]``
-        Probability of the positive class of two; of the predicted class for more. float32.
+        Probability of the positive class for two classes; of the predicted class for more. float32.
     ``obsm[key + "_log_probability"]``
         Log-probabilities, (n_obs × n_classes) float32.
     ``uns["heldout"]["fits"][key]``, ``uns["heldout"]["assignments"]``
         With ``reference``: the fit and the split it was made on.
 
-    A forecast changes nothing. It returns a new AnnData of predicted cells: genes in ``X`` (float32), coordinates in
-    ``obsm``, in ``obs`` the time, ``start_time`` and ``start_cell`` (empty where a method keeps no cell), in ``uns`` the hash of
-    the fit. It warns when the time is further ahead than 1.5 times the longest step between train times.
-
-    Predicted perturbations change nothing either. They are the rows of a new AnnData: mean log-normalised expression in ``X``
-    (the train controls of the context, changed), ``layers["change"]``, with perturbations in val ``layers["lower"]`` and
-    ``layers["upper"]`` (NaN where too few of a kind are in val), all float32. ``obs`` has the perturbation, the context,
-    ``n_targets``, ``n_seen`` (targets that train has seen), ``predicted`` and ``fallback`` (rests on a stand-in, such as the
-    mean effect of a target). What the method cannot predict is a row of NaN. With ``reference`` the changes are added to the
-    controls of ``adata``, for a screen in other cells.
+    For a gene forecast, ``var`` has the columns ``<key>_prediction`` (mean at the target time) and ``<key>_change``,
+    NaN for genes that the fit does not read.
 
     Raises
     ------
+    TypeError
+        If an option of :func:`predict_cells` or :func:`predict_profiles` is passed.
     ValueError
-        If the fit is not there, genes are missing, the cells were prepared otherwise, or ``adata`` has a split that
-        differs from the one the fit was made on.
+        If there is no such fit or another function predicts with it, genes are missing, the cells were prepared in
+        another way, or ``adata`` has another split than that of the fit.
 
     Examples
     --------
@@ -105,30 +100,17 @@ def predict(
     >>> ho.tl.genotype(adata, "genotype", method="logistic", key_added="baseline")
     >>> ho.tl.predict(adata, "baseline")
     """
-    store.check_adata(adata)
-    source = adata if reference is None else reference
-    fit = read_fit(source, key)
-    if at is not None and not fit.method.startswith("forecast."):
-        msg = f"at={at!r} is for a forecast of cells; the fit {key!r} is a {fit.method!r}. Leave it out."
-        raise ValueError(msg)
-    _check_wing(fit, key, perturbations=perturbations, contexts=contexts)
-    if fit.method.startswith("perturbation."):
-        return predicted_profiles(
-            adata, fit, key=key, perturbations=perturbations, contexts=contexts, level=level, reference=reference
-        )
+    key, fit = fit_to_predict(adata, key, "predict", reference=reference)
     if fit.method.startswith("forecast_genes."):
         return _predict_genes(adata, key, reference=reference, layer=layer, copy=copy)
-    if fit.method.startswith("forecast."):
-        if reference is None:
-            check_split(adata, fit, read_partition(adata, fit.split_key), key=key)
-        return predicted_cells(adata, fit, key=key, at=at, reference=reference, layer=layer)
+    source = adata if reference is None else reference
     layer = fit.info["layer"] if layer is None else layer
     if fit.split_key in adata.obs.columns and reference is None:
         check_split(adata, fit, read_partition(adata, fit.split_key), key=key)
     check_prepared(fit, adata, key=key, layer=layer)
     sections: dict[str, Any] = {}
     if reference is not None:
-        _say_what_was_seen(fit, source, adata, key=key)
+        _warn_of_seen_cells(fit, source, adata, key=key)
         sections = fit_sections(adata, {key: fit})
         sections[keys.ASSIGNMENTS][fit.split_hash] = load_assignment(source, fit.split_hash).stored()
     slots = prediction_slots(fit, predict_genotype(fit, adata, key=key, layer=layer), key=key, index=adata.obs_names)
@@ -137,24 +119,36 @@ def predict(
     return store.finish(adata, copy=copy)
 
 
-def _check_wing(fit: Fit, key: str, **given: Any) -> None:
-    """Refuse what is for predicted perturbations only."""
-    if not fit.method.startswith("perturbation."):
-        for name, value in given.items():
-            if value is not None:
-                msg = f"{name}={value!r} is for predicted perturbations; the fit {key!r} is a {fit.method!r}. Leave it out."
-                raise ValueError(msg)
+def fit_to_predict(adata: AnnData, key: str | None, verb: str, *, reference: AnnData | None) -> tuple[str, Fit]:
+    """Read the fit ``key``, or the last fit that ``verb`` predicts with; refuse a fit of another function."""
+    store.check_adata(adata)
+    source = adata if reference is None else reference
+    able = [wing for wing, name in VERBS.items() if name == verb]
+    key = latest_fit(source, able, purpose=f"for heldout.tl.{verb}") if key is None else key
+    method = read_header(source, key).method
+    other = VERBS.get(method.split(".")[0])
+    if other is None:
+        msg = f"Fit {key!r} is a preparation step; it has no predictions."
+        raise ValueError(msg)
+    if other != verb:
+        options = ", at=..." if other == "predict_cells" else ""
+        msg = (
+            f"heldout.tl.{verb} does not predict with fit {key!r}, a {method!r}. Call "
+            f"heldout.tl.{other}(adata, {key!r}{options})."
+        )
+        raise ValueError(msg)
+    return key, read_fit(source, key)
 
 
 def _predict_genes(
     adata: AnnData, key: str, *, reference: AnnData | None, layer: str | None, copy: bool
 ) -> AnnData | None:
-    """A forecast of genes is tied to its time course: it is computed again from the cells it was made on."""
+    """Compute a gene forecast again from the cells that it was made on; it is tied to its time course."""
     given = {name: value for name, value in (("reference", reference), ("layer", layer)) if value is not None}
     if given:
         msg = (
-            f"{next(iter(given))} is not for the fit {key!r}, a forecast of genes: it belongs to its own time course. Call "
-            "heldout.tl.forecast_genes on the other data."
+            f"{next(iter(given))} cannot be used with fit {key!r}: a forecast of genes belongs to its own time course. "
+            "Call heldout.tl.forecast_genes on the other data."
         )
         raise ValueError(msg)
     from heldout.tl._forecast_genes import predict_again
@@ -163,7 +157,7 @@ def _predict_genes(
 
 
 def prediction_slots(fit: Fit, log_probability: np.ndarray, *, key: str, index: pd.Index) -> dict[str, Any]:
-    """What a prediction writes into obs and obsm."""
+    """Entries of obs and obsm that hold a prediction."""
     names = PredictionKeys(key)
     best = log_probability.argmax(axis=1)
     probability = np.exp(log_probability)
@@ -175,12 +169,13 @@ def prediction_slots(fit: Fit, log_probability: np.ndarray, *, key: str, index: 
     }
 
 
-def _say_what_was_seen(fit: Fit, source: AnnData, adata: AnnData, *, key: str) -> None:
+def _warn_of_seen_cells(fit: Fit, source: AnnData, adata: AnnData, *, key: str) -> None:
     before = load_assignment(source, fit.split_hash).lookup(adata.obs_names)
     seen = int(np.isin(before, [PARTITIONS.index("train"), PARTITIONS.index("val")]).sum())
     if seen:
         logger.warning(
-            "%d of these %d cells are train or val cells of the fit %r; a score on them means nothing",
+            "%d of these %d cells are train or val cells of fit %r; scores on these cells are not valid, because the "
+            "fit was trained on them",
             seen,
             adata.n_obs,
             key,

@@ -38,10 +38,10 @@ def predicted_profiles(
     key: str,
     perturbations: Sequence[str] | None,
     contexts: Sequence[Any] | None,
-    level: float,
+    coverage: float,
     reference: AnnData | None,
 ) -> AnnData:
-    """Profile of each perturbation in each context; see :func:`heldout.tl.predict`."""
+    """Profile of each perturbation in each context; see :func:`heldout.tl.predict_profiles`."""
     from anndata import AnnData
 
     names = ScreenNames.from_json(fit.info["names"])
@@ -71,7 +71,9 @@ def predicted_profiles(
     layers = {"change": prediction.change.astype(np.float32)}
     if "half_widths" in fit.arrays:
         calibration = fit.info["calibration"]
-        width = half_widths(fit.arrays["half_widths"], calibration, fit.arrays["scale"], strata_of(fit, pairs), level)
+        width = half_widths(
+            fit.arrays["half_widths"], calibration, fit.arrays["scale"], strata_of(fit, pairs), coverage
+        )
         layers |= {"lower": (profile - width).astype(np.float32), "upper": (profile + width).astype(np.float32)}
     obs = _obs(fit, names, targets, [known[c] for c in where])
     obs["predicted"], obs["fallback"] = np.isfinite(prediction.change).all(axis=1), prediction.fallback
@@ -79,7 +81,7 @@ def predicted_profiles(
     predicted = AnnData(profile.astype(np.float32), obs=obs, var=var, layers=layers)
     made_by: dict[str, Any] = {"key": key, "method": fit.method, "fit": fit.hash, "split": fit.split_hash}
     if "lower" in layers:
-        made_by["level"] = level
+        made_by["coverage"] = coverage
     predicted.uns[keys.UNS] = {"predicted": made_by}
     return predicted
 

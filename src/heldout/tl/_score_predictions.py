@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core import keys, store
-from heldout._core.alignment import Names as GeneNames
+from heldout._core.alignment import NameIndex
 from heldout._core.arrays import get_matrix, loaded, take
+from heldout._core.evaluations import write_evaluation
 from heldout._core.fits import Fit
 from heldout._core.genes import DEFAULT
 from heldout._core.grouped import group_moments
@@ -21,7 +22,6 @@ from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.judging.cells import Scored
 from heldout.tasks.perturbation.judging.judge import Judged, check_how
 from heldout.tasks.perturbation.task import Task, check_logged
-from heldout.tl._write_evaluation import write_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,7 +122,7 @@ def score_predictions(
     >>> sc.pp.log1p(adata)
     >>> ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.5)
     >>> ho.tl.perturbation(adata, method="additive")
-    >>> elsewhere = ho.tl.predict(adata, "perturbation")  # stands for the AnnData of another tool
+    >>> elsewhere = ho.tl.predict_profiles(adata, "perturbation")  # stands for the AnnData of another tool
     >>> table = ho.tl.score_predictions(adata, {"other tool": elsewhere}, baselines=["no_change", "mean"])
     >>> table["method"].unique().tolist()
     ['other tool', 'no_change', 'mean']
@@ -185,7 +185,7 @@ def _common_genes(task: Task, named: Mapping[str, AnnData]) -> tuple[Task, dict[
     rows = {}
     for name, predicted in named.items():
         _check_genes(name, predicted)
-        matches = GeneNames(predicted.var_names.to_numpy()).match(task.genes)
+        matches = NameIndex(predicted.var_names.to_numpy()).match(task.genes)
         found = matches.rows >= 0
         if found.mean() < _FEWEST_GENES:
             msg = (

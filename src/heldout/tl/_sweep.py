@@ -23,7 +23,7 @@ from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.grid import configs_of
 from heldout.tasks.genotype.search import search
 from heldout.tasks.genotype.task import Task, check_config, predict
-from heldout.tl._evaluate import evaluate
+from heldout.tl._evaluate_tasks import evaluate_genotype
 from heldout.tl._predict import prediction_slots
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def sweep(
         chosen, predict(chosen, adata, key=key_added, layer=layer), key=key_added, index=adata.obs_names
     )
     write_fit(adata, key_added, chosen, partition, **slots)
-    judged = evaluate(adata, key_added, group_key=group_key, baselines=baselines, rng=seed)
+    judged = evaluate_genotype(adata, key_added, group_key=group_key, baselines=baselines, rng=seed)
     test = judged[(judged["role"] == "model") & (judged["level"] == "cell") & (judged["metric"] == "auc")]
     table["chosen"] = np.arange(len(table)) == best
     table["test_auc"] = np.where(table["chosen"], float(test["estimate"].iloc[0]), np.nan)

@@ -44,13 +44,13 @@ def test_test_cells_change_no_bit_of_the_fit(method):
 def test_files_and_new_genes_order(method, tmp_path):
     adata = split(adata_of())
     fitted(adata, method)
-    before = ho.tl.predict(adata, "forecast", at=8)
+    before = ho.tl.predict_cells(adata, "forecast", at=8)
     for suffix, read in (("h5ad", ad.read_h5ad), ("zarr", ad.read_zarr)):
         getattr(adata, f"write_{suffix}")(tmp_path / f"a.{suffix}")
-        again = ho.tl.predict(read(tmp_path / f"a.{suffix}"), "forecast", at=8)
+        again = ho.tl.predict_cells(read(tmp_path / f"a.{suffix}"), "forecast", at=8)
         np.testing.assert_array_equal(before.X, again.X)
         assert before.obs_names.equals(again.obs_names)
-    turned = ho.tl.predict(adata[:, ::-1].copy(), "forecast", at=8)
+    turned = ho.tl.predict_cells(adata[:, ::-1].copy(), "forecast", at=8)
     np.testing.assert_allclose(before.X, turned.X, atol=1e-4)
     before.write_h5ad(tmp_path / "predicted.h5ad")
     assert ad.read_h5ad(tmp_path / "predicted.h5ad").shape == before.shape
@@ -59,7 +59,7 @@ def test_files_and_new_genes_order(method, tmp_path):
 def test_predicted_cells():
     adata = split(adata_of())
     fit = fitted(adata, "damped_shift")
-    predicted = ho.tl.predict(adata, "forecast", at=[7, 8])
+    predicted = ho.tl.predict_cells(adata, "forecast", at=[7, 8])
     assert predicted.shape == (80, 12)
     assert predicted.X.dtype == np.float32
     assert predicted.obs.groupby("h").size().to_dict() == {7.0: 40, 8.0: 40}
@@ -77,10 +77,10 @@ def test_predict_from_new_cells():
     fitted(adata, "damped_shift")
     new = adata_of(seed=3)
     new = new[new.obs["h"] == 6].copy()
-    predicted = ho.tl.predict(new, "forecast", at=8, reference=adata)
+    predicted = ho.tl.predict_cells(new, "forecast", at=8, reference=adata)
     assert set(predicted.obs["start_cell"]) == set(new.obs_names)
     with pytest.raises(ValueError, match="no cells at h=6"):
-        ho.tl.predict(adata[adata.obs["h"] == 2].copy(), "forecast", at=8, reference=adata)
+        ho.tl.predict_cells(adata[adata.obs["h"] == 2].copy(), "forecast", at=8, reference=adata)
 
 
 def test_a_pca_of_the_same_split_is_used():
@@ -88,7 +88,7 @@ def test_a_pca_of_the_same_split_is_used():
     ho.pp.pca(adata, n_comps=3)
     fit = fitted(adata, "damped_shift", use_rep="X_pca")
     assert fit.arrays["space.components"].shape == (3, 12)
-    predicted = ho.tl.predict(adata, "forecast", at=8)
+    predicted = ho.tl.predict_cells(adata, "forecast", at=8)
     assert predicted.obsm["X_pca"].shape == (40, 3)
     assert len(ho.tl.evaluate(adata, "forecast", baselines=["persistence"], n_bootstrap=100))
     adata.obsm["X_mine"] = adata.obsm["X_pca"]
@@ -106,7 +106,7 @@ def test_middle_times():
     with pytest.raises(ValueError, match=r"cannot predict the test time\(s\) 3.5, which lie between train times"):
         fitted(adata, "damped_shift", key_added="other")
     with pytest.raises(ValueError, match="cannot do forecast: at=9"):
-        ho.tl.predict(adata, "forecast", at=9)
+        ho.tl.predict_cells(adata, "forecast", at=9)
 
 
 @pytest.mark.parametrize(
@@ -155,17 +155,17 @@ def test_refused_predictions(caplog):
     adata = split(adata_of())
     fitted(adata, "damped_shift")
     for at, match in (
-        (None, "say for which time"),
+        (None, "Pass at=, for example"),
         (5, "a train time"),
         (-1, "not after the first"),
         ("8", "finite number"),
     ):
         with pytest.raises(ValueError, match=match):
-            ho.tl.predict(adata, "forecast", at=at)
+            ho.tl.predict_cells(adata, "forecast", at=at)
     with caplog.at_level(logging.WARNING, logger="heldout"):
-        ho.tl.predict(adata, "forecast", at=7)
+        ho.tl.predict_cells(adata, "forecast", at=7)
         assert not caplog.records
-        ho.tl.predict(adata, "forecast", at=12)
+        ho.tl.predict_cells(adata, "forecast", at=12)
     assert "4.0 times the longest step" in caplog.text
 
 
@@ -197,7 +197,7 @@ def test_one_target_time_is_no_evidence():
     assert wide.loc["damped_shift", "skill_corrected"] > 0.6
     assert np.isnan(wide.loc["persistence", "change_correlation"])
     again = ho.tl.evaluate(adata, "forecast", baselines=["persistence"])
-    assert set(again["look"]) == {2}
+    assert set(again["look"]) == {1}, "other baselines of the same fit are no new look"
 
 
 def test_words_when_persistence_stands():
@@ -238,7 +238,7 @@ def test_libraries_as_the_unit():
     adata = split(adata_of(n=60))
     adata.obs["library"] = np.arange(adata.n_obs) % 4
     fitted(adata, "damped_shift")
-    table = ho.tl.evaluate(adata, "forecast", group_key="library", baselines=["persistence"], n_bootstrap=200)
+    table = ho.tl.evaluate_forecast(adata, "forecast", group_key="library", baselines=["persistence"], n_bootstrap=200)
     row = table.query("role == 'model' and metric == 'energy_distance'").iloc[0]
     assert row["n_groups"] == 4
     assert row["difference_high"] < 0
@@ -254,7 +254,7 @@ def test_the_model_class_equals_tl_forecast():
     with pytest.raises(ValueError, match="not trained"):
         model.predict(8)
     model.train()
-    predicted = ho.tl.predict(other, "forecast", at=8)
+    predicted = ho.tl.predict_cells(other, "forecast", at=8)
     np.testing.assert_array_equal(model.predict(8).to_numpy(), predicted.X)
     model.to_adata(adata, "mine")
     again = ho.model.CellForecaster.from_adata(adata, "mine")

@@ -55,7 +55,7 @@ def test_they_train_on_the_stored_chains_and_draw_none(drawn, method, monkeypatc
     held_out = (again.obs["split"] == "test").to_numpy()
     again.X[held_out] = 1e3
     assert fitted(again, method).hash == fit.hash, "test cells change no bit"
-    assert ho.tl.predict(drawn, "forecast", at=8).shape == (40, 12)
+    assert ho.tl.predict_cells(drawn, "forecast", at=8).shape == (40, 12)
 
 
 def test_chains_are_looked_up_by_name(drawn):

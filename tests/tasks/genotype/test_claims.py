@@ -32,7 +32,7 @@ def evaluated(adata: ad.AnnData, **options):
     """Split by donor, half test; fit and score pseudobulk."""
     ho.pp.split_groups(adata, "donor", None if options.pop("paired", False) else "status", val=0, test=0.67)
     ho.tl.genotype(adata, "status", method="pseudobulk_logistic")
-    return ho.tl.evaluate(adata, group_key="library", baselines=["majority"], **options)
+    return ho.tl.evaluate_genotype(adata, group_key="library", baselines=["majority"], **options)
 
 
 def claims(adata: ad.AnnData) -> dict[str, str]:
@@ -44,8 +44,8 @@ def test_enough_donors_support_a_claim_on_donors():
     adata = study()
     evaluated(adata, claim_keys=["donor"])
     assert claims(adata) == {"library": "supported", "donor": "supported"}
-    assert "of a new library (p = " in ho.get.summary(adata)
-    assert "and a new donor (p = " in ho.get.summary(adata)
+    assert "for a new library (p = " in ho.get.summary(adata)
+    assert "and for a new donor (p = " in ho.get.summary(adata)
 
 
 def test_one_donor_a_side_is_unidentifiable_however_many_libraries(caplog):
@@ -55,9 +55,9 @@ def test_one_donor_a_side_is_unidentifiable_however_many_libraries(caplog):
     assert claims(adata)["side"] == "unidentifiable"
     sentence = ho.get.summary(adata)
     assert sentence in caplog.text
-    assert "apart beyond chance, of a new library of the same sides" in sentence
+    assert "apart better than chance for a new library of the same sides" in sentence
     assert (
-        "Unidentifiable for a new side (one side of healthy: what differs may be that side and not the label)"
+        "Cannot be decided for a new side: with one side of healthy, the side and the label cannot be told apart."
         in sentence
     )
 
@@ -66,14 +66,14 @@ def test_levels_that_were_not_declared_are_not_claimed():
     adata = study()
     evaluated(adata)
     assert claims(adata) == {"library": "supported"}
-    assert "such as the donor, were not declared" in ho.get.summary(adata)
+    assert "such as the donor, were not declared with claim_keys" in ho.get.summary(adata)
 
 
 def test_no_effect_supports_nothing():
     adata = study(effect=0.0)
     table = evaluated(adata, claim_keys=["donor"])
     assert set(claims(adata).values()) == {"not supported"}
-    assert "beyond chance" not in ho.get.summary(adata)
+    assert "better than chance" not in ho.get.summary(adata)
     assert table.query("level == 'library' and metric == 'auc'")["p_value"].min() > 0.05
 
 
@@ -91,7 +91,7 @@ def test_a_new_donor_is_not_tested_where_test_donors_were_in_train():
     adata = study()
     ho.pp.split_groups(adata, "library", "status", val=0, test=0.5)
     ho.tl.genotype(adata, "status", method="pseudobulk_logistic")
-    ho.tl.evaluate(adata, baselines=["majority"], claim_keys=["donor"])
+    ho.tl.evaluate_genotype(adata, baselines=["majority"], claim_keys=["donor"])
     assert claims(adata) == {"library": "supported", "donor": "not tested"}
     assert "Not tested for a new donor" in ho.get.summary(adata)
 
@@ -100,7 +100,7 @@ def test_a_few_libraries_can_say_nothing(split):
     ho.tl.genotype(split, method="pseudobulk_logistic", mask_var=None)
     ho.tl.evaluate(split, baselines=["majority"])
     assert claims(split) == {"library": "unidentifiable"}
-    assert "on so few not comparable with the best baseline, majority" in ho.get.summary(split)
+    assert "too few groups (2 libraries) to compare it with the best baseline, majority" in ho.get.summary(split)
 
 
 def test_refits_test_the_procedure():
@@ -144,7 +144,7 @@ def test_bad_input(refuses):
         ),
         ({"block_key": "library", "group_key": "donor"}, ("block_key='library' has several values within a group",)),
     ):
-        refuses(lambda a, o=options: ho.tl.evaluate(a, baselines=[], **o), adata, *words)
+        refuses(lambda a, o=options: ho.tl.evaluate_genotype(a, baselines=[], **o), adata, *words)
     with pytest.raises(ValueError, match="There are no claims of .other."):
         ho.get.claims(adata, "other")
 
@@ -153,5 +153,7 @@ def test_a_forecast_has_no_blocks():
     adata = ho.datasets.branching_simulated(n_cells=20, n_genes=100)
     ho.pp.split_time(adata, "time", test=96)
     ho.tl.forecast(adata, "time", method="persistence")
-    with pytest.raises(ValueError, match="block_key is only for genotype fits"):
+    with pytest.raises(TypeError, match="no option 'block_key'. Use heldout.tl.evaluate_genotype"):
         ho.tl.evaluate(adata, "forecast", block_key="time")
+    with pytest.raises(ValueError, match=r"Call heldout.tl.evaluate_forecast\(adata, 'forecast'\)"):
+        ho.tl.evaluate_genotype(adata, "forecast", block_key="time")

@@ -59,21 +59,21 @@ def test_every_method_writes_the_same_slots_and_predicts_again_bit_equal(prepare
     np.testing.assert_array_equal(prepared.obsm["genotype_log_probability"], log_p)
 
 
-@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
-def test_a_second_process_predicts_the_same_bits(prepared, tmp_path, kind):
+def test_a_second_process_predicts_the_same_bits(prepared, tmp_path):
     ho.tl.genotype(prepared, auxiliary_key="day", config=SMALL)
-    path = tmp_path / f"fitted.{kind}"
-    getattr(prepared, f"write_{kind}")(path)
-    code = f"""
+    prepared.write_h5ad(tmp_path / "fitted.h5ad")
+    prepared.write_zarr(tmp_path / "fitted.zarr")
+    code = """
 import anndata as ad, numpy as np, heldout as ho
-adata = ad.read_{kind}({str(path)!r})
-stored = adata.obsm["genotype_log_probability"].copy()
-ho.tl.predict(adata)
-assert np.array_equal(stored, adata.obsm["genotype_log_probability"])
-print("equal", len(ho.get.history(adata)))
+for adata in (ad.read_h5ad("fitted.h5ad"), ad.read_zarr("fitted.zarr")):
+    stored = adata.obsm["genotype_log_probability"].copy()
+    ho.tl.predict(adata)
+    assert np.array_equal(stored, adata.obsm["genotype_log_probability"])
+    print("equal", len(ho.get.history(adata)))
 """
-    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
-    assert ran.stdout.split() == ["equal", "3"], ran.stderr
+    python = [sys.executable, "-W", "ignore", "-c", code]
+    ran = subprocess.run(python, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.stdout.split() == ["equal", "3"] * 2, ran.stderr
 
 
 def test_logistic_equals_scikit_learn_on_the_train_cells(prepared):
@@ -297,7 +297,7 @@ def test_predicting_with_a_fit_of_another_split_is_refused(prepared):
 def test_genes_chosen_by_somebody_else(prepared, caplog):
     own = prepared.var["highly_variable"].to_numpy()
     prepared.var["highly_variable"] = ~own
-    with pytest.raises(ValueError, match="150 genes differ, as after scanpy's function"):
+    with pytest.raises(ValueError, match="150 genes differ. The function of scanpy"):
         ho.tl.genotype(prepared, method="majority")
     prepared.var["mine"] = ~own
     ho.tl.genotype(prepared, method="logistic", mask_var="mine")

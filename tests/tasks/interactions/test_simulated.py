@@ -48,7 +48,7 @@ def test_fitted_methods_are_scored(counts):
     for method in ("additive", "mean"):
         ho.tl.perturbation(adata, "perturbation", method=method, key_added=method)
         names = ho.get.interaction_pairs(adata, "test")["perturbation"].tolist()
-        predictions[f"fitted {method}"] = ho.tl.predict(adata, method, perturbations=names)
+        predictions[f"fitted {method}"] = ho.tl.predict_profiles(adata, method, perturbations=names)
     scores = ho.get.interaction_scores(adata, "test", predictions=predictions, n_bootstrap=50)
     precision = scores[scores["metric"] == "average_precision"].set_index("method")
     assert precision["n"].unique().tolist() == [24]

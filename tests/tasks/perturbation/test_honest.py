@@ -29,7 +29,7 @@ def known_screen(seed, *, n_genes=200, n_perturbations=40, n_cells=30):
 
 
 def test_what_is_free_of_noise_does_not_beat_the_ceiling_and_comes_near_it():
-    """With 30 cells noise is as large as effects, so that a half of the cells says far less than the best prediction."""
+    """With 30 cells noise is as large as effects, so half of the cells is far worse than the best prediction."""
     tables = []
     for seed in range(4):
         adata, truth = known_screen(seed)
@@ -55,7 +55,7 @@ def test_scoring_without_what_it_rests_on_is_refused(refuses, keep, words):
     ho.tl.perturbation(adata, method="additive")
     train, control = adata.obs["split"] == "train", adata.obs["perturbation"] == "control"
     fewer = adata[keep(train, control)].copy()
-    assert ho.tl.predict(fewer, "perturbation").n_obs == 6  # predicting needs none of it
+    assert ho.tl.predict_profiles(fewer, "perturbation").n_obs == 6  # predicting needs none of it
     refuses(lambda a: ho.tl.evaluate(a, "perturbation", **FEW), fewer, *words)
 
 
@@ -71,7 +71,7 @@ def test_scoring_without_what_it_rests_on_is_refused(refuses, keep, words):
 def test_how_to_score_is_checked_before(refuses, given, words):
     adata = combinations()
     ho.tl.perturbation(adata, method="additive")
-    predicted = ho.tl.predict(adata, "perturbation")
+    predicted = ho.tl.predict_profiles(adata, "perturbation")
     refuses(lambda a: ho.tl.evaluate(a, "perturbation", **{**FEW, **given}), adata, *words)
     refuses(lambda a: ho.tl.score_predictions(a, predicted, **{**FEW, **given}), adata, *words)
 
@@ -79,7 +79,7 @@ def test_how_to_score_is_checked_before(refuses, given, words):
 def test_the_evaluation_of_a_fit_is_not_replaced_by_other_predictions(refuses):
     adata = combinations()
     ho.tl.perturbation(adata, method="additive")
-    predicted = ho.tl.predict(adata, "perturbation")
+    predicted = ho.tl.predict_profiles(adata, "perturbation")
     refuses(
         lambda a: ho.tl.score_predictions(a, predicted, key_added="perturbation", **FEW),
         adata,
@@ -87,7 +87,7 @@ def test_the_evaluation_of_a_fit_is_not_replaced_by_other_predictions(refuses):
         "name of a fit",
     )
     with pytest.raises(ValueError, match="one context only"):
-        ho.tl.predict(adata, "perturbation", contexts=["K562"])
+        ho.tl.predict_profiles(adata, "perturbation", contexts=["K562"])
 
 
 def test_a_part_of_many_perturbations_says_what_drawn_controls_do(monkeypatch):

@@ -41,7 +41,7 @@ def test_every_method_is_tested():
 
 def test_no_change_is_the_train_controls(screen, means):
     ho.tl.perturbation(screen, method="no_change", key_added="a")
-    predicted = ho.tl.predict(screen, "a")
+    predicted = ho.tl.predict_profiles(screen, "a")
     np.testing.assert_allclose(predicted.X, np.tile(means["control"], (6, 1)), rtol=1e-6)
     assert (predicted.layers["change"] == 0).all()
 
@@ -238,8 +238,8 @@ def test_dask_gives_the_same(screen, method):
 
 def test_a_fit_survives_a_file(screen, through_file):
     ho.tl.perturbation(screen, key_added="kept")
-    before = ho.tl.predict(screen, "kept")
+    before = ho.tl.predict_profiles(screen, "kept")
     back = through_file(screen)
     assert read_fit(back, "kept").hash == read_fit(screen, "kept").hash
-    after = ho.tl.predict(back, "kept")
+    after = ho.tl.predict_profiles(back, "kept")
     np.testing.assert_array_equal(after.X, before.X)

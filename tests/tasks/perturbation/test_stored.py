@@ -28,7 +28,7 @@ def test_guides_of_which_some_are_named_as_their_target_can_be_scored(targets, c
     effects = {name: rng.normal(size=60) for name in ("A_1", "A_2", "B")} | {"NT_1": np.zeros(60)}
     adata, _ = exact(effects, {}, genes=60)
     ho.tl.perturbation(donors(adata), "guide", targets=targets, control=control, method="transfer")
-    assert ho.tl.predict(adata, "perturbation").obs_names.tolist() == ["A", "B"]
+    assert ho.tl.predict_profiles(adata, "perturbation").obs_names.tolist() == ["A", "B"]
     table = ho.tl.evaluate(adata, "perturbation", **FEW).set_index(["method", "metric"])["estimate"]
     assert table["transfer", "l2"] < 0.2 * table["no_change", "l2"]
 
@@ -39,8 +39,8 @@ def test_a_context_that_is_dropped_does_not_shift_the_others():
     last = sorted(adata.obs["cell_line"].unique())[-1]
     fewer = adata[adata.obs["cell_line"] == last].copy()
     expected, found = (
-        ho.tl.predict(adata, "perturbation", contexts=[last]),
-        ho.tl.predict(fewer, "perturbation"),
+        ho.tl.predict_profiles(adata, "perturbation", contexts=[last]),
+        ho.tl.predict_profiles(fewer, "perturbation"),
     )
     assert set(found.obs["cell_line"]) == {last}
     np.testing.assert_array_equal(found.X, expected[found.obs_names].X)
@@ -60,13 +60,13 @@ def test_other_cells_may_be_a_dask_array_but_not_backed(tmp_path):
     ho.tl.perturbation(adata, method="additive")
     other = simulated(rng=3)
     ask = {"perturbations": ["NEW"], "reference": adata}
-    expected = ho.tl.predict(other, "perturbation", **ask)
+    expected = ho.tl.predict_profiles(other, "perturbation", **ask)
     other.write_h5ad(tmp_path / "other.h5ad")
     other.X = da.from_array(other.X, chunks=(40, other.n_vars), asarray=False)
-    np.testing.assert_allclose(ho.tl.predict(other, "perturbation", **ask).X, expected.X, rtol=1e-6)
+    np.testing.assert_allclose(ho.tl.predict_profiles(other, "perturbation", **ask).X, expected.X, rtol=1e-6)
     backed = ad.read_h5ad(tmp_path / "other.h5ad", backed="r")
     with pytest.raises(TypeError, match=r"adata.X is a .*Load or convert it"):
-        ho.tl.predict(backed, "perturbation", **ask)
+        ho.tl.predict_profiles(backed, "perturbation", **ask)
     backed.file.close()
 
 
@@ -77,6 +77,6 @@ def test_contexts_may_be_numbers():
         adata, "perturbation", hold_out="context", covariate_keys="dose", val=0, test=0.2, max_contexts=1
     )
     ho.tl.perturbation(adata, method="transfer")
-    one, listed = (ho.tl.predict(adata, "perturbation", contexts=at) for at in (10.0, [10.0]))
+    one, listed = (ho.tl.predict_profiles(adata, "perturbation", contexts=at) for at in (10.0, [10.0]))
     assert set(one.obs["dose"]) == {"10"}
     np.testing.assert_array_equal(one.X, listed.X)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from heldout._core.report import unit_name
 from heldout._core.store import factorize
+from heldout._core.words import counted, plural
 from heldout.metrics.inference import smallest_p
 from heldout.metrics.permutation import auc_permutation
 from heldout.tasks.genotype.levels import ALPHA
@@ -43,12 +45,12 @@ def claims_table(
     classes: Sequence[str],
     blocks: np.ndarray | None,
 ) -> pd.DataFrame:
-    """One row a level: whether the AUC at that level can be told from chance on the units at hand.
+    """One row for each level: whether the AUC at that level can be told from chance on the units at hand.
 
     Returns
     -------
-    Columns ``level``, ``n`` (units), ``units`` (in words), ``p_value``, ``p_smallest``, ``status`` (supported, not supported,
-    not tested or unidentifiable), ``reason``.
+    Columns ``level``, ``n`` (units), ``units`` (in words), ``p_value``, ``p_smallest``, ``status`` (supported, not
+    supported, not tested or unidentifiable), ``reason``.
     """
     rows = []
     for i, (name, units, seen) in enumerate(zip(hierarchy.names, hierarchy.units, hierarchy.seen, strict=True)):
@@ -94,9 +96,9 @@ class _Pooled:
 
     def in_words(self, name: str, classes: Sequence[str]) -> str:
         if self.paired:
-            return f"{plural(self.n_units, name)} with cells of {' and '.join(classes)}"
-        counted = ", ".join(f"{n} {c}" for n, c in zip(self.counts(len(classes)), classes, strict=True))
-        return f"{plural(self.n_units, name)} ({counted})"
+            return f"{counted(self.n_units, unit_name(name))} with cells of {' and '.join(classes)}"
+        by_class = ", ".join(f"{n} {c}" for n, c in zip(self.counts(len(classes)), classes, strict=True))
+        return f"{counted(self.n_units, unit_name(name))} ({by_class})"
 
 
 def _pooled(units: np.ndarray, labels: np.ndarray, log_odds: np.ndarray, blocks: np.ndarray | None) -> _Pooled:
@@ -106,33 +108,34 @@ def _pooled(units: np.ndarray, labels: np.ndarray, log_odds: np.ndarray, blocks:
     odds = np.bincount(row_of, log_odds) / np.bincount(row_of)
     n_units = int(unit_of.max()) + 1
     paired = pairs.shape[1] > n_units
-    own = pairs[0] if paired else None
+    block_of = pairs[0] if paired else None
     if blocks is not None:
-        own = np.zeros(pairs.shape[1], dtype=int)
-        own[row_of] = blocks
-    return _Pooled(pairs[1], own, odds, n_units, paired)
+        block_of = np.zeros(pairs.shape[1], dtype=int)
+        block_of[row_of] = blocks
+    return _Pooled(pairs[1], block_of, odds, n_units, paired)
 
 
 def _status(name: str, pooled: _Pooled, p: float, classes: Sequence[str], *, seen: bool) -> tuple[str, str]:
     counts = pooled.counts(len(classes))
     if counts.min() < 1:
-        return "unidentifiable", f"no {name} of {classes[int(counts.argmin())]}"
+        return "unidentifiable", f"there is no {name} of {classes[int(counts.argmin())]}"
     if counts.min() < 2:
         single = classes[int(counts.argmin())]
-        return "unidentifiable", f"one {name} of {single}: what differs may be that {name} and not the label"
+        return "unidentifiable", f"with one {name} of {single}, the {name} and the label cannot be told apart"
     if pooled.smallest > ALPHA:
-        return "unidentifiable", f"no result on so few could have a p below {pooled.smallest:.2g}"
+        units = counted(pooled.n_units, unit_name(name))
+        return "unidentifiable", f"with {units} even a perfect result has p = {pooled.smallest:.2g}"
     if seen:
         return "not tested", f"cells of the same {name} were in train"
     if np.isnan(p):
-        return "not tested", "there is no exact test of more than two classes"
+        return "not tested", "there is no exact test for more than two classes"
     if p <= ALPHA:
         return "supported", f"p = {p:.2g}"
     return "not supported", f"p = {p:.2g}"
 
 
 def summary(claims: pd.DataFrame, row: pd.Series, classes: Sequence[str], *, unit: str, where: str) -> str:
-    """The sentence that an evaluation says: the AUC of groups, and no claim above what the levels support.
+    """The sentences that an evaluation supports: the AUC of groups, and one claim for each level.
 
     Parameters
     ----------
@@ -149,46 +152,65 @@ def summary(claims: pd.DataFrame, row: pd.Series, classes: Sequence[str], *, uni
     """
     span = f" (95 % interval {row['ci_low']:.2f} to {row['ci_high']:.2f})" if np.isfinite(row["ci_low"]) else ""
     parts = [f"{row['method']} on {where}: AUC {row['estimate']:.2f}{span} over {claims['units'].iloc[0]}."]
-    said: dict[str, list[str]] = {"supported": [], "not supported": [], "not tested": [], "unidentifiable": []}
+    found: dict[str, list[str]] = {"supported": [], "not supported": [], "not tested": [], "unidentifiable": []}
     for i, claim in enumerate(claims.itertuples()):
         above = claims.iloc[i + 1 :].query("status != 'supported'")["level"].tolist()
-        same = f" of the same {_several(above[0])}" if claim.status == "supported" and above else ""
-        said[claim.status].append(f"{claim.level}{same} ({claim.reason})")
+        same = f" of the same {plural(above[0])}" if claim.status == "supported" and above else ""
+        new = f"a new {claim.level}{same}"
+        found[claim.status].append(
+            f"{new} ({claim.reason})" if "supported" in claim.status else f"{new}: {claim.reason}"
+        )
     among = " and ".join(classes)
-    if said["supported"]:
-        parts.append(f"It tells {among} apart beyond chance, of a new {' and a new '.join(said['supported'])}.")
-    if said["not supported"]:
-        parts.append(f"Chance is not excluded for a new {' or a new '.join(said['not supported'])}.")
-    if said["not tested"]:
-        parts.append(f"Not tested for a new {' or a new '.join(said['not tested'])}.")
-    if said["unidentifiable"]:
-        parts.append(f"Unidentifiable for a new {' and a new '.join(said['unidentifiable'])}.")
+    if found["supported"]:
+        parts.append(f"It tells {among} apart better than chance for {' and for '.join(found['supported'])}.")
+    if found["not supported"]:
+        parts.append(f"The result may be chance for {' and for '.join(found['not supported'])}.")
+    parts += [f"Not tested for {reason}." for reason in found["not tested"]]
+    parts += [f"Cannot be decided for {reason}." for reason in found["unidentifiable"]]
     if len(claims) == 1 and unit.lower() not in _PEOPLE:
-        parts.append("Levels above it, such as the donor, were not declared (claim_keys), so nothing is said of them.")
-    return " ".join([*parts, *_against_baseline(row)])
+        parts.append(
+            "Levels above it, such as the donor, were not declared with claim_keys, so this result makes no claim "
+            "about them."
+        )
+    return " ".join([*parts, _against_baseline(row, unit)])
+
+
+def answer(claims: pd.DataFrame, row: pd.Series, classes: Sequence[str], *, unit: str) -> str:
+    """The verdict in one sentence: what holds for a new group, and whether the best baseline is as good.
+
+    Parameters are those of :func:`summary`.
+    """
+    claim = claims.iloc[0]
+    among = " and ".join(classes)
+    if claim["status"] == "unidentifiable":
+        return f"Cannot be decided: {claim['reason']}."
+    if claim["status"] == "not tested":
+        return f"Not tested: {claim['reason']}."
+    if claim["status"] == "not supported":
+        return f"The result may be chance ({claim['reason']} over {counted(int(row['n']), unit_name(unit))})."
+    link = "and" if row["verdict"] == "better" else "but"
+    told = f"{row['method']} tells {among} apart for a new {unit} ({claim['reason']})"
+    return (
+        f"{told}, {link} {_BASELINE_WORDS[row['verdict']]} the best baseline, {row['baseline']}."
+        if row["baseline"]
+        else f"{told}; no baseline was scored."
+    )
 
 
 _PEOPLE = {"donor", "patient", "individual", "subject", "person"}
 
+_BASELINE_WORDS = {
+    "better": "is better than",
+    "not better": "is not better than",
+    "undecided": "is not shown to be better than",
+    "unidentifiable": "cannot be compared with",
+}
 
-def _against_baseline(row: pd.Series) -> list[str]:
+
+def _against_baseline(row: pd.Series, unit: str) -> str:
     if not row["baseline"]:
-        return ["No baseline stands beside it."]
-    words = {
-        "better": "better than",
-        "not better": "not better than",
-        "undecided": "not shown to be better than",
-        "unidentifiable": "on so few not comparable with",
-    }
-    return [f"It is {words[row['verdict']]} the best baseline, {row['baseline']}."]
-
-
-def plural(n: int, name: str) -> str:
-    """A number and a noun."""
-    if n == 1:
-        return f"1 {name}"
-    return f"{n} {_several(name)}"
-
-
-def _several(name: str) -> str:
-    return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
+        return "No baseline was scored."
+    if row["verdict"] == "unidentifiable":
+        few = counted(int(row["n"]), unit_name(unit))
+        return f"There are too few groups ({few}) to compare it with the best baseline, {row['baseline']}."
+    return f"It {_BASELINE_WORDS[row['verdict']]} the best baseline, {row['baseline']}."

@@ -211,7 +211,7 @@ class CellForecaster(NoPickle, BaseModelClass):
         fit = read_fit(adata, key)
         network = fit.method.removeprefix("forecast.")
         if network not in _NETWORKS:
-            msg = f"The fit {key!r} is a {fit.method}, not one of these networks. Predict with heldout.tl.predict(adata, {key!r})."
+            msg = f"The fit {key!r} is a {fit.method}, not one of these networks. Predict with heldout.tl.predict_cells(adata, {key!r}, at=...)."
             raise ValueError(msg)
         check_split(adata, fit, read_partition(adata, fit.split_key), key=key)
         names = ("time_key", "layer", "use_rep", "n_comps")

@@ -84,15 +84,15 @@ def _quantiles(scores: np.ndarray, weights: np.ndarray, n: int) -> np.ndarray:
 
 
 def half_widths(
-    widths: np.ndarray, info: dict[str, Any], scale: np.ndarray, strata: np.ndarray, level: float
+    widths: np.ndarray, info: dict[str, Any], scale: np.ndarray, strata: np.ndarray, coverage: float
 ) -> np.ndarray:
     """Half-width of each perturbation and gene at one of the levels, (m × G); NaN where none is supported."""
-    if level not in LEVELS:
-        msg = f"level={level!r} was not calibrated; these were: {', '.join(map(str, LEVELS))}."
+    if coverage not in LEVELS:
+        msg = f"coverage={coverage!r} must be one of {', '.join(map(str, LEVELS))}."
         raise ValueError(msg)
     row = {int(number): i for i, number in enumerate(info["strata"])}
     at = np.array([row.get(int(number), -1) for number in strata])
     of_row = np.full(len(strata), np.nan)
-    of_row[at >= 0] = widths[at[at >= 0], LEVELS.index(level)]
+    of_row[at >= 0] = widths[at[at >= 0], LEVELS.index(coverage)]
     of_row[np.isinf(of_row)] = np.nan
     return np.asarray(of_row[:, None] * scale)

@@ -18,7 +18,7 @@ BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast lint docs bench changelog clean distclean
+.PHONY: help demo test test-fast durations lint docs bench changelog clean distclean
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.12]"
@@ -35,6 +35,9 @@ test: $(VENV)/.test ## Run the tests
 test-fast: $(VENV)/.test ## Run the tests that are not slow
 	@echo "== test-fast: pytest $(PYTEST_ARGS) -m 'not slow'"
 	@OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not slow'
+
+durations: $(VENV)/.test ## Run the tests and renew the list of slow ones, tests/slow.txt
+	@OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --write-slow 0.3
 
 lint: $(VENV)/.lint ## Run every static check of .pre-commit-config.yaml
 	@echo "== lint: ruff check"

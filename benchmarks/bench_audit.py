@@ -1,9 +1,9 @@
-"""The audit of 100,000 cells × 2,000 sparse genes: seconds, and memory beside the matrix.
+"""Time and extra memory of the audit of 100,000 cells × 2,000 sparse genes.
 
     python benchmarks/bench_audit.py [--cells 100000] [--genes 2000]
 
-Each run is in a process of its own. Memory is the growth of the peak resident size during the audit, over the size before
-it, which holds the matrix and the imported libraries; it is given as a multiple of the matrix.
+Each run has its own process. Memory is the growth of the peak resident size during the audit. The size before the audit
+includes the matrix and the imported libraries. The growth is given as a multiple of the matrix.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ N_LIBRARIES, DENSITY = 40, 0.1
 
 
 def make_data(n_cells: int, n_genes: int) -> ad.AnnData:
-    """Counts of 40 libraries of two labels on four days; the detection rates of genes differ as in 10x data."""
+    """Simulate counts of 40 libraries of two labels on four days, with detection rates of genes as in 10x data."""
     rng = np.random.default_rng(0)
     rate = rng.gamma(0.3, 1, n_genes)
     rate *= DENSITY / (1 - np.exp(-rate)).mean()
     library = np.sort(rng.integers(N_LIBRARIES, size=n_cells))
-    own = rng.lognormal(0, 0.3, (N_LIBRARIES, n_genes))
+    of_library = rng.lognormal(0, 0.3, (N_LIBRARIES, n_genes))
     blocks = []
     for first in range(0, n_cells, 5000):
         rows = slice(first, first + 5000)
-        mean = np.minimum(rate, 4) * own[library[rows]]
+        mean = np.minimum(rate, 4) * of_library[library[rows]]
         blocks.append(sparse.csr_matrix(rng.poisson(mean).astype(np.float32)))
     obs = pd.DataFrame(
         {
@@ -57,7 +57,7 @@ def make_data(n_cells: int, n_genes: int) -> ad.AnnData:
 
 
 def measure(items: str, n_cells: int, n_genes: int) -> dict[str, float]:
-    """Run one audit in this process; the split and the matrix are there before the clock starts."""
+    """Run one audit in this process. The matrix and the split are made before the timing starts."""
     adata = make_data(n_cells, n_genes)
     ho.pp.split_matched(adata, "library", "day", label_key="label", test=3, val=2)
     sc.pp.filter_genes(adata, min_cells=1)
@@ -76,7 +76,7 @@ def measure(items: str, n_cells: int, n_genes: int) -> dict[str, float]:
 
 
 def _reset_peak() -> float | None:
-    """Set the peak to the present size, where the system can; the present size in bytes."""
+    """Set the peak memory to the present size, if the system allows it; return the present size in bytes."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -115,8 +115,8 @@ def main() -> None:
         ]
         found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
         print(
-            f"items={items!r}: {found['seconds']:.1f} s, {found['above']:.2f} times the matrix ({found['matrix_mb']:.0f} MB, "
-            f"{found['nnz'] / 1e6:.0f} million entries) above it"
+            f"items={items!r}: {found['seconds']:.1f} s, extra memory {found['above']:.2f} times the matrix "
+            f"({found['matrix_mb']:.0f} MB, {found['nnz'] / 1e6:.0f} million entries)"
         )
 
 

@@ -1,9 +1,10 @@
-"""Time of the rank sums of a screen, beside scanpy's.
+"""Time of the rank-sum tests of a screen, compared with scanpy.
 
     python benchmarks/bench_differential.py [--perturbations 50] [--cells 40] [--controls 1500] [--genes 2000]
 
-Sparse log counts, a fifth of them not zero. ``heldout`` tests all perturbations in one call. scanpy ranks group and controls anew for
-each group, so that its time grows with their number; it is run with the same tie correction.
+The data are sparse log counts, of which a fifth is nonzero. ``heldout`` tests all perturbations in one call. scanpy
+ranks each group and the controls again, so its time grows with the number of groups. It runs with the same tie
+correction.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ def log_counts(n_cells: int, n_genes: int, seed: int) -> sparse.csr_matrix:
 def main(n_perturbations: int, n_cells: int, n_controls: int, n_genes: int) -> None:
     cells, control = log_counts(n_perturbations * n_cells, n_genes, 0), log_counts(n_controls, n_genes, 1)
     groups = np.repeat(np.arange(n_perturbations), n_cells)
-    ho.metrics.differential(cells[:10], control[:10])  # loads what is imported on first use
+    ho.metrics.differential(cells[:10], control[:10])  # imports modules before the timing starts
     start = time.perf_counter()
     ours = ho.metrics.differential(cells, control, groups=groups, continuity=False)
     print(f"heldout {time.perf_counter() - start:.2f} s")
     names = [f"P{g}" for g in groups] + ["control"] * n_controls
     obs = pd.DataFrame({"group": pd.Categorical(names)}, index=[str(i) for i in range(len(names))])
     adata = ad.AnnData(sparse.vstack([cells, control]).tocsr(), obs=obs)
-    wanted = [f"P{g}" for g in range(n_perturbations)]
+    perturbations = [f"P{g}" for g in range(n_perturbations)]
     start = time.perf_counter()
     sc.tl.rank_genes_groups(
-        adata, "group", groups=wanted, reference="control", method="wilcoxon", tie_correct=True, n_genes=n_genes
+        adata, "group", groups=perturbations, reference="control", method="wilcoxon", tie_correct=True, n_genes=n_genes
     )
     print(f"scanpy  {time.perf_counter() - start:.2f} s")
     theirs = sc.get.rank_genes_groups_df(adata, "P0").set_index("names").loc[adata.var_names, "pvals"]

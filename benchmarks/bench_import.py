@@ -1,8 +1,9 @@
-"""Time of ``import heldout`` against ``import anndata``, which it needs.
+"""Time of ``import heldout`` compared with ``import anndata``, which it needs.
 
     python benchmarks/bench_import.py [--runs 9]
 
-Each import runs in a process of its own, in turn; the figure is CPU time of the process, which a busy machine disturbs least.
+Each import has its own process; the two alternate. The time is the CPU time of the process, which depends least on
+other work of the machine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ CODE = "import time, {module}; print(time.process_time())"
 
 
 def seconds(module: str) -> float:
-    """CPU seconds of a process that imports a module and ends."""
+    """Return the CPU seconds of a process that imports a module and ends."""
     done = subprocess.run(
         [sys.executable, "-c", CODE.format(module=module)], capture_output=True, text=True, check=True
     )
@@ -29,7 +30,6 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     seconds("heldout")
     pairs = [(seconds("heldout"), seconds("anndata")) for _ in range(arguments.runs)]
-    print(
-        f"heldout {statistics.median(a for a, _ in pairs):.2f} s, anndata {statistics.median(b for _, b in pairs):.2f} s"
-    )
+    ours, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
+    print(f"heldout {ours:.2f} s, anndata {theirs:.2f} s")
     print(f"ratio   {statistics.median(a / b for a, b in pairs):.3f}, limit 1.3")

@@ -1,11 +1,12 @@
-"""Time of the interactions of a screen of 100 singles and 124 doubles, and how many calls are false.
+"""Time of the interactions of a screen with 100 singles and 124 doubles, and the share of false calls.
 
     python benchmarks/bench_interactions.py [--genes 1000] [--cells 40] [--seeds 3]
 
-The screen is simulated: cells with normal noise about log profiles, 5 % of the doubles' values off additivity. Then the same
-with noise that the cells of a perturbation share and that has heavier tails (Student's t), and with genes that differ in
-noise, where the null of the deviations is wrong. Then counts of ``datasets.perturbations_simulated``, on the 500 genes most
-expressed. The share of false calls should be at most 5 %.
+The first screen has cells with normal noise around log profiles. 5 % of the values of doubles deviate from additivity.
+Further screens have noise that the cells of a perturbation share and that has heavier tails (Student's t), and genes
+with different noise, for which the null of the deviations is wrong. The last screens are counts of
+``datasets.perturbations_simulated``, on the 500 genes with the highest expression. The share of false calls should be
+at most 5 %.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tests.helpers.interactions import Known, simulated
 
 
 def false_and_found(known: Known, scale: str) -> tuple[float, float]:
-    """Share of the calls that are false, and of the interactions that are called."""
+    """Return the share of calls that are false, and the share of interactions that are called."""
     ho.tl.interactions(known.adata, "guide", n_top_genes=None, scale=scale)
     table = ho.get.interactions(known.adata).pivot(index="perturbation", columns="gene", values="called")
     called, truth = table.loc[known.names].to_numpy(), known.deviation != 0
@@ -33,7 +34,7 @@ def false_and_found(known: Known, scale: str) -> tuple[float, float]:
 
 
 def counts(n_cells: int, seed: int) -> Known:
-    """Log-normalised counts with the truth of the simulator."""
+    """Simulate log-normalised counts, with the truth of the simulator."""
     adata = ho.datasets.perturbations_simulated(n_singles=100, n_doubles=124, n_genes=1000, n_cells=n_cells, rng=seed)
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
@@ -47,7 +48,7 @@ def counts(n_cells: int, seed: int) -> Known:
 
 
 def uneven(known: Known, seed: int) -> Known:
-    """Give each gene noise of its own."""
+    """Give each gene a different noise."""
     rng = np.random.default_rng(seed)
     noise = rng.lognormal(0, 0.7, known.adata.n_vars) * rng.normal(0, 0.4, known.adata.shape)
     known.adata.X = (known.adata.X + noise + 30).astype(np.float32)
@@ -75,7 +76,7 @@ if __name__ == "__main__":
     ho.metrics.interaction_scores(
         observed, {"noisy": observed + noise.reshape(124, -1)}, additive, cutoffs=(-0.3, 0.3), n_bootstrap=200
     )
-    print(f"interaction_scores      {time.perf_counter() - start:.2f} s a method, 200 resamples")
+    print(f"interaction_scores      {time.perf_counter() - start:.2f} s per method, 200 resamples")
 
     print("\nfalse calls and power at local fdr 0.05, mean of", arguments.seeds, "screens")
     for name, noise_of in (
@@ -96,6 +97,5 @@ if __name__ == "__main__":
         screens = [counts(n_cells, seed) for seed in range(arguments.seeds)]
         for scale in ("none", "se"):
             false, found = np.mean([false_and_found(known, scale) for known in screens], axis=0)
-            print(
-                f"{f'{n_cells} cells, counts':14s} scale={scale:5s} false {100 * false:5.1f} %   power {100 * found:5.1f} %"
-            )
+            name = f"{n_cells} cells, counts"
+            print(f"{name:14s} scale={scale:5s} false {100 * false:5.1f} %   power {100 * found:5.1f} %")

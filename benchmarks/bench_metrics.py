@@ -2,8 +2,8 @@
 
     python benchmarks/bench_metrics.py [--cells 20000] [--dims 50] [--runs 3]
 
-Each run has a process of its own. Memory is the growth of the peak resident size during the call, over the size before it
-(which holds the cells and the imported libraries).
+Each run has its own process. Memory is the growth of the peak resident size during the call. The size before the call
+includes the cells and the imported libraries.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import heldout as ho
 
 
 def resident(field: str) -> float:
-    """Resident size of this process in MB: now (``VmRSS``) or at its peak (``VmHWM``). Linux only."""
+    """Return the resident size of this process in MB: now (``VmRSS``) or at its peak (``VmHWM``). Linux only."""
     status = Path("/proc/self/status").read_text()
     return float(status.split(f"{field}:")[1].split()[0]) / 1024
 
 
 def measure(cells: int, dims: int) -> None:
-    """Print seconds and MB of one call; a small call before it loads what is imported on first use."""
+    """Print seconds and MB of one call. A small call first imports what is needed."""
     X, Y = np.random.default_rng(0).normal(size=(2, cells, dims))
     ho.metrics.energy_distance(X[:2], Y[:2])
     before, start = resident("VmRSS"), time.perf_counter()

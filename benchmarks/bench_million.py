@@ -1,10 +1,11 @@
-"""One million simulated cells on disk: genes chosen, values scaled, one epoch trained, without loading them.
+"""One million simulated cells on disk: choose genes, scale values and train one epoch, without loading the cells.
 
     python benchmarks/bench_million.py [--cells 1000000] [--genes 20000] [--folder DIR] [--without-annbatch]
 
-The store (csr chunks in zarr) is written first, 50 libraries of 20,000 cells drawn again and again from a pool of
-simulated ones, about 1,100 genes found in each. The steps run in a fresh process; memory is the highest resident size
-so far, imports included. Where annbatch is installed it reads the blocks that are trained on, unless that is not wanted.
+The store (csr chunks in zarr) is written first. It has 50 libraries of 20,000 cells, drawn repeatedly from a pool of
+simulated cells with about 1,100 detected genes each. The steps run in a new process. Memory is the highest resident
+size so far, including imports. If annbatch is installed, it reads the training blocks, unless ``--without-annbatch`` is
+given.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PER_LIBRARY, POOL, N_TOP = 20_000, 8_000, 1000
 
 
 def write_store(out: Path, n_cells: int, n_genes: int) -> None:
-    """A complete store, written as ``read_libraries`` writes it."""
+    """Write a complete store in the form of ``read_libraries``."""
     from heldout.reading._store import Building
 
     rng = np.random.default_rng(0)
@@ -56,7 +57,7 @@ def write_store(out: Path, n_cells: int, n_genes: int) -> None:
 
 
 def steps(path: Path) -> None:
-    """All steps in this process."""
+    """Run all steps in this process."""
     start = time.perf_counter()
 
     def say(what: str) -> None:
@@ -79,7 +80,7 @@ def steps(path: Path) -> None:
 
 
 def main() -> None:
-    """Write the store, then run the steps in a fresh process."""
+    """Write the store, then run the steps in a new process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=1_000_000)
     parser.add_argument("--genes", type=int, default=20_000)
@@ -93,14 +94,14 @@ def main() -> None:
         return
     if asked.steps:
         if asked.without_annbatch:
-            sys.modules["annbatch"] = None  # type: ignore[assignment]  # as if it were not there
+            sys.modules["annbatch"] = None  # type: ignore[assignment]  # as if it were not installed
         steps(asked.steps)
         return
     with tempfile.TemporaryDirectory() as temporary:
         path = (asked.folder or Path(temporary)) / f"cells_{asked.cells}_{asked.genes}.zarr"
         if not path.exists():
             start = time.perf_counter()
-            # In a process of its own: the peak of a child begins at the size of its parent.
+            # A separate process, because the peak of a child process starts at the size of its parent.
             size = ["--cells", str(asked.cells), "--genes", str(asked.genes)]
             subprocess.run([sys.executable, __file__, "--write", str(path), *size], check=True)
             print(f"  {'write the store':32s}{time.perf_counter() - start:8.1f} s", flush=True)

@@ -1,9 +1,10 @@
-"""Seconds of each perturbation method: 100 singles and 124 doubles × 1,000 genes, with one and with two threads.
+"""Time of each perturbation method: 100 singles and 124 doubles × 1,000 genes, with one and with two threads.
 
     python benchmarks/bench_perturbation.py [--cells 100] [--genes 1000] [--threads 1 2]
 
-Half of the doubles are held out. A method's time is that of tl.perturbation from the AnnData to the stored fit, the pass over
-the matrix included; below them the prediction of all test perturbations, and the evaluation beside five baselines.
+Half of the doubles are held out. The time of a method is that of tl.perturbation, from the AnnData to the stored fit,
+including the pass over the matrix. The last lines are the prediction of all test perturbations, and the evaluation with
+five baselines.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def measure(n_cells: int, n_genes: int) -> None:
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.5)
-    ho.tl.perturbation(adata, method="no_change", key_added="first")  # whatever is imported late
+    ho.tl.perturbation(adata, method="no_change", key_added="first")  # imports modules before the timing starts
     total = {"baseline": 0.0, "model": 0.0}
     for method in METHODS.names():
         start = time.perf_counter()

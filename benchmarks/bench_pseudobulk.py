@@ -1,11 +1,11 @@
-"""Pseudobulk of 100,000 cells × 5,000 sparse genes: seconds, and memory beside the matrix, against scanpy.
+"""Time and extra memory of the pseudobulk of 100,000 cells × 5,000 sparse genes, compared with scanpy.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_pseudobulk.py [--cells 100000] [--genes 5000]
 
-A screen of 300 perturbations in two contexts and three partitions. Each run is in a process of its own. Memory is the
-growth of the peak resident size during the call, over the size before it, which holds the matrix; it is given as a
-multiple of the matrix. The means and variances of both are compared in a process that runs both. Of the matrix on disk
-blocks of 4,096 rows are read, and memory is all that the call needs.
+The screen has 300 perturbations in two contexts and three partitions. Each run has its own process. Memory is the
+growth of the peak resident size during the call, as a multiple of the matrix. The size before the call includes the
+matrix. A further process compares the means and variances of both. The matrix on disk is read in blocks of 4,096 rows;
+there, memory is all memory of the call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BY = ["perturbation", "context", "split"]
 
 
 def make_data(n_cells: int, n_genes: int) -> ad.AnnData:
-    """Log counts of a screen; the detection rates of genes differ as in 10x data."""
+    """Simulate log counts of a screen, with detection rates of genes as in 10x data."""
     rng = np.random.default_rng(0)
     rate = rng.gamma(0.3, 1, n_genes)
     rate *= DENSITY / (1 - np.exp(-rate)).mean()
@@ -67,13 +67,13 @@ def load(path: Path, kind: str) -> ad.AnnData:
 
 
 def heldout(adata: ad.AnnData) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance by heldout."""
+    """Compute mean and variance with heldout."""
     bulk = ho.get.pseudobulk(adata, BY)
     return bulk.X, bulk.layers["var"]
 
 
 def scanpy(adata: ad.AnnData) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance by scanpy, which wants categories and gives their combinations in their order."""
+    """Compute mean and variance with scanpy, which needs categories and returns their combinations in their order."""
     bulk = sc.get.aggregate(adata, by=BY, func=["mean", "var"])
     order = bulk.obs.sort_values(BY).index
     at = bulk.obs_names.get_indexer(order)
@@ -84,7 +84,7 @@ CALLS = {"heldout": heldout, "scanpy": scanpy}
 
 
 def measure(path: Path, which: str, kind: str) -> dict[str, float]:
-    """Run one call in this process; the matrix is there, and small code was compiled, before the clock starts."""
+    """Run one call in this process. The matrix is loaded and code is compiled before the timing starts."""
     CALLS[which](make_data(500, 50))
     adata = load(path, kind)
     with h5py.File(path) as file:
@@ -98,7 +98,7 @@ def measure(path: Path, which: str, kind: str) -> dict[str, float]:
 
 
 def compare(path: Path) -> dict[str, float]:
-    """Largest difference of the two, in mean and variance."""
+    """Return the largest difference of the two, in mean and variance."""
     adata = load(path, "csr")
     mean, var = heldout(adata)
     other_mean, other_var = scanpy(adata)
@@ -111,7 +111,7 @@ def compare(path: Path) -> dict[str, float]:
 
 
 def _reset_peak() -> float | None:
-    """Set the peak to the present size, where the system can; the present size in bytes."""
+    """Set the peak memory to the present size, if the system allows it; return the present size in bytes."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -1,14 +1,14 @@
-"""Libraries from 10x folders to scaled values of 1,000 genes, beside what is written with scanpy in memory.
+"""Libraries from 10x folders to scaled values of 1,000 genes, compared with a scanpy script in memory.
 
     python benchmarks/bench_reading.py [--libraries 12 48] [--cells 2000] [--genes 33538] [--folder DIR]
 
-Simulated libraries are written once as gzipped 10x folders. Each side then runs in a fresh process, imports included: the
-libraries are read, cells filtered, counts normalised and logged, the 1,000 genes of highest variance over the train
-libraries chosen, and all cells scaled by the train libraries' standard deviations. Both must choose the same genes, and
-their values agree to 1e-5. "streamed" is heldout with the scaled values left on disk and passed over once, which is what
-can grow without end. Wall time is from the start of the process to its result; "started" leaves out the interpreter and
-numpy. Peak memory is the highest resident size of the process. The last table is what the steps that cannot be avoided
-take alone, one after the other on one thread.
+Simulated libraries are first written as gzipped 10x folders. Each side then runs in a new process, including imports.
+It reads the libraries, filters cells, normalises and logs counts, chooses the 1,000 genes with the highest variance
+over the train libraries, and scales all cells by the standard deviations of the train libraries. Both sides must choose
+the same genes, and their values must agree to 1e-5. "streamed" is heldout with the scaled values left on disk and read
+once; its memory does not grow with the number of libraries. Wall time is from the start of the process to its result.
+"started" leaves out the interpreter and numpy. Peak memory is the highest resident size of the process. The last table
+gives the time of the unavoidable steps alone, one after the other on one thread.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ N_TOP, N_TEST, N_MITO = 1000, 4, 13
 
 
 def write_library(folder: Path, number: int, n_cells: int, n_genes: int) -> int:
-    """One gzipped 10x folder; about 2,200 genes a cell are found. Returns the number of entries."""
+    """Write one gzipped 10x folder with about 2,200 detected genes per cell; return the number of entries."""
     from scipy import sparse
     from scipy.io import mmwrite
 
     rate = np.random.default_rng(0).lognormal(-4.5, 2.2, n_genes)
     rng = np.random.default_rng([1, number])
-    own, depth = rate * rng.lognormal(0, 0.3, n_genes), rng.lognormal(0, 0.4, (n_cells, 1))
+    of_library, depth = rate * rng.lognormal(0, 0.3, n_genes), rng.lognormal(0, 0.4, (n_cells, 1))
     blocks = [
-        sparse.csr_matrix(rng.poisson(own * depth[first : first + 250]).astype(np.int32))
+        sparse.csr_matrix(rng.poisson(of_library * depth[first : first + 250]).astype(np.int32))
         for first in range(0, n_cells, 250)
     ]
     counts = sparse.vstack(blocks, format="csr")
@@ -59,7 +59,7 @@ def write_library(folder: Path, number: int, n_cells: int, n_genes: int) -> int:
 
 
 def with_scanpy(folders: list[Path]) -> tuple[list[str], np.ndarray]:
-    """The script one would write; names of the chosen genes and scaled values (n_obs × 1000), sparse."""
+    """Run the usual scanpy script; return the names of the chosen genes and the sparse scaled values (n_obs × 1000)."""
     import anndata as ad
     import scanpy as sc
     from scipy import sparse
@@ -86,7 +86,10 @@ def with_scanpy(folders: list[Path]) -> tuple[list[str], np.ndarray]:
 
 
 def with_heldout(folders: list[Path], out: Path, *, load: bool) -> tuple[list[str], np.ndarray]:
-    """The same with heldout; prints where the time goes. Not loaded, the scaled values are passed over block by block."""
+    """Do the same with heldout, and print the time of each step.
+
+    If the values are not loaded, they are read once, block by block.
+    """
     begun = time.perf_counter()
     import heldout as ho
     from heldout._core.arrays import moments
@@ -105,7 +108,7 @@ def with_heldout(folders: list[Path], out: Path, *, load: bool) -> tuple[list[st
 
 
 def side(name: str, folders: list[Path], work: Path) -> None:
-    """Run one side in this process, and keep its result beside the figures."""
+    """Run one side in this process, and store its result with the measurements."""
     from scipy import sparse
 
     start = time.perf_counter()
@@ -123,7 +126,10 @@ def side(name: str, folders: list[Path], work: Path) -> None:
 
 
 def peak_mb() -> float:
-    """Highest resident size of this process; what Linux's getrusage says begins at the size of the parent."""
+    """Return the highest resident size of this process.
+
+    In Linux, the value of getrusage starts at the size of the parent process.
+    """
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -131,7 +137,7 @@ def peak_mb() -> float:
 
 
 def run(name: str, folders: list[Path], work: Path) -> dict[str, float]:
-    """One side in a fresh process; the wall time is from its start to its result, imports included."""
+    """Run one side in a new process. The wall time is from its start to its result, including imports."""
     start = time.perf_counter()
     command = [sys.executable, __file__, "--side", name, "--folder", str(work), "--libraries", str(len(folders))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -144,16 +150,16 @@ def run(name: str, folders: list[Path], work: Path) -> dict[str, float]:
 
 
 def check_same(work: Path) -> float:
-    """Largest difference between the values of the two sides; they must have chosen the same genes."""
-    with np.load(work / "scanpy.npz") as one, np.load(work / "heldout.npz") as other:
+    """Return the largest difference between the values of the two sides, which must have chosen the same genes."""
+    with np.load(work / "scanpy.npz") as theirs, np.load(work / "heldout.npz") as ours:
         for name in ("genes", "indices", "indptr"):
-            np.testing.assert_array_equal(one[name], other[name])
-        np.testing.assert_allclose(one["data"], other["data"], rtol=1e-5, atol=1e-5)
-        return float(np.abs(one["data"] - other["data"]).max())
+            np.testing.assert_array_equal(theirs[name], ours[name])
+        np.testing.assert_allclose(theirs["data"], ours["data"], rtol=1e-5, atol=1e-5)
+        return float(np.abs(theirs["data"] - ours["data"]).max())
 
 
 def limits(folder: Path, work: Path) -> dict[str, float]:
-    """Seconds of each step that cannot be avoided, for one library on one thread; the best of three."""
+    """Measure the seconds of each unavoidable step, for one library on one thread; the best of three."""
     import zarr
     from isal import igzip
 
@@ -193,7 +199,7 @@ def limits(folder: Path, work: Path) -> dict[str, float]:
 
 
 def best(call: object, n: int = 3) -> float:
-    """Shortest of ``n`` runs."""
+    """Return the shortest time of ``n`` runs."""
     seconds = []
     for _ in range(n):
         start = time.perf_counter()
@@ -203,7 +209,7 @@ def best(call: object, n: int = 3) -> float:
 
 
 def main() -> None:
-    """Parse arguments, write what is missing, run, print."""
+    """Parse arguments, write missing files, run, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--libraries", type=int, nargs="+", default=[12, 48])
     parser.add_argument("--cells", type=int, default=2000)
@@ -224,7 +230,7 @@ def main() -> None:
 
 
 def compare(folders: list[Path], numbers: list[int], work: Path) -> None:
-    """Both sides on the smaller number of libraries, heldout alone on the others."""
+    """Run both sides on the smaller number of libraries, and heldout alone on the others."""
     few = numbers[0]
     run(
         "heldout", folders[:1] + folders[-N_TEST:], work
@@ -241,7 +247,8 @@ def compare(folders: list[Path], numbers: list[int], work: Path) -> None:
     ours, theirs = found["heldout", few], found["scanpy", few]
     print(f"same {N_TOP} genes, values differ by {difference:.1e} at most")
     print(
-        f"heldout / scanpy: wall {ours['wall'] / theirs['wall']:.2f}, CPU {ours['cpu'] / theirs['cpu']:.2f}, peak {ours['peak_mb'] / theirs['peak_mb']:.2f}"
+        f"heldout / scanpy: wall {ours['wall'] / theirs['wall']:.2f}, CPU {ours['cpu'] / theirs['cpu']:.2f}, "
+        f"peak {ours['peak_mb'] / theirs['peak_mb']:.2f}"
     )
     for n in numbers[1:]:
         row, less = found["streamed", n], found["streamed", few]

@@ -1,10 +1,10 @@
-"""Training of Model A on 36,000 × 1,000 sparse cells against a minimal hand-written torch loop.
+"""Training of Model A on 36,000 × 1,000 sparse cells, compared with a minimal hand-written torch loop.
 
     python benchmarks/bench_training.py [--pairs 5] [--epochs 3]
 
-Both see the same cells, batches, epochs and one pass over the validation cells an epoch; they run in turn in one
-process, and the ratio is taken pair by pair. Memory is the growth of the peak resident size during the fit, in a
-process of its own, over the size before it (which holds the sparse matrix and the imported libraries).
+Both use the same cells, batches and epochs, and predict the validation cells once per epoch. They alternate in one
+process, and the ratio is computed for each pair of runs. Memory is the growth of the peak resident size during the fit,
+in a separate process. The size before the fit includes the sparse matrix and the imported libraries.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def make_data() -> Data:
 
 
 def hand_written(data: Data, epochs: int) -> None:
-    """The loop one would write without any library."""
+    """Train with a loop written without any library on top of torch."""
     torch.manual_seed(0)
     layers: list[nn.Module] = []
     width = N_GENES
@@ -68,7 +68,7 @@ def hand_written(data: Data, epochs: int) -> None:
 
 
 def ours(data: Data, epochs: int) -> None:
-    """The same through heldout."""
+    """Train with heldout."""
     MLP().fit(data, MLPConfig(max_epochs=epochs, patience=epochs + 1), seed=0)
 
 
@@ -86,7 +86,7 @@ def resident(field: str) -> float:
 
 
 def peak_growth() -> None:
-    """Print how far the peak resident size of one fit lies above the size before it, in MB."""
+    """Print the growth of the peak resident size during one fit, in MB."""
     data = make_data()
     ours(Data(data.X[:512], data.labels[:512], 2, np.arange(256), np.arange(256, 512)), 1)  # imports, thread pools
     gc.collect()

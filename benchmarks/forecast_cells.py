@@ -1,11 +1,11 @@
-"""The skill ladder of cell-state forecasts: every method beside persistence, on public time courses and a simulation.
+"""Skill of all forecasts of cells compared with persistence, on public time courses and a simulation.
 
     python benchmarks/forecast_cells.py [--data chu] [--seeds 5] [--methods flow lstm]
 
-Each line is one target: what was trained on, the energy distance of persistence, and the skill of each method (1 = as near
-as the truth to itself, 0 = persistence), as mean and range over seeds of training and chains. The range is no
-confidence interval: each line is one target time of one experiment. With --rolling each later time is forecast from
-all before it, with --middle each middle time is left out.
+Each column is one target: the energy distance of persistence, and the skill of each method, as mean and range over
+seeds of training and chains. A skill of 1 is as near to the truth as the truth to itself, and 0 is persistence. The
+range is not a confidence interval, because each column is one target time of one experiment. With --rolling each later
+time is forecast from all times before it. With --middle each middle time is left out in turn.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MODELS = {"flow", "lstm", "feedforward", "lstm_published", "feedforward_publishe
 
 
 def load(name: str) -> ad.AnnData:
-    """Cells with their time in obs["time"], higher values are more expression."""
+    """Load cells with their time in obs["time"], in which higher values are more expression."""
     import scanpy as sc
 
     if name == "simulation":
@@ -68,7 +68,7 @@ def load(name: str) -> ad.AnnData:
 
 
 def cases(name: str, times: np.ndarray, *, rolling: bool, middle: bool) -> Iterator[tuple[str, dict]]:
-    """Label and arguments of pp.split_time."""
+    """Yield the label and the arguments of pp.split_time."""
     for last, target in NAMED.get(name, []):
         yield f"≤{last}→{target}", {"train": last, "test": target}
     if rolling:
@@ -81,7 +81,7 @@ def cases(name: str, times: np.ndarray, *, rolling: bool, middle: bool) -> Itera
 
 
 def run(adata: ad.AnnData, methods: list[str], seeds: int) -> dict[str, np.ndarray]:
-    """Energy distance of each method, one a seed, to all cells of the target; and the floor."""
+    """Compute the energy distance of each method to all cells of the target, one value per seed; and the floor."""
     task = Task.of(adata, read_partition(adata), time_key="time", mask_var=None)
     data = task.data()
     at = float(task.times_of("test")[0])
@@ -107,7 +107,7 @@ def run(adata: ad.AnnData, methods: list[str], seeds: int) -> dict[str, np.ndarr
 
 
 def row(name: str, options: dict, methods: list[str], seeds: int) -> dict[str, str]:
-    """One column of the table: the scores of every method at one target, as text."""
+    """Compute one column of the table: the scores of each method at one target, as text."""
     import torch
 
     torch.set_num_threads(1)
@@ -122,7 +122,7 @@ def row(name: str, options: dict, methods: list[str], seeds: int) -> dict[str, s
     for method, scores in found.items():
         if method in ("persistence", "floor") or method.endswith("share"):
             continue
-        reached = ho.metrics.skill(scores, reference, floor)  # NaN where nothing was to be gained
+        reached = ho.metrics.skill(scores, reference, floor)  # NaN where persistence is as good as the floor
         span = f" [{reached.min():.2f}, {reached.max():.2f}]" if len(scores) > 1 else ""
         texts[method] = f"{reached.mean():.2f}{span}"
         if len(shares := found.get(f"{method} share", [])):
@@ -131,7 +131,7 @@ def row(name: str, options: dict, methods: list[str], seeds: int) -> dict[str, s
 
 
 def main() -> None:
-    """Print one block a data set."""
+    """Print one block per data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data", nargs="+", default=["chu"], choices=["chu", "bargaje", "klein", "packer", "simulation"]
@@ -143,14 +143,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes; each takes one target")
     arguments = parser.parse_args()
     methods = list(dict.fromkeys(["persistence", *arguments.methods]))
-    # A fork does not survive the threads that normalisation has started in this process.
+    # Normalisation has started threads in this process, and a fork with threads can hang.
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         for name in arguments.data:
             began, times = time.perf_counter(), np.unique(load(name).obs["time"])
             rolling = arguments.rolling or (name not in NAMED and not arguments.middle)
             asked = list(cases(name, times, rolling=rolling, middle=arguments.middle))
             waiting = [pool.submit(row, name, options, methods, arguments.seeds) for _, options in asked]
-            rows = {label: one.result() for (label, _), one in zip(asked, waiting, strict=True)}
+            rows = {label: job.result() for (label, _), job in zip(asked, waiting, strict=True)}
             print(f"\n{name}: skill (share of the movement made), {time.perf_counter() - began:.0f} s")
             print(pd.DataFrame(rows).fillna("").to_string(), flush=True)
 

@@ -1,17 +1,19 @@
-"""The ladder of gene forecasts on Chu 2016: what 100 transcription factors do at 96 h, from 0 to 72 h.
+"""Skill of all forecasts of genes on Chu 2016: 100 transcription factors at 96 h, predicted from 0 to 72 h.
 
-    python benchmarks/forecast_genes.py [--splits 10] [--seeds 5] [--jobs 2] [--methods ...] [--data FILE --time-key KEY]
+    python benchmarks/forecast_genes.py [--splits 10] [--seeds 5] [--jobs 2] [--methods ...] [--data FILE --time-key
+    KEY]
 
-Each split of genes (70 % train, 15 % val, 15 % test, ``heldout.pp.split_genes(rng=i)``) is fitted by each method; the
-networks with several seeds (of the bootstrap, the start and the batches), whose squared errors are averaged. Printed
-are, over the test genes of all splits:
+Each method is fitted on each split of genes (70 % train, 15 % val, 15 % test, ``heldout.pp.split_genes(rng=i)``).
+Networks are fitted with several seeds (for the bootstrap, the start and the batches), and their squared errors are
+averaged. The table is over the test genes of all splits. It gives:
 
 - skill = 1 - MSE / MSE of persistence, from sums over all splits, with a 95 % bootstrap interval over splits;
-- the difference in skill to ridge on the same splits, paired, with its interval;
-- the sd of the skill over seeds, the RMSE, and seconds a fit.
+- the paired difference in skill to ridge on the same splits, with its interval;
+- the sd of the skill over seeds, the RMSE, and the seconds per fit.
 
-Test genes of different splits overlap (there are 100), so intervals over splits say how sure the ranking is on these
-genes, not on others. ``--splits 1`` is the study as published: one split, five seeds.
+Test genes of different splits overlap, because there are only 100 genes. For this reason intervals over splits show how
+stable the ranking is on these genes, and not on others. ``--splits 1`` is the study as published: one split, five
+seeds.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ CLOSED = ("persistence", "mean", "linear", "ridge", "low_rank", "gaussian_proces
 
 
 def load(path: str, *, normalise: bool, ceiling: float | None):
-    """Read, and bring to a log scale where higher is more expression."""
+    """Read the data, and convert them to a log scale in which higher is more expression."""
     import anndata as ad
 
     adata = ad.read_h5ad(path)
@@ -48,8 +50,11 @@ def load(path: str, *, normalise: bool, ceiling: float | None):
     return adata
 
 
-def one_job(arguments: argparse.Namespace, split: int, seed: int) -> list[dict]:
-    """Errors of every method on the test genes of one split with one seed; closed forms run with the first only."""
+def run_job(arguments: argparse.Namespace, split: int, seed: int) -> list[dict]:
+    """Compute the errors of each method on the test genes of one split with one seed.
+
+    Closed forms run with seed 0 only.
+    """
     import torch
 
     import heldout as ho
@@ -82,33 +87,35 @@ def one_job(arguments: argparse.Namespace, split: int, seed: int) -> list[dict]:
 
 
 def ladder(rows: pd.DataFrame, *, n_bootstrap: int = 4000) -> pd.DataFrame:
-    """One row a method, best first."""
+    """Return one row per method, best first."""
     sums = rows.groupby(["method", "split"])[["sse", "persistence", "spread", "n"]].mean()
     splits = rows["split"].unique()
     draws = np.random.default_rng(0).multinomial(len(splits), np.full(len(splits), 1 / len(splits)), n_bootstrap)
     draws = np.vstack([np.ones(len(splits), dtype=int), draws])
 
     def limit(values: np.ndarray, percent: float) -> float:
-        return float(np.percentile(values[1:], percent)) if len(splits) > 2 else np.nan  # of two nothing follows
+        return float(np.percentile(values[1:], percent)) if len(splits) > 2 else np.nan  # two splits give no interval
 
     def skill(method: str) -> np.ndarray:
-        own = sums.loc[method].loc[splits]
-        return 1 - draws @ own["sse"].to_numpy() / (draws @ own["persistence"].to_numpy())
+        of_method = sums.loc[method].loc[splits]
+        return 1 - draws @ of_method["sse"].to_numpy() / (draws @ of_method["persistence"].to_numpy())
 
     table = []
     for method, part in rows.groupby("method"):
-        own, ridge = skill(method), skill("ridge")
+        reached, ridge = skill(method), skill("ridge")
+        of_method = sums.loc[method]
+        n_wins = int((of_method["sse"] < of_method["persistence"] * (1 - 1e-9)).sum())
         by_seed = part.groupby("seed")[["sse", "persistence"]].sum()
         table.append(
             {
                 "method": method,
-                "skill": own[0],
-                "low": limit(own, 2.5),
-                "high": limit(own, 97.5),
-                "vs ridge": own[0] - ridge[0],
-                "vs low": limit(own - ridge, 2.5),
-                "vs high": limit(own - ridge, 97.5),
-                "wins over persistence": f"{int((sums.loc[method]['sse'] < sums.loc[method]['persistence'] * (1 - 1e-9)).sum())}/{len(splits)}",
+                "skill": reached[0],
+                "low": limit(reached, 2.5),
+                "high": limit(reached, 97.5),
+                "vs ridge": reached[0] - ridge[0],
+                "vs low": limit(reached - ridge, 2.5),
+                "vs high": limit(reached - ridge, 97.5),
+                "wins over persistence": f"{n_wins}/{len(splits)}",
                 "seed sd": (1 - by_seed["sse"] / by_seed["persistence"]).std() if len(by_seed) > 1 else np.nan,
                 "rmse": np.sqrt(part["sse"].sum() / part["n"].sum()),
                 "r2": 1 - part["sse"].sum() / part["spread"].sum(),
@@ -136,12 +143,13 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.jobs) as pool:
         first = arguments.first_split
         jobs = [(s, i) for s in range(first, first + arguments.splits) for i in range(arguments.seeds)]
-        parts = pool.map(one_job, [arguments] * len(jobs), *zip(*jobs, strict=True))
+        parts = pool.map(run_job, [arguments] * len(jobs), *zip(*jobs, strict=True))
         rows = [row for part in parts for row in part]
     pd.set_option("display.width", 200, "display.max_columns", 20)
     print(ladder(pd.DataFrame(rows)).to_string(index=False, float_format="{:.3f}".format))
     print(
-        f"{arguments.splits} splits, {arguments.seeds} seeds, {arguments.jobs} processes: {time.perf_counter() - start:.0f} s"
+        f"{arguments.splits} splits, {arguments.seeds} seeds, {arguments.jobs} processes: "
+        f"{time.perf_counter() - start:.0f} s"
     )
 
 

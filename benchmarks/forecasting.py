@@ -1,9 +1,9 @@
-"""The forecasting study: the ladders of genes and of cells, on Chu 2016 and other time courses.
+"""The forecasting study: skill of forecasts of genes and of cells, on Chu 2016 and other time courses.
 
     python benchmarks/forecasting.py [--seeds 5]
 
-It runs ``forecast_genes.py`` on one split of genes, as the study did, and ``forecast_cells.py``, each in a process of its
-own, and says how long both took. The ladder of genes over ten splits is ``forecast_genes.py`` by itself.
+The script runs ``forecast_genes.py`` on one split of genes, as the study did, and ``forecast_cells.py``, each in its
+own process, and prints the time of both. For ten splits of genes run ``forecast_genes.py``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Who tells the label of a new donor: networks against simple methods, on real data, by folds of donors and five seeds.
+"""Prediction of the label of a new donor: networks and simple methods on real data, with folds of donors.
 
     python benchmarks/genotype.py [--data DIR] [--only onek1k_sex zhao ...] [--seeds 5]
 
-Networks are small (one layer of 64, at most 12 epochs), OneK1K, Kang and Zhao are cut to 30, 100 and 100 cells a library, so that all of it
-runs in about 20 minutes on one core. Genes are scaled on the train cells of each fold. The table is that of
-``heldout.tl.compare``: each network against the best baseline of the same folds, with the interval of Nadeau and Bengio.
+Networks are small (one layer of 64, at most 12 epochs) and are trained with five seeds. OneK1K, Kang and Zhao are
+reduced to 30, 100 and 100 cells per library. With these sizes the script takes about 20 minutes on one core. Genes are
+scaled on the train cells of each fold. The table is that of ``heldout.tl.compare``: each network against the best
+baseline of the same folds, with the interval of Nadeau and Bengio.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ BASELINES = [
 
 
 def methods(auxiliary_key: str | None, *, cell_types: bool, bags: int) -> dict[str, dict[str, object]]:
-    """Baselines and networks of one study."""
+    """Return the baselines and networks of one study."""
     config, attention = ho.model.MLPConfig, ho.model.AttentionConfig
     found: dict[str, dict[str, object]] = {name: {} for name in BASELINES}
     if cell_types:
@@ -37,8 +38,8 @@ def methods(auxiliary_key: str | None, *, cell_types: bool, bags: int) -> dict[s
     found["mlp (A)"] = {"method": "mlp", "config": config(**NET)}
     found["mlp balanced"] = {"method": "mlp", "config": config(**NET, balanced=True)}
     found["mlp ensemble"] = {"method": "mlp", "config": config(**NET, balanced=True, n_members=3)}
-    own = {**NET, "batch_size": bags, "lr": 3e-3}
-    found["attention"] = {"method": "attention", "config": attention(**own)}
+    bagged = {**NET, "batch_size": bags, "lr": 3e-3}
+    found["attention"] = {"method": "attention", "config": attention(**bagged)}
     if auxiliary_key is not None:
         found["covariate_logistic"] = {}
         found["mlp (B)"] = {"method": "mlp", "config": config(**NET), "auxiliary_key": auxiliary_key}
@@ -48,7 +49,7 @@ def methods(auxiliary_key: str | None, *, cell_types: bool, bags: int) -> dict[s
 
 
 def logged(adata: ad.AnnData) -> ad.AnnData:
-    """Counts to logs, with the QC measures of scanpy."""
+    """Convert counts to logs, and add the QC measures of scanpy."""
     adata.obs["total_counts"] = np.asarray(adata.X.sum(axis=1)).ravel()
     adata.obs["n_genes_by_counts"] = np.asarray((adata.X > 0).sum(axis=1)).ravel()
     sc.pp.normalize_total(adata, target_sum=1e4)
@@ -57,7 +58,7 @@ def logged(adata: ad.AnnData) -> ad.AnnData:
 
 
 def onek1k(folder: Path) -> ad.AnnData:
-    """Forty donors; sex, and whether they are older than 65."""
+    """Load forty donors with their sex, and whether they are older than 65."""
     adata = ad.read_h5ad(folder / "onek1k" / "onek1k_40donors.h5ad")
     ho.pp.subsample(adata, "indiv", 30)
     adata.obs["older"] = np.where(adata.obs["age"].astype(float) > 65, "over 65", "up to 65")
@@ -65,7 +66,7 @@ def onek1k(folder: Path) -> ad.AnnData:
 
 
 def study(name: str, folder: Path) -> tuple[ad.AnnData, str, dict[str, object]]:
-    """Cells with folds, the label, and the options of the comparison."""
+    """Return cells with folds, the label, and the options of the comparison."""
     if name.startswith("onek1k"):
         adata, label = onek1k(folder), {"onek1k_sex": "sex", "onek1k_age": "older"}[name]
         ho.pp.folds(adata, "indiv", label, n_folds=5)
@@ -74,7 +75,7 @@ def study(name: str, folder: Path) -> tuple[ad.AnnData, str, dict[str, object]]:
         adata = ad.read_h5ad(folder / "kang2018" / "kang2018_3donors_ctrl_stim_lognorm_100genes.h5ad")
         adata.obs["donor"] = adata.obs["sample_id"].astype(str).str.extract(r"(\d+)", expand=False).to_numpy()
         ho.pp.subsample(adata, "sample_id", 100)
-        ho.pp.folds(adata, "donor", scheme="leave_one_group_out", val=0)  # two donors are left to train on
+        ho.pp.folds(adata, "donor", scheme="leave_one_group_out", val=0)  # leaves two donors for training
         how = methods("donor", cell_types=True, bags=32)
         return (
             adata,
@@ -94,23 +95,22 @@ def study(name: str, folder: Path) -> tuple[ad.AnnData, str, dict[str, object]]:
 
 
 def show(table, metric: str) -> None:
-    """One metric as a Markdown table, best first."""
+    """Print one metric as a Markdown table, best first."""
     rows = table[table["metric"] == metric].sort_values("rank")
     if rows.empty:
         return
     print(
         f"\n{metric} of {rows['level'].iloc[0]}s, {rows['n_folds'].iloc[0]} folds of {rows['n_groups'].iloc[0]} groups"
     )
-    print(
-        "| method | role | estimate | 95 % | rank | seed SD | against | difference (95 %) | verdict |\n|---|---|---|---|---|---|---|---|---|"
-    )
+    print("| method | role | estimate | 95 % | rank | seed SD | against | difference (95 %) | verdict |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for row in rows.itertuples():
         span = (
             f"{row.difference:+.3f} ({row.difference_low:+.3f} to {row.difference_high:+.3f})" if row.baseline else ""
         )
         print(
-            f"| {row.method} | {row.role} | {row.estimate:.3f} | {row.ci_low:.2f} to {row.ci_high:.2f} | {row.rank:.1f} | "
-            f"{row.seed_sd:.3f} | {row.baseline} | {span} | {row.verdict} |"
+            f"| {row.method} | {row.role} | {row.estimate:.3f} | {row.ci_low:.2f} to {row.ci_high:.2f} "
+            f"| {row.rank:.1f} | {row.seed_sd:.3f} | {row.baseline} | {span} | {row.verdict} |"
         )
 
 

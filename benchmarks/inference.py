@@ -1,11 +1,11 @@
-"""Size of every test and coverage of every interval that heldout reports of groups, on simulated studies.
+"""Size of the tests and coverage of the intervals over groups, in simulated studies.
 
     python benchmarks/inference.py [--n 1000] [--only size coverage difference folds refit]
 
-A study has libraries of 100 cells. A cell's score is its class's mean + what its library shares (variance 0.25) + noise
-(variance 1). Under the null the classes have the same mean. "attainable" is the largest level at or below 5 % that the exact test
-can have with so few labellings; its size cannot be nearer to 5 % than that. Tables are printed as Markdown, as they stand in
-docs/inference.md.
+A study has libraries of 100 cells. The score of a cell is the mean of its class, plus a term that its library shares
+(variance 0.25), plus noise (variance 1). Under the null hypothesis the classes have the same mean. "attainable" is the
+largest size at or below 5 % that the exact test can have with so few labellings. Tables are printed as Markdown, in the
+form of docs/inference.md.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ DESIGNS = {  # class of each library, and its block (day)
 
 
 def as_log_p(score: np.ndarray) -> np.ndarray:
-    """Log-probabilities with these log-odds."""
+    """Return log-probabilities with these log-odds."""
     return np.stack([-np.logaddexp(0, score), score - np.logaddexp(0, score)], axis=1)
 
 
 def cell_scores(labels, blocks, shift, rng):
-    """Score of each cell, (G × CELLS); libraries of a day share a shift of the day."""
+    """Draw the score of each cell, (G × CELLS). Libraries of a day share a shift of the day."""
     library = sqrt(BETWEEN) * rng.normal(size=len(labels)) + shift * labels
     if blocks is not None:
         library = library + rng.normal(size=blocks.max() + 1)[blocks]
@@ -47,14 +47,14 @@ def cell_scores(labels, blocks, shift, rng):
 
 
 def attainable(labels, blocks, within: bool) -> float:
-    """Largest size at or below 5 % of the exact test: the share of labellings that it rejects."""
+    """Search for the largest size at or below 5 % of the exact test: the share of labellings that it rejects."""
     score = np.arange(len(labels), dtype=float)
     rng, best = np.random.default_rng(0), 0.0
     for _ in range(3000):
-        own = labels.copy()
+        permuted = labels.copy()
         for rows in [np.arange(len(labels))] if blocks is None else [np.flatnonzero(blocks == b) for b in set(blocks)]:
-            own[rows] = rng.permutation(own[rows])
-        p = metrics.auc_permutation(own, score, blocks=blocks, within=within).p_value
+            permuted[rows] = rng.permutation(permuted[rows])
+        p = metrics.auc_permutation(permuted, score, blocks=blocks, within=within).p_value
         best = max(best, p) if p <= 0.05 + 1e-12 else best
     return best
 
@@ -71,19 +71,19 @@ def size(n: int) -> None:
             cells = cell_scores(labels, blocks, 0.0, rng)
             test = metrics.auc_permutation(labels, cells.mean(axis=1), blocks=blocks, within=blocks is not None)
             naive = mannwhitneyu(cells[labels == 1].ravel(), cells[labels == 0].ravel(), alternative="greater").pvalue
-            drawn = (
-                test.p_value - 2 * (test.p_value - test.mid_p) * rng.random()
-            )  # of labellings just as good, a random share
+            # The randomised p counts a random share of the labellings with an equal statistic.
+            drawn = test.p_value - 2 * (test.p_value - test.mid_p) * rng.random()
             found.append([test.p_value <= 0.05 + 1e-12, test.mid_p <= 0.05, drawn <= 0.05, naive <= 0.05])
-        own, mid, drawn, naive = np.mean(found, axis=0)
-        level = attainable(labels, blocks, blocks is not None)
-        print(f"| {name} | {own:.1%} | {level:.1%} | {mid:.1%} | {drawn:.1%} | {naive:.0%} |", flush=True)
+        exact, mid, drawn, naive = np.mean(found, axis=0)
+        largest = attainable(labels, blocks, blocks is not None)
+        print(f"| {name} | {exact:.1%} | {largest:.1%} | {mid:.1%} | {drawn:.1%} | {naive:.0%} |", flush=True)
 
 
 def coverage(n: int) -> None:
     """Share of 95 % intervals that contain the truth."""
     print(
-        "\n| AUC of libraries | design | `auc_interval` | unlike variances | skewed | jackknife | bootstrap of libraries |"
+        "\n| AUC of libraries | design | `auc_interval` | unequal variances | skewed | jackknife "
+        "| bootstrap of libraries |"
     )
     print("|---|---|---|---|---|---|---|")
     rng = np.random.default_rng(2)
@@ -91,17 +91,18 @@ def coverage(n: int) -> None:
         for name, (labels, blocks) in DESIGNS.items():
             labels = np.array(labels)
             if blocks is None:
-                row = [_covered(labels, auc, shape, n, rng) for shape in ("normal", "unlike", "skewed")]
-                own, jack, boot = row[0]
+                row = [_covered(labels, auc, shape, n, rng) for shape in ("normal", "unequal", "skewed")]
+                score, jack, boot = row[0]
                 print(
-                    f"| {auc} | {name} | {own:.1%} | {row[1][0]:.1%} | {row[2][0]:.1%} | {jack:.0%} | {boot:.0%} |",
+                    f"| {auc} | {name} | {score:.1%} | {row[1][0]:.1%} | {row[2][0]:.1%} | {jack:.0%} | {boot:.0%} |",
                     flush=True,
                 )
             else:
-                own = _covered_in_blocks(labels, blocks, auc, n, rng)
-                print(f"| {auc}, within days | {name} | {own:.1%} | | | | |", flush=True)
+                score = _covered_in_blocks(labels, blocks, auc, n, rng)
+                print(f"| {auc}, within days | {name} | {score:.1%} | | | | |", flush=True)
     print(
-        "\n| design | AUC of cells: bootstrap of libraries | bootstrap of cells | loss: jackknife | Brier: jackknife | accuracy: Wilson |"
+        "\n| design | cell AUC: library bootstrap | cell bootstrap | loss: jackknife | Brier: jackknife "
+        "| accuracy: Wilson |"
     )
     print("|---|---|---|---|---|---|")
     for name, (labels, blocks) in DESIGNS.items():
@@ -114,8 +115,8 @@ def _draw(labels, auc, shape, rng):
     positive = labels == 1
     if shape == "skewed":
         return rng.exponential(np.where(positive, auc / (1 - auc), 1.0))
-    sd = np.where(positive, 2.0 if shape == "unlike" else 1.0, 1.0)
-    shift = norm.ppf(auc) * sqrt(5 if shape == "unlike" else 2)
+    sd = np.where(positive, 2.0 if shape == "unequal" else 1.0, 1.0)
+    shift = norm.ppf(auc) * sqrt(5 if shape == "unequal" else 2)
     return rng.normal(size=len(labels)) * sd + shift * positive
 
 
@@ -125,8 +126,8 @@ def _covered(labels, auc, shape, n, rng):
     for i in range(n):
         scores = metrics.group_scores(labels, as_log_p(_draw(labels, auc, shape, rng)), np.arange(len(labels)))
         estimate = float(scores.evaluate("auc", np.ones((1, len(labels))))[0])
-        own = metrics.auc_interval(estimate, *sizes)
-        hit = [own.low <= auc <= own.high, np.nan, np.nan]
+        interval = metrics.auc_interval(estimate, *sizes)
+        hit = [interval.low <= auc <= interval.high, np.nan, np.nan]
         if shape == "normal" and i < 500:
             jack = metrics.jackknife_interval(estimate, scores.evaluate("auc", leave), labels)
             low, high = np.percentile(scores.evaluate("auc", weights), [2.5, 97.5])
@@ -153,13 +154,14 @@ def _of_cells(labels, rng, auc=0.75):
     low, high = np.percentile(scores.evaluate("auc", metrics.bootstrap_weights(labels, 300, rng)), [2.5, 97.5])
     hits = [low <= auc <= high]
     draws = []
-    for _ in range(60):  # the naive one: cells drawn within classes, normal limits
-        own = [rng.choice(cells[labels == c].ravel(), (labels == c).sum() * CELLS) for c in (0, 1)]
-        draws.append(metrics.roc_auc(np.repeat([0, 1], [len(own[0]), len(own[1])]), as_log_p(np.concatenate(own))))
+    for _ in range(60):  # the naive bootstrap: cells drawn within classes, normal limits
+        drawn = [rng.choice(cells[labels == c].ravel(), (labels == c).sum() * CELLS) for c in (0, 1)]
+        classes = np.repeat([0, 1], [len(drawn[0]), len(drawn[1])])
+        draws.append(metrics.roc_auc(classes, as_log_p(np.concatenate(drawn))))
     centre = float(scores.evaluate("auc", np.ones((1, len(labels))))[0])
     hits.append(abs(centre - auc) <= 1.96 * np.std(draws, ddof=1))
     pooled = as_log_p(cells.mean(axis=1) - shift / 2)
-    own = metrics.group_scores(labels, pooled, np.arange(len(labels)))
+    by_library = metrics.group_scores(labels, pooled, np.arange(len(labels)))
     library = (
         cell_scores(np.repeat([0, 1], 20000), None, shift, np.random.default_rng(0)).mean(axis=1) - shift / 2
         if not _TRUTH
@@ -178,10 +180,11 @@ def _of_cells(labels, rng, auc=0.75):
     share = np.array([(labels == 0).mean(), (labels == 1).mean()])
     truths = share @ _TRUTH["parts"]
     for metric, value in zip(("loss", "brier"), truths, strict=False):
-        estimate = float(own.evaluate(metric, np.ones((1, len(labels))))[0])
-        jack = metrics.jackknife_interval(estimate, own.evaluate(metric, metrics.jackknife_weights(labels)), labels)
+        estimate = float(by_library.evaluate(metric, np.ones((1, len(labels))))[0])
+        without = by_library.evaluate(metric, metrics.jackknife_weights(labels))
+        jack = metrics.jackknife_interval(estimate, without, labels)
         hits.append(jack.low <= value <= jack.high)
-    right = float(own.evaluate("accuracy", np.ones((1, len(labels))))[0]) * len(labels)
+    right = float(by_library.evaluate("accuracy", np.ones((1, len(labels))))[0]) * len(labels)
     wilson = metrics.proportion_interval(right, len(labels))
     hits.append(wilson.low <= truths[2] <= wilson.high)
     return hits
@@ -193,7 +196,8 @@ _TRUTH: dict[str, np.ndarray] = {}
 def difference(n: int) -> None:
     """Paired differences of two methods, correlated by 0.5 within libraries."""
     print(
-        "\n| design | AUCs | `difference_interval` covers | calls the equal one better | swap test p ≤ 0.05 | verdict better |"
+        "\n| design | AUCs | `difference_interval` covers | calls the equal one better | swap test p ≤ 0.05 "
+        "| verdict better |"
     )
     print("|---|---|---|---|---|---|")
     rng = np.random.default_rng(3)
@@ -210,13 +214,14 @@ def difference(n: int) -> None:
                     (noise + rng.normal(size=len(labels))) / sqrt(2) + norm.ppf(a) * sqrt(2) * labels
                     for a in (first, second)
                 ]
-                scores = [metrics.group_scores(labels, as_log_p(one), np.arange(len(labels))) for one in z]
+                scores = [metrics.group_scores(labels, as_log_p(values), np.arange(len(labels))) for values in z]
                 aucs = [float(s.evaluate("auc", np.ones((1, len(labels))))[0]) for s in scores]
                 without = [s.evaluate("auc", metrics.jackknife_weights(labels)) for s in scores]
                 parts = [metrics.auc_interval(a, m, k) for a in aucs]
-                own = metrics.difference_interval(*parts, *without, labels)
+                interval = metrics.difference_interval(*parts, *without, labels)
+                covers, above = interval.low <= first - second <= interval.high, interval.low > 0
                 p = metrics.swap_test(labels, *z, n_swaps=1024)
-                found.append([own.low <= first - second <= own.high, own.low > 0, p <= 0.05, own.low > 0 and p <= 0.05])
+                found.append([covers, above, p <= 0.05, above and p <= 0.05])
             cover, better, swap, verdict = np.mean(found, axis=0)
             false = f"{better:.1%}" if first == second else ""
             print(f"| {name} | {first}, {second} | {cover:.1%} | {false} | {swap:.1%} | {verdict:.1%} |", flush=True)
@@ -228,10 +233,12 @@ def _centroid_scores(X, labels, train, test, genes):
 
 
 def folds(n: int) -> None:
-    """Difference of two methods that are equally good, over five folds: donors, 40 genes, nearest centroids of 20 each."""
-    print(
-        "\n| donors | `fold_interval` (Nadeau-Bengio) covers | plain t over folds | bootstrap of folds |\n|---|---|---|---|"
-    )
+    """Difference of two methods of equal quality over five folds of donors.
+
+    There are 40 genes; each method is a nearest centroid of 20 of them.
+    """
+    print("\n| donors | `fold_interval` (Nadeau-Bengio) covers | plain t over folds | bootstrap of folds |")
+    print("|---|---|---|---|")
     rng = np.random.default_rng(4)
     for donors in (20, 40, 80):
         labels, found = np.arange(donors) % 2, []
@@ -249,17 +256,18 @@ def folds(n: int) -> None:
                     for genes in (slice(0, 20), slice(20, 40))
                 ]
                 gaps.append(aucs[0] - aucs[1])
-            own = metrics.fold_interval(gaps, n_train=donors * 0.8, n_test=donors * 0.2)
-            half = (own.high - own.estimate) / sqrt((1 / 5 + 0.25) / (1 / 5))
+            interval = metrics.fold_interval(gaps, n_train=donors * 0.8, n_test=donors * 0.2)
+            half = (interval.high - interval.estimate) / sqrt((1 / 5 + 0.25) / (1 / 5))
             drawn = rng.choice(gaps, (300, 5)).mean(axis=1)
             low, high = np.percentile(drawn, [2.5, 97.5])
-            found.append([own.low <= 0 <= own.high, abs(own.estimate) <= half, low <= 0 <= high])
+            covers = interval.low <= 0 <= interval.high
+            found.append([covers, abs(interval.estimate) <= half, low <= 0 <= high])
         print(f"| {donors} | " + " | ".join(f"{share:.1%}" for share in np.mean(found, axis=0)) + " |", flush=True)
 
 
 def refit(n: int) -> None:
     """Pooled predictions of leave-one-pair-out on noise: nearest centroids of 30 genes."""
-    print("\n| libraries | fit made again for each labelling | conditional on the fits |\n|---|---|---|")
+    print("\n| libraries | fit repeated for each labelling | conditional on the fits |\n|---|---|---|")
     rng = np.random.default_rng(5)
     for k in (4, 6, 10):
         labels, found = np.repeat([0, 1], k), []

@@ -1,14 +1,15 @@
-"""The leaderboard of perturbation prediction, with verdicts: Norman 2019, McFaline-Figueroa 2023, or a simulation.
+"""Leaderboard of perturbation prediction with verdicts: Norman 2019, McFaline-Figueroa 2023, or a simulation.
 
     python benchmarks/perturbation.py [--data norman] [--hold-out combination] [--seeds 10] [--figure board.png]
-    python benchmarks/perturbation.py --controls    # Norman: what it does to count both changes from the same control cells
+    python benchmarks/perturbation.py --controls    # Norman: the effect of counting both changes from the same controls
     python benchmarks/perturbation.py --time        # seconds of each method (bench_perturbation.py)
 
-Each seed is another split of the same screen. The scores of a perturbation are averaged over the contexts and splits in which
-it was held out; then perturbations are the units, each counts once, and methods are compared on those that both predict. The
-intervals are over the perturbations of this one screen and say nothing of another. Perturbations that share a target, or are
-predicted from nearly the same train cells, are less independent than a bootstrap assumes, and pooling draws no control cells
-(heldout.tl.evaluate, on a single split, does). So read a narrow win as a tie.
+Each seed is another split of the same screen. The scores of a perturbation are averaged over the contexts and splits in
+which it was held out. Then perturbations are the units. Each counts once, and methods are compared on the perturbations
+that both predict. The intervals are over the perturbations of this one screen and are not valid for another screen.
+Perturbations that share a target, or are predicted from almost the same train cells, are less independent than a
+bootstrap assumes. The pooled intervals do not include the sampling of control cells (heldout.tl.evaluate, on a single
+split, does). For these reasons, read a narrow win as a tie.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ import pandas as pd
 
 import heldout as ho
 from heldout._core import keys, store
+from heldout._core.metric import metric_of
 from heldout._core.verdict import against, few_units, interval
 from heldout.tasks.perturbation import METHODS
-from heldout.tasks.perturbation.judging.scores import CHANCE, LOWER_IS_BETTER
 from heldout.tasks.perturbation.judging.scores import METRICS as ALL_METRICS
 
 if TYPE_CHECKING:
@@ -41,14 +42,12 @@ NAMES = {"norman": "norman19", "mcfaline": "mcfaline23"}
 USUAL = {"norman": "combination", "mcfaline": "context", "simulation": "combination"}
 SHARE = {"combination": 0.5, "single": 0.3, "context": 0.3}
 SHOWN = ("pearson_delta", "pearson_delta_perturbed", "discrimination", "l2", "deg_recall", "energy_distance")
-METRICS = tuple(
-    name for name in ALL_METRICS if name != "variance_ratio"
-)  # of all perturbations together, no score of one
+METRICS = tuple(name for name in ALL_METRICS if name != "variance_ratio")  # it has no value for one perturbation
 KEY, CONTEXT, N_BOOTSTRAP = "perturbation", "cell_type", 5000
 
 
 def load(name: str, how: str) -> ad.AnnData:
-    """Log-normalised cells with the perturbation and the context in obs, and what is known of the targets."""
+    """Load log-normalised cells with the perturbation and the context in obs, and vectors of the targets."""
     if name != "simulation":
         adata = ad.read_h5ad(FILE)
         return adata[adata.obs["dataset"] == NAMES[name]].copy()
@@ -65,7 +64,7 @@ def load(name: str, how: str) -> ad.AnnData:
 
 
 def split(adata: ad.AnnData, how: str, *, seed: int, test: float | None = None) -> None:
-    """Hold out a part of the screen. Nothing goes into val: no method here chooses anything on it."""
+    """Hold out a part of the screen. val stays empty, because no method here chooses anything on it."""
     options: dict[str, Any] = {}
     if adata.obs[CONTEXT].nunique() > 1:
         options["covariate_keys"] = CONTEXT
@@ -75,7 +74,7 @@ def split(adata: ad.AnnData, how: str, *, seed: int, test: float | None = None) 
 
 
 def evaluated(adata: ad.AnnData, method: str, config: Any, baselines: Sequence[str] | None) -> ad.AnnData:
-    """A copy with the fit and its evaluation, on all genes."""
+    """Return a copy with the fit and its evaluation, on all genes."""
     adata = adata.copy()
     ho.tl.perturbation(adata, method=method, config=config, mask_var=None)
     ho.tl.evaluate(adata, KEY, baselines=baselines, n_bootstrap=20)  # intervals come from the pooled scores
@@ -83,7 +82,7 @@ def evaluated(adata: ad.AnnData, method: str, config: Any, baselines: Sequence[s
 
 
 def pooled(scores: pd.DataFrame, tables: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """The table of an evaluation, from the scores of several splits."""
+    """Compute the table of an evaluation from the scores of several splits."""
     roles = scores.drop_duplicates("method").set_index("method")["role"]
     units = scores[KEY].unique()
     weights = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), size=N_BOOTSTRAP)
@@ -99,7 +98,7 @@ def pooled(scores: pd.DataFrame, tables: pd.DataFrame, rng: np.random.Generator)
             draws, n = _means(wide[method], units, weights)
             low, high = interval(draws, n)
             row = {"method": method, "role": role, "level": KEY, "metric": metric, "estimate": draws[0], "ci_low": low}
-            row |= {"ci_high": high, "n": n, "chance": CHANCE.get(metric, np.nan), "ceiling": ceiling[metric]}
+            row |= {"ci_high": high, "n": n, "chance": metric_of(metric).chance, "ceiling": ceiling[metric]}
             lost = scores.loc[scores["method"] == method, "l2"].isna().all()
             row |= {"note": f"predicts 0 of {len(units)}" if lost else few_units(n, KEY), "verdict": "", "baseline": ""}
             rows.append(row | (_judged(metric, method, wide, roles, units, weights) if role == "model" else {}))
@@ -107,21 +106,21 @@ def pooled(scores: pd.DataFrame, tables: pd.DataFrame, rng: np.random.Generator)
 
 
 def _means(values: pd.Series, units: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, int]:
-    """Mean over perturbations of their mean over splits and contexts, plain and in each draw; and how many there are."""
-    own = values.groupby(level=0, observed=True).mean().reindex(units).to_numpy()
-    known = np.isfinite(own)
+    """Average over perturbations their mean over splits and contexts, plain and in each draw; return the number too."""
+    of_units = values.groupby(level=0, observed=True).mean().reindex(units).to_numpy()
+    known = np.isfinite(of_units)
     if not known.any():
         return np.full(len(weights), np.nan), 0
     total = weights[:, known].sum(axis=1)
-    sums = weights[:, known] @ own[known]
+    sums = weights[:, known] @ of_units[known]
     return np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0), int(known.sum())
 
 
 def _judged(
     metric: str, method: str, wide: pd.DataFrame, roles: pd.Series, units: np.ndarray, weights: np.ndarray
 ) -> dict[str, object]:
-    """Paired difference to the best baseline, on the perturbations and splits that both predict."""
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    """Compare with the best baseline, paired, on the perturbations and splits that both predict."""
+    sign = metric_of(metric).sign
     rivals = {}
     for name in roles.index[roles == "baseline"]:
         both = wide[[method, name]].dropna()
@@ -135,40 +134,41 @@ def _judged(
 
 
 def board(adata: ad.AnnData, arguments: argparse.Namespace) -> tuple[ad.AnnData, pd.DataFrame]:
-    """Evaluate on several splits and pool; the table is kept in an AnnData, as that of one evaluation is."""
+    """Evaluate on several splits and pool; the table is stored in an AnnData like that of one evaluation."""
     config = None
     if arguments.embedding:
         config = ho.model.InformedAdditiveConfig(perturbation_embedding="modules")
     scores, tables = [], []
     for seed in range(arguments.seeds):
         split(adata, arguments.hold_out, seed=seed, test=arguments.test)
-        one = evaluated(adata, arguments.method, config, arguments.baselines)
-        frame = ho.get.scores(one, KEY)
+        fitted = evaluated(adata, arguments.method, config, arguments.baselines)
+        frame = ho.get.scores(fitted, KEY)
         frame["at"] = frame[CONTEXT].astype(str) if CONTEXT in frame else ""
         scores.append(frame.assign(seed=seed))
-        tables.append(ho.get.evaluation(one, KEY).assign(seed=seed))
+        tables.append(ho.get.evaluation(fitted, KEY).assign(seed=seed))
     all_scores = pd.concat(scores, ignore_index=True)
     if arguments.measured:
-        all_scores = _without_stand_ins(all_scores)
+        all_scores = _without_fallbacks(all_scores)
     table = pooled(all_scores, pd.concat(tables), np.random.default_rng(0))
     kept = ad.AnnData(np.zeros((1, 1), dtype=np.float32))
     store.commit(kept, heldout={keys.EVALUATIONS: {KEY: table.rename(index=str)}})
     return kept, all_scores
 
 
-def _without_stand_ins(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores of what the additive baseline predicts from measured members only."""
+def _without_fallbacks(scores: pd.DataFrame) -> pd.DataFrame:
+    """Keep the scores of perturbations that the additive baseline predicts from measured members only."""
     sure = scores[(scores["method"] == "additive") & ~scores["fallback"]].set_index([KEY, "seed", "at"]).index
     return scores[scores.set_index([KEY, "seed", "at"]).index.isin(sure)]
 
 
 def report(kept: ad.AnnData, scores: pd.DataFrame, arguments: argparse.Namespace) -> None:
-    """Print the leaderboard, the verdicts, and what they are over."""
-    own = scores[scores["role"] == "model"]
-    kinds = own.groupby(["n_targets", "n_seen"])[KEY].nunique()
+    """Print the leaderboard, the verdicts, and the units."""
+    of_model = scores[scores["role"] == "model"]
+    kinds = of_model.groupby(["n_targets", "n_seen"])[KEY].nunique()
     kinds = ", ".join(f"{n} with {seen} of {targets} targets seen" for (targets, seen), n in kinds.items())
     print(
-        f"{arguments.data}, hold_out={arguments.hold_out!r}, {arguments.seeds} splits; held out at least once: {kinds}\n"
+        f"{arguments.data}, hold_out={arguments.hold_out!r}, {arguments.seeds} splits; "
+        f"held out at least once: {kinds}\n"
     )
     with pd.option_context("display.width", 250, "display.max_columns", 20):
         print(ho.get.leaderboard(kept, metrics=SHOWN).to_string(), end="\n\n")
@@ -179,22 +179,24 @@ def report(kept: ad.AnnData, scores: pd.DataFrame, arguments: argparse.Namespace
         same = row["difference"] == row["difference_low"] == row["difference_high"] == 0
         found = f"{row['difference']:+.3g} ({row['difference_low']:+.3g} to {row['difference_high']:+.3g})"
         print(f"  {metric:24s}{row['baseline']:17s} {'the same predictions' if same else found:37s} {row['verdict']}")
-    rank = table.assign(lower=table["metric"].isin(LOWER_IS_BETTER))
-    print("\nthe rest, estimate by method")
+    print("\nother metrics, estimate by method")
     print(
-        rank.pivot(index="method", columns="metric", values="estimate").drop(columns=list(SHOWN)).round(3).to_string()
+        table.pivot(index="method", columns="metric", values="estimate").drop(columns=list(SHOWN)).round(3).to_string()
     )
     print(
-        f"\nunit: perturbation ({int(judged['n'].max())}), mean over contexts and splits; no control cells are drawn; see --help"
+        f"\nunit: perturbation ({int(judged['n'].max())}), mean over contexts and splits; "
+        "control cells are not resampled; see --help"
     )
 
 
 def controls(adata: ad.AnnData, *, draws: int = 200, rng: int = 0) -> pd.DataFrame:
-    """Pearson delta of the additive baseline for each pair with both members measured, by which controls are used.
+    """Compute the Pearson delta of the additive baseline for each measured pair, for several choices of controls.
 
-    With all controls on both sides; with the same half of them on both sides; and with the true change counted from one half
-    and the predicted one from the other. Between the last two lies what sharing does. Beside them the same for the sums of members of other pairs, which have nothing to do with the pair: what
-    is above zero there is what all perturbations share, or noise of the controls.
+    A pair is measured if both members were measured alone. The table has three columns: all controls on both sides; the
+    same half of the controls on both sides; and the true change counted from one half and the predicted change from the
+    other half. The last two differ by the effect of shared controls. Further columns give the same for the sums of
+    members of other pairs, which are unrelated to the pair. Values above zero there come from effects that all
+    perturbations share, or from the noise of the controls.
     """
     X = np.asarray(adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X, dtype=np.float64)
     names = adata.obs[KEY].astype(str).to_numpy()
@@ -205,9 +207,10 @@ def controls(adata: ad.AnnData, *, draws: int = 200, rng: int = 0) -> pd.DataFra
     halves = [np.array_split(generator.permutation(len(cells)), 2) for _ in range(draws)]
     halves = [(cells[a].mean(axis=0), cells[b].mean(axis=0)) for a, b in halves]
 
-    def delta(truth: str, said: str, own: np.ndarray, other: np.ndarray) -> float:
-        a, b = said.split("+")
-        return float(ho.metrics.pearson_delta(mean[truth], mean[a] + mean[b] - other, own, prediction_start=other))
+    def delta(truth: str, pair: str, true_start: np.ndarray, start: np.ndarray) -> float:
+        a, b = pair.split("+")
+        predicted = mean[a] + mean[b] - start
+        return float(ho.metrics.pearson_delta(mean[truth], predicted, true_start, prediction_start=start))
 
     rows = []
     for pair in pairs:
@@ -232,15 +235,15 @@ def main() -> None:
     """Print one leaderboard."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", choices=list(USUAL), help="norman if it is in HELDOUT_DATA_DIR, or else simulation")
-    parser.add_argument("--hold-out", choices=list(SHARE), help="what is usual for the data if not given")
-    parser.add_argument("--test", type=float, help="share that is held out")
-    parser.add_argument("--measured", action="store_true", help="score only pairs whose members train has both alone")
+    parser.add_argument("--hold-out", choices=list(SHARE), help="default: the usual question for the data")
+    parser.add_argument("--test", type=float, help="share of perturbations to hold out")
+    parser.add_argument("--measured", action="store_true", help="score only pairs whose two members are in train alone")
     parser.add_argument("--seeds", type=int, default=10, help="splits")
     parser.add_argument("--method", default="informed_additive", choices=METHODS.names(), help="method to judge")
-    parser.add_argument("--embedding", action="store_true", help="simulation: give it the modules of the genes")
-    parser.add_argument("--baselines", nargs="+", choices=METHODS.names(), help="those of tl.evaluate if not given")
+    parser.add_argument("--embedding", action="store_true", help="simulation: give the method the modules of the genes")
+    parser.add_argument("--baselines", nargs="+", choices=METHODS.names(), help="default: those of tl.evaluate")
     parser.add_argument("--figure", type=Path, help="file for the picture")
-    parser.add_argument("--controls", action="store_true", help="Norman: the same control cells against disjoint ones")
+    parser.add_argument("--controls", action="store_true", help="Norman: shared control cells against separate ones")
     parser.add_argument("--time", action="store_true", help="time all methods instead")
     arguments = parser.parse_args()
     logging.getLogger("heldout").setLevel(logging.ERROR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -13,6 +14,7 @@ import scanpy as sc
 from scipy import sparse
 
 import heldout as ho
+from tests.helpers.durations import slow_tests
 from tests.helpers.preparations import later
 from tests.helpers.same import assert_same, content_of
 
@@ -47,6 +49,35 @@ ANY_ARRAY_TYPES = {
     **{f"dask_{name}": _dask(ARRAY_TYPES[name]) for name in ("csr_matrix", "csr_array", "csc_matrix")},
 }
 """Every kind of matrix that functions on an AnnData take as ``X``."""
+
+
+SLOW = Path(__file__).with_name("slow.txt")
+"""Tests that take long, measured by ``make durations``: functions, or single cases of a function."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-slow", type=float, metavar="SECONDS", help=f"write tests that take longer to {SLOW.name}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the slow tests, which ``make test-fast`` leaves out."""
+    slow = set(SLOW.read_text().splitlines())
+    for item in items:
+        if item.nodeid in slow or item.nodeid.split("[")[0] in slow:
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Renew the list of slow tests after a run of all tests."""
+    limit = config.getoption("--write-slow")
+    if limit is not None:
+        seconds: dict[str, float] = {}
+        reports = [report for found in terminalreporter.stats.values() for report in found]
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid] = seconds.get(report.nodeid, 0) + report.duration
+        SLOW.write_text("".join(f"{name}\n" for name in slow_tests(seconds, limit)))
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ NOT_TESTED = {
 }
 
 
-# --- states of an AnnData; each is made once, and each test has a copy ---------------------------------------------------
+# --- states of an AnnData; each is made once, and each test has a copy ------------------------------------------------
 
 
 def log(adata: ad.AnnData) -> ad.AnnData:
@@ -114,7 +114,7 @@ def _made(make: Callable[[], ad.AnnData]) -> ad.AnnData:
     return make()
 
 
-# --- what each function is called with -----------------------------------------------------------------------------------
+# --- what each function is called with --------------------------------------------------------------------------------
 
 MATCHED = {"group_key": "library", "match_key": "day", "label_key": "genotype", "test": 19, "val": 0}
 FEW = {"n_bootstrap": 20}

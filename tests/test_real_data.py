@@ -43,7 +43,7 @@ def test_kang_logistic_regression(donor_leak):
 
 @needs_data
 def test_kang_donors_and_cell_types_balanced():
-    """Eight donors of unequal size: the proven best split is close in cells where a split by number of donors is not."""
+    """Eight donors of unequal size: the best split is balanced in cells, a split by number of donors is not."""
     adata = ad.read_h5ad(DATA / "kang2018" / "kang2018_8donors.h5ad", backed="r")
     ho.pp.split_groups(adata, "sample_id", share_of="cells", covariate_keys="cluster_id", test=0.25)
     ho.pp.split_groups(adata, "sample_id", test=0.25, key_added="plain")

@@ -1,9 +1,9 @@
-"""The main job, offline: split, prepare on train, fit, score, draw, keep the fit inside the AnnData.
+"""The main task, offline: split, prepare on train, fit, score, plot, and keep the fit in the AnnData.
 
     python tutorials/demo.py
 
-It writes the figures and the fitted AnnData to demo_output/, and checks that a second process, which has nothing but
-that file, predicts the same bits.
+The script writes the figures and the fitted AnnData to demo_output/. It then checks that a second process, which has
+only this file, predicts the same bits.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> None:
     ho.pp.split_assigned(mixed, "library", **ORIGINAL, label_key="genotype")
     prepare(mixed)
     ho.tl.genotype(mixed, "genotype", key_added="model_a")
-    print("Published mixed-day split (test: control of day 19, patient of day 16). The model learnt the day:")
+    print("Published mixed-day split (test: control of day 19, patient of day 16). The model has learnt the day:")
     show(ho.tl.evaluate(mixed, "model_a"))
 
     adata = raw.copy()
@@ -85,14 +85,14 @@ def main() -> None:
     print("Matched days (test: both libraries of day 19), Model A:")
     show(ho.tl.evaluate(adata, "model_a"))
     ho.tl.genotype(adata, "genotype", auxiliary_key="day", key_added="model_b")
-    print("The same with Model B, which has a second head for the day:")
+    print("Model B on the same split. It has a second head for the day:")
     show(ho.tl.evaluate(adata, "model_b", baselines=["majority"]))
 
     two_days = raw.copy()
     ho.pp.split_matched(two_days, "library", "day", label_key="genotype", test=[16, 19], val=0)
     prepare(two_days)
     ho.tl.genotype(two_days, "genotype", key_added="model_a")
-    print("Two matched days in test, two libraries a class: now there is an interval, if a poor one:")
+    print("Two matched days in test, with two libraries per class. Now there is an interval, but a wide one:")
     show(ho.tl.evaluate(two_days, "model_a"))
 
     print("figures:")

@@ -1,10 +1,9 @@
 """How a random split of cells makes a meaningless label look predictable.
 
-Each donor gets a random label, so there is nothing to predict. A random split of cells still finds it, because cells of
-the test set have sisters of the same donor in train; a split by donor does not.
+Each donor gets a random label, so nothing can be predicted. A random split of cells still predicts it, because test
+cells and train cells come from the same donors. A split by donor does not.
 
-    python tutorials/donor_leak.py onek1k
-    python tutorials/donor_leak.py kang
+    python tutorials/donor_leak.py onek1k python tutorials/donor_leak.py kang
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ METHODS = {"logistic regression": "logistic", "Model A (MLP)": "mlp"}
 
 
 def data_dir() -> Path:
-    """Folder with the real data, from HELDOUT_DATA_DIR."""
+    """Return the folder with the real data, from HELDOUT_DATA_DIR."""
     return Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def load(name: str) -> tuple[ad.AnnData, str]:
-    """Raw counts of a public data set and the name of its donor column."""
+    """Return raw counts of a public data set, and the name of its donor column."""
     path, donor_key = DATA[name]
     adata = ad.read_h5ad(data_dir() / path)
     adata.obs[donor_key] = adata.obs[donor_key].astype(str).astype("category")
@@ -42,7 +41,7 @@ def load(name: str) -> tuple[ad.AnnData, str]:
 
 
 def label_donors(adata: ad.AnnData, donor_key: str, seed: int) -> None:
-    """Give half of the donors, drawn at random, the label A and the others B."""
+    """Label a random half of the donors A, and the others B."""
     donors = np.sort(adata.obs[donor_key].unique())
     drawn = np.random.default_rng(seed).permutation(np.arange(len(donors)) % 2)
     label = dict(zip(donors, np.where(drawn, "A", "B"), strict=True))
@@ -50,7 +49,7 @@ def label_donors(adata: ad.AnnData, donor_key: str, seed: int) -> None:
 
 
 def make_folds(adata: ad.AnnData, donor_key: str, scheme: str, seed: int) -> None:
-    """Number five folds in obs["fold"]: of cells at random, or of donors, both labels in each as far as possible."""
+    """Write five folds to obs["fold"]: of random cells, or of donors, with both labels in each fold if possible."""
     rng = np.random.default_rng(seed)
     if scheme == "cells":
         adata.obs["fold"] = rng.permutation(np.arange(adata.n_obs) % N_FOLDS)
@@ -64,13 +63,13 @@ def make_folds(adata: ad.AnnData, donor_key: str, scheme: str, seed: int) -> Non
 
 
 def cross_validate(raw: ad.AnnData, donor_key: str, *, scheme: str, method: str, seed: int) -> dict[str, float]:
-    """Donor-level and cell-level AUC of the pooled predictions for held-out folds."""
+    """Compute the AUC of the pooled predictions for held-out folds, by donor and by cell."""
     raw = raw.copy()
     label_donors(raw, donor_key, seed)
     make_folds(raw, donor_key, scheme, seed)
     log_probability = np.empty((raw.n_obs, 2))
     for fold in range(N_FOLDS):
-        # Model A needs a validation fold to stop; a closed form does not.
+        # Model A needs a validation fold for early stopping. A closed form does not.
         val = [(fold + 1) % N_FOLDS] if method == "mlp" else []
         train = [k for k in range(N_FOLDS) if k != fold and k not in val]
         adata = raw.copy()
@@ -92,7 +91,7 @@ def cross_validate(raw: ad.AnnData, donor_key: str, *, scheme: str, method: str,
 
 
 def study(name: str, *, repeats: int, methods: dict[str, str] = METHODS) -> pd.DataFrame:
-    """AUC of five-fold cross-validation for each split, method and random labelling."""
+    """Compute the AUC of five-fold cross-validation for each split, method and random labelling."""
     adata, donor_key = load(name)
     return pd.DataFrame(
         {
@@ -115,6 +114,7 @@ if __name__ == "__main__":
     result = study(arguments.data, repeats=arguments.repeats)
     summary = result.groupby(["folds of", "method"])[["donor", "cell"]].agg(["mean", "min", "max"]).round(2)
     print(
-        f"{arguments.data}: AUC of a random label a donor, {arguments.repeats} labellings, {N_FOLDS}-fold cross-validation"
+        f"{arguments.data}: AUC of a random label of donors, {arguments.repeats} labellings, "
+        f"{N_FOLDS}-fold cross-validation"
     )
     print(summary.to_string())

@@ -1,9 +1,9 @@
-"""The LMNA study as one script: the code of lmna.ipynb, cell by cell, with figures written to lmna_output/.
+"""The LMNA study as one script: it runs the cells of lmna.ipynb and writes the figures to lmna_output/.
 
     python tutorials/lmna.py [--cells 300]
 
-Eight fits (four splits × Models A and B), a sweep of six configurations, and the comparison over days. Without the archive of
-GSE269705 it runs on the simulated twin, with ``--cells`` cells a library.
+The study has eight fits (four splits × Models A and B), a sweep of six configurations, and the comparison over days.
+Without the archive of GSE269705 it uses simulated data, with ``--cells`` cells per library.
 """
 
 from __future__ import annotations

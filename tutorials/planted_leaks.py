@@ -1,4 +1,4 @@
-"""Plant leaks, one at a time, in clean data, and see whether the audit names each and stays silent on the clean twin.
+"""Plant leaks in clean data, one at a time. Test whether the audit names each leak and stays silent on the clean data.
 
 python tutorials/planted_leaks.py                 # simulated data
 python tutorials/planted_leaks.py onek1k          # 40 donors of OneK1K, with HELDOUT_DATA_DIR set
@@ -26,11 +26,14 @@ Plant = Callable[[ad.AnnData], dict[str, Any]]
 
 N_DONORS, N_DAYS = 24, 4
 LEAKS: list[tuple[str, str, Plant]] = []
-"""What is planted, the item that must name it, and the function that plants it and says how to audit."""
+"""Name of each leak, the item that must name it, and a function that plants it and returns options of the audit."""
 
 
 def simulate(seed: int, *, n_cells: int = 40, n_genes: int = 400) -> ad.AnnData:
-    """24 donors with two libraries each, on four days with both labels; library, donor, day and label leave their mark."""
+    """Simulate 24 donors with two libraries each, on four days with both labels.
+
+    Library, donor, day and label change the expression.
+    """
     rng = np.random.default_rng(seed)
     donors = pd.DataFrame({"donor": [f"D{i:02d}" for i in range(N_DONORS)], "day": np.arange(N_DONORS) % N_DAYS})
     donors["label"] = np.where(np.arange(N_DONORS) // N_DAYS % 2, "patient", "control")
@@ -43,13 +46,13 @@ def simulate(seed: int, *, n_cells: int = 40, n_genes: int = 400) -> ad.AnnData:
     states = rng.normal(0, 0.4, (3, n_genes))
     blocks, rows = [], []
     for donor in donors.itertuples():
-        own = rng.normal(0, 0.2, n_genes)
+        of_donor = rng.normal(0, 0.2, n_genes)
         for lane in range(2):
             log = (
                 base
                 + effect["day"][donor.day]
                 + effect["label"] * (donor.label == "patient")
-                + own
+                + of_donor
                 + rng.normal(0, 0.15, n_genes)
             )
             log = log + states[rng.integers(3, size=n_cells)]
@@ -65,7 +68,10 @@ def simulate(seed: int, *, n_cells: int = 40, n_genes: int = 400) -> ad.AnnData:
 
 
 def onek1k(seed: int) -> ad.AnnData:
-    """40 donors; a random label and a random day, balanced over each other; two libraries a donor, split at random."""
+    """Load 40 donors with a random label and a random day, balanced over each other.
+
+    Each donor has two random libraries.
+    """
     folder = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
     adata = ad.read_h5ad(folder / "onek1k" / "onek1k_40donors.h5ad")
     rng = np.random.default_rng(seed)
@@ -87,7 +93,7 @@ def onek1k(seed: int) -> ad.AnnData:
 
 
 def hold_out(adata: ad.AnnData) -> ad.AnnData:
-    """The clean split: all donors of day 3 in test, of day 2 in val."""
+    """Make the clean split: all donors of day 3 are test, and those of day 2 are val."""
     ho.pp.split_matched(adata, ["library", "donor"], "day", label_key="label", test=3, val=2)
     return adata
 
@@ -107,7 +113,7 @@ def rows_of(adata: ad.AnnData, partition: str) -> np.ndarray:
 
 
 def replace_cells(adata: ad.AnnData, at: np.ndarray, X: Any) -> None:
-    """Put other counts into these rows; names and columns stay."""
+    """Replace the counts of these rows. Names and columns stay."""
     dense = sparse.lil_matrix(adata.X)
     dense[at] = X
     adata.X = sparse.csr_matrix(dense)
@@ -119,7 +125,7 @@ def _cells(adata):
     return {"group_key": "library", "label_key": "label"}
 
 
-@leak("two libraries of a donor on two sides", "group_overlap")
+@leak("two libraries of a donor in train and test", "group_overlap")
 def _undeclared_donor(adata):
     side = np.where(adata.obs["library"].str.endswith("0"), "train", "test")
     adata.obs["side"] = side
@@ -127,7 +133,7 @@ def _undeclared_donor(adata):
     return {"group_key": "library", "label_key": "label"}
 
 
-@leak("one lane for train and test libraries", "group_overlap")
+@leak("train and test libraries on one lane", "group_overlap")
 def _lane(adata):
     libraries = np.sort(adata.obs["library"].unique())
     adata.obs["flowcell_lane"] = adata.obs["library"].map({name: f"lane{i % 5}" for i, name in enumerate(libraries)})
@@ -217,7 +223,7 @@ def _batch(adata):
     return {"covariate_keys": ["kit"]}
 
 
-@leak("test days that train knows from the other label only", "covariate_prediction")
+@leak("test days that train has only with the other label", "covariate_prediction")
 def _mixed(adata):
     donors = adata.obs[["donor", "day", "label"]].drop_duplicates()
     late, early = donors["day"] == 3, donors["day"] == 0
@@ -281,7 +287,7 @@ def _depth(adata):
     return {}
 
 
-@leak("a forecast that is trained on the future", "temporal_order")
+@leak("a forecast trained on the future", "temporal_order")
 def _future(adata):
     ho.pp.split_assigned(adata, "day", train=[0, 1, 3], test=[2])
     return {"group_key": "donor", "time_key": "day", "covariate_keys": []}
@@ -340,13 +346,13 @@ def _gap(adata):
 
 
 def audited(adata: ad.AnnData, **options: Any) -> pd.DataFrame:
-    """Audit with the covariates of these data unless a plant names others."""
+    """Audit with the covariates of these data, unless the leak names others."""
     options = {"covariate_keys": ["day", "sex"], "match_key": None, **options}
     return ho.tl.audit(adata, **options, rng=0)
 
 
 def alarms(table: pd.DataFrame) -> list[str]:
-    """Items that fail or warn, and the power item where it cannot be met."""
+    """Return the items that fail or warn, and the power item if it cannot be met."""
     raised = table["status"].isin(["fail", "warn"]) | (
         (table["item"] == "power") & (table["status"] == "unidentifiable")
     )
@@ -354,7 +360,7 @@ def alarms(table: pd.DataFrame) -> list[str]:
 
 
 def plant_all(clean: ad.AnnData) -> pd.DataFrame:
-    """One row a leak: what was planted, the item that must name it, and the items that raised an alarm."""
+    """Return one row per leak: what was planted, the item that must name it, and the items that raised an alarm."""
     rows = []
     for what, item, plant in LEAKS:
         adata = clean.copy()
@@ -367,9 +373,10 @@ def plant_all(clean: ad.AnnData) -> pd.DataFrame:
 
 
 def false_alarms(n: int, **size: int) -> pd.DataFrame:
-    """Share of clean simulations in which each item fails or warns.
+    """Compute the share of clean simulations in which each item fails or warns.
 
-    A day is held out; a shift of the test set is looked for under a split of donors at random, where none was asked for.
+    A day is held out. The item for a shift of the test set is checked on a random split of donors, in which no shift is
+    expected.
     """
     raised = pd.DataFrame(0, index=list(ITEMS), columns=["alarms"])
     for seed in range(n):
@@ -381,7 +388,7 @@ def false_alarms(n: int, **size: int) -> pd.DataFrame:
 
 
 def gaps() -> pd.DataFrame:
-    """AUC of a random label and of the sex of OneK1K's donors when cells are held out, and when donors are."""
+    """Compute the AUC of a random label and of the sex of OneK1K donors, for held-out cells and for held-out donors."""
     found = {}
     for label in ("label", "sex"):
         adata = onek1k(0)
@@ -406,7 +413,7 @@ def main() -> None:
         return
     clean = simulate(0, n_cells=arguments.n_cells) if arguments.data == "simulated" else onek1k(0)
     table = audited(hold_out(clean), items="all")
-    print(f"The clean twin raises: {', '.join(alarms(table)) or 'nothing'}\n")
+    print(f"Alarms on the clean data: {', '.join(alarms(table)) or 'none'}\n")
     planted = plant_all(clean)
     print(planted.to_string(index=False))
     print(f"\n{int(planted['named'].sum())} of {len(planted)} planted leaks are named.")

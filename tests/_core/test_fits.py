@@ -188,7 +188,7 @@ def test_what_cannot_be_written_as_json_is_refused_when_it_is_stored():
 def test_a_newer_schema_names_both_versions():
     stored = {**a_fit().stored(), "schema": SCHEMA + 3}
     with pytest.raises(
-        ValueError, match=f"The fit 'k' was stored with schema {SCHEMA + 3}.*up to {SCHEMA}.*pip install -U"
+        ValueError, match=f"Fit 'k' was stored with schema {SCHEMA + 3}.*up to {SCHEMA}.*pip install -U"
     ):
         Fit.load(stored, key="k")
 
@@ -222,14 +222,14 @@ def tampered():
 def test_altered_content_is_refused(what):
     stored = a_fit(arrays={"coef": np.array([1.0, 2.0])}).stored()
     tampered()[what](stored)
-    with pytest.raises(ValueError, match="The fit 'k' was altered after it was stored.*Fit it again"):
+    with pytest.raises(ValueError, match="Fit 'k' was altered after it was stored.*Fit it again"):
         Fit.load(stored, key="k")
 
 
 def test_altered_in_a_file(split, through_file):
     holding(split, a_fit(arrays={"coef": np.array([1.0, 2.0])}))
     split.uns["heldout"]["fits"]["genotype"]["arrays"]["a0000"][1] = 2.0000000000000004
-    with pytest.raises(ValueError, match="The fit 'genotype' was altered"):
+    with pytest.raises(ValueError, match="Fit 'genotype' was altered"):
         read_fit(through_file(split), "genotype")
 
 
@@ -268,7 +268,7 @@ def test_a_header_refuses_what_a_fit_refuses(split):
     stored = a_fit().stored()
     with pytest.raises(ValueError, match=f"schema {SCHEMA + 3}.*up to {SCHEMA}.*pip install -U"):
         FitHeader.load({**stored, "schema": SCHEMA + 3}, key="k")
-    with pytest.raises(ValueError, match="The fit 'k' was altered after it was stored.*Fit it again"):
+    with pytest.raises(ValueError, match="Fit 'k' was altered after it was stored.*Fit it again"):
         FitHeader.load({**stored, "json": "{"}, key="k")
 
 
@@ -339,12 +339,12 @@ def test_the_same_split_made_again_on_fewer_cells_is_fine(split):
 def test_another_split_counts_the_cells_and_the_leaks(split):
     fit = holding(split, a_fit())
     ho.pp.split_matched(split, "library", "day", label_key="genotype", test=9, val=0)
-    with pytest.raises(ValueError, match="The fit 'k' was made on another split") as caught:
+    with pytest.raises(ValueError, match="Fit 'k' was made on another split") as caught:
         check_split(split, fit, read_partition(split), key="k")
     message = str(caught.value)
     changed = split.obs_names[split.obs["day"].isin([9, 19])]
     assert f"{len(changed)} of 360 names differ (e.g. {changed[0]!r}, {changed[1]!r}" in message
-    assert f"{(split.obs['day'] == 9).sum()} cells that it has seen are now test cells" in message
+    assert f"{(split.obs['day'] == 9).sum()} of its train and val cells are now test cells" in message
     assert fit.split_hash[:12] in message
     assert read_partition(split).hash[:12] in message
     assert "Fit again" in message
@@ -362,7 +362,7 @@ def test_no_leak_is_no_word_of_a_leak(split):
 def test_val_cells_that_become_test_cells_are_a_leak(split):
     fit = holding(split, a_fit())
     ho.pp.split_matched(split, "library", "day", label_key="genotype", test=[0, 19])
-    with pytest.raises(ValueError, match="60 of 360 names differ.* 60 cells that it has seen are now test cells"):
+    with pytest.raises(ValueError, match="60 of 360 names differ.* 60 of its train and val cells are now test cells"):
         check_split(split, fit, read_partition(split), key="k")
 
 
@@ -391,9 +391,9 @@ def test_a_split_of_genes_is_checked_by_gene(lmna):
 def test_a_stored_model_refuses_another_split(split, unchanged):
     ho.tl.genotype(split, method="majority")
     ho.pp.split_matched(split, "library", "day", label_key="genotype", test=9, val=0)
-    with unchanged(split), pytest.raises(ValueError, match="150 of 360 names differ.*90 cells that it has seen"):
+    with unchanged(split), pytest.raises(ValueError, match="150 of 360 names differ.*90 of its train and val cells"):
         ho.tl.predict(split)
-    with unchanged(split), pytest.raises(ValueError, match="90 cells that it has seen are now test cells"):
+    with unchanged(split), pytest.raises(ValueError, match="90 of its train and val cells are now test cells"):
         ho.tl.evaluate(split)
 
 

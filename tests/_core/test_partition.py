@@ -150,7 +150,7 @@ def test_a_column_edited_by_hand_names_the_cells(split, through, through_file):
     names = moved(split, split.obs_names[[3, 40, 77, 100]], "test")
     if through:
         split = through_file(split)
-    with pytest.raises(ValueError, match="4 of 360 names stand in another partition") as caught:
+    with pytest.raises(ValueError, match="4 of 360 names are in another partition") as caught:
         read_partition(split)
     assert all(repr(name) in str(caught.value) for name in names[:3])
     assert "and 1 more" in str(caught.value)
@@ -178,7 +178,7 @@ def test_new_cells_by_concat(split, lmna):
         read_partition(both)
     assert "'new0', 'new1', 'new2' and 2 more" in str(caught.value)
     without = ad.concat([split, new])
-    with pytest.raises(ValueError, match="no record in uns.*After anndata.concat make the split again"):
+    with pytest.raises(ValueError, match="no record in uns.*After anndata.concat, make the split again"):
         read_partition(without)
 
 
@@ -244,7 +244,7 @@ def read_hash(adata, key="split"):
 def test_a_split_of_the_wrong_hash(split):
     ho.pp.split_cells(split, key_added="leaky")
     split.uns["heldout"]["splits"]["split"]["hash"] = read_hash(split, "leaky")
-    with pytest.raises(ValueError, match="stand in another partition than the split put them"):
+    with pytest.raises(ValueError, match="are in another partition than when the split was made"):
         read_partition(split)
 
 
@@ -269,7 +269,7 @@ def test_a_split_of_genes(lmna, through_file):
 def test_cells_and_genes_cannot_share_a_name(split, unchanged):
     with (
         unchanged(split),
-        pytest.raises(ValueError, match="key_added='split' is already the name of a split in adata.obs"),
+        pytest.raises(ValueError, match="key_added='split' is already a split in adata.obs"),
     ):
         write_partition(split, np.zeros(150, dtype=int), key="split", scheme="genes", params={}, axis="var")
     del split.obs["split"]

@@ -21,8 +21,8 @@ def test_depth_that_follows_the_label_is_told():
     assert row.status == "warn"
     assert row.value == 1.0
     assert (
-        "the depth, the number of genes and the mitochondrial share alone predicts the test set with AUC 1.00 over libraries"
-        in row.finding
+        "the depth, the number of genes and the mitochondrial share alone predicts the test set with AUC 1.00 over "
+        "libraries" in row.finding
     )
     assert "p = 0.029" in row.finding  # 2 of the 70 labellings of four against four
 

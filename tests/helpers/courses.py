@@ -1,4 +1,4 @@
-"""A simulated time course of genes that follow a rule, and quick options of the methods, for the tests of gene forecasts."""
+"""A simulated time course of genes that follow a rule, and quick options, for the tests of gene forecasts."""
 
 from __future__ import annotations
 

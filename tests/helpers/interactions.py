@@ -18,7 +18,7 @@ class Known:
 def simulated(
     n_singles=20, n_doubles=40, n_genes=300, n_cells=30, *, share=0.05, size=0.6, noise="normal", kind="any", seed=0
 ):
-    """Cells with normal noise about log profiles; a share of the doubles' values is off additivity by about ``size``."""
+    """Cells with normal noise about log profiles. A share of the double values deviates by about ``size``."""
     rng = np.random.default_rng(seed)
     control = rng.uniform(1.5, 4, n_genes)
     effects = rng.normal(0, 0.3, (n_singles, n_genes)) * (rng.random((n_singles, n_genes)) < 0.3)

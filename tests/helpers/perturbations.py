@@ -11,7 +11,7 @@ from heldout._core.partition import read_partition
 from heldout.tasks.perturbation.task import Task
 
 CLOSED = ("no_change", "mean", "mean_of_cells", "context_mean", "transfer", "additive", "linear", "latent_additive")
-METHODS = (*CLOSED, "informed_additive", "nearest")
+METHODS = (*CLOSED, "informed_additive", "nearest", "moved_cells")
 
 
 def simulated(**options):
@@ -41,7 +41,7 @@ def contexts(**options):
 
 
 def exact(effects, pairs, *, n_cells=4, genes=6, seed=0):
-    """Noise-free cells: each is the mean of its perturbation; ``effects`` of singles, ``pairs`` with what is added to the sum."""
+    """Noise-free cells at the mean of their perturbation: ``effects`` of singles, ``pairs`` with additions to the sum."""
     rng = np.random.default_rng(seed)
     base = rng.uniform(6, 9, genes)
     profiles = {"control": base} | {name: base + effect for name, effect in effects.items()}

@@ -19,7 +19,7 @@ each_test = pytest.mark.parametrize("test", TESTS)
 
 
 def log_counts(seed: int, n: int = 60, n_genes: int = 20, *, depth: float = 1.0) -> np.ndarray:
-    """Log-normalised counts with many zeros and ties; gene 0 is nowhere, gene 1 everywhere the same, gene 2 has no zero."""
+    """Log-normalised counts with many zeros and ties. Gene 0 is all zero, gene 1 is constant, gene 2 has no zero."""
     rng = np.random.default_rng(seed)
     X = np.log1p(rng.poisson(depth * rng.gamma(1.0, size=n_genes), size=(n, n_genes)).astype(float))
     X[:, 0], X[:, 1], X[:, 2] = 0, 0.7, rng.gamma(2.0, size=n) + 0.1

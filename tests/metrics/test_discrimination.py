@@ -33,7 +33,7 @@ def distance(a, b, name, out=()):
 
 
 def by_hand(truth, prediction, name, among, out=None):
-    """PerturBench's rank as its text has it: sort the column of p, position of p over P - 1; ties at their mean position."""
+    """The rank of PerturBench as published: position of p in its sorted column over P - 1, ties at their mean."""
     n, ranks = len(truth), []
     for p in range(n):
         left_out = () if out is None else out[p]

@@ -42,7 +42,7 @@ def brute_energy(X: np.ndarray, Y: np.ndarray) -> float:
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds, block=st.integers(1, 40), offset=st.sampled_from([0.0, 1e6]), twins=st.booleans())
 def test_energy_distance_equals_all_pairs(seed, block, offset, twins):
-    """Also far from the origin, and with equal and nearly equal cells, where the shortcut for distances loses digits."""
+    """Far from the origin, and with (nearly) equal cells, the shortcut for distances would lose digits."""
     X, Y = clouds(seed)
     if twins:
         X[:9], Y[:5], Y[5:9] = X[0], X[0], X[0] + 1e-7

@@ -135,7 +135,7 @@ def test_refused(change, words):
         ho.metrics.interaction_scores(np.ones((2, 2)), {}, np.ones((2, 2)), cutoffs=(-1, 1))
 
 
-# --- published source data -----------------------------------------------------------------------------------------------
+# --- published source data --------------------------------------------------------------------------------------------
 
 needs_published = pytest.mark.skipif(not PUBLISHED.is_file(), reason=f"{PUBLISHED} not found; set HELDOUT_DATA_DIR")
 
@@ -173,9 +173,9 @@ def test_published_curve(published):
     """The first points of all eight curves of panel C, from the largest predicted deviations in panel F.
 
     Panel F holds the top 500 of each method. Its authors' curve of a seed is sorted by false discovery proportion, with
-    the running maximum of the true positive rate, interpolated (ties averaged), and averaged over seeds. Only the number of
-    interactions among the 62,000 values of each seed is not in the file, five numbers for 48 points; it must be about
-    5,035 / 2.
+    the running maximum of the true positive rate, interpolated (ties averaged), and averaged over seeds. Only the
+    number of interactions among the 62,000 values of each seed is not in the file, five numbers for 48 points; it must
+    be about 5,035 / 2.
     """
     panel, curves = published["Panel F"], published["Panel C"].set_index(["method", "fdp"])["tpr"]
     levels = [0.0, 0.01, 0.02, 0.03, 0.04, 0.05]
@@ -202,7 +202,7 @@ def _published_form(rows, levels):
 
 @needs_published
 def test_published_combination(published):
-    """Panel B's one combination: additivity is chance, and no network is clearly better than no change, as published of all."""
+    """The combination of panel B: additivity is chance, and no network is clearly better than no change."""
     panel = published["Panel B"].pivot(index="gene_name", columns="method", values="prediction")
     truth = published["Panel B"].drop_duplicates("gene_name").set_index("gene_name").loc[panel.index]
     labels = (

@@ -22,7 +22,7 @@ def quantiles(n):
     return norm.ppf((np.arange(n) + 0.5) / n)
 
 
-# --- additivity and classes ----------------------------------------------------------------------------------------------
+# --- additivity and classes -------------------------------------------------------------------------------------------
 
 
 def test_additive_expectation():
@@ -77,10 +77,10 @@ def test_class_does_not_depend_on_order_nor_on_direction(changes):
     np.testing.assert_array_equal(found, ho.metrics.interaction_classes(-a, -b, -both, called=called))
 
 
-# --- the empirical null --------------------------------------------------------------------------------------------------
+# --- the empirical null -----------------------------------------------------------------------------------------------
 
-# What locfdr 1.1-8 gives in R 4.2.2, with its defaults: delta, sigma, p0, number with fdr < 0.05, and of the bins 10, 30, ...,
-# 110 the density and the fdr.
+# Results of locfdr 1.1-8 in R 4.2.2 with its defaults: delta, sigma, p0, number with fdr < 0.05, and for the bins 10,
+# 30, ..., 110 the density and the fdr.
 LOCFDR = {
     "usual": (
         np.concatenate([0.05 * quantiles(9500), 0.4 + 0.1 * quantiles(500)]),
@@ -168,7 +168,7 @@ def test_cutoffs():
 
 
 def test_values_far_out():
-    """The peak is in one bin, so that no iteration settles; the density must be finite, and what is far out be called."""
+    """The peak is in one bin, so no iteration converges. The density must be finite, and outliers must be called."""
     values = np.append(0.06 * quantiles(50_000), [15.0, -20.0])
     null = ho.metrics.empirical_null(values)
     assert np.isfinite(null.density).all()

@@ -93,7 +93,7 @@ def test_discrimination_equals_cell_eval(by_cell_eval, truth, prediction, distan
 
 
 def test_overlap_equals_cell_eval(by_cell_eval, truth, prediction):
-    """cell-eval has no pseudocount in its fold changes: of a gene without a count on one side they are infinite there."""
+    """cell-eval has no pseudocount in its fold changes: they are infinite for a gene without counts on one side."""
     true, predicted = genes_of(truth), genes_of(prediction)
     np.testing.assert_array_equal((true.p_adjusted < 0.05).sum(axis=1), by_cell_eval["de_nsig_counts_real"])
     np.testing.assert_array_equal((predicted.p_adjusted < 0.05).sum(axis=1), by_cell_eval["de_nsig_counts_pred"])

@@ -174,7 +174,7 @@ def test_fold_changes_below_zero():
 
 
 def test_the_shared_noise_of_the_control_and_its_cure():
-    """The trap of the docstring: nothing happens, yet "no change" from other controls correlates; own controls cure it."""
+    """Nothing happens, yet "no change" from other controls correlates. The right controls remove the correlation."""
     rng = np.random.default_rng(0)
     level = rng.gamma(1.0, size=3000)
     truth, control, train, test = level + rng.normal(scale=0.3, size=(4, 3000))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import heldout as ho
-from heldout._core.alignment import Names
+from heldout._core.alignment import NameIndex
 from heldout._core.embeddings import SCHEMA, Embedding, read_embedding
 from tests.helpers.embeddings import ENSEMBL, GENES, screen, vectors
 from tests.helpers.paths import DATA, needs_data
@@ -167,7 +167,7 @@ def test_altered_content_is_refused(part):
 
 def test_a_newer_form_and_a_missing_key_are_refused():
     adata = screen()
-    with pytest.raises(ValueError, match="None was added yet"):
+    with pytest.raises(ValueError, match="No embedding was added yet"):
         ho.get.embedding(adata)
     ho.pp.embedding(adata, frame(GENES), key_added="scgpt")
     with pytest.raises(ValueError, match="Did you mean 'scgpt'"):
@@ -217,7 +217,7 @@ def test_shuffled_among_some_leaves_the_others():
 
 
 def test_a_name_of_its_own_stands_above_another_name():
-    names = Names(np.array(["Tp53", "other"], dtype=object), {"Tp53": "other", "TP53": "other"})
+    names = NameIndex(np.array(["Tp53", "other"], dtype=object), {"Tp53": "other", "TP53": "other"})
     matches = names.match(["Tp53", "TP53", "tP53", "OTHER"])
     assert matches.rows.tolist() == [0, 1, 0, 1]
     assert matches.folded.tolist() == [False, False, True, True]

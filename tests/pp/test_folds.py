@@ -273,7 +273,7 @@ def test_every_fold_is_a_split_for_the_rest_of_the_package(lmna):
         ({"scheme": "leave_one_pair_out", "pairs": "both"}, ["pairs='both'"]),
         ({"label_key": "day", "n_folds": 2}, ["n_folds=2", "only 1 of '2'"]),
         ({"key_added": "a/b"}, ["key_added='a/b'"]),
-        ({"n_folds": 4, "key_added": "taken"}, ["taken_2", "no split"]),
+        ({"n_folds": 4, "key_added": "taken"}, ["taken_2", "not a split"]),
         ({"group_key": "librray"}, ["group_key='librray'", "'library'"]),
         ({"group_key": "day"}, ["label_key='genotype'", "different values"]),
     ],
@@ -312,7 +312,7 @@ def test_fold_keys_refuse(lmna, refuses):
     refuses(fold_keys, lmna, "key='fold'", "no folds")
     folds(lmna, "library", "genotype", n_folds=3)
     ho.pp.split_groups(lmna, "library", "genotype", key_added="fold_1")
-    refuses(fold_keys, lmna, "obs['fold_1']", "split of its own")
+    refuses(fold_keys, lmna, "obs['fold_1']", "another split")
     folds(lmna, "library", "genotype", n_folds=3)
     lmna.obs.loc[lmna.obs["fold_2"] == "test", "fold_2"] = "train"
     refuses(lambda adata: list(iterate_folds(adata)), lmna, "does not match its record")

@@ -266,7 +266,7 @@ BAD = {
     "NaN in counts": (set_value(np.nan, to=lambda a: a), {"flavor": "seurat_v3"}, r"adata.X has NaN or infinite"),
     "negative counts": (set_value(-1, to=lambda a: a), {"flavor": "seurat_v3"}, r"negative values"),
     "zeros": (lambda a: setattr(a, "X", a.X * 0), {}, r"All values of adata.X are zero"),
-    "no split": (no_split, {}, r"split_key='split' is not a column of adata.obs"),
+    "not a split": (no_split, {}, r"split_key='split' is not a column of adata.obs"),
     "no record": (split_by_hand, {}, r"has no record.*split_assigned"),
     "no train": (no_train, {}, r"needs cells in 'train'"),
     "duplicated genes": (duplicated_genes, {}, r"var_names has 1 duplicated.*'A'.*var_names_make_unique"),

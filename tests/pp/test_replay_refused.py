@@ -115,7 +115,7 @@ def test_a_pca_of_some_genes_whose_others_are_gone(whole, new, unchanged):
 def test_an_altered_fit_is_noticed(whole, new, unchanged):
     everything(whole)
     whole.uns["heldout"]["fits"]["scale"]["arrays"]["a0000"][0] += 1
-    with unchanged(new), pytest.raises(ValueError, match=r"fit 'scale' was altered after it was stored"):
+    with unchanged(new), pytest.raises(ValueError, match=r"Fit 'scale' was altered after it was stored"):
         ho.pp.replay(new, whole)
 
 
@@ -125,8 +125,8 @@ def test_another_split_after_preparation_stops_the_fit(whole, unchanged, prepare
     ho.pp.split_matched(whole, "library", "day", label_key="genotype", test=16, val=0)
     first = whole.uns["heldout"]["chain"][0]
     moved = (
-        rf"fit '{first}' was made on another split .*\(e.g. 'GSM.*' and \d+ more\)\. "
-        "60 cells that it has seen are now test"
+        rf"Fit '{first}' was made on another split .*\(e.g. 'GSM.*' and \d+ more\)\. "
+        "60 of its train and val cells are now test"
     )
     with unchanged(whole), pytest.raises(ValueError, match=moved):
         ho.tl.genotype(whole, "genotype", method="logistic")

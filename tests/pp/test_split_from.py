@@ -350,7 +350,7 @@ def test_parquet_without_pyarrow(fresh, unchanged, monkeypatch):
 def test_bad_arguments(fresh, table, refuses):
     refuses(lambda a: split_from(a, table, missing="drop"), fresh, "missing='drop'", "'error'", "'unused'")
     refuses(lambda a: split_from(a, table, key_added="a/b"), fresh, "key_added='a/b'")
-    refuses(lambda a: split_from(a, table, key_added="day"), fresh, "key_added='day'", "no split")
+    refuses(lambda a: split_from(a, table, key_added="day"), fresh, "key_added='day'", "not a split")
 
 
 def test_cells_with_one_name(split, fresh, table, refuses):

@@ -337,8 +337,8 @@ def test_many_modules_meet_the_shares(n_modules):
         ({"val": 0.6, "test": 0.5}, ["val=0.6 and test=0.5"]),
         ({"val": 0.001}, ["val=0.001 of 60 genes rounds to 0 genes", "0 to leave"]),
         ({"key_added": "a/b"}, ["key_added='a/b'"]),
-        ({"key_added": "planted"}, ["key_added='planted'", "no split"]),
-        ({"key_added": "planted", "by": "module"}, ["key_added='planted'", "no split"]),
+        ({"key_added": "planted"}, ["key_added='planted'", "not a split"]),
+        ({"key_added": "planted", "by": "module"}, ["key_added='planted'", "not a split"]),
     ],
     ids=str,
 )

@@ -158,13 +158,13 @@ def test_a_split_of_genes_is_for_one_modality(mdata, lmna, refused):
         lambda m: ho.pp.split_genes(m),
         lambda m: ho.get.split_table(m, axis="var"),
     ):
-        refused(call, mdata, "got MuData. Of a MuData pass one modality, e.g. mdata['rna']", error=TypeError)
+        refused(call, mdata, "got MuData. For a MuData, pass one modality, e.g. mdata['rna']", error=TypeError)
 
 
 @pytest.mark.parametrize("call", [ho.pp.scale, ho.pp.pca, ho.pp.highly_variable_genes, ho.tl.genotype, ho.tl.evaluate])
 def test_what_is_of_genes_takes_one_modality(mdata, call, refused):
     ho.pp.split_groups(mdata, "library", "genotype")
-    refused(call, mdata, "Of a MuData pass one modality", error=TypeError)
+    refused(call, mdata, "For a MuData, pass one modality", error=TypeError)
 
 
 def test_a_modality_is_prepared_and_judged_on_the_split_of_all(mdata):
@@ -213,7 +213,7 @@ def test_cells_that_are_dropped_later_leave_the_split_valid(mdata):
         assert read_partition(part).hash == hash_
     moved = mdata.copy()
     moved.obs.loc[moved.obs_names[0], "split"] = "unused"
-    with pytest.raises(ValueError, match="stand in another partition"):
+    with pytest.raises(ValueError, match="are in another partition"):
         read_partition(moved)
 
 
@@ -289,8 +289,8 @@ def test_modalities_that_disagree(mdata, refused):
         by_library,
         mdata,
         "group_key='library' is not the same in all modalities for 1 cells",
-        f"{shared[3]!r} 'rna' says 'GSM",
-        "'protein' says 'GSM1'",
+        f"{shared[3]!r}: 'GSM",
+        "'GSM1' in 'protein'",
         "'rna:library'",
     )
 
@@ -318,7 +318,7 @@ def test_a_column_that_is_nowhere_or_empty(mdata, refused):
 def test_a_name_that_is_taken_in_one_modality(mdata, refused):
     mdata["protein"].obs["fold_1"] = 3.5
     mdata["protein"].obs["split"] = "mine"
-    refused(by_library, mdata, "key_added='split' is a column", "no split")
+    refused(by_library, mdata, "key_added='split' is a column", "not a split")
     refused(lambda m: ho.pp.folds(m, "library", "genotype", n_folds=3), mdata, "key_added='fold_1' is a column")
 
 

@@ -61,7 +61,7 @@ def library(*names):
         ({"group_key": "donor"}, ["group_key='donor' is not a column"]),
         ({"group_key": []}, ["group_key is empty"]),
         ({"key_added": "a/b"}, ["key_added='a/b'"]),
-        ({"key_added": "line"}, ["key_added='line'", "no split"]),
+        ({"key_added": "line"}, ["key_added='line'", "not a split"]),
     ],
     ids=str,
 )
@@ -291,6 +291,4 @@ def test_a_column_of_something_else_is_kept(refuses):
     split_perturbations(adata, "guide")
     assert (adata.var["split"] == "x").all()
     write_partition(adata, np.zeros(2, dtype=np.int8), key="genes", scheme="genes", params={}, axis="var")
-    refuses(
-        lambda a: split_perturbations(a, "guide", key_added="genes"), adata, "already the name of a split in adata.var"
-    )
+    refuses(lambda a: split_perturbations(a, "guide", key_added="genes"), adata, "already a split in adata.var")

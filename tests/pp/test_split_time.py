@@ -203,7 +203,7 @@ def test_a_split_survives_the_file(tmp_path):
         ({"test": 96, "train": np.inf}, ["train=inf must be a finite number"]),
         ({"test": 96, "train": "36"}, ["train='36' must be a finite number"]),
         ({"test": 96, "key_added": "a/b"}, ["key_added='a/b'"]),
-        ({"test": 96, "key_added": "time"}, ["key_added='time'", "no split"]),
+        ({"test": 96, "key_added": "time"}, ["key_added='time'", "not a split"]),
     ],
     ids=str,
 )

@@ -216,7 +216,7 @@ def test_a_column_that_is_no_split_is_not_overwritten(lmna, refuses):
         lambda a: ho.pp.split_groups(a, "library", "genotype", key_added="day"),
         lmna,
         "key_added='day'",
-        "no split",
+        "not a split",
         "lost",
     )
     lmna.obs["mine"] = np.where(lmna.obs["day"] == 19, "test", "train")

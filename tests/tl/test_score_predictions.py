@@ -76,7 +76,7 @@ def test_predicted_controls_move_nothing(screen, elsewhere):
 
 
 def test_cells_are_scored_as_cells(screen, elsewhere):
-    """Real test cells as prediction: as good as it gets; the same number of copies of the mean loses on the energy distance."""
+    """Real test cells are the best prediction. As many copies of the mean have a worse energy distance."""
     test = ((screen.obs["split"] == "test") & (screen.obs["perturbation"] != "control")).to_numpy()
     cells = screen[test].copy()
     table = ho.tl.score_predictions(screen, {"cells": cells, "profiles": elsewhere}, **FEW)

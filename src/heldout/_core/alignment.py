@@ -1,4 +1,4 @@
-"""Find names of one source in another: as they are, then regardless of case and of the version of an Ensembl id."""
+"""Find names of one source in another: exactly, or else ignoring case and the version of an Ensembl id."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NONE, _SEVERAL = -1, -2
 
 
 def fold(name: str) -> str:
-    """Upper case, and an Ensembl id without its version: ``"Tp53"`` and ``"TP53"`` are one."""
+    """Return the name in upper case, and an Ensembl id without its version: ``"Tp53"`` and ``"TP53"`` are equal."""
     upper = name.upper()
     versioned = _VERSIONED.fullmatch(upper)
     return versioned[1] if versioned else upper
@@ -26,24 +26,24 @@ def fold(name: str) -> str:
 
 @dataclass(frozen=True)
 class Matches:
-    """Row of each name that was looked up, and how it was found; all (n,)."""
+    """Row of each name that was looked up, and how it was found; each array is (n,)."""
 
     rows: np.ndarray
-    """Row number, -1 where there is none."""
+    """Row number, -1 where the name was not found."""
     folded: np.ndarray
-    """Found only regardless of case or version."""
+    """Whether the name was found only by ignoring case or version."""
     ambiguous: np.ndarray
-    """Not found as it is, and several rows otherwise: none is taken."""
+    """Whether the name has no exact match and several inexact ones, so that no row is taken."""
 
     @property
     def exact(self) -> np.ndarray:
-        """Found as it is, (n,)."""
+        """Whether the name was found exactly, (n,)."""
         return (self.rows >= 0) & ~self.folded
 
 
 @dataclass(frozen=True)
-class Names:
-    """Unique names of rows, and other names of the same rows (``{other: name}``)."""
+class NameIndex:
+    """Index of the unique names of rows, and of further names of the same rows (``aliases``: ``{other: name}``)."""
 
     names: np.ndarray
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -56,12 +56,11 @@ class Names:
     @cached_property
     def _folded(self) -> dict[str, int]:
         rows = {name: row for row, name in enumerate(self.names)}
-        own = _unambiguous(rows.items())
-        others = _unambiguous((other, rows[name]) for other, name in self.aliases.items())
-        return {**others, **own}
+        of_aliases = _unambiguous((other, rows[name]) for other, name in self.aliases.items())
+        return {**of_aliases, **_unambiguous(rows.items())}
 
     def match(self, names: Iterable[str]) -> Matches:
-        """Look names up: a row's own name stands above its other names, and both as they are above both folded."""
+        """Look up names. Exact matches take precedence over inexact ones, and the name of a row over its aliases."""
         names = [str(name) for name in names]
         exact = np.array([self._exact.get(name, _NONE) for name in names], dtype=np.int64)
         folded = np.array([self._folded.get(fold(name), _NONE) for name in names], dtype=np.int64)
@@ -70,7 +69,7 @@ class Names:
 
 
 def _unambiguous(entries: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Row of each folded name, -2 where names of several rows fold to it."""
+    """Map each folded name to its row, or to -2 if names of several rows fold to it."""
     found: dict[str, int] = {}
     for name, row in entries:
         folded = fold(name)

@@ -105,7 +105,7 @@ def take(X: MatrixOrDask, rows: np.ndarray | slice | None, columns: np.ndarray |
 
 
 def lognormalised(block: Matrix, total: float, columns: np.ndarray | None = None) -> Matrix:
-    """Normalise counts to ``total`` per cell, take log1p, and return the columns as float32. Takes dense or csr blocks."""
+    """Normalise counts of a dense or csr block to ``total`` per cell, take log1p, and return the columns as float32."""
     sums = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
     factor = (total / np.where(sums > 0, sums, 1)).astype(np.float32)
     block = take(block, None, columns).astype(np.float32)
@@ -249,7 +249,7 @@ def _parts(X: MatrixOrDask, mask: np.ndarray) -> Iterator[Part]:
 
 
 def variance(m2: np.ndarray, mean: np.ndarray, n: int) -> np.ndarray:
-    """Compute variances from sums of squared deviations. A constant column gets 0, not the rounding error of its mean."""
+    """Compute variances from sums of squared deviations; 0 for a constant column, not the rounding error."""
     var = m2 / max(n - 1, 1)
     var[var <= (n * np.finfo(np.float64).eps * mean) ** 2] = 0
     return var

@@ -1,4 +1,4 @@
-"""Cells of an AnnData or of a MuData whose modalities share them: the columns of both, read in one way."""
+"""Read columns of the cells of an AnnData and of a MuData (whose modalities share cells) in the same way."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def is_mudata(adata: Any) -> TypeGuard[MuData]:
-    """Whether this is a MuData; whoever has one has imported mudata."""
+    """Whether this is a MuData. Its owner has imported mudata, so nothing is imported here."""
     mudata = sys.modules.get("mudata")
     return mudata is not None and isinstance(adata, mudata.MuData)
 
 
 def start(adata: AnnData | MuData, *, copy: bool) -> AnnData | MuData:
-    """Return what the function works on, as :func:`heldout._core.store.start`, also for a MuData."""
+    """Return the object that the function works on, like :func:`heldout._core.store.start`, also for a MuData."""
     check(adata)
     if is_mudata(adata) and not copy:
         _check_writable(adata)
@@ -33,26 +33,26 @@ def start(adata: AnnData | MuData, *, copy: bool) -> AnnData | MuData:
 
 
 def check(adata: AnnData | MuData) -> None:
-    """Refuse anything but an AnnData, or a MuData whose cells are known by name across modalities."""
+    """Refuse anything but an AnnData, or a MuData whose modalities share cells by name."""
     if not is_mudata(adata):
         store.check_adata(adata)
         return
     if adata.axis == 1:
         msg = (
-            "adata is a MuData with axis=1: its modalities share genes, not cells, so there is no cell to have one "
-            "partition in all of them. Pass one modality, e.g. mdata['rna']."
+            "adata is a MuData with axis=1: its modalities share genes, not cells, so cells cannot have the same "
+            "partition in all modalities. Pass one modality, e.g. mdata['rna']."
         )
         raise ValueError(msg)
     for name, modality in adata.mod.items():
         if is_mudata(modality):
-            msg = f"mdata[{name!r}] is a MuData itself; nested ones are not supported. Pass it on its own."
+            msg = f"mdata[{name!r}] is a MuData itself. A nested MuData is not supported. Pass it alone."
             raise TypeError(msg)
     for where, names in (("mdata", adata.obs_names), *((f"mdata[{n!r}]", m.obs_names) for n, m in adata.mod.items())):
         if not names.is_unique:
             twice = names[names.duplicated()].unique()
             msg = (
-                f"{where}.obs_names has {len(twice)} duplicated names (e.g. {some(twice)}); splits are recorded by name. "
-                "Make the names unique in each modality first, the same name for the same cell."
+                f"{where}.obs_names has {len(twice)} duplicated names (e.g. {some(twice)}); splits are recorded by "
+                "name. Make the names unique in each modality first, with the same name for the same cell."
             )
             raise ValueError(msg)
     _check_current(adata)
@@ -70,9 +70,9 @@ def _check_current(mdata: MuData) -> None:
 
 
 def _check_writable(mdata: MuData) -> None:
-    """Refuse a view, before anything is written: neither MuData nor a backed AnnData can be made its own in place."""
+    """Refuse views of MuData objects and of backed AnnData objects, which cannot become actual in place."""
     if mdata.is_view:
-        msg = "adata is a view of another MuData, which cannot be written to. Call .copy() on it first, or pass copy=True."
+        msg = "adata is a view of another MuData, which cannot be written to. Call .copy() first, or pass copy=True."
         raise ValueError(msg)
     for name, modality in mdata.mod.items():
         if modality.is_view and modality.isbacked:
@@ -81,15 +81,15 @@ def _check_writable(mdata: MuData) -> None:
 
 
 def targets(adata: AnnData | MuData) -> dict[str | None, AnnData | MuData]:
-    """Everything that a split of these cells is written to: itself (under None), and each modality by name."""
+    """Return all objects that a split of cells is written to: ``adata`` (under None) and each modality by name."""
     return {None: adata, **adata.mod} if is_mudata(adata) else {None: adata}
 
 
 def column(adata: AnnData | MuData, key: str, *, argument: str, allow_missing: bool = False) -> pd.Series:
-    """Fetch a column of ``obs``, naming the argument and near matches when it is not there.
+    """Fetch a column of ``obs``. If it is missing, the error names the argument and similar columns.
 
-    Of a MuData: ``"modality:column"``, or a column of its own ``obs``, or else what the modalities agree on, where every
-    cell must have a value.
+    For a MuData, ``key`` is ``"modality:column"``, a column of ``mdata.obs``, or a column of the modalities. In the
+    last case the modalities must agree, and every cell must have a value.
     """
     if not is_mudata(adata):
         return store.column(adata, key, argument=argument, allow_missing=allow_missing)
@@ -107,7 +107,7 @@ def column(adata: AnnData | MuData, key: str, *, argument: str, allow_missing: b
 
 
 def _merged(mdata: MuData, key: str, modalities: Sequence[str], *, argument: str) -> pd.Series:
-    """Column of the given modalities on all cells; where several have a value it must be the same, as text."""
+    """Merge a column of several modalities. Where several modalities have a value, it must be the same as text."""
     parts = {name: mdata.mod[name].obs[key].dropna() for name in modalities}
     parts = {name: part for name, part in parts.items() if len(part)}
     values = _concatenated(list(parts.values())) if parts else pd.Series(index=mdata.obs_names[:0], dtype=object)
@@ -117,10 +117,10 @@ def _merged(mdata: MuData, key: str, modalities: Sequence[str], *, argument: str
     differ = names.to_numpy() != names[first].loc[values.index].to_numpy()
     if differ.any():
         cell = values.index[differ][0]
-        said = ", ".join(f"{owner[at]!r} says {names.iloc[at]!r}" for at in np.flatnonzero(values.index == cell))
+        found = ", ".join(f"{names.iloc[at]!r} in {owner[at]!r}" for at in np.flatnonzero(values.index == cell))
         msg = (
-            f"{argument} is not the same in all modalities for {int(differ.sum())} cells (e.g. of {cell!r} {said}). "
-            f"Make them agree, or name one of them, e.g. {owner[0] + ':' + key!r}."
+            f"{argument} is not the same in all modalities for {int(differ.sum())} cells (e.g. {cell!r}: {found}). "
+            f"Make the modalities agree, or name one of them, e.g. {owner[0] + ':' + key!r}."
         )
         raise ValueError(msg)
     lacking = mdata.obs_names.difference(values.index, sort=False)
@@ -128,14 +128,14 @@ def _merged(mdata: MuData, key: str, modalities: Sequence[str], *, argument: str
         within = [name for name, mod in mdata.mod.items() if lacking.isin(mod.obs_names).any()]
         msg = (
             f"{argument} has no value for {len(lacking)} of {mdata.n_obs} cells (e.g. {some(lacking)}), which are in "
-            f"{some(within)}. Give each cell one in mdata.obs[{key!r}], or drop those cells."
+            f"{some(within)}. Give each cell a value in mdata.obs[{key!r}], or drop those cells."
         )
         raise ValueError(msg)
     return values[first].loc[mdata.obs_names]
 
 
 def _concatenated(parts: list[pd.Series]) -> pd.Series:
-    """Values one after the other; categoricals stay so, whatever their categories."""
+    """Concatenate values. Categoricals stay categorical, also if their categories differ."""
     dtypes = [part.dtype for part in parts]
     categorical = all(isinstance(dtype, pd.CategoricalDtype) for dtype in dtypes)
     if not categorical or len(set(dtypes)) == 1:
@@ -148,13 +148,13 @@ def _concatenated(parts: list[pd.Series]) -> pd.Series:
 
 
 def params_of_modality(params: Mapping[str, Any], name: str, adata: AnnData) -> dict[str, Any]:
-    """Parameters of a split for the record of the modality ``name``: its own columns go by their plain name there."""
+    """Return the parameters of a split for the record of a modality; its columns lose the prefix ``"name:"``."""
     prefix = f"{name}:"
 
     def plain(key: Any) -> Any:
         if isinstance(key, list):
-            return [plain(one) for one in key]
-        own = isinstance(key, str) and key.startswith(prefix) and key.removeprefix(prefix) in adata.obs.columns
-        return key.removeprefix(prefix) if own else key
+            return [plain(part) for part in key]
+        of_modality = isinstance(key, str) and key.startswith(prefix) and key.removeprefix(prefix) in adata.obs.columns
+        return key.removeprefix(prefix) if of_modality else key
 
     return {word: plain(value) if word.endswith(("_key", "_keys")) else value for word, value in params.items()}

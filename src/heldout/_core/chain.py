@@ -1,4 +1,4 @@
-"""The chain of preparation steps: what was fitted on train and applied to the matrix, in order."""
+"""The chain of preparation steps that were fitted on train and applied to the matrix, in order."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _UNSCALED = {"counts", "normalised", "lognormalised"}
 
 
 def steps(adata: AnnData) -> list[str]:
-    """Keys of the preparation fits in the order they were applied."""
+    """Return the keys of the preparation fits in the order in which they were applied."""
     return [str(key) for key in np.atleast_1d(adata.uns.get(keys.UNS, {}).get(keys.CHAIN, []))]
 
 
 def scaled_layers(adata: AnnData) -> set[str | None]:
-    """Layers (None is X) that ``pp.scale`` has changed."""
+    """Return the layers that ``pp.scale`` has changed; None is ``X``."""
     fits = (read_header(adata, key) for key in steps(adata))
     return {fit.config["layer"] for fit in fits if fit.method == "pp.scale"}
 
 
 def is_scaled(adata: AnnData, layer: str | None, state: MatrixState) -> bool:
-    """Whether ``pp.scale`` has changed this matrix and nobody has put the unscaled values back since."""
+    """Whether ``pp.scale`` has changed this matrix, and it was not replaced by unscaled values since."""
     return state.kind not in _UNSCALED and layer in scaled_layers(adata)
 
 
 def chain_sections(adata: AnnData, key: str, fit: Fit, partition: Partition) -> dict[str, Any]:
-    """Sections of ``uns["heldout"]`` with this step at the end of the chain.
+    """Return the sections of ``uns["heldout"]`` with this step at the end of the chain.
 
-    A step that is run again drops those that followed it, and a scaling that was undone, because the matrix holds
-    unscaled values again, leaves the chain. Those that stay must be of the same split.
+    Running a step again removes the steps that followed it. A scaling leaves the chain if the matrix holds unscaled
+    values again. The steps that remain must belong to the same split.
     """
     before = {step: read_header(adata, step) for step in steps(adata)}
     kept = dict(itertools.takewhile(lambda item: item[0] != key, before.items()))
@@ -53,27 +53,27 @@ def chain_sections(adata: AnnData, key: str, fit: Fit, partition: Partition) -> 
 
 
 def write_step(adata: AnnData, key: str, fit: Fit, partition: Partition, **slots: Any) -> None:
-    """Store a preparation fit at the end of the chain, with whatever else was computed."""
+    """Store a preparation fit at the end of the chain, together with other results in ``slots``."""
     commit(adata, heldout=chain_sections(adata, key, fit, partition), **slots)
 
 
 def check_steps(adata: AnnData, partition: Partition) -> None:
-    """Refuse when a preparation step was fitted on another split."""
+    """Refuse preparation steps that were fitted on another split."""
     for key in steps(adata):
         check_split(adata, read_header(adata, key), partition, key=key)
 
 
 def scaled_with(adata: AnnData, layer: str | None) -> list[str]:
-    """Hash of each scaling that this matrix went through, so that a model can ask for the same one later.
+    """Return the hash of each scaling of this matrix, so that a model can require the same scaling later.
 
-    The other steps do not change the matrix.
+    Other steps do not change the matrix.
     """
     fits = (read_header(adata, key) for key in steps(adata))
     return [fit.hash for fit in fits if fit.method == "pp.scale" and fit.config["layer"] == layer]
 
 
 def state_to_json(state: MatrixState) -> dict[str, Any]:
-    """Matrix state as JSON values."""
+    """Return a matrix state as JSON values."""
     return asdict(state)
 
 

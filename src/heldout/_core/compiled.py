@@ -1,4 +1,4 @@
-"""Inner loops that are compiled when first called, and kept for the next process; other threads run meanwhile."""
+"""Inner loops, compiled at the first call and cached on disk for the next process. They release the GIL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def kept(function):  # type: ignore[no-untyped-def]
-    """Compile, and keep the code on disk where there is a folder for it."""
+    """Compile a function, and cache the code on disk if a folder for it can be written."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:
@@ -15,21 +15,22 @@ def kept(function):  # type: ignore[no-untyped-def]
 
 
 _TABLE = 64
-"""Counts below it, nearly all there are, take their logarithm from a table that is made for each cell."""
+"""Logarithms of counts below this number, which are most counts, come from a table that is made for each cell."""
 
 
 @kept
 def _fill(table, factor):  # type: ignore[no-untyped-def]
-    """Logarithms of small counts of one cell."""
+    """Fill the table with the logarithms of small counts of one cell."""
     for count in range(len(table)):
         table[count] = np.log1p(np.float32(count) * factor)
 
 
 @kept
 def log_sums(data, indices, indptr, rows, n_columns, total):  # type: ignore[no-untyped-def]
-    """Sum, sum of squares and number of the log-normalised entries of each column over some rows of csr counts.
+    """Compute sum, sum of squares and number of the log-normalised entries of each column over some rows of csr counts.
 
-    All rows are looked at: the last value returned is 0 for counts, 1 if one is not finite, 2 if negative, 3 if not whole.
+    All rows are checked. The last value returned is 0 for counts, or the first problem: 1 for a value that is not
+    finite, 2 for a negative value, 3 for a value that is not an integer.
     """
     sums, squares = np.zeros(n_columns), np.zeros(n_columns)
     n_entries = np.zeros(n_columns, dtype=np.int64)
@@ -62,9 +63,9 @@ def log_sums(data, indices, indptr, rows, n_columns, total):  # type: ignore[no-
 
 @kept
 def log_columns(data, indices, indptr, place, total):  # type: ignore[no-untyped-def]
-    """Log-normalised entries of some columns of csr counts, as data, indices and indptr.
+    """Return the log-normalised entries of some columns of csr counts, as data, indices and indptr.
 
-    ``place`` is where each column goes, -1 for those that are left out.
+    ``place`` is the new number of each column, -1 for columns that are left out.
     """
     n_rows = len(indptr) - 1
     ends, factors = np.zeros(n_rows + 1, dtype=np.int32), np.empty(n_rows, dtype=np.float32)
@@ -82,7 +83,7 @@ def log_columns(data, indices, indptr, place, total):  # type: ignore[no-untyped
         _fill(table, factor)
         for at in range(indptr[row], indptr[row + 1]):
             count, column = data[at], place[indices[at]]
-            # What is left out is written too, and then written over: a branch that nobody can foresee takes longer.
+            # Entries that are left out are written and then overwritten, because an unpredictable branch takes longer.
             logs[to] = table[int(count)] if count < _TABLE else np.log1p(np.float32(count) * factor)
             columns[to] = column
             to += column >= 0
@@ -91,7 +92,7 @@ def log_columns(data, indices, indptr, place, total):  # type: ignore[no-untyped
 
 @kept
 def count_genes(data, indices, indptr, counted, mito):  # type: ignore[no-untyped-def]
-    """Of each row of csr counts: how many of the ``counted`` columns are in it, the sum over them, and over ``mito``."""
+    """Count for each row of csr counts: the ``counted`` columns in it, the sum over them, and the sum over ``mito``."""
     n_rows = len(indptr) - 1
     n_genes, total, total_mito = np.zeros(n_rows, dtype=np.int64), np.zeros(n_rows), np.zeros(n_rows)
     for row in range(n_rows):

@@ -1,4 +1,4 @@
-"""Vectors of genes or perturbations that come from elsewhere, and how they are stored in the AnnData."""
+"""Vectors of genes or perturbations from other sources, and how they are stored in the AnnData."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import keys
-from heldout._core.alignment import Matches, Names
+from heldout._core.alignment import Matches, NameIndex
 from heldout._core.rng import Rng, generator
 from heldout._core.store import section, suggest
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 SCHEMA = 1
-"""Version of the stored form. A file with a newer one is refused, an older one must stay readable."""
+"""Version of the stored form. A newer version is refused, an older version must stay readable."""
 
 _RENAMED = {"n_components": "n_comps"}
 """Old names of entries of ``info`` in stored embeddings, and their names now."""
@@ -29,16 +29,16 @@ _RENAMED = {"n_components": "n_comps"}
 
 @dataclass(frozen=True)
 class Embedding:
-    """One vector a name.
+    """One vector for each name.
 
     Parameters
     ----------
     names
-        Names as the source has them, (n,), unique.
+        Names as in the source, (n,), unique.
     values
         The vectors, (n × d), float32.
     info
-        Where they come from, JSON values only. ``info["aliases"]`` maps other names to names.
+        Origin of the vectors, JSON values only. ``info["aliases"]`` maps other names to names.
     """
 
     names: np.ndarray
@@ -56,25 +56,25 @@ class Embedding:
         return state.hexdigest()
 
     @cached_property
-    def _index(self) -> Names:
-        return Names(self.names, self.info.get("aliases", {}))
+    def _index(self) -> NameIndex:
+        return NameIndex(self.names, self.info.get("aliases", {}))
 
     def match(self, names: Iterable[str]) -> Matches:
-        """Row numbers with how each was found, see :class:`heldout._core.alignment.Names`."""
+        """Return row numbers and how each name was found, see :class:`heldout._core.alignment.NameIndex`."""
         return self._index.match(names)
 
     def lookup(self, names: Iterable[str]) -> np.ndarray:
-        """Row number of each name, -1 where it has no vector.
+        """Return the row number of each name, -1 for a name without a vector.
 
-        A name is taken as it is where the source has it, else by its other names, else regardless of case and of the
-        version of an Ensembl id; if that leaves several rows, none is taken.
+        A name is matched exactly, else by its aliases, else ignoring case and the version of an Ensembl id. If several
+        rows match, none is taken.
         """
         return self.match(names).rows
 
     def shuffled(self, rng: Rng, *, among: Iterable[str] | None = None) -> Embedding:
-        """Control: the same vectors, each given to another name at random.
+        """Return a control: the same vectors, shuffled among the names at random.
 
-        ``among`` names those that change places, by default all; a vector of any other stays where it is.
+        Only the vectors of the names in ``among`` are shuffled. If None, all vectors are.
         """
         rows = np.arange(len(self.names)) if among is None else np.unique(self.lookup(among))
         rows = rows[rows >= 0]
@@ -83,7 +83,7 @@ class Embedding:
         return Embedding(self.names, values, {**self.info, "control": "shuffled"})
 
     def random(self, rng: Rng) -> Embedding:
-        """Control: standard normal numbers of the same shape."""
+        """Return a control: standard normal numbers of the same shape."""
         values = generator(rng).standard_normal(self.values.shape, dtype=np.float32)
         return Embedding(self.names, values, {**self.info, "control": "random"})
 
@@ -103,11 +103,11 @@ class Embedding:
         schema = int(stored["schema"])
         if schema > SCHEMA:
             msg = (
-                f"The embedding {key!r} was stored by a newer heldout (schema {schema}, this one reads up to {SCHEMA}). "
-                "Update heldout: pip install -U heldout"
+                f"The embedding {key!r} was stored by a newer heldout (schema {schema}, this version reads up to "
+                f"{SCHEMA}). Update heldout: pip install -U heldout"
             )
             raise ValueError(msg)
-        altered = f"The embedding {key!r} was altered after it was stored (its content has another hash). Add it again."
+        altered = f"The embedding {key!r} was altered after it was stored: its hash does not match. Add it again."
         try:
             info = json.loads(str(stored["json"]))
             values = np.asarray(stored["values"]).astype(np.float32, copy=False)
@@ -127,16 +127,16 @@ def read_embedding(adata: AnnData, key: str) -> Embedding:
     Raises
     ------
     ValueError
-        If there is none of this name, or it was altered.
+        If there is no embedding of this name, or it was altered.
     """
     stored = section(adata, keys.EMBEDDINGS)
     if key not in stored:
-        have = suggest(key, stored) if stored else "None was added yet."
+        have = suggest(key, stored) if stored else "No embedding was added yet."
         msg = f"There is no embedding {key!r} in this AnnData. {have} Add one with heldout.pp.embedding."
         raise ValueError(msg)
     return Embedding.load(stored[key], key=key)
 
 
 def embedding_sections(adata: AnnData, key: str, embedding: Embedding) -> dict[str, Any]:
-    """Section of ``uns["heldout"]`` with this embedding in it, for :func:`heldout._core.store.commit`."""
+    """Return the section of ``uns["heldout"]`` with this embedding, for :func:`heldout._core.store.commit`."""
     return {keys.EMBEDDINGS: {**section(adata, keys.EMBEDDINGS), key: embedding.stored()}}

@@ -12,6 +12,7 @@ from heldout._core import keys, store
 from heldout._core.ledger import judged_digest, next_look, read_ledger
 from heldout._core.metric import metric_of
 from heldout._core.report import Evaluation, about_table
+from heldout._core.versus import take_versus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,6 @@ def write_evaluation(
     also: Mapping[str, Mapping[str, Any]] | None = None,
     answer: str | None = None,
     summary: str | None = None,
-    versus: pd.DataFrame | None = None,
 ) -> Evaluation:
     """Store an evaluation, and return its table with the partition, the look and a note on missing cells.
 
@@ -49,7 +49,8 @@ def write_evaluation(
     fit, split
         The fit that was scored, and its split.
     table
-        One row for each method, level and metric; rows of judged methods have the role ``model``.
+        One row for each method, level and metric; rows of judged methods have the role ``model``. What
+        :func:`heldout._core.versus.with_versus` attached is stored next to it.
     scores
         Scores of single units by each method.
     partition
@@ -58,12 +59,11 @@ def write_evaluation(
         Further entries by section of ``uns["heldout"]``.
     answer, summary
         The verdict in one sentence, and in a few sentences with the score. If None, they are made from the table.
-    versus
-        The judged method against each baseline: ``method``, ``baseline``, ``level``, ``metric``, ``difference``,
-        ``difference_low``, ``difference_high``, ``verdict``.
     """
     for name in dict.fromkeys(table["metric"]):
         metric_of(name)
+    table = table.copy()
+    versus = take_versus(table)
     missing = split.missing(partition)
     if missing:
         what = "cells" if split.axis == "obs" else "genes"

@@ -1,7 +1,7 @@
-"""What a fit is, how it is stored in the AnnData, and when it may be used.
+"""A fit: what it consists of, how it is stored in the AnnData, and when it can be used.
 
 A stored fit is a dict of plain values (see ``docs/contract.md``): one JSON string, arrays of numbers, an array of
-gene names, one table. Nothing in it can run code.
+gene names and one table. Nothing in it can run code.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 SCHEMA = 2
-"""Version of the stored form. A file with a newer one is refused, an older one must stay readable."""
+"""Version of the stored form. A newer version is refused, an older version must stay readable."""
 
 _PACKAGES = ("heldout", "anndata", "scanpy", "numpy", "scikit-learn", "torch", "scvi-tools")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Arrays and JSON of whatever was fitted on the train partition.
+    """Arrays and JSON values that were fitted on the train partition.
 
     Parameters
     ----------
@@ -43,17 +43,17 @@ class Fit:
     config
         Options, JSON values only.
     split_key, split_hash
-        The split whose train cells were seen.
+        The split whose train cells (or genes) were used.
     genes
-        Names of the genes that are read, in the order the arrays use.
+        Names of the genes that the fit reads, in the order of the arrays.
     arrays
         Fitted numbers.
     info
-        What else is needed to use the fit (class names, what the matrix looked like), JSON values only.
+        Further values that are needed to use the fit (class names, state of the matrix), JSON values only.
     history
-        Training history, one row an epoch; empty for closed forms.
+        Training history, one row per epoch. It is empty for methods without epochs.
     versions
-        Package versions at fit time.
+        Package versions at the time of the fit.
     """
 
     method: str
@@ -68,7 +68,7 @@ class Fit:
 
     @cached_property
     def hash(self) -> str:
-        """Sha256 over method, options, split, genes and arrays; versions and history do not count."""
+        """Sha256 over method, options, split, genes and arrays. Versions and history are not included."""
         state = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
         state.update("\n".join(map(str, self.genes)).encode())
         for name in sorted(self.arrays):
@@ -87,7 +87,7 @@ class Fit:
         }
 
     def stored(self) -> dict[str, Any]:
-        """Plain values for ``uns``. Arrays are flattened, their shape and dtype stand in the JSON."""
+        """Return plain values for ``uns``. Arrays are flattened; their shapes and dtypes are in the JSON."""
         names = sorted(self.arrays)
         layout = [[name, self.arrays[name].dtype.str, list(self.arrays[name].shape)] for name in names]
         header = {**self._header(), "versions": self.versions, "layout": layout}
@@ -105,7 +105,7 @@ class Fit:
 
     @classmethod
     def load(cls, stored: Mapping[str, Any], *, key: str) -> Fit:
-        """Inverse of :meth:`stored`; refuses a newer schema and altered content."""
+        """Read what :meth:`stored` returned; refuse a newer schema and altered content."""
         header = _header(stored, key=key)
         try:
             arrays = {
@@ -120,18 +120,18 @@ class Fit:
         return fit
 
     def columns(self, var_names: pd.Index, *, key: str) -> np.ndarray:
-        """Column numbers of this fit's genes, in the fit's order.
+        """Return the column numbers of the genes of this fit, in the order of the fit.
 
         Raises
         ------
         ValueError
-            If genes are missing; another order is no problem.
+            If genes are missing. The genes of ``var_names`` can be in any order.
         """
         at = var_names.get_indexer(self.genes)
         if (at < 0).any():
             missing = self.genes[at < 0]
             msg = (
-                f"The fit {key!r} reads {len(self.genes)} genes, {len(missing)} of them are not in adata.var_names "
+                f"Fit {key!r} reads {len(self.genes)} genes, {len(missing)} of them are not in adata.var_names "
                 f"(e.g. {some(missing)}). Use the AnnData before genes were dropped, or fit again on these genes."
             )
             raise ValueError(msg)
@@ -140,10 +140,10 @@ class Fit:
 
 @dataclass(frozen=True)
 class FitHeader:
-    """What is known of a stored fit without its arrays: reading it does not load, copy or hash them.
+    """The parts of a stored fit except its arrays. Reading the header does not load, copy or hash the arrays.
 
-    It is meant for choosing a verb, for plots and for tables. Whoever uses the arrays calls :func:`read_fit`, which
-    checks the whole content against ``hash``.
+    Use it to choose a function, and for plots and tables. To use the arrays, call :func:`read_fit`, which checks the
+    complete content against ``hash``.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ class FitHeader:
 
     @classmethod
     def load(cls, stored: Mapping[str, Any], *, key: str) -> FitHeader:
-        """Read a stored fit without its arrays; refuses a newer schema and a damaged header."""
+        """Read a stored fit without its arrays; refuse a newer schema and a damaged header."""
         header = _header(stored, key=key)
         n_numbers = sum(math.prod(shape) for _, _, shape in header.pop("layout"))
         return cls(
@@ -180,7 +180,7 @@ def _header(stored: Mapping[str, Any], *, key: str) -> dict[str, Any]:
     schema = int(stored["schema"])
     if schema > SCHEMA:
         msg = (
-            f"The fit {key!r} was stored with schema {schema}, this heldout reads up to {SCHEMA}. "
+            f"Fit {key!r} was stored with schema {schema}, this version of heldout reads up to {SCHEMA}. "
             "Upgrade: pip install -U heldout"
         )
         raise ValueError(msg)
@@ -200,11 +200,11 @@ def _history(stored: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _altered(key: str) -> str:
-    return f"The fit {key!r} was altered after it was stored (its content has another hash). Fit it again."
+    return f"Fit {key!r} was altered after it was stored: its hash does not match. Fit it again."
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that shape a result; those not installed are left out."""
+    """Return the versions of the installed packages that affect results."""
     found = {}
     for name in _PACKAGES:
         try:
@@ -234,7 +234,7 @@ def _stored(adata: AnnData, key: str) -> Mapping[str, Any]:
 
 
 def fit_sections(adata: AnnData, new: Mapping[str, Fit], *, partition: Partition | None = None) -> dict[str, Any]:
-    """Sections of ``uns["heldout"]`` with the new fits in them, for :func:`heldout._core.store.commit`."""
+    """Return the sections of ``uns["heldout"]`` with the new fits, for :func:`heldout._core.store.commit`."""
     fits = section(adata, keys.FITS)
     for key, fit in new.items():
         check_key_is_free(adata, key, fit.method)
@@ -258,7 +258,7 @@ def latest_fit(adata: AnnData, wings: Collection[str], *, purpose: str) -> str:
     Raises
     ------
     ValueError
-        If there is no such fit; or if there are several and an older version of heldout stored them, without their order.
+        If there is no such fit; or if an older version of heldout stored several fits, without their order.
     """
     fits = section(adata, keys.FITS)
     methods = {key: json.loads(str(stored["json"]))["method"] for key, stored in fits.items()}
@@ -280,17 +280,17 @@ def _order(stored: Mapping[str, Any]) -> int:
 
 
 def check_key_is_free(adata: AnnData, key: str, method: str) -> None:
-    """A fit may replace one of its own kind: a genotype model another one, a scaling a scaling."""
+    """Refuse to replace a fit of another kind. A fit can replace one of its kind: a scaling a scaling."""
     if key not in section(adata, keys.FITS):
         return
     there = read_header(adata, key).method
     if there != method and (there.startswith("pp.") or there.split(".")[0] != method.split(".")[0]):
-        msg = f"The key {key!r} already holds a {there!r} fit, which {method!r} would replace. Choose another key."
+        msg = f"Key {key!r} already holds a {there!r} fit, which {method!r} would replace. Choose another key."
         raise ValueError(msg)
 
 
 def write_fit(adata: AnnData, key: str, fit: Fit, partition: Partition, **slots: Any) -> None:
-    """Store one fit together with whatever else the caller computed; an evaluation of the fit it replaces goes."""
+    """Store a fit together with other results in ``slots``, and remove the evaluation of the fit that it replaces."""
     sections = fit_sections(adata, {key: fit}, partition=partition)
     for name in (keys.EVALUATIONS, keys.SCORES, keys.CLAIMS):
         stored = section(adata, name)
@@ -302,13 +302,14 @@ def write_fit(adata: AnnData, key: str, fit: Fit, partition: Partition, **slots:
 def check_split(adata: AnnData, fit: Fit | FitHeader, partition: Partition, *, key: str) -> None:
     """Refuse a fit made on another split.
 
-    Cells dropped since then do no harm: the split is the same when each cell at hand has the partition it had at
-    fit time.
+    Cells can be dropped after the fit: the split is the same if each cell of ``adata`` has the partition that it had
+    when the fit was made.
 
     Raises
     ------
     ValueError
-        Says how many cells changed sides, names some, and counts those that were fitted on and now are test.
+        If cells changed their partition. The message counts them, names some, and counts test cells of the fit's train
+        and val partitions.
     """
     if fit.split_hash == partition.hash:
         return
@@ -318,10 +319,11 @@ def check_split(adata: AnnData, fit: Fit | FitHeader, partition: Partition, *, k
     if not len(differ):
         return
     seen = np.isin(before, [PARTITIONS.index("train"), PARTITIONS.index("val")]) & partition.mask("test")
-    leak = f"{int(seen.sum())} cells that it has seen are now test cells. " if seen.any() else ""
+    leak = f"{int(seen.sum())} of its train and val cells are now test cells. " if seen.any() else ""
     msg = (
-        f"The fit {key!r} was made on another split ({fit.split_hash[:12]}…) than {partition.axis}[{partition.key!r}] "
-        f"holds now ({partition.hash[:12]}…): {len(differ)} of {len(names)} names differ (e.g. {some(names[differ])}). "
-        f"{leak}Fit again on the present split, from the matrix as it was before preparation, or restore the old split."
+        f"Fit {key!r} was made on another split ({fit.split_hash[:12]}…) than the current one in "
+        f"{partition.axis}[{partition.key!r}] ({partition.hash[:12]}…): {len(differ)} of {len(names)} names differ "
+        f"(e.g. {some(names[differ])}). {leak}Fit again on the current split, from the matrix before preparation, or "
+        "restore the old split."
     )
     raise ValueError(msg)

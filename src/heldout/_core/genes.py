@@ -1,4 +1,4 @@
-"""Which genes a method reads."""
+"""Select the genes that a method reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger("heldout")
 
 
 def gene_columns(adata: AnnData, mask_var: str | None) -> np.ndarray:
-    """Column numbers of the genes in the bool column ``var[mask_var]``; all genes for None or an absent default."""
+    """Return the numbers of the genes in ``var[mask_var]`` (bool); of all genes for None or a missing default."""
     if mask_var is None or (mask_var == DEFAULT and mask_var not in adata.var.columns):
         return np.arange(adata.n_vars)
     if mask_var not in adata.var.columns:
@@ -28,7 +28,7 @@ def gene_columns(adata: AnnData, mask_var: str | None) -> np.ndarray:
         raise ValueError(msg)
     mask = adata.var[mask_var].to_numpy()
     if mask.dtype != bool or not mask.any():
-        msg = f"adata.var[{mask_var!r}] (mask_var) must be bool with at least one True; it is {mask.dtype}."
+        msg = f"adata.var[{mask_var!r}] (mask_var) must be bool with at least one True, got dtype {mask.dtype}."
         raise ValueError(msg)
     if mask_var == DEFAULT:
         _check_choice(adata, mask)
@@ -36,19 +36,19 @@ def gene_columns(adata: AnnData, mask_var: str | None) -> np.ndarray:
 
 
 def _check_choice(adata: AnnData, mask: np.ndarray) -> None:
-    """Refuse a choice of genes that replaced the recorded one; say so if there is no record."""
+    """Refuse genes other than those that were recorded; warn if there is no record."""
     if "highly_variable_genes" not in steps(adata):
         logger.warning(
-            "adata.var['highly_variable'] was not chosen by heldout.pp.highly_variable_genes; if test cells took part in "
-            "the choice, it leaks"
+            "adata.var['highly_variable'] was not made by heldout.pp.highly_variable_genes. If test cells were used to "
+            "choose the genes, information leaks from test"
         )
         return
     fit = read_fit(adata, "highly_variable_genes")
     chosen = adata.var_names.isin(fit.genes[fit.arrays["highly_variable"]])
     if not np.array_equal(chosen, mask):
         msg = (
-            f"adata.var['highly_variable'] is not what heldout.pp.highly_variable_genes chose on the train cells: "
-            f"{int((chosen != mask).sum())} genes differ, as after scanpy's function, which looks at all cells. Choose again, "
-            "or put your own genes into another column and name it in mask_var."
+            "adata.var['highly_variable'] no longer matches the genes that heldout.pp.highly_variable_genes chose on "
+            f"train cells: {int((chosen != mask).sum())} genes differ. The function of scanpy, which uses all cells, "
+            "does this. Choose the genes again, or put your genes into another column and name it in mask_var."
         )
         raise ValueError(msg)

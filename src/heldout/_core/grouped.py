@@ -158,7 +158,7 @@ def _of_dask(
 
 
 def _blocks(X: DaskArray, j: int, codes: np.ndarray) -> Iterator[tuple[Matrix, np.ndarray]]:
-    """Yield the blocks of a stripe of columns with the groups of their rows. Blocks without a wanted row are not computed."""
+    """Yield the blocks of a stripe of columns with the groups of their rows; skip blocks without a wanted row."""
     first, tasks = 0, X.to_delayed()
     for i, size in enumerate(X.chunks[0]):
         wanted = np.isnan(size) or (codes[first : first + size] >= 0).any()
@@ -175,7 +175,7 @@ def _blocks(X: DaskArray, j: int, codes: np.ndarray) -> Iterator[tuple[Matrix, n
 def _of_csc(
     X: Sparse, codes: np.ndarray, n: np.ndarray, *, columns: np.ndarray | None, var: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Compute mean and squared deviations a few columns at a time. Skipped rows form an extra group, which is dropped."""
+    """Compute mean and squared deviations a few columns at a time. Skipped rows form an extra group."""
     X = _canonical(X)
     columns = np.arange(X.shape[1]) if columns is None else np.asarray(columns)
     k = len(n) + 1

@@ -1,50 +1,50 @@
-"""Every name that heldout writes into an AnnData, in one place."""
+"""All names that heldout writes into an AnnData."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 UNS = "heldout"
-"""The one entry of ``uns`` that heldout owns."""
+"""The only entry of ``uns`` that heldout writes."""
 
 SPLITS = "splits"
 """``uns["heldout"]["splits"][split_key]``: the record of a split."""
 
 ASSIGNMENTS = "assignments"
-"""``uns["heldout"]["assignments"][hash]``: which cell or gene went where, stored once per hash."""
+"""``uns["heldout"]["assignments"][hash]``: the partition of each cell or gene, stored once per hash."""
 
 FITS = "fits"
-"""``uns["heldout"]["fits"][key]``: whatever was fitted."""
+"""``uns["heldout"]["fits"][key]``: a fit."""
 
 CHAIN = "chain"
-"""``uns["heldout"]["chain"]``: keys of the preparation fits in the order they were applied."""
+"""``uns["heldout"]["chain"]``: keys of the preparation fits in the order in which they were applied."""
 
 EVALUATIONS = "evaluations"
-"""``uns["heldout"]["evaluations"][key]``: the table of an evaluation, and what its report says."""
+"""``uns["heldout"]["evaluations"][key]``: the table of an evaluation, and the values of its report."""
 
 SCORES = "scores"
 """``uns["heldout"]["scores"][key]``: the score of each group and method behind an evaluation."""
 
 EMBEDDINGS = "embeddings"
-"""``uns["heldout"]["embeddings"][key]``: vectors of genes or perturbations that come from elsewhere."""
+"""``uns["heldout"]["embeddings"][key]``: vectors of genes or perturbations from other sources."""
 
 CLAIMS = "claims"
-"""``uns["heldout"]["claims"][key]``: what the design of an evaluation supports, level by level."""
+"""``uns["heldout"]["claims"][key]``: the claims that the design of an evaluation supports, by level."""
 
 COMPARISONS = "comparisons"
-"""``uns["heldout"]["comparisons"][key]``: the table of methods over folds and seeds, and the scores behind it."""
+"""``uns["heldout"]["comparisons"][key]``: the table of methods over folds and seeds, and their scores."""
 
 SWEEPS = "sweeps"
-"""``uns["heldout"]["sweeps"][key]``: the options that were tried, and what val said of each."""
+"""``uns["heldout"]["sweeps"][key]``: the options that were tried, and their scores on val."""
 
 AUDITS = "audits"
-"""``uns["heldout"]["audits"][key]``: the table of an audit, and what it was asked."""
+"""``uns["heldout"]["audits"][key]``: the table of an audit, and its arguments."""
 
 INTERACTIONS = "interactions"
-"""``uns["heldout"]["interactions"][key]``: profiles of combinations and of their members, and the null of the deviations."""
+"""``uns["heldout"]["interactions"][key]``: profiles of combinations and their members, and the null of deviations."""
 
 LIBRARIES = "libraries"
-"""``uns["heldout"]["libraries"]``: cells found, dropped and kept of each library that was read."""
+"""``uns["heldout"]["libraries"]``: numbers of cells found, dropped and kept of each library that was read."""
 
 LEDGER = "ledger"
 """``uns["heldout"]["ledger"]``: one row for each look at a test set."""
@@ -52,7 +52,7 @@ LEDGER = "ledger"
 
 @dataclass(frozen=True)
 class PredictionKeys:
-    """Where the predictions of the fit ``key`` are written."""
+    """Names of the slots for the predictions of the fit ``key``."""
 
     key: str
 
@@ -63,7 +63,7 @@ class PredictionKeys:
 
     @property
     def probability(self) -> str:
-        """``obs``: the probability of the predicted class, or of the positive one of two."""
+        """``obs``: the probability of the predicted class; for two classes, of the positive class."""
         return f"{self.key}_probability"
 
     @property
@@ -76,7 +76,7 @@ def check_key(name: str, value: str) -> str:
     """Refuse a key that ``.h5ad`` or ``.zarr`` would turn into nested groups."""
     if not isinstance(value, str) or not value or "/" in value:
         msg = (
-            f"{name}={value!r} cannot be used as a key: it must be a non-empty string without '/', "
+            f"{name}={value!r} cannot be used as a key. It must be a non-empty string without '/', "
             "because '/' separates groups in h5ad and zarr files. Choose another name."
         )
         raise ValueError(msg)

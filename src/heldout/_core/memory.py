@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system."""
+"""Return freed memory to the system."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def give_back() -> None:
-    """Return what was freed in threads and in small pieces; glibc keeps it otherwise. Elsewhere nothing is done."""
+    """Return memory that was freed in threads and in small pieces, which glibc would keep. Does nothing elsewhere."""
     if sys.platform != "linux":
         return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none

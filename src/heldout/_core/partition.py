@@ -1,9 +1,8 @@
-"""The one reader and writer of the split column.
+"""Read and write the split column. No other module does.
 
-A split is a function from names to partitions, frozen when it is made. Its hash covers every name and
-partition it was made of, in an order that does not depend on the rows, so a later filter on cells leaves it
-valid: each cell that remains is still where the split put it. A cell that moved, or that the split has never
-seen, is an error.
+A split maps names to partitions and never changes. Its hash covers all names and partitions, in an order that does
+not depend on the rows. Dropping cells later leaves the split valid, because each remaining cell keeps its partition.
+A cell in another partition, or a cell that was not there when the split was made, is an error.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ Axis = Literal["obs", "var"]
 
 
 def digests(names: Iterable[str]) -> np.ndarray:
-    """64-bit digest of each name, (n,) uint64; the same on every machine and version."""
+    """Return a 64-bit digest of each name, (n,) uint64. It is the same on every machine and version."""
     blake = hashlib.blake2b
     raw = b"".join(blake(str(name).encode(), digest_size=8).digest() for name in names)
     return np.frombuffer(raw, dtype="<u8").astype(np.uint64)
@@ -41,7 +40,7 @@ def digests(names: Iterable[str]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which name went to which partition: sorted digests (n,) uint64 and their codes (n,) int8."""
+    """Partition of each name: sorted digests of the names (n,) uint64 and their codes (n,) int8."""
 
     members: np.ndarray
     codes: np.ndarray
@@ -66,7 +65,7 @@ class Assignment:
         return state.hexdigest()
 
     def lookup(self, names: Iterable[str]) -> np.ndarray:
-        """Codes of the given names, (n,) int8; -1 for a name that was not there."""
+        """Return the codes of the given names, (n,) int8; -1 for a name that is not in the assignment."""
         if not len(self.members):
             return np.full(len(list(names)), -1, dtype=np.int8)
         wanted = digests(names)
@@ -74,20 +73,20 @@ class Assignment:
         return np.where(self.members[at] == wanted, self.codes[at], -1).astype(np.int8)
 
     def stored(self) -> dict[str, np.ndarray]:
-        """Plain arrays for ``uns``."""
+        """Return plain arrays for ``uns``."""
         return {"members": self.members, "codes": self.codes}
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Assignment:
-        """Inverse of :meth:`stored`."""
+        """Read what :meth:`stored` returned."""
         return cls(np.asarray(stored["members"], dtype=np.uint64), np.asarray(stored["codes"], dtype=np.int8))
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A checked split of the cells (or genes) at hand.
+    """A checked split of the cells (or genes) of an AnnData.
 
-    Build it with :func:`read_partition`; ask it for masks and row numbers.
+    Make it with :func:`read_partition`. It returns masks and row numbers.
     """
 
     key: str
@@ -104,29 +103,29 @@ class Partition:
 
     @cached_property
     def test_hash(self) -> str:
-        """Hash of the test set alone: two splits with the same test set share it."""
+        """Hash of the test set. Two splits with the same test set have the same one."""
         return self.assignment.hash_of(PARTITIONS.index("test"))
 
     def mask(self, *partitions: str) -> np.ndarray:
-        """Boolean mask (n,) of the rows in any of ``partitions``."""
+        """Return a boolean mask (n,) of the rows in any of ``partitions``."""
         return np.isin(self.codes, [PARTITIONS.index(p) for p in partitions])
 
     def rows(self, *partitions: str) -> np.ndarray:
-        """Row numbers, ascending, of the rows in any of ``partitions``."""
+        """Return the numbers, ascending, of the rows in any of ``partitions``."""
         return np.flatnonzero(self.mask(*partitions))
 
     def counts(self) -> dict[str, int]:
-        """Number of rows in each partition."""
+        """Return the number of rows in each partition."""
         counts = np.bincount(self.codes, minlength=len(PARTITIONS))
         return dict(zip(PARTITIONS, counts.tolist(), strict=True))
 
     def missing(self, partition: str) -> int:
-        """Number of names that the split put into a partition and that are not at hand."""
+        """Return the number of names of a partition that were dropped after the split was made."""
         made = int((self.assignment.codes == PARTITIONS.index(partition)).sum())
         return made - self.counts()[partition]
 
     def require(self, *partitions: str, purpose: str) -> None:
-        """Refuse when a partition that is needed is empty."""
+        """Refuse an empty partition that is needed."""
         counts = self.counts()
         for name in partitions:
             if not counts[name]:
@@ -135,7 +134,7 @@ class Partition:
 
     @property
     def group_key(self) -> list[str] | None:
-        """The obs columns whose values the split keeps together, if it was made by group."""
+        """The obs columns whose values the split keeps together; None if it was not made by group."""
         group_key = self.params.get("group_key")
         return [group_key] if isinstance(group_key, str) else group_key
 
@@ -150,9 +149,10 @@ def write_partition(
     axis: Axis = "obs",
     assignment: Assignment | None = None,
 ) -> None:
-    """Write the categorical column and its record; ``assignment`` if the split is of more names than are at hand.
+    """Write the categorical column and its record.
 
-    A split of the cells of a MuData is written to itself and to each modality, with one hash.
+    ``assignment`` is needed only if the split has more names than ``adata``. For a MuData, a split of cells is
+    written to the MuData and to each modality, with the same hash.
     """
     names = adata.obs_names if axis == "obs" else adata.var_names
     assignment = Assignment.of(names, codes) if assignment is None else assignment
@@ -161,7 +161,7 @@ def write_partition(
 
 @dataclass(frozen=True)
 class NewSplit:
-    """A split to write: codes of the names at hand, in their order (n,), the assignment they are from, parameters."""
+    """A split to write: codes of the names of an AnnData in their order (n,), the assignment, and the parameters."""
 
     codes: np.ndarray
     assignment: Assignment
@@ -171,11 +171,13 @@ class NewSplit:
 def write_partitions(
     adata: AnnData | MuData, splits: Mapping[str, NewSplit], *, scheme: str, axis: Axis = "obs"
 ) -> None:
-    """Write several splits by key, as :func:`write_partition`; all of them or none."""
+    """Write several splits by key, like :func:`write_partition`; either all of them or none."""
     planned = []
     for name, target in cells.targets(adata).items():
-        own = splits if name is None else {key: _of_modality(split, name, target) for key, split in splits.items()}
-        planned.append((target, *_planned(target, own, scheme=scheme, axis=axis)))
+        of_target = splits
+        if name is not None:
+            of_target = {key: _of_modality(split, name, target) for key, split in splits.items()}
+        planned.append((target, *_planned(target, of_target, scheme=scheme, axis=axis)))
     for target, columns, sections in planned:
         commit(target, heldout=sections, **{axis: columns})
 
@@ -188,7 +190,7 @@ def _of_modality(split: NewSplit, name: str, adata: AnnData) -> NewSplit:
 def _planned(
     adata: AnnData | MuData, splits: Mapping[str, NewSplit], *, scheme: str, axis: Axis
 ) -> tuple[dict[str, pd.Series], dict[str, Any]]:
-    """Columns, and the sections of ``uns["heldout"]`` as they will be."""
+    """Return the columns and the sections of ``uns["heldout"]`` that will be written."""
     frame = adata.obs if axis == "obs" else adata.var
     columns, records = {}, section(adata, keys.SPLITS)
     for key, split in splits.items():
@@ -208,14 +210,14 @@ def _planned(
 
 
 def _check_key_is_free(adata: AnnData | MuData, frame: pd.DataFrame, key: str, axis: Axis) -> None:
-    """Refuse to overwrite a column that is no split, or the record of a split of the other axis (kept by name)."""
+    """Refuse to overwrite a column that is not a split, or the record of a split of the other axis."""
     other: Axis = "var" if axis == "obs" else "obs"
     record = section(adata, keys.SPLITS).get(key)
     if record is not None and record["axis"] == other and key in getattr(adata, other).columns:
-        msg = f"key_added={key!r} is already the name of a split in adata.{other}. Choose another name."
+        msg = f"key_added={key!r} is already a split in adata.{other}. Choose another name."
         raise ValueError(msg)
     if record is None and key in frame.columns and not frame[key].dropna().isin(PARTITIONS).all():
-        msg = f"key_added={key!r} is a column of adata.{axis} that is no split, and would be lost. Choose another name."
+        msg = f"key_added={key!r} is a column of adata.{axis} that is not a split. Choose another name."
         raise ValueError(msg)
 
 
@@ -226,7 +228,7 @@ def keep_assignments(
     fits: Mapping[str, Any] | None = None,
     add: Assignment | None = None,
 ) -> dict[str, Any]:
-    """Return the assignments that a split or a fit still refers to, with ``add`` among them."""
+    """Return the assignments that a split or a fit still refers to, including ``add``."""
     splits = section(adata, keys.SPLITS) if splits is None else splits
     fits = section(adata, keys.FITS) if fits is None else fits
     used = {record["hash"] for record in splits.values()} | {fit["split_hash"] for fit in fits.values()}
@@ -242,7 +244,7 @@ def read_partition(adata: AnnData | MuData, key: str = "split", *, axis: Axis = 
     Raises
     ------
     ValueError
-        If the column or its record is missing, or if the column no longer says what was recorded.
+        If the column or its record is missing, or if the column no longer matches the record.
     """
     frame = adata.obs if axis == "obs" else adata.var
     if key not in frame.columns:
@@ -254,7 +256,7 @@ def read_partition(adata: AnnData | MuData, key: str = "split", *, axis: Axis = 
     if record is None or record["axis"] != axis:
         msg = (
             f"adata.{axis}[{key!r}] has no record in uns['heldout']['splits'], so nothing proves how it was made. "
-            f"{_adoption(frame[key], key=key, axis=axis)}After anndata.concat make the split again."
+            f"{_adoption(frame[key], key=key, axis=axis)}After anndata.concat, make the split again."
         )
         raise ValueError(msg)
     assignment = load_assignment(adata, record["hash"])
@@ -264,9 +266,9 @@ def read_partition(adata: AnnData | MuData, key: str = "split", *, axis: Axis = 
 
 
 def inspect_partition(adata: AnnData, key: str) -> tuple[np.ndarray, Partition | None, str]:
-    """Codes (n,) of a column that need not be a valid split, -1 for what is no partition; what it is; what is wrong.
+    """Read a column that can be an invalid split: codes (n,), -1 for other values; the partition; and the problem.
 
-    For the audit, which looks at any split and says what it finds. All else goes through :func:`read_partition`.
+    It is for the audit, which reports on any split. All other code uses :func:`read_partition`.
     """
     try:
         partition = read_partition(adata, key)
@@ -274,13 +276,13 @@ def inspect_partition(adata: AnnData, key: str) -> tuple[np.ndarray, Partition |
         if key not in adata.obs.columns:
             raise
         text = adata.obs[key].astype(object)
-        known = text.where(text.isin(PARTITIONS), None)  # pandas 3 warns of values that are no category
+        known = text.where(text.isin(PARTITIONS), None)  # pandas 3 warns of values outside the categories
         return pd.Categorical(known, categories=list(PARTITIONS)).codes.astype(np.int8), None, str(problem)
     return partition.codes, partition, ""
 
 
 def _adoption(values: pd.Series, *, key: str, axis: Axis) -> str:
-    """Say how to turn one's own column of cells into a split."""
+    """Explain how to turn a column of cells into a split."""
     if axis == "var":
         return ""
     found = set(values.dropna().unique())
@@ -290,14 +292,17 @@ def _adoption(values: pd.Series, *, key: str, axis: Axis) -> str:
 
 
 def load_assignment(adata: AnnData, hash_: str) -> Assignment:
-    """Fetch the assignment with this hash and verify that it still has it."""
+    """Fetch the assignment with this hash and check that its content still has this hash."""
     stored = section(adata, keys.ASSIGNMENTS).get(hash_)
     if stored is None:
         msg = f"The split with hash {hash_[:12]}… is not in uns['heldout']['assignments']. Make the split again."
         raise ValueError(msg)
     assignment = Assignment.load(stored)
     if assignment.hash != hash_:
-        msg = f"The stored split {hash_[:12]}… was altered: its content hashes to {assignment.hash[:12]}…. Make the split again."
+        msg = (
+            f"The stored split {hash_[:12]}… was altered: its hash is now {assignment.hash[:12]}…. "
+            "Make the split again."
+        )
         raise ValueError(msg)
     return assignment
 
@@ -306,7 +311,8 @@ def _codes(values: pd.Series, *, key: str, axis: Axis) -> np.ndarray:
     text = values.astype(object)
     bad = sorted({str(v) for v in text[~text.isin(PARTITIONS)].unique()})
     if bad:
-        msg = f"adata.{axis}[{key!r}] may hold only {', '.join(PARTITIONS)}; it also has {some(bad)}. Make the split again."
+        allowed = ", ".join(PARTITIONS)
+        msg = f"adata.{axis}[{key!r}] may hold only {allowed}; it also has {some(bad)}. Make the split again."
         raise ValueError(msg)
     return pd.Categorical(text, categories=list(PARTITIONS)).codes.astype(np.int8)
 
@@ -315,7 +321,10 @@ def _check_unchanged(names: pd.Index, codes: np.ndarray, assignment: Assignment,
     recorded = assignment.lookup(names)
     for rows, what in (
         (np.flatnonzero(recorded < 0), "were not there when the split was made"),
-        (np.flatnonzero((recorded >= 0) & (recorded != codes)), "stand in another partition than the split put them"),
+        (
+            np.flatnonzero((recorded >= 0) & (recorded != codes)),
+            "are in another partition than when the split was made",
+        ),
     ):
         if len(rows):
             msg = (

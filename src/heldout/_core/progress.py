@@ -1,4 +1,4 @@
-"""One progress bar, only where somebody sees it."""
+"""A progress bar that is shown in a terminal only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def show_progress() -> bool:
 
 
 def progress(items: Sequence[T], what: str) -> Iterable[T]:
-    """Iterate with a bar that names what is worked on."""
+    """Iterate over ``items`` with a progress bar labelled ``what``."""
     from tqdm.auto import tqdm
 
     return tqdm(items, desc=what, disable=not show_progress(), leave=False)

@@ -1,4 +1,4 @@
-"""The form of a published split, which ``get.split_table`` writes and ``pp.split_from`` reads."""
+"""Format of a published split, which ``get.split_table`` writes and ``pp.split_from`` reads."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from heldout._core.partition import Axis
 
 SCHEMA = 1
-"""Version of the table. A file with a newer one is refused, an older one must stay readable."""
+"""Version of the format. A newer version is refused, an older version must stay readable."""
 
 NAMES: dict[Axis, str] = {"obs": "cell", "var": "gene"}
-"""Name of the index by axis, so that the table itself says what it splits."""
+"""Name of the index by axis, so that the table shows what it splits."""
 
 DIGEST = "blake2b:"
-"""Start of the name of a row whose cell was dropped: its name is not known any more, but the digest of it is."""
+"""Start of the row name of a dropped cell. The name of the cell is no longer known, but its digest is."""

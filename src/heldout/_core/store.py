@@ -1,4 +1,4 @@
-"""Reading from and writing to the AnnData: columns are checked on the way in, all writes happen at the end."""
+"""Read from and write to the AnnData. Columns are checked when they are read, and all writes happen at the end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def check_adata(adata: AnnData) -> None:
     from anndata import AnnData
 
     if not isinstance(adata, AnnData):
-        msg = f"adata must be an AnnData, got {type(adata).__name__}. Of a MuData pass one modality, e.g. mdata['rna']."
+        msg = (
+            f"adata must be an AnnData, got {type(adata).__name__}. For a MuData, pass one modality, e.g. mdata['rna']."
+        )
         raise TypeError(msg)
     for axis, names in (("obs", adata.obs_names), ("var", adata.var_names)):
         if not names.is_unique:
@@ -39,7 +41,7 @@ def check_adata(adata: AnnData) -> None:
 
 
 def column(adata: AnnData, key: str, *, argument: str, allow_missing: bool = False) -> pd.Series:
-    """Fetch ``adata.obs[key]``, naming the argument and near matches when it is not there."""
+    """Fetch ``adata.obs[key]``. If it is missing, the error names the argument and similar columns."""
     if key not in adata.obs.columns:
         msg = f"{argument}={key!r} is not a column of adata.obs. {suggest(key, adata.obs.columns)}"
         raise ValueError(msg)
@@ -55,7 +57,7 @@ def column(adata: AnnData, key: str, *, argument: str, allow_missing: bool = Fal
 
 
 def as_names(values: pd.Series | Iterable[Any]) -> np.ndarray:
-    """Values as an object array of text; whole floats read as integers so that 19.0 and 19 are one name."""
+    """Return values as an object array of text. Integral floats become integers, so 19.0 and 19 are the same name."""
     series = pd.Series(values)
     if isinstance(series.dtype, pd.CategoricalDtype):
         names = np.append(as_names(pd.Series(series.cat.categories)), "nan")  # the code of a missing value is -1
@@ -71,13 +73,13 @@ def _name(value: Any) -> str:
 
 
 def factorize(names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted distinct names, and the number of each entry's name among them; long names cost no more than short."""
+    """Return the sorted distinct names, and for each entry the number of its name."""
     codes, unique = pd.factorize(np.asarray(names, dtype=object), sort=True)
     return unique, codes
 
 
 def ordered_names(values: pd.Series) -> list[str]:
-    """Distinct values as text: categories in their order, numbers by size, anything else by name."""
+    """Return the distinct values as text: categories in their order, numbers by size, other values by name."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         present = values.cat.remove_unused_categories().cat.categories
         return list(as_names(pd.Series(present)))
@@ -88,25 +90,25 @@ def ordered_names(values: pd.Series) -> list[str]:
 
 
 def section(adata: AnnData, name: str) -> dict[str, Any]:
-    """One section of ``uns["heldout"]`` as a new dict; empty when nothing was written yet."""
+    """Return a section of ``uns["heldout"]`` as a new dict; it is empty if nothing was written yet."""
     return dict(adata.uns.get(keys.UNS, {}).get(name, {}))
 
 
 def start(adata: AnnData, *, copy: bool) -> AnnData:
-    """Return what the function works on: the AnnData itself, or a copy."""
+    """Return the AnnData that the function works on: ``adata`` itself, or a copy."""
     check_adata(adata)
     return adata.copy() if copy else adata
 
 
 def finish(adata: AnnData, *, copy: bool) -> AnnData | None:
-    """Return the copy, or None when the AnnData was changed in place, as scanpy does."""
+    """Return the copy, or None if the AnnData was changed in place, as scanpy does."""
     return adata if copy else None
 
 
 def actual(adata: AnnData) -> None:
-    """Turn a view into an AnnData of its own before anything is written; its parent stays as it was."""
+    """Turn a view into an actual AnnData before anything is written. Its parent does not change."""
     if adata.is_view:
-        logger.warning("adata was a view of another AnnData; it now holds its own data, the parent is unchanged.")
+        logger.warning("adata was a view of another AnnData. It is now a copy, and the parent is unchanged.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             adata.obs = adata.obs.copy()
@@ -122,9 +124,9 @@ def commit(
     uns: Mapping[str, Any] | None = None,
     heldout: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write everything a function has computed. Called once, last, so that a failing call changes nothing.
+    """Write all results of a function. It is called once, at the end, so that a failed call changes nothing.
 
-    ``heldout`` replaces whole sections of ``uns["heldout"]``; the other mappings set single entries.
+    ``heldout`` replaces complete sections of ``uns["heldout"]``. The other mappings set single entries.
     """
     actual(adata)
     for name, values in (obs or {}).items():
@@ -158,7 +160,7 @@ def set_matrix(adata: AnnData, X: Any, layer: str | None) -> None:
 
 
 def some(names: Iterable[Any], limit: int = 3) -> str:
-    """The first few names in quotes, and how many more there are."""
+    """Return the first names in quotes, and the number of further names."""
     return first_few((repr(str(name)) for name in names), limit)
 
 

@@ -1,4 +1,4 @@
-"""A csr matrix in a zarr store on disk, read a block of rows at a time."""
+"""Read a csr matrix in a zarr store one block of rows at a time."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ if hasattr(os, "register_at_fork"):
 
 
 def fast() -> dict[str, Any]:
-    """How the arrays of a store are opened: zarrs takes its chunks, and none is searched for a value, for none is empty.
+    """Return the zarr settings for opening the arrays of a store.
 
-    In a process that was forked zarrs would wait for threads that were not copied, so there zarr takes them itself.
+    The zarrs package reads the chunks. Chunks are not searched for values when they are written, because none is empty.
+    In a forked process zarrs would wait for threads that were not copied, so zarr reads the chunks there.
     """
     pipeline = {} if _FORKED else {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
     return {**pipeline, "array.write_empty_chunks": True}
 
 
 class StoredRows:
-    """Rows of ``X`` of a store.
+    """Reads rows of ``X`` of a store.
 
-    anndata reads them too, but takes as long again between two blocks as reading them takes.
+    anndata can read them too, but takes about twice as long.
 
     Parameters
     ----------
     path
-        The store.
+        Path of the store.
     dataset
-        What anndata makes of its ``X``; it tells others where blocks come from.
+        The ``X`` that anndata opens lazily. It tells other modules where the blocks come from.
     """
 
     def __init__(self, path: Path, dataset: Any) -> None:
@@ -54,7 +55,7 @@ class StoredRows:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the values."""
+        """Type of the values."""
         return self._opened()[0].dtype
 
     @property
@@ -66,21 +67,24 @@ class StoredRows:
         return _open(self.path, self.changed, os.getpid())
 
     def rows(self, start: int, stop: int) -> Any:
-        """Some of them, one after the other, as csr."""
+        """Return consecutive rows as csr."""
         data, indices, indptr = self._opened()
         ends = indptr[start : stop + 1]
         entries = slice(int(ends[0]), int(ends[-1]))
         try:
             parts = (data[entries], indices[entries], (ends - ends[0]).astype(np.int32))
         except RuntimeError as problem:
-            msg = f"{self.path} cannot be read in the rows {start} to {stop - 1} ({problem}). Is the store damaged? Make it again."
+            msg = (
+                f"Rows {start} to {stop - 1} of {self.path} cannot be read ({problem}). The store may be damaged. "
+                "Make it again."
+            )
             raise OSError(msg) from problem
         return self.kind(parts, shape=(stop - start, self.dataset.shape[1]))
 
 
 @lru_cache(maxsize=4)
 def _open(path: Path, changed: int, pid: int) -> tuple[Any, Any, np.ndarray]:
-    """Arrays of a store and where its rows begin, once in a process and again when the store was made anew."""
+    """Open the arrays of a store and load where its rows begin: once per process, and again if the store changed."""
     import zarr
 
     with zarr.config.set(fast()):
@@ -89,5 +93,5 @@ def _open(path: Path, changed: int, pid: int) -> tuple[Any, Any, np.ndarray]:
 
 
 def rows_of(stored: StoredRows, block_info: Any = None) -> Any:
-    """The block that dask asks for."""
+    """Return the block that dask asks for."""
     return stored.rows(*block_info[None]["array-location"][0])

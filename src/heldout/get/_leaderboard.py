@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 MOST = 3
-"""Metrics that are shown unless others are asked for."""
+"""Columns that are shown unless others are asked for."""
 
 
 def leaderboard(
@@ -44,8 +44,8 @@ def leaderboard(
         Name of the fit, of the evaluation by :func:`heldout.tl.score_predictions`, or of the comparison by
         :func:`heldout.tl.compare`. If None, the last evaluation is used.
     metrics
-        Metrics to show, one column each. If None, at most three are shown; see the table of metrics in the
-        documentation.
+        Metrics to show, one column each. If None, at most three, fewer with ``baselines``; see the table of metrics
+        in the documentation.
     baselines
         Baselines to compare the judged methods with, one more column each: the difference in the metric that methods
         are sorted by, its 95 % interval, and the verdict. They must be part of the evaluation. To add a baseline,
@@ -79,10 +79,11 @@ def leaderboard(
     """
     key = latest_key(adata) if key is None else key
     table = judged_table(adata, key)
-    chosen, first = choose_metrics(table, metrics, sort_by)
+    baselines = [baselines] if isinstance(baselines, str) else list(baselines or ())
+    chosen, first = choose_metrics(table, metrics, sort_by, most=max(MOST - len(baselines), 1))
     order = ranked(table, first)
     columns = {name: _column(table[table["metric"] == name].set_index("method"), name, order) for name in chosen}
-    for baseline in [baselines] if isinstance(baselines, str) else baselines or ():
+    for baseline in baselines:
         columns[f"{first} against {baseline}"] = _against(adata, key, table, first, baseline, order)
     frame = pd.DataFrame(columns, index=pd.Index([*order, "chance", "ceiling"], name="method", dtype=object))
     return Board(frame[(frame != "").any(axis=1)])
@@ -105,13 +106,15 @@ def judged_table(adata: AnnData, key: str) -> pd.DataFrame:
     return table.assign(n=table["n_folds"], level="fold")
 
 
-def choose_metrics(table: pd.DataFrame, metrics: Sequence[str] | None, sort_by: str | None) -> tuple[list[str], str]:
+def choose_metrics(
+    table: pd.DataFrame, metrics: Sequence[str] | None, sort_by: str | None, *, most: int = MOST
+) -> tuple[list[str], str]:
     """Metrics to show, and the one to sort by."""
     there = list(dict.fromkeys(table["metric"]))
     task = task_of(there)
     if metrics is None:
         usual = [name for name in SHOWN.get(task, ()) if name in there]
-        chosen = list(dict.fromkeys([*usual, *there]))[:MOST]
+        chosen = list(dict.fromkeys([*usual, *there]))[:most]
     else:
         chosen = [metrics] if isinstance(metrics, str) else list(metrics)
     for name in [*chosen, *([] if sort_by is None else [sort_by])]:
@@ -174,8 +177,8 @@ def _against(
     there = table.loc[(table["role"] == "baseline"), "method"].unique().tolist()
     if baseline not in there:
         msg = (
-            f"baselines has {baseline!r}, which was not evaluated. There are {', '.join(there) or 'none'}. Evaluate the "
-            f"same fit again with baselines=[{baseline!r}]; this is no new look at the test set."
+            f"baselines has {baseline!r}, which was not evaluated. There are {', '.join(there) or 'none'}. "
+            f"Evaluate the same fit again with baselines=[{baseline!r}]; this is no new look at the test set."
         )
         raise ValueError(msg)
     versus = read_versus(adata, key) if key in store.section(adata, keys.EVALUATIONS) else None

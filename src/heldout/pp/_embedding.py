@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from heldout._core import keys, store
-from heldout._core.alignment import Names, fold
+from heldout._core.alignment import NameIndex, fold
 from heldout._core.embeddings import Embedding, embedding_sections
 from heldout._core.keys import check_key
 from heldout._core.store import some
@@ -224,14 +224,14 @@ class _Aligned:
 
 def _align(hand: _Hand, found: EmbeddingSource) -> _Aligned:
     aliases = {**_canonical(hand, found), **found.aliases}
-    names = Names(found.names, aliases)
+    names = NameIndex(found.names, aliases)
     by_name = names.match(hand.genes)
     by_other = names.match(hand.other if hand.other is not None else [""] * len(hand.genes))
     steps = [by_name.exact, by_other.exact, by_name.folded, by_other.folded]
     rows = np.select(steps, [by_name.rows, by_other.rows, by_name.rows, by_other.rows], default=-1)
     folded = ~steps[0] & ~steps[1] & (rows >= 0)
     aliases = {**aliases, **_gene_aliases(hand, rows, names)}
-    names = Names(found.names, aliases)
+    names = NameIndex(found.names, aliases)
 
     targets = names.match(hand.targets)
     whole = names.match([hand.whole(targets) for targets in hand.perturbations])
@@ -283,7 +283,7 @@ def _canonical(hand: _Hand, found: EmbeddingSource) -> dict[str, str]:
     return aliases
 
 
-def _gene_aliases(hand: _Hand, rows: np.ndarray, names: Names) -> dict[str, str]:
+def _gene_aliases(hand: _Hand, rows: np.ndarray, names: NameIndex) -> dict[str, str]:
     """Other names of covered genes by which the source does not know them; a name of two genes is left out."""
     aliases: dict[str, str] = {}
     twice: set[str] = set()

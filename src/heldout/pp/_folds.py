@@ -12,7 +12,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, Assignment, NewSplit, write_partitions
 from heldout._core.rng import Rng, generator
 from heldout.pp._split import read_groups, recorded_seed
-from heldout.splitting._fold_codes import check_fold, fold_codes, test_masks
+from heldout.splitting._fold_codes import check_fold, fold_codes, fold_masks
 from heldout.splitting._folds import FoldUnits
 from heldout.splitting._groups import CODE, Groups
 
@@ -120,7 +120,7 @@ def folds(
     units = FoldUnits.of(groups.names[groups.of_cell], labels)
     draws = generator(rng)
     match = None if match_key is None else _match(adata, groups, match_key)
-    tests, of_scheme = test_masks(units, scheme, draws, n_folds=n_folds, match=match, pairs=pairs)
+    tests, of_scheme = fold_masks(units, scheme, draws, n_folds=n_folds, match=match, pairs=pairs)
     columns = fold_codes(groups, units, tests, draws, scheme=scheme, val=val, n_inner=n_inner)
     for codes in columns.values():
         check_fold(groups, codes, scheme=scheme, label_key=label_key, val=val)

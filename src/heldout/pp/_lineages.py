@@ -105,11 +105,13 @@ def lineages(
     UserWarning
         If there is no record that ``use_rep`` was fitted on train cells, or if a coupling has not converged.
 
-    Notes ----- Two times of n cells need six n × n matrices of float64. Above ``batch_size`` cells, the memory is that
-    of a batch (0.2 GB for 2048 cells) plus about 1 kB per cell. A cell is then coupled only with a sample of the next
+    Notes
+    -----
+    Two times of n cells need six n × n matrices of float64. Above ``batch_size`` cells, the memory is that of a
+    batch (0.2 GB for 2048 cells) plus about 1 kB per cell. A cell is then coupled only with a sample of the next
     time, four times, so the couplings are slightly more diffuse. For 4000 cells per time of
-    :func:`heldout.datasets.branching_simulated`, the distance to the true ancestors is 1.07 without batches, 1.07 in
-    batches of 2048, 1.10 in batches of 256, and 1.49 at random.
+    :func:`heldout.datasets.branching_simulated`, the distance to the true ancestors is 1.07 without batches, 1.07
+    in batches of 2048, 1.10 in batches of 256, and 1.49 at random.
 
     A cell may be in several chains, so chains are not independent units.
 

@@ -80,8 +80,10 @@ def read_libraries(
     rng
         Seed or Generator of the draw.
 
-    Returns ------- AnnData (n_obs × n_vars). ``X`` is a dask array of csr blocks of the store, with counts as float32.
-    The name of a cell is ``<library>_<barcode>``. It has:
+    Returns
+    -------
+    AnnData (n_obs × n_vars). ``X`` is a dask array of csr blocks of the store, with counts as float32. The name of
+    a cell is ``<library>_<barcode>``. It has:
 
     ``obs``
         ``library``, the other columns of the sheet, ``n_genes_by_counts``, ``total_counts`` and ``pct_counts_mt``.

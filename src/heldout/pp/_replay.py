@@ -43,9 +43,11 @@ def replay(adata: AnnData, reference: AnnData, *, copy: bool = False) -> AnnData
     copy
         Return a changed copy instead of changing ``adata``.
 
-    Returns ------- ``None``, or the AnnData if ``copy=True``. The function writes what the recorded steps write: ``X``
-    or layers, ``var["highly_variable"]``, ``var["highly_variable_rank"]``, ``var["highly_variable_score"]``, and
-    ``obsm`` and ``varm`` of each PCA. It copies ``uns["heldout"]["fits"]``, ``uns["heldout"]["chain"]`` and
+    Returns
+    -------
+    ``None``, or the AnnData if ``copy=True``. The function writes what the recorded steps write: ``X`` or layers,
+    ``var["highly_variable"]``, ``var["highly_variable_rank"]``, ``var["highly_variable_score"]``, and ``obsm`` and
+    ``varm`` of each PCA. It copies ``uns["heldout"]["fits"]``, ``uns["heldout"]["chain"]`` and
     ``uns["heldout"]["assignments"]`` from the reference.
 
     Raises

@@ -12,7 +12,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, write_partition
 from heldout._core.rng import Rng, generator
 from heldout.pp._split import checked_fractions, recorded_seed, recorded_shares
-from heldout.splitting._context_pairs import Caps, Contexts, control_codes, pair_codes
+from heldout.splitting._context_pairs import Caps, ContextPairs, control_codes, pair_codes
 from heldout.splitting._groups import CODE
 from heldout.splitting._screen import as_list, read_perturbations
 from heldout.splitting._unseen import draw_combinations, draw_seen, draw_singles
@@ -156,18 +156,18 @@ def split_perturbations(
     fractions = _fractions(hold_out, val=val, test=test)
     controls = as_list(control)
     names, parsed, found = read_perturbations(adata, perturbation_key, controls, targets, separator)
-    where = Contexts.of(adata, keys, found.of_cell)
+    pairs = ContextPairs.of(adata, keys, found.of_cell)
     draws = generator(rng)
     if hold_out == "context":
-        of_pair = pair_codes(where, found.names, fractions, caps, draws)
+        of_pair = pair_codes(pairs, fractions, caps, draws)
     else:
-        of_pair = _unseen(found, hold_out, fractions, n_seen, draws)[where.perturbation]
+        of_pair = _unseen(found, hold_out, fractions, n_seen, draws)[pairs.perturbation]
     _check_train(of_pair, val=val, test=test)
     codes = np.empty(adata.n_obs, dtype=np.int8)
     perturbed = found.of_cell >= 0
-    codes[perturbed] = of_pair[where.pair_of_cell[perturbed]]
-    codes[~perturbed], groups = control_codes(adata, where, of_pair, group_key, control_share, draws)
-    _log_unused(found, where, of_pair, int((codes[~perturbed] == CODE["unused"]).sum()))
+    codes[perturbed] = of_pair[pairs.pair_of_cell[perturbed]]
+    codes[~perturbed], groups = control_codes(adata, pairs, of_pair, group_key, control_share, draws)
+    _log_unused(found, pairs, of_pair, int((codes[~perturbed] == CODE["unused"]).sum()))
     options = {
         "perturbation_key": perturbation_key,
         "control": controls,
@@ -183,7 +183,7 @@ def split_perturbations(
         "rng": recorded_seed(rng),
     }
     derived = {
-        **_recorded(names, parsed, found, where, of_pair),
+        **_recorded(names, parsed, found, pairs, of_pair),
         **({} if groups is None else {"control_groups": groups}),
     }
     params = {"group_key": None, **options, **derived}
@@ -242,7 +242,7 @@ def _recorded(
     names: np.ndarray,
     parsed: Sequence[tuple[str, ...]],
     found: Perturbations,
-    where: Contexts,
+    pairs: ContextPairs,
     of_pair: np.ndarray,
 ) -> dict[str, Any]:
     """Return the perturbation of each name and the partition of each pair, for the record of the split."""
@@ -250,10 +250,10 @@ def _recorded(
     return {
         "perturbations": [list(of_name) for of_name in found.targets],
         "names": {str(name): number.get(of_name, -1) for name, of_name in zip(names, parsed, strict=True)},
-        "contexts": [list(context) for context in where.names],
+        "contexts": [list(context) for context in pairs.names],
         "pairs": {
-            "perturbation": where.perturbation.tolist(),
-            "context": where.context.tolist(),
+            "perturbation": pairs.perturbation.tolist(),
+            "context": pairs.context.tolist(),
             "partition": of_pair.tolist(),
         },
     }
@@ -265,8 +265,8 @@ def _check_train(of_pair: np.ndarray, *, val: float, test: float) -> None:
         raise ValueError(msg)
 
 
-def _log_unused(found: Perturbations, where: Contexts, of_pair: np.ndarray, n_controls: int) -> None:
-    unused = np.unique(where.perturbation[of_pair == CODE["unused"]])
+def _log_unused(found: Perturbations, pairs: ContextPairs, of_pair: np.ndarray, n_controls: int) -> None:
+    unused = np.unique(pairs.perturbation[of_pair == CODE["unused"]])
     if len(unused):
         store.logger.warning(
             "%d of %d perturbations are %s, so that held-out combinations have n_seen targets in train: %s.",

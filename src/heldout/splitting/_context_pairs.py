@@ -27,7 +27,7 @@ _DEFAULT = ("min_train_contexts", 1)
 
 
 @dataclass(frozen=True)
-class Contexts:
+class ContextPairs:
     """The contexts of a screen, and the pairs of perturbation and context that have cells.
 
     ``names`` has one tuple of covariate values for each context. ``perturbation`` and ``context``, (m,) each, are the
@@ -43,7 +43,7 @@ class Contexts:
     pair_of_cell: np.ndarray
 
     @classmethod
-    def of(cls, adata: AnnData | MuData, keys: list[str], perturbation_of_cell: np.ndarray) -> Contexts:
+    def of(cls, adata: AnnData | MuData, keys: list[str], perturbation_of_cell: np.ndarray) -> ContextPairs:
         """Read the covariates. Without covariates, all cells are in one context."""
         names, of_cell = context_codes(adata, keys)
         perturbed = perturbation_of_cell >= 0
@@ -95,53 +95,51 @@ def _as_tuple(context: Any) -> tuple[str, ...]:
     return tuple(store.as_names(list(context) if several else [context]))
 
 
-def pair_codes(
-    where: Contexts, perturbations: Sequence[str], fractions: Mapping[str, float], caps: Caps, rng: np.random.Generator
-) -> np.ndarray:
+def pair_codes(pairs: ContextPairs, fractions: Mapping[str, float], caps: Caps, rng: np.random.Generator) -> np.ndarray:
     """Return the partition code of each pair, (m,).
 
     ``fractions`` are shares of the pairs that may be held out.
     """
-    if len(where.names) < 2:
+    if len(pairs.names) < 2:
         msg = (
-            f"hold_out='context' needs at least 2 contexts, but there is only {where.shown(0)}. Name other "
+            f"hold_out='context' needs at least 2 contexts, but there is only {pairs.shown(0)}. Name other "
             "covariate_keys."
         )
         raise ValueError(msg)
-    allowed = _allowed(where, caps.contexts)
-    n_contexts = np.bincount(where.perturbation)
-    n_perturbations = np.bincount(where.context, minlength=len(where.names))
-    may = np.flatnonzero(allowed[where.context] & (n_contexts[where.perturbation] > caps.min_train_contexts))
+    allowed = _allowed(pairs, caps.contexts)
+    n_contexts = np.bincount(pairs.perturbation)
+    n_perturbations = np.bincount(pairs.context, minlength=len(pairs.names))
+    may = np.flatnonzero(allowed[pairs.context] & (n_contexts[pairs.perturbation] > caps.min_train_contexts))
     what = f"perturbations × contexts that may be held out with min_train_contexts={caps.min_train_contexts}"
     counts = shared_out(len(may), fractions, what=what)
     held = {name: counts.get(name, 0) for name in ("val", "test")}
-    n, most = sum(held.values()), len(where.perturbation)
+    n, most = sum(held.values()), len(pairs.perturbation)
     of_perturbation = np.minimum(n_contexts - caps.min_train_contexts, caps.max_contexts or most).clip(min=0)
     share = 1.0 if caps.max_fraction is None else caps.max_fraction
     of_context = np.minimum(np.floor(share * n_perturbations + 1e-9).astype(np.int64), caps.max_perturbations or most)
-    p, c = where.perturbation[may], where.context[may]
+    p, c = pairs.perturbation[may], pairs.context[may]
     taken = draw_pairs(p, c, perturbation_cap=of_perturbation, context_cap=of_context, n=n, rng=rng)
     if taken.sum() < n:
         _refuse_caps(caps, p, c, of_perturbation, of_context, n=n, reached=int(taken.sum()), fractions=fractions)
-    codes = np.full(len(where.perturbation), CODE["train"], dtype=np.int8)
+    codes = np.full(len(pairs.perturbation), CODE["train"], dtype=np.int8)
     codes[may[taken]] = divide_pairs(c[taken], held, rng)
     return codes
 
 
-def _allowed(where: Contexts, contexts: Sequence[Any] | None) -> np.ndarray:
+def _allowed(pairs: ContextPairs, contexts: Sequence[Any] | None) -> np.ndarray:
     if contexts is None:
-        return np.ones(len(where.names), dtype=bool)
-    known = {name: number for number, name in enumerate(where.names)}
+        return np.ones(len(pairs.names), dtype=bool)
+    known = {name: number for number, name in enumerate(pairs.names)}
     asked = [_as_tuple(context) for context in ([contexts] if isinstance(contexts, str) else contexts)]
     for context in asked:
         if context not in known:
             shown = [name[0] if len(name) == 1 else name for name in known]
             msg = (
                 f"contexts={context if len(context) != 1 else context[0]!r} is not a context of "
-                f"covariate_keys={where.keys}. {store.suggest(context if len(context) != 1 else context[0], shown)}"
+                f"covariate_keys={pairs.keys}. {store.suggest(context if len(context) != 1 else context[0], shown)}"
             )
             raise ValueError(msg)
-    allowed = np.zeros(len(where.names), dtype=bool)
+    allowed = np.zeros(len(pairs.names), dtype=bool)
     allowed[[known[context] for context in asked]] = True
     return allowed
 
@@ -175,7 +173,7 @@ def _refuse_caps(
 
 def control_codes(
     adata: AnnData | MuData,
-    where: Contexts,
+    pairs: ContextPairs,
     of_pair: np.ndarray,
     group_key: str | Sequence[str] | None,
     share: float,
@@ -185,27 +183,27 @@ def control_codes(
 
     The groups are None if ``group_key`` is None. Then cells are divided one by one.
     """
-    rows = np.flatnonzero(where.pair_of_cell < 0)
-    context = where.context_of_cell[rows]
-    needed = np.zeros((len(where.names), len(_POOLS)), dtype=bool)
+    rows = np.flatnonzero(pairs.pair_of_cell < 0)
+    context = pairs.context_of_cell[rows]
+    needed = np.zeros((len(pairs.names), len(_POOLS)), dtype=bool)
     needed[:, 0] = True
     for pool in (1, 2):
-        needed[where.context[of_pair == CODE[_POOLS[pool]]], pool] = True
+        needed[pairs.context[of_pair == CODE[_POOLS[pool]]], pool] = True
     if group_key is None:
         order = np.argsort(digests(adata.obs_names[rows]), kind="stable")
-        counts = _counts(where, np.bincount(context, minlength=len(where.names)), needed, share, what="control cells")
+        counts = _counts(pairs, np.bincount(context, minlength=len(pairs.names)), needed, share, what="control cells")
         codes = np.empty(len(rows), dtype=np.int8)
         codes[order] = pools_of_cells(context[order], counts, rng)
         return codes, None
     names, group = store.factorize(_groups(adata, group_key, rows))
-    inside = np.zeros((len(names), len(where.names)), dtype=bool)
+    inside = np.zeros((len(names), len(pairs.names)), dtype=bool)
     inside[group, context] = True
     what = f"values of group_key={group_key!r} among its control cells"
-    counts = _counts(where, inside.sum(axis=0), needed, share, what=what)
+    counts = _counts(pairs, inside.sum(axis=0), needed, share, what=what)
     of_group, short = pools_of_groups(inside, counts, rng)
     if short:
         msg = (
-            f"The control cells of {where.shown(short[0])} ({len(short)} contexts in total) do not give a pool to "
+            f"The control cells of {pairs.shown(short[0])} ({len(short)} contexts in total) do not give a pool to "
             f"each of their partitions. Values of group_key={group_key!r} are in several contexts and stay whole. "
             "Name a finer group_key, hold out in fewer contexts, or leave val out (val=0)."
         )
@@ -214,10 +212,10 @@ def control_codes(
     return codes, {pool: names[of_group == CODE[pool]].tolist() for pool in _POOLS}
 
 
-def _counts(where: Contexts, sizes: np.ndarray, needed: np.ndarray, share: float, *, what: str) -> np.ndarray:
+def _counts(pairs: ContextPairs, sizes: np.ndarray, needed: np.ndarray, share: float, *, what: str) -> np.ndarray:
     """Return the number for each pool of each context, (C × 3). Refuse a context that has too few."""
     result = np.zeros(needed.shape, dtype=np.int64)
-    perturbed = np.bincount(where.context, minlength=len(sizes)) > 0
+    perturbed = np.bincount(pairs.context, minlength=len(sizes)) > 0
     for context in range(len(sizes)):
         counts = control_counts(int(sizes[context]), needed[context], share)
         if counts is not None:
@@ -225,7 +223,7 @@ def _counts(where: Contexts, sizes: np.ndarray, needed: np.ndarray, share: float
         elif perturbed[context]:
             pools = ", ".join(pool for pool, asked in zip(_POOLS, needed[context], strict=True) if asked)
             msg = (
-                f"{where.shown(context)} has {sizes[context]} {what}, but its partitions {pools} need at least one "
+                f"{pairs.shown(context)} has {sizes[context]} {what}, but its partitions {pools} need at least one "
                 "each. Drop that context, hold out nothing there, or ask for fewer partitions (for example val=0)."
             )
             raise ValueError(msg[0].upper() + msg[1:])

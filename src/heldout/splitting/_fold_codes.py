@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from heldout.splitting._folds import FoldUnits
 
 
-def test_masks(
+def fold_masks(
     units: FoldUnits, scheme: str, rng: np.random.Generator, *, n_folds: int, match: np.ndarray | None, pairs: str
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the mask of the test groups of each fold, (n_folds × G), and the parameters to record for this scheme."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core import keys, store
-from heldout._core.alignment import Names as GeneNames
+from heldout._core.alignment import NameIndex
 from heldout._core.arrays import get_matrix, loaded, take
 from heldout._core.evaluations import write_evaluation
 from heldout._core.fits import Fit
@@ -185,7 +185,7 @@ def _common_genes(task: Task, named: Mapping[str, AnnData]) -> tuple[Task, dict[
     rows = {}
     for name, predicted in named.items():
         _check_genes(name, predicted)
-        matches = GeneNames(predicted.var_names.to_numpy()).match(task.genes)
+        matches = NameIndex(predicted.var_names.to_numpy()).match(task.genes)
         found = matches.rows >= 0
         if found.mean() < _FEWEST_GENES:
             msg = (

@@ -40,7 +40,7 @@ def linear_forecast(data, *, n_refinements):
 
 @pytest.mark.parametrize(("kind", "penalty"), [("line", PENALTIES[0]), ("circle", PENALTIES[-1])])
 def test_the_linear_flow_is_within_the_noise_floor(kind, penalty):
-    """On average over seeds. The penalty that is chosen is that of the truth: no slope on a line, all of it in a bend."""
+    """On average over seeds, the chosen penalty is the true one: no slope on a line, all of it in a bend."""
     found, chosen = [], []
     for seed in SEEDS:
         data, truth = case(kind, TIMES, seed)

@@ -252,7 +252,7 @@ def test_the_past_is_judged_in_a_space_of_its_own():
 @settings(max_examples=50, deadline=None)
 @example(0.5, 3.0)
 def test_a_damped_movement_fades(share, ahead):
-    """The sum of a geometric series of steps; a law is followed, and what does not depend on time is not damped with it."""
+    """The sum of a geometric series of steps. A law is followed, and a part without time is not damped."""
     step, there = np.ones(2), np.full(2, 100.0)
     made = Direction(there, step).damped(share, ahead)
     if share == 1 or ahead == 1:

@@ -41,7 +41,7 @@ BAD = {
     ),
     "target before": (lambda a: None, {"at": 2, "history": [0, 1, 4]}, ["must be later than all times of the history"]),
     "two times": (lambda a: None, {"at": 2}, ["2 times", "at least 3"]),
-    "no split": (lambda a: None, {"split_key": "split"}, ["split"]),
+    "not a split": (lambda a: None, {"split_key": "split"}, ["split"]),
     "no such method": (lambda a: None, {"method": "ridgee"}, ["ridge"]),
     "replicates": (lambda a: None, {"n_replicates": 1}, ["n_replicates=1"]),
     "no library": (lambda a: None, {"group_key": "lib"}, ["group_key", "library"]),

@@ -297,7 +297,7 @@ def test_predicting_with_a_fit_of_another_split_is_refused(prepared):
 def test_genes_chosen_by_somebody_else(prepared, caplog):
     own = prepared.var["highly_variable"].to_numpy()
     prepared.var["highly_variable"] = ~own
-    with pytest.raises(ValueError, match="150 genes differ, as after scanpy's function"):
+    with pytest.raises(ValueError, match="150 genes differ. The function of scanpy"):
         ho.tl.genotype(prepared, method="majority")
     prepared.var["mine"] = ~own
     ho.tl.genotype(prepared, method="logistic", mask_var="mine")

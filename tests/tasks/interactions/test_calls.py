@@ -44,7 +44,7 @@ def profiles(table, column):
     return adata
 
 
-# --- what is measured ----------------------------------------------------------------------------------------------------
+# --- what is measured -------------------------------------------------------------------------------------------------
 
 
 def test_columns_by_hand(measured):
@@ -118,7 +118,7 @@ def test_pairs(measured):
     assert (pairs[["n_cells", "n_cells_members", "n_cells_control"]] == [30, 30, 300]).all(axis=None)
 
 
-# --- how it is read ------------------------------------------------------------------------------------------------------
+# --- how it is read ---------------------------------------------------------------------------------------------------
 
 
 def test_matrix_kinds(screen, measured, any_array_type):
@@ -227,7 +227,7 @@ def test_a_split_restricts_the_combinations(screen):
     pd.testing.assert_frame_equal(ho.get.interactions(changed, "train"), ho.get.interactions(screen, "train"))
 
 
-# --- what is refused, and what is said -----------------------------------------------------------------------------------
+# --- what is refused, and what is said --------------------------------------------------------------------------------
 
 
 def test_lacking_members_are_named(screen, caplog):
@@ -255,8 +255,8 @@ def test_one_cell_has_no_standard_error(screen, caplog):
         caplog.clear()
         ho.tl.interactions(few, "guide", min_cells=least)
         assert (
-            f"1 of 40 combinations are left out, as there are too few cells of them, a member or the control: '{name} ({name}: 1 cell)'"
-            in caplog.text
+            "1 of 40 combinations are left out, as there are too few cells of them, a member or the control: "
+            f"'{name} ({name}: 1 cell)'" in caplog.text
         )
         assert name not in ho.get.interaction_pairs(few)["perturbation"].tolist()
 
@@ -302,7 +302,7 @@ def test_nothing_stored(screen, measured):
             get(measured, "interaction")
 
 
-# --- predictions ---------------------------------------------------------------------------------------------------------
+# --- predictions ------------------------------------------------------------------------------------------------------
 
 
 def test_scores_of_predictions(measured):
@@ -364,12 +364,12 @@ def test_predictions_that_do_not_fit(measured):
         ho.get.interaction_curve(measured, predictions={"mine": one}, perturbation_key="name")
 
 
-# --- real data -----------------------------------------------------------------------------------------------------------
+# --- real data --------------------------------------------------------------------------------------------------------
 
 
 @needs_data
 def test_norman(caplog):
-    """Five pairs of 100 cells a group: one null for all genes calls noisy ones (HBZ, HBG2), over standard errors none is left."""
+    """Five pairs of 100 cells per group: one null for all genes calls noisy genes (HBZ, HBG2), scaled errors do not."""
     adata = ad.read_h5ad(DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad")
     adata = adata[adata.obs["dataset"] == "norman19"].copy()
     ho.tl.interactions(adata, "perturbation", n_top_genes=100, scale="none")

@@ -29,7 +29,7 @@ def known_screen(seed, *, n_genes=200, n_perturbations=40, n_cells=30):
 
 
 def test_what_is_free_of_noise_does_not_beat_the_ceiling_and_comes_near_it():
-    """With 30 cells noise is as large as effects, so that a half of the cells says far less than the best prediction."""
+    """With 30 cells noise is as large as effects, so half of the cells is far worse than the best prediction."""
     tables = []
     for seed in range(4):
         adata, truth = known_screen(seed)

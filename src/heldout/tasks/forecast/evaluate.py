@@ -10,6 +10,7 @@ import pandas as pd
 
 from heldout._core.metric import metric_of
 from heldout._core.verdict import verdict
+from heldout._core.versus import with_versus
 from heldout.metrics import (
     change_correlation,
     change_sign_accuracy,
@@ -219,7 +220,31 @@ def evaluation_table(
     for level, at in levels:
         for metric in METRICS:
             rows += _rows(scores, level, at, metric, roles, notes, n_bootstrap, rng)
-    return pd.DataFrame(rows)
+    return with_versus(pd.DataFrame(rows), _versus(scores, *levels[0], roles, n_bootstrap, rng))
+
+
+def _versus(
+    scores: Scores, level: str, at: np.ndarray, roles: dict[str, str], n_bootstrap: int, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """The judged method against each baseline, at one level."""
+    judged = next(iter(scores.values))
+    rows = []
+    for metric in METRICS:
+        for method in scores.values:
+            if roles[method] == "baseline" and np.isfinite(_mean(scores.values[method][metric][at])):
+                found = _judged(
+                    scores,
+                    at,
+                    metric,
+                    judged,
+                    method,
+                    sign=metric_of(metric).sign,
+                    row={"note": ""},
+                    n_bootstrap=n_bootstrap,
+                    rng=rng,
+                )
+                rows.append({"method": judged, "level": level, "metric": metric, **found})
+    return rows
 
 
 def _rows(

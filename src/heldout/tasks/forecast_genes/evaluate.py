@@ -9,6 +9,7 @@ import pandas as pd
 
 from heldout._core.metric import metric_of
 from heldout._core.verdict import against, few_units, interval
+from heldout._core.versus import with_versus
 
 METRICS = ("skill", "skill_corrected", "rmse", "mae", "r2", "change_correlation", "change_sign_accuracy")
 
@@ -127,7 +128,7 @@ def evaluation_table(
     values = {one.method: scores(truth, one.change, weights) for one in scored}
     best_possible = ceilings(truth)
     n_moving = int((np.abs(truth.change) > 2 * truth.error).sum())
-    rows = []
+    rows, versus = [], []
     for metric in METRICS:
         sign = metric_of(metric).sign
         baselines = [one.method for one in scored[1:] if np.isfinite(values[one.method][metric][0])]
@@ -158,4 +159,8 @@ def evaluation_table(
                 difference = np.full_like(own, np.nan) if best is None else own - values[best][metric]
                 row |= against(best, difference, sign=sign, n_units=n_units)
             rows.append(row)
-    return pd.DataFrame(rows)
+        for baseline in baselines:
+            difference = values[scored[0].method][metric] - values[baseline][metric]
+            found = against(baseline, difference, sign=sign, n_units=n_units)
+            versus.append({"method": scored[0].method, "level": unit, "metric": metric, **found})
+    return with_versus(pd.DataFrame(rows), versus)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from heldout._core.arrays import take
 from heldout._core.metric import metric_of
+from heldout._core.versus import with_versus
 from heldout.metrics.classification import group_log_probability, one_vs_rest
 from heldout.metrics.effective import effective_size
 from heldout.metrics.inference import group_scores
@@ -95,7 +96,18 @@ def evaluation_table(
         for metric in level.metrics()
         for row in _rows(level, metric, scored, worth, has_ceiling=ceiling is not None)
     ]
-    return pd.DataFrame(rows)
+    return with_versus(pd.DataFrame(rows), _versus(levels[0], scored))
+
+
+def _versus(level: Level, scored: list[Scored]) -> list[dict[str, object]]:
+    """The judged method against each baseline, at one level."""
+    method = scored[0].method
+    return [
+        {"method": method, "level": level.name, "metric": metric, **_against(other.method, method, level, metric)}
+        for metric in level.metrics()
+        for other in scored[1:]
+        if np.isfinite(level.estimate(other.method, metric))
+    ]
 
 
 def _rows(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from heldout._core.alignment import Names
+from heldout._core.alignment import NameIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ class Vectors:
         """
         whole = [self.separator.join(members) for members in targets]
         distinct = sorted({*whole, *(target for members in targets for target in members)})
-        row = dict(zip(distinct, Names(self.names, self.aliases).match(distinct).rows.tolist(), strict=True))
+        row = dict(zip(distinct, NameIndex(self.names, self.aliases).match(distinct).rows.tolist(), strict=True))
         result = np.zeros((len(targets), self.values.shape[1]))
         for i, members in enumerate(targets):
             at = [row[whole[i]]] if row[whole[i]] >= 0 else [row[target] for target in members]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from heldout._core.metric import metric_of
 from heldout._core.verdict import against, few_units, interval
+from heldout._core.versus import with_versus
 from heldout.metrics import variance_ratio
 from heldout.tasks.perturbation.judging.scores import (
     METRICS,
@@ -110,7 +111,7 @@ def evaluation_table(
         for method, cells in zip(scored, of_cells, strict=True)
     ]
     best_possible = {**ceilings(truth, halves, reference), **space.halves()}
-    table = []
+    table, versus = [], []
     for metric in METRICS:
         for i, method in enumerate(scored):
             if metric == _UNJUDGED:
@@ -137,10 +138,11 @@ def evaluation_table(
             }
             if method.role == "model" and metric != _UNJUDGED:
                 row |= _judge(metric, i, scored, values, draws)
+                versus += _versus(metric, i, scored, values, draws)
             table.append(row)
     empty = {"baseline": "", "verdict": "", "note": ""}
     frame = pd.DataFrame(table, columns=list(COLUMNS)).fillna(empty)
-    return frame, [of_method.rows for of_method in values]
+    return with_versus(frame, versus), [of_method.rows for of_method in values]
 
 
 def ceilings(truth: Observed, halves: Sequence[tuple[Observed, Observed]], reference: Reference) -> dict[str, float]:
@@ -252,9 +254,7 @@ def _judge(metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows]
     best = max(lead, key=lambda j: lead[j])
 
     def compare(j: int) -> dict[str, object]:
-        both = defined[i] & defined[j]
-        difference = _difference(metric, values[i], values[j], draws, both)
-        return against(scored[j].method, difference, sign=sign, n_units=int(both.sum()))
+        return _compare(metric, i, j, scored, values, draws)
 
     name = scored[i].method
     controls = [j for j, method in enumerate(scored) if method.role == "control" and method.method.startswith(name)]
@@ -264,6 +264,26 @@ def _judge(metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows]
         if (defined[i] & defined[j]).any()
     ]
     return {**compare(best), **({"note": "; ".join(notes)} if notes else {})}
+
+
+def _versus(
+    metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows], draws: Draws
+) -> list[dict[str, object]]:
+    """A method against each baseline."""
+    return [
+        {"method": scored[i].method, "level": UNIT, "metric": metric, **_compare(metric, i, j, scored, values, draws)}
+        for j, method in enumerate(scored)
+        if method.role == "baseline"
+    ]
+
+
+def _compare(
+    metric: str, i: int, j: int, scored: Sequence[Scored], values: Sequence[Rows], draws: Draws
+) -> dict[str, object]:
+    """Difference of two methods and its verdict, on the perturbations that both predict."""
+    both = np.isfinite(values[i].units[metric]) & np.isfinite(values[j].units[metric])
+    difference = _difference(metric, values[i], values[j], draws, both)
+    return against(scored[j].method, difference, sign=metric_of(metric).sign, n_units=int(both.sum()))
 
 
 def _what_replaces(method: str) -> str:

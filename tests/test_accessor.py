@@ -1,0 +1,51 @@
+"""``adata.ho``: what a chain goes on with, and what it prints."""
+
+from __future__ import annotations
+
+import anndata as ad
+import pytest
+
+import heldout as ho
+from tests.helpers import forecasts
+from tests.helpers.perturbations import combinations
+
+
+def test_predicted_cells_and_profiles_are_new():
+    course = forecasts.split(forecasts.adata_of())
+    assert course.ho.tl.forecast("h", method="persistence") is course
+    cells = course.ho.tl.predict_cells(at=8)
+    assert type(cells) is ad.AnnData
+    assert cells.obs["h"].unique().tolist() == [8.0]
+    screen = combinations(n_genes=60)
+    profiles = screen.ho.tl.perturbation(method="additive").ho.tl.predict_profiles()
+    assert profiles.n_obs < screen.n_obs
+    assert "change" in profiles.layers
+
+
+def test_other_calls_return_the_adata(split):
+    fitted = split.ho.tl.genotype(method="majority")
+    assert fitted is split
+    assert fitted.ho.tl.predict() is split
+    assert fitted.ho.tl.evaluate(baselines=[]) is split
+    assert fitted.ho.tl.evaluate_genotype(baselines=[]) is split
+    copied = fitted.ho.tl.predict(copy=True)
+    assert copied is not split
+
+
+@pytest.mark.parametrize("name", ["pp", "tl", "get", "pl"])
+def test_a_space_lists_its_functions(lmna, name):
+    shown = repr(getattr(lmna.ho, name)).split("\n")
+    module = getattr(ho, name)
+    listed = [line.split()[0] for line in shown[1:]]
+    assert listed == [member for member in module.__all__ if member != "read_libraries"]
+    for line in shown[1:]:
+        first = getattr(module, line.split()[0]).__doc__.split("\n")[0]
+        assert line.endswith(first)
+
+
+def test_the_accessor_lists_everything(lmna):
+    shown = repr(lmna.ho)
+    assert max(map(len, shown.split("\n"))) <= 120
+    for name in ("split_groups", "evaluate_genotype", "leaderboard", "predict_cells"):
+        assert name in shown
+    assert shown in lmna.ho._repr_html_().replace("&#x27;", "'")

@@ -15,9 +15,9 @@ FEWEST = 3
 def interval(values: np.ndarray, n_units: int) -> tuple[float, float]:
     """95 % interval from the estimate, which comes first, and its draws. NaN with too few units.
 
-    With few units the percentiles of the draws are too close to the estimate: of nominal 95 % intervals over three normal
-    values, 73 % contain the true value. So they are moved away from it by the ratio of Student's interval to the normal
-    interval: by 169 % with three units, 22 % with ten and 2 % with a hundred.
+    With few units the percentiles of the draws are too close to the estimate: of nominal 95 % intervals over three
+    normal values, 73 % contain the true value. So they are moved away from it by the ratio of Student's interval to the
+    normal interval: by 169 % with three units, 22 % with ten and 2 % with a hundred.
     """
     draws = values[1:][np.isfinite(values[1:])]
     if n_units < FEWEST or not len(draws) or not np.isfinite(values[0]):

@@ -1,4 +1,4 @@
-"""What a forecast method is: it fits on snapshots and moves cells to another time. Baselines and networks alike."""
+"""Interface of the forecast methods: they fit on snapshots, and predict cells at another time."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Snapshots:
     space
         How coordinates become genes, for methods that look at genes.
     chains
-        Row numbers of each snapshot, (n_chains × T), if they were drawn before the fit.
+        Row numbers in each snapshot, (n_chains × T), if chains were drawn before the fit.
     val
-        Cells that only the stopping sees, at times of their own.
+        Cells of other times that only the stopping sees.
     targets
-        Times that will be asked for; of what happens there nothing is known. Empty if they are not known.
+        Times that will be predicted; the cells of these times are not available. Empty if the times are not known.
     refitted
         The first n + 1 snapshots in a space that was fitted on the first n, as a function of n. None if a space that
         has seen fewer cells would be the same but for its axes.
@@ -59,8 +59,8 @@ class Snapshots:
     def origin(self, n: int) -> tuple[Snapshots, np.ndarray]:
         """The first ``n`` times as if later ones had not been measured, and the cells of the next one in their space.
 
-        A space that has seen the cells to be forecast holds more of them than one of the past does; movements that add
-        spread would look better than they are.
+        A space that has seen the cells to be forecast explains more of them than a space of the past does. Movements
+        that add spread would then look better than they are.
         """
         view = self if self.refitted is None else replace(self.refitted(n), chains=self.chains, targets=self.targets)
         return view.until(n), view.cells[n]
@@ -78,13 +78,13 @@ class ForecastMethod(Protocol):
     """Options if the user gives none. Those given must be of the same class."""
 
     min_times: ClassVar[int]
-    """Train times it needs to forecast; an interpolation needs two."""
+    """Number of train times that a forecast needs. An interpolation needs two."""
 
     stochastic: ClassVar[bool]
     """Whether another seed gives another fit."""
 
     keeps_cells: ClassVar[bool]
-    """Whether row i of the prediction is start cell i, moved."""
+    """Whether row i of the prediction is start cell i after its movement."""
 
     def fit(self, data: Snapshots, config: Any, *, seed: int) -> Fitted:
         """Fit on the snapshots (and stop on ``data.val``)."""

@@ -91,7 +91,8 @@ def evaluate(
 def _check_chains(task: Task, fit: Fit, key: str) -> None:
     if task.lineages_key is not None and read_header(task.adata, task.lineages_key).hash != fit.info["lineages_fit"]:
         msg = (
-            f"The lineages {task.lineages_key!r} were drawn again after the fit {key!r} was trained on them, so the fit cannot be "
+            f"The lineages {task.lineages_key!r} were drawn again after the fit {key!r} was trained on them, so the "
+            "fit cannot be "
             "repeated with other seeds. Call heldout.tl.forecast again."
         )
         raise ValueError(msg)
@@ -101,12 +102,16 @@ def _target_times(task: Task, fit: Fit, partition: str) -> np.ndarray:
     """Times to score: those of the partition that have a train time before them."""
     points, counts = np.unique(task.times[task.partition.mask(partition)], return_counts=True)
     if partition == "train" or np.isin(points, fit.info["train_times"]).any():
-        msg = f"partition={partition!r} has cells of train times ({points.tolist()}); a forecast is scored at times that were not trained on."
+        msg = (
+            f"partition={partition!r} has cells of train times ({points.tolist()}); a forecast is scored at times "
+            "that were not trained on."
+        )
         raise ValueError(msg)
     if (counts < MIN_CELLS).any():
         few = counts.argmin()
         msg = (
-            f"{task.time_key}={points[few]:g} has {counts[few]} cells in {partition}; a score needs at least {MIN_CELLS}. Drop "
+            f"{task.time_key}={points[few]:g} has {counts[few]} cells in {partition}; a score needs at least "
+            f"{MIN_CELLS}. Drop "
             "that time from the split."
         )
         raise ValueError(msg)
@@ -161,15 +166,15 @@ def _target(
     observed = np.flatnonzero(task.partition.mask(partition) & (task.times == at))
     truth = coordinates(task.adata, observed, columns, space, layer)
 
-    def moved(one: Fit) -> np.ndarray:
-        return predict(one, start, start_time, at, rng=np.random.default_rng(int(one.config["seed"])))
+    def moved(fitted: Fit) -> np.ndarray:
+        return predict(fitted, start, start_time, at, rng=np.random.default_rng(int(fitted.config["seed"])))
 
     return Target(
         time=float(at),
         start_time=start_time,
         truth=truth,
         last=start,
-        predicted={name: moved(one) for name, one in fits.items()},
-        seeds=[moved(one) for one in seeds],
+        predicted={name: moved(fitted) for name, fitted in fits.items()},
+        seeds=[moved(fitted) for fitted in seeds],
         groups=None if groups is None else groups[observed],
     )

@@ -1,4 +1,4 @@
-"""Cells at a time between two that were measured."""
+"""Methods that predict cells at a time between two train times."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class _Middle:
 
 
 class OTInterpolation(_Middle):
-    """Each start cell on the straight line to a likely descendant at the next train time."""
+    """Each start cell moves on the straight line to a likely descendant at the next train time."""
 
     keeps_cells: ClassVar[bool] = True
 
     def predict(
         self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Draw a descendant for each start cell and go as far as the time says."""
+        """Draw a descendant of each start cell, and move the cell in proportion to the time."""
         before, after, share = around(fitted, at)
         pair = coupling(before, after, rng=0)
         rows = nearest(start, before)
@@ -47,12 +47,12 @@ class OTInterpolation(_Middle):
 
 
 class NeighbourMixture(_Middle):
-    """Cells of the train times before and after the target, the nearer time the more of them."""
+    """Cells of the train times before and after the target, with more cells of the nearer time."""
 
     def predict(
         self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """As many cells as start cells."""
+        """Draw as many cells as there are start cells."""
         before, after, share = around(fitted, at)
         n_after = round(share * len(start))
         picked = [
@@ -63,7 +63,7 @@ class NeighbourMixture(_Middle):
 
 
 def around(fitted: Fitted, at: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Cells of the train times before and after ``at``, and how far it lies between them, 0 to 1."""
+    """Cells of the train times before and after ``at``, and where it is between them, 0 to 1."""
     times, cells = kept_cells(fitted)
     i = int(np.searchsorted(times, at)) - 1
     return cells[i], cells[i + 1], float((at - times[i]) / (times[i + 1] - times[i]))

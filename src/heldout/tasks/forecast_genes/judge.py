@@ -44,7 +44,10 @@ def evaluate(
 ) -> pd.DataFrame:
     """Score over genes, or modules if the split is by module; see :func:`heldout.tl.evaluate`."""
     if group_key is not None:
-        msg = f"group_key={group_key!r} is not for a forecast of genes: its units are genes (or their modules). Leave it out."
+        msg = (
+            f"group_key={group_key!r} is not for a forecast of genes: its units are genes (or their modules). Leave "
+            "it out."
+        )
         raise ValueError(msg)
     baselines = METHODS.baselines(baselines)
     split = read_partition(adata, fit.split_key, axis="var")
@@ -91,14 +94,14 @@ def _gene_table(scored: list[Scored], truth: Truth, names: pd.Index) -> pd.DataF
     parts = [
         pd.DataFrame(
             {
-                "method": one.method,
-                "role": one.role,
+                "method": each.method,
+                "role": each.role,
                 "gene": names.astype(str).to_numpy(dtype=object),
                 "change": truth.change,
-                "predicted": one.change,
+                "predicted": each.change,
                 "error": truth.error,
             }
         )
-        for one in scored
+        for each in scored
     ]
     return pd.concat(parts, ignore_index=True)

@@ -1,4 +1,4 @@
-"""What a genotype method is: it fits on arrays and predicts log-probabilities. Baselines and networks alike."""
+"""Interface of the genotype methods: they fit on arrays and predict log-probabilities."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Data:
     X
         Features of all cells, (n_obs × n_features).
     labels
-        Class number of each cell, (n_obs,); -1 where it is unknown.
+        Class number of each cell, (n_obs,). -1 if it is unknown.
     n_classes
         Number of classes.
     train, val
-        Row numbers. Fitting sees train, stopping sees val, nothing sees the rest.
+        Row numbers. Fitting sees train, and stopping sees val. Other rows are not used.
     groups
-        Group number of each cell, (n_obs,), where groups are known.
+        Group number of each cell, (n_obs,). None if groups are not known.
     auxiliary
-        Number of the auxiliary class of each cell, (n_obs,); -1 for a class that train does not contain.
+        Number of the auxiliary class of each cell, (n_obs,). -1 for a class that train does not contain.
     n_auxiliary
         Number of auxiliary classes.
     """
@@ -49,10 +49,10 @@ class GenotypeMethod(Protocol):
     """The two verbs of a genotype method."""
 
     features: ClassVar[Literal["genes", "qc", "covariates", "cell_types"]]
-    """What the columns of ``Data.X`` are."""
+    """Kind of the columns of ``Data.X``."""
 
     by_group: ClassVar[bool]
-    """Whether a prediction is of a whole group: ``predict`` then gets the cells of one, and repeats its answer."""
+    """Whether it predicts whole groups. ``predict`` then gets the cells of one group and repeats its prediction."""
 
     stochastic: ClassVar[bool]
     """Whether another seed gives another fit."""

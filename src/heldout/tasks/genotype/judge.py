@@ -1,4 +1,4 @@
-"""Score a genotype fit beside its baselines."""
+"""Score a genotype fit and its baselines."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def evaluate(
     of_cell = group_names(adata, _group_key(task))
     names, groups = store.factorize(of_cell[rows])
     labels = task.labels[rows]
-    own = group_labels(names, groups, labels, task.classes)
+    of_group = group_labels(names, groups, labels, task.classes)
     blocks = blocks_of(adata, split, of_cell, task.labels, block_key)
-    own_blocks = None if blocks is None else blocks.of_groups(names)
-    if own_blocks is not None and len(np.unique(own_blocks)) == 1:
-        own_blocks = None
+    group_blocks = None if blocks is None else blocks.of_groups(names)
+    if group_blocks is not None and len(np.unique(group_blocks)) == 1:
+        group_blocks = None
     hierarchy = hierarchy_of(adata, split, of_cell, rows, unit, claim_keys)
 
     judged = _Judge(
@@ -88,14 +88,14 @@ def evaluate(
         ceiling=seen_groups_ceiling(X, labels, groups, seed=seed_of(rng)) if len(task.columns) else None,
         n_bootstrap=n_bootstrap,
         rng=generator(rng),
-        blocks=own_blocks,
+        blocks=group_blocks,
     )
     if n_refits:
         table = _refitted(table, task, fit, rows, of_cell, blocks, n_refits=n_refits, seed=seed_of(rng))
     odds = one_vs_rest(group_log_probability(scored[0].log_probability, groups))[:, -1]
-    claims = claims_table(hierarchy, own, odds, task.classes, own_blocks)
+    claims = claims_table(hierarchy, of_group, odds, task.classes, group_blocks)
     auc = table[(table["role"] == "model") & (table["level"] == unit) & (table["metric"] == "auc")].iloc[0]
-    _warn_of_few(own, task.classes, unit)
+    _warn_of_few(of_group, task.classes, unit)
     also = {keys.CLAIMS: {key: {"table": claims.rename(index=str)}}}
     by_group = group_table(scored, labels, groups, names, task.classes)
     return write_evaluation(
@@ -114,7 +114,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Judge:
-    """Predicts the judged cells, and cuts where val says."""
+    """Predict the evaluated cells, with thresholds that are chosen on val."""
 
     task: Task
     groups: np.ndarray
@@ -123,10 +123,10 @@ class _Judge:
     val: np.ndarray
 
     def scored(self, method: str, role: str, fit: Fit, key: str) -> Scored:
-        """Log-probabilities of the judged cells."""
+        """Log-probabilities of the evaluated cells."""
         note = "" if fit.info["fitted"].get("converged", True) else "solver did not converge"
         if METHODS[method].load().by_group:
-            note = "one prediction a group, repeated for its cells"
+            note = "one prediction for each group, repeated for its cells"
         log_probability = predict(fit, self.cells, key=key)
         return Scored(method, role, log_probability, note, self._thresholds(fit, key))
 
@@ -151,7 +151,7 @@ def _refitted(
     n_refits: int,
     seed: int,
 ) -> pd.DataFrame:
-    """The table with the p of the judged method under labellings for which the fit was made again."""
+    """The table with p-values from labellings for which the fit was made again."""
     used = task.partition.mask("train", "val")
     used[rows] = True
     names, numbers = store.factorize(of_cell[used])
@@ -211,7 +211,7 @@ def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[
         layer=fit.info["layer"],
     )
     if task.classes != fit.info["classes"]:
-        msg = f"The fit knows the classes {fit.info['classes']}, adata has {task.classes}. Fit again."
+        msg = f"The fit has the classes {fit.info['classes']}, adata has {task.classes}. Fit again."
         raise ValueError(msg)
     if fit.info["features"] == "genes":
         task = replace(task, columns=fit.columns(adata.var_names, key="of this evaluation"))
@@ -219,15 +219,15 @@ def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[
 
 
 def _covariate_keys(adata: AnnData, fit: Fit, split: Partition) -> list[str]:
-    """Declared covariates; else the auxiliary column, else what the split was matched on."""
-    declared = [one["key"] for one in fit.info.get("covariates", [])]
+    """Declared covariates. Without any, the auxiliary column or the column that the split was matched on."""
+    declared = [covariate["key"] for covariate in fit.info.get("covariates", [])]
     others = [fit.info["auxiliary_key"], split.params.get("match_key")]
     whole = [name for name in others if name in adata.obs.columns and not adata.obs[name].isna().any()]
     return declared or whole[:1]
 
 
 def _cells(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:
-    """The cells that are judged, with the matrix that is read as X, copied once."""
+    """The evaluated cells, with the matrix that is read as X. They are copied once."""
     from anndata import AnnData
 
     X = loaded(take(get_matrix(adata, layer, dask=True), rows, None))
@@ -236,6 +236,9 @@ def _cells(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:
 
 def _group_key(task: Task) -> list[str]:
     if task.group_key is None:
-        msg = "No group is known: the split was not made by group. Pass group_key, the obs column of the independent unit."
+        msg = (
+            "No group is known, because the split was not made by group. Pass group_key, the column of obs with the "
+            "independent unit."
+        )
         raise ValueError(msg)
     return task.group_key

@@ -1,4 +1,4 @@
-"""Networks on chains of cells."""
+"""Networks that train on chains of cells."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Sequence(Network):
-    """A network over chains of cells; subclasses say which."""
+    """A network over chains of cells. Subclasses choose the network."""
 
     default_config: ClassVar[Any] = SequenceConfig()
     kind: ClassVar[str]
@@ -39,7 +39,7 @@ class Sequence(Network):
         seed: int,
         trainer_options: Mapping[str, Any] | None = None,
     ) -> Fitted:
-        """Draw chains through the couplings of neighbouring train times, and learn to continue them."""
+        """Draw chains through the couplings of neighbouring train times, and learn to continue the chains."""
         data = capped(data, seed)
         arrays = standard(data)
         scaled = [(cells - arrays["centre"]) / arrays["scale"] for cells in data.cells]
@@ -134,14 +134,14 @@ class FeedForward(Sequence):
 
 
 class LSTMPublished(LSTM):
-    """LSTM as published: no skip, no times, squared error."""
+    """LSTM as published: no skip connection, no times, squared error."""
 
     default_config: ClassVar[Any] = PublishedConfig()
     skip: ClassVar[bool] = False
 
 
 class FeedForwardPublished(FeedForward):
-    """Feed-forward network as published: no skip, no times, squared error."""
+    """Feed-forward network as published: no skip connection, no times, squared error."""
 
     default_config: ClassVar[Any] = PublishedConfig()
     skip: ClassVar[bool] = False
@@ -160,7 +160,7 @@ def _drawn(rows: Any, rng: np.random.Generator) -> np.ndarray:
 
 
 def _of_chains(links: np.ndarray, after: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One ancestor of each cell (n,), as in a chain (n_chains × 2) through it, or through the nearest cell that has one."""
+    """One ancestor of each cell (n,): that in a chain (n_chains × 2) through it, or through the nearest cell with one."""
     links = rng.permutation(links)
     passed, first = np.unique(links[:, 1], return_index=True)
     at = nearest(after, after[passed]) if len(passed) < len(after) else np.arange(len(after))
@@ -168,7 +168,7 @@ def _of_chains(links: np.ndarray, after: np.ndarray, rng: np.random.Generator) -
 
 
 def _histories(arrays: Mapping[str, np.ndarray], cells: list[np.ndarray], start: np.ndarray, last: int) -> np.ndarray:
-    """Likely history of each start cell, (n × last + 1 × k): of the train cell at that time that is nearest to it."""
+    """Likely history of each start cell, (n × last + 1 × k): that of the nearest train cell of the same time."""
     offsets = np.cumsum([0, *[len(c) for c in cells[1:]]])
     rows = nearest(start, cells[last])
     path = [start]

@@ -38,6 +38,9 @@ KNOWN_CIRCLES: set[frozenset[str]] = {
 }
 """Offenders. The list may only shrink: an entry that is no longer true fails the test."""
 
+KNOWN_HOMONYMS = {"Blocks", "Fitted", "History", "Level", "NoConfig"}
+"""Names of several classes. The list may only shrink: an entry that is no longer true fails the test."""
+
 PATH = re.compile(r"heldout(\.\w+)+(:\w+)?")
 
 
@@ -174,6 +177,33 @@ def test_imports_run_downwards_only(package):
 
 def test_no_modules_import_in_a_circle(package):
     assert package.circles() == KNOWN_CIRCLES
+
+
+def homonyms(classes: list[tuple[str, str]]) -> set[str]:
+    """Names of several classes, given as (module, name). Wings have parallel rooms, so each may have a ``Task``."""
+    places = defaultdict(list)
+    for module, name in classes:
+        places[name].append(wing(module) or "not a wing")
+    several = {name for name, wings in places.items() if len(wings) > 1}
+    return {name for name in several if "not a wing" in places[name] or len(set(places[name])) < len(places[name])}
+
+
+def test_two_classes_never_share_a_name(package):
+    classes = [
+        (module, node.name)
+        for module, file in package.files.items()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert homonyms(classes) == KNOWN_HOMONYMS
+
+
+def test_homonyms_are_found():
+    tasks = [(f"heldout.tasks.{name}.task", "Task") for name in ("genotype", "forecast")]
+    assert homonyms(tasks) == set()
+    assert homonyms([*tasks, ("heldout.tasks.forecast.other", "Task")]) == {"Task"}
+    assert homonyms([*tasks, ("heldout._core.task", "Task")]) == {"Task"}
+    assert homonyms([("heldout.pl._a", "_Panel"), ("heldout.pl._b", "_Panel")]) == {"_Panel"}
 
 
 def test_every_way_to_import_is_seen(tmp_path):

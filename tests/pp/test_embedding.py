@@ -71,8 +71,8 @@ def test_coverage_is_logged_in_words(caplog):
     with caplog.at_level("INFO", logger="heldout"):
         ho.pp.embedding(adata, frame(["TP53", "Myc", "GATA1"]), perturbation_key="guide")
     text = re.sub(r"\s+", " ", caplog.text)
-    assert "embedding: 3 of 5 genes have a vector (1 of them regardless of case or version)" in text
-    assert "3 of 5 perturbation targets have a vector (1 of them regardless of case or version)" in text
+    assert "embedding: 3 of 5 genes have a vector (1 of them ignoring case or version)" in text
+    assert "3 of 5 perturbation targets have a vector (1 of them ignoring case or version)" in text
     assert "so that 2 of 5 perturbations are covered; missing are 'NEITHER', 'NOPE'" in text
 
 

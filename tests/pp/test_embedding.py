@@ -60,7 +60,7 @@ def test_a_name_that_fits_two_rows_is_said_and_stays_without_a_vector(caplog, th
     adata = screen(genes=["Myc", "TP53"], guides=("control", "MYC", "myC"))
     with caplog.at_level("INFO", logger="heldout"):
         ho.pp.embedding(adata, frame(["MYC", "myc", "TP53", "X"]), perturbation_key="guide")
-    assert "2 names ('Myc', 'myC') have no vector because several rows fit" in caplog.text
+    assert "2 names ('Myc', 'myC') have no vector, because several rows match" in caplog.text
     stored = read_embedding(through_file(adata), "embedding")
     assert list(stored.names) == ["MYC", "myc", "TP53"]
     assert stored.lookup(["Myc", "myC", "MYC", "tp53"]).tolist() == [-1, -1, 0, 2]

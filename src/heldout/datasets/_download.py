@@ -35,7 +35,7 @@ def fetched(
     OSError
         If the file is not there and cannot be downloaded. The message names the path to copy it to.
     ValueError
-        If its checksum differs from ``sha256`` or ``md5``, whichever is published.
+        If its checksum differs from ``sha256`` or ``md5``.
     """
     path = (cache_dir() if folder is None else Path(folder)) / url.rsplit("/", 1)[1]
     if not path.is_file():

@@ -11,7 +11,7 @@ from heldout._core.partition import read_partition
 from heldout.tasks.perturbation.task import Task
 
 CLOSED = ("no_change", "mean", "mean_of_cells", "context_mean", "transfer", "additive", "linear", "latent_additive")
-METHODS = (*CLOSED, "informed_additive", "nearest")
+METHODS = (*CLOSED, "informed_additive", "nearest", "moved_cells")
 
 
 def simulated(**options):

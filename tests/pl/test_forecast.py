@@ -61,7 +61,7 @@ def test_predicted_cells_lie_where_they_were_predicted(cells):
     expected = ho.tl.predict_cells(cells, "forecast", at=96).obsm["X_pca"][:, :2]
     np.testing.assert_allclose(predicted.mean(axis=0), expected.mean(axis=0), atol=1e-4)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["observed, 72", "observed, 96", "predicted, 96"]
+    assert labels == ["observed, 72", "observed, 96 (held out)", "predicted, 96"]
 
 
 def test_trajectories_show_the_means_and_the_prediction(genes):
@@ -83,9 +83,9 @@ def test_the_genes_that_change_most_are_shown_first(genes):
 
 
 def test_what_cannot_be_drawn_is_refused(cells, genes, course):
-    with pytest.raises(ValueError, match="forecasts no cells"):
+    with pytest.raises(ValueError, match="does not forecast cells"):
         ho.pl.forecast(genes, "forecast_genes")
-    with pytest.raises(ValueError, match="forecasts no genes"):
+    with pytest.raises(ValueError, match="does not forecast genes"):
         ho.pl.trajectories(cells, "forecast")
     with pytest.raises(ValueError, match="no held-out cells"):
         ho.pl.forecast(cells, at=72)

@@ -78,8 +78,8 @@ def test_curve(measured, predictions):
         drawn = lines[method.replace("_", " ")].get_xydata()
         np.testing.assert_allclose(drawn, curve.loc[curve["method"] == method, ["fdp", "tpr"]])
     share = ho.get.interactions(measured)["called"].mean()
-    assert lines["order at random"].get_xdata()[0] == pytest.approx(1 - share)
-    assert labels_of(panels[1]) == ["no change", "the truth", "order at random"]
+    assert lines["random order"].get_xdata()[0] == pytest.approx(1 - share)
+    assert labels_of(panels[1]) == ["no change", "the truth", "random order"]
 
 
 def test_axes(measured, predictions):
@@ -87,7 +87,7 @@ def test_axes(measured, predictions):
     panels = ho.pl.interactions(measured, predictions=predictions, axes=axes)
     assert panels.tolist() == axes.tolist()
     assert plt.get_fignums() == [figure.number]
-    with pytest.raises(ValueError, match="one Axes, for the scatter; got 2"):
+    with pytest.raises(ValueError, match="one Axes, for the scatter, got 2"):
         ho.pl.interactions(measured, axes=axes)
     with pytest.raises(ValueError, match="two Axes"):
         ho.pl.interactions(measured, predictions=predictions, axes=axes[:1])

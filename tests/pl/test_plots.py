@@ -250,9 +250,9 @@ def test_roc_of_an_evaluated_fit_stands_beside_its_baseline_and_verdict(fitted):
     library, cell = table.loc[("library", "logistic")], table.loc[("cell", "logistic")]
     texts = labels_of(ax)
     assert texts[0] == f"libraries (n = 2): AUC {library['estimate']:.2f}, no interval"
-    assert texts[1] == f"best baseline, {best}: {table.loc[('library', best), 'estimate']:.2f}"
+    assert texts[1] == f"best baseline ({best}): {table.loc[('library', best), 'estimate']:.2f}"
     assert texts[2] == f"cells (n = 60): AUC {cell['estimate']:.2f}, no interval"
-    assert texts[-1] == "verdict on libraries: unidentifiable"
+    assert texts[-1] == "verdict (libraries): unidentifiable"
     baseline = next(line for line in ax.lines if line.get_label() == texts[1])
     np.testing.assert_allclose(area(baseline), table.loc[("library", best), "estimate"])
 
@@ -297,7 +297,7 @@ def test_roc_by_cell_says_that_no_unit_is_independent():
     ho.tl.evaluate_genotype(adata, group_key="library", baselines=[], n_bootstrap=20)
     ax = ho.pl.roc(adata)
     assert len(ax.lines) == 2
-    assert labels_of(ax)[0] == "no group known: no independent unit"
+    assert labels_of(ax)[0] == "group_key is not known: no independent unit"
     assert labels_of(ho.pl.roc(adata, group_key="library"))[0].startswith("libraries (n = 12)")
     adata.obs["cohort"] = "all"
     with pytest.raises(ValueError, match="1 of 1 groups have cells of two classes"):
@@ -321,7 +321,7 @@ def test_roc_and_confusion_refuse_what_has_no_meaning(fitted):
     with pytest.raises(ValueError, match="'control' only"):
         ho.pl.roc(one_class)
     ho.pp.scale(fitted_scaled := fitted.copy())
-    with pytest.raises(ValueError, match="predicts no classes"):
+    with pytest.raises(ValueError, match="does not predict classes"):
         ho.pl.roc(fitted_scaled, "scale")
     renamed = fitted.copy()
     renamed.obs["genotype"] = renamed.obs["genotype"].cat.rename_categories({"patient": "LMNA"})

@@ -73,6 +73,6 @@ def unique_parents(parents: Iterable[Parent]) -> list[Parent]:
 
 def parent_splits(fits: Iterable[Mapping[str, Any]]) -> set[str]:
     """Hashes of the splits to which the parents of stored fits refer."""
-    texts = [str(stored["json"]) for stored in fits]
+    texts = [str(stored.get("json", "")) for stored in fits]
     headers = [json.loads(text)["info"] for text in texts if f'"{PARENTS}"' in text]
     return {parent.split for info in headers for parent in parents_of(info) if parent.split}

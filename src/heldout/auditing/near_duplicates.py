@@ -35,7 +35,7 @@ WARN_RATE, WARN_CELLS, FAIL_RATE = 1e-3, 3, 1e-2
 
 
 @dataclass(frozen=True)
-class Nearest:
+class Neighbours:
     """The most similar cells of each query, by the correlation of residuals on the components.
 
     Parameters
@@ -146,7 +146,7 @@ def _kept_apart(case: Case) -> np.ndarray | None:
 
 def _search(
     residual: _Residual, test: np.ndarray, null: np.ndarray, reference: np.ndarray, groups: np.ndarray | None
-) -> tuple[Nearest, Nearest]:
+) -> tuple[Neighbours, Neighbours]:
     """Compare all queries with all reference cells exactly, chunk by chunk. No cell is compared with itself.
 
     Queries of the null are compared only with train cells, and not within their group if ``groups`` is given.
@@ -170,10 +170,10 @@ def _search(
         top = np.argpartition(-joined, N_TOP - 1, axis=1)[:, :N_TOP]
         top = np.take_along_axis(top, np.argsort(-np.take_along_axis(joined, top, 1), axis=1, kind="stable"), 1)
         best[new], rows[new] = np.take_along_axis(joined, top, 1), np.take_along_axis(names, top, 1)
-    return Nearest(rows[~is_null, 0], best[~is_null]), Nearest(rows[is_null, 0], best[is_null])
+    return Neighbours(rows[~is_null, 0], best[~is_null]), Neighbours(rows[is_null, 0], best[is_null])
 
 
-def _judged(case: Case, test: np.ndarray, found: Nearest, expected: Nearest) -> Finding:
+def _judged(case: Case, test: np.ndarray, found: Neighbours, expected: Neighbours) -> Finding:
     null = expected.drop
     middle = float(np.median(null))
     limit = max(MIN_DROP, middle + N_SD * 1.4826 * float(np.median(np.abs(null - middle))))
@@ -216,7 +216,7 @@ def _judged(case: Case, test: np.ndarray, found: Nearest, expected: Nearest) -> 
     return Finding(status, text, advice=advice, **measure)
 
 
-def _between(case: Case, test: np.ndarray, found: Nearest, copies: np.ndarray) -> str:
+def _between(case: Case, test: np.ndarray, found: Neighbours, copies: np.ndarray) -> str:
     if not case.group_key:
         return ""
     group = case.units.groups[case.units.of_cell]

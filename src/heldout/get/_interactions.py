@@ -113,8 +113,8 @@ def interaction_pairs(adata: AnnData, key: str = "interactions") -> pd.DataFrame
     ``n_cells``, ``n_cells_members``, ``n_cells_control``
         Number of cells of the combination, of the member that has fewest, and of the control.
     ``rms_deviation``, ``median_se``
-        Root mean square of the deviations over genes, and the median of their standard errors: where they are alike, there
-        is no more than noise, or too few cells to see more.
+        Root mean square of the deviations over genes, and the median of their standard errors: where they are alike,
+        there is no more than noise, or too few cells to see more.
     ``n_called``, ``n_buffering``, ``n_synergistic``, ``n_opposite``, ``n_other``
         Number of genes called, and of each class.
     ``n_doubtful``
@@ -174,13 +174,14 @@ def interaction_curve(
         For each method an AnnData of predicted mean expression, one row a perturbation (of several rows the mean is
         taken), in the unit that the interactions were measured in, with all of their genes.
     perturbation_key
-        Column of ``obs`` of the predictions with the name of the perturbation. They need the columns of the contexts too.
+        Column of ``obs`` of the predictions with the name of the perturbation. They need the columns of the contexts
+        too.
 
     Returns
     -------
-    One row a method and false discovery proportion from 0 to 1 in steps of 0.01. Columns: ``method``, ``fdp``, ``tpr``
-    (the highest of any list with at most that proportion), ``n_pairs``, ``n_interactions``. All methods are taken on the
-    combinations that all of them predict.
+    One row a method and false discovery proportion from 0 to 1 in steps of 0.01. Columns: ``method``, ``fdp``,
+    ``tpr`` (the highest of any list with at most that proportion), ``n_pairs``, ``n_interactions``. All methods are
+    taken on the combinations that all of them predict.
 
     Raises
     ------
@@ -245,7 +246,8 @@ def interaction_scores(
     ``difference``, ``difference_low``, ``difference_high``, ``verdict``
         Of the average precision: less that of ``no_change``, on the same resamples, and whether it is better.
     ``n``, ``coverage``, ``n_interactions``
-        Combinations that were scored, the share of all combinations that the method predicts, and observed interactions.
+        Combinations that were scored, the share of all combinations that the method predicts, and observed
+        interactions.
 
     Raises
     ------

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SHAPE = "(n_perturbations × n_genes) or (n_genes,)"
 
 
-class Rows(NamedTuple):
+class ProfileRows(NamedTuple):
     """True and predicted profiles, (P × G) each."""
 
     truth: np.ndarray
@@ -31,7 +31,7 @@ class Rows(NamedTuple):
         return float(scores[0]) if self.single else scores
 
 
-def as_rows(truth: ArrayLike, prediction: ArrayLike, *, ndims: tuple[int, ...] = (1, 2)) -> Rows:
+def as_rows(truth: ArrayLike, prediction: ArrayLike, *, ndims: tuple[int, ...] = (1, 2)) -> ProfileRows:
     """Return profiles of the same perturbations and genes. A row of the prediction must be finite or all NaN."""
     shape = SHAPE if 1 in ndims else "(n_perturbations × n_genes)"
     true = as_numbers(truth, "truth", shape=shape, ndims=ndims)
@@ -43,7 +43,7 @@ def as_rows(truth: ArrayLike, prediction: ArrayLike, *, ndims: tuple[int, ...] =
         )
         raise ValueError(msg)
     rows = np.atleast_2d(predicted)
-    return Rows(np.atleast_2d(true), rows, ~np.isnan(rows[:, 0]), true.ndim == 1)
+    return ProfileRows(np.atleast_2d(true), rows, ~np.isnan(rows[:, 0]), true.ndim == 1)
 
 
 def as_predicted(values: ArrayLike, name: str, *, shape: str = SHAPE, ndims: tuple[int, ...] = (1, 2)) -> np.ndarray:
@@ -105,6 +105,21 @@ def as_excluded(exclude: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray
         )
         raise ValueError(msg)
     return mask
+
+
+def as_draws(weights: ArrayLike | None, n: int) -> np.ndarray:
+    """Return how often each of ``n`` perturbations is drawn, (n,) or (n_draws × n); ones if ``weights`` is None."""
+    drawn = as_numbers(
+        np.ones(n) if weights is None else weights, "weights", shape=f"({n},) or (n_draws × {n})", ndims=(1, 2)
+    )
+    if drawn.shape[-1] != n or (drawn < 0).any():
+        negative = int((drawn < 0).sum())
+        msg = (
+            f"weights has shape {drawn.shape} and {negative} negative values, but must have one value >= 0 for each of "
+            f"{n} perturbations."
+        )
+        raise ValueError(msg)
+    return drawn
 
 
 def rounding(*values: ArrayLike) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from heldout._core.checks import check_integer, check_number
-from heldout.metrics._rows import Rows, as_excluded, as_rows
+from heldout.metrics._rows import ProfileRows, as_excluded, as_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -366,7 +366,7 @@ class _Row(NamedTuple):
 
 
 class _Calls(NamedTuple):
-    changes: Rows
+    changes: ProfileRows
     rows: list[_Row]
 
     def each(self, score: Callable[[_Row], float]) -> float | np.ndarray:

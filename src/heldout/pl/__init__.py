@@ -1,4 +1,4 @@
-"""Plots: each returns Axes that can be styled further, none shows or saves; matplotlib is imported when one is drawn."""
+"""Plots. Each function returns Axes and does not show or save the figure. Matplotlib is imported on first use."""
 
 from heldout.pl._audit import audit
 from heldout.pl._confusion import confusion

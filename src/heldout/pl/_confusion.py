@@ -1,4 +1,4 @@
-"""Which class was taken for which."""
+"""Plot the confusion matrix of predictions."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def confusion(
     group_key: str | Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the confusion matrix of the stored predictions: counts, and shares of each true class.
+    """Plot the confusion matrix of stored predictions, with counts and shares of each true class.
 
-    The predicted class is the most probable one (of two classes: probability 0.5).
+    The predicted class is the most probable class. For two classes, the threshold is a probability of 0.5.
 
     Parameters
     ----------
@@ -41,22 +41,22 @@ def confusion(
     key
         Name of the fit.
     partition
-        Cells to draw.
+        Partition to plot.
     level
-        Count cells, or groups (libraries, donors) by the mean logit of their cells.
+        ``"cell"`` counts cells. ``"group"`` counts groups (libraries, donors) by the mean logit of their cells.
     group_key
-        Column(s) of ``obs`` with the independent unit; taken from the fit if not given.
+        Column(s) of ``obs`` with the independent unit. If None, the record of the fit is used.
     ax
-        Axes to draw into; a new figure is made if not given.
+        Axes to draw into. If None, a new figure is made.
 
     Returns
     -------
-    The axes: a row for each true class, a column for each predicted one, in the order of the fit.
+    The axes. Rows are true classes and columns are predicted classes, in the order of the fit.
 
     Raises
     ------
     ValueError
-        If the fit, its predictions or the partition are not there, or ``level="group"`` and no group is known.
+        If the fit, its predictions or the partition do not exist, or ``level="group"`` and no group is known.
 
     Examples
     --------
@@ -73,7 +73,10 @@ def confusion(
         raise ValueError(msg)
     predicted = read_predicted(adata, key, partition, group_key)
     if level == "group" and predicted.groups is None:
-        msg = "No group is known: the split was not made by group. Pass group_key, the obs column of the independent unit."
+        msg = (
+            "level='group' needs groups, but the split was not made by group. Pass group_key, the obs column of the "
+            "independent unit."
+        )
         raise ValueError(msg)
     units = predicted.groups if level == "group" and predicted.groups is not None else predicted.cells
     counts = confusion_counts(units.labels, units.log_probability)
@@ -85,7 +88,7 @@ def confusion(
 
 
 def confusion_counts(labels: np.ndarray, log_probability: np.ndarray) -> np.ndarray:
-    """Number of units of each true (row) and predicted (column) class, (n_classes × n_classes)."""
+    """Number of units of each true class (row) and predicted class (column), (n_classes × n_classes)."""
     k = log_probability.shape[1]
     return np.bincount(labels * k + log_probability.argmax(axis=1), minlength=k * k).reshape(k, k)
 

@@ -1,4 +1,4 @@
-"""Whether intervals of predicted perturbations hold what they promise."""
+"""Plot the nominal and the actual coverage of intervals of predicted perturbations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout._core.words import counted
 from heldout.get import scores
 from heldout.pl._style import CLASS_COLORS, INK, despine, new_axes
 
@@ -19,19 +18,21 @@ _PREFIX = "coverage_"
 
 
 def coverage(adata: AnnData, key: str = "perturbation", *, ax: Axes | None = None) -> Axes:
-    """Draw the share of genes inside the intervals of held-out perturbations against the share that was promised.
+    """Plot the actual coverage of the intervals of held-out perturbations against their nominal coverage.
 
-    One line for each number of targets and of those that train has seen; a point above the diagonal is an interval that is
-    wider than it need be, below it one that promises too much. Thin lines are single perturbations.
+    The actual coverage is the share of genes inside the interval. There is one line for each number of targets and of
+    targets that train has. Above the diagonal, intervals are wider than necessary. Below it, they are too narrow. Thin
+    lines are single perturbations.
 
     Parameters
     ----------
     adata
-        AnnData with an evaluated fit of :func:`heldout.tl.perturbation` that has perturbations in val, (n_obs × n_vars).
+        AnnData with an evaluated fit of :func:`heldout.tl.perturbation`, (n_obs × n_vars). The split must have
+        perturbations in val.
     key
         Name of the fit.
     ax
-        Axes to draw into; a new figure is made if not given.
+        Axes to draw into. If None, a new figure is made.
 
     Returns
     -------
@@ -55,45 +56,46 @@ def coverage(adata: AnnData, key: str = "perturbation", *, ax: Axes | None = Non
     """
     table = scores(adata, key)
     columns = [name for name in table.columns if name.startswith(_PREFIX)]
-    own = table[table["role"] == "model"]
-    if not columns or own[columns].isna().all(axis=None):
+    scored = table[table["role"] == "model"]
+    if not columns or scored[columns].isna().all(axis=None):
         msg = (
-            f"The fit {key!r} has no intervals: they are calibrated on perturbations in val, of which at least level / (1 - level) of a "
-            "kind are needed (9 for 90 %). Make a split with more of them in val, fit and evaluate again."
+            f"Fit {key!r} has no intervals. Intervals are calibrated on perturbations in val, and a coverage c needs "
+            "at least c / (1 - c) val perturbations of a kind (9 for 90 %). Make a split with more perturbations in "
+            "val, then fit and evaluate again."
         )
         raise ValueError(msg)
     ax = new_axes(ax, (4.2, 4.0))
-    levels = np.array([float(name.removeprefix(_PREFIX)) for name in columns])
-    for number, ((n_targets, n_seen), rows) in enumerate(own.groupby(["n_targets", "n_seen"])):
+    nominal = np.array([float(name.removeprefix(_PREFIX)) for name in columns])
+    for number, ((n_targets, n_seen), rows) in enumerate(scored.groupby(["n_targets", "n_seen"])):
         if not rows[columns].isna().all(axis=None):
             _draw(
                 ax,
-                levels,
+                nominal,
                 rows[columns],
                 CLASS_COLORS[number % len(CLASS_COLORS)],
                 _label(n_targets, n_seen, len(rows)),
             )
-    ends = [levels.min() - 0.05, 1.0]
+    ends = [nominal.min() - 0.05, 1.0]
     ax.plot(ends, ends, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
     ax.set_xlim(ends[0], 1.0)
-    ax.set_ylim(min(ends[0], float(np.nanmin(own[columns].to_numpy())) - 0.03), 1.01)
-    ax.set_xlabel("promised coverage")
-    ax.set_ylabel("genes inside the interval")
+    ax.set_ylim(min(ends[0], float(np.nanmin(scored[columns].to_numpy())) - 0.03), 1.01)
+    ax.set_xlabel("nominal coverage")
+    ax.set_ylabel("actual coverage (share of genes)")
     despine(ax, "left", "bottom")
     ax.legend(loc="lower right", frameon=False, fontsize="small", title="held out", title_fontsize="small")
     return ax
 
 
-def _draw(ax: Axes, levels: np.ndarray, shares: pd.DataFrame, colour: str, label: str) -> None:
+def _draw(ax: Axes, nominal: np.ndarray, shares: pd.DataFrame, colour: str, label: str) -> None:
     values = shares.to_numpy(dtype=float)
     for row in values:
-        ax.plot(levels, row, color=colour, linewidth=0.5, alpha=0.35)
+        ax.plot(nominal, row, color=colour, linewidth=0.5, alpha=0.35)
     known = np.isfinite(values).any(axis=0)
     ax.plot(
-        levels[known], np.nanmean(values[:, known], axis=0), "o-", color=colour, linewidth=2, markersize=5, label=label
+        nominal[known], np.nanmean(values[:, known], axis=0), "o-", color=colour, linewidth=2, markersize=5, label=label
     )
 
 
 def _label(n_targets: int, n_seen: int, n: int) -> str:
     what = "single" if n_targets == 1 else "pair" if n_targets == 2 else f"combination of {n_targets}"
-    return f"{what}, {n_seen} of {n_targets} seen ({counted(n, 'perturbation')})"
+    return f"{what}, {n_seen} of {n_targets} targets in train (n = {n})"

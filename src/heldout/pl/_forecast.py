@@ -1,4 +1,4 @@
-"""Predicted and observed cells in the space of the fit."""
+"""Plot predicted and observed cells on the components of the fit."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def forecast(
     components: tuple[int, int] = (1, 2),
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw predicted beside observed cells of a target time, on components that were fitted on the train cells.
+    """Plot predicted and observed cells of a target time on components that were fitted on train cells.
 
-    Grey are the cells of the last train time, from which the forecast starts.
+    Grey points are the cells of the last train time, from which the forecast starts. Crosses are mean positions.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ def forecast(
     key
         Name of the fit.
     at
-        Target time; the first test time if not given.
+        Target time. If None, the first test time is used.
     components
-        Which two components, counted from 1.
+        The two components to plot, counted from 1.
     ax
-        Axes to draw into; a new figure is made if not given.
+        Axes to draw into. If None, a new figure is made.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def forecast(
     Raises
     ------
     ValueError
-        If the fit is no forecast of cells, was not evaluated on test, or ``at`` has no held-out cells.
+        If the fit is not a forecast of cells, was not evaluated on test, or ``at`` has no held-out cells.
 
     Examples
     --------
@@ -69,21 +69,21 @@ def forecast(
 
     fit = read_fit(adata, key)
     if not fit.method.startswith("forecast."):
-        msg = f"The fit {key!r} ({fit.method}) forecasts no cells. Pass the key of a fit of heldout.tl.forecast."
+        msg = f"Fit {key!r} ({fit.method}) does not forecast cells. Pass the key of a fit of heldout.tl.forecast."
         raise ValueError(msg)
     split = read_partition(adata, fit.split_key)
     check_split(adata, fit, split, key=key)
     if not (read_ledger(adata)["fit"] == fit.hash).any():
         msg = (
-            f"The fit {key!r} was not evaluated on test yet, and a picture is a look at it too. Call "
-            f"heldout.tl.evaluate(adata, {key!r}) first, which writes the look down."
+            f"Fit {key!r} was not evaluated on test yet. Plotting test results counts as a look. Run "
+            f"heldout.tl.evaluate(adata, {key!r}) first, which records the look."
         )
         raise ValueError(msg)
     times = cell_times(adata, fit.info["time_key"])
-    held = np.unique(times[split.mask("test")])
-    at = float(held[0]) if at is None else float(at)
-    if at not in held:
-        msg = f"at={at:g} has no held-out cells; test times are {store.some(f'{time:g}' for time in held)}."
+    test_times = np.unique(times[split.mask("test")])
+    at = float(test_times[0]) if at is None else float(at)
+    if at not in test_times:
+        msg = f"at={at:g} has no held-out cells. It must be one of {store.some(f'{time:g}' for time in test_times)}."
         raise ValueError(msg)
     space, columns, layer = space_of(fit), fit.columns(adata.var_names, key=key), fit.info["layer"]
     start, start_time = start_cells(adata, fit, at, own=True)
@@ -91,7 +91,7 @@ def forecast(
     predicted = predicted_cells(adata, fit, key=key, at=at, reference=None, layer=layer)
     clouds = {
         f"observed, {start_time:g}": (coordinates(adata, start, columns, space, layer), FAINT),
-        f"observed, {at:g}": (coordinates(adata, truth, columns, space, layer), PARTITION_COLORS["test"]),
+        f"observed, {at:g} (held out)": (coordinates(adata, truth, columns, space, layer), PARTITION_COLORS["test"]),
         f"predicted, {at:g}": (np.asarray(predicted.obsm[fit.info["use_rep"] or "X_pca"]), CLASS_COLORS[0]),
     }
     return _draw(new_axes(ax, (5.2, 3.6)), clouds, components, fit.info["time_key"], fit.method)
@@ -101,13 +101,20 @@ def _draw(ax: Axes, clouds: dict[str, Any], components: tuple[int, int], time_ke
     x, y = (number - 1 for number in components)
     k = next(iter(clouds.values()))[0].shape[1]
     if not 0 <= min(x, y) <= max(x, y) < k:
-        msg = f"components={components!r} must be two of the {k} components, counted from 1."
+        msg = f"components={components!r} must be two integers in [1, {k}]."
         raise ValueError(msg)
     rng = np.random.default_rng(0)
     for label, (cells, colour) in clouds.items():
-        some = cells[rng.permutation(len(cells))[:_MAX_CELLS]]
+        drawn = cells[rng.permutation(len(cells))[:_MAX_CELLS]]
         ax.scatter(
-            some[:, x], some[:, y], s=9, color=colour, alpha=0.55, linewidths=0, label=label, rasterized=len(some) > 500
+            drawn[:, x],
+            drawn[:, y],
+            s=9,
+            color=colour,
+            alpha=0.55,
+            linewidths=0,
+            label=label,
+            rasterized=len(drawn) > 500,
         )
         centre = cells.mean(axis=0)
         ax.plot(

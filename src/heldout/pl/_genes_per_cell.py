@@ -1,4 +1,4 @@
-"""How many genes the cells of each time detect: the first look at a time course."""
+"""Plot the number of genes per cell at each time."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-_FEWEST = 5  # cells of a violin; fewer are drawn as dots
+_FEWEST = 5  # cells of a violin. Fewer cells are drawn as points.
 _WIDTH = 0.8
 
 
 def genes_per_cell(
     adata: AnnData, time_key: str, *, threshold: int | None = 500, layer: str | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw the number of genes that the cells detect at each time, as violins, with the threshold of quality.
+    """Plot the number of detected genes per cell at each time as violins, with a quality threshold.
 
-    Above each violin stands how many of its cells reach the threshold. Nothing is filtered.
+    The number above each violin is the number of its cells that reach the threshold. No cell is removed.
 
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars), with all genes; zeros are genes that are not detected.
+        Annotated data, (n_obs × n_vars), with all genes. A zero is a gene that is not detected.
     time_key
-        Column of ``obs``: numbers are sorted by size, categories stay in their order.
+        Column of ``obs``. Numbers are sorted by size. Categories stay in their order.
     threshold
-        Least number of genes of a cell that is kept; None draws no line.
+        Minimum number of genes per cell, an integer >= 1. If None, no line is drawn.
     layer
-        Layer to count in instead of ``X``.
+        Layer to use instead of ``X``. If None, ``X`` is used.
     ax
-        Axes to draw into; a new figure is made if not given.
+        Axes to draw into. If None, a new figure is made.
 
     Returns
     -------
@@ -45,8 +45,8 @@ def genes_per_cell(
     Raises
     ------
     ValueError
-        If the column is missing or has missing values, the threshold is not a number of genes, or the matrix is centred,
-        so that zeros say nothing.
+        If the column does not exist or has missing values, if ``threshold`` is not > 0, or if the matrix is centred, so
+        that zeros do not mean that a gene is not detected.
 
     Examples
     --------
@@ -59,12 +59,15 @@ def genes_per_cell(
     store.check_adata(adata)
     column = store.column(adata, time_key, argument="time_key")
     if threshold is not None and (isinstance(threshold, bool) or not threshold > 0):
-        msg = f"threshold={threshold!r} must be a number of genes above 0, or None for no line."
+        msg = f"threshold={threshold!r} must be a number > 0, or None for no line."
         raise ValueError(msg)
     X = get_matrix(adata, layer, dask=True)
     if describe(X).kind == "centred":
         where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-        msg = f"{where} has values below zero, so zeros do not mark genes that are not detected. Pass the layer with counts."
+        msg = (
+            f"layer={layer!r}: {where} has values below zero, so a zero does not mean that a gene is not detected. "
+            "Pass the layer with counts."
+        )
         raise ValueError(msg)
     detected, names = _detected(X), store.as_names(column)
     times = store.ordered_names(column)
@@ -94,7 +97,7 @@ def genes_per_cell(
 
 
 def _detected(X: Any) -> np.ndarray:
-    """Number of entries above zero in each row, (n,)."""
+    """Number of entries > 0 in each row, (n,)."""
     found = np.zeros(X.shape[0], dtype=np.int64)
     if hasattr(X, "format") and X.format == "csc":
         rows = X.indices[X.data > 0]
@@ -116,7 +119,7 @@ def _violin(ax: Axes, at: int, group: np.ndarray) -> None:
 
 
 def _count(ax: Axes, at: int, group: np.ndarray, threshold: float | None, *, height: float) -> None:
-    """Cells that are kept, of how many."""
+    """Write the number of cells that reach the threshold, and the number of all cells."""
     if threshold is None:
         text, color = f"{len(group):,}", FAINT
     else:

@@ -1,4 +1,4 @@
-"""Training curves of a network."""
+"""Plot the training curves of a network."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MONITORS = {"val_auc": "max", "val_loss": "min"}
-"""What training watches, in this order: the AUC where val has every class, otherwise the loss."""
+"""Monitored metrics: the AUC if val has every class, otherwise the loss."""
 
 
 @dataclass(frozen=True)
 class HistoryCurve:
-    """One line: the column of the history it shows, its panel (0 loss, 1 accuracy), its name and look."""
+    """A line: its column of the history, its panel (0 for loss, 1 for accuracy), its label, colour and style."""
 
     column: str
     panel: int
@@ -35,10 +35,10 @@ class HistoryCurve:
 
 
 def history(adata: AnnData, key: str = "genotype", *, axes: Sequence[Axes] | None = None) -> np.ndarray:
-    """Draw loss and accuracy over the epochs, in train and val, and mark the epoch whose weights were kept.
+    """Plot loss and accuracy of train and val over the epochs, and mark the epoch whose weights were kept.
 
-    Of a model with an auxiliary head the loss of the label alone is drawn, because the sum of both losses is not
-    comparable where val has other auxiliary classes (days) than train; :func:`heldout.get.history` has all columns.
+    For a model with an auxiliary head, only the loss of the label is shown. The sum of both losses is not comparable if
+    val has other auxiliary classes (e.g. days) than train. :func:`heldout.get.history` returns all columns.
 
     Parameters
     ----------
@@ -47,16 +47,17 @@ def history(adata: AnnData, key: str = "genotype", *, axes: Sequence[Axes] | Non
     key
         Name of the fit.
     axes
-        Axes to draw into, loss first: two for a classifier, one for a forecast; a new figure is made if not given.
+        Axes to draw into: two for a classifier (loss, accuracy), one for a forecast (loss). If None, a new figure is
+        made.
 
     Returns
     -------
-    Array of the axes: loss, then, for a classifier, accuracy and validation AUC.
+    Array of axes: the loss, and for a classifier also accuracy and validation AUC.
 
     Raises
     ------
     ValueError
-        If there is no such fit, it has no training history, or the number of ``axes`` is wrong.
+        If the fit does not exist or has no training history, or the number of ``axes`` is wrong.
 
     Examples
     --------
@@ -71,8 +72,8 @@ def history(adata: AnnData, key: str = "genotype", *, axes: Sequence[Axes] | Non
     fit = read_header(adata, key)
     if not len(fit.history):
         trained = [name for name, stored in section(adata, keys.FITS).items() if "history" in stored]
-        hint = f"Fits with one are {some(trained)}." if trained else "Fit a network, e.g. method='mlp'."
-        msg = f"The fit {key!r} ({fit.method}) has no training history: it was not trained in epochs. {hint}"
+        hint = f"Fits with a history are {some(trained)}." if trained else "Fit a network, e.g. method='mlp'."
+        msg = f"Fit {key!r} ({fit.method}) has no training history, because it was not trained in epochs. {hint}"
         raise ValueError(msg)
     lines = curves(fit.history)
     panels = _panels(axes, 1 + max(line.panel for line in lines))
@@ -82,7 +83,7 @@ def history(adata: AnnData, key: str = "genotype", *, axes: Sequence[Axes] | Non
 
 
 def curves(table: pd.DataFrame) -> list[HistoryCurve]:
-    """Which columns of a history are drawn, and how."""
+    """The lines of a history."""
     loss = "label_loss" if "train_label_loss" in table.columns else "loss"
     every = [
         HistoryCurve(f"train_{loss}", 0, "train", "train"),
@@ -95,7 +96,7 @@ def curves(table: pd.DataFrame) -> list[HistoryCurve]:
 
 
 def best_epoch(table: pd.DataFrame) -> tuple[int, str, float] | None:
-    """Epoch whose weights were kept, what was watched, and its value there; None without a val partition."""
+    """Epoch whose weights were kept, the monitored column and its value. None without a val partition."""
     for column, mode in MONITORS.items():
         if column in table.columns and table[column].notna().any():
             row = table[column].idxmax() if mode == "max" else table[column].idxmin()
@@ -111,7 +112,7 @@ def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
     panels = np.asarray(axes, dtype=object).ravel()
     if len(panels) != n:
         what = "two Axes, for loss and accuracy" if n == 2 else "one Axes, for the loss"
-        msg = f"axes must be {what}; got {len(panels)}."
+        msg = f"axes must be {what}, got {len(panels)}."
         raise ValueError(msg)
     return panels
 
@@ -126,24 +127,24 @@ def _draw(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    marker = "o" if len(table) < 15 else None
+    few = len(table) < 15
     for curve in lines:
         panels[curve.panel].plot(
             table["epoch"],
             table[curve.column],
             linestyle=curve.dash,
-            marker=marker,
-            markersize=3.5,
+            marker=(".s"[curve.dash != "-"]) if few else None,
+            markersize=6 if curve.dash == "-" else 3,
             linewidth=1.6,
             color=PARTITION_COLORS[curve.partition],
             label=curve.label,
         )
     if best is not None:
         epoch, column, value = best
-        watched = column.replace("_", " ").replace("auc", "AUC")
+        monitored = column.replace("_", " ").replace("auc", "AUC")
         for panel in panels:
             panel.axvline(epoch, color=INK, linewidth=0.9, linestyle=":", zorder=0)
-        panels[-1].get_lines()[-1].set_label(f"weights kept: epoch {epoch}\n({watched} {value:.2f})")
+        panels[-1].get_lines()[-1].set_label(f"weights kept: epoch {epoch}\n({monitored} {value:.2f})")
     label = next(curve.column for curve in lines).removeprefix("train_").replace("_", " ")
     for panel, name in zip(panels, (f"{label}{unit}", "accuracy, AUC"), strict=False):
         panel.set_xlabel("epoch")

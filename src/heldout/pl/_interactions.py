@@ -1,4 +1,4 @@
-"""Measured interactions, and how well predictions find them."""
+"""Plot measured interactions, and how well predictions find them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLORS = {
     "opposite": CLASS_COLORS[2],
     "other": CLASS_COLORS[3],
 }
-"""One colour a class of interaction."""
+"""One colour per class of interaction."""
 
 
 def interactions(
@@ -38,11 +38,12 @@ def interactions(
     perturbation_key: str = "perturbation",
     axes: Sequence[Axes] | None = None,
 ) -> np.ndarray:
-    """Draw the measured change of each combination and gene against what its members add up to, and who predicts it.
+    """Plot the measured change of each combination and gene against the sum of the single changes.
 
-    Points on the diagonal are additive. Dotted lines are the cut-offs of the calls (there are none where
-    deviations were scaled); what is beyond them has the colour of its class. With predictions a second panel shows what share of the interactions a method finds (true positive rate) at which
-    share of false ones among those it puts first (false discovery proportion).
+    Points on the diagonal are additive. Dotted lines are the cut-offs of the calls. Points beyond them have the colour
+    of their class. There are no cut-offs if deviations were scaled. With predictions, a second panel shows the share of
+    interactions that a method finds (true positive rate) against the share of false interactions among its top calls
+    (false discovery proportion).
 
     Parameters
     ----------
@@ -51,18 +52,18 @@ def interactions(
     key
         Name of the result of :func:`heldout.tl.interactions`.
     predictions, perturbation_key
-        Predicted profiles of each method, as for :func:`heldout.get.interaction_curve`.
+        Predicted profiles of each method, as in :func:`heldout.get.interaction_curve`.
     axes
-        Axes to draw into, one, or two with predictions; a new figure is made if not given.
+        Axes to draw into: one, or two with predictions. If None, a new figure is made.
 
     Returns
     -------
-    Array of the axes: the scatter, then the curve.
+    Array of axes: the scatter plot, and with predictions also the curve.
 
     Raises
     ------
     ValueError
-        If there is no such result, the number of ``axes`` is wrong, or a prediction lacks genes or columns.
+        If the result does not exist, the number of ``axes`` is wrong, or a prediction lacks genes or columns.
 
     Examples
     --------
@@ -94,7 +95,7 @@ def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
     panels = np.asarray(axes, dtype=object).ravel()
     if len(panels) != n:
         what = "one Axes, for the scatter" if n == 1 else "two Axes, for the scatter and the curve"
-        msg = f"axes must be {what}; got {len(panels)}."
+        msg = f"axes must be {what}, got {len(panels)}."
         raise ValueError(msg)
     return panels
 
@@ -103,7 +104,7 @@ def _scatter(ax: Axes, found: Interactions) -> None:
     expected, observed = found.additive - found.control, found.observed - found.control
     low, high = _limits(expected, observed)
     called = np.flatnonzero(found.called)
-    called = np.random.default_rng(0).permutation(called)  # so that no class hides another
+    called = np.random.default_rng(0).permutation(called)  # so that no class covers another
     colours = np.array(list(COLORS.values()))[found.classes.ravel()[called]]
     crowded = expected.size > 20_000
     for points, size, colour in (
@@ -118,8 +119,8 @@ def _scatter(ax: Axes, found: Interactions) -> None:
             ax.axline((0, cutoff), slope=1, color=INK, linewidth=0.8, linestyle=":", zorder=3)
     for line in (ax.axhline, ax.axvline):
         line(0, color=FAINT, linewidth=0.6, zorder=0)
-    ax.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
-    ax.set_xlabel("change if additive (log expression)")
+    ax.set(xlim=(low, high), ylim=(low, high))
+    ax.set_xlabel("sum of single changes (log expression)")
     ax.set_ylabel("observed change")
     n_pairs, n_genes = observed.shape
     ax.set_title(f"{counted(n_pairs, 'combination')} × {counted(n_genes, 'gene')}", loc="left", fontsize="medium")
@@ -128,7 +129,7 @@ def _scatter(ax: Axes, found: Interactions) -> None:
 
 
 def _handles(found: Interactions) -> list[Any]:
-    """A dot and the number of values of each class that occurs."""
+    """Legend entry with the number of values of each class that has any."""
     from matplotlib.lines import Line2D
 
     counts = np.bincount(found.classes.ravel(), minlength=len(CLASSES))
@@ -170,8 +171,8 @@ def _curve(ax: Axes, curve: pd.DataFrame, found: Interactions) -> None:
         )
     n_pairs, n_found = int(curve["n_pairs"].iloc[0]), int(curve["n_interactions"].iloc[0])
     chance = 1 - n_found / (n_pairs * found.deviation.shape[1])
-    ax.axvline(chance, color=FAINT, linewidth=0.9, linestyle=":", zorder=1, label="order at random")
-    ax.set(xlim=(0, 1.01), ylim=(0, 1.01), box_aspect=1)
+    ax.axvline(chance, color=FAINT, linewidth=0.9, linestyle=":", zorder=1, label="random order")
+    ax.set(xlim=(0, 1.01), ylim=(0, 1.01))
     ax.set_xlabel("false discovery proportion")
     ax.set_ylabel("true positive rate")
     ax.set_title(

@@ -1,4 +1,4 @@
-"""Two methods on the same folds."""
+"""Plot two methods on the same folds."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def paired(
     metric: str = "auc",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the score of a method beside that of a baseline, one line a fold, seeds averaged.
+    """Plot the scores of a method and of a baseline as one line per fold. Scores are averaged over seeds.
 
-    Lines that rise are folds in which the method was better. The title has the mean difference and its interval, which knows
-    that folds share training groups.
+    Blue lines are folds in which the method is better. The title has the mean difference and its interval. The interval
+    accounts for training groups that folds share.
 
     Parameters
     ----------
@@ -38,13 +38,13 @@ def paired(
     key
         Name of the comparison.
     method
-        The method; the best model by ``metric`` if not given.
+        The method. If None, the best model by ``metric`` is used.
     baseline
-        What it is set against; the best baseline if not given.
+        The baseline. If None, the best baseline by ``metric`` is used.
     metric
         ``auc``, ``accuracy``, ``accuracy_calibrated``, ``loss``, ``brier`` or ``cell_auc``.
     ax
-        Axes to draw into; a new figure is made if not given.
+        Axes to draw into. If None, a new figure is made.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def paired(
     Raises
     ------
     ValueError
-        If there is no such comparison, metric or method, or it has no model or baseline to choose.
+        If the comparison, the metric or the method does not exist, or there is no model or baseline to choose.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def paired(
     table = comparison(adata, key)
     rows = table[table["metric"] == metric].set_index("method")
     if rows.empty:
-        msg = f"metric={metric!r} is not in the comparison {key!r}. It has {', '.join(table['metric'].unique())}."
+        msg = f"metric={metric!r} must be a metric of the comparison {key!r}: {', '.join(table['metric'].unique())}."
         raise ValueError(msg)
     method = _chosen(rows, method, "model", metric, "method")
     baseline = _chosen(rows, baseline, "baseline", metric, "baseline")
@@ -82,7 +82,7 @@ def paired(
     ax.plot([0, 1], values.mean(axis=0), color=INK, linewidth=2.2, marker="D", markersize=6, zorder=3)
     ax.set_xticks([0, 1], [baseline.replace("_", " "), method.replace("_", " ")])
     ax.set_xlim(-0.25, 1.25)
-    ax.set_ylabel(f"{metric.replace('_', ' ')} of a fold ({plural(rows['level'].iloc[0])})")
+    ax.set_ylabel(f"{metric.replace('_', ' ').replace('auc', 'AUC')} per fold (over {plural(rows['level'].iloc[0])})")
     ax.set_title(_title(rows, method, baseline, values), loc="left", fontsize="medium")
     despine(ax, "left", "bottom")
     return ax
@@ -91,14 +91,14 @@ def paired(
 def _chosen(rows: pd.DataFrame, name: str | None, role: str, metric: str, argument: str) -> str:
     if name is not None:
         if name not in rows.index:
-            msg = f"{argument}={name!r} was not compared. There are {', '.join(rows.index)}."
+            msg = f"{argument}={name!r} was not compared. It must be one of {', '.join(rows.index)}."
             raise ValueError(msg)
         return name
-    own = rows.loc[rows["role"] == role, "estimate"].dropna()
-    if own.empty:
-        msg = f"The comparison has no {role} to choose. Pass {argument}=."
+    scored = rows.loc[rows["role"] == role, "estimate"].dropna()
+    if scored.empty:
+        msg = f"{argument}=None: the comparison has no {role} with this metric. Pass {argument}."
         raise ValueError(msg)
-    return str(own.idxmin() if metric_of(metric).lower_is_better else own.idxmax())
+    return str(scored.idxmin() if metric_of(metric).lower_is_better else scored.idxmax())
 
 
 def _title(rows: pd.DataFrame, method: str, baseline: str, values: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Stored predictions of one partition with their true classes and groups, checked: what roc and confusion draw."""
+"""Read and check the stored predictions of one partition for the ROC curve and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SCORED = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Level:
-    """Units of one kind: their name, true classes (n,), log-probabilities (n × n_classes)."""
+class PredictedUnits:
+    """Cells or groups: the name of the unit, true classes (n,) and log-probabilities (n × n_classes)."""
 
     unit: str
     labels: np.ndarray
@@ -39,25 +39,25 @@ class Level:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions of a fit on the cells of one partition, and on their groups if groups are known."""
+    """Predictions of a fit for the cells of one partition, and for their groups if groups are known."""
 
     key: str
     method: str
     classes: list[str]
     partition: str
-    cells: Level
-    groups: Level | None
+    cells: PredictedUnits
+    groups: PredictedUnits | None
     group_names: np.ndarray
 
 
 def read_predicted(adata: AnnData, key: str, partition: str, group_key: str | Sequence[str] | None = None) -> Predicted:
-    """Read what :func:`heldout.tl.predict` stored.
+    """Read the predictions that :func:`heldout.tl.predict` stored.
 
     Raises
     ------
     ValueError
-        If the fit is no classifier or was made on another split, its predictions or labels are missing, the partition is
-        empty, a group has two labels, or ``partition="test"`` and the fit was not evaluated.
+        If the fit is not a classifier or was made on another split, if its predictions or labels are missing, if the
+        partition is empty, if a group has two labels, or if ``partition="test"`` and the fit was not evaluated.
     """
     store.check_adata(adata)
     if partition not in SCORED:
@@ -65,31 +65,31 @@ def read_predicted(adata: AnnData, key: str, partition: str, group_key: str | Se
         raise ValueError(msg)
     fit = read_header(adata, key)
     if "classes" not in fit.info:
-        msg = f"The fit {key!r} ({fit.method}) predicts no classes. Pass the key of a fit of heldout.tl.genotype."
+        msg = f"Fit {key!r} ({fit.method}) does not predict classes. Pass the key of a fit of heldout.tl.genotype."
         raise ValueError(msg)
     split = read_partition(adata, fit.split_key)
     check_split(adata, fit, split, key=key)
     split.require(partition, purpose=f"A plot of partition={partition!r}")
     if partition == "test" and not (read_ledger(adata)["fit"] == fit.hash).any():
         msg = (
-            f"The fit {key!r} was not evaluated on test yet, and a picture is a look at it too. Call "
-            f"heldout.tl.evaluate(adata, {key!r}) first, which writes the look down, or pass partition='val'."
+            f"Fit {key!r} was not evaluated on test yet. Plotting test results counts as a look. Run "
+            f"heldout.tl.evaluate(adata, {key!r}) first, which records the look, or pass partition='val'."
         )
         raise ValueError(msg)
     slot = PredictionKeys(key).log_probability
     if slot not in adata.obsm:
-        msg = f"There are no predictions of the fit {key!r} in this AnnData. Call heldout.tl.predict(adata, {key!r})."
+        msg = f"Fit {key!r} has no predictions in this AnnData. Run heldout.tl.predict(adata, {key!r})."
         raise ValueError(msg)
     rows = split.rows(partition)
     labels = _labels(adata, fit.info["label_key"], fit.info["classes"], rows)
-    cells = Level("cell", labels, np.asarray(adata.obsm[slot])[rows])
+    cells = PredictedUnits("cell", labels, np.asarray(adata.obsm[slot])[rows])
     group_key = group_key or fit.info["group_key"]
     if group_key is None:
         return Predicted(key, fit.method, fit.info["classes"], partition, cells, None, np.array([], dtype=object))
     columns = [group_key] if isinstance(group_key, str) else list(group_key)
     names, numbers = store.factorize(group_names(adata, columns)[rows])
     of_group = group_labels(names, numbers, labels, fit.info["classes"])
-    groups = Level("+".join(columns), of_group, group_log_probability(cells.log_probability, numbers))
+    groups = PredictedUnits("+".join(columns), of_group, group_log_probability(cells.log_probability, numbers))
     return Predicted(key, fit.method, fit.info["classes"], partition, cells, groups, names)
 
 
@@ -100,8 +100,8 @@ def _labels(adata: AnnData, label_key: str, classes: list[str], rows: np.ndarray
     if (labels < 0).any():
         others = sorted(set(names[labels < 0]))
         msg = (
-            f"{int((labels < 0).sum())} of {len(rows)} cells have a value of adata.obs[{label_key!r}] that the fit does "
-            f"not know ({store.some(others)}; it knows {store.some(classes, 8)}). Correct the column or fit again."
+            f"adata.obs[{label_key!r}] has {store.some(others)} in {int((labels < 0).sum())} of {len(rows)} cells. The "
+            f"classes of the fit are {store.some(classes, 8)}. Correct the column or fit again."
         )
         raise ValueError(msg)
     return labels

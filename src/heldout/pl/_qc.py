@@ -1,4 +1,4 @@
-"""What became of the cells of each library."""
+"""Plot how many cells of each library passed quality control."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 _PARTS = {
     "kept": ("kept", PARTITION_COLORS["train"]),
-    "not_drawn": ("passed, not drawn", PARTITION_COLORS["unused"]),
+    "not_drawn": ("passed, not sampled", PARTITION_COLORS["unused"]),
     "few_genes": ("too few genes", CLASS_COLORS[3]),
     "many_genes": ("too many genes", CLASS_COLORS[5]),
-    "high_mito": ("mitochondrial", CLASS_COLORS[1]),
+    "high_mito": ("high mitochondrial share", CLASS_COLORS[1]),
 }
 
 
 def qc(adata: AnnData, *, ax: Axes | None = None) -> Axes:
-    """Draw how many cells of each library were kept when it was read, and why the others were dropped.
+    """Plot how many cells of each library were kept at reading, and why the other cells were dropped.
 
     Parameters
     ----------
     adata
         AnnData of :func:`heldout.pp.read_libraries`, (n_obs × n_vars).
     ax
-        Axes to draw into; a new figure is made if not given.
+        Axes to draw into. If None, a new figure is made.
 
     Returns
     -------
-    The axes: one bar a library, in the order of the sheet. Reasons that no cell has are left out.
+    The axes. There is one bar per library, in the order of the sheet. Reasons without cells are not shown.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How well groups and cells are ranked, with what keeps the curve honest."""
+"""Plot ROC curves of groups and cells, with intervals, the best baseline and the verdict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-    from heldout.pl._predicted import Level, Predicted
+    from heldout.pl._predicted import Predicted, PredictedUnits
 
 
 Kind = Literal["group", "cell", "baseline"]
@@ -33,12 +33,12 @@ LOOKS: dict[str, dict[str, Any]] = {
     "cell": {"color": "#6F9BD1", "linewidth": 1.3, "zorder": 3},
     "baseline": {"color": FAINT, "linewidth": 1.1, "zorder": 2, "clip_on": False},
 }
-"""How the curves of groups, cells, and the best baseline's groups look."""
+"""Style of the curves of groups, of cells, and of the groups of the best baseline."""
 
 
 @dataclass(frozen=True)
 class RocCurve:
-    """One ROC curve: false and true positive rates at each threshold."""
+    """A ROC curve: false and true positive rates at each threshold."""
 
     kind: Kind
     positive: str
@@ -48,15 +48,15 @@ class RocCurve:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What :func:`heldout.tl.evaluate` said about the very predictions that are drawn."""
+    """Result of :func:`heldout.tl.evaluate` for exactly the predictions that are plotted."""
 
     table: pd.DataFrame
     scores: pd.DataFrame
 
     def row(self, level: str, method: str | None = None) -> pd.Series:
-        """AUC row of the fit, or of a baseline."""
-        own = self.table["role"].eq("model") if method is None else self.table["method"].eq(method)
-        return self.table[own & self.table["level"].eq(level) & self.table["metric"].eq("auc")].iloc[0]
+        """Row with the AUC of the fit, or of a baseline."""
+        chosen = self.table["role"].eq("model") if method is None else self.table["method"].eq(method)
+        return self.table[chosen & self.table["level"].eq(level) & self.table["metric"].eq("auc")].iloc[0]
 
 
 def roc(
@@ -67,11 +67,11 @@ def roc(
     group_key: str | Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the ROC curve of the groups (libraries, donors) and of their cells, from stored predictions.
+    """Plot the ROC curves of the groups (libraries, donors) and of their cells from stored predictions.
 
-    Groups are scored by the mean logit of their cells. The curve of the cells is smooth however few groups stand
-    behind it, so the legend has the number of both; and if the fit was evaluated on this partition, intervals over
-    groups, the best baseline (for two classes its curve as well) and the verdict.
+    Groups are scored by the mean logit of their cells. The curve of cells is smooth even if there are only a few
+    groups, so the legend has the number of both. If the fit was evaluated on this partition, the legend also has the
+    intervals over groups, the best baseline and the verdict. For two classes, the curve of the best baseline is shown.
 
     Parameters
     ----------
@@ -80,20 +80,20 @@ def roc(
     key
         Name of the fit.
     partition
-        Cells to draw.
+        Partition to plot.
     group_key
-        Column(s) of ``obs`` with the independent unit; taken from the fit if not given.
+        Column(s) of ``obs`` with the independent unit. If None, the record of the fit is used.
     ax
-        Axes to draw into; a new figure is made if not given.
+        Axes to draw into. If None, a new figure is made.
 
     Returns
     -------
-    The axes. Of more than two classes each has its curves, against all others.
+    The axes. With more than two classes, each class has a curve against all other classes.
 
     Raises
     ------
     ValueError
-        If the fit, its predictions or the partition are not there, or only one class is.
+        If the fit, its predictions or the partition do not exist, or the partition has only one class.
 
     Examples
     --------
@@ -110,8 +110,8 @@ def roc(
     present = np.unique(predicted.cells.labels)
     if len(present) < 2:
         msg = (
-            f"{partition} has cells of {predicted.classes[present[0]]!r} only; a ROC curve compares classes. Make a split "
-            "with label_key= so that each partition has every class, or draw heldout.pl.confusion."
+            f"partition={partition!r} has cells of {predicted.classes[present[0]]!r} only, and a ROC curve needs two "
+            "classes. Make a split with label_key so that each partition has every class, or use heldout.pl.confusion."
         )
         raise ValueError(msg)
     evaluated = read_evaluated(adata, predicted)
@@ -121,15 +121,15 @@ def roc(
 
 
 def roc_curves(predicted: Predicted, evaluated: Evaluated | None = None) -> list[RocCurve]:
-    """Curves of the groups and the cells for the positive class of two, or for each class that is present."""
+    """Curves of groups and cells, for the second of two classes or for each class of the partition."""
     two = len(predicted.classes) == 2
     curves: list[RocCurve] = []
-    levels: list[tuple[Kind, Level | None]] = [("group", predicted.groups), ("cell", predicted.cells)]
-    for kind, level in levels:
-        if level is not None:
-            scores = one_vs_rest(level.log_probability)
-            shown = [1] if two else np.unique(level.labels).tolist()
-            curves += [_curve(kind, predicted.classes[c], level.labels == c, scores[:, c]) for c in shown]
+    kinds: list[tuple[Kind, PredictedUnits | None]] = [("group", predicted.groups), ("cell", predicted.cells)]
+    for kind, units in kinds:
+        if units is not None:
+            scores = one_vs_rest(units.log_probability)
+            shown = [1] if two else np.unique(units.labels).tolist()
+            curves += [_curve(kind, predicted.classes[c], units.labels == c, scores[:, c]) for c in shown]
     if two and evaluated is not None and predicted.groups is not None:
         name = evaluated.row(predicted.groups.unit)["baseline"]
         rows = evaluated.scores[(evaluated.scores["method"] == name) & (evaluated.scores["role"] == "baseline")]
@@ -140,18 +140,18 @@ def roc_curves(predicted: Predicted, evaluated: Evaluated | None = None) -> list
 
 
 def read_evaluated(adata: AnnData, predicted: Predicted) -> Evaluated | None:
-    """The stored evaluation, if there is one and it scored these groups with these numbers; None otherwise."""
+    """The stored evaluation if it scored these groups with these predictions. Otherwise None."""
     tables, scores = store.section(adata, keys.EVALUATIONS), store.section(adata, keys.SCORES)
     if predicted.key not in tables or predicted.groups is None:
         return None
     table, by_group = stored_table(tables[predicted.key]), scores[predicted.key]
-    own = by_group[by_group["role"] == "model"].set_index("group")["log_odds"]
+    evaluated = by_group[by_group["role"] == "model"].set_index("group")["log_odds"]
     here = one_vs_rest(predicted.groups.log_probability)[:, -1]
     same = (
         set(table["partition"]) == {predicted.partition}
         and predicted.groups.unit in set(table["level"])
-        and set(own.index) == set(predicted.group_names)
-        and np.allclose(own[predicted.group_names], here, rtol=1e-5, atol=1e-6)
+        and set(evaluated.index) == set(predicted.group_names)
+        and np.allclose(evaluated[predicted.group_names], here, rtol=1e-5, atol=1e-6)
         and set(table.loc[table["level"] == "cell", "n"]) == {predicted.cells.n}
     )
     return Evaluated(table, by_group) if same else None
@@ -177,13 +177,13 @@ def _draw(ax: Axes, predicted: Predicted, curves: list[RocCurve], evaluated: Eva
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
     ax.set_xlabel("false positive rate")
-    ax.set_ylabel(f"true positive rate ({predicted.classes[1] if two else 'one class against the rest'})")
+    ax.set_ylabel(f"true positive rate ({predicted.classes[1] if two else 'one class against the others'})")
     ax.set_title(f"{predicted.method.rpartition('.')[2]} on {predicted.partition}", loc="left", fontsize="medium")
     despine(ax, "left", "bottom")
 
 
 def _proxies(colors: dict[str, str], curves: list[RocCurve]) -> dict[str, Line2D]:
-    """Legend handles where each class has a colour: thick and thin for groups and cells, and one line a class."""
+    """Legend handles for several classes: one line style per kind of unit, and one colour per class."""
     from matplotlib.lines import Line2D
 
     kinds = dict.fromkeys(curve.kind for curve in curves)
@@ -195,27 +195,27 @@ def _proxies(colors: dict[str, str], curves: list[RocCurve]) -> dict[str, Line2D
 def _legend(
     ax: Axes, predicted: Predicted, evaluated: Evaluated | None, lines: dict[str, Line2D], chance: Line2D
 ) -> None:
-    """Numbers and intervals of each level beside its best baseline, then ceiling and verdict."""
+    """Draw the legend: AUC and interval of each level, the best baseline, the ceiling and the verdict."""
     handles = []
     for kind, level in (("group", predicted.groups), ("cell", predicted.cells)):
         if level is None:
-            handles.append(text_line("no group known: no independent unit"))
+            handles.append(text_line("group_key is not known: no independent unit"))
             continue
         row = None if evaluated is None else evaluated.row(level.unit)
         lines[kind].set_label(f"{plural(level.unit)} (n = {level.n}): {auc_text(level, row)}")
         handles.append(lines[kind])
         if evaluated is not None and row is not None and row["baseline"]:
             best = evaluated.row(level.unit, row["baseline"])
-            label = f"best baseline, {best['method']}: {best['estimate']:.2f}{interval(best)}"
+            label = f"best baseline ({best['method']}): {best['estimate']:.2f}{interval(best)}"
             handles.append(_labelled(lines.get("baseline") if kind == "group" else None, label))
     handles += [*(line for name, line in lines.items() if name.startswith("class ")), chance]
     if evaluated is None or predicted.groups is None:
         handles.append(text_line(f"not evaluated on {predicted.partition}: no interval, no baseline"))
     else:
-        row = evaluated.row(predicted.groups.unit)
+        row, units = evaluated.row(predicted.groups.unit), plural(predicted.groups.unit)
         if np.isfinite(row["ceiling"]):
-            handles.append(text_line(f"ceiling, {plural(predicted.groups.unit)} seen before: AUC {row['ceiling']:.2f}"))
-        handles.append(text_line(f"verdict on {plural(predicted.groups.unit)}: {row['verdict']}"))
+            handles.append(text_line(f"ceiling ({units} in train): AUC {row['ceiling']:.2f}"))
+        handles.append(text_line(f"verdict ({units}): {row['verdict']}"))
     legend_beside(ax, handles)
 
 
@@ -226,15 +226,15 @@ def _labelled(line: Line2D | None, label: str) -> Line2D:
     return line
 
 
-def auc_text(level: Level, row: pd.Series | None) -> str:
+def auc_text(units: PredictedUnits, row: pd.Series | None) -> str:
     """AUC with its interval over groups, e.g. ``AUC 0.86 [0.71, 0.95]``."""
-    auc = roc_auc(level.labels, level.log_probability)
+    auc = roc_auc(units.labels, units.log_probability)
     if not np.isfinite(auc):
-        return "AUC undefined, a class is absent"
-    mean = "mean AUC" if level.log_probability.shape[1] > 2 else "AUC"
+        return "AUC is not defined (a class is absent)"
+    mean = "mean AUC" if units.log_probability.shape[1] > 2 else "AUC"
     return f"{mean} {auc:.2f}{('' if row is None else interval(row)) or ', no interval'}"
 
 
 def interval(row: pd.Series) -> str:
-    """Interval of a row of the evaluation, e.g. `` [0.71, 0.95]``; empty if it has none."""
+    """Interval of a row of the evaluation, e.g. `` [0.71, 0.95]``. Empty if it has no interval."""
     return f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]" if np.isfinite(row["ci_low"]) else ""

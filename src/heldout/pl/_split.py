@@ -1,4 +1,4 @@
-"""Which libraries or donors went where."""
+"""Plot which libraries or donors are in which partition."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ def split(
     label_key: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw which groups (libraries, donors) are in train, val and test, with their label and day.
+    """Plot which groups (libraries, donors) are in train, val and test.
 
-    With a match column, each group is a tile at its day (x) and label (y), with its name and number of cells, and the
-    title says which classes the test set has on which day. Without, each group is a bar as high as its number of cells,
-    sorted by partition within each label. A group with cells in several partitions shows all their colours: it leaks.
+    With a match column, each group is a tile at its match value (x) and label (y), with its name and its number of
+    cells. The title lists the classes of the test set at each match value. Without a match column, each group is a bar.
+    Its height is its number of cells, and bars are sorted by partition within each label. A group with cells in several
+    partitions has several colours. Such a group leaks.
 
     Parameters
     ----------
     adata
         AnnData with the split, (n_obs × n_vars).
     split_key
-        The split.
+        Column of ``obs`` with the split.
     group_key
-        Column(s) of ``obs`` with the independent unit; taken from the split's record if not given, as are the next two.
+        Column(s) of ``obs`` with the independent unit. If None, the record of the split is used.
     match_key
-        Column of ``obs`` for the x axis, e.g. the day.
+        Column of ``obs`` for the x axis, e.g. the day. If None, the record of the split is used.
     label_key
-        Column of ``obs`` that is predicted.
+        Column of ``obs`` that is predicted. If None, the record of the split is used.
     ax
-        Axes to draw into; a new figure is made if not given.
+        Axes to draw into. If None, a new figure is made.
 
     Returns
     -------
@@ -53,7 +54,7 @@ def split(
     Raises
     ------
     ValueError
-        If there is no such split or column, or no group is known.
+        If the split or a column does not exist, or no group is known.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The two drawings of a split: tiles where groups are matched on something, bars where they are not."""
+"""Draw a split as tiles if groups are matched, or as bars otherwise."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 TILE_WIDTH, TILE_HEIGHT = 0.92, 0.86
 LABEL_GAP = 0.35
-"""Room between two labels, in tiles."""
+"""Space between two labels, in tiles."""
 
 NAMED = 80
-"""Groups up to which a bar has its name below."""
+"""Bars have names if there are at most this many groups."""
 
 TALL, STACKED = 3, 40
-"""Tiles upon each other up to which a tile has two lines of text, and one."""
+"""A tile has two lines of text, or one line, if at most this many tiles are stacked."""
 
 
 def draw_tiles(layout: SplitLayout, title: str, ax: Axes | None) -> Axes:
-    """A tile a group: x the match value, y the label, colour the partition."""
+    """Draw one tile per group. x is the match value, y the label and the colour the partition."""
     table = layout.table
     prefix, names = shorten(list(table["group"]))
     stack = table.groupby(["label", "match"], sort=False).cumcount()
@@ -48,9 +48,11 @@ def draw_tiles(layout: SplitLayout, title: str, ax: Axes | None) -> Axes:
         _tile(ax, x, y, [getattr(row, name) for name in PARTITIONS], texts[i])
     _finish_tiles(ax, layout, bottoms, height, top)
     ax.set_title(fill(title, max(45, int(len(layout.matches) * width / 0.085))), loc="left", fontsize="medium")
-    in_tile = (f"a tile: one {layout.unit}", f"in a tile: {layout.unit} (cells)", f"in a tile: {layout.unit}, cells")[
-        lines
-    ]
+    in_tile = (
+        f"a tile is a {layout.unit}",
+        f"in a tile: {layout.unit} (cells)",
+        f"in a tile: {layout.unit}, cells",
+    )[lines]
     begin = f"\nnames begin with {prefix}" if prefix and lines else ""
     legend_beside(ax, [*_partition_handles(layout), text_line(in_tile + begin)])
     return ax
@@ -107,15 +109,15 @@ def _finish_tiles(ax: Axes, layout: SplitLayout, bottoms: dict[str, float], heig
 
 
 def draw_bars(layout: SplitLayout, ax: Axes | None) -> Axes:
-    """A bar a group, as high as its number of cells; blocks of labels, in each the partitions one after the other."""
+    """Draw one bar per group. Its height is the number of cells. Bars are sorted by label and partition."""
     table = layout.table
     at = table.index.to_numpy() + 1.6 * table["label"].map(layout.labels.index).to_numpy()
     ax = new_axes(ax, (min(max(0.17 * (at[-1] + 1) + 2.6, 5.0), 14.0), 2.9))
     bottom = 0 * at
     for partition in PARTITIONS:
         n = table[partition].to_numpy()
-        some = n > 0
-        ax.bar(at[some], n[some], 0.84, bottom[some], color=PARTITION_COLORS[partition], linewidth=0)
+        filled = n > 0
+        ax.bar(at[filled], n[filled], 0.84, bottom[filled], color=PARTITION_COLORS[partition], linewidth=0)
         bottom = bottom + n
     for label in layout.labels:
         inside = at[(table["label"] == label).to_numpy()]
@@ -144,7 +146,7 @@ def _finish_bars(ax: Axes, layout: SplitLayout, at: np.ndarray) -> None:
 
 
 def _partition_handles(layout: SplitLayout) -> list[Any]:
-    """Legend entries of the partitions that occur, with their number of groups and cells."""
+    """Legend entries of all partitions that have cells, with their numbers of groups and cells."""
     from matplotlib.patches import Patch
 
     handles = []

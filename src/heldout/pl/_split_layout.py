@@ -1,4 +1,4 @@
-"""Which groups are in which partition, counted for a plot of a split."""
+"""Count the cells of each group in each partition for the plot of a split."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ UNKNOWN = "not known"
 
 @dataclass(frozen=True)
 class SplitLayout:
-    """What a picture of a split shows.
+    """The groups of a split in the order of the plot.
 
     Parameters
     ----------
     table
-        One row a group, match value and label: ``group``, ``match``, ``label`` (text), and the number of cells in each
-        partition. Sorted as drawn.
+        One row per group, match value and label, in the order of the plot. The columns are ``group``, ``match`` and
+        ``label`` (text), and the number of cells in each partition.
     unit, match, label
-        Names of the columns of ``obs``, or None.
+        Names of the columns of ``obs``. ``match`` and ``label`` can be None.
     matches, labels
-        Match values and labels in the order they are drawn.
+        Match values and labels in the order of the plot.
     """
 
     table: pd.DataFrame
@@ -57,7 +57,10 @@ def split_layout(
     """Count the cells of each group, match value and label in each partition."""
     columns = [group_key] if isinstance(group_key, str) else list(group_key or partition.group_key or [])
     if not columns:
-        msg = "No group is known: the split was not made by group. Pass group_key, the obs column of the independent unit."
+        msg = (
+            "group_key=None: the split was not made by group, so no group is known. Pass group_key, the obs column of "
+            "the independent unit."
+        )
         raise ValueError(msg)
     label_key = label_key or partition.params.get("label_key")
     match_key = match_key or partition.params.get("match_key")
@@ -72,7 +75,7 @@ def split_layout(
 
 
 def test_title(layout: SplitLayout) -> str:
-    """Which classes the test set has at each match value, e.g. ``test: day 19 (control, patient)``."""
+    """Title with the classes of the test set at each match value, e.g. ``test: day 19 (control, patient)``."""
     inside = layout.table[layout.table["test"] > 0]
     parts = []
     for value in layout.matches:
@@ -89,7 +92,7 @@ def test_title(layout: SplitLayout) -> str:
 
 
 def _text(adata: AnnData, key: str | None, *, argument: str) -> tuple[list[str], np.ndarray]:
-    """Distinct values in drawing order, and the value of each cell, as text; one empty value without a column."""
+    """Distinct values in the order of the plot, and the value of each cell, as text. Without a column, empty text."""
     if key is None:
         return [""], np.full(adata.n_obs, "", dtype=object)
     series = store.column(adata, key, argument=argument, allow_missing=True)
@@ -103,7 +106,7 @@ def _text(adata: AnnData, key: str | None, *, argument: str) -> tuple[list[str],
 
 
 def _sorted(table: pd.DataFrame, matches: list[str], labels: list[str]) -> pd.DataFrame:
-    """By label, then match, then partition, then name with numbers by size."""
+    """Sort by label, match value, partition and name. Numbers in names are sorted by size."""
     held = table[list(PARTITIONS)].to_numpy().argmax(axis=1)
     order = sorted(
         range(len(table)),

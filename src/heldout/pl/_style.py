@@ -1,4 +1,4 @@
-"""Colours, axes and names that all plots share. Sizes are relative to the user's rcParams, which are never changed."""
+"""Colours, axes and names that all plots share. Sizes depend on the rcParams of the user, which are never changed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PARTITION_COLORS = {"train": "#5588BB", "val": "#E0A820", "test": "#A50F3C", "unused": "#D0D0D0"}
-"""One colour a partition. Apart in lightness too, so they survive colour blindness and a grey printer."""
+"""One colour per partition. They differ in lightness too, for colour-blind readers and for grey prints."""
 
 CLASS_COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
 """Paul Tol's bright scheme, for the classes of a label."""
 
 INK = "#222222"
-"""Text and outlines."""
+"""Colour of text and outlines."""
 
 FAINT = "#8A8A8A"
-"""What is there for comparison only."""
+"""Colour of lines and text that are there for comparison only."""
 
 
 def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
-    """The given axes, or those of a new figure that makes room for a legend beside the data."""
+    """The given axes, or the axes of a new figure that makes room for a legend next to the data."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
@@ -34,13 +34,13 @@ def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
 
 
 def despine(ax: Axes, *keep: str) -> None:
-    """Hide all spines but those named."""
+    """Hide all spines except the named ones."""
     for side in ("left", "right", "top", "bottom"):
         ax.spines[side].set_visible(side in keep)
 
 
 def legend_beside(ax: Axes, handles: Sequence[Any] | None = None, *, title: str | None = None) -> None:
-    """Legend to the right of the axes, outside of the data."""
+    """Draw a legend to the right of the axes."""
     given = {} if handles is None else {"handles": list(handles)}
     legend = ax.legend(
         **given,
@@ -57,14 +57,14 @@ def legend_beside(ax: Axes, handles: Sequence[Any] | None = None, *, title: str 
 
 
 def text_line(label: str) -> Any:
-    """Legend entry that is text only."""
+    """Legend entry without a symbol."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], linestyle="none", label=label)
 
 
 def text_on(color: Any) -> str:
-    """White or dark, whichever can be read on ``color``: the one with the higher WCAG contrast."""
+    """White or dark text colour, whichever has the higher WCAG contrast on ``color``."""
     from matplotlib.colors import to_rgb
 
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
@@ -79,7 +79,7 @@ def natural(name: str) -> list[tuple[int, float, str]]:
 
 
 def by_number(names: Sequence[str]) -> list[str]:
-    """Names sorted as numbers if all are numbers, otherwise as they came."""
+    """Names sorted as numbers if all are numbers. Otherwise the order is unchanged."""
     try:
         return sorted(names, key=float)
     except ValueError:
@@ -87,10 +87,10 @@ def by_number(names: Sequence[str]) -> list[str]:
 
 
 def shorten(names: Sequence[str]) -> tuple[str, list[str]]:
-    """The prefix that all names share, and what is left of each.
+    """Split names into their common prefix and the rest of each name.
 
-    Only a prefix of at least three characters is cut off, and only before a number or behind a separator, so that no
-    word is torn: ``GSM8325046, GSM8325057`` gives ``GSM83250`` and ``46, 57``; ``control, conduit`` stays.
+    The prefix must have at least three characters, and end before a number or after a separator, so that no word is
+    split. ``GSM8325046, GSM8325057`` gives ``GSM83250`` and ``46, 57``. ``control, conduit`` is unchanged.
     """
     prefix = os.path.commonprefix(list(names)) if len(names) > 1 else ""
     if any(len(name) == len(prefix) for name in names):

@@ -1,4 +1,4 @@
-"""Genes over time, with what was predicted at the target."""
+"""Plot genes over time with their predicted values at the target time."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ def trajectories(
     baseline: str | None = None,
     axes: Sequence[Axes] | None = None,
 ) -> np.ndarray:
-    """Draw the mean of held-out genes over time, with the observed and the predicted value at the target time.
+    """Plot the mean of held-out genes over time, with the observed and the predicted value at the target time.
 
-    Bars are two standard errors. The prediction is a diamond, that of a baseline a cross; a dotted line is persistence.
-    Where there are val genes, the bar of the prediction is a split-conformal interval from their errors: 90 % of genes that
-    are alike would lie within it (all val genes, if they are fewer than 10).
+    Bars of observed values are two standard errors. The prediction is a diamond, the baseline a cross and persistence a
+    dotted line. If the split has val genes, the prediction has a split-conformal interval with a nominal coverage of
+    90 %, from the errors on the val genes. With fewer than 9 val genes, the interval is their largest
+    error, and its coverage is lower.
 
     Parameters
     ----------
@@ -48,22 +49,22 @@ def trajectories(
     key
         Name of the fit.
     genes
-        Genes to draw, among those that were scored; by default the ``n_genes`` that change most.
+        Scored genes to plot. If None, the ``n_genes`` genes that change most are plotted.
     n_genes
-        Number of genes if none are named.
+        Number of genes if ``genes`` is None.
     baseline
-        Baseline to draw beside it; the best one of the evaluation if not given.
+        Baseline to plot. If None, the best baseline of the evaluation is used.
     axes
-        One Axes a gene; a new figure is made if not given.
+        One Axes per gene. If None, a new figure is made.
 
     Returns
     -------
-    Array of the axes.
+    Array of axes, one per gene.
 
     Raises
     ------
     ValueError
-        If the fit is none of genes or was not evaluated, or a gene was not scored.
+        If the fit is not a gene forecast or was not evaluated, or a gene was not scored.
 
     Examples
     --------
@@ -79,11 +80,11 @@ def trajectories(
     """
     fit = read_header(adata, key)
     if not fit.method.startswith("forecast_genes."):
-        msg = f"The fit {key!r} ({fit.method}) forecasts no genes. Pass the key of a fit of heldout.tl.forecast_genes."
+        msg = f"Fit {key!r} ({fit.method}) does not forecast genes. Pass the key of a fit of heldout.tl.forecast_genes."
         raise ValueError(msg)
     table = scores(adata, key)
-    judged = table[table["role"] == "model"].set_index("gene")
-    others = [name for name in table["method"].unique() if name not in set(judged["method"]) | {"persistence"}]
+    predicted = table[table["role"] == "model"].set_index("gene")
+    others = [name for name in table["method"].unique() if name not in set(predicted["method"]) | {"persistence"}]
     if baseline is None and others:
         errors = {
             name: float(((g := table[table["method"] == name])["predicted"] - g["change"]).pow(2).mean())
@@ -93,26 +94,29 @@ def trajectories(
     elif baseline is not None and baseline not in others:
         msg = f"baseline={baseline!r} was not scored. {store.suggest(baseline, others)}"
         raise ValueError(msg)
-    chosen = _chosen(judged, genes, n_genes)
+    chosen = _chosen(predicted, genes, n_genes)
     panels = _panels(axes, len(chosen))
-    beside = table[table["method"] == baseline].set_index("gene") if baseline else None
+    baseline_rows = table[table["method"] == baseline].set_index("gene") if baseline else None
     last, at, layer = fit.info["history"][-1], fit.info["at"], fit.info["layer"]
     drawn = _observed(adata, fit.info["time_key"], layer, chosen)
     width = _interval(adata, fit, key, last=last, at=at, layer=layer)
     for panel, gene in zip(panels, chosen, strict=True):
-        row = None if beside is None else beside.loc[gene]
-        _draw(panel, drawn[gene], judged.loc[gene], row, last=last, at=at, width=width)
+        row = None if baseline_rows is None else baseline_rows.loc[gene]
+        _draw(panel, drawn[gene], predicted.loc[gene], row, last=last, at=at, width=width)
         panel.set_title(gene, fontsize="small", loc="left", style="italic")
-    _finish(panels, fit.info["time_key"], str(judged["method"].iloc[0]), baseline)
+    _finish(panels, fit.info["time_key"], str(predicted["method"].iloc[0]), baseline)
     return panels
 
 
-def _chosen(judged: pd.DataFrame, genes: Sequence[str] | None, n_genes: int) -> list[str]:
+def _chosen(predicted: pd.DataFrame, genes: Sequence[str] | None, n_genes: int) -> list[str]:
     if genes is None:
-        return judged["change"].abs().sort_values(ascending=False).index[:n_genes].tolist()
+        return predicted["change"].abs().sort_values(ascending=False).index[:n_genes].tolist()
     for gene in genes:
-        if gene not in judged.index:
-            msg = f"genes names {gene!r}, which was not scored: it is no gene of the test partition. {store.suggest(gene, judged.index)}"
+        if gene not in predicted.index:
+            msg = (
+                f"genes has {gene!r}, which was not scored. It must be a test gene. "
+                f"{store.suggest(gene, predicted.index)}"
+            )
             raise ValueError(msg)
     return list(genes)
 
@@ -129,7 +133,7 @@ def _observed(adata: AnnData, time_key: str, layer: str | None, genes: list[str]
 
 
 def _interval(adata: AnnData, fit: FitHeader, key: str, *, last: float, at: float, layer: str | None) -> float:
-    """Half-width of the interval of a prediction, from the errors on the val genes; NaN without any."""
+    """Half-width of the interval of a prediction, from the errors on the val genes. NaN without val genes."""
     split = read_partition(adata, fit.split_key, axis="var")
     genes = adata.var_names[split.mask("val")].tolist()
     if not genes or f"{key}_change" not in adata.var.columns:
@@ -146,7 +150,7 @@ def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
     if axes is not None:
         panels = np.asarray(axes, dtype=object).ravel()
         if len(panels) < n:
-            msg = f"axes has {len(panels)} Axes for {n} genes. Pass one for each gene."
+            msg = f"axes has {len(panels)} Axes for {n} genes. Pass one Axes for each gene."
             raise ValueError(msg)
         return panels[:n]
     import matplotlib.pyplot as plt
@@ -164,8 +168,8 @@ def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
 def _draw(
     panel: Axes,
     observed: pd.DataFrame,
-    judged: pd.Series,
-    beside: pd.Series | None,
+    predicted: pd.Series,
+    baseline: pd.Series | None,
     *,
     last: float,
     at: float,
@@ -193,14 +197,14 @@ def _draw(
         marker="o",
         markersize=4.5,
         linestyle="none",
-        label="held out",
+        label="observed (held out)",
     )
     if np.isfinite(width):
-        middle, shifted = start + judged["predicted"], at - 0.03 * (at - float(observed["time"].min()))
+        middle, shifted = start + predicted["predicted"], at - 0.03 * (at - float(observed["time"].min()))
         panel.plot([shifted] * 2, [middle - width, middle + width], color=CLASS_COLORS[0], linewidth=1)
     panel.plot(
         at,
-        start + judged["predicted"],
+        start + predicted["predicted"],
         marker="D",
         markersize=5.5,
         markerfacecolor="none",
@@ -209,9 +213,9 @@ def _draw(
         linestyle="none",
         label="predicted",
     )
-    if beside is not None:
+    if baseline is not None:
         panel.plot(
-            at, start + beside["predicted"], marker="x", markersize=5, color=INK, linestyle="none", label="baseline"
+            at, start + baseline["predicted"], marker="x", markersize=5, color=INK, linestyle="none", label="baseline"
         )
     panel.margins(x=0.12)
 

@@ -1,4 +1,4 @@
-"""Measured interactions of a screen."""
+"""Measure interactions in a screen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from heldout._core import keys, store
 from heldout._core.arrays import describe, get_matrix
-from heldout._core.checks import check_choice, check_integer
+from heldout._core.checks import check_choice, check_integer, check_number
 from heldout._core.keys import check_key
 from heldout._core.lazy import to_memory
 from heldout._core.partition import PARTITIONS, read_partition
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _DOUBTFUL = 0.1
-"""Share of the calls that noise may explain before it is said."""
+"""Share of the calls that noise can explain before a warning is logged."""
 
 
 def interactions(
@@ -55,49 +55,50 @@ def interactions(
     key_added: str = "interactions",
     copy: bool = False,
 ) -> AnnData | None:
-    """Find where a combination departs from the sum of its members' effects, gene by gene.
+    """Find genes for which a combination deviates from the sum of the effects of its members.
 
-    Of every combination A+B with cells of A alone, of B alone and of a control in the same context, the deviation is
-    ``y_AB - (y_A + y_B - y_0)``, ``y`` being the mean of log-normalised expression; of k members
-    ``y - sum(y_single) + (k - 1) y_0``. All deviations together give an empirical null
-    (:func:`heldout.metrics.empirical_null`), and those whose local false discovery rate is at most ``fdr`` are called and
-    classed (:func:`heldout.metrics.interaction_classes`), as Ahlmann-Eltze et al. :cite:p:`ahlmanneltze2025` did. Other than
-    theirs, deviations are first divided by their standard errors; ``scale="none"`` is what was published.
+    A combination A+B needs cells of A alone, of B alone and of a control in the same context. Its deviation is
+    ``y_AB - (y_A + y_B - y_0)``, where ``y`` is the mean of log-normalised expression. For k members it is
+    ``y - sum(y_single) + (k - 1) y_0``. An empirical null is fitted to all deviations
+    (:func:`heldout.metrics.empirical_null`). Deviations whose local false discovery rate is at most ``fdr`` are called
+    and classified (:func:`heldout.metrics.interaction_classes`), as in Ahlmann-Eltze et al.
+    :cite:p:`ahlmanneltze2025`. Unlike there, deviations are first divided by their standard errors; ``scale="none"`` is
+    the published method.
 
     Parameters
     ----------
     adata
         Annotated data, (n_obs × n_vars), log-normalised; dense, csr, csc, or dask.
     perturbation_key
-        Column of ``obs`` with the name of the perturbation (or guide). ``"B+A"`` is ``"A+B"``.
+        Column of ``obs`` with the name of the perturbation (or guide). ``"B+A"`` and ``"A+B"`` are the same.
     control
         Name(s) of the controls.
     separator
         Text between the targets of a combination.
     targets
-        What each name perturbs, where the name does not say it; see :func:`heldout.pp.split_perturbations`.
+        Targets of each name, if the name does not contain them; see :func:`heldout.pp.split_perturbations`.
     covariate_keys
-        Column(s) of ``obs`` that make up the context (cell line, treatment). Each context has its own combinations,
-        members and controls; the null is that of all of them.
+        Column(s) of ``obs`` that define the context (cell line, treatment). Combinations, members and controls are
+        compared within a context. The null is fitted to all contexts together.
     split_key
-        A split. Without one all cells are used: interactions are measurements, and this is what a method is scored
-        against. Whatever is used to *fit* a method must not come from test cells; restrict it by a split then.
+        A split. If None, all cells are used: interactions are measurements, which methods are scored against. Pass a
+        split if the interactions are used to *fit* a method, which must not see test cells.
     partition
-        With ``split_key``: where the combinations are. Their members and controls may be in train as well. ``"train"``
-        is what a fit may see, ``"test"`` what it is scored on.
+        Used with ``split_key``: the partition(s) of the combinations. Their members and controls can also be in train.
+        A fit can use ``"train"``; it is scored on ``"test"``.
     layer
-        Layer to take instead of ``X``.
+        Layer to use instead of ``X``. If None, ``X`` is used.
     n_top_genes
-        Number of genes, those of the highest mean over controls; None takes all.
+        Number of genes with the highest mean over controls. If None, all genes are used.
     fdr
         Local false discovery rate of the calls.
     scale
-        ``"se"`` divides each deviation by its standard error, from the variance between cells. ``"none"`` holds the deviations
-        as they are against one null, as published; the rate then holds only if all genes and combinations were measured
-        about equally well.
+        ``"se"`` divides each deviation by its standard error, which is estimated from the variance between cells.
+        ``"none"`` uses the deviations, as published. The false discovery rate is then correct only if all genes and
+        combinations were measured about equally well.
     min_cells
-        Number of cells that the combination, each member and the control must have; at least 2 for ``scale="se"``. With fewer
-        than 10, standard errors are too uncertain for the rate to hold, and hardly anything is found.
+        Smallest number of cells of the combination, each member and the control; at least 2 for ``scale="se"``. With
+        fewer than 10 cells, standard errors are too uncertain for a correct rate, and few interactions are found.
     df
         Degrees of freedom of the density of the deviations.
     key_added
@@ -107,30 +108,30 @@ def interactions(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written is:
+    ``None``, or the AnnData if ``copy=True``. Sets the following field:
 
     ``uns["heldout"]["interactions"][key_added]``
-        Profiles of the combinations, members and controls, standard errors and the null, as arrays and JSON. Read it with
-        :func:`heldout.get.interactions` and :func:`heldout.get.interaction_pairs`, draw it with
+        Profiles of combinations, members and controls, standard errors and the null, as arrays and JSON. Read it with
+        :func:`heldout.get.interactions` and :func:`heldout.get.interaction_pairs`, and plot it with
         :func:`heldout.pl.interactions`.
 
     Raises
     ------
     ValueError
-        If a column or a control is missing, values are raw counts or scaled, no combination has all of its members and a
+        If a column or a control is missing, values are raw counts or scaled, no combination has all its members and a
         control, or there are too few values for a null.
 
     Notes
     -----
-    With ``scale="none"`` a combination of few cells, and a gene that varies much between cells, are called too often; a
-    warning says so if their standard errors could explain more than a tenth of the calls, and ``n_doubtful`` of
-    :func:`heldout.get.interaction_pairs` counts these. Standard errors know nothing of differences between libraries; noise
-    that the cells of a perturbation share is in the null only as far as it is normal. The control is in every deviation:
-    with few control cells its noise looks like an interaction of all combinations with one gene.
+    With ``scale="none"``, combinations with few cells and genes with a large variance between cells are called too
+    often. A warning is logged if standard errors could explain more than a tenth of the calls, and ``n_doubtful`` of
+    :func:`heldout.get.interaction_pairs` counts these calls. Standard errors do not include differences between
+    libraries. Noise that the cells of a perturbation share is part of the null only if it is normal. The control is in
+    every deviation: with few control cells, its noise in a gene looks like an interaction in all combinations.
 
-    In simulated screens of counts (``benchmarks/bench_interactions.py``: 100 singles, 124 pairs × 500 genes) 7 %, 3 % and
-    0.4 % of the calls at ``fdr=0.05`` were false with 10, 25 and 100 cells of each perturbation; with ``scale="none"`` 41 %,
-    12 % and 4 %.
+    In simulated screens of counts (``benchmarks/bench_interactions.py``: 100 singles, 124 pairs × 500 genes), 7 %, 3 %
+    and 0.4 % of the calls at ``fdr=0.05`` were false with 10, 25 and 100 cells per perturbation. With ``scale="none"``
+    it was 41 %, 12 % and 4 %.
 
     Examples
     --------
@@ -177,12 +178,9 @@ def interactions(
 def _check_numbers(n_top_genes: int | None, fdr: float, scale: str, min_cells: int) -> None:
     check_choice(scale, "scale", ("se", "none"))
     check_integer(min_cells, "min_cells", least=1)
-    if n_top_genes is not None and n_top_genes < 1:
-        msg = f"n_top_genes={n_top_genes!r} must be at least 1, or None for all genes."
-        raise ValueError(msg)
-    if not 0 < fdr < 1:
-        msg = f"fdr={fdr!r} must be in (0, 1)."
-        raise ValueError(msg)
+    if n_top_genes is not None:
+        check_integer(n_top_genes, "n_top_genes", least=1)
+    check_number(fdr, "fdr", above=0, below=1)
 
 
 def _combinations(
@@ -194,7 +192,7 @@ def _combinations(
     min_cells: int,
     reading: Mapping[str, Any],
 ) -> tuple[Screen, Combinations, str | None]:
-    """The screen, its combinations that can be compared, and the hash of the split that they are restricted by."""
+    """Return the screen, its complete combinations, and the hash of the split that restricts them."""
     if split_key is None:
         screen = read_screen(adata, key, covariate_keys=covariate_keys, **reading)
         everything = np.ones(adata.n_obs, dtype=bool)
@@ -212,15 +210,15 @@ def _combinations(
 def _complete(found: Combinations) -> Combinations:
     lacking = [f"{name} ({what})" for name, what in found.incomplete.items()]
     if not found.targets:
-        have = f"there are {len(lacking)}, e.g. {some(lacking)}" if lacking else "there is no combination at all"
+        have = f"{len(lacking)} are incomplete, e.g. {some(lacking)}" if lacking else "there is no combination at all"
         msg = (
-            "No combination has enough cells of itself, of each of its members alone and of a control in its context and "
+            "No combination has enough cells, together with each of its members alone and a control in its context and "
             f"partition: {have}. Check separator, targets, covariate_keys, split_key and min_cells."
         )
         raise ValueError(msg)
     if lacking:
         logger.warning(
-            "%d of %d combinations are left out, as there are too few cells of them, a member or the control: %s.",
+            "%d of %d combinations are left out, because they, a member or the control have too few cells: %s.",
             len(lacking),
             len(lacking) + len(found.targets),
             some(lacking, 8),
@@ -229,19 +227,19 @@ def _complete(found: Combinations) -> Combinations:
 
 
 def _check_values(X: Any, name: str) -> None:
-    """Refuse what is not on the scale of logarithms, on which effects are expected to add up."""
+    """Refuse values that are not on the log scale, on which effects are expected to add up."""
     if is_dask(X):
         X = to_memory(X[:: max(1, X.shape[0] // 2000)])
     state = describe(X, name=name)
     if state.kind in {"counts", "normalised"}:
         msg = (
-            f"{name} holds {state}; effects add up on the log scale. Pass log-normalised values: "
+            f"{name} holds {state}, but effects add up on the log scale. Pass log-normalised values: "
             "sc.pp.normalize_total(adata, target_sum=1e4); sc.pp.log1p(adata)"
         )
         raise ValueError(msg)
     if state.kind == "centred":
         msg = (
-            f"{name} holds {state}, so that control expression does not rank the genes and each gene has a scale of its own. "
+            f"{name} holds {state}, so genes cannot be ranked by expression and each gene has another scale. "
             "Pass the layer with the log-normalised values."
         )
         raise ValueError(msg)
@@ -251,8 +249,9 @@ def _check_enough(found: Combinations, n_genes: int) -> None:
     n = len(found.targets) * n_genes
     if n < FEWEST_VALUES:
         msg = (
-            f"{len(found.targets)} combinations × {n_genes} genes are {n} deviations; an empirical null needs at least "
-            f"{FEWEST_VALUES}, of which most are noise. Take more genes (n_top_genes)."
+            f"{len(found.targets)} combinations × {n_genes} genes are {n} deviations, but an empirical null needs at "
+            "least "
+            f"{FEWEST_VALUES}, most of them noise. Use more genes (n_top_genes)."
         )
         raise ValueError(msg)
 
@@ -261,7 +260,8 @@ def _tell(result: Interactions) -> None:
     without = int(np.isnan(result.se).all(axis=1).sum())
     if without:
         logger.warning(
-            "%d of %d combinations have no standard error: they, a member or the control have one cell only (%d groups).",
+            "%d of %d combinations have no standard error, because they, a member or the control have one cell (%d "
+            "groups).",
             without,
             len(result.targets),
             int((result.n_cells < 2).sum()),
@@ -269,8 +269,9 @@ def _tell(result: Interactions) -> None:
     n_called, n_doubtful = int(result.called.sum()), int(result.doubtful.sum())
     if n_doubtful > _DOUBTFUL * n_called:
         logger.warning(
-            "%d of %d calls are within 1.96 of their standard errors, so noisy genes or small numbers of cells may explain "
-            "them. Compare with scale='se'.",
+            "%d of %d calls are within 1.96 standard errors, so noisy genes or small numbers of cells can explain "
+            "them. "
+            "Compare with scale='se'.",
             n_doubtful,
             n_called,
         )

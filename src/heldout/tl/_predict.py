@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("heldout")
 
 VERBS = {
-    "genotype": "predict",
-    "forecast_genes": "predict",
-    "forecast": "predict_cells",
-    "perturbation": "predict_profiles",
+    "genotype": ("predict",),
+    "forecast_genes": ("predict",),
+    "forecast": ("predict_cells",),
+    "perturbation": ("predict_profiles", "predict_cells"),
 }
-"""The function that predicts with the fits of a task."""
+"""The functions that predict with the fits of a task, the usual one first."""
 
 
 @moved(
@@ -68,7 +68,7 @@ def predict(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are, for a genotype fit:
+    ``None``, or the AnnData if ``copy=True``. Writes for a genotype fit:
 
     ``obs[key + "_prediction"]``
         Predicted class of each cell, categorical.
@@ -123,14 +123,15 @@ def fit_to_predict(adata: AnnData, key: str | None, verb: str, *, reference: Ann
     """Read the fit ``key``, or the last fit that ``verb`` predicts with; refuse a fit of another function."""
     store.check_adata(adata)
     source = adata if reference is None else reference
-    able = [wing for wing, name in VERBS.items() if name == verb]
+    able = [wing for wing, names in VERBS.items() if verb in names]
     key = latest_fit(source, able, purpose=f"for heldout.tl.{verb}") if key is None else key
     method = read_header(source, key).method
-    other = VERBS.get(method.split(".")[0])
-    if other is None:
+    verbs = VERBS.get(method.split(".")[0])
+    if verbs is None:
         msg = f"Fit {key!r} is a preparation step; it has no predictions."
         raise ValueError(msg)
-    if other != verb:
+    if verb not in verbs:
+        other = verbs[0]
         options = ", at=..." if other == "predict_cells" else ""
         msg = (
             f"heldout.tl.{verb} does not predict with fit {key!r}, a {method!r}. Call "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heldout._core.fits import check_split
 from heldout._core.partition import read_partition
-from heldout.tl._forecast import predicted_cells
+from heldout.tasks.perturbation.predict import predicted_cells as perturbed_cells
+from heldout.tl._forecast import predicted_cells as cells_in_time
 from heldout.tl._predict import fit_to_predict
 
 if TYPE_CHECKING:
@@ -14,45 +15,67 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from heldout._core.rng import Rng
+
 
 def predict_cells(
     adata: AnnData,
     key: str | None = None,
     *,
     at: float | Sequence[float] | None = None,
+    perturbations: Sequence[str] | None = None,
+    contexts: Sequence[Any] | None = None,
+    n_cells: int = 200,
     reference: AnnData | None = None,
     layer: str | None = None,
+    rng: Rng = 0,
 ) -> AnnData:
-    """Predict the cells of another time with a fit of :func:`forecast`, and return them as a new AnnData.
+    """Predict the cells of another time or of perturbations, and return them as a new AnnData.
 
-    ``adata`` is not changed. A warning says if the time is further ahead than 1.5 times the longest step between
-    train times.
+    ``adata`` is not changed. With a fit of :func:`forecast`, a warning says if the time is further ahead than 1.5
+    times the longest step between train times. With a fit of :func:`perturbation`, a generative method
+    (``moved_cells``) draws cells; any other method moves random control cells by the predicted change, so values can
+    be below zero.
 
     Parameters
     ----------
     adata
-        AnnData with the start cells, (n_obs × n_vars). Prepare new cells as those of the fit, see
+        AnnData with the start cells or the control cells, (n_obs × n_vars). Prepare new cells as those of the fit, see
         :func:`heldout.pp.replay`.
     key
-        Name of the fit. If None, the forecast that was stored last is used.
+        Name of the fit. If None, the last stored fit of a forecast or of a perturbation is used.
     at
         Time or times to predict; a forecast needs it. The start cells are the train cells of the latest train time
         before it. With ``reference``, they are all cells of ``adata`` at that time.
+    perturbations
+        Names of perturbations, such as ``"A+B"``, for a perturbation fit. If None, those of the test cells, in their
+        contexts.
+    contexts
+        Contexts to predict in, for a perturbation fit: values of the covariate, or tuples of several values. If None,
+        all.
+    n_cells
+        Number of cells of each perturbation and context, for a perturbation fit.
     reference
-        AnnData that holds the fit. If None, it is ``adata``.
+        AnnData that holds the fit. If None, it is ``adata``. For a perturbation fit, cells start from the controls of
+        ``adata``.
     layer
-        Layer to use instead of the one that the fit was made on.
+        Layer to use instead of the one that the fit was made on, for a forecast.
+    rng
+        Seed or Generator of the draws, for a perturbation fit.
 
     Returns
     -------
-    A new AnnData of predicted cells: expression in ``X`` (float32); coordinates in ``obsm``; the time, ``start_time``
-    and ``start_cell`` (empty for a method that keeps no cell) in ``obs``; and the hash of the fit in ``uns``.
+    A new AnnData of predicted cells with expression in ``X`` (float32) and the hash of the fit in ``uns``. For a
+    forecast, ``obsm`` has the coordinates, and ``obs`` the time, ``start_time`` and ``start_cell`` (empty for a method
+    that keeps no cell). For a perturbation fit, ``obs`` has the perturbation, the context, ``n_targets``, ``n_seen``
+    (targets that are in train) and ``fallback``; perturbations that cannot be predicted have no cells.
 
     Raises
     ------
     ValueError
-        If there is no such fit or another function predicts with it, a time cannot be predicted, genes are missing,
-        the cells were prepared in another way, or ``adata`` has another split than that of the fit.
+        If there is no such fit or another function predicts with it, an option is for fits of the other task, a time
+        cannot be predicted, genes are missing, the cells were prepared in another way, or ``adata`` has another split
+        than that of the fit.
 
     Examples
     --------
@@ -67,6 +90,14 @@ def predict_cells(
     [96.0]
     """
     key, fit = fit_to_predict(adata, key, "predict_cells", reference=reference)
+    of_forecasts, of_perturbations = {"at": at, "layer": layer}, {"perturbations": perturbations, "contexts": contexts}
+    is_forecast = fit.method.startswith("forecast.")
+    for name, value in (of_perturbations if is_forecast else of_forecasts).items():
+        if value is not None:
+            msg = f"{name}={value!r} is not an option for fit {key!r}, a {fit.method!r}. Leave it out."
+            raise ValueError(msg)
+    if not is_forecast:
+        return perturbed_cells(adata, fit, key=key, **of_perturbations, n_cells=n_cells, reference=reference, rng=rng)
     if at is None:
         msg = (
             f"Fit {key!r} predicts cells at other times. Pass at=, for example "
@@ -75,4 +106,4 @@ def predict_cells(
         raise ValueError(msg)
     if reference is None:
         check_split(adata, fit, read_partition(adata, fit.split_key), key=key)
-    return predicted_cells(adata, fit, key=key, at=at, reference=reference, layer=layer)
+    return cells_in_time(adata, fit, key=key, at=at, reference=reference, layer=layer)

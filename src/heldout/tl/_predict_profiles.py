@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from heldout.tasks.perturbation.predict import predicted_profiles
 from heldout.tl._predict import fit_to_predict
-from heldout.tl._predict_perturbation import predicted_profiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -255,7 +255,7 @@ def test_one_cell_has_no_standard_error(screen, caplog):
         caplog.clear()
         ho.tl.interactions(few, "guide", min_cells=least)
         assert (
-            "1 of 40 combinations are left out, as there are too few cells of them, a member or the control: "
+            "1 of 40 combinations are left out, because they, a member or the control have too few cells: "
             f"'{name} ({name}: 1 cell)'" in caplog.text
         )
         assert name not in ho.get.interaction_pairs(few)["perturbation"].tolist()

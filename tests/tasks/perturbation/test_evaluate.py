@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import heldout as ho
-from heldout.tasks.perturbation.judging.calibration import LEVELS, calibrate, half_widths
+from heldout.tasks.perturbation.judging.calibration import COVERAGES, calibrate, half_widths
 from heldout.tasks.perturbation.judging.scores import METRICS
 from tests.helpers.perturbations import brute_means, combinations, contexts, exact, simulated, task_of
 
@@ -208,7 +208,7 @@ def test_half_widths_are_conformal_quantiles():
     error, scale = rng.normal(size=(30, 7)), rng.uniform(0.5, 2, 7)
     widths, info = calibrate(error, scale, np.zeros(30, int), np.arange(30))
     scores = np.sort((np.abs(error) / scale).ravel())
-    for level, width in zip(LEVELS, widths[0], strict=True):
+    for level, width in zip(COVERAGES, widths[0], strict=True):
         shares = np.array([np.mean(scores <= s) * 30 / 31 for s in scores])
         assert width == scores[np.argmax(shares >= level - 1e-12)]
     assert info == {"strata": [0], "n_perturbations": [30]}
@@ -217,7 +217,7 @@ def test_half_widths_are_conformal_quantiles():
 def test_too_few_perturbations_support_no_interval():
     error = np.ones((4, 5))
     widths, _ = calibrate(error, np.ones(5), np.zeros(4, int), np.arange(4))
-    assert np.isfinite(widths[0]).tolist() == [level <= 0.8 for level in LEVELS]  # 4 / 5 of the weight at most
+    assert np.isfinite(widths[0]).tolist() == [level <= 0.8 for level in COVERAGES]  # 4 / 5 of the weight at most
     twice, info = calibrate(np.ones((8, 5)), np.ones(5), np.zeros(8, int), np.repeat(np.arange(4), 2))
     np.testing.assert_array_equal(twice, widths)
     assert info["n_perturbations"] == [4]
@@ -227,15 +227,15 @@ def test_too_few_perturbations_support_no_interval():
 def test_intervals_cover_what_they_promise():
     """Exchangeable perturbations: mean coverage over many draws is the nominal one, and below one weight above it."""
     rng = np.random.default_rng(0)
-    covered = {level: [] for level in LEVELS}
+    covered = {level: [] for level in COVERAGES}
     for _ in range(400):
         size = rng.lognormal(size=(20, 1))  # genes of one perturbation err together
         error = rng.normal(size=(20, 25)) * size
         widths, info = calibrate(error[:19], np.ones(25), np.zeros(19, int), np.arange(19))
-        for level in LEVELS:
+        for level in COVERAGES:
             width = half_widths(widths, info, np.ones(25), np.zeros(1, int), level)
             covered[level].append(np.mean(np.abs(error[19:]) <= width))
-    for level in LEVELS:
+    for level in COVERAGES:
         error = np.std(covered[level]) / np.sqrt(400)
         assert level - 3 * error <= np.mean(covered[level]) <= level + 1 / 20 + 3 * error
 

@@ -1,4 +1,4 @@
-"""Predicted profiles, as anybody may have made them, in the order of measured combinations."""
+"""Align predicted profiles of any origin with measured combinations."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ if TYPE_CHECKING:
 def common(
     found: Interactions, predictions: Mapping[str, AnnData], perturbation_key: str
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, float]]:
-    """Combinations that every method predicts, (m,), the profiles of each, (m × G), and the share that each predicts.
+    """Find combinations that every method predicts, (m,), the profiles, (m × G), and the share that each predicts.
 
     Raises
     ------
     ValueError
-        If a prediction lacks genes or columns, or no combination is predicted by all.
+        If a prediction lacks genes or columns, or no combination is predicted by all methods.
     """
     aligned = {name: _aligned(found, predicted, name, perturbation_key) for name, predicted in predictions.items()}
     predicted = {name: np.isfinite(values).all(axis=1) for name, values in aligned.items()}
     rows = np.flatnonzero(np.all(list(predicted.values()), axis=0))
     if not len(rows):
         msg = (
-            f"No combination is predicted by all of {some(predictions)}. Measured are {some(found.labels)}; look at "
+            f"No combination is predicted by all of {some(predictions)}. Measured combinations are "
+            f"{some(found.labels)}. Check "
             f"obs[{perturbation_key!r}] of the predictions."
         )
         raise ValueError(msg)
@@ -43,17 +44,19 @@ def common(
 
 
 def _aligned(found: Interactions, predicted: AnnData, name: str, key: str) -> np.ndarray:
-    """Profile of each combination, (P × G), NaN where there is none; the mean where there are several rows."""
+    """Return the profile of each combination, (P × G): NaN without a prediction, the mean of several rows."""
     store.check_adata(predicted)
     genes = predicted.var_names.get_indexer(found.genes)
     if (genes < 0).any():
         msg = (
             f"predictions[{name!r}] lacks {int((genes < 0).sum())} of the {len(genes)} genes of the interactions (e.g. "
-            f"{some(found.genes[genes < 0])}). Predict them too, or measure the interactions on the genes it has."
+            f"{some(found.genes[genes < 0])}). Predict these genes too, or measure the interactions on the predicted "
+            "genes."
         )
         raise ValueError(msg)
     columns = [
-        store.column(predicted, one, argument=f"predictions[{name!r}]") for one in (key, *found.names.covariate_keys)
+        store.column(predicted, column, argument=f"predictions[{name!r}]")
+        for column in (key, *found.names.covariate_keys)
     ]
     texts = [store.as_names(column) for column in columns]
     distinct, codes = store.factorize(texts[0])

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from heldout._core.arrays import loaded, take
 from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from heldout._core.types import Matrix
+    from heldout._core.types import Matrix, MatrixOrDask
     from heldout.splitting._perturbations import Targets
-    from heldout.tasks.perturbation.observed import Measured
     from heldout.tasks.perturbation.pairs import Pairs
 
 N_DRAWS = 500
@@ -43,9 +43,11 @@ class Controls:
     pool: Callable[[int], Matrix]
 
     @classmethod
-    def of(cls, cells: Measured, mean: np.ndarray, rows_of: Callable[[int], np.ndarray]) -> Controls:
-        """Controls whose cells are rows of a matrix; ``rows_of`` returns the rows of a context."""
-        return cls(mean, cache(lambda context: cells.fetch(rows_of(context)[:MOST_CONTROLS])))
+    def of(
+        cls, X: MatrixOrDask, columns: np.ndarray, mean: np.ndarray, rows_of: Callable[[int], np.ndarray]
+    ) -> Controls:
+        """Controls that are rows of a matrix, (n × n_vars); ``rows_of`` returns the rows of a context."""
+        return cls(mean, cache(lambda context: take(loaded(X[rows_of(context)[:MOST_CONTROLS]]), None, columns)))
 
     @classmethod
     def without_cells(cls, mean: np.ndarray) -> Controls:
@@ -130,6 +132,9 @@ class Generated:
         Seed of the draws behind ``change``. A row does not depend on the other rows.
     n_draws
         Number of these draws.
+    n_distinct
+        Function from the targets and the context to the number of different cells that can be drawn. If None, it is not
+        limited. Scores use no more, because a cell that is drawn twice looks like a too narrow distribution.
     """
 
     sampler: Callable[[Targets, int, int, np.random.Generator], np.ndarray]
@@ -138,6 +143,7 @@ class Generated:
     controls: Controls
     seed: int
     n_draws: int = N_DRAWS
+    n_distinct: Callable[[Targets, int], int] | None = None
 
     @cached_property
     def change(self) -> np.ndarray:
@@ -151,6 +157,12 @@ class Generated:
     def cells(self, i: int, n: int, rng: np.random.Generator) -> np.ndarray:
         """Predicted cells of row ``i``, (n × G)."""
         return self.sampler(self.pairs.targets[i], int(self.pairs.context[i]), n, rng)
+
+    def distinct_cells(self, i: int, most: int, rng: np.random.Generator) -> np.ndarray:
+        """Up to ``most`` predicted cells of row ``i``, none of them drawn twice, (n × G)."""
+        limit = self.n_distinct
+        n = most if limit is None else min(most, limit(self.pairs.targets[i], int(self.pairs.context[i])))
+        return self.cells(i, n, rng)
 
 
 def rng_of(seed: int, targets: Sequence[str], context: int, *, stream: int = 0) -> np.random.Generator:

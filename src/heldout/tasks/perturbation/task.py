@@ -131,7 +131,7 @@ class Task:
             order = self.cells.order
             return order[(is_control & (self.screen.context == context))[order]]
 
-        return Controls.of(self.cells, mean, rows_of)
+        return Controls.of(self.cells.X, self.columns, mean, rows_of)
 
     def fit(
         self,

@@ -1,8 +1,8 @@
-"""Intervals of predicted profiles, from the errors on the perturbations of val: split conformal prediction.
+"""Intervals of predicted profiles from the errors on the val perturbations: split conformal prediction.
 
-A perturbation is the unit: genes of one perturbation err together. The errors of a new perturbation are exchangeable
-with those of the val perturbations with as many seen targets, so that an interval holds for the stated share of
-(perturbation, gene) pairs on average :cite:p:`lee2023`. It says nothing of a single gene.
+The perturbation is the unit, because the errors of its genes are correlated. The errors of a new perturbation are
+exchangeable with those of the val perturbations with the same number of seen targets. So an interval contains the truth for
+the nominal share of (perturbation, gene) pairs on average :cite:p:`lee2023`, but not for every single gene.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heldout._core.checks import check_choice
+
 if TYPE_CHECKING:
     from heldout.splitting._perturbations import Targets
 
-LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Nominal coverages that are calibrated."""
 
 _FLOOR = 0.05
@@ -26,14 +28,14 @@ def seen_targets(targets: list[Targets] | tuple[Targets, ...], seen: set[str]) -
 
 
 def stratum(n_targets: np.ndarray, n_seen: np.ndarray) -> np.ndarray:
-    """What intervals are calibrated by: number of targets and of seen ones, as one number, (m,)."""
+    """Stratum by which intervals are calibrated, (m,): the number of targets and the number of seen targets in one number."""
     return np.asarray(n_targets * 100 + n_seen)
 
 
 def scale_of(change: np.ndarray) -> np.ndarray:
-    """What errors of each gene are measured in, (G,): root mean square of the train changes about their mean.
+    """Unit of the errors of each gene, (G,): root mean square of the train changes about their mean.
 
-    Genes that hardly change get 5 % of the root mean square over genes, so that noise is not blown up.
+    Genes that hardly change get 5 % of the root mean square over genes, because a smaller unit would amplify noise.
     """
     spread = np.sqrt(np.mean((change - change.mean(axis=0)) ** 2, axis=0))
     typical = float(np.sqrt(np.mean(spread**2)))
@@ -43,7 +45,7 @@ def scale_of(change: np.ndarray) -> np.ndarray:
 def calibrate(
     error: np.ndarray, scale: np.ndarray, strata: np.ndarray, perturbation: np.ndarray
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Half-widths in units of ``scale`` for each stratum and level, (S × L), and what they rest on, as JSON values.
+    """Half-widths in units of ``scale`` for each stratum and coverage, (S × L), and their basis, as JSON values.
 
     Parameters
     ----------
@@ -54,15 +56,15 @@ def calibrate(
     strata
         Stratum of each row, (m,).
     perturbation
-        Number of the perturbation of each row, (m,): rows of one in several contexts count as one unit.
+        Number of the perturbation of each row, (m,). Rows of the same perturbation in several contexts are one unit.
 
     Returns
     -------
-    Half-widths; infinite where there are fewer than level / (1 - level) perturbations, which could support no interval.
+    Half-widths; infinite where fewer than coverage / (1 - coverage) perturbations are known, which support no interval.
     """
     known = np.isfinite(error).all(axis=1)
     distinct = np.unique(strata[known])
-    widths = np.full((len(distinct), len(LEVELS)), np.inf)
+    widths = np.full((len(distinct), len(COVERAGES)), np.inf)
     counts = []
     for i, number in enumerate(distinct):
         rows = np.flatnonzero(known & (strata == number))
@@ -75,10 +77,10 @@ def calibrate(
 
 
 def _quantiles(scores: np.ndarray, weights: np.ndarray, n: int) -> np.ndarray:
-    """Smallest scores below which lies level × (n + 1) of the weight n; infinite where that is more than n."""
+    """Smallest scores with at least coverage × (n + 1) of the weight n at or below them; infinite if that is over n."""
     order = np.argsort(scores, kind="stable")
     below = np.cumsum(weights[order])
-    wanted = np.array(LEVELS) * (n + 1)
+    wanted = np.array(COVERAGES) * (n + 1)
     at = np.searchsorted(below, wanted - 1e-9 * n)
     return np.where(wanted > n + 1e-9, np.inf, scores[order][np.minimum(at, len(order) - 1)])
 
@@ -86,13 +88,11 @@ def _quantiles(scores: np.ndarray, weights: np.ndarray, n: int) -> np.ndarray:
 def half_widths(
     widths: np.ndarray, info: dict[str, Any], scale: np.ndarray, strata: np.ndarray, coverage: float
 ) -> np.ndarray:
-    """Half-width of each perturbation and gene at one of the levels, (m × G); NaN where none is supported."""
-    if coverage not in LEVELS:
-        msg = f"coverage={coverage!r} must be one of {', '.join(map(str, LEVELS))}."
-        raise ValueError(msg)
+    """Half-width of each perturbation and gene at a nominal coverage, (m × G); NaN where val supports none."""
+    check_choice(coverage, "coverage", COVERAGES)
     row = {int(number): i for i, number in enumerate(info["strata"])}
     at = np.array([row.get(int(number), -1) for number in strata])
     of_row = np.full(len(strata), np.nan)
-    of_row[at >= 0] = widths[at[at >= 0], LEVELS.index(coverage)]
+    of_row[at >= 0] = widths[at[at >= 0], COVERAGES.index(coverage)]
     of_row[np.isinf(of_row)] = np.nan
     return np.asarray(of_row[:, None] * scale)

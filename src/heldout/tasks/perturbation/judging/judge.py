@@ -17,7 +17,7 @@ from heldout._core.partition import PARTITIONS
 from heldout._core.progress import progress
 from heldout._core.rng import generator
 from heldout.tasks.perturbation import METHODS
-from heldout.tasks.perturbation.judging.calibration import LEVELS, half_widths, seen_targets
+from heldout.tasks.perturbation.judging.calibration import COVERAGES, half_widths, seen_targets
 from heldout.tasks.perturbation.judging.cells import MOST_CELLS, CellSpace, Scored
 from heldout.tasks.perturbation.judging.resampling import drawn_controls, halves
 from heldout.tasks.perturbation.judging.scores import N_TOP, Reference, centroids
@@ -107,14 +107,15 @@ class Judged:
     def scored(self, fit: Fit, name: str, role: Literal["model", "baseline", "control"]) -> Scored:
         """Predict the judged perturbations with a fit."""
         prediction = predict(fit, self.truth.pairs, self.task.controls(self.reference.control))
-        pairs = self.truth.pairs
+        if not isinstance(prediction, Generated):
+            return Scored(name, role, prediction.change, prediction.fallback)
+        seed, pairs = int(fit.config["seed"]), self.truth.pairs
 
         def cells(i: int) -> np.ndarray:
-            rng = rng_of(int(fit.config["seed"]), pairs.targets[i], int(pairs.context[i]), stream=1)
-            return prediction.cells(i, MOST_CELLS, rng)
+            rng = rng_of(seed, pairs.targets[i], int(pairs.context[i]), stream=1)
+            return prediction.distinct_cells(i, MOST_CELLS, rng)
 
-        generated = cells if isinstance(prediction, Generated) else None
-        return Scored(name, role, prediction.change, prediction.fallback, generated)
+        return Scored(name, role, prediction.change, prediction.fallback, cells)
 
     def table(self, scored: list[Scored], *, n_bootstrap: int, rng: Rng) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Table of the evaluation, and the scores of each perturbation and context."""
@@ -216,7 +217,7 @@ def with_coverage(rows: pd.DataFrame, judged: Judged, fit: Fit, change: np.ndarr
     truth = judged.truth
     error = np.abs(truth.mean - profiles(fit, truth.pairs, change))
     is_model = (rows["role"] == "model").to_numpy()
-    for nominal in LEVELS:
+    for nominal in COVERAGES:
         stored = (fit.arrays["half_widths"], fit.info["calibration"], fit.arrays["scale"])
         width = half_widths(*stored, strata_of(fit, truth.pairs), nominal)
         share = np.full(len(rows), np.nan)

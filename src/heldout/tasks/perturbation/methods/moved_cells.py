@@ -69,7 +69,11 @@ class MovedCells:
                 return controls.draw(context, n, rng) + source.shift
             return kept.draw(source.groups, controls.mean[context], n, rng) + source.shift
 
-        return Generated(sample, fallback, pairs, controls, seed)
+        def n_distinct(targets: Targets, context: int) -> int:
+            groups = kept.source(targets, context).groups
+            return kept.n_distinct(groups) if groups else controls.pool(context).shape[0]
+
+        return Generated(sample, fallback, pairs, controls, seed, n_distinct=n_distinct)
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,10 @@ class _Kept:
             return np.asarray(self.arrays["change"][groups].mean(axis=0)), False
         change, fallback = latent_change(self.mean, Pairs([targets], np.array([context])))
         return change[0], bool(fallback[0])
+
+    def n_distinct(self, groups: list[int]) -> int:
+        """Number of cells that can be drawn, as many from each group, without drawing one twice."""
+        return len(groups) * int(np.diff(self.arrays["groups"])[groups].min())
 
     def draw(self, groups: list[int], control: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
         """Random cells of some groups, as many of each, moved from their own controls to ``control``, (n × G)."""

@@ -1,0 +1,287 @@
+"""Predicted profiles and predicted cells of perturbations, each as a new AnnData."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from heldout._core import keys, store
+from heldout._core.arrays import get_matrix
+from heldout._core.checks import check_integer
+from heldout._core.fits import check_split
+from heldout._core.grouped import group_moments
+from heldout._core.partition import read_partition
+from heldout._core.rng import Rng, generator
+from heldout.splitting._read_screen import ScreenNames
+from heldout.splitting._screen import as_list, context_codes
+from heldout.tasks.perturbation import METHODS
+from heldout.tasks.perturbation.judging.calibration import half_widths, seen_targets
+from heldout.tasks.perturbation.pairs import Pairs
+from heldout.tasks.perturbation.predictions import Controls, Prediction
+from heldout.tasks.perturbation.task import Task, check_logged, predict, strata_of, task_of_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from heldout._core.fits import Fit
+    from heldout.splitting._perturbations import Targets
+
+logger = logging.getLogger("heldout")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Perturbations in contexts, the values of the covariates in each context, and the controls to start from.
+
+    Contexts have the numbers of the fit; contexts that the fit does not know have the numbers after these.
+    """
+
+    fit: Fit
+    names: ScreenNames
+    pairs: Pairs
+    contexts: list[tuple[str, ...]]
+    controls: Controls
+
+    @classmethod
+    def of(
+        cls,
+        adata: AnnData,
+        fit: Fit,
+        *,
+        key: str,
+        perturbations: Sequence[str] | None,
+        contexts: Sequence[Any] | None,
+        reference: AnnData | None,
+    ) -> _Request:
+        """Read what the user asks for; without ``perturbations``, those of the test cells in their contexts."""
+        names = ScreenNames.from_json(fit.info["names"])
+        if reference is None:
+            known, controls = names.contexts, _train_controls(adata, fit, key=key)
+        else:
+            known, controls = _controls_of(adata, fit, names, key=key)
+        wanted = None if contexts is None else _context_numbers(contexts, known, controls, names)
+        if perturbations is None:
+            if reference is not None:
+                msg = (
+                    "perturbations=None needs the test cells of the fit, but reference= was passed. Name the perturbations "
+                    "to predict, e.g. perturbations=['A+B']."
+                )
+                raise ValueError(msg)
+            targets, numbers = _held_out(adata, fit, key=key)
+            keep = np.ones(len(targets), dtype=bool) if wanted is None else np.isin(numbers, wanted)
+            pairs = Pairs([t for t, kept in zip(targets, keep, strict=True) if kept], numbers[keep])
+        else:
+            asked = _parsed(perturbations, names)
+            _warn_of_unknown(fit, asked)
+            wanted = np.arange(len(known)) if wanted is None else wanted
+            wanted = wanted[np.isfinite(controls.mean[wanted]).all(axis=1)]
+            pairs = Pairs([t for t in asked for _ in wanted], np.tile(wanted, len(asked)))
+        return cls(fit, names, pairs, known, controls)
+
+    def predict(self) -> Prediction:
+        """Predict, and warn of what cannot be predicted and of fallbacks."""
+        prediction = predict(self.fit, self.pairs, self.controls)
+        _warn_of_fallbacks(self.fit, self.pairs.targets, prediction)
+        return prediction
+
+    def obs(self) -> pd.DataFrame:
+        """One row for each perturbation and context."""
+        targets, names = list(self.pairs.targets), self.names
+        frame = pd.DataFrame({names.perturbation_key: [names.joined(of_row) for of_row in targets]})
+        for place, column in enumerate(names.covariate_keys):
+            frame[column] = [self.contexts[context][place] for context in self.pairs.context]
+        frame["n_targets"] = [len(of_row) for of_row in targets]
+        frame["n_seen"] = seen_targets(targets, set(self.fit.info["seen"]))
+        text = frame[[names.perturbation_key, *names.covariate_keys]].agg("|".join, axis=1) if len(frame) else []
+        frame.index = pd.Index(list(text), dtype=object)
+        return frame
+
+    def made_by(self, key: str) -> dict[str, Any]:
+        """Where predictions come from."""
+        fit = self.fit
+        return {"key": key, "method": fit.method, "fit": fit.hash, "split": fit.split_hash}
+
+
+def predicted_profiles(
+    adata: AnnData,
+    fit: Fit,
+    *,
+    key: str,
+    perturbations: Sequence[str] | None,
+    contexts: Sequence[Any] | None,
+    coverage: float,
+    reference: AnnData | None,
+) -> AnnData:
+    """Profile of each perturbation in each context; see :func:`heldout.tl.predict_profiles`."""
+    from anndata import AnnData
+
+    request = _Request.of(adata, fit, key=key, perturbations=perturbations, contexts=contexts, reference=reference)
+    pairs, prediction = request.pairs, request.predict()
+    profile = request.controls.mean[pairs.context] + prediction.change
+    layers, made_by = {"change": prediction.change.astype(np.float32)}, request.made_by(key)
+    if "half_widths" in fit.arrays:
+        stored = (fit.arrays["half_widths"], fit.info["calibration"], fit.arrays["scale"])
+        width = half_widths(*stored, strata_of(fit, pairs), coverage)
+        layers |= {"lower": (profile - width).astype(np.float32), "upper": (profile + width).astype(np.float32)}
+        made_by["coverage"] = coverage
+    obs = request.obs()
+    obs["predicted"], obs["fallback"] = np.isfinite(prediction.change).all(axis=1), prediction.fallback
+    var = pd.DataFrame(index=pd.Index(fit.genes.astype(str)))
+    return AnnData(profile.astype(np.float32), obs=obs, var=var, layers=layers, uns={keys.UNS: {"predicted": made_by}})
+
+
+def predicted_cells(
+    adata: AnnData,
+    fit: Fit,
+    *,
+    key: str,
+    perturbations: Sequence[str] | None = None,
+    contexts: Sequence[Any] | None = None,
+    n_cells: int = 200,
+    reference: AnnData | None = None,
+    rng: Rng = 0,
+) -> AnnData:
+    """Cells of each perturbation in each context; see :func:`heldout.tl.predict_cells`.
+
+    A method that predicts means moves random control cells by the change; a generative method draws cells. Perturbations
+    that the method cannot predict have no cells.
+
+    Returns
+    -------
+    A new AnnData, ``n_cells`` rows for each perturbation and context: log-normalised expression in ``X`` (float32), in
+    ``obs`` the perturbation, the context, ``n_targets``, ``n_seen`` and ``fallback``, in ``uns`` the hash of the fit.
+    """
+    from anndata import AnnData
+
+    check_integer(n_cells, "n_cells", least=1)
+    request = _Request.of(adata, fit, key=key, perturbations=perturbations, contexts=contexts, reference=reference)
+    prediction, draws = request.predict(), generator(rng)
+    parts, rows = [], []
+    for i in range(len(request.pairs)):
+        cells = prediction.cells(i, n_cells, draws).astype(np.float32)
+        if np.isfinite(cells).all():
+            parts.append(cells)
+            rows.append(i)
+    if not parts:
+        msg = f"Fit {key!r} cannot predict any of these perturbations. Ask for others with perturbations=."
+        raise ValueError(msg)
+    obs = request.obs().assign(fallback=prediction.fallback).iloc[np.repeat(rows, n_cells)]
+    obs.index = pd.Index([f"{name}|{k % n_cells}" for k, name in enumerate(obs.index)], dtype=object)
+    var = pd.DataFrame(index=pd.Index(fit.genes.astype(str)))
+    return AnnData(np.concatenate(parts), obs=obs, var=var, uns={keys.UNS: {"predicted": request.made_by(key)}})
+
+
+def _held_out(adata: AnnData, fit: Fit, *, key: str) -> tuple[list[Targets], np.ndarray]:
+    """Perturbations and contexts of the test cells."""
+    partition = read_partition(adata, fit.split_key)
+    check_split(adata, fit, partition, key=key)
+    partition.require("test", purpose="predict without perturbations=")
+    screen = task_of_fit(adata, partition, fit, key=key).screen
+    number, context, _ = screen.groups(partition.mask("test"))
+    rows = number >= 0
+    return [screen.perturbations[i] for i in number[rows]], context[rows]
+
+
+def _parsed(perturbations: Sequence[str], names: ScreenNames) -> list[Targets]:
+    """Targets of the requested perturbations, each once, in the given order."""
+    asked = [perturbations] if isinstance(perturbations, str) else list(perturbations)
+    if not asked:
+        msg = "perturbations is empty. Name the perturbations to predict, e.g. ['A+B']."
+        raise ValueError(msg)
+    parsed = names.parse(store.as_names(asked).tolist())
+    if () in parsed:
+        msg = f"perturbations has {asked[parsed.index(())]!r}, which is a control. Leave it out."
+        raise ValueError(msg)
+    return list(dict.fromkeys(parsed))
+
+
+def _context_numbers(
+    contexts: Sequence[Any], known: list[tuple[str, ...]], controls: Controls, names: ScreenNames
+) -> np.ndarray:
+    """Numbers of the contexts that the user asks for; they must have controls."""
+    if not names.covariate_keys:
+        msg = f"contexts={contexts!r} is given, but the fit has one context (no covariate_keys). Leave it out."
+        raise ValueError(msg)
+    asked = [contexts] if isinstance(contexts, str) or not isinstance(contexts, Iterable) else list(contexts)
+    there = np.isfinite(controls.mean).any(axis=1)
+    number = {context: i for i, context in enumerate(known) if there[i]}
+    wanted = [tuple(as_list(context)) for context in asked]
+    for context in wanted:
+        if context not in number:
+            shown = [values[0] if len(values) == 1 else values for values in number]
+            name = context[0] if len(context) == 1 else context
+            msg = (
+                f"contexts has {name!r}, which is not a context of {names.covariate_keys}. {store.suggest(name, shown)}"
+            )
+            raise ValueError(msg)
+    return np.array([number[context] for context in dict.fromkeys(wanted)], dtype=np.int64)
+
+
+def _train_controls(adata: AnnData, fit: Fit, *, key: str) -> Controls:
+    """The controls of the fit. Their cells are the train cells of ``adata``, which are read when they are needed."""
+    mean = fit.arrays["control"]
+
+    @cache
+    def task() -> Task:
+        partition = read_partition(adata, fit.split_key)
+        check_split(adata, fit, partition, key=key)
+        return task_of_fit(adata, partition, fit, key=key)
+
+    return Controls(mean, lambda context: task().controls(mean).pool(context))
+
+
+def _controls_of(adata: AnnData, fit: Fit, names: ScreenNames, *, key: str) -> tuple[list[tuple[str, ...]], Controls]:
+    """Contexts of the fit and of other data, and the controls of the other data, to which changes are added there."""
+    layer = fit.info["layer"]
+    X = get_matrix(adata, layer, dask=True)
+    check_logged(X, layer)
+    texts = store.as_names(store.column(adata, names.perturbation_key, argument="perturbation_key"))
+    control = np.isin(texts, [*names.control, *(name for name, targets in names.known.items() if not targets)])
+    if not control.any():
+        msg = (
+            f"adata.obs[{names.perturbation_key!r}] has no control cells ({store.some(names.control)}), to which predicted "
+            "changes are added. Add some, or name them as in the fit."
+        )
+        raise ValueError(msg)
+    found, context = context_codes(adata, names.covariate_keys)
+    known = [*names.contexts, *(values for values in found if values not in names.contexts)]
+    number = np.array([known.index(values) for values in found])[context]
+    codes, columns = np.where(control, number, -1), fit.columns(adata.var_names, key=key)
+    mean = group_moments(X, codes, len(known), columns=columns, var=False).mean
+
+    def rows_of(context: int) -> np.ndarray:
+        return np.flatnonzero(codes == context)
+
+    return known, Controls.of(X, columns, mean, rows_of)
+
+
+def _warn_of_fallbacks(fit: Fit, targets: Sequence[Targets], prediction: Prediction) -> None:
+    """Warn of perturbations that cannot be predicted, and of fallbacks."""
+    method, joined = METHODS.method_of(fit).name, ScreenNames.from_json(fit.info["names"]).joined
+    lost = np.isnan(prediction.change).any(axis=1)
+    for mask, what in (
+        (lost, f"cannot be predicted by {method!r}; their rows are NaN"),
+        (prediction.fallback & ~lost, "use a fallback, such as the mean effect of a target"),
+    ):
+        if mask.any():
+            distinct = dict.fromkeys(joined(targets[i]) for i in np.flatnonzero(mask).tolist())
+            logger.warning(
+                "%d of %d perturbations (%s) %s", len(distinct), len(set(targets)), store.some(distinct), what
+            )
+
+
+def _warn_of_unknown(fit: Fit, targets: Sequence[Targets]) -> None:
+    """Warn of targets that are neither genes nor in train, if their names look like a typing error."""
+    seen = set(fit.info["seen"])
+    unknown = sorted({target for of_row in targets for target in of_row} - seen - {str(gene) for gene in fit.genes})
+    close = [hint for name in unknown[:3] if (hint := store.suggest(name, seen)).startswith("Did you mean")]
+    if close:
+        logger.warning("%s are not in train and are not genes of the data. %s", store.some(unknown), close[0])

@@ -59,8 +59,8 @@ def _finding(case: Case, key: str, parent: Parent, test: set[Perturbed], train: 
         text = f"The fit started from {name}, which has seen {' and '.join(what)}."
         return result.says("fail", text, "Fit it again without this start, or hold out what the parent has not seen.")
     cells = "" if assignment is not None else " Its cells are not recorded here, so they are not compared."
-    what = "test perturbations" if cells else "the test cells and test perturbations"
-    text = f"The fit started from {name}, which has not seen {what}.{cells}"
+    unseen = "test perturbations" if cells else "the test cells and test perturbations"
+    text = f"The fit started from {name}, which has not seen {unseen}.{cells}"
     return result.says("warn" if cells else "pass", text, _KEEP if cells else "")
 
 

@@ -170,12 +170,12 @@ def judge_fit(
     method = METHODS.method_of(fit).name
     model = judged.scored(fit, method, "model")
     scored = [model, *judged.baselines(baselines, leave_out=method, generative=model.cells is not None)]
-    scored += [*shifted(model), *replaced_embeddings(judged, fit)]
+    scored += [*shifted_controls(model), *replaced_embeddings(judged, fit)]
     table, rows = judged.table(scored, n_bootstrap=n_bootstrap, rng=rng)
     return table, with_coverage(rows, judged, fit, model.change)
 
 
-def shifted(model: Scored) -> list[Scored]:
+def shifted_controls(model: Scored) -> list[Scored]:
     """The generated mean with the spread of the controls: what a generative method would score as a mean."""
     if model.cells is None:
         return []

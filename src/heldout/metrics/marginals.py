@@ -1,4 +1,4 @@
-"""Compare two sets of cells gene by gene: nothing is said of how genes vary together."""
+"""Compare two sets of cells gene by gene, whatever the correlations between genes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def gene_wasserstein(X: ArrayLike, Y: ArrayLike) -> float:
-    """Mean over genes of the Wasserstein-1 distance of the values of a gene, in the unit of the values; lower is better.
+    """Mean over genes of the Wasserstein-1 distance of their values, in the unit of the values; lower is better.
 
     Parameters
     ----------
@@ -34,7 +34,8 @@ def gene_wasserstein(X: ArrayLike, Y: ArrayLike) -> float:
     Notes
     -----
     The distance of a gene is that of :func:`scipy.stats.wasserstein_distance`. It is not corrected for the number of
-    cells: two samples of one distribution have a distance above 0. Compare it with the distance of two halves of the truth.
+    cells: two samples of one distribution have a distance above 0. Compare it with the distance of two halves of the
+    truth.
 
     Examples
     --------

@@ -52,13 +52,13 @@ def embedding(
 ) -> AnnData | None:
     """Add vectors of genes or perturbations that were learnt elsewhere: a pretrained model, a graph, another screen.
 
-    Nothing in a file is run: checkpoints are read as tensors only, dictionaries and arrays as text and numbers only, and
-    a file that holds more is refused. Which file of which model is read, and how, stands in the documentation under
+    Nothing in a file is run: checkpoints are read as tensors only, dictionaries and arrays as text and numbers only,
+    and a file that holds more is refused. Which file of which model is read, and how, stands in the documentation under
     *Side information*.
 
     A name is looked up as it is, then in ``gene_ids_key``, then regardless of case and of the version of an Ensembl id
-    (``"Tp53"``, ``"ENSG00000141510.18"``); if several rows fit only that way, none is taken. How many were found how, and
-    which are missing, is logged.
+    (``"Tp53"``, ``"ENSG00000141510.18"``); if several rows fit only that way, none is taken. How many were found how,
+    and which are missing, is logged.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ def embedding(
         perturbations, such as pseudobulk of another screen; or the path of a file or folder.
     format
         ``"table"`` (DataFrame, AnnData, csv, tsv), ``"npz"`` (arrays ``names`` and ``values``), ``"graph"`` (an edge list,
-        such as GEARS' ``go.csv``) and ``"gene2go"`` (GEARS' ``gene2go.pkl``), of which the spectral embedding is taken, or
-        the files of a model: ``"scgpt"`` :cite:p:`cui2024`, ``"scfoundation"`` :cite:p:`hao2024`, ``"geneformer"``
+        such as GEARS' ``go.csv``) and ``"gene2go"`` (GEARS' ``gene2go.pkl``), of which the spectral embedding is taken,
+        or the files of a model: ``"scgpt"`` :cite:p:`cui2024`, ``"scfoundation"`` :cite:p:`hao2024`, ``"geneformer"``
         :cite:p:`theodoris2023`, ``"scbert"`` :cite:p:`yang2022`, ``"gene2vec"`` :cite:p:`du2019` and ``"uce"``
         :cite:p:`rosen2023`. None tells tables, npz files and edge lists with the columns ``source`` and ``target``.
     names
@@ -199,7 +199,10 @@ def _at_hand(
     other = None
     if gene_ids_key is not None:
         if gene_ids_key not in adata.var.columns:
-            msg = f"gene_ids_key={gene_ids_key!r} is not a column of adata.var. {store.suggest(gene_ids_key, adata.var.columns)}"
+            msg = (
+                f"gene_ids_key={gene_ids_key!r} is not a column of adata.var. "
+                f"{store.suggest(gene_ids_key, adata.var.columns)}"
+            )
             raise ValueError(msg)
         column = adata.var[gene_ids_key].astype(object)
         other = column.where(column.notna(), "").astype(str).tolist()
@@ -274,7 +277,8 @@ def _canonical(hand: _Hand, found: EmbeddingSource) -> dict[str, str]:
         twin = whole if whole in known else aliases.get(whole, name)
         if twin != name:
             msg = (
-                f"source has the perturbation {whole!r} twice, as {twin!r} and as {name!r} (control={some(hand.parser.control)}, "
+                f"source has the perturbation {whole!r} twice, as {twin!r} and as {name!r} "
+                f"(control={some(hand.parser.control)}, "
                 f"separator={separator!r}). Keep one of them, or their mean."
             )
             raise ValueError(msg)
@@ -321,7 +325,8 @@ def _tell(key: str, aligned: _Aligned, hand: _Hand, found: EmbeddingSource) -> N
         )
     if aligned.ambiguous:
         logger.warning(
-            "%s: %d names (%s) have no vector because several rows fit regardless of case or version. Rename the right row.",
+            "%s: %d names (%s) have no vector because several rows fit regardless of case or version. Rename the "
+            "right row.",
             *(key, len(aligned.ambiguous), _few(aligned.ambiguous)),
         )
     size = np.abs(found.values).max(axis=1)

@@ -38,9 +38,10 @@ def perturbation(
 ) -> AnnData | None:
     """Learn from the perturbations of train what others do to the mean expression.
 
-    What is learnt are changes of pseudobulks: the mean of the cells of a perturbation minus the mean of the train controls
-    of the same context. With perturbations in val, their errors give intervals (split conformal prediction, by the number
-    of targets that train has seen). :func:`heldout.tl.predict` gives profiles, :func:`heldout.tl.evaluate` scores them.
+    What is learnt are changes of pseudobulks: the mean of the cells of a perturbation minus the mean of the train
+    controls of the same context. With perturbations in val, their errors give intervals (split conformal prediction, by
+    the number of targets that train has seen). :func:`heldout.tl.predict` gives profiles, :func:`heldout.tl.evaluate`
+    scores them.
 
     Parameters
     ----------
@@ -48,13 +49,14 @@ def perturbation(
         Annotated data, (n_obs × n_vars), log-normalised; dense, sparse or dask. With a split, as a rule by
         :func:`heldout.pp.split_perturbations`.
     perturbation_key
-        Column of ``obs`` with the perturbation of each cell. A split of perturbations knows it, and the four that follow.
+        Column of ``obs`` with the perturbation of each cell. A split of perturbations knows it, and the four that
+        follow.
     method
         ``no_change``, ``mean`` (of the train perturbations), ``mean_of_cells`` (of their cells), ``context_mean`` (of those in
-        the same context), ``transfer`` (the same perturbation in other contexts), ``additive`` (the sum of what the targets
-        do alone), ``linear`` (Y = G W Pᵀ + b), ``latent_additive`` (effects of targets by ridge regression in few
-        components), ``informed_additive`` (the same, drawn to what the vectors of the targets foretell) or ``nearest`` (the most
-        similar train perturbation).
+        the same context), ``transfer`` (the same perturbation in other contexts), ``additive`` (the sum of what the
+        targets do alone), ``linear`` (Y = G W Pᵀ + b), ``latent_additive`` (effects of targets by ridge regression in
+        few components), ``informed_additive`` (the same, drawn to what the vectors of the targets foretell) or
+        ``nearest`` (the most similar train perturbation).
     control
         Name(s) of the controls; ``"control"`` if not given.
     targets
@@ -71,8 +73,8 @@ def perturbation(
         Layer to use instead of ``X``.
     config
         Options of the method: :class:`heldout.model.LinearConfig`, :class:`heldout.model.LatentAdditiveConfig`,
-        :class:`heldout.model.InformedAdditiveConfig` or :class:`heldout.model.NearestConfig`. All but the second may name an
-        embedding that :func:`heldout.pp.embedding` has added.
+        :class:`heldout.model.InformedAdditiveConfig` or :class:`heldout.model.NearestConfig`. All but the second may
+        name an embedding that :func:`heldout.pp.embedding` has added.
     rng
         Seed or Generator, for methods that draw.
     key_added
@@ -85,14 +87,14 @@ def perturbation(
     ``None``, or the AnnData if ``copy=True``. Written are:
 
     ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
-        The fit with numbers, options, genes, mean of the train controls of each context and versions; and the split it was
-        made on.
+        The fit with numbers, options, genes, mean of the train controls of each context and versions; and the split it
+        was made on.
 
     Raises
     ------
     ValueError
-        If a column is missing, the values are raw counts, not logged or centred, a context has no train controls, train has
-        no perturbation that the method can learn from, or an argument contradicts the split.
+        If a column is missing, the values are raw counts, not logged or centred, a context has no train controls, train
+        has no perturbation that the method can learn from, or an argument contradicts the split.
 
     Notes
     -----

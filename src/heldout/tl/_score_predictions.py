@@ -42,9 +42,9 @@ def score_predictions(
 ) -> pd.DataFrame:
     """Score predictions of another tool like a fit: beside baselines, with ceiling and verdict.
 
-    Predictions of GEARS, CPA, CellFlow, State, scGPT or any other source are the rows of an AnnData: predicted cells, or
-    one mean profile for each perturbation, on the log-normalised scale of ``adata``. Changes are measured from the real
-    train controls and never from predicted controls, so a tool gains nothing by predicting other controls.
+    Predictions of GEARS, CPA, CellFlow, State, scGPT or any other source are the rows of an AnnData: predicted cells,
+    or one mean profile for each perturbation, on the log-normalised scale of ``adata``. Changes are measured from the
+    real train controls and never from predicted controls, so a tool gains nothing by predicting other controls.
 
     Parameters
     ----------

@@ -79,6 +79,9 @@ def _checked_format(source: Any, format: Any) -> Format:
         msg = f"format={format!r} is not known. It is one of {some(formats, 10)}."
         raise ValueError(msg)
     if in_memory and format not in {"table", "graph"}:
-        msg = f"format={format!r} is read from files, but source is a {type(source).__name__}. Leave format out, or pass a path."
+        msg = (
+            f"format={format!r} is read from files, but source is a {type(source).__name__}. Leave format out, or "
+            "pass a path."
+        )
         raise ValueError(msg)
     return format

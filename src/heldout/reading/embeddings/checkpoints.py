@@ -60,8 +60,8 @@ def read_scfoundation(source: Any, names: Any) -> EmbeddingSource:
     """scFoundation: ``models.ckpt``, ``["gene"]["state_dict"]["model.pos_emb.weight"]``.
 
     Rows are the genes of ``OS_scRNA_gene_index.19264.tsv`` (column ``gene_name``), then three that are no genes (two
-    totals and the padding). Whether the published checkpoint holds anything that ``weights_only=True`` refuses could not
-    be verified.
+    totals and the padding). Whether the published checkpoint holds anything that ``weights_only=True`` refuses could
+    not be verified.
     """
     weights = find(source, "models.ckpt", "*.ckpt", what="the weights of scFoundation (models.ckpt)")
     listed = "the gene list of scFoundation (OS_scRNA_gene_index.19264.tsv); pass it as names="
@@ -73,7 +73,10 @@ def read_scfoundation(source: Any, names: Any) -> EmbeddingSource:
         state = state["gene"]
     values = tensor_in(state, weights, "pos_emb.weight", inside=_STATES)
     if len(values) != len(genes) + 3:
-        msg = f"{weights} has {len(values)} vectors; with {len(genes)} gene names it should have {len(genes) + 3} (three are no genes)."
+        msg = (
+            f"{weights} has {len(values)} vectors; with {len(genes)} gene names it should have {len(genes) + 3} "
+            "(three are no genes)."
+        )
         raise ValueError(msg)
     return EmbeddingSource.of(genes, values[: len(genes)], where=str(weights), files=recorded(weights, *files))
 
@@ -118,7 +121,8 @@ def read_scbert(source: Any, names: Any) -> EmbeddingSource:
     file = find(source, "gene2vec_*.npy", "panglao_pretrain.pth", what="gene2vec of scBERT (gene2vec_16906.npy)")
     if names is None:
         msg = (
-            f"{file} has no gene names. Pass them as names=, in the order of scBERT's training data: its panglao_human.h5ad, "
+            f"{file} has no gene names. Pass them as names=, in the order of scBERT's training data: its "
+            "panglao_human.h5ad, "
             "a text file with one gene a line, or a list."
         )
         raise ValueError(msg)
@@ -156,7 +160,8 @@ def read_gene2vec(source: Any, names: Any) -> EmbeddingSource:
 def read_uce(source: Any, names: Any) -> EmbeddingSource:
     """UCE: a dict of gene symbol to vector in one ``.pt`` file a species.
 
-    The human one is ``protein_embeddings/Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt`` (ESM2, 5120 numbers a gene).
+    The human one is ``protein_embeddings/Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt`` (ESM2, 5120 numbers a
+    gene).
     """
     import torch
 
@@ -200,7 +205,8 @@ def _has(state: dict[str, Any], key: str) -> bool:
 
 def _disagree(weights: Path, n_vectors: int, names: Path, n_names: int) -> str:
     return (
-        f"{weights} has {n_vectors} vectors, but {names} names {n_names}: they do not belong together. Pass the file that was "
+        f"{weights} has {n_vectors} vectors, but {names} names {n_names}: they do not belong together. Pass the file "
+        "that was "
         "published with these weights as names=."
     )
 

@@ -71,7 +71,8 @@ def torch_file(path: Path) -> Any:
 
     if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH:
         msg = (
-            f"torch {torch.__version__} can be made to run code by a file even with weights_only=True (CVE-2025-32434). Update "
+            f"torch {torch.__version__} can be made to run code by a file even with weights_only=True "
+            "(CVE-2025-32434). Update "
             "it to read checkpoints: pip install -U 'torch>=2.6'"
         )
         raise RuntimeError(msg)
@@ -80,8 +81,10 @@ def torch_file(path: Path) -> Any:
     except Exception as error:  # a damaged file can make torch raise anything
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         msg = (
-            f"{path} cannot be read as tensors only (torch.load with weights_only=True: {first[:200]}). Nothing else of it "
-            "was run. If it is whole and you trust it, export the vectors as a table where it can be opened, and pass that."
+            f"{path} cannot be read as tensors only (torch.load with weights_only=True: {first[:200]}). Nothing else "
+            "of it "
+            "was run. If it is whole and you trust it, export the vectors as a table where it can be opened, and pass "
+            "that."
         )
         raise ValueError(msg) from error
 
@@ -100,7 +103,10 @@ def tensor_in(state: Any, path: Path, key: str, *, inside: Sequence[str] = ()) -
                     raise ValueError(msg)
                 return tensor.detach().float().numpy()
     has = [str(name) for place in places if isinstance(place, dict) for name in place]
-    msg = f"{path} has no tensor {key!r} (nor with {some(_WRAPPERS[1:])} before it). It has {some(has, 8) if has else 'none'}."
+    msg = (
+        f"{path} has no tensor {key!r} (nor with {some(_WRAPPERS[1:])} before it). It has "
+        f"{some(has, 8) if has else 'none'}."
+    )
     raise ValueError(msg)
 
 
@@ -116,13 +122,19 @@ def safetensor(path: Path, key: str) -> np.ndarray:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
-            msg = f"{path} is not a whole safetensors file: its header claims {length} of {size} bytes. Download it again."
+            msg = (
+                f"{path} is not a whole safetensors file: its header claims {length} of {size} bytes. Download it "
+                "again."
+            )
             raise ValueError(msg)
         kind, shape, first, last = _entry(file.read(length), path, key)
         dtype = np.dtype(_DTYPES[kind])
         n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
         if min(shape, default=0) < 0 or not 0 <= first <= last <= size - 8 - length or last - first != n_bytes:
-            msg = f"{path} is not a whole safetensors file: it should have {shape} {kind} at {first} to {last}. Download it again."
+            msg = (
+                f"{path} is not a whole safetensors file: it should have {shape} {kind} at {first} to {last}. "
+                "Download it again."
+            )
             raise ValueError(msg)
         file.seek(8 + length + first)
         raw = np.frombuffer(file.read(n_bytes), dtype=dtype).reshape(shape)
@@ -159,7 +171,8 @@ def numpy_file(path: Path) -> Any:
         return {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else loaded
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         msg = (
-            f"{path} cannot be read as arrays of numbers and text ({error}). Arrays of Python objects are refused, because "
+            f"{path} cannot be read as arrays of numbers and text ({error}). Arrays of Python objects are refused, "
+            "because "
             "opening them can run code; store names as text: np.asarray(names, dtype=str)."
         )
         raise ValueError(msg) from error
@@ -168,8 +181,8 @@ def numpy_file(path: Path) -> Any:
 def names_of(names: NamesLike, *, what: str) -> tuple[list[str], list[Path]]:
     """Names in the order of the rows, and the file they come from.
 
-    A sequence; or a path: JSON (a list, or a dict of name to row), a text file with one name a line, a table whose first
-    column (or ``gene_name``) has them, or an h5ad file, whose ``var_names`` are taken.
+    A sequence; or a path: JSON (a list, or a dict of name to row), a text file with one name a line, a table whose
+    first column (or ``gene_name``) has them, or an h5ad file, whose ``var_names`` are taken.
     """
     if isinstance(names, str | PathLike):
         path = find(names, what=what)

@@ -24,8 +24,8 @@ _COLUMNS = ("source", "target", "importance")
 def read_graph(source: Any, n_comps: int | None) -> EmbeddingSource:
     """Edges as a DataFrame or a table in a file: two names and, if there, a weight.
 
-    GEARS' ``go.csv`` and ``go_essential_all.csv`` have them as ``source``, ``target`` and ``importance``; of other tables
-    the first two columns are taken, and the third if it is of numbers.
+    GEARS' ``go.csv`` and ``go_essential_all.csv`` have them as ``source``, ``target`` and ``importance``; of other
+    tables the first two columns are taken, and the third if it is of numbers.
     """
     if isinstance(source, pd.DataFrame):
         return _embedded(*_edges(source, "source"), n_comps=n_comps, where="source", files=[])
@@ -69,8 +69,8 @@ def spectral_embedding(adjacency: sparse.csr_array, n_comps: int) -> np.ndarray:
 
     Eigenvectors of the adjacency matrix with the largest absolute eigenvalues, times the root of that. As in igraph's
     ``embed_adjacency_matrix``, the strength of each node over n - 1 is put on the diagonal. Parts of the graph that are
-    not connected need no special care: a vector is spread over one of them and zero elsewhere. The largest entry of each
-    eigenvector is positive.
+    not connected need no special care: a vector is spread over one of them and zero elsewhere. The largest entry of
+    each eigenvector is positive.
     """
     n = adjacency.shape[0]
     strength = np.asarray(adjacency.sum(axis=1)).ravel()
@@ -90,7 +90,10 @@ def _edges(table: pd.DataFrame, where: str) -> tuple[pd.Series, pd.Series, np.nd
     """The two ends and the weight of each edge."""
     columns = _used(table)
     if len(columns) < 2:
-        msg = f"{where} must have an edge a row, two names and a weight if there is one; it has the columns {some(table.columns)}."
+        msg = (
+            f"{where} must have an edge a row, two names and a weight if there is one; it has the columns "
+            f"{some(table.columns)}."
+        )
         raise ValueError(msg)
     ends = table[columns[0]], table[columns[1]]
     weighted = len(columns) == 3 and pd.api.types.is_numeric_dtype(table[columns[2]])

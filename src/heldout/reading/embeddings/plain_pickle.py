@@ -1,9 +1,9 @@
 """Read a pickle that holds nothing but a dict of text, integers and sets of text, without unpickling it.
 
 Geneformer and GEARS publish their dictionaries as pickles, and unpickling can run code. This reader walks through the
-instructions of the file with :func:`pickletools.genops`, which executes none of them, and follows a closed list of those
-that build dicts, lists, sets, text and integers, Python's or numpy's. Anything else, such as the name of another class or
-function, is refused. The few names that are known are compared, never looked up.
+instructions of the file with :func:`pickletools.genops`, which executes none of them, and follows a closed list of
+those that build dicts, lists, sets, text and integers, Python's or numpy's. Anything else, such as the name of another
+class or function, is refused. The few names that are known are compared, never looked up.
 """
 
 from __future__ import annotations
@@ -173,12 +173,16 @@ def read_plain_pickle(path: Path) -> dict[str, Any]:
         (found,) = machine.stack
     except _Refused as error:
         msg = (
-            f"{path} is a pickle with the instruction {error}, which is not needed for a dictionary of text and integers. "
+            f"{path} is a pickle with the instruction {error}, which is not needed for a dictionary of text and "
+            "integers. "
             "Nothing of it was run. Where you trust the file, export the dictionary as JSON and pass that."
         )
         raise ValueError(msg) from error
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        msg = f"{path} is not a whole pickle of a dictionary ({error}). Download it again, or pass the dictionary as JSON."
+        msg = (
+            f"{path} is not a whole pickle of a dictionary ({error}). Download it again, or pass the dictionary as "
+            "JSON."
+        )
         raise ValueError(msg) from error
     return _checked(found, path)
 

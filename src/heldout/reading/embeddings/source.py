@@ -34,7 +34,10 @@ class EmbeddingSource:
         names = np.array([str(name) for name in names], dtype=object)
         values = np.asarray(values)
         if values.ndim != 2 or values.dtype.kind not in "fiub":
-            msg = f"{where} must be a matrix of numbers, one row a name; it is {values.ndim}-dimensional of {values.dtype}."
+            msg = (
+                f"{where} must be a matrix of numbers, one row a name; it is {values.ndim}-dimensional of "
+                f"{values.dtype}."
+            )
             raise ValueError(msg)
         if len(names) != len(values):
             msg = f"{where} has {len(values)} vectors but {len(names)} names. Do the names belong to these vectors?"
@@ -56,7 +59,8 @@ class EmbeddingSource:
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any():
             msg = (
-                f"{where} has NaN or infinite values in {int(bad.sum())} of {len(names)} rows (e.g. {some(names[bad])}). "
+                f"{where} has NaN or infinite values in {int(bad.sum())} of {len(names)} rows (e.g. "
+                f"{some(names[bad])}). "
                 "Drop those rows: a name without a row counts as not covered."
             )
             raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Interactions of a screen: combinations beside what their members add up to, and which departures are no noise."""
+"""Interactions of a screen: deviations of combinations from the sum of their members, and which are not noise."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Combinations:
 def find_combinations(screen: Screen, doubles: np.ndarray, others: np.ndarray, *, min_cells: int = 1) -> Combinations:
     """Combinations with cells in ``doubles``, whose members and controls have cells in ``others``; both masks (n,).
 
-    Of all of them there must be ``min_cells``.
+    Each of these groups must have ``min_cells`` cells.
     """
     sizes = np.array([len(targets) for targets in screen.perturbations])
     combined = np.append(sizes > 1, False)[np.maximum(screen.of_cell, -1)]
@@ -121,19 +121,20 @@ class Interactions:
     targets, context
         Sorted targets of each combination and the number of its context, (P,) each.
     profiles, n_cells
-        Mean expression and number of cells of each group that is needed: combinations, members, controls; (k × G), (k,).
+        Mean expression and number of cells of each group that is needed: combinations, members, controls; (k × G),
+        (k,).
     of_double, of_control, of_member
         Rows of ``profiles``: (P,), (P,), (P × most members), -1 behind the last.
     se
         Standard error of each deviation, from the variance between cells, (P × G); NaN where a group has one cell.
     null
-        The null that the deviations were held against.
-    level
+        The null with which the deviations are compared.
+    fdr
         Local false discovery rate of the calls.
     scale
         ``"none"`` if the null is of deviations, ``"se"`` if it is of deviations over their standard errors.
     info
-        What else is to be kept, JSON values.
+        Further values to store, as JSON values.
     """
 
     names: ScreenNames
@@ -147,7 +148,7 @@ class Interactions:
     of_member: np.ndarray
     se: np.ndarray
     null: EmpiricalNull
-    level: float
+    fdr: float
     scale: str
     info: dict[str, Any]
 
@@ -163,23 +164,23 @@ class Interactions:
 
     @cached_property
     def additive(self) -> np.ndarray:
-        """Mean expression if the members add up, (P × G)."""
+        """Mean expression if the effects of the members add up, (P × G)."""
         return _additive(self.profiles, self.of_member, self.of_control)
 
     @cached_property
     def deviation(self) -> np.ndarray:
-        """Observed less additive, (P × G)."""
+        """Observed minus additive expression, (P × G)."""
         return self.observed - self.additive
 
     @cached_property
     def statistic(self) -> np.ndarray:
-        """What the null is of: the deviations, or the deviations over their standard errors, (P × G)."""
+        """Values of the null, (P × G): the deviations, or the deviations divided by their standard errors."""
         return _scaled(self.deviation, self.se, self.scale)
 
     @cached_property
     def cutoffs(self) -> tuple[float, float]:
-        """Statistics at and beyond which the local false discovery rate is at most ``level``."""
-        return self.null.cutoffs(self.level)
+        """Statistics at and beyond which the local false discovery rate is at most ``fdr``."""
+        return self.null.cutoffs(self.fdr)
 
     @cached_property
     def called(self) -> np.ndarray:
@@ -229,7 +230,7 @@ class Interactions:
             "names": self.names.to_json(),
             "genes": [str(gene) for gene in self.genes],
             "targets": [list(targets) for targets in self.targets],
-            "level": self.level,
+            "fdr": self.fdr,
             "scale": self.scale,
             "null": {name: getattr(self.null, name) for name in _NULL_NUMBERS},
             "info": self.info,
@@ -252,7 +253,7 @@ class Interactions:
             genes=np.array(text["genes"], dtype=object),
             targets=[tuple(targets) for targets in text["targets"]],
             null=null,
-            level=text["level"],
+            fdr=text["fdr"] if "fdr" in text else text["level"],  # its name in the first version
             scale=text["scale"],
             info=text["info"],
             **{name: np.asarray(stored[name]) for name in arrays},
@@ -260,21 +261,21 @@ class Interactions:
 
 
 def _additive(profiles: np.ndarray, of_member: np.ndarray, of_control: np.ndarray) -> np.ndarray:
-    """Sum of the members less (k - 1) controls, as :func:`heldout.metrics.additive_expectation` for any k a row."""
+    """Sum of the members minus (k - 1) controls, where each row may have another k."""
     padded = np.vstack([profiles, np.zeros(profiles.shape[1])])  # the last row is for where there is no member
     n_members = (of_member >= 0).sum(axis=1, keepdims=True)
     return padded[of_member].sum(axis=1) - (n_members - 1) * profiles[of_control]
 
 
 def _scaled(deviation: np.ndarray, se: np.ndarray, scale: str) -> np.ndarray:
-    """Deviations, or deviations over their standard errors: 0 where no cell differs from another, as nothing was learnt."""
+    """Deviations, or deviations divided by their standard errors; 0 where the standard error is 0."""
     if scale == "none":
         return deviation
     return np.divide(deviation, se, out=np.zeros_like(deviation), where=se > 0)
 
 
 def control_genes(X: MatrixOrDask, found: Combinations, n: int | None) -> np.ndarray:
-    """Numbers of the ``n`` genes with the highest mean over the controls, each context counted once; all for None."""
+    """Columns of the ``n`` genes with the highest mean over the controls of all contexts; all genes if ``n`` is None."""
     if n is None or n >= X.shape[1]:
         return np.arange(X.shape[1])
     controls = np.unique(found.of_control)
@@ -291,13 +292,14 @@ def measure(
     *,
     names: ScreenNames,
     genes: np.ndarray,
-    level: float,
+    fdr: float,
     scale: str,
     df: int,
 ) -> Interactions:
     """Profiles, deviations and their standard errors of combinations, and the null of all deviations together.
 
-    The variance of a deviation is the sum of the variances of the means behind it, the control's (k - 1)² times.
+    The variance of a deviation is the sum of the variances of the means of its groups; that of the control counts
+    (k - 1)² times.
     """
     kept = np.unique(np.concatenate([found.of_double, found.of_control, found.of_member.ravel()]))
     kept = kept[kept >= 0]
@@ -325,7 +327,7 @@ def measure(
         of_member=of_member,
         se=se,
         null=null,
-        level=level,
+        fdr=fdr,
         scale=scale,
         info={"incomplete": found.incomplete},
     )
@@ -335,7 +337,8 @@ def _check_finite(mean: np.ndarray, genes: np.ndarray) -> None:
     broken = ~np.isfinite(mean).all(axis=0)
     if broken.any():
         msg = (
-            f"{int(broken.sum())} genes (e.g. {some(genes[broken])}) have NaN or infinite values. Drop or repair those cells "
+            f"{int(broken.sum())} genes (e.g. {some(genes[broken])}) have NaN or infinite values. Drop or repair "
+            "those cells "
             "or genes."
         )
         raise ValueError(msg)

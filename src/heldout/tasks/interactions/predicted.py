@@ -1,4 +1,4 @@
-"""Predicted profiles, as anybody may have made them, in the order of measured combinations."""
+"""Predicted profiles of any source, in the order of the measured combinations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def common(
     found: Interactions, predictions: Mapping[str, AnnData], perturbation_key: str
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, float]]:
-    """Combinations that every method predicts, (m,), the profiles of each, (m × G), and the share that each predicts.
+    """Combinations that all methods predict, (m,), predicted profiles, (m × G), and the share that each method predicts.
 
     Raises
     ------
@@ -34,8 +34,8 @@ def common(
     rows = np.flatnonzero(np.all(list(predicted.values()), axis=0))
     if not len(rows):
         msg = (
-            f"No combination is predicted by all of {some(predictions)}. Measured are {some(found.labels)}; look at "
-            f"obs[{perturbation_key!r}] of the predictions."
+            f"No combination is predicted by all of {some(predictions)}. Measured combinations are {some(found.labels)}. "
+            f"Check obs[{perturbation_key!r}] of the predictions."
         )
         raise ValueError(msg)
     coverage = {name: float(mask.mean()) for name, mask in predicted.items()}
@@ -43,7 +43,7 @@ def common(
 
 
 def _aligned(found: Interactions, predicted: AnnData, name: str, key: str) -> np.ndarray:
-    """Profile of each combination, (P × G), NaN where there is none; the mean where there are several rows."""
+    """Profile of each combination, (P × G): the mean over its rows, NaN if it has none."""
     store.check_adata(predicted)
     genes = predicted.var_names.get_indexer(found.genes)
     if (genes < 0).any():
@@ -53,7 +53,8 @@ def _aligned(found: Interactions, predicted: AnnData, name: str, key: str) -> np
         )
         raise ValueError(msg)
     columns = [
-        store.column(predicted, one, argument=f"predictions[{name!r}]") for one in (key, *found.names.covariate_keys)
+        store.column(predicted, column, argument=f"predictions[{name!r}]")
+        for column in (key, *found.names.covariate_keys)
     ]
     texts = [store.as_names(column) for column in columns]
     distinct, codes = store.factorize(texts[0])

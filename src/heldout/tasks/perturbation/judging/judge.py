@@ -218,7 +218,8 @@ def _with_controls(truth: Observed, train: Observed, task: Task, partition: str)
     if not len(needed):
         return truth
     logger.warning(
-        "%s has no control cells in %d contexts (e.g. %s). The train controls are used there, so the true and the predicted "
+        "%s has no control cells in %d contexts (e.g. %s). The train controls are used there, so the true and the "
+        "predicted "
         "changes share their noise. heldout.pp.split_perturbations gives each partition its own controls",
         partition,
         len(needed),

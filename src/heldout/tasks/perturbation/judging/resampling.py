@@ -1,4 +1,4 @@
-"""Halves of the judged cells, and means of drawn control cells: how much of a score is noise."""
+"""Halves of the judged cells, and means of drawn control cells, which show how much of a score is noise."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from heldout.tasks.perturbation.observed import Measured, Observed
 
 N_HALVINGS = 5
-"""Random halvings of the judged cells that the ceiling is a mean over."""
+"""Number of random halvings of the judged cells; the ceiling is a mean over them."""
 
 N_CONTROLS = 20
-"""Draws of the control cells."""
+"""Number of draws of the control cells."""
 
 
 def halves(
@@ -23,8 +23,8 @@ def halves(
 ) -> list[tuple[Observed, Observed]]:
     """Pseudobulks of two random halves of the cells of each perturbation and of the controls, several times.
 
-    Perturbations of a single cell are in none. There is no halving where there are only such, or a context has fewer than
-    two controls.
+    Perturbations of a single cell are in none. There is no halving where there are only such, or a context has fewer
+    than two controls.
     """
     pairs = []
     for _ in range(n):

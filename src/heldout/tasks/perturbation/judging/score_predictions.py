@@ -67,7 +67,7 @@ def named_predictions(predicted: AnnData | Mapping[str, AnnData]) -> dict[str, A
 
 
 def _check_genes(name: str, predicted: AnnData) -> None:
-    """Refuse anything but an AnnData with unique gene names. Columns of obs identify the rows, so their names do not matter."""
+    """Refuse anything but an AnnData with unique gene names; names of rows do not matter."""
     from anndata import AnnData
 
     if not isinstance(predicted, AnnData):
@@ -76,7 +76,8 @@ def _check_genes(name: str, predicted: AnnData) -> None:
     if not predicted.var_names.is_unique:
         twice = predicted.var_names[predicted.var_names.duplicated()].unique()
         msg = (
-            f"{name!r} has {len(twice)} duplicated genes (e.g. {store.some(twice)}). Keep one column of each, or call its "
+            f"{name!r} has {len(twice)} duplicated genes (e.g. {store.some(twice)}). Keep one column of each, or call "
+            "its "
             "var_names_make_unique()."
         )
         raise ValueError(msg)
@@ -113,7 +114,7 @@ def common_genes(task: Task, named: Mapping[str, AnnData]) -> tuple[Task, dict[s
 
 
 def scored_prediction(judged: Judged, name: str, predicted: AnnData, columns: np.ndarray) -> Scored:
-    """Mean change of each judged perturbation in a prediction, from the train controls, and its cells if it has several."""
+    """Predicted mean change of each judged perturbation from the train controls, and its cells if there are several."""
     X = get_matrix(predicted, dask=True)
     X = loaded(X)
     number = _judged_rows(judged, name, predicted)
@@ -128,7 +129,8 @@ def scored_prediction(judged: Judged, name: str, predicted: AnnData, columns: np
     partly = np.isnan(moments.mean).any(axis=1) & ~np.isnan(moments.mean).all(axis=1)
     if partly.any():
         msg = (
-            f"{name!r} has NaN in some genes of {int(partly.sum())} perturbations. Drop these genes, or set the whole row to "
+            f"{name!r} has NaN in some genes of {int(partly.sum())} perturbations. Drop these genes, or set the whole "
+            "row to "
             "NaN if it was not predicted."
         )
         raise ValueError(msg)
@@ -156,13 +158,16 @@ def _judged_rows(judged: Judged, name: str, predicted: AnnData) -> np.ndarray:
             there = dict.fromkeys(zip(*values, strict=True))
             here = dict.fromkeys(names.contexts[c] for c in pairs.context)
             msg = (
-                f"{name!r} predicts the perturbations of {judged.partition} only in other contexts. {names.covariate_keys} "
-                f"are judged in {store.some(here)}, the prediction has {store.some(there)}. Name the contexts as in adata."
+                f"{name!r} predicts the perturbations of {judged.partition} only in other contexts. "
+                f"{names.covariate_keys} "
+                f"are judged in {store.some(here)}, the prediction has {store.some(there)}. Name the contexts as in "
+                "adata."
             )
             raise ValueError(msg)
         wanted = [names.joined(targets) for targets in pairs.targets]
         msg = (
-            f"{name!r} predicts none of the {len(pairs)} perturbations of {judged.partition} (e.g. {store.some(wanted)}). It "
+            f"{name!r} predicts none of the {len(pairs)} perturbations of {judged.partition} (e.g. "
+            f"{store.some(wanted)}). It "
             f"has e.g. {store.some(text)}. Check obs[{names.perturbation_key!r}] and the separator."
         )
         raise ValueError(msg)
@@ -190,8 +195,10 @@ def _check_scale(X: Matrix, name: str, mean: np.ndarray, start: np.ndarray) -> N
     r = float(np.corrcoef(predicted, measured)[0, 1]) if predicted.std() > 0 else 0.0
     if not (_SLOPES[0] <= slope <= _SLOPES[1]) or r < 0.5:
         msg = (
-            f"{name!r} does not look like expression on the scale of adata. Over genes, its mean profile is {slope:.2g} times "
-            f"that of the train controls, with a correlation of {r:.2g} ({state}). If it holds changes, add the mean of the "
+            f"{name!r} does not look like expression on the scale of adata. Over genes, its mean profile is "
+            f"{slope:.2g} times "
+            f"that of the train controls, with a correlation of {r:.2g} ({state}). If it holds changes, add the mean "
+            "of the "
             "controls. If it is normalised to another total, normalise it to the total of adata."
         )
         raise ValueError(msg)

@@ -21,7 +21,7 @@ PRONOUNS = {"one", "own", "beside", "said"}
 
 PHRASES = {
     r"\bwhole numbers?\b": "integer",
-    r"\bnumber from \d": "integer >= 1, number in [0, 1]",
+    r"\bnumber from \d(?! to)": "integer >= 1, number in [0, 1]",
     r"\bfrom \d up\b": "integer >= 0",
     r"\bmust be (?:above|at least) \d": "must be > 0, must be >= 1",
     r"\bmust be a share\b": "must be a number in (0, 1]",

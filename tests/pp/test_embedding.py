@@ -60,7 +60,7 @@ def test_a_name_that_fits_two_rows_is_said_and_stays_without_a_vector(caplog, th
     adata = screen(genes=["Myc", "TP53"], guides=("control", "MYC", "myC"))
     with caplog.at_level("INFO", logger="heldout"):
         ho.pp.embedding(adata, frame(["MYC", "myc", "TP53", "X"]), perturbation_key="guide")
-    assert "2 names ('Myc', 'myC') have no vector because several rows fit" in caplog.text
+    assert "2 names ('Myc', 'myC') have no vector, because several rows match" in caplog.text
     stored = read_embedding(through_file(adata), "embedding")
     assert list(stored.names) == ["MYC", "myc", "TP53"]
     assert stored.lookup(["Myc", "myC", "MYC", "tp53"]).tolist() == [-1, -1, 0, 2]
@@ -71,8 +71,8 @@ def test_coverage_is_logged_in_words(caplog):
     with caplog.at_level("INFO", logger="heldout"):
         ho.pp.embedding(adata, frame(["TP53", "Myc", "GATA1"]), perturbation_key="guide")
     text = re.sub(r"\s+", " ", caplog.text)
-    assert "embedding: 3 of 5 genes have a vector (1 of them regardless of case or version)" in text
-    assert "3 of 5 perturbation targets have a vector (1 of them regardless of case or version)" in text
+    assert "embedding: 3 of 5 genes have a vector (1 of them ignoring case or version)" in text
+    assert "3 of 5 perturbation targets have a vector (1 of them ignoring case or version)" in text
     assert "so that 2 of 5 perturbations are covered; missing are 'NEITHER', 'NOPE'" in text
 
 

@@ -312,7 +312,7 @@ def test_fold_keys_refuse(lmna, refuses):
     refuses(fold_keys, lmna, "key='fold'", "no folds")
     folds(lmna, "library", "genotype", n_folds=3)
     ho.pp.split_groups(lmna, "library", "genotype", key_added="fold_1")
-    refuses(fold_keys, lmna, "obs['fold_1']", "split of its own")
+    refuses(fold_keys, lmna, "obs['fold_1']", "another split")
     folds(lmna, "library", "genotype", n_folds=3)
     lmna.obs.loc[lmna.obs["fold_2"] == "test", "fold_2"] = "train"
     refuses(lambda adata: list(iterate_folds(adata)), lmna, "does not match its record")

@@ -74,7 +74,7 @@ def test_unused_categories_are_no_classes(lmna, refuses):
     lmna.obs["library"] = lmna.obs["library"].cat.add_categories(["GSM0"])
     ho.pp.split_groups(lmna, "library", "genotype")
     ho.pp.split_matched(lmna, "library", "day", label_key="genotype", test=19, val=0)
-    refuses(lambda a: ho.pp.split_assigned(a, "library", train=["GSM0"]), lmna, "train names 'GSM0'", "not a group")
+    refuses(lambda a: ho.pp.split_assigned(a, "library", train=["GSM0"]), lmna, "train='GSM0'", "not a group")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_each_fit_has_its_verb(key, unchanged):
             again = getattr(ho.tl, verb)(adata, key, **options)
         assert (again.X == found.X).all()
     for other, given in OPTIONS.items():
-        if other != verb:
+        if other != verb and (key, other) != ("perturbation", "predict_cells"):
             with unchanged(adata), pytest.raises(ValueError, match=rf"Call heldout.tl.{verb}\(adata, '{key}'"):
                 getattr(ho.tl, other)(adata, key, **given)
             with pytest.raises(ValueError, match=f"no fit for heldout.tl.{other}"):

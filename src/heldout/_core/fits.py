@@ -258,7 +258,7 @@ def latest_fit(adata: AnnData, wings: Collection[str], *, purpose: str) -> str:
     Raises
     ------
     ValueError
-        If there is no such fit; or if there are several and an older version of heldout stored them, without their order.
+        If there is no such fit; or if an older version of heldout stored several fits, without their order.
     """
     fits = section(adata, keys.FITS)
     methods = {key: json.loads(str(stored["json"]))["method"] for key, stored in fits.items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 logger = logging.getLogger("heldout")
 
-_TIMEOUT = 60  # seconds without an answer
+TIMEOUT = 60  # seconds without an answer
 
 DELETE = "Delete it; the next call downloads it again."
 
@@ -35,7 +35,7 @@ def fetched(
     OSError
         If the file is not there and cannot be downloaded. The message names the path to copy it to.
     ValueError
-        If its checksum differs from ``sha256`` or ``md5``, whichever is published.
+        If its checksum differs from ``sha256`` or ``md5``.
     """
     path = (cache_dir() if folder is None else Path(folder)) / url.rsplit("/", 1)[1]
     if not path.is_file():
@@ -59,6 +59,19 @@ def not_downloaded(path: Path, url: str, problem: OSError, kept: str = "") -> st
     )
 
 
+def check_complete(received: int, expected: int) -> None:
+    """Refuse a download that ended early.
+
+    Raises
+    ------
+    OSError
+        If the numbers of bytes differ.
+    """
+    if received != expected:
+        msg = f"the connection closed after {received} of {expected} bytes"
+        raise OSError(msg)
+
+
 def sha256_of(path: Path) -> str:
     """Compute the SHA-256 checksum of a file, read in blocks."""
     with path.open("rb") as file:
@@ -76,14 +89,13 @@ def _download(url: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
         try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
+            with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
                 shutil.copyfileobj(answer, part)
                 expected = answer.headers.get("Content-Length")
             part.flush()
             received = Path(part.name).stat().st_size
-            if expected is not None and received != int(expected):
-                msg = f"the connection closed after {received} of {expected} bytes"
-                raise OSError(msg)
+            if expected is not None:
+                check_complete(received, int(expected))
         except OSError:
             Path(part.name).unlink()
             raise

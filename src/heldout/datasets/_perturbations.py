@@ -105,9 +105,9 @@ def perturbations_simulated(
     `uns['truth']` : :class:`dict`
         Names: ``perturbations`` (P: control, singles, pairs), ``cell_lines`` (C), ``genes`` (G), ``pairs`` (D) and
         ``kind_names``. ``profiles`` (C × P × G): expected log-normalised expression of cells that respond. ``effects``
-        (C × singles × G):
-        profile of a single minus that of the control. ``deviations`` (C × D × G): profile of a pair minus the sum of
-        control and both effects. ``kinds`` (C × D × G): 0 where the pair is additive, otherwise the number of its kind.
+        (C × singles × G): profile of a single minus that of the control. ``deviations`` (C × D × G): profile of a pair
+        minus the sum of control and both effects. ``kinds`` (C × D × G): 0 where the pair is additive, otherwise the
+        number of its kind.
     `uns['perturbations_simulated']` : :class:`dict`
         The arguments.
 

@@ -9,14 +9,13 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heldout.datasets._download import cache_dir, not_downloaded
+from heldout.datasets._download import TIMEOUT, cache_dir, check_complete, not_downloaded
 
 if TYPE_CHECKING:
     import os
 
 logger = logging.getLogger("heldout")
 
-_TIMEOUT = 60  # seconds without an answer
 _COMPLETE = 416  # HTTP status: the requested range starts after the end of the file
 
 
@@ -51,7 +50,7 @@ def _rest(url: str, part: Path) -> None:
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             continues = have > 0 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
             start, expected = have if continues else 0, answer.headers.get("Content-Length")
             with part.open("ab" if continues else "wb") as file:
@@ -60,7 +59,5 @@ def _rest(url: str, part: Path) -> None:
         if problem.code == _COMPLETE and have:
             return
         raise
-    received = part.stat().st_size - start
-    if expected is not None and received != int(expected):
-        msg = f"the connection closed after {start + received} of {start + int(expected)} bytes"
-        raise OSError(msg)
+    if expected is not None:
+        check_complete(part.stat().st_size, start + int(expected))

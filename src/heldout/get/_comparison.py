@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -> pd.DataFrame:
-    """Table of a stored comparison of :func:`heldout.tl.compare`.
+    """Return the table of a comparison by :func:`heldout.tl.compare`.
 
     Parameters
     ----------
@@ -29,13 +29,13 @@ def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -
 
     Returns
     -------
-    The table. By ``fold``: ``method``, ``fold``, ``seed`` and one column a metric. By ``group``: ``method``,
+    The table. By ``fold``: ``method``, ``fold``, ``seed`` and one column for each metric. By ``group``: ``method``,
     ``fold``, ``seed``, ``group``, ``label``, ``n_cells`` and the log-probability of each class.
 
     Raises
     ------
     ValueError
-        If there is no such comparison, it was interrupted, or ``by`` is another word.
+        If there is no such comparison, it was interrupted, or ``by`` has another value.
 
     Examples
     --------
@@ -49,11 +49,13 @@ def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -
     8
     """
     if by not in ("method", "fold", "group"):
-        msg = f"by={by!r} must be one of method, fold, group."
+        msg = f"by={by!r} must be one of 'method', 'fold', 'group'."
         raise ValueError(msg)
     stored = _stored(adata, keys.COMPARISONS, key, "compare")
     if "table" not in stored:
-        msg = f"The comparison {key!r} was interrupted. Call heldout.tl.compare again, it goes on with what is missing."
+        msg = (
+            f"The comparison {key!r} was interrupted. Call heldout.tl.compare again; it computes only the missing fits."
+        )
         raise ValueError(msg)
     if by == "method":
         return pd.DataFrame(stored["table"]).reset_index(drop=True)
@@ -67,7 +69,7 @@ def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -
 
 
 def sweep(adata: AnnData, key: str = "sweep") -> pd.DataFrame:
-    """Table of a stored sweep of :func:`heldout.tl.sweep`, one row a configuration.
+    """Return the table of a sweep by :func:`heldout.tl.sweep`, with one row for each configuration.
 
     Parameters
     ----------

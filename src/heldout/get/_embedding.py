@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def embedding(adata: AnnData, key: str = "embedding") -> pd.DataFrame:
-    """Table of the vectors added by :func:`heldout.pp.embedding`.
+    """Return the vectors that :func:`heldout.pp.embedding` added.
 
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars).
+        AnnData with the embedding, (n_obs × n_vars).
     key
-        The embedding.
+        Name of the embedding.
 
     Returns
     -------
-    One row a name, as the source has it, one column a dimension, numbered from 0. Where the vectors come from is in
-    ``attrs``: format, files with their checksums, coverage, and the other names by which rows are found.
+    One row for each name in the source, and one column for each dimension, numbered from 0. ``attrs`` says where the
+    vectors come from: format, files with their checksums, coverage, and the other names by which rows are found.
 
     Raises
     ------

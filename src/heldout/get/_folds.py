@@ -1,4 +1,4 @@
-"""Read the folds of a cross-validation back."""
+"""The folds of a cross-validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def fold_keys(adata: AnnData | MuData, key: str = "fold") -> list[str]:
-    """Names of the split columns that :func:`heldout.pp.folds` wrote, in their order.
+    """Return the names of the split columns that :func:`heldout.pp.folds` wrote, in their order.
 
     Parameters
     ----------
@@ -27,12 +27,12 @@ def fold_keys(adata: AnnData | MuData, key: str = "fold") -> list[str]:
 
     Returns
     -------
-    The columns of ``obs``, each for ``split_key`` of another function.
+    The columns of ``obs``. Pass each of them as ``split_key`` to other functions.
 
     Raises
     ------
     ValueError
-        If there are no such folds, or one of the columns is of another split.
+        If there are no such folds, or a column belongs to another split.
 
     Examples
     --------
@@ -46,9 +46,9 @@ def fold_keys(adata: AnnData | MuData, key: str = "fold") -> list[str]:
 
 
 def iterate_folds(adata: AnnData | MuData, key: str = "fold") -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the row numbers of train and of test of each fold, as scikit-learn takes them for ``cv``.
+    """Yield the row numbers of train and test of each fold, in the form of ``cv`` in scikit-learn.
 
-    Cells of val are in neither; make the folds with ``val=0`` for a method that does not use val.
+    Cells of val are in neither. Make the folds with ``val=0`` if the method does not use val.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def iterate_folds(adata: AnnData | MuData, key: str = "fold") -> Iterator[tuple[
 
     Yields
     ------
-    Row numbers of train and of test.
+    Row numbers of train and row numbers of test.
 
     Raises
     ------
@@ -79,13 +79,14 @@ def iterate_folds(adata: AnnData | MuData, key: str = "fold") -> Iterator[tuple[
 
 
 def _read(adata: AnnData | MuData, key: str) -> list[Partition]:
-    """Read the checked splits of the folds ``key``, by the list of columns in the record of the first."""
+    """Read and check the splits of the folds ``key``; the record of the first one lists the columns."""
     splits = store.section(adata, keys.SPLITS)
     first = [name for name in (f"{key}_0", f"{key}_0_0") if name in splits]
     if len(first) != 1:
-        found = "two sets of folds, nested and not" if first else "no folds"
+        found = "two sets of folds, nested and not nested" if first else "no folds"
         msg = (
-            f"key={key!r} names {found}. Make them with heldout.pp.folds(adata, ..., key_added={key!r}), one key a set."
+            f"key={key!r} names {found}. Make them with heldout.pp.folds(adata, ..., key_added={key!r}), with another "
+            "key for each set."
         )
         raise ValueError(msg)
     partitions = [read_partition(adata, first[0])]
@@ -93,6 +94,6 @@ def _read(adata: AnnData | MuData, key: str) -> list[Partition]:
     partitions += [read_partition(adata, name) for name in names[1:]]
     for partition in partitions:
         if not names or partition.params.get("folds") != names:
-            msg = f"obs[{partition.key!r}] is a split of its own, not one of the folds {key!r}. Make the folds again."
+            msg = f"obs[{partition.key!r}] is another split, not one of the folds {key!r}. Make the folds again."
             raise ValueError(msg)
     return partitions

@@ -177,8 +177,8 @@ def _against(
     there = table.loc[(table["role"] == "baseline"), "method"].unique().tolist()
     if baseline not in there:
         msg = (
-            f"baselines has {baseline!r}, which was not evaluated. There are {', '.join(there) or 'none'}. Evaluate the "
-            f"same fit again with baselines=[{baseline!r}]; this is no new look at the test set."
+            f"baselines has {baseline!r}, which was not evaluated. There are {', '.join(there) or 'none'}. "
+            f"Evaluate the same fit again with baselines=[{baseline!r}]; this is no new look at the test set."
         )
         raise ValueError(msg)
     versus = read_versus(adata, key) if key in store.section(adata, keys.EVALUATIONS) else None

@@ -1,4 +1,4 @@
-"""What became of the cells of each library that was read."""
+"""Cells that were found, dropped and kept in each library."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def libraries(adata: AnnData) -> pd.DataFrame:
-    """Table of the libraries that :func:`heldout.pp.read_libraries` has read: cells found, dropped and why, and kept.
+    """Return the number of cells found, dropped and kept in each library by :func:`heldout.pp.read_libraries`.
 
-    A cell with several reasons to be dropped counts for the first of them.
+    A cell that is dropped for several reasons counts for the first of these.
 
     Parameters
     ----------
@@ -23,9 +23,8 @@ def libraries(adata: AnnData) -> pd.DataFrame:
 
     Returns
     -------
-    One row a library, in the order of the sheet, with the columns ``library``, ``n_found``, ``few_genes``,
-    ``many_genes``, ``high_mito``, ``not_drawn`` (fit, but beyond ``n_cells``) and ``kept``; all but the first are
-    numbers of cells.
+    One row for each library, in the order of the sheet. Columns: ``library``, and the numbers of cells ``n_found``,
+    ``few_genes``, ``many_genes``, ``high_mito``, ``not_drawn`` (good cells beyond ``n_cells``) and ``kept``.
 
     Raises
     ------
@@ -48,6 +47,9 @@ def libraries(adata: AnnData) -> pd.DataFrame:
     store.check_adata(adata)
     stored = store.section(adata, keys.LIBRARIES)
     if "table" not in stored:
-        msg = "adata does not say what was read: it does not come from ho.pp.read_libraries, or uns['heldout'] was dropped."
+        msg = (
+            "adata has no table of libraries: heldout.pp.read_libraries did not make it, or uns['heldout'] was "
+            "dropped. Read the libraries again."
+        )
         raise ValueError(msg)
     return stored["table"].reset_index(drop=True)

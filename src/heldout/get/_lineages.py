@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def lineages(adata: AnnData, key: str = "lineages") -> pd.DataFrame:
-    """Table of pseudo-lineages: one row a chain, one column a training time, values names of cells.
+    """Return the pseudo-lineages: the names of the cells of each chain.
 
     Parameters
     ----------
@@ -24,7 +24,8 @@ def lineages(adata: AnnData, key: str = "lineages") -> pd.DataFrame:
 
     Returns
     -------
-    Columns are the training times (float64, named as the column of ``obs``); rows the chains, numbered from 0.
+    One row for each chain, numbered from 0, and one column for each training time (float64, named as the column of
+    ``obs``).
 
     Raises
     ------

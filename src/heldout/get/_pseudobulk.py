@@ -24,32 +24,32 @@ _UNUSED = PARTITIONS.index("unused")
 def pseudobulk(
     adata: AnnData, by: str | Sequence[str], *, split_key: str | None = None, layer: str | None = None
 ) -> AnnData:
-    """Mean and variance of the cells of each combination of columns, and of each partition of a split.
+    """Return the mean and variance of the cells of each combination of columns, and of each partition of a split.
 
-    The matrix is read once. A dask array is read block by block, so that no more than one block is in memory.
+    The matrix is read once. A dask array is read block by block, so that only one block is in memory.
 
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars); ``X`` or the layer is dense, csr or csc, or a dask array of these.
+        AnnData, (n_obs × n_vars). ``X`` or the layer is dense, csr or csc, or a dask array of these.
     by
         Column(s) of ``obs``, e.g. the perturbation and the cell line.
     split_key
-        Split whose partitions are kept apart, in a column of that name; cells that are ``unused`` are left out. Without
-        one all cells are taken together, which mixes train and test.
+        Split whose partitions are kept apart, in a column of that name. Cells that are ``unused`` are left out. If
+        None, all cells are taken together, which mixes train and test.
     layer
-        Layer to take instead of ``X``. Means are of the values as they are: usually log-normalised.
+        Layer to use instead of ``X``. If None, ``X`` is used. Values are averaged as they are, usually log-normalised.
 
     Returns
     -------
-    A new :class:`~anndata.AnnData` with a row for each combination that occurs, sorted by the columns in their order,
-    each by its categories (otherwise its values), whatever the order of the cells:
+    A new :class:`~anndata.AnnData` with one row for each combination that occurs. Rows are sorted by the columns in
+    their order, each column by its categories (otherwise its values). The order of the cells does not matter.
 
     `X` : :class:`numpy.ndarray` (dtype `float64`)
         Mean over the cells.
     `layers['var']` : :class:`numpy.ndarray` (dtype `float64`)
-        Variance over the cells (ddof 1); NaN where there is one cell only. Cells are no replicates: divided by their
-        number it leaves out what differs between libraries.
+        Variance over the cells (ddof 1); NaN for a single cell. Cells are not replicates: this variance divided by the
+        number of cells leaves out the variance between libraries.
     `obs` : :class:`pandas.DataFrame`
         The columns ``by`` and ``split_key``, and ``n_cells``.
     `var`, `varm`
@@ -61,7 +61,7 @@ def pseudobulk(
         If a column is missing, has missing values or is named twice, the split was changed, no cell is left, or values
         are NaN or infinite.
     TypeError
-        If the matrix is of another kind, e.g. of a backed AnnData.
+        If the matrix is of another kind, for example that of a backed AnnData.
 
     Examples
     --------
@@ -105,19 +105,19 @@ def _checked_keys(by: str | Sequence[str], split_key: str | None) -> list[str]:
     keys = [by] if isinstance(by, str) else list(by)
     every = [*keys, *([] if split_key is None else [split_key])]
     if not keys:
-        msg = "by=[] names no column. Name those that make up a group, e.g. the perturbation and the cell line."
+        msg = "by=[] must name at least one column, e.g. the perturbation and the cell line."
         raise ValueError(msg)
     if len(set(every)) < len(every) or _COUNT in every:
         msg = (
-            f"by={by!r} with split_key={split_key!r} names a column twice, or {_COUNT!r}, which is the column of the cell counts. "
-            "Name each once, and rename such a column first."
+            f"by={by!r} with split_key={split_key!r} names a column twice, or {_COUNT!r}, which is the column of the "
+            f"cell counts. Name each column once, and rename a column {_COUNT!r} first."
         )
         raise ValueError(msg)
     return keys
 
 
 def _sorted_values(column: pd.Series) -> tuple[np.ndarray, pd.Categorical | np.ndarray]:
-    """Number of the value of each cell, and the values in their order: of the categories, of numbers, or of text."""
+    """Number of the value of each cell, and the values in the order of categories, numbers or text."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         dtype = column.dtype
         codes = column.cat.codes.to_numpy().astype(np.int64)
@@ -130,7 +130,7 @@ def _sorted_values(column: pd.Series) -> tuple[np.ndarray, pd.Categorical | np.n
 
 
 def _combinations(columns: list[np.ndarray], keep: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Number of the combination of each cell, -1 outside ``keep``, and the number of each column's value in each one."""
+    """Number of the combination of each cell, -1 outside ``keep``; and the values of each combination, by number."""
     stacked = np.stack(columns, axis=1)[keep]
     distinct, inverse = np.unique(stacked, axis=0, return_inverse=True)
     of_cell = np.full(len(keep), -1, dtype=np.int64)
@@ -142,5 +142,5 @@ def _check_finite(mean: np.ndarray, adata: AnnData) -> None:
     broken = ~np.isfinite(mean).all(axis=0)
     if broken.any():
         names = store.some(adata.var_names[broken])
-        msg = f"{int(broken.sum())} genes (e.g. {names}) have NaN or infinite values. Drop or repair those cells or genes."
+        msg = f"{int(broken.sum())} genes (e.g. {names}) have NaN or infinite values. Drop or repair them."
         raise ValueError(msg)

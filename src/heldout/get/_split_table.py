@@ -1,4 +1,4 @@
-"""A split as a small table, for a paper to publish and for anybody to check."""
+"""A split as a small table to publish and to check."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 
 
 def split_table(adata: AnnData | MuData, split_key: str = "split", *, axis: Axis = "obs") -> pd.DataFrame:
-    """Table of a split to publish: the partition of each cell, with the hash that proves it.
+    """Return a split as a table to publish: the partition of each cell, with a hash to verify it.
 
     Write it with ``to_csv`` (also ``.csv.gz``) or ``to_parquet``, with its index. :func:`heldout.pp.split_from` reads
-    it, verifies it and puts the same split, with the same hash, on the cells of somebody else.
+    and verifies it, and applies the same split, with the same hash, to the same cells in another AnnData.
 
     Parameters
     ----------
     adata
-        AnnData with the split, (n_obs × n_vars), or for a split of cells a MuData.
+        AnnData with the split, (n_obs × n_vars). For a split of cells, a MuData is also supported.
     split_key
-        The split.
+        Name of the split.
     axis
         ``obs`` for a split of cells, ``var`` for a split of genes.
 
     Returns
     -------
-    One row a cell that the split was made of, index its name (named ``cell``, or ``gene``): the cells at hand in
-    their order, then those that were dropped since. Of a dropped cell only the digest is known, it is called
-    ``blake2b:`` and 16 hexadecimal digits. Columns: ``partition``; ``split_hash``, the same in all rows; ``record``,
-    JSON of scheme and parameters in the first row, empty in the others.
+    One row for each cell that the split was made on; the index has its name (and is called ``cell`` or ``gene``). The
+    cells in ``adata`` come first, in their order, then the cells that were dropped since. Only a digest of a dropped
+    cell is known; its name is ``blake2b:`` and 16 hexadecimal digits. Columns: ``partition``; ``split_hash``, the
+    same in all rows; ``record``, JSON of scheme and parameters in the first row, empty in the others.
 
     Raises
     ------
     ValueError
-        If there is no such split, or the column does not match its record.
+        If there is no such split, or the column differs from its record.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""One function a table; nothing is computed, nothing is written."""
+"""Tables of what is stored; nothing is computed or written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import cells, keys, store
-from heldout._core.fits import read_header
+from heldout._core.fits import latest_fit, read_header
 from heldout._core.keys import PredictionKeys
 from heldout._core.ledger import read_ledger
 from heldout._core.partition import PARTITIONS, read_partition
@@ -20,24 +20,27 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+_WINGS = ("genotype", "forecast", "forecast_genes", "perturbation")
+
+
 def split(
     adata: AnnData | MuData, split_key: str = "split", *, group_key: str | Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Table of a split: one row a group and partition, with the number of cells.
+    """Return the number of cells of each group and partition of a split.
 
     Parameters
     ----------
     adata
         AnnData with the split, (n_obs × n_vars), or a MuData.
     split_key
-        The split.
+        Name of the split.
     group_key
-        Column(s) of ``obs`` to list; taken from the split's record if not given, with its label, match, time and
-        perturbation columns.
+        Column(s) of ``obs`` to list. If None, the group, label, match, time and perturbation columns of the split.
 
     Returns
     -------
-    Columns: the group columns, ``partition``, ``n_cells``; sorted by partition, then group.
+    One row for each group and partition, sorted by partition, then group. Columns: the group columns, ``partition``,
+    ``n_cells``.
 
     Raises
     ------
@@ -54,8 +57,8 @@ def split(
     """
     partition = read_partition(adata, split_key)
     if group_key is None:
-        beside = [partition.params.get(name) for name in ("label_key", "match_key", "time_key", "perturbation_key")]
-        columns = [*(partition.group_key or []), *(name for name in beside if name)]
+        others = [partition.params.get(name) for name in ("label_key", "match_key", "time_key", "perturbation_key")]
+        columns = [*(partition.group_key or []), *(name for name in others if name)]
     else:
         columns = [group_key] if isinstance(group_key, str) else list(group_key)
     columns = list(dict.fromkeys(columns))
@@ -65,25 +68,25 @@ def split(
     return counted.sort_values(["partition", *columns], ignore_index=True)
 
 
-def predictions(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
-    """Predictions for each cell.
+def predictions(adata: AnnData, key: str | None = None) -> pd.DataFrame:
+    """Return the predicted class of each cell.
 
     Parameters
     ----------
     adata
         AnnData with predictions, (n_obs × n_vars).
     key
-        Name of the fit.
+        Name of the fit. If None, the genotype fit that was stored last.
 
     Returns
     -------
-    One row a cell, index ``obs_names``. Columns: ``label`` (NaN where it is unknown), ``prediction``,
-    ``probability``, ``log_probability_<class>``, ``partition`` (if the split is there).
+    One row for each cell, index ``obs_names``. Columns: ``label`` (NaN if it is unknown), ``prediction``,
+    ``probability``, ``log_probability_<class>``, and ``partition`` if ``adata`` has the split.
 
     Raises
     ------
     ValueError
-        If the fit or its predictions are not there.
+        If there is no such fit, or it has no predictions in this AnnData.
 
     Examples
     --------
@@ -94,6 +97,7 @@ def predictions(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
     >>> ho.get.predictions(adata)["prediction"].unique().tolist()
     ['control']
     """
+    key = latest_fit(adata, ["genotype"], purpose="of classes") if key is None else key
     fit = read_header(adata, key)
     names = PredictionKeys(key)
     if names.log_probability not in adata.obsm:
@@ -112,21 +116,22 @@ def predictions(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
     return frame
 
 
-def history(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
-    """Training history of a fit.
+def history(adata: AnnData, key: str | None = None) -> pd.DataFrame:
+    """Return the training history of a fit.
 
     Parameters
     ----------
     adata
         AnnData with the fit, (n_obs × n_vars).
     key
-        Name of the fit.
+        Name of the fit. If None, the fit that was stored last; preparation steps do not count.
 
     Returns
     -------
-    One row an epoch. Columns: ``epoch``, ``train_loss``, ``train_accuracy`` (both with dropout, as trained), and with a
-    val partition ``val_loss``, ``val_accuracy``, ``val_auc``; for Model B also the ``label_loss``, ``auxiliary_loss``
-    and ``auxiliary_accuracy`` of both. Empty for closed forms.
+    One row for each epoch, or an empty table for a method without training. Columns of a genotype fit: ``epoch``,
+    ``train_loss``, ``train_accuracy`` (both with dropout, as in training), and with a val partition ``val_loss``,
+    ``val_accuracy``, ``val_auc``; for Model B also ``label_loss``, ``auxiliary_loss`` and ``auxiliary_accuracy`` of
+    both.
 
     Raises
     ------
@@ -142,11 +147,12 @@ def history(adata: AnnData, key: str = "genotype") -> pd.DataFrame:
     >>> len(ho.get.history(adata))
     2
     """
+    key = latest_fit(adata, _WINGS, purpose="with a history") if key is None else key
     return read_header(adata, key).history
 
 
 def ledger(adata: AnnData) -> pd.DataFrame:
-    """Every look at a test set so far.
+    """Return every evaluation on a test set so far.
 
     Parameters
     ----------
@@ -155,8 +161,10 @@ def ledger(adata: AnnData) -> pd.DataFrame:
 
     Returns
     -------
-    One row a look, oldest first. Columns: ``time`` (UTC), ``key``, ``method``, ``fit``, ``split`` and ``test_set``
-    (hashes), ``look`` (the n-th at this test set).
+    One row for each evaluation, the oldest first. Columns: ``time`` (UTC), ``key``, ``method``; the hashes ``fit``,
+    ``split``, ``test_set`` and ``judged`` (units and levels that were scored); and ``look``, the number of the look
+    at this test set. An evaluation of the same fit on the same units, for example with other baselines, has the
+    number of the first one.
 
     Examples
     --------
@@ -168,7 +176,7 @@ def ledger(adata: AnnData) -> pd.DataFrame:
 
 
 def fits(adata: AnnData) -> pd.DataFrame:
-    """Table of all stored fits.
+    """Return a table of all stored fits.
 
     Parameters
     ----------
@@ -177,7 +185,7 @@ def fits(adata: AnnData) -> pd.DataFrame:
 
     Returns
     -------
-    One row a fit, index its key, sorted. Columns: ``method``, ``split_key``, ``split_hash``, ``n_genes``,
+    One row for each fit, index its key, sorted. Columns: ``method``, ``split_key``, ``split_hash``, ``n_genes``,
     ``n_numbers`` (fitted numbers), ``hash``.
 
     Examples

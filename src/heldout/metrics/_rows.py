@@ -107,6 +107,21 @@ def as_excluded(exclude: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray
     return mask
 
 
+def as_draws(weights: ArrayLike | None, n: int) -> np.ndarray:
+    """Return how often each of ``n`` perturbations is drawn, (n,) or (n_draws × n); ones if ``weights`` is None."""
+    drawn = as_numbers(
+        np.ones(n) if weights is None else weights, "weights", shape=f"({n},) or (n_draws × {n})", ndims=(1, 2)
+    )
+    if drawn.shape[-1] != n or (drawn < 0).any():
+        negative = int((drawn < 0).sum())
+        msg = (
+            f"weights has shape {drawn.shape} and {negative} negative values, but must have one value >= 0 for each of "
+            f"{n} perturbations."
+        )
+        raise ValueError(msg)
+    return drawn
+
+
 def rounding(*values: ArrayLike) -> float:
     """Return the relative rounding error of the least precise of these arrays. Smaller differences are rounding."""
     types = (np.asarray(v).dtype for v in values)

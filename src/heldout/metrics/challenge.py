@@ -10,7 +10,7 @@ from scipy import sparse
 from heldout._core.checks import check_choice
 from heldout._core.types import is_sparse
 from heldout.metrics._checks import as_numbers
-from heldout.metrics._rows import as_excluded, as_many_rows, as_rows
+from heldout.metrics._rows import as_draws, as_excluded, as_many_rows, as_rows
 from heldout.metrics.skill import skill
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def expression_mse(
     Raises
     ------
     ValueError
-        If shapes differ; if truth, control or a noise has NaN; or if a noise is negative.
+        If shapes differ; if truth, control or a noise has NaN; or if a noise or a weight is negative.
 
     Notes
     -----
@@ -171,10 +171,7 @@ def expression_mse(
     error = np.sum(kept * (predicted - rows.truth) ** 2, axis=1) - np.minimum(sampling_noise, noise) - noise
     controls = as_many_rows(control, "control", rows.truth)
     change = np.sum(kept * (rows.truth - controls) ** 2, axis=1) - noise - base_noise
-    drawn = as_numbers(np.ones(n) if weights is None else weights, "weights", shape=f"(n_draws × {n})", ndims=(1, 2))
-    if drawn.shape[-1] != n:
-        msg = f"weights has shape {drawn.shape}, but must have one value for each of {n} perturbations."
-        raise ValueError(msg)
+    drawn = as_draws(weights, n)
     counted = np.atleast_2d(drawn) * rows.known
     above, below = counted @ error, counted @ change
     ratio = np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)

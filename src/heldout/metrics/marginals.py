@@ -1,4 +1,4 @@
-"""Compare two sets of cells gene by gene, whatever the correlations between genes."""
+"""Distances between two sets of cells, computed gene by gene. They ignore how genes vary together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def gene_wasserstein(X: ArrayLike, Y: ArrayLike) -> float:
-    """Mean over genes of the Wasserstein-1 distance of their values, in the unit of the values; lower is better.
+    """Return the mean over genes of the Wasserstein-1 distance between the values of a gene; lower is better.
+
+    The unit is that of the values.
 
     Parameters
     ----------
@@ -24,7 +26,7 @@ def gene_wasserstein(X: ArrayLike, Y: ArrayLike) -> float:
 
     Returns
     -------
-    0 if each gene has the same distribution in both.
+    A number. 0 if each gene has the same distribution in both sets.
 
     Raises
     ------
@@ -34,8 +36,8 @@ def gene_wasserstein(X: ArrayLike, Y: ArrayLike) -> float:
     Notes
     -----
     The distance of a gene is that of :func:`scipy.stats.wasserstein_distance`. It is not corrected for the number of
-    cells: two samples of one distribution have a distance above 0. Compare it with the distance of two halves of the
-    truth.
+    cells, so two samples of one distribution have a distance above 0. Compare it with the distance of two halves of the
+    truth; see :func:`split_half`.
 
     Examples
     --------
@@ -48,7 +50,7 @@ def gene_wasserstein(X: ArrayLike, Y: ArrayLike) -> float:
 
 
 def sorted_wasserstein(X: np.ndarray, Y: np.ndarray) -> float:
-    """:func:`gene_wasserstein` of values that are sorted within each gene."""
+    """Compute :func:`gene_wasserstein` for values that are sorted within each gene."""
     if len(X) == len(Y):
         return float(np.abs(X - Y).mean())
     steps = np.unique(np.concatenate([np.arange(1, len(X) + 1) / len(X), np.arange(1, len(Y) + 1) / len(Y)]))
@@ -58,7 +60,9 @@ def sorted_wasserstein(X: np.ndarray, Y: np.ndarray) -> float:
 
 
 def zero_share_error(X: ArrayLike, Y: ArrayLike) -> float:
-    """Mean over genes of the absolute difference of the shares of cells without expression; 0 to 1, lower is better.
+    """Return the mean over genes of the absolute difference in the share of cells without expression; lower is better.
+
+    The error has no unit and lies in 0 to 1.
 
     Parameters
     ----------
@@ -69,7 +73,7 @@ def zero_share_error(X: ArrayLike, Y: ArrayLike) -> float:
 
     Returns
     -------
-    0 if each gene is expressed in the same share of cells in both.
+    A number. 0 if each gene is expressed in the same share of cells in both sets.
 
     Raises
     ------

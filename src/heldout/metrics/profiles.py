@@ -12,7 +12,7 @@ import numpy as np
 
 from heldout._core.checks import check_integer
 from heldout.metrics._checks import as_numbers
-from heldout.metrics._rows import SHAPE, as_many_rows, as_rows
+from heldout.metrics._rows import SHAPE, as_draws, as_many_rows, as_rows
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -300,16 +300,7 @@ def variance_ratio(truth: ArrayLike, prediction: ArrayLike, *, weights: ArrayLik
     """
     rows = as_rows(truth, prediction, ndims=(2,))
     n = len(rows.known)
-    drawn = as_numbers(
-        np.ones(n) if weights is None else weights, "weights", shape=f"({n},) or (n_draws × {n})", ndims=(1, 2)
-    )
-    if drawn.shape[-1] != n or (drawn < 0).any():
-        negative = int((drawn < 0).sum())
-        msg = (
-            f"weights has shape {drawn.shape} and {negative} negative values, but must have one value >= 0 for each of "
-            f"{n} perturbations."
-        )
-        raise ValueError(msg)
+    drawn = as_draws(weights, n)
     if not rows.known.any():
         return float("nan") if drawn.ndim == 1 else np.full(len(drawn), np.nan)
     drawn_known = np.atleast_2d(drawn)[:, rows.known]

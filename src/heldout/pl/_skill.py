@@ -61,7 +61,7 @@ def skill(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) -> 
     table = evaluation(adata, key)
     rows = table[(table["metric"] == METRIC) & table["estimate"].notna()]
     if rows.empty:
-        msg = f"The evaluation {key!r} has no {METRIC!r}: it does not score a forecast, or persistence is at the noise floor."
+        msg = f"The evaluation {key!r} has no {METRIC!r}: it is of another task, or persistence is at the noise floor."
         raise ValueError(msg)
     rows = rows[rows["level"] == rows["level"].iloc[0]].sort_values("estimate", kind="stable")
     ax = new_axes(ax, (6.0, 0.9 + 0.32 * len(rows)))

@@ -1,4 +1,4 @@
-"""Side information: vectors of genes or perturbations from elsewhere, aligned with the names at hand."""
+"""Side information: vectors of genes or perturbations from other sources, aligned with the names in the AnnData."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Keep = Literal["used", "all"]
 
 _COUNTED = ("genes", "targets", "perturbations")
 _NOTHING = 1e-6
-"""Largest entry of a vector, as a share of the largest of all, up to which it counts as zero."""
+"""A vector is zero if its largest entry, as a share of the largest entry of all vectors, is not above this."""
 
 logger = logging.getLogger("heldout")
 
@@ -50,47 +50,48 @@ def embedding(
     key_added: str = "embedding",
     copy: bool = False,
 ) -> AnnData | None:
-    """Add vectors of genes or perturbations that were learnt elsewhere: a pretrained model, a graph, another screen.
+    """Add vectors of genes or perturbations from another source: a pretrained model, a graph, or another screen.
 
-    Nothing in a file is run: checkpoints are read as tensors only, dictionaries and arrays as text and numbers only,
-    and a file that holds more is refused. Which file of which model is read, and how, stands in the documentation under
-    *Side information*.
+    No code in a file is run. Checkpoints are read as tensors only, dictionaries and arrays as text and numbers only. A
+    file with other content is refused. The documentation lists the files of each model under *Side information*.
 
-    A name is looked up as it is, then in ``gene_ids_key``, then regardless of case and of the version of an Ensembl id
-    (``"Tp53"``, ``"ENSG00000141510.18"``); if several rows fit only that way, none is taken. How many were found how,
-    and which are missing, is logged.
+    A name is matched exactly, then by ``gene_ids_key``, then ignoring case and the version of an Ensembl id
+    (``"Tp53"``, ``"ENSG00000141510.18"``). If several rows match only inexactly, none is taken. The log shows how many
+    names were found in each way, and which names are missing.
 
     Parameters
     ----------
     adata
         Annotated data, (n_obs × n_vars).
     source
-        A DataFrame with one row a gene or perturbation, named by its index; an AnnData whose observations are
-        perturbations, such as pseudobulk of another screen; or the path of a file or folder.
+        A DataFrame with one row per gene or perturbation and the names in its index; an AnnData whose observations
+        are perturbations, for example pseudobulk of another screen; or the path of a file or folder.
     format
-        ``"table"`` (DataFrame, AnnData, csv, tsv), ``"npz"`` (arrays ``names`` and ``values``), ``"graph"`` (an edge list,
-        such as GEARS' ``go.csv``) and ``"gene2go"`` (GEARS' ``gene2go.pkl``), of which the spectral embedding is taken,
-        or the files of a model: ``"scgpt"`` :cite:p:`cui2024`, ``"scfoundation"`` :cite:p:`hao2024`, ``"geneformer"``
-        :cite:p:`theodoris2023`, ``"scbert"`` :cite:p:`yang2022`, ``"gene2vec"`` :cite:p:`du2019` and ``"uce"``
-        :cite:p:`rosen2023`. None tells tables, npz files and edge lists with the columns ``source`` and ``target``.
+        ``"table"`` (DataFrame, AnnData, csv, tsv) or ``"npz"`` (arrays ``names`` and ``values``). ``"graph"`` (an edge
+        list, such as ``go.csv`` of GEARS) and ``"gene2go"`` (``gene2go.pkl`` of GEARS) compute the spectral embedding
+        of a graph. The files of a model are ``"scgpt"`` :cite:p:`cui2024`, ``"scfoundation"`` :cite:p:`hao2024`,
+        ``"geneformer"`` :cite:p:`theodoris2023`, ``"scbert"`` :cite:p:`yang2022`, ``"gene2vec"`` :cite:p:`du2019` and
+        ``"uce"`` :cite:p:`rosen2023`. None recognises tables, npz files, and edge lists with the columns ``source`` and
+        ``target``.
     names
-        Names of the rows where the file of a model has none or they lie elsewhere: their sequence, or the path of the
-        model's vocabulary, token dictionary or gene list.
+        Names of the rows, if the file of the model does not contain them: a sequence, or the path of the vocabulary,
+        token dictionary or gene list of the model.
     gene_ids_key
-        Column of ``var`` with other names of the genes: Ensembl ids where ``var_names`` are symbols, or symbols.
+        Column of ``var`` with other names of the genes, for example Ensembl ids if ``var_names`` are symbols. If None,
+        only ``var_names`` are used.
     perturbation_key
-        Column of ``obs``. Its targets are looked up as well: among the names of the source, or as genes of ``adata``.
-        A row may also be a whole perturbation, a compound or ``"A+B"``.
+        Column of ``obs`` with perturbations. Their targets are looked up too, among the names of the source or as
+        genes of ``adata``. A row of the source can also be a complete perturbation: a compound, or ``"A+B"``.
     control
-        Name(s) of the control cells in that column; as part of a name (``"A+control"``) they perturb nothing.
+        Name(s) of the control cells in this column. As part of a name (``"A+control"``) they have no effect.
     separator
-        Text between the targets of a combination; None if every name is one target.
+        Text between the targets of a combination. If None, every name is one target.
     n_comps
-        Reduce the vectors to this number of principal components, with all rows of the source as observations, centred
-        and not scaled; with another screen these are the coordinates that Ahlmann-Eltze and others
-        :cite:p:`ahlmanneltze2025` found best. For a graph the number of eigenvectors, by default 2 as in their code.
+        Reduce the vectors to this number of principal components of all rows of the source, centred and not scaled.
+        For another screen, Ahlmann-Eltze and others :cite:p:`ahlmanneltze2025` found these coordinates best. For a
+        graph it is the number of eigenvectors (default 2, as in their code).
     keep
-        ``"used"`` stores the rows of genes and perturbations of ``adata``, ``"all"`` every row.
+        ``"used"`` stores the rows of genes and perturbations of ``adata``, ``"all"`` stores every row.
     key_added
         Name of the result.
     copy
@@ -98,22 +99,22 @@ def embedding(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. Sets the following fields:
 
     ``uns["heldout"]["embeddings"][key_added]``
-        Names, vectors, and as JSON the origin: files with their checksums, coverage, other names that were used.
+        Names, vectors, and their origin as JSON: files with checksums, coverage, and other names that were used.
     ``varm[key_added]``
-        Vector of each gene (n_vars × d), float32, NaN for a gene without one; only if any gene has one.
+        Vector of each gene (n_vars × d), float32, NaN for a gene without a vector. Set only if a gene has a vector.
 
     Raises
     ------
     FileNotFoundError
-        If a file is missing; says which were looked for.
+        If a file is missing. The message names the expected files.
     TypeError
-        If the source is of another kind.
+        If the source has another type.
     ValueError
-        If a file cannot be read safely or is damaged, names and vectors do not belong together, names are there twice,
-        values are missing, or nothing in ``adata`` has a vector.
+        If a file cannot be read safely or is damaged, the numbers of names and vectors differ, names are duplicated,
+        values are missing, or no name of ``adata`` has a vector.
 
     Examples
     --------
@@ -159,7 +160,7 @@ def embedding(
     adata = store.start(adata, copy=copy)
     replaced = key_added in store.section(adata, keys.EMBEDDINGS)
     store.commit(adata, heldout=embedding_sections(adata, key_added, stored), **slots)
-    if replaced and not slots and key_added in adata.varm:  # of the embedding that was replaced
+    if replaced and not slots and key_added in adata.varm:  # from the embedding that was replaced
         del adata.varm[key_added]
     _tell(key_added, aligned, hand, found)
     return store.finish(adata, copy=copy)
@@ -167,7 +168,7 @@ def embedding(
 
 @dataclass(frozen=True)
 class _Hand:
-    """Names in the AnnData: of genes, and of perturbations with their targets."""
+    """Names in the AnnData: genes, and perturbations with their targets."""
 
     genes: list[str]
     other: list[str] | None
@@ -176,16 +177,16 @@ class _Hand:
 
     @property
     def targets(self) -> list[str]:
-        """Every target once."""
+        """Every target once, sorted."""
         return sorted({target for targets in self.perturbations for target in targets})
 
     @property
     def every(self) -> set[str]:
-        """All names by which something in the AnnData is called."""
+        """All names of genes and targets."""
         return {*self.genes, *(self.other or []), *self.targets}
 
     def whole(self, targets: Targets) -> str:
-        """The name of a perturbation by its targets."""
+        """Return the name of a perturbation from its targets."""
         return (self.parser.separator or "+").join(targets)
 
 
@@ -199,10 +200,8 @@ def _at_hand(
     other = None
     if gene_ids_key is not None:
         if gene_ids_key not in adata.var.columns:
-            msg = (
-                f"gene_ids_key={gene_ids_key!r} is not a column of adata.var. "
-                f"{store.suggest(gene_ids_key, adata.var.columns)}"
-            )
+            hint = store.suggest(gene_ids_key, adata.var.columns)
+            msg = f"gene_ids_key={gene_ids_key!r} is not a column of adata.var. {hint}"
             raise ValueError(msg)
         column = adata.var[gene_ids_key].astype(object)
         other = column.where(column.notna(), "").astype(str).tolist()
@@ -215,7 +214,7 @@ def _at_hand(
 
 @dataclass(frozen=True)
 class _Aligned:
-    """Rows of the source for what is at hand, other names that lead to them, and how much is covered."""
+    """Rows of the source for the names of the AnnData, the aliases that match them, and the coverage."""
 
     gene_rows: np.ndarray
     rows: np.ndarray
@@ -249,7 +248,7 @@ def _align(hand: _Hand, found: EmbeddingSource) -> _Aligned:
     ]
     used = np.unique(np.concatenate([rows, targets.rows, whole.rows]))
     used = used[used >= 0]
-    if doubtful:  # all rows that such a name may mean stay, so that it means none of them later either
+    if doubtful:  # keep all rows that such a name matches, so that it stays ambiguous later
         unclear = {fold(name) for name in doubtful}
         used = np.union1d(used, [i for i, name in enumerate(found.names) if fold(name) in unclear]).astype(np.int64)
     coverage = {"genes": [int((rows >= 0).sum()), len(rows)], "genes_folded": int(folded.sum())}
@@ -263,7 +262,7 @@ def _align(hand: _Hand, found: EmbeddingSource) -> _Aligned:
 
 
 def _canonical(hand: _Hand, found: EmbeddingSource) -> dict[str, str]:
-    """Rows that are perturbations by their targets: ``"A+control"`` is ``"A"``, ``"B+A"`` is ``"A+B"``."""
+    """Map perturbations to rows by their targets: ``"A+control"`` is ``"A"``, ``"B+A"`` is ``"A+B"``."""
     separator = hand.parser.separator
     if not hand.perturbations or separator is None:
         return {}
@@ -278,8 +277,7 @@ def _canonical(hand: _Hand, found: EmbeddingSource) -> dict[str, str]:
         if twin != name:
             msg = (
                 f"source has the perturbation {whole!r} twice, as {twin!r} and as {name!r} "
-                f"(control={some(hand.parser.control)}, "
-                f"separator={separator!r}). Keep one of them, or their mean."
+                f"(control={some(hand.parser.control)}, separator={separator!r}). Keep one of them, or their mean."
             )
             raise ValueError(msg)
         if whole and whole != name:
@@ -288,13 +286,13 @@ def _canonical(hand: _Hand, found: EmbeddingSource) -> dict[str, str]:
 
 
 def _gene_aliases(hand: _Hand, rows: np.ndarray, names: NameIndex) -> dict[str, str]:
-    """Other names of covered genes by which the source does not know them; a name of two genes is left out."""
+    """Map further names of covered genes to names of the source. Names of two genes are left out."""
     aliases: dict[str, str] = {}
     twice: set[str] = set()
     for called in (hand.genes, hand.other or []):
         known = names.match(called)
-        for name, row, own in zip(called, rows, known.rows, strict=False):
-            if name and row >= 0 and own < 0:
+        for name, row, known_row in zip(called, rows, known.rows, strict=False):
+            if name and row >= 0 and known_row < 0:
                 source_name = str(names.names[row])
                 if aliases.setdefault(name, source_name) != source_name:
                     twice.add(name)
@@ -307,13 +305,13 @@ def _no_overlap(hand: _Hand, found: EmbeddingSource, gene_ids_key: str | None) -
         sought += f", in var[{gene_ids_key!r}] {some(hand.other)}"
     if hand.perturbations:
         sought += f", perturbation targets such as {some(hand.targets)}"
-    hint = "" if gene_ids_key else " Ensembl ids and symbols meet through a column of var: gene_ids_key=."
-    return f"No name in source fits one in adata. source has {some(found.names)}; adata has {sought}.{hint}"
+    hint = "" if gene_ids_key else " To match Ensembl ids and symbols, pass a column of var as gene_ids_key=."
+    return f"No name of source matches a name of adata. source has {some(found.names)}; adata has {sought}.{hint}"
 
 
 def _tell(key: str, aligned: _Aligned, hand: _Hand, found: EmbeddingSource) -> None:
     cover = aligned.coverage
-    loosely = "%d of them regardless of case or version"
+    loosely = "%d of them ignoring case or version"
     logger.info("%s: %d of %d genes have a vector (" + loosely + ")", key, *cover["genes"], cover["genes_folded"])
     if hand.perturbations:
         logger.info(
@@ -325,14 +323,15 @@ def _tell(key: str, aligned: _Aligned, hand: _Hand, found: EmbeddingSource) -> N
         )
     if aligned.ambiguous:
         logger.warning(
-            "%s: %d names (%s) have no vector because several rows fit regardless of case or version. Rename the "
-            "right row.",
+            "%s: %d names (%s) have no vector, because several rows match ignoring case or version. Rename one row.",
             *(key, len(aligned.ambiguous), _few(aligned.ambiguous)),
         )
     size = np.abs(found.values).max(axis=1)
     n_zero = int((size <= _NOTHING * size.max()).sum())
     if n_zero:
-        logger.warning("%s: %d of %d vectors of the source are zero and say nothing", key, n_zero, len(found.names))
+        logger.warning(
+            "%s: %d of %d vectors of the source are zero and carry no information", key, n_zero, len(found.names)
+        )
 
 
 def _few(names: Iterable[str]) -> str:

@@ -68,7 +68,7 @@ def predict(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are, for a genotype fit:
+    ``None``, or the AnnData if ``copy=True``. Writes for a genotype fit:
 
     ``obs[key + "_prediction"]``
         Predicted class of each cell, categorical.

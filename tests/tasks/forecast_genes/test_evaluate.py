@@ -106,10 +106,13 @@ def test_evaluation_is_written_and_counted(fitted, caplog):
     pd.testing.assert_frame_equal(ho.get.evaluation(fitted, "forecast_genes").table, table.table)
     assert len(ho.get.scores(fitted, "forecast_genes")) == 5 * 10
     with caplog.at_level(logging.WARNING, "heldout"):
-        assert ho.tl.evaluate(fitted, "forecast_genes")["look"].unique().tolist() == [2]
+        assert ho.tl.evaluate(fitted, "forecast_genes", baselines=["mean"])["look"].unique().tolist() == [1]
+        assert not caplog.records, "other baselines of the same fit are no new look"
+        ho.tl.forecast_genes(fitted, "hour", method="ridge", key_added="other")
+        assert ho.tl.evaluate(fitted, "other")["look"].unique().tolist() == [2]
     assert "look 2" in caplog.text
     assert ho.tl.evaluate(fitted, "forecast_genes", partition="val")["look"].unique().tolist() == [0]
-    assert len(ho.get.ledger(fitted)) == 2
+    assert ho.get.ledger(fitted)["look"].tolist() == [1, 1, 2]
 
 
 def test_evaluation_survives_a_file(fitted, through_file):

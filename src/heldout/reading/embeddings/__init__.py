@@ -1,4 +1,4 @@
-"""Side information: vectors of genes or perturbations that come from elsewhere, read without running any code."""
+"""Side information: read vectors of genes or perturbations from other sources, without running any code."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _CHECKPOINTS: dict[str, Callable[[Any, Any], EmbeddingSource]] = {
 def read_source(
     source: Any, format: Format | None, *, names: Any = None, n_comps: int | None = None, at_hand: set[str]
 ) -> EmbeddingSource:
-    """Read vectors in one of the formats; ``info["format"]`` says in which.
+    """Read vectors in one of the formats, and record the format in ``info["format"]``.
 
-    ``at_hand`` are the names in the AnnData; only ``gene2go`` builds its graph from these alone.
+    ``at_hand`` are the names in the AnnData. Only ``gene2go`` uses them, to restrict its graph.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def read_source(
     """
     format = _checked_format(source, format)
     if format in {"table", "graph", "gene2go"} and names is not None:
-        msg = f"names= has no use with format={format!r}: the source has its names. Leave it out."
+        msg = f"names= is not used with format={format!r}, because the source contains names. Leave it out."
         raise ValueError(msg)
     if format == "graph":
         found = graph.read_graph(source, n_comps)
@@ -72,16 +72,17 @@ def _checked_format(source: Any, format: Any) -> Format:
         if Path(source).suffix == ".npz":
             return "npz"
         msg = (
-            f"What source={str(source)!r} holds cannot be told from its name. Pass format=, one of {some(formats, 10)}."
+            f"The format of source={str(source)!r} is not clear from its name. Pass format=, one of "
+            f"{some(formats, 10)}."
         )
         raise ValueError(msg)
     if format not in formats:
-        msg = f"format={format!r} is not known. It is one of {some(formats, 10)}."
+        msg = f"format={format!r} must be one of {some(formats, 10)}."
         raise ValueError(msg)
     if in_memory and format not in {"table", "graph"}:
         msg = (
-            f"format={format!r} is read from files, but source is a {type(source).__name__}. Leave format out, or "
-            "pass a path."
+            f"format={format!r} is read from files, but source is a {type(source).__name__}. Leave format out, or pass "
+            "a path."
         )
         raise ValueError(msg)
     return format

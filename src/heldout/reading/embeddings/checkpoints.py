@@ -1,7 +1,7 @@
-"""Gene vectors in the files that the authors of pretrained models publish.
+"""Read gene vectors from the files that the authors of pretrained models publish.
 
-File names, tensor names and the order of rows are those of the models' own code. Each reader takes the folder as it is
-published or the file itself, and refuses vectors whose number does not agree with the names.
+File names, tensor names and the order of rows are those of the code of the models. Each reader takes the published
+folder or the file, and refuses vectors whose number does not match the number of names.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _STATES = ("model_state_dict", "state_dict")
 
 
 def read_scgpt(source: Any, names: Any) -> EmbeddingSource:
-    """scGPT: ``best_model.pt`` with ``encoder.embedding.weight``, rows as numbered in ``vocab.json`` beside it.
+    """Read scGPT: ``best_model.pt`` with ``encoder.embedding.weight``, and ``vocab.json`` with the row of each gene.
 
-    Returned is what the model's gene encoder gives, that is after its layer norm (``encoder.enc_norm``).
+    The vectors are the output of the gene encoder, which is after its layer norm (``encoder.enc_norm``).
     """
     weights = find(source, "best_model.pt", what="the weights of scGPT (best_model.pt)")
     vocab = find(weights.parent if names is None else names, "vocab.json", what="the vocabulary of scGPT (vocab.json)")
     tokens = in_order(dictionary(vocab), vocab)
     state = torch_file(weights)
     values = tensor_in(state, weights, "encoder.embedding.weight", inside=_STATES)
-    absent = sum(token not in tokens for token in _SCGPT_TOKENS)  # scGPT appends those that the vocabulary lacks
+    absent = sum(token not in tokens for token in _SCGPT_TOKENS)  # scGPT appends the tokens that the vocabulary lacks
     if not 0 <= len(values) - len(tokens) <= absent:
         msg = _disagree(weights, len(values), vocab, len(tokens))
         raise ValueError(msg)
@@ -57,11 +57,11 @@ def read_scgpt(source: Any, names: Any) -> EmbeddingSource:
 
 
 def read_scfoundation(source: Any, names: Any) -> EmbeddingSource:
-    """scFoundation: ``models.ckpt``, ``["gene"]["state_dict"]["model.pos_emb.weight"]``.
+    """Read scFoundation: ``models.ckpt``, ``["gene"]["state_dict"]["model.pos_emb.weight"]``.
 
-    Rows are the genes of ``OS_scRNA_gene_index.19264.tsv`` (column ``gene_name``), then three that are no genes (two
-    totals and the padding). Whether the published checkpoint holds anything that ``weights_only=True`` refuses could
-    not be verified.
+    Rows are the genes of ``OS_scRNA_gene_index.19264.tsv`` (column ``gene_name``), then three rows that are not genes
+    (two totals and the padding). It was not possible to check that ``weights_only=True`` accepts the published
+    checkpoint.
     """
     weights = find(source, "models.ckpt", "*.ckpt", what="the weights of scFoundation (models.ckpt)")
     listed = "the gene list of scFoundation (OS_scRNA_gene_index.19264.tsv); pass it as names="
@@ -74,18 +74,19 @@ def read_scfoundation(source: Any, names: Any) -> EmbeddingSource:
     values = tensor_in(state, weights, "pos_emb.weight", inside=_STATES)
     if len(values) != len(genes) + 3:
         msg = (
-            f"{weights} has {len(values)} vectors; with {len(genes)} gene names it should have {len(genes) + 3} "
-            "(three are no genes)."
+            f"{weights} has {len(values)} vectors; with {len(genes)} gene names it should have {len(genes) + 3} (three "
+            "rows are not genes)."
         )
         raise ValueError(msg)
     return EmbeddingSource.of(genes, values[: len(genes)], where=str(weights), files=recorded(weights, *files))
 
 
 def read_geneformer(source: Any, names: Any) -> EmbeddingSource:
-    """Geneformer: ``model.safetensors`` (or ``pytorch_model.bin``) with ``bert.embeddings.word_embeddings.weight``.
+    """Read Geneformer: ``model.safetensors`` (or ``pytorch_model.bin``), ``bert.embeddings.word_embeddings.weight``.
 
-    Rows are numbered in ``token_dictionary*.pkl`` (Ensembl ids), which is published in another folder than the weights:
-    pass it as ``names``. If ``gene_name_id_dict*.pkl`` (symbol to Ensembl id) lies beside it, symbols are found too.
+    ``token_dictionary*.pkl`` gives the row of each Ensembl id. It is published in another folder than the weights, so
+    pass it as ``names``. If ``gene_name_id_dict*.pkl`` (symbol to Ensembl id) is in the same folder, symbols are found
+    too.
     """
     weights = find(
         source, "model.safetensors", "pytorch_model.bin", what="the weights of Geneformer (model.safetensors)"
@@ -113,17 +114,16 @@ def read_geneformer(source: Any, names: Any) -> EmbeddingSource:
 
 
 def read_scbert(source: Any, names: Any) -> EmbeddingSource:
-    """scBERT: ``gene2vec_16906.npy``, or ``pos_emb.emb.weight`` in ``panglao_pretrain.pth`` (its last row is no gene).
+    """Read scBERT: ``gene2vec_16906.npy``, or ``panglao_pretrain.pth`` (``pos_emb.emb.weight`` without its last row).
 
-    Neither has names. Rows are in the order of ``var_names`` of the authors' ``panglao_human.h5ad``: pass that file, or
-    the list of its genes, as ``names``.
+    Neither file has names. Rows are in the order of ``var_names`` of the authors' ``panglao_human.h5ad``. Pass that
+    file, or the list of its genes, as ``names``.
     """
     file = find(source, "gene2vec_*.npy", "panglao_pretrain.pth", what="gene2vec of scBERT (gene2vec_16906.npy)")
     if names is None:
         msg = (
-            f"{file} has no gene names. Pass them as names=, in the order of scBERT's training data: its "
-            "panglao_human.h5ad, "
-            "a text file with one gene a line, or a list."
+            f"{file} has no gene names. Pass them as names=, in the order of the training data of scBERT: its "
+            "panglao_human.h5ad, a text file with one gene per line, or a list."
         )
         raise ValueError(msg)
     genes, files = names_of(names, what="the genes of scBERT")
@@ -135,7 +135,7 @@ def read_scbert(source: Any, names: Any) -> EmbeddingSource:
 
 
 def read_gene2vec(source: Any, names: Any) -> EmbeddingSource:
-    """Gene2vec and word2vec as text: a name and its numbers a line, parted by blanks; a first line ``n d`` is skipped."""
+    """Read Gene2vec or word2vec text: each line is a name and its numbers, after an optional first line ``n d``."""
     _no_names(names, "gene2vec")
     file = find(source, "gene2vec*.txt", what="vectors as text (gene2vec_dim_200_iter_9.txt)")
     genes, rows = [], []
@@ -152,16 +152,16 @@ def read_gene2vec(source: Any, names: Any) -> EmbeddingSource:
                 raise ValueError(msg) from error
     lengths = sorted({len(row) for row in rows})
     if len(lengths) != 1:
-        msg = f"{file} has lines of {some(lengths)} numbers; all must have the same."
+        msg = f"{file} has lines of {some(lengths)} numbers. All lines must have the same length."
         raise ValueError(msg)
     return EmbeddingSource.of(genes, np.stack(rows), where=str(file), files=recorded(file))
 
 
 def read_uce(source: Any, names: Any) -> EmbeddingSource:
-    """UCE: a dict of gene symbol to vector in one ``.pt`` file a species.
+    """Read UCE: a dict of gene symbol to vector in one ``.pt`` file per species.
 
-    The human one is ``protein_embeddings/Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt`` (ESM2, 5120 numbers a
-    gene).
+    The human file is ``protein_embeddings/Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt`` (ESM2, 5120 numbers
+    per gene).
     """
     import torch
 
@@ -174,11 +174,11 @@ def read_uce(source: Any, names: Any) -> EmbeddingSource:
         isinstance(name, str) and isinstance(vector, torch.Tensor) and vector.ndim == 1
         for name, vector in state.items()
     ):
-        msg = f"{file} must hold a dict of gene symbol to vector, as UCE's file of one species does."
+        msg = f"{file} must hold a dict of gene symbol to vector, like the files of UCE."
         raise ValueError(msg)
     lengths = sorted({len(vector) for vector in state.values()})
     if len(lengths) != 1:
-        msg = f"{file} has vectors of {some(lengths)} numbers; all must have the same."
+        msg = f"{file} has vectors of {some(lengths)} numbers. All vectors must have the same length."
         raise ValueError(msg)
     values = np.empty((len(state), lengths[0]), dtype=np.float32)
     for row, vector in enumerate(state.values()):
@@ -187,13 +187,13 @@ def read_uce(source: Any, names: Any) -> EmbeddingSource:
 
 
 def _genes(tokens: list[str], values: np.ndarray, **about: Any) -> EmbeddingSource:
-    """Rows of genes; those of special tokens such as ``<pad>`` go."""
+    """Keep the rows of genes, and drop special tokens such as ``<pad>``."""
     keep = np.array([not _TOKEN.fullmatch(token) for token in tokens], dtype=bool)
     return EmbeddingSource.of(np.array(tokens, dtype=object)[keep], values[keep], **about)
 
 
 def _layer_norm(values: np.ndarray, scale: np.ndarray, shift: np.ndarray, epsilon: float = 1e-5) -> np.ndarray:
-    """As :class:`torch.nn.LayerNorm` with its default ``eps``."""
+    """Apply a layer norm, like :class:`torch.nn.LayerNorm` with its default ``eps``."""
     centred = values - values.mean(axis=1, keepdims=True)
     return centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + epsilon) * scale + shift
 
@@ -205,13 +205,12 @@ def _has(state: dict[str, Any], key: str) -> bool:
 
 def _disagree(weights: Path, n_vectors: int, names: Path, n_names: int) -> str:
     return (
-        f"{weights} has {n_vectors} vectors, but {names} names {n_names}: they do not belong together. Pass the file "
-        "that was "
-        "published with these weights as names=."
+        f"{weights} has {n_vectors} vectors, but {names} names {n_names} genes. Pass the file that was published with "
+        "these weights as names=."
     )
 
 
 def _no_names(names: Any, format: str) -> None:
     if names is not None:
-        msg = f"names= has no use with format={format!r}: the file has its names. Leave it out."
+        msg = f"names= is not used with format={format!r}, because the file contains names. Leave it out."
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""Open what others have published, without ever running what is in it."""
+"""Open published files without running any code in them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _WRAPPERS = ("", "module.", "model.", "_orig_mod.")
 
 
 def find(source: Any, *candidates: str, what: str) -> Path:
-    """Path of a file: ``source`` itself, or the first of the candidates (patterns) in the folder ``source``.
+    """Return the path of a file: ``source`` itself, or the first candidate (pattern) in the folder ``source``.
 
     Raises
     ------
     FileNotFoundError
-        Says which files were looked for, and what is there.
+        If there is no such file. The message names the expected files and the files that were found.
     """
     path = Path(source)
     if path.is_file():
@@ -44,7 +44,7 @@ def find(source: Any, *candidates: str, what: str) -> Path:
     for candidate in candidates:
         found = sorted(path.glob(candidate))
         if len(found) > 1:
-            msg = f"{path} has several files {candidate!r}: {some([p.name for p in found])}. Pass the path of one."
+            msg = f"{path} has several files {candidate!r}: {some([p.name for p in found])}. Pass the path of one file."
             raise ValueError(msg)
         if found:
             return found[0]
@@ -57,7 +57,7 @@ def find(source: Any, *candidates: str, what: str) -> Path:
 
 
 def recorded(*paths: Path) -> list[dict[str, str]]:
-    """Names and checksums of the files that were read."""
+    """Return names and checksums of the files that were read."""
     found = []
     for path in paths:
         with path.open("rb") as file:
@@ -66,14 +66,14 @@ def recorded(*paths: Path) -> list[dict[str, str]]:
 
 
 def torch_file(path: Path) -> Any:
-    """What a torch file holds, tensors and plain containers only (``weights_only=True``)."""
+    """Load a torch file: tensors and plain containers only (``weights_only=True``)."""
     import torch
 
     if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH:
         msg = (
-            f"torch {torch.__version__} can be made to run code by a file even with weights_only=True "
-            "(CVE-2025-32434). Update "
-            "it to read checkpoints: pip install -U 'torch>=2.6'"
+            f"In torch {torch.__version__} a file can run code even with weights_only=True (CVE-2025-32434). Update "
+            "torch "
+            "to read checkpoints: pip install -U 'torch>=2.6'"
         )
         raise RuntimeError(msg)
     try:
@@ -83,14 +83,13 @@ def torch_file(path: Path) -> Any:
         msg = (
             f"{path} cannot be read as tensors only (torch.load with weights_only=True: {first[:200]}). Nothing else "
             "of it "
-            "was run. If it is whole and you trust it, export the vectors as a table where it can be opened, and pass "
-            "that."
+            "was run. If you trust the file, export its vectors as a table, and pass the table."
         )
         raise ValueError(msg) from error
 
 
 def tensor_in(state: Any, path: Path, key: str, *, inside: Sequence[str] = ()) -> np.ndarray:
-    """Find a matrix in a (nested) state dict; ``module.`` and the like before the key are passed over."""
+    """Find a matrix in a (nested) state dict. Prefixes of the key, such as ``module.``, are ignored."""
     import torch
 
     places = [state, *(state[name] for name in inside if isinstance(state, dict) and name in state)]
@@ -104,27 +103,27 @@ def tensor_in(state: Any, path: Path, key: str, *, inside: Sequence[str] = ()) -
                 return tensor.detach().float().numpy()
     has = [str(name) for place in places if isinstance(place, dict) for name in place]
     msg = (
-        f"{path} has no tensor {key!r} (nor with {some(_WRAPPERS[1:])} before it). It has "
+        f"{path} has no tensor {key!r} (also not with the prefixes {some(_WRAPPERS[1:])}). It has "
         f"{some(has, 8) if has else 'none'}."
     )
     raise ValueError(msg)
 
 
 def safetensor(path: Path, key: str) -> np.ndarray:
-    """One matrix of a safetensors file: eight bytes of header length, a JSON header, then the numbers.
+    """Read a matrix of a safetensors file: eight bytes of header length, a JSON header, then the numbers.
 
     Raises
     ------
     ValueError
-        If the header is damaged, claims what the file does not have, or has no such matrix.
+        If the header is damaged, does not match the size of the file, or has no such matrix.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
             msg = (
-                f"{path} is not a whole safetensors file: its header claims {length} of {size} bytes. Download it "
-                "again."
+                f"{path} is not a complete safetensors file: its header claims {length} of {size} bytes. "
+                "Download it again."
             )
             raise ValueError(msg)
         kind, shape, first, last = _entry(file.read(length), path, key)
@@ -132,7 +131,7 @@ def safetensor(path: Path, key: str) -> np.ndarray:
         n_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
         if min(shape, default=0) < 0 or not 0 <= first <= last <= size - 8 - length or last - first != n_bytes:
             msg = (
-                f"{path} is not a whole safetensors file: it should have {shape} {kind} at {first} to {last}. "
+                f"{path} is not a complete safetensors file: it should have {shape} {kind} at {first} to {last}. "
                 "Download it again."
             )
             raise ValueError(msg)
@@ -144,11 +143,11 @@ def safetensor(path: Path, key: str) -> np.ndarray:
 
 
 def _entry(header: bytes, path: Path, key: str) -> tuple[str, tuple[int, ...], int, int]:
-    """Kind of number, shape, and first and last byte of a matrix."""
+    """Return the type of the numbers, the shape, and the first and last byte of a matrix."""
     try:
         entries = dict(json.loads(header))
     except (ValueError, TypeError) as error:
-        msg = f"{path} is not a whole safetensors file: its header cannot be read ({error}). Download it again."
+        msg = f"{path} is not a complete safetensors file: its header cannot be read ({error}). Download it again."
         raise ValueError(msg) from error
     names = [prefix + key for prefix in _WRAPPERS if prefix + key in entries]
     if not names:
@@ -160,12 +159,12 @@ def _entry(header: bytes, path: Path, key: str) -> tuple[str, tuple[int, ...], i
         ):
             return kind, tuple(shape), first, last
         case other:
-            msg = f"{path} describes {names[0]!r} as {other}, which is no matrix of {some(_DTYPES, 4)}."
+            msg = f"{path} describes {names[0]!r} as {other}. It must be a matrix of {some(_DTYPES, 4)}."
             raise ValueError(msg)
 
 
 def numpy_file(path: Path) -> Any:
-    """An array, or the arrays of an npz; arrays of Python objects are refused, as they would be unpickled."""
+    """Load an array, or the arrays of an npz file. Arrays of Python objects are refused: they would be unpickled."""
     try:
         loaded = np.load(path)
         return {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else loaded
@@ -173,16 +172,16 @@ def numpy_file(path: Path) -> Any:
         msg = (
             f"{path} cannot be read as arrays of numbers and text ({error}). Arrays of Python objects are refused, "
             "because "
-            "opening them can run code; store names as text: np.asarray(names, dtype=str)."
+            "opening them can run code. Store names as text: np.asarray(names, dtype=str)."
         )
         raise ValueError(msg) from error
 
 
 def names_of(names: NamesLike, *, what: str) -> tuple[list[str], list[Path]]:
-    """Names in the order of the rows, and the file they come from.
+    """Return the names in the order of the rows, and the file that they come from.
 
-    A sequence; or a path: JSON (a list, or a dict of name to row), a text file with one name a line, a table whose
-    first column (or ``gene_name``) has them, or an h5ad file, whose ``var_names`` are taken.
+    ``names`` is a sequence or a path. A file can be JSON (a list, or a dict of name to row), text with one name per
+    line, a table with the names in ``gene_name`` or the first column, or h5ad, whose ``var_names`` are taken.
     """
     if isinstance(names, str | PathLike):
         path = find(names, what=what)
@@ -209,7 +208,7 @@ def _names_in(path: Path) -> list[str]:
 
 
 def dictionary(path: Path) -> dict[str, Any]:
-    """A dict with text as keys, from JSON or from a pickle that holds nothing else; a JSON list is numbered."""
+    """Read a dict with text as keys from JSON or a plain pickle. A JSON list becomes a dict of name to position."""
     if path.suffix.lower() in {".pkl", ".pickle"}:
         return read_plain_pickle(path)
     try:
@@ -226,9 +225,9 @@ def dictionary(path: Path) -> dict[str, Any]:
 
 
 def in_order(rows: dict[str, Any], path: Path) -> list[str]:
-    """Names by row number, which must be 0, 1, 2, …"""
+    """Sort names by their row numbers, which must be 0, 1, 2, …"""
     numbers: Iterable[Any] = rows.values()
     if sorted(n for n in numbers if isinstance(n, int)) != list(range(len(rows))):
-        msg = f"{path} must give each name a row number of its own, 0 to {len(rows) - 1}; it does not."
+        msg = f"{path} must give each name a different row number from 0 to {len(rows) - 1}."
         raise ValueError(msg)
     return sorted(rows, key=lambda name: rows[name])

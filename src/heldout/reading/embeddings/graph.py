@@ -1,4 +1,4 @@
-"""Vectors of genes from a graph of genes: its adjacency spectral embedding."""
+"""Compute vectors of genes from a graph of genes: its adjacency spectral embedding."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _COLUMNS = ("source", "target", "importance")
 
 
 def read_graph(source: Any, n_comps: int | None) -> EmbeddingSource:
-    """Edges as a DataFrame or a table in a file: two names and, if there, a weight.
+    """Read edges from a DataFrame or a file: two names and an optional weight.
 
-    GEARS' ``go.csv`` and ``go_essential_all.csv`` have them as ``source``, ``target`` and ``importance``; of other
-    tables the first two columns are taken, and the third if it is of numbers.
+    The files ``go.csv`` and ``go_essential_all.csv`` of GEARS have the columns ``source``, ``target`` and
+    ``importance``. In other tables, the first two columns are the names, and a third numeric column is the weight.
     """
     if isinstance(source, pd.DataFrame):
         return _embedded(*_edges(source, "source"), n_comps=n_comps, where="source", files=[])
@@ -35,7 +35,7 @@ def read_graph(source: Any, n_comps: int | None) -> EmbeddingSource:
 
 
 def _edge_table(path: Path) -> pd.DataFrame:
-    """Only the columns that are used; names as categories, as each stands in thousands of edges."""
+    """Read only the columns that are used. Names are categories, because each is in thousands of edges."""
     separator = "," if ".csv" in path.suffixes else "\t"
     columns = _used(pd.read_csv(path, sep=separator, nrows=0))
     kinds = dict.fromkeys(columns[:2], "category")
@@ -43,21 +43,21 @@ def _edge_table(path: Path) -> pd.DataFrame:
 
 
 def _used(table: pd.DataFrame) -> list[str]:
-    """Columns of the two ends and the weight."""
+    """Return the columns of the two ends and of the weight."""
     named = all(column in table for column in _COLUMNS[:2])
     return [c for c in _COLUMNS if c in table] if named else list(table.columns[:3])
 
 
 def read_gene2go(source: Any, n_comps: int | None, genes: set[str]) -> EmbeddingSource:
-    """GEARS' ``gene2go.pkl`` (gene to its GO terms), of the genes at hand.
+    """Read ``gene2go.pkl`` of GEARS (gene to its GO terms) for the genes of the AnnData.
 
-    Two genes are joined if the Jaccard index of their terms is above 0.1, which is the weight, as GEARS does.
+    As in GEARS, two genes are joined if the Jaccard index of their terms is above 0.1. The index is the weight.
     """
     path = find(source, "gene2go*.pkl", "gene2go*.json", what="GO terms of genes (gene2go.pkl)")
     terms_of = {gene: sorted(set(terms)) for gene, terms in sorted(dictionary(path).items()) if gene in genes}
     terms_of = {gene: terms for gene, terms in terms_of.items() if terms}
     if len(terms_of) < 2:
-        msg = f"{path} has GO terms of {len(terms_of)} of the {len(genes)} names at hand (e.g. {some(sorted(genes))})."
+        msg = f"{path} has GO terms of {len(terms_of)} of the {len(genes)} names in adata (e.g. {some(sorted(genes))})."
         raise ValueError(msg)
     names = np.array(list(terms_of), dtype=object)
     first, second, weight = _jaccard(list(terms_of.values()))
@@ -65,11 +65,11 @@ def read_gene2go(source: Any, n_comps: int | None, genes: set[str]) -> Embedding
 
 
 def spectral_embedding(adjacency: sparse.csr_array, n_comps: int) -> np.ndarray:
-    """Adjacency spectral embedding of an undirected graph without loops, (n × n_comps).
+    """Compute the adjacency spectral embedding of an undirected graph without loops, (n × n_comps).
 
-    Eigenvectors of the adjacency matrix with the largest absolute eigenvalues, times the root of that. As in igraph's
-    ``embed_adjacency_matrix``, the strength of each node over n - 1 is put on the diagonal. Parts of the graph that are
-    not connected need no special care: a vector is spread over one of them and zero elsewhere. The largest entry of
+    It consists of the eigenvectors of the adjacency matrix with the largest absolute eigenvalues, each times the square
+    root of its absolute eigenvalue. As in ``embed_adjacency_matrix`` of igraph, the diagonal holds the strength of each
+    node over n - 1. In a graph with several components, a vector is zero outside of one component. The largest entry of
     each eigenvector is positive.
     """
     n = adjacency.shape[0]
@@ -87,11 +87,11 @@ def spectral_embedding(adjacency: sparse.csr_array, n_comps: int) -> np.ndarray:
 
 
 def _edges(table: pd.DataFrame, where: str) -> tuple[pd.Series, pd.Series, np.ndarray]:
-    """The two ends and the weight of each edge."""
+    """Return the two ends and the weight of each edge."""
     columns = _used(table)
     if len(columns) < 2:
         msg = (
-            f"{where} must have an edge a row, two names and a weight if there is one; it has the columns "
+            f"{where} must have one edge per row, with two names and an optional weight; it has the columns "
             f"{some(table.columns)}."
         )
         raise ValueError(msg)
@@ -99,7 +99,9 @@ def _edges(table: pd.DataFrame, where: str) -> tuple[pd.Series, pd.Series, np.nd
     weighted = len(columns) == 3 and pd.api.types.is_numeric_dtype(table[columns[2]])
     weight = table[columns[2]].to_numpy(dtype=np.float64) if weighted else np.ones(len(table))
     if any(end.isna().any() for end in ends) or not np.isfinite(weight).all() or (weight < 0).any():
-        msg = f"{where} has edges without a name, or with a weight that is missing or below zero. Drop them first."
+        msg = (
+            f"{where} has edges without a name, or with a weight that is missing or below zero. Drop these edges first."
+        )
         raise ValueError(msg)
     return *ends, weight
 
@@ -128,7 +130,7 @@ def _embedded(
 
 
 def _jaccard(terms_of: list[list[str]], rows: int = 512) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of genes that share more than a tenth of their terms, block by block."""
+    """Find pairs of genes that share more than a tenth of their terms, block by block."""
     number = {term: i for i, term in enumerate(sorted({t for terms in terms_of for t in terms}))}
     sizes = np.array([len(terms) for terms in terms_of])
     columns = np.array([number[term] for terms in terms_of for term in terms])

@@ -1,9 +1,9 @@
-"""Read a pickle that holds nothing but a dict of text, integers and sets of text, without unpickling it.
+"""Read a pickle that holds only a dict of text, integers and sets of text, without unpickling it.
 
-Geneformer and GEARS publish their dictionaries as pickles, and unpickling can run code. This reader walks through the
-instructions of the file with :func:`pickletools.genops`, which executes none of them, and follows a closed list of
-those that build dicts, lists, sets, text and integers, Python's or numpy's. Anything else, such as the name of another
-class or function, is refused. The few names that are known are compared, never looked up.
+Geneformer and GEARS publish their dictionaries as pickles, and unpickling can run code. This reader goes through the
+instructions of the file with :func:`pickletools.genops`, which does not execute them. It follows a closed list of
+instructions that build dicts, lists, sets, text and integers of Python or numpy. All other instructions, such as the
+name of another class or function, are refused. The few allowed names are compared as text and never imported.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Integers:
     order: str = "<"
 
     def read(self, raw: bytes) -> int:
-        """The number in these bytes."""
+        """Return the number in these bytes."""
         if len(raw) != self.size or self.order not in "<>|":
             msg = f"{len(raw)} bytes for a number of {self.size}"
             raise ValueError(msg)
@@ -53,7 +53,7 @@ class _Integers:
 
 
 def _called(function: Any, arguments: Any) -> Any:
-    """What the few known names make of their arguments."""
+    """Return the result of one of the allowed functions."""
     match arguments:
         case ([*items],) if function is _SET:
             return set(items)
@@ -79,7 +79,7 @@ class _Machine:
         return items
 
     def last(self, n: int) -> list[Any]:
-        """Take the last ``n`` from the stack."""
+        """Remove the last ``n`` values from the stack and return them."""
         if len(self.stack) < n:
             msg = "too few values"
             raise ValueError(msg)
@@ -156,12 +156,12 @@ class _Machine:
 
 
 def read_plain_pickle(path: Path) -> dict[str, Any]:
-    """Dict of text to an integer, to text, or to a set of text.
+    """Read a dict of text to an integer, to text, or to a set of text.
 
     Raises
     ------
     ValueError
-        If the file holds anything else; nothing of it was run.
+        If the file holds other content. Nothing of it was run.
     """
     machine = _Machine()
     try:
@@ -175,12 +175,12 @@ def read_plain_pickle(path: Path) -> dict[str, Any]:
         msg = (
             f"{path} is a pickle with the instruction {error}, which is not needed for a dictionary of text and "
             "integers. "
-            "Nothing of it was run. Where you trust the file, export the dictionary as JSON and pass that."
+            "Nothing of it was run. If you trust the file, export the dictionary as JSON and pass the JSON file."
         )
         raise ValueError(msg) from error
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         msg = (
-            f"{path} is not a whole pickle of a dictionary ({error}). Download it again, or pass the dictionary as "
+            f"{path} is not a complete pickle of a dictionary ({error}). Download it again, or pass the dictionary as "
             "JSON."
         )
         raise ValueError(msg) from error
@@ -201,6 +201,6 @@ def _checked(found: Any, path: Path) -> dict[str, Any]:
     for key, value in found.items():
         several = isinstance(value, set | list) and all(isinstance(item, str) for item in value)
         if not (several or (isinstance(value, int | str) and not isinstance(value, bool))):
-            msg = f"{path} holds a {type(value).__name__} under {key!r}; expected are numbers, text and sets of text."
+            msg = f"{path} holds a {type(value).__name__} under {key!r}. Allowed are integers, text and sets of text."
             raise ValueError(msg)
     return found

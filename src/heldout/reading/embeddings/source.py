@@ -1,4 +1,4 @@
-"""What a reader hands over: unique names, finite vectors, and where they come from."""
+"""Result of a reader: unique names, finite vectors, and their origin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heldout._core.store import some
 
 @dataclass(frozen=True)
 class EmbeddingSource:
-    """Names (n,), vectors (n × d) float32, what is known of their origin, and other names of the rows."""
+    """Names (n,), vectors (n × d) float32, information on their origin, and other names of the rows."""
 
     names: np.ndarray
     values: np.ndarray
@@ -24,23 +24,26 @@ class EmbeddingSource:
     def of(
         cls, names: Any, values: Any, *, where: str, aliases: dict[str, str] | None = None, **info: Any
     ) -> EmbeddingSource:
-        """Check and convert; aliases of names that are not there, or that are names themselves, are dropped.
+        """Check and convert. Aliases of missing names, and aliases that are names themselves, are dropped.
 
         Raises
         ------
         ValueError
-            If the shapes differ, names are there twice or empty, or values are not finite.
+            If the shapes differ, names are duplicated or empty, or values are not finite.
         """
         names = np.array([str(name) for name in names], dtype=object)
         values = np.asarray(values)
         if values.ndim != 2 or values.dtype.kind not in "fiub":
             msg = (
-                f"{where} must be a matrix of numbers, one row a name; it is {values.ndim}-dimensional of "
+                f"{where} must be a matrix of numbers with one row per name, got {values.ndim} dimensions of "
                 f"{values.dtype}."
             )
             raise ValueError(msg)
         if len(names) != len(values):
-            msg = f"{where} has {len(values)} vectors but {len(names)} names. Do the names belong to these vectors?"
+            msg = (
+                f"{where} has {len(values)} vectors but {len(names)} names. Check that the names belong to these "
+                "vectors."
+            )
             raise ValueError(msg)
         if not values.size:
             msg = f"{where} is empty: {values.shape[0]} names × {values.shape[1]} dimensions."
@@ -69,12 +72,12 @@ class EmbeddingSource:
         return cls(names, values, info, aliases)
 
     def reduced(self, n_comps: int) -> EmbeddingSource:
-        """Principal components of the vectors, with the rows as observations; columns are centred, not scaled.
+        """Reduce the vectors to principal components of the rows. Columns are centred, not scaled.
 
         Raises
         ------
         ValueError
-            If there are not that many.
+            If there are fewer components.
         """
         from sklearn.decomposition import PCA
 

@@ -1,4 +1,4 @@
-"""Vectors from a DataFrame, an AnnData, or a table in a file."""
+"""Read vectors from a DataFrame, an AnnData, or a table in a file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from heldout.reading.embeddings.source import EmbeddingSource
 
 
 def read_table(source: Any) -> EmbeddingSource:
-    """One row a name: a DataFrame with names as its index, an AnnData with names as its observations, or a csv or tsv file."""
+    """Read one row per name from a DataFrame (names in its index), an AnnData (``obs_names``), a csv or a tsv file."""
     from anndata import AnnData
 
     if isinstance(source, AnnData):
         X = source.X
         if X is None:
-            msg = "source is an AnnData without X. Put what stands for the observations into X."
+            msg = "source is an AnnData without X. Put the vectors of the observations into X."
             raise ValueError(msg)
         return EmbeddingSource.of(
             source.obs_names, X.toarray() if is_sparse(X) else np.asarray(X), where="source.X", files=[]
@@ -40,12 +40,12 @@ def read_table(source: Any) -> EmbeddingSource:
 
 
 def read_npz(source: Any, names: Any) -> EmbeddingSource:
-    """Arrays ``names`` (n, text) and ``values`` (n × d) of an npz file."""
+    """Read the arrays ``names`` (n, text) and ``values`` (n × d) of an npz file."""
     path = find(source, "*.npz", what="an npz file")
     arrays = numpy_file(path)
     if not isinstance(arrays, dict) or "values" not in arrays or ("names" not in arrays and names is None):
         has = some(arrays) if isinstance(arrays, dict) else "one array"
-        msg = f"{path} must hold the arrays 'names' (text) and 'values' (one row a name); it has {has}."
+        msg = f"{path} must hold the arrays 'names' (text) and 'values' (one row per name); it has {has}."
         raise ValueError(msg)
     return EmbeddingSource.of(
         arrays["names"] if names is None else names, arrays["values"], where=str(path), files=recorded(path)
@@ -56,7 +56,8 @@ def _framed(table: pd.DataFrame, where: str, files: list[dict[str, str]]) -> Emb
     wrong = [column for column, dtype in table.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
     if wrong:
         msg = (
-            f"{where} has {len(wrong)} columns that are not numbers (e.g. {some(wrong)}). Names belong into the index: "
+            f"{where} has {len(wrong)} columns that are not numbers (e.g. {some(wrong)}). Put the names into the "
+            "index: "
             "table.set_index('gene')."
         )
         raise ValueError(msg)
@@ -67,7 +68,7 @@ def _framed(table: pd.DataFrame, where: str, files: list[dict[str, str]]) -> Emb
 
 
 def looks_like_table(source: Any) -> bool:
-    """Whether a source can be read as a table without being told."""
+    """Whether a source without a given format is a table."""
     from anndata import AnnData
 
     if isinstance(source, AnnData | pd.DataFrame):

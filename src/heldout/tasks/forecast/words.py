@@ -62,7 +62,7 @@ def damping_note(damping: dict[str, Any] | None, *, beyond: bool) -> str:
         return (
             "on past times nothing came nearer than persistence, so it predicts persistence: the last cells, unchanged"
         )
-    names = (damping or {}).get("of", ["its movement"])
+    names = (damping or {}).get("of", ["its own"])
     made = [f"{share:.0%} of {_movement(name)}" for share, name in zip(shares, names, strict=False) if share]
     return "makes " + " and ".join([", ".join(made[:-1]), made[-1]] if len(made) > 1 else made)
 

@@ -1,4 +1,4 @@
-"""Interactions of a screen: deviations of combinations from the sum of their members, and which are not noise."""
+"""Interactions of a screen: deviations of combinations from the sum of their members, and their significance."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _NULL_NUMBERS = ("delta", "sigma", "p0", "n", "misfit")
 
 @dataclass(frozen=True)
 class Combinations:
-    """Combinations with cells of all members and of a control in the same context, and those that lack some.
+    """Combinations with cells of all members and of a control in the same context, and incomplete combinations.
 
     Parameters
     ----------
     targets, context
         Sorted targets of each combination and the number of its context, (P,) each.
     of_double, of_control
-        Number of the group of its cells, and of the control cells of its context, (P,).
+        Group number of its cells, and of the control cells of its context, (P,).
     of_member
-        Number of the group of each member's cells, (P × most members), -1 behind the last.
+        Group number of the cells of each member, (P × most members), -1 after the last member.
     codes
-        Number of the group of each cell that is needed, -1 for the others, (n,).
+        Group number of each cell, -1 for cells that are not used, (n,).
     n_groups
         Number of groups.
     incomplete
-        Name of each combination that is left out, and what it lacks.
+        Name of each combination that is left out, and the cells that it lacks.
     """
 
     targets: list[Targets]
@@ -60,9 +60,9 @@ class Combinations:
 
 
 def find_combinations(screen: Screen, doubles: np.ndarray, others: np.ndarray, *, min_cells: int = 1) -> Combinations:
-    """Combinations with cells in ``doubles``, whose members and controls have cells in ``others``; both masks (n,).
+    """Find combinations with cells in ``doubles`` whose members and controls have cells in ``others``; both masks (n,).
 
-    Each of these groups must have ``min_cells`` cells.
+    The combination, each member and the control must have at least ``min_cells`` cells.
     """
     sizes = np.array([len(targets) for targets in screen.perturbations])
     combined = np.append(sizes > 1, False)[np.maximum(screen.of_cell, -1)]
@@ -110,31 +110,30 @@ def _name(names: ScreenNames, targets: Targets, context: int) -> str:
 
 @dataclass(frozen=True)
 class Interactions:
-    """Measured combinations on the genes that were asked for.
+    """Measured combinations on the selected genes.
 
     Parameters
     ----------
     names
-        How names of perturbations are read.
+        Rules for reading names of perturbations.
     genes
         Names of the genes, (G,).
     targets, context
         Sorted targets of each combination and the number of its context, (P,) each.
     profiles, n_cells
-        Mean expression and number of cells of each group that is needed: combinations, members, controls; (k × G),
-        (k,).
+        Mean expression and number of cells of each group (combinations, members, controls), (k × G) and (k,).
     of_double, of_control, of_member
-        Rows of ``profiles``: (P,), (P,), (P × most members), -1 behind the last.
+        Rows of ``profiles``: (P,), (P,), (P × most members), -1 after the last member.
     se
         Standard error of each deviation, from the variance between cells, (P × G); NaN where a group has one cell.
     null
-        The null with which the deviations are compared.
+        The empirical null of the deviations.
     fdr
         Local false discovery rate of the calls.
     scale
         ``"none"`` if the null is of deviations, ``"se"`` if it is of deviations over their standard errors.
     info
-        Further values to store, as JSON values.
+        Further values, JSON only.
     """
 
     names: ScreenNames
@@ -174,12 +173,12 @@ class Interactions:
 
     @cached_property
     def statistic(self) -> np.ndarray:
-        """Values of the null, (P × G): the deviations, or the deviations divided by their standard errors."""
+        """The statistic of the null: deviations, or deviations over their standard errors, (P × G)."""
         return _scaled(self.deviation, self.se, self.scale)
 
     @cached_property
     def cutoffs(self) -> tuple[float, float]:
-        """Statistics at and beyond which the local false discovery rate is at most ``fdr``."""
+        """Lower and upper statistic beyond which the local false discovery rate is at most ``fdr``."""
         return self.null.cutoffs(self.fdr)
 
     @cached_property
@@ -188,7 +187,7 @@ class Interactions:
         return is_interaction(self.statistic, self.cutoffs)
 
     def limits(self, rows: np.ndarray) -> tuple[Any, Any]:
-        """Deviations at and beyond which some combinations are called: two numbers, or two arrays (m × G)."""
+        """Return the deviations beyond which combinations are called: two numbers, or two arrays (m × G)."""
         low, high = self.cutoffs
         if self.scale == "none":
             return low, high
@@ -197,7 +196,7 @@ class Interactions:
 
     @property
     def doubtful(self) -> np.ndarray:
-        """Mask of the calls within 1.96 of their own standard errors of the centre of the null, (P × G)."""
+        """Mask of the calls within 1.96 standard errors of the centre of the null, (P × G)."""
         centre = self.null.delta if self.scale == "none" else 0.0
         return self.called & (np.abs(self.deviation - centre) < 1.96 * self.se)
 
@@ -224,7 +223,7 @@ class Interactions:
         return [self.names.joined(targets) for targets in self.targets]
 
     def stored(self) -> dict[str, Any]:
-        """Arrays and one JSON text for ``uns``."""
+        """Return arrays and one JSON text for ``uns``."""
         arrays = ("context", "profiles", "n_cells", "of_double", "of_control", "of_member", "se")
         text = {
             "names": self.names.to_json(),
@@ -243,7 +242,7 @@ class Interactions:
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Interactions:
-        """Inverse of :meth:`stored`."""
+        """Read what :meth:`stored` returned."""
         text = json.loads(str(stored["json"]))
         fitted: dict[str, Any] = {name: np.asarray(stored[f"null_{name}"]) for name in _NULL_ARRAYS}
         null = EmpiricalNull(**text["null"], **fitted)
@@ -261,25 +260,25 @@ class Interactions:
 
 
 def _additive(profiles: np.ndarray, of_member: np.ndarray, of_control: np.ndarray) -> np.ndarray:
-    """Sum of the members minus (k - 1) controls, where each row may have another k."""
-    padded = np.vstack([profiles, np.zeros(profiles.shape[1])])  # the last row is for where there is no member
+    """Add up k members minus (k - 1) controls, like :func:`heldout.metrics.additive_expectation` for any k per row."""
+    padded = np.vstack([profiles, np.zeros(profiles.shape[1])])  # the last row is for missing members
     n_members = (of_member >= 0).sum(axis=1, keepdims=True)
     return padded[of_member].sum(axis=1) - (n_members - 1) * profiles[of_control]
 
 
 def _scaled(deviation: np.ndarray, se: np.ndarray, scale: str) -> np.ndarray:
-    """Deviations, or deviations divided by their standard errors; 0 where the standard error is 0."""
+    """Return deviations, or deviations over their standard errors (0 where the standard error is 0)."""
     if scale == "none":
         return deviation
     return np.divide(deviation, se, out=np.zeros_like(deviation), where=se > 0)
 
 
 def control_genes(X: MatrixOrDask, found: Combinations, n: int | None) -> np.ndarray:
-    """Columns of the ``n`` genes with the highest mean over the controls of all contexts; all genes if ``n`` is None."""
+    """Return the ``n`` genes with the highest mean over the controls of all contexts; all genes for None."""
     if n is None or n >= X.shape[1]:
         return np.arange(X.shape[1])
     controls = np.unique(found.of_control)
-    renumbered = np.full(found.n_groups + 1, -1)  # the last one for cells without a group
+    renumbered = np.full(found.n_groups + 1, -1)  # the last entry is for cells without a group
     renumbered[controls] = np.arange(len(controls))
     mean = group_moments(X, renumbered[found.codes], len(controls), var=False).mean.mean(axis=0)
     return np.sort(highest(mean, n))
@@ -296,10 +295,9 @@ def measure(
     scale: str,
     df: int,
 ) -> Interactions:
-    """Profiles, deviations and their standard errors of combinations, and the null of all deviations together.
+    """Measure profiles, deviations and standard errors of combinations, and the null of all deviations.
 
-    The variance of a deviation is the sum of the variances of the means of its groups; that of the control counts
-    (k - 1)² times.
+    The variance of a deviation is the sum of the variances of its means; that of the control counts (k - 1)² times.
     """
     kept = np.unique(np.concatenate([found.of_double, found.of_control, found.of_member.ravel()]))
     kept = kept[kept >= 0]

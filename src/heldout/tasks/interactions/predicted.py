@@ -1,4 +1,4 @@
-"""Predicted profiles of any source, in the order of the measured combinations."""
+"""Align predicted profiles of any origin with measured combinations."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ if TYPE_CHECKING:
 def common(
     found: Interactions, predictions: Mapping[str, AnnData], perturbation_key: str
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, float]]:
-    """Combinations that all methods predict, (m,), predicted profiles, (m × G), and the share that each method predicts.
+    """Find combinations that every method predicts, (m,), the profiles, (m × G), and the share that each predicts.
 
     Raises
     ------
     ValueError
-        If a prediction lacks genes or columns, or no combination is predicted by all.
+        If a prediction lacks genes or columns, or no combination is predicted by all methods.
     """
     aligned = {name: _aligned(found, predicted, name, perturbation_key) for name, predicted in predictions.items()}
     predicted = {name: np.isfinite(values).all(axis=1) for name, values in aligned.items()}
     rows = np.flatnonzero(np.all(list(predicted.values()), axis=0))
     if not len(rows):
         msg = (
-            f"No combination is predicted by all of {some(predictions)}. Measured combinations are {some(found.labels)}. "
-            f"Check obs[{perturbation_key!r}] of the predictions."
+            f"No combination is predicted by all of {some(predictions)}. Measured combinations are "
+            f"{some(found.labels)}. Check "
+            f"obs[{perturbation_key!r}] of the predictions."
         )
         raise ValueError(msg)
     coverage = {name: float(mask.mean()) for name, mask in predicted.items()}
@@ -43,13 +44,14 @@ def common(
 
 
 def _aligned(found: Interactions, predicted: AnnData, name: str, key: str) -> np.ndarray:
-    """Profile of each combination, (P × G): the mean over its rows, NaN if it has none."""
+    """Return the profile of each combination, (P × G): NaN without a prediction, the mean of several rows."""
     store.check_adata(predicted)
     genes = predicted.var_names.get_indexer(found.genes)
     if (genes < 0).any():
         msg = (
             f"predictions[{name!r}] lacks {int((genes < 0).sum())} of the {len(genes)} genes of the interactions (e.g. "
-            f"{some(found.genes[genes < 0])}). Predict them too, or measure the interactions on the genes it has."
+            f"{some(found.genes[genes < 0])}). Predict these genes too, or measure the interactions on the predicted "
+            "genes."
         )
         raise ValueError(msg)
     columns = [

@@ -114,7 +114,7 @@ def _contexts(found: Interactions) -> pd.DataFrame:
 def _compared(
     found: Interactions, predictions: Mapping[str, AnnData], perturbation_key: str
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, float]]:
-    """Rows of the combinations that all methods predict, profiles of ``no_change`` and of each method, and coverages."""
+    """Combinations that all methods predict, the profiles of ``no_change`` and of each method, and coverages."""
     reserved = {"no_change", "additive"}.intersection(predictions)
     if reserved or not predictions:
         what = f"{some(reserved)} is always included; choose another name" if reserved else "it is empty"

@@ -132,7 +132,8 @@ def _check_enough(found: Combinations, n_genes: int) -> None:
     n = len(found.targets) * n_genes
     if n < FEWEST_VALUES:
         msg = (
-            f"{len(found.targets)} combinations × {n_genes} genes are {n} deviations, but an empirical null needs at least "
+            f"{len(found.targets)} combinations × {n_genes} genes are {n} deviations, but an empirical null needs at "
+            "least "
             f"{FEWEST_VALUES}, most of them noise. Use more genes (n_top_genes)."
         )
         raise ValueError(msg)
@@ -143,7 +144,8 @@ def _warn(result: Interactions) -> None:
     without = int(np.isnan(result.se).all(axis=1).sum())
     if without:
         logger.warning(
-            "%d of %d combinations have no standard error, because the combination, a member or the control has only one "
+            "%d of %d combinations have no standard error, because the combination, a member or the control has only "
+            "one "
             "cell (%d groups).",
             without,
             len(result.targets),
@@ -152,7 +154,8 @@ def _warn(result: Interactions) -> None:
     n_called, n_doubtful = int(result.called.sum()), int(result.doubtful.sum())
     if n_doubtful > _DOUBTFUL * n_called:
         logger.warning(
-            "%d of %d calls are within 1.96 of their standard errors, so noisy genes or small numbers of cells may explain "
+            "%d of %d calls are within 1.96 of their standard errors, so noisy genes or small numbers of cells may "
+            "explain "
             "them. Compare with scale='se'.",
             n_doubtful,
             n_called,

@@ -58,8 +58,8 @@ class Observed:
     def response(self) -> tuple[np.ndarray, np.ndarray]:
         """Weights of genes, and t scores against the controls of the context, (m × G) each.
 
-        Weights come from t scores against the other perturbations of the context. A row is NaN if it has one cell, or if
-        there is nothing to compare with.
+        Weights come from t scores against the other perturbations of the context. A row is NaN if it has one cell, or
+        if there is nothing to compare with.
         """
         weights, scores = (np.full(self.mean.shape, np.nan) for _ in range(2))
         for panel in panels(self.pairs.context, fewest=1):

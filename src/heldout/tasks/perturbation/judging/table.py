@@ -87,7 +87,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Rows:
-    """Scores of a method: of each perturbation and context (m,), of each unit (U,), and of each unit in each draw (R × U)."""
+    """Scores of a method for perturbations in contexts, (m,), for units, (U,), and for units in each draw, (R × U)."""
 
     rows: dict[str, np.ndarray]
     units: dict[str, np.ndarray]

@@ -78,7 +78,7 @@ class MovedCells:
 
 @dataclass(frozen=True)
 class _Source:
-    """Groups of kept cells to draw from, or none for controls; the change that moves them, (G,); if it is a fallback."""
+    """Groups of kept cells to draw from, or none for controls, and the change that moves them, (G,)."""
 
     groups: list[int]
     shift: np.ndarray

@@ -11,6 +11,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
 from heldout.tasks.perturbation import METHODS
+from heldout.tasks.perturbation.pretraining import start_of
 from heldout.tasks.perturbation.task import Task
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def perturbation(
     mask_var: str | None = DEFAULT,
     layer: str | None = None,
     config: Any = None,
+    start: str | None = None,
+    reference: AnnData | None = None,
     rng: Rng = 0,
     key_added: str = "perturbation",
     copy: bool = False,
@@ -85,6 +88,14 @@ def perturbation(
         :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig` or
         :class:`heldout.model.MovedCellsConfig`. The first, third and fourth may name an embedding of
         :func:`heldout.pp.embedding`.
+    start
+        Key of an earlier fit of the same method to start from (pretraining). ``latent_additive`` and
+        ``informed_additive`` shrink the effects of targets towards those of the earlier fit, as far as the train cells
+        support it. Targets that only the earlier fit has seen keep its effects. An earlier fit is refused if its train
+        or val had test cells or test perturbations of this split.
+    reference
+        AnnData with the earlier fit. If None, it is ``adata``. It may be another screen, and must have all genes of this
+        fit.
     rng
         Seed or Generator, for methods with random draws.
     key_added
@@ -98,13 +109,15 @@ def perturbation(
 
     ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
         The fit with arrays, options, genes, means of the train controls of each context and package versions; and the
-        split on which it was made.
+        split on which it was made. With ``start`` or an embedding of a published model, ``parents`` in the record of
+        the fit has the hash of each parent, its split, and the perturbations and contexts that it has seen, if known.
 
     Raises
     ------
     ValueError
         If a column is missing, the values are raw counts, not logged or centred, a context has no train controls, train
-        has no perturbation from which the method can learn, or an argument contradicts the split.
+        has no perturbation from which the method can learn, or an argument contradicts the split; or if ``start`` does
+        not exist, is a fit of another method, lacks genes, or has seen test cells or test perturbations.
 
     Notes
     -----
@@ -125,6 +138,9 @@ def perturbation(
     """
     check_key("key_added", key_added)
     METHODS[method].check_config(config)
+    if reference is not None and start is None:
+        msg = "reference is given without start. Pass start, the key of the fit in reference to start from."
+        raise ValueError(msg)
     store.check_adata(adata)
     check_key_is_free(adata, key_added, f"perturbation.{method}")
     partition = read_partition(adata, split_key)
@@ -139,7 +155,8 @@ def perturbation(
         mask_var=mask_var,
         layer=layer,
     )
-    fit = task.calibrated(task.fit(method, config, seed=seed_of(rng)))
+    begin = None if start is None else start_of(adata if reference is None else reference, start, task, method)
+    fit = task.calibrated(task.fit(method, config, seed=seed_of(rng), start=begin))
     adata = store.start(adata, copy=copy)
-    write_fit(adata, key_added, fit, partition)
+    write_fit(adata, key_added, fit, partition, parents=() if begin is None else begin.assignments)
     return store.finish(adata, copy=copy)

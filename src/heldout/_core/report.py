@@ -173,8 +173,12 @@ def answer(table: pd.DataFrame, task: str) -> str:
 def _answer_on(method: str, rows: Sequence[tuple[str, pd.Series]], task: str) -> str:
     if all(row["verdict"] == "unidentifiable" for _, row in rows):
         return f"Cannot be decided: {_reason(method, *rows[0], task)}."
-    if len(rows) == 1:
-        return f"{method} {_VERDICTS[rows[0][1]['verdict']]} the best baseline, {rows[0][1]['baseline']}."
+    decided = [(name, row) for name, row in rows if row["verdict"] != "unidentifiable"]
+    if len(decided) == 1:
+        name, row = decided[0]
+        by = f"By {metric_of(name).label}, " if len(rows) > 1 else ""
+        return f"{by}{method} {_VERDICTS[row['verdict']]} the best baseline, {row['baseline']}."
+    rows = decided
     if len({row["verdict"] for _, row in rows}) == 1:
         best = [f"{row['baseline']} by {metric_of(name).label}" for name, row in rows]
         return f"{method} {_VERDICTS[rows[0][1]['verdict']]} the best baseline: {_listed(best)}."

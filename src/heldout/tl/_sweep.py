@@ -1,4 +1,4 @@
-"""Try options, choose on val, score the chosen one on test once."""
+"""Try options, choose the best on val, and score it once on test."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def sweep(
     rng: Rng = 0,
     key_added: str = "sweep",
 ) -> pd.DataFrame:
-    """Fit a method with many options, choose by the val cells, and score the chosen fit on test: once, at the end.
+    """Fit a method with many options, choose on val, and score the chosen fit once on test.
 
-    Test cells are not predicted before the choice is made, and the ledger holds one look more than before, whatever the
-    number of options. The val score of the chosen options is the best of many, so it flatters; the test score does not.
+    Test cells are not predicted before the choice, so a sweep counts as one look at test, whatever the number of
+    options. The val score of the chosen options is the best of many, so it is too optimistic. The test score is not.
 
     Parameters
     ----------
@@ -65,30 +65,32 @@ def sweep(
         Column of ``obs`` that is predicted.
     grid
         ``"lmna"``: the six configurations of the LMNA classifier study (depth 1 or 2, 20 or 50 epochs, batches of 128
-        or 512, ReLU or tanh, Adam or SGD). A mapping of options to lists of values tries all combinations; a mapping of
-        names to whole options tries those. A function of an ``optuna.Trial`` that returns options is a space in which
-        optuna proposes ``n_trials``, e.g. ``lambda trial: {"lr": trial.suggest_float("lr", 1e-4, 1e-1, log=True)}``.
+        or 512, ReLU or tanh, Adam or SGD). A mapping of options to lists of values tries all combinations. A mapping of
+        names to complete options tries these. A function of an ``optuna.Trial`` that returns options is a space in
+        which optuna proposes ``n_trials``, e.g. ``lambda trial: {"lr": trial.suggest_float("lr", 1e-4, 1e-1,
+        log=True)}``.
     method
         A method of :func:`heldout.tl.genotype`.
     config
-        Options that the grid changes; the defaults of the method if not given.
+        Options that the grid changes in part. If None, the defaults of the method.
     n_trials
-        Draw so many of the combinations at random; all if None. Of an optuna space the number of trials.
+        Number of combinations that are drawn at random. If None, all are tried. For a function, the number of trials.
     metric
-        ``auc`` of val cells, ties by their loss; or ``loss``.
+        ``auc`` of val cells, with ties decided by their loss, or ``loss``.
     auxiliary_key, group_key, mask_var, layer, split_key
         As in :func:`heldout.tl.genotype`.
     baselines
         As in :func:`heldout.tl.evaluate`.
     rng
-        Seed or Generator; every fit has the same seed.
+        Seed or Generator. Every fit has the same seed.
     key_added
         Name of the chosen fit, of its evaluation, and of the sweep.
 
     Returns
     -------
-    One row a configuration: ``name``, its options, ``n_epochs``, ``val_auc`` and ``val_loss`` of cells, ``chosen``, and
-    ``test_auc`` of cells, NaN for those that were not chosen. Written are, for the chosen one:
+    One row for each configuration: ``name``, its options, ``n_epochs``, ``val_auc`` and ``val_loss`` of cells,
+    ``chosen``, and ``test_auc`` of cells, NaN for configurations that were not chosen. The function writes for the
+    chosen one:
 
     ``obs[key_added + "_prediction"]``, ``obs[key_added + "_probability"]``, ``obsm[key_added + "_log_probability"]``
         Predictions, see :func:`heldout.tl.genotype`.
@@ -127,7 +129,7 @@ def sweep(
     store.check_adata(adata)
     check_key_is_free(adata, key_added, f"genotype.{METHODS[method].name}")
     if metric not in ("auc", "loss"):
-        msg = f"metric={metric!r} must be auc or loss."
+        msg = f"metric={metric!r} must be one of 'auc', 'loss'."
         raise ValueError(msg)
     partition = read_partition(adata, split_key)
     check_steps(adata, partition)
@@ -154,7 +156,7 @@ def sweep(
     fits: list[Fit] = []
 
     def score(name: str, options: Any) -> float:
-        """Fit, and keep the fit with its scores on val."""
+        """Fit, and keep the fit and its scores on val."""
         fit = task.fit(method, options, seed=seed)
         log_p = predict(fit, _part(adata, val, layer), key=name)
         fits.append(fit)
@@ -178,7 +180,7 @@ def sweep(
     test = judged[(judged["role"] == "model") & (judged["level"] == "cell") & (judged["metric"] == "auc")]
     table["chosen"] = np.arange(len(table)) == best
     table["test_auc"] = np.where(table["chosen"], float(test["estimate"].iloc[0]), np.nan)
-    about = {"method": method, "metric": metric, "configs": {name: asdict(one) for name, one in configs.items()}}
+    about = {"method": method, "metric": metric, "configs": {name: asdict(tried) for name, tried in configs.items()}}
     entry = {"table": table.rename(index=str), "json": json.dumps(about)}
     store.commit(adata, heldout={keys.SWEEPS: {**store.section(adata, keys.SWEEPS), key_added: entry}})
     return table

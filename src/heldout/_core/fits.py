@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the stored form. A newer version is refused, an older version must stay readable."""
 
 _PACKAGES = ("heldout", "anndata", "scanpy", "numpy", "scikit-learn", "torch", "scvi-tools")

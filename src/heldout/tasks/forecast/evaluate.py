@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core.metric import metric_of
+from heldout._core.verdict import verdict
 from heldout._core.versus import with_versus
 from heldout.metrics import (
     change_correlation,
@@ -321,11 +322,8 @@ def _judged(
                 "difference_low": (reached - _mean(other)).min(),
                 "difference_high": (reached - _mean(other)).max(),
             }
-    verdict = "unidentifiable"
     if unit:
         changes |= {"difference_low": low, "difference_high": high}
-        worst, best_case = sorted((sign * low, sign * high))
-        verdict = "better" if worst > 0 else "not better" if best_case <= 0 else "undecided"
     note = sentence(
         n_targets=len(at),
         unit=unit,
@@ -335,7 +333,7 @@ def _judged(
         collapsed_wins=_mean(scores.values[COLLAPSED][PRIMARY][at]) < _mean(own[PRIMARY][at]),
         **_when(scores, at),
     )
-    return {**changes, "verdict": verdict, "note": "; ".join(filter(None, [row["note"], note]))}
+    return {**changes, "verdict": verdict(low, high, sign=sign), "note": "; ".join(filter(None, [row["note"], note]))}
 
 
 def _when(scores: Scores, at: np.ndarray) -> dict[str, str]:

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from heldout.tasks.forecast_genes.config import NoConfig
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
 from heldout.tasks.forecast_genes.features import static_features
-from heldout.tasks.forecast_genes.interface import Data, Fitted
 from heldout.tasks.forecast_genes.regression import apply_components, apply_ridge, fit_components, fit_ridge
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.features import History
+    from heldout.tasks.forecast_genes.interface import Data
 
-N_COMPONENTS = 4
+N_COMPS = 4
 """Principal components of the features that carry the forecast; 2 to 5 were alike on two of three data sets."""
 
 
@@ -98,7 +99,7 @@ class LowRank:
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
         """Components of the train genes, then closed form."""
         F = data.features
-        components = fit_components(F, data.train, N_COMPONENTS)
+        components = fit_components(F, data.train, N_COMPS)
         return Fitted({**components, **fit_ridge(apply_components(components, F)[data.train], data.change[data.train])})
 
     def predict(self, fitted: Fitted, history: History) -> np.ndarray:

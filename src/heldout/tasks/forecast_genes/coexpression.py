@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from heldout.tasks.forecast_genes.config import NoConfig
-from heldout.tasks.forecast_genes.interface import Data, Fitted
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
 from heldout.tasks.forecast_genes.regression import apply_ridge, fit_ridge
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.features import History
+    from heldout.tasks.forecast_genes.interface import Data
 
 _PENALTIES = np.logspace(0, 4.5, 19)
 
@@ -21,8 +22,8 @@ class Coexpression:
 
     The regressions see cells of the history only, those of all times or of the last one. Which, and with what penalty,
     is decided by predicting each train gene from the other train genes; a line through these predictions then corrects
-    their size and mean. It does not forecast, it carries over: what is used is that the train genes were measured at the
-    target time in the same cells.
+    their size and mean. It does not forecast, it carries over: what is used is that the train genes were measured at
+    the target time in the same cells.
     """
 
     default_config: ClassVar[Any] = NoConfig()

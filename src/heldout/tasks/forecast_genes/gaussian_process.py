@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from heldout.tasks.forecast_genes.baselines import N_COMPONENTS
-from heldout.tasks.forecast_genes.config import NoConfig
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
+from heldout.tasks.forecast_genes.baselines import N_COMPS
 from heldout.tasks.forecast_genes.features import static_features
-from heldout.tasks.forecast_genes.interface import Data, Fitted
 from heldout.tasks.forecast_genes.regression import apply_components, fit_components
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.features import History
+    from heldout.tasks.forecast_genes.interface import Data
 
 _START = np.log([0.3, 0.3, 1.0, 0.5])
 _WIDTH = np.array([2.0, 2.0, 0.7, 2.0])
@@ -36,7 +37,7 @@ class GaussianProcess:
             )
             raise ValueError(msg)
         F = data.features
-        components = fit_components(F, data.train, N_COMPONENTS)
+        components = fit_components(F, data.train, N_COMPS)
         Z = apply_components(components, F)[data.train]
         unit = np.sqrt((Z**2).sum(axis=1).mean()) or 1.0
         Z, change = Z / unit, data.change[data.train]

@@ -52,5 +52,5 @@ def fit_components(F: np.ndarray, train: np.ndarray, n: int) -> dict[str, np.nda
 
 
 def apply_components(arrays: dict[str, np.ndarray], F: np.ndarray) -> np.ndarray:
-    """Scores of each row on the components, (n × n_components)."""
+    """Scores of each row on the components, (n × n_comps)."""
     return np.asarray((F - arrays["centre"]) / arrays["scale"] @ arrays["loadings"])

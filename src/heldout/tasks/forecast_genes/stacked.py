@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from heldout._core.method import Fitted, with_prefix, without_prefix
+from heldout._core.options import NoConfig
 from heldout.tasks.forecast_genes.baselines import LowRank
 from heldout.tasks.forecast_genes.coexpression import Coexpression
-from heldout.tasks.forecast_genes.config import NoConfig
 from heldout.tasks.forecast_genes.gaussian_process import GaussianProcess
-from heldout.tasks.forecast_genes.interface import Data, Fitted
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.features import History
+    from heldout.tasks.forecast_genes.interface import Data
 
 _MEMBERS: dict[str, Any] = {
     "low_rank": LowRank,
@@ -38,7 +39,9 @@ class Stacked:
         members = {name: method().fit(data, NoConfig(), seed=seed) for name, method in _MEMBERS.items()}
         held_out = np.stack([fitted.arrays["held_out"] for fitted in members.values()], axis=1)
         weights = _weights(held_out, data.change[data.train])
-        arrays = {f"{name}.{k}": v for name, fitted in members.items() for k, v in fitted.arrays.items()}
+        arrays: dict[str, np.ndarray] = {}
+        for name, fitted in members.items():
+            arrays |= with_prefix(fitted.arrays, f"{name}.")
         info = {
             "weights": dict(zip(members, weights.tolist(), strict=True)),
             "members": {name: fitted.info for name, fitted in members.items()},
@@ -50,8 +53,8 @@ class Stacked:
         total = np.zeros(len(history.last))
         for weight, (name, method) in zip(fitted.arrays["weights"], _MEMBERS.items(), strict=True):
             if weight > 0:
-                own = {k.removeprefix(f"{name}."): v for k, v in fitted.arrays.items() if k.startswith(f"{name}.")}
-                member = replace(fitted, arrays=own, info=fitted.info["members"][name])
+                member_arrays = without_prefix(fitted.arrays, f"{name}.")
+                member = replace(fitted, arrays=member_arrays, info=fitted.info["members"][name])
                 total += weight * method().predict(member, history)
         return total
 

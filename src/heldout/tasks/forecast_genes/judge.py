@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.interface import Data
     from heldout.tasks.forecast_genes.task import Task
 
-BASELINES = ("persistence", "mean", "linear", "ridge")
-
 _HALVINGS = 20
 
 
@@ -46,11 +44,12 @@ def evaluate(
 ) -> pd.DataFrame:
     """Score over genes, or modules if the split is by module; see :func:`heldout.tl.evaluate`."""
     if group_key is not None:
-        msg = f"group_key={group_key!r} is not for a forecast of genes: its units are genes (or their modules). Leave it out."
+        msg = (
+            f"group_key={group_key!r} is not for a forecast of genes: its units are genes (or their modules). Leave "
+            "it out."
+        )
         raise ValueError(msg)
-    baselines = BASELINES if baselines is None else baselines
-    for name in baselines:
-        METHODS[name]
+    baselines = METHODS.baselines(baselines)
     split = read_partition(adata, fit.split_key, axis="var")
     check_split(adata, fit, split, key=key)
     if not split.mask(partition).any():
@@ -60,7 +59,7 @@ def evaluate(
     seed = int(fit.config["seed"])
     data = task.data(seed=seed)
     genes = task.numbers(partition)
-    method = fit.method.removeprefix("forecast_genes.")
+    method = METHODS.method_of(fit).name
     scored = [Scored(method, "model", predict(fit, data.history)[genes])]
     others = progress([name for name in baselines if name != method], "baselines")
     scored += [Scored(name, "baseline", task.fit(name, seed=seed, data=data)[1][genes]) for name in others]
@@ -95,14 +94,14 @@ def _gene_table(scored: list[Scored], truth: Truth, names: pd.Index) -> pd.DataF
     parts = [
         pd.DataFrame(
             {
-                "method": one.method,
-                "role": one.role,
+                "method": each.method,
+                "role": each.role,
                 "gene": names.astype(str).to_numpy(dtype=object),
                 "change": truth.change,
-                "predicted": one.change,
+                "predicted": each.change,
                 "error": truth.error,
             }
         )
-        for one in scored
+        for each in scored
     ]
     return pd.concat(parts, ignore_index=True)

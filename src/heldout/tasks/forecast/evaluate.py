@@ -147,7 +147,7 @@ def _of_means(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of all targets: method → metric → (n_targets,); the floors; and the energy distances library by library."""
+    """Scores of all targets: method → metric → (n_targets,); the floors; and the energy distances by library."""
 
     times: list[float]
     starts: list[float]
@@ -209,7 +209,7 @@ def evaluation_table(
     n_bootstrap: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """One row a method, level and metric; the first method of ``scores.values`` is judged.
+    """Make a table with one row per method, level and metric; the first method of ``scores.values`` is judged.
 
     Levels are ``time_key``, the mean over target times, and with several targets each of them, ``time_key=time``.
     """
@@ -303,9 +303,9 @@ def _judged(
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """Paired difference to the best baseline over what is independent, and the verdict it allows."""
-    own = scores.values[judged]
+    judged_values = scores.values[judged]
     other = scores.values[best][metric][at] if best else np.full(len(at), np.nan)
-    differences = own[metric][at] - other
+    differences = judged_values[metric][at] - other
     low, high, unit, n_units = np.nan, np.nan, "", len(at)
     changes: dict[str, Any] = {"baseline": best or "", "difference": _mean(differences)}
     if best and len(at) >= MIN_UNITS and np.isfinite(differences).all():
@@ -315,7 +315,7 @@ def _judged(
         interval = _group_interval(scores, at, judged, best, n_bootstrap, rng)
         low, high, n_units, unit = interval.low, interval.high, interval.n_units, "groups"
     elif scores.seeds:
-        reached = np.array([_mean(one[metric][at]) for one in [own, *scores.seeds]])
+        reached = np.array([_mean(values[metric][at]) for values in [judged_values, *scores.seeds]])
         if np.isfinite(reached).all():
             changes |= {"ci_low": reached.min(), "ci_high": reached.max()}
             changes |= {
@@ -329,8 +329,8 @@ def _judged(
         unit=unit,
         n_units=n_units,
         n_seeds=len(scores.seeds) + 1 if "ci_low" in changes else 0,
-        skill=_mean(own["skill_corrected"][at]),
-        collapsed_wins=_mean(scores.values[COLLAPSED][PRIMARY][at]) < _mean(own[PRIMARY][at]),
+        skill=_mean(judged_values["skill_corrected"][at]),
+        collapsed_wins=_mean(scores.values[COLLAPSED][PRIMARY][at]) < _mean(judged_values[PRIMARY][at]),
         **_when(scores, at),
     )
     return {**changes, "verdict": verdict(low, high, sign=sign), "note": "; ".join(filter(None, [row["note"], note]))}

@@ -31,7 +31,7 @@ class Coexpression:
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
         """Closed form by one singular value decomposition of cells × train genes for either choice of cells."""
         tries = [_fit(data, last_only=last_only) for last_only in (False, True)]
-        errors = [float(np.mean((one["held_out"] - data.change[data.train]) ** 2)) for one in tries]
+        errors = [float(np.mean((tried["held_out"] - data.change[data.train]) ** 2)) for tried in tries]
         best = int(np.argmin(errors))
         found = tries[best]
         info = {"cells": ["history", "last time"][best], "penalty": float(found["penalty"][0])}

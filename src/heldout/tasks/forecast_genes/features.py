@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 
 STATISTICS = ("mean", "sd", "detected", "log_mean")
-"""Of each gene and time: mean, standard deviation, share of cells above 0, log1p of the mean of expm1."""
+"""Statistics of each gene and time: mean, standard deviation, share of cells above 0, log1p of the mean of expm1."""
 
 _LARGEST = 30.0
-"""Larger values are no logarithms; expm1 of them would overflow."""
+"""Larger values are not logarithms; their expm1 would overflow."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class History:
         return self.statistics[:, -1, 0]
 
     def by_time(self, weights: np.ndarray) -> np.ndarray:
-        """Weights of the cells (n,) as one row a time, (T × n)."""
+        """Return the weights of the cells (n,) with one row per time, (T × n)."""
         return np.where(self.time_of == np.arange(len(self.times))[:, None], weights, 0.0)
 
 

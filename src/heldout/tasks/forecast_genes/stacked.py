@@ -23,10 +23,10 @@ _MEMBERS: dict[str, Any] = {
     "coexpression": Coexpression,
 }
 _PRIOR = np.array([0.5, 0.5, 0.0])
-"""Weights that are shrunk towards: what the history says; coexpression has to show that it is worth something."""
+"""Weights are shrunk towards these: equal weights of the methods on the history, and none of coexpression."""
 
 _STRENGTH = 0.03
-"""Of the shrinkage, in units of the sum of squared changes of the train genes."""
+"""Strength of the shrinkage, in units of the sum of squared changes of the train genes."""
 
 
 class Stacked:
@@ -63,8 +63,8 @@ def _weights(held_out: np.ndarray, change: np.ndarray) -> np.ndarray:
     from scipy.optimize import nnls
 
     size, k = np.sqrt((change**2).sum()) or 1.0, held_out.shape[1]
-    one = 1e3  # a row heavy enough to make the weights sum to one
-    A = np.vstack([held_out / size, np.sqrt(_STRENGTH) * np.eye(k), np.full((1, k), one)])
-    b = np.concatenate([change / size, np.sqrt(_STRENGTH) * _PRIOR, [one]])
+    sum_weight = 1e3  # a row heavy enough to make the weights sum to one
+    A = np.vstack([held_out / size, np.sqrt(_STRENGTH) * np.eye(k), np.full((1, k), sum_weight)])
+    b = np.concatenate([change / size, np.sqrt(_STRENGTH) * _PRIOR, [sum_weight]])
     weights = nnls(A, b)[0]
     return np.asarray(weights / weights.sum())

@@ -160,7 +160,7 @@ def _drawn(rows: Any, rng: np.random.Generator) -> np.ndarray:
 
 
 def _of_chains(links: np.ndarray, after: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One ancestor of each cell (n,): that in a chain (n_chains × 2) through it, or through the nearest cell with one."""
+    """Draw an ancestor of each cell (n,) from a chain (n_chains × 2) through it, or through the nearest linked cell."""
     links = rng.permutation(links)
     passed, first = np.unique(links[:, 1], return_index=True)
     at = nearest(after, after[passed]) if len(passed) < len(after) else np.arange(len(after))

@@ -11,6 +11,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
 from heldout.tasks.perturbation import METHODS
+from heldout.tasks.perturbation.pretraining import start_of
 from heldout.tasks.perturbation.task import Task
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def perturbation(
     mask_var: str | None = DEFAULT,
     layer: str | None = None,
     config: Any = None,
+    start: str | None = None,
+    reference: AnnData | None = None,
     rng: Rng = 0,
     key_added: str = "perturbation",
     copy: bool = False,
@@ -73,6 +76,13 @@ def perturbation(
         Options of the method: :class:`heldout.model.LinearConfig`, :class:`heldout.model.LatentAdditiveConfig`,
         :class:`heldout.model.InformedAdditiveConfig` or :class:`heldout.model.NearestConfig`. All but the second may name an
         embedding that :func:`heldout.pp.embedding` has added.
+    start
+        Key of an earlier fit of the same method to start from (pretraining). ``latent_additive`` and ``informed_additive`` shrink
+        the effects of targets towards those of the earlier fit, as far as the train cells support them; targets that
+        only the earlier fit has seen keep its effects. An earlier fit that has seen test cells or test perturbations in
+        train or val is refused.
+    reference
+        AnnData with the earlier fit; ``adata`` if None. It may be another screen, and must have all genes of this fit.
     rng
         Seed or Generator, for methods that draw.
     key_added
@@ -86,13 +96,15 @@ def perturbation(
 
     ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
         The fit with numbers, options, genes, mean of the train controls of each context and versions; and the split it was
-        made on.
+        made on. With ``start`` or an embedding of a published model, ``parents`` in the record of the fit lists the hash
+        of each parent, its split, and the perturbations and contexts that it has seen, if they are known.
 
     Raises
     ------
     ValueError
         If a column is missing, the values are raw counts, not logged or centred, a context has no train controls, train has
-        no perturbation that the method can learn from, or an argument contradicts the split.
+        no perturbation that the method can learn from, or an argument contradicts the split; if ``start`` is not there, is a
+        fit of another method, lacks genes, or has seen test cells or test perturbations.
 
     Notes
     -----
@@ -113,6 +125,9 @@ def perturbation(
     """
     check_key("key_added", key_added)
     METHODS[method].check_config(config)
+    if reference is not None and start is None:
+        msg = "reference is given without start. Pass start, the key of the fit in reference to start from."
+        raise ValueError(msg)
     store.check_adata(adata)
     check_key_is_free(adata, key_added, f"perturbation.{method}")
     partition = read_partition(adata, split_key)
@@ -127,7 +142,8 @@ def perturbation(
         mask_var=mask_var,
         layer=layer,
     )
-    fit = task.calibrated(task.fit(method, config, seed=seed_of(rng)))
+    begin = None if start is None else start_of(adata if reference is None else reference, start, task, method)
+    fit = task.calibrated(task.fit(method, config, seed=seed_of(rng), start=begin))
     adata = store.start(adata, copy=copy)
-    write_fit(adata, key_added, fit, partition)
+    write_fit(adata, key_added, fit, partition, parents=() if begin is None else begin.assignments)
     return store.finish(adata, copy=copy)

@@ -142,7 +142,11 @@ class PerturbationMethod(Protocol):
     controls."""
 
     def fit(self, data: Data, config: Any, *, seed: int, start: Fitted | None = None) -> Fitted:
-        """Fit on the train perturbations; ``start`` is an earlier fit of the same method to continue from."""
+        """Fit on the train perturbations; ``start`` is an earlier fit of the same method to continue from.
+
+        A method that can continue has ``gene_axes``: names of its arrays with an axis of genes, and that axis. Its arrays
+        then come with the genes of the new fit. Other methods get None.
+        """
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Prediction:
         """Predict each perturbation in its context."""

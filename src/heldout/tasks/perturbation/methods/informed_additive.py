@@ -39,11 +39,15 @@ class InformedAdditive:
     default_config: ClassVar[InformedAdditiveConfig] = InformedAdditiveConfig()
     stochastic: ClassVar[bool] = False
     reads: ClassVar[Literal["profiles", "cells"]] = "profiles"
+    gene_axes: ClassVar[dict[str, int]] = {"basis": 1}
 
     def fit(self, data: Data, config: InformedAdditiveConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
-        """Regress on vectors, then estimate effects."""
+        """Regress on vectors, then estimate effects.
+
+        With ``start``, the vectors predict what the effects of the earlier fit leave.
+        """
         profiles = data.profiles
-        latent = Latent.of(profiles, config.n_comps)
+        latent = Latent.of(profiles, config.n_comps, start)
         vectors = _standardised(vectors_of_targets(data, config.n_vector_comps))
         P = np.nan_to_num(vectors.of([(target,) for target in latent.targets]))
         penalty = _best_penalty(latent, P, profiles.n_cells, np.random.default_rng(seed))
@@ -51,7 +55,7 @@ class InformedAdditive:
         predicted = P @ slopes
         effects = fit_effects(latent, latent.rest - latent.design @ predicted, profiles, config.penalty) + predicted
         arrays = {**latent.arrays(effects), "vectors": vectors.values, "slopes": slopes}
-        info = {"targets": latent.targets, "vectors": vectors.to_json(), "vector_penalty": _json_number(penalty)}
+        info = {**latent.info(), "vectors": vectors.to_json(), "vector_penalty": _json_number(penalty)}
         return Fitted(arrays, info)
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Shifted:

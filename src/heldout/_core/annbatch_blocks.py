@@ -105,7 +105,7 @@ def source_of(X: Any) -> StoredSource | None:
 
 
 def _stored(layer: Any) -> tuple[Any, Any] | None:
-    """Find the stored matrix that a layer of anndata or heldout reads, and the rows of each of its tasks."""
+    """Stored matrix that a layer of the graph reads, and the rows of each task. None for layers of other packages."""
     calls = [value for value, index in getattr(layer, "indices", ()) if index is None]
     readers = [getattr(call, "value", call) for call in calls]  # partials, which dask may have wrapped
     arguments = [argument for reader in readers if _reads(reader) for argument in reader.args]

@@ -107,8 +107,8 @@ class HeldoutModel(BaseModelClass):
         Parameters
         ----------
         adata
-            An AnnData with the split that the model was trained on. Sets ``uns["heldout"]["fits"][key]`` and
-            ``uns["heldout"]["assignments"]``.
+            An AnnData with the split that the model was trained on. The method writes ``uns["heldout"]["fits"][key]``
+            and ``uns["heldout"]["assignments"]``.
         key
             Name of the fit. If None, the name of the task is used, e.g. ``"genotype"``.
 

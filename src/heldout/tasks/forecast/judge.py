@@ -1,4 +1,4 @@
-"""Score a forecast of cells beside its baselines."""
+"""Score a forecast of cells and its baselines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from heldout.tasks.forecast.interface import Snapshots
 
 N_SEEDS = 5
-"""Fits of the judged method whose range stands where there are too few target times for an interval."""
+"""Number of fits with other seeds; their range is shown if there are too few target times for an interval."""
 
 
 def evaluate(
@@ -54,7 +54,7 @@ def evaluate(
     n_bootstrap: int,
     rng: Rng,
 ) -> pd.DataFrame:
-    """Compare predicted with observed cells at each target time; see :func:`heldout.tl.evaluate`."""
+    """Compare predicted and observed cells at each target time; see :func:`heldout.tl.evaluate_forecast`."""
     split = read_partition(adata, fit.split_key)
     check_split(adata, fit, split, key=key)
     check_prepared(fit, adata, key=key, layer=fit.info["layer"])
@@ -99,7 +99,7 @@ def _check_chains(task: Task, fit: Fit, key: str) -> None:
 
 
 def _target_times(task: Task, fit: Fit, partition: str) -> np.ndarray:
-    """Times to score: those of the partition that have a train time before them."""
+    """Times to score: those of the partition that are after a train time."""
     points, counts = np.unique(task.times[task.partition.mask(partition)], return_counts=True)
     if partition == "train" or np.isin(points, fit.info["train_times"]).any():
         msg = (
@@ -121,7 +121,7 @@ def _target_times(task: Task, fit: Fit, partition: str) -> np.ndarray:
 
 
 def _baselines(asked: Sequence[str] | None, at: np.ndarray, train: np.ndarray, *, judged: str) -> list[str]:
-    """Baselines that can do all targets, persistence always."""
+    """Baselines that can predict all targets, always with persistence."""
     wanted = {kind(train, time) for time in at}
     names = METHODS.baselines(asked, kinds=wanted)
     if asked is None and "interpolation" not in wanted and len(train) < 3:
@@ -134,7 +134,7 @@ def _baselines(asked: Sequence[str] | None, at: np.ndarray, train: np.ndarray, *
 
 
 def _data(task: Task, fit: Fit, key: str) -> Snapshots:
-    """What the fit saw: its genes, in its space."""
+    """Snapshots of the genes of the fit, in its space."""
     return replace(task, columns=fit.columns(task.adata.var_names, key=key)).data()
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Space:
-    """Affine map between genes and coordinates: ``mean`` (n_genes,), orthonormal ``components`` (k × n_genes)."""
+    """Affine map between genes and coordinates: ``mean`` (n_genes,) and orthonormal ``components`` (k × n_genes)."""
 
     mean: np.ndarray
     components: np.ndarray

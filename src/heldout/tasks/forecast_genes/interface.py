@@ -1,4 +1,4 @@
-"""What a gene forecast is: it fits on train genes and predicts the change of all. Baselines and networks alike."""
+"""Interface of the gene forecasts: they fit on train genes, and predict the change of all genes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Data:
-    """What a method may see. Values at the target time are NaN but for train and val genes.
+    """Data of a method. Values at the target time are NaN except for train and val genes.
 
     Parameters
     ----------
     history
-        What each gene did at the times before the target, and the cells themselves.
+        Cells and statistics of all genes at the times before the target.
     at
         The target time.
     target

@@ -1,4 +1,4 @@
-"""Score a forecast of genes beside its baselines."""
+"""Score a gene forecast and its baselines."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def evaluate(
     n_bootstrap: int,
     rng: Rng,
 ) -> pd.DataFrame:
-    """Score over genes, or modules if the split is by module; see :func:`heldout.tl.evaluate`."""
+    """Score over genes, or over modules if the split is by module; see :func:`heldout.tl.evaluate_forecast_genes`."""
     if group_key is not None:
         msg = (
             f"group_key={group_key!r} is not for a forecast of genes: its units are genes (or their modules). Leave "
@@ -71,7 +71,7 @@ def evaluate(
 
 
 def _units(adata: AnnData, task: Task, split: Partition, genes: np.ndarray) -> tuple[str, np.ndarray]:
-    """Name of the unit of inference, and the number of each gene's unit."""
+    """Name of the unit of inference, and the number of the unit of each gene."""
     column = f"{split.key}_module"
     if split.params.get("by") == "module" and column in adata.var.columns:
         modules = store.as_names(adata.var[column].iloc[task.genes[genes]])
@@ -90,7 +90,7 @@ def _truth(task: Task, data: Data, genes: np.ndarray, units: np.ndarray, *, seed
 
 
 def _gene_table(scored: list[Scored], truth: Truth, names: pd.Index) -> pd.DataFrame:
-    """Change of each gene, true and as each method predicts it."""
+    """True change of each gene, and its prediction by each method."""
     parts = [
         pd.DataFrame(
             {

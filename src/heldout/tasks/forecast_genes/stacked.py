@@ -1,4 +1,4 @@
-"""A weighted mean of the closed forms, the weights from how they predict train genes that are held out."""
+"""A weighted mean of the closed forms. The weights depend on how well they predict held-out train genes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _MEMBERS: dict[str, Any] = {
     "coexpression": Coexpression,
 }
 _PRIOR = np.array([0.5, 0.5, 0.0])
-"""Weights are shrunk towards these: equal weights of the methods on the history, and none of coexpression."""
+"""Prior of the weights. The weight of coexpression must come from the data."""
 
 _STRENGTH = 0.03
 """Strength of the shrinkage, in units of the sum of squared changes of the train genes."""
 
 
 class Stacked:
-    """Stacking: weights are non-negative, sum to one, and predict held-out train genes best, shrunk to a prior."""
+    """Stacking: non-negative weights that sum to one, predict held-out train genes best, and are shrunk to a prior."""
 
     default_config: ClassVar[Any] = NoConfig()
 
@@ -63,8 +63,8 @@ def _weights(held_out: np.ndarray, change: np.ndarray) -> np.ndarray:
     from scipy.optimize import nnls
 
     size, k = np.sqrt((change**2).sum()) or 1.0, held_out.shape[1]
-    sum_weight = 1e3  # a row heavy enough to make the weights sum to one
-    A = np.vstack([held_out / size, np.sqrt(_STRENGTH) * np.eye(k), np.full((1, k), sum_weight)])
-    b = np.concatenate([change / size, np.sqrt(_STRENGTH) * _PRIOR, [sum_weight]])
+    heavy = 1e3  # a row with so much weight that the weights sum to one
+    A = np.vstack([held_out / size, np.sqrt(_STRENGTH) * np.eye(k), np.full((1, k), heavy)])
+    b = np.concatenate([change / size, np.sqrt(_STRENGTH) * _PRIOR, [heavy]])
     weights = nnls(A, b)[0]
     return np.asarray(weights / weights.sum())

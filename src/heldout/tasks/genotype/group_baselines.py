@@ -35,7 +35,7 @@ class PseudobulkRidge(_OfMeans):
     default_config: ClassVar[Any] = RidgeConfig()
 
     def fit(self, data: Data, config: RidgeConfig, *, seed: int) -> Fitted:
-        """Fit RidgeClassifierCV of scikit-learn. Log-odds are twice its score (1 is a probability of 0.88)."""
+        """Fit RidgeClassifierCV of scikit-learn. Log-odds are twice its score: 1 is a probability of 0.88."""
         from sklearn.linear_model import RidgeClassifierCV
 
         X, labels = group_means(data, "pseudobulk_ridge")

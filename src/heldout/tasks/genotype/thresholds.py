@@ -24,7 +24,7 @@ def thresholds(labels: np.ndarray, log_probability: np.ndarray, groups: np.ndarr
 
 
 def best_threshold(labels: np.ndarray, score: np.ndarray) -> float:
-    """Find the threshold with the best balanced accuracy, half-way between two scores; the nearest to 0 of several."""
+    """Threshold with the best balanced accuracy, half-way between two scores, and as near to 0 as possible."""
     values, at = np.unique(score, return_inverse=True)
     counts = np.stack([np.bincount(at, labels == c, minlength=len(values)) for c in (0, 1)])
     below = np.concatenate([np.zeros((2, 1)), np.cumsum(counts, axis=1)], axis=1)

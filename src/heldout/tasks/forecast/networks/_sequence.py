@@ -160,7 +160,7 @@ def _drawn(rows: Any, rng: np.random.Generator) -> np.ndarray:
 
 
 def _of_chains(links: np.ndarray, after: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw an ancestor of each cell (n,) from a chain (n_chains × 2) through it, or through the nearest linked cell."""
+    """One ancestor of each cell, (n,), from a chain (n_chains × 2) through the cell or its nearest neighbour."""
     links = rng.permutation(links)
     passed, first = np.unique(links[:, 1], return_index=True)
     at = nearest(after, after[passed]) if len(passed) < len(after) else np.arange(len(after))

@@ -131,7 +131,7 @@ def evaluate_genotype(
     Cannot be decided: with 4 libraries even a perfect result has p = 0.25.
     """
     key, fit = fit_to_evaluate(adata, key, "genotype")
-    from heldout.tl._evaluate_genotype import evaluate
+    from heldout.tasks.genotype.judge import evaluate
 
     return evaluate(
         adata,
@@ -221,7 +221,7 @@ def evaluate_forecast(
     Cannot be decided: with 1 target time no result holds beyond this experiment.
     """
     key, fit = fit_to_evaluate(adata, key, "forecast")
-    from heldout.tl._evaluate_forecast import evaluate
+    from heldout.tasks.forecast.judge import evaluate
 
     return evaluate(
         adata,
@@ -297,7 +297,7 @@ def evaluate_forecast_genes(
     ['gene']
     """
     key, fit = fit_to_evaluate(adata, key, "forecast_genes")
-    from heldout.tl._evaluate_forecast_genes import evaluate
+    from heldout.tasks.forecast_genes.judge import evaluate
 
     return evaluate(
         adata, key, fit, partition=partition, group_key=None, baselines=baselines, n_bootstrap=n_bootstrap, rng=rng

@@ -1,4 +1,4 @@
-"""Score a forecast of cells beside its baselines."""
+"""Score a forecast of cells and its baselines."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from heldout._core.fits import check_split, read_header
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator
-from heldout.tasks.forecast import KINDS, METHODS
+from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.evaluate import COLLAPSED, REFERENCE, Target, evaluation_table, score_targets, target_table
+from heldout.tasks.forecast.lineages import lineages_key_of
 from heldout.tasks.forecast.task import (
     MIN_CELLS,
     Task,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from heldout.tasks.forecast.interface import Snapshots
 
 N_SEEDS = 5
-"""Fits of the judged method whose range stands where there are too few target times for an interval."""
+"""Number of fits with other seeds; their range is shown if there are too few target times for an interval."""
 
 
 def evaluate(
@@ -53,24 +54,24 @@ def evaluate(
     n_bootstrap: int,
     rng: Rng,
 ) -> pd.DataFrame:
-    """Compare predicted with observed cells at each target time; see :func:`heldout.tl.evaluate`."""
+    """Compare predicted and observed cells at each target time; see :func:`heldout.tl.evaluate_forecast`."""
     split = read_partition(adata, fit.split_key)
     check_split(adata, fit, split, key=key)
     check_prepared(fit, adata, key=key, layer=fit.info["layer"])
     split.require(partition, purpose=f"evaluate(partition={partition!r})")
     info = fit.info
     options = {name: info[name] for name in ("time_key", "layer", "use_rep", "n_comps")}
-    task = Task.of(adata, split, mask_var=None, lineages=info.get("lineages"), **options)
+    task = Task.of(adata, split, mask_var=None, lineages_key=lineages_key_of(fit), **options)
     _check_chains(task, fit, key)
     at = _target_times(task, fit, partition)
-    method = fit.method.removeprefix("forecast.")
+    method = METHODS.method_of(fit).name
     names = _baselines(baselines, at, np.array(info["train_times"]), judged=method)
 
     data = task.data() if info["use_rep"] else _data(task, fit, key)
     fits = {method: fit, **{name: _fit(task, fit, name, data) for name in progress(names, "baselines")}}
     seeds: list[Fit] = []
     if METHODS[method].load().stochastic and len(at) < 3:
-        config = METHODS[method].load().config_class(**{n: v for n, v in fit.config.items() if n != "seed"})
+        config = METHODS.config_of(fit)
         first = int(fit.config["seed"])
         others = range(first + 1, first + N_SEEDS)
         seeds = [_fit(task, fit, method, data, config, seed=seed) for seed in progress(list(others), "seeds")]
@@ -88,24 +89,29 @@ def evaluate(
 
 
 def _check_chains(task: Task, fit: Fit, key: str) -> None:
-    if task.lineages is not None and read_header(task.adata, task.lineages).hash != fit.info["lineages_fit"]:
+    if task.lineages_key is not None and read_header(task.adata, task.lineages_key).hash != fit.info["lineages_fit"]:
         msg = (
-            f"lineages={task.lineages!r} were drawn again since {key!r} was trained on them, so it cannot be refitted with other "
-            f"seeds. Call heldout.tl.forecast again."
+            f"The lineages {task.lineages_key!r} were drawn again after the fit {key!r} was trained on them, so the "
+            "fit cannot be "
+            "repeated with other seeds. Call heldout.tl.forecast again."
         )
         raise ValueError(msg)
 
 
 def _target_times(task: Task, fit: Fit, partition: str) -> np.ndarray:
-    """Times to score: those of the partition that have a train time before them."""
+    """Times to score: those of the partition that are after a train time."""
     points, counts = np.unique(task.times[task.partition.mask(partition)], return_counts=True)
     if partition == "train" or np.isin(points, fit.info["train_times"]).any():
-        msg = f"partition={partition!r} has cells of train times ({points.tolist()}); a forecast is scored at times that were not trained on."
+        msg = (
+            f"partition={partition!r} has cells of train times ({points.tolist()}); a forecast is scored at times "
+            "that were not trained on."
+        )
         raise ValueError(msg)
     if (counts < MIN_CELLS).any():
         few = counts.argmin()
         msg = (
-            f"{task.time_key}={points[few]:g} has {counts[few]} cells in {partition}; a score needs at least {MIN_CELLS}. Drop "
+            f"{task.time_key}={points[few]:g} has {counts[few]} cells in {partition}; a score needs at least "
+            f"{MIN_CELLS}. Drop "
             "that time from the split."
         )
         raise ValueError(msg)
@@ -115,21 +121,20 @@ def _target_times(task: Task, fit: Fit, partition: str) -> np.ndarray:
 
 
 def _baselines(asked: Sequence[str] | None, at: np.ndarray, train: np.ndarray, *, judged: str) -> list[str]:
-    """Baselines that can do all targets, persistence always."""
+    """Baselines that can predict all targets, always with persistence."""
     wanted = {kind(train, time) for time in at}
-    if asked is None:
-        asked = [m.name for m in METHODS if m.role == "baseline" and wanted <= KINDS[m.name]]
-        asked = [n for n in asked if "interpolation" in wanted or len(train) >= 3 or n in (REFERENCE, "pooled_past")]
-    for name in asked:
-        METHODS[name]
-        if not wanted <= KINDS[name]:
+    names = METHODS.baselines(asked, kinds=wanted)
+    if asked is None and "interpolation" not in wanted and len(train) < 3:
+        names = [name for name in names if METHODS[name].load().min_times == 1]
+    for name in names:
+        if not wanted <= METHODS[name].kinds:
             msg = f"baselines has {name!r}, which cannot do {' and '.join(sorted(wanted))}. Leave it out."
             raise ValueError(msg)
-    return [name for name in dict.fromkeys([REFERENCE, *asked]) if name != judged]
+    return [name for name in dict.fromkeys([REFERENCE, *names]) if name != judged]
 
 
 def _data(task: Task, fit: Fit, key: str) -> Snapshots:
-    """What the fit saw: its genes, in its space."""
+    """Snapshots of the genes of the fit, in its space."""
     return replace(task, columns=fit.columns(task.adata.var_names, key=key)).data()
 
 
@@ -155,21 +160,21 @@ def _target(
     seeds: list[Fit],
     groups: np.ndarray | None,
 ) -> Target:
-    rows, start_time = start_cells(task.adata, fit, at, own=True)
+    rows, start_time = start_cells(task.adata, fit, at, train_only=True)
     columns, space, layer = fit.columns(task.adata.var_names, key=key), space_of(fit), task.layer
     start = coordinates(task.adata, rows, columns, space, layer)
     observed = np.flatnonzero(task.partition.mask(partition) & (task.times == at))
     truth = coordinates(task.adata, observed, columns, space, layer)
 
-    def moved(one: Fit) -> np.ndarray:
-        return predict(one, start, start_time, at, rng=np.random.default_rng(int(one.config["seed"])))
+    def moved(fitted: Fit) -> np.ndarray:
+        return predict(fitted, start, start_time, at, rng=np.random.default_rng(int(fitted.config["seed"])))
 
     return Target(
         time=float(at),
         start_time=start_time,
         truth=truth,
         last=start,
-        predicted={name: moved(one) for name, one in fits.items()},
-        seeds=[moved(one) for one in seeds],
+        predicted={name: moved(fitted) for name, fitted in fits.items()},
+        seeds=[moved(fitted) for fitted in seeds],
         groups=None if groups is None else groups[observed],
     )

@@ -1,4 +1,4 @@
-"""Score a forecast of genes beside its baselines."""
+"""Score a gene forecast and its baselines."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.interface import Data
     from heldout.tasks.forecast_genes.task import Task
 
-BASELINES = ("persistence", "mean", "linear", "ridge")
-
 _HALVINGS = 20
 
 
@@ -44,13 +42,14 @@ def evaluate(
     n_bootstrap: int,
     rng: Rng,
 ) -> pd.DataFrame:
-    """Score over genes, or modules if the split is by module; see :func:`heldout.tl.evaluate`."""
+    """Score over genes, or over modules if the split is by module; see :func:`heldout.tl.evaluate_forecast_genes`."""
     if group_key is not None:
-        msg = f"group_key={group_key!r} is not for a forecast of genes: its units are genes (or their modules). Leave it out."
+        msg = (
+            f"group_key={group_key!r} is not for a forecast of genes: its units are genes (or their modules). Leave "
+            "it out."
+        )
         raise ValueError(msg)
-    baselines = BASELINES if baselines is None else baselines
-    for name in baselines:
-        METHODS[name]
+    baselines = METHODS.baselines(baselines)
     split = read_partition(adata, fit.split_key, axis="var")
     check_split(adata, fit, split, key=key)
     if not split.mask(partition).any():
@@ -60,7 +59,7 @@ def evaluate(
     seed = int(fit.config["seed"])
     data = task.data(seed=seed)
     genes = task.numbers(partition)
-    method = fit.method.removeprefix("forecast_genes.")
+    method = METHODS.method_of(fit).name
     scored = [Scored(method, "model", predict(fit, data.history)[genes])]
     others = progress([name for name in baselines if name != method], "baselines")
     scored += [Scored(name, "baseline", task.fit(name, seed=seed, data=data)[1][genes]) for name in others]
@@ -72,7 +71,7 @@ def evaluate(
 
 
 def _units(adata: AnnData, task: Task, split: Partition, genes: np.ndarray) -> tuple[str, np.ndarray]:
-    """Name of the unit of inference, and the number of each gene's unit."""
+    """Name of the unit of inference, and the number of the unit of each gene."""
     column = f"{split.key}_module"
     if split.params.get("by") == "module" and column in adata.var.columns:
         modules = store.as_names(adata.var[column].iloc[task.genes[genes]])
@@ -91,18 +90,18 @@ def _truth(task: Task, data: Data, genes: np.ndarray, units: np.ndarray, *, seed
 
 
 def _gene_table(scored: list[Scored], truth: Truth, names: pd.Index) -> pd.DataFrame:
-    """Change of each gene, true and as each method predicts it."""
+    """True change of each gene, and its prediction by each method."""
     parts = [
         pd.DataFrame(
             {
-                "method": one.method,
-                "role": one.role,
+                "method": each.method,
+                "role": each.role,
                 "gene": names.astype(str).to_numpy(dtype=object),
                 "change": truth.change,
-                "predicted": one.change,
+                "predicted": each.change,
                 "error": truth.error,
             }
         )
-        for one in scored
+        for each in scored
     ]
     return pd.concat(parts, ignore_index=True)

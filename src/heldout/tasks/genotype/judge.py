@@ -1,4 +1,4 @@
-"""Score a genotype fit beside its baselines."""
+"""Score a genotype fit and its baselines."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.claims import answer, claims_table, summary
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
 from heldout.tasks.genotype.levels import FEW
-from heldout.tasks.genotype.refit import refit_test
 from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
 from heldout.tasks.genotype.thresholds import thresholds
+from heldout.tasks.genotype.tuning.refit import refit_test
 from heldout.tasks.genotype.units import blocks_of, hierarchy_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from heldout._core.partition import Partition
     from heldout._core.rng import Rng
 
-BASELINES = ("majority", "qc_logistic", "logistic", "pseudobulk_logistic")
 logger = logging.getLogger("heldout")
 
 
@@ -54,30 +53,30 @@ def evaluate(
     n_refits: int = 0,
 ) -> pd.DataFrame:
     """Score at the level of groups and cells, store and return the table; see :func:`heldout.tl.evaluate`."""
-    for name in baselines or []:
-        METHODS[name]
+    if baselines is not None:
+        METHODS.baselines(baselines)
     split = read_partition(adata, fit.split_key)
     check_split(adata, fit, split, key=key)
     check_prepared(fit, adata, key=key, layer=fit.info["layer"])
     split.require(partition, purpose=f"evaluate(partition={partition!r})")
     task = _task(adata, fit, split, group_key)
-    baselines = _baselines(task) if baselines is None else baselines
+    baselines = METHODS.baselines(baselines, known=_known(task))
     rows = split.rows(partition)
     unit = "+".join(_group_key(task))
     of_cell = group_names(adata, _group_key(task))
     names, groups = store.factorize(of_cell[rows])
     labels = task.labels[rows]
-    own = group_labels(names, groups, labels, task.classes)
+    of_group = group_labels(names, groups, labels, task.classes)
     blocks = blocks_of(adata, split, of_cell, task.labels, block_key)
-    own_blocks = None if blocks is None else blocks.of_groups(names)
-    if own_blocks is not None and len(np.unique(own_blocks)) == 1:
-        own_blocks = None
+    group_blocks = None if blocks is None else blocks.of_groups(names)
+    if group_blocks is not None and len(np.unique(group_blocks)) == 1:
+        group_blocks = None
     hierarchy = hierarchy_of(adata, split, of_cell, rows, unit, claim_keys)
 
     judged = _Judge(
         task, of_cell, _cells(adata, rows, task.layer), _cells(adata, split.rows("val"), task.layer), split.rows("val")
     )
-    scored = [judged.scored(fit.method.removeprefix("genotype."), "model", fit, key)]
+    scored = [judged.scored(METHODS.method_of(fit).name, "model", fit, key)]
     others = [name for name in baselines if name != scored[0].method]
     scored.extend(judged.scored(name, "baseline", task.fit(name), name) for name in progress(others, "baselines"))
     X = take(judged.cells.X, None, task.columns)
@@ -89,14 +88,14 @@ def evaluate(
         ceiling=seen_groups_ceiling(X, labels, groups, seed=seed_of(rng)) if len(task.columns) else None,
         n_bootstrap=n_bootstrap,
         rng=generator(rng),
-        blocks=own_blocks,
+        blocks=group_blocks,
     )
     if n_refits:
         table = _refitted(table, task, fit, rows, of_cell, blocks, n_refits=n_refits, seed=seed_of(rng))
     odds = one_vs_rest(group_log_probability(scored[0].log_probability, groups))[:, -1]
-    claims = claims_table(hierarchy, own, odds, task.classes, own_blocks)
+    claims = claims_table(hierarchy, of_group, odds, task.classes, group_blocks)
     auc = table[(table["role"] == "model") & (table["level"] == unit) & (table["metric"] == "auc")].iloc[0]
-    _warn_of_few(own, task.classes, unit)
+    _warn_of_few(of_group, task.classes, unit)
     also = {keys.CLAIMS: {key: {"table": claims.rename(index=str)}}}
     by_group = group_table(scored, labels, groups, names, task.classes)
     return write_evaluation(
@@ -115,7 +114,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Judge:
-    """Predicts the judged cells, and cuts where val says."""
+    """Predict the evaluated cells, with thresholds that are chosen on val."""
 
     task: Task
     groups: np.ndarray
@@ -124,10 +123,10 @@ class _Judge:
     val: np.ndarray
 
     def scored(self, method: str, role: str, fit: Fit, key: str) -> Scored:
-        """Log-probabilities of the judged cells."""
+        """Log-probabilities of the evaluated cells."""
         note = "" if fit.info["fitted"].get("converged", True) else "solver did not converge"
         if METHODS[method].load().by_group:
-            note = "one prediction a group, repeated for its cells"
+            note = "one prediction for each group, repeated for its cells"
         log_probability = predict(fit, self.cells, key=key)
         return Scored(method, role, log_probability, note, self._thresholds(fit, key))
 
@@ -152,15 +151,14 @@ def _refitted(
     n_refits: int,
     seed: int,
 ) -> pd.DataFrame:
-    """The table with the p of the judged method under labellings for which the fit was made again."""
+    """The table with p-values from labellings for which the fit was made again."""
     used = task.partition.mask("train", "val")
     used[rows] = True
     names, numbers = store.factorize(of_cell[used])
     groups = np.full(len(of_cell), -1)
     groups[used] = numbers
     group_labels(names, numbers, task.labels[used], task.classes)
-    method = METHODS[fit.method.removeprefix("genotype.")].load()()
-    config = method.config_class(**{name: value for name, value in fit.config.items() if name != "seed"})
+    method, config = METHODS.implementation_of(fit), METHODS.config_of(fit)
     table = table.copy()
     for metric in ("auc", "block_auc"):
         at = (table["role"] == "model") & (table["metric"] == metric) & table["p_value"].notna()
@@ -195,10 +193,10 @@ def _warn_of_few(labels: np.ndarray, classes: Sequence[str], unit: str) -> None:
         )
 
 
-def _baselines(task: Task) -> list[str]:
-    """Those that stand beside a fit if none are asked for."""
-    known = {"covariate_logistic": bool(task.covariates), "composition_logistic": task.cell_types is not None}
-    return [*BASELINES, *(name for name, there in known.items() if there)]
+def _known(task: Task) -> list[str]:
+    """What default baselines may require."""
+    known = {"covariates": bool(task.covariates), "cell_types": task.cell_types is not None}
+    return [name for name, there in known.items() if there]
 
 
 def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[str] | None) -> Task:
@@ -213,7 +211,7 @@ def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[
         layer=fit.info["layer"],
     )
     if task.classes != fit.info["classes"]:
-        msg = f"The fit knows the classes {fit.info['classes']}, adata has {task.classes}. Fit again."
+        msg = f"The fit has the classes {fit.info['classes']}, adata has {task.classes}. Fit again."
         raise ValueError(msg)
     if fit.info["features"] == "genes":
         task = replace(task, columns=fit.columns(adata.var_names, key="of this evaluation"))
@@ -221,15 +219,15 @@ def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[
 
 
 def _covariate_keys(adata: AnnData, fit: Fit, split: Partition) -> list[str]:
-    """Declared covariates; else the auxiliary column, else what the split was matched on."""
-    declared = [one["key"] for one in fit.info.get("covariates", [])]
+    """Declared covariates. Without any, the auxiliary column or the column that the split was matched on."""
+    declared = [covariate["key"] for covariate in fit.info.get("covariates", [])]
     others = [fit.info["auxiliary_key"], split.params.get("match_key")]
     whole = [name for name in others if name in adata.obs.columns and not adata.obs[name].isna().any()]
     return declared or whole[:1]
 
 
 def _cells(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:
-    """The cells that are judged, with the matrix that is read as X, copied once."""
+    """The evaluated cells, with the matrix that is read as X. They are copied once."""
     from anndata import AnnData
 
     X = loaded(take(get_matrix(adata, layer, dask=True), rows, None))
@@ -238,6 +236,9 @@ def _cells(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:
 
 def _group_key(task: Task) -> list[str]:
     if task.group_key is None:
-        msg = "No group is known: the split was not made by group. Pass group_key, the obs column of the independent unit."
+        msg = (
+            "No group is known, because the split was not made by group. Pass group_key, the column of obs with the "
+            "independent unit."
+        )
         raise ValueError(msg)
     return task.group_key

@@ -182,8 +182,8 @@ def _answer_on(method: str, rows: Sequence[tuple[str, pd.Series]], task: str) ->
     if len({row["verdict"] for _, row in rows}) == 1:
         best = [f"{row['baseline']} by {metric_of(name).label}" for name, row in rows]
         return f"{method} {_VERDICTS[rows[0][1]['verdict']]} the best baseline: {_listed(best)}."
-    by = [f"by {metric_of(name).label} it {_VERDICTS[row['verdict']]} {row['baseline']}" for name, row in rows]
-    return f"{method} against the best baselines: {_listed(by)}."
+    verdicts = [f"by {metric_of(name).label} it {_VERDICTS[row['verdict']]} {row['baseline']}" for name, row in rows]
+    return f"{method} against the best baselines: {_listed(verdicts)}."
 
 
 _VERDICTS = {

@@ -203,14 +203,14 @@ def _computed(
 def _on_workers(
     adata: AnnData, question: Question, entries: list[Entry], data: str, client: Any
 ) -> Iterator[pd.DataFrame]:
-    """One task a fold and method; its seeds share the prepared cells."""
+    """Submit a job per fold and method, whose seeds share the prepared cells, and yield results as they complete."""
     from dask.distributed import as_completed
 
     jobs: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         jobs.setdefault((entry.split_key, entry.name), []).append(entry)
     there = client.scatter(adata, broadcast=True)
-    futures = [client.submit(_of_fold, there, question, own, data, pure=False) for own in jobs.values()]
+    futures = [client.submit(_of_fold, there, question, of_job, data, pure=False) for of_job in jobs.values()]
     for future in as_completed(futures):
         yield from future.result()
 
@@ -227,7 +227,7 @@ def _kept(adata: AnnData, key: str, wanted: set[str]) -> dict[str, pd.DataFrame]
         return {}
     scores = pd.DataFrame(stored["scores"])
     scores = scores.astype(dict.fromkeys(("digest", "method", "fold", "group"), str))
-    return {str(digest): own for digest, own in scores.groupby("digest", sort=False) if digest in wanted}
+    return {str(digest): rows for digest, rows in scores.groupby("digest", sort=False) if digest in wanted}
 
 
 def _write(

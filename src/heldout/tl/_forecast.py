@@ -87,7 +87,7 @@ def forecast(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. Sets the following fields:
 
     ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
         The fit with weights, space, options, genes, history and versions; and the split it was made on.
@@ -137,7 +137,7 @@ def predicted_cells(
     """Cells at one time or several, moved on from the latest known cells; see :func:`heldout.tl.predict_cells`."""
     from anndata import AnnData, concat
 
-    times = [check_at(fit, one) for one in (at if isinstance(at, Sequence | np.ndarray) else [at])]
+    times = [check_at(fit, time) for time in (at if isinstance(at, Sequence | np.ndarray) else [at])]
     layer = fit.info["layer"] if layer is None else layer
     check_prepared(fit, adata, key=key, layer=layer)
     parts = []

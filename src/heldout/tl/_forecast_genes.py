@@ -78,10 +78,10 @@ def forecast_genes(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. Sets the following fields:
 
     ``var[key_added + "_prediction"]``
-        Predicted mean of each gene at the target time, float64, in the unit of the matrix. Of a train gene it is the
+        Predicted mean of each gene at the target time, float64, in the unit of the matrix. For train genes it is the
         fitted value. NaN for unused genes.
     ``var[key_added + "_change"]``
         The same minus the mean at the last time of the history.

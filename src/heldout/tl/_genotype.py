@@ -81,7 +81,7 @@ def genotype(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. Sets the following fields:
 
     ``obs[key_added + "_prediction"]``
         Predicted class of each cell, categorical.

@@ -73,7 +73,7 @@ def sweep(
     config
         Options that the grid changes; the defaults of the method if not given.
     n_trials
-        Draw so many of the combinations at random; all if None. Of an optuna space the number of trials.
+        Draw this number of combinations at random. If None, all are tried. For an optuna space, the number of trials.
     metric
         ``auc`` of val cells, ties by their loss; or ``loss``.
     auxiliary_key, group_key, mask_var, layer, split_key
@@ -87,8 +87,8 @@ def sweep(
 
     Returns
     -------
-    One row a configuration: ``name``, its options, ``n_epochs``, ``val_auc`` and ``val_loss`` of cells, ``chosen``, and
-    ``test_auc`` of cells, NaN for those that were not chosen. Written are, for the chosen one:
+    One row per configuration: ``name``, its options, ``n_epochs``, ``val_auc`` and ``val_loss`` of cells, ``chosen``,
+    and ``test_auc`` of cells, NaN for the others. Sets the following fields for the chosen configuration:
 
     ``obs[key_added + "_prediction"]``, ``obs[key_added + "_probability"]``, ``obsm[key_added + "_log_probability"]``
         Predictions, see :func:`heldout.tl.genotype`.
@@ -178,7 +178,11 @@ def sweep(
     test = judged[(judged["role"] == "model") & (judged["level"] == "cell") & (judged["metric"] == "auc")]
     table["chosen"] = np.arange(len(table)) == best
     table["test_auc"] = np.where(table["chosen"], float(test["estimate"].iloc[0]), np.nan)
-    about = {"method": method, "metric": metric, "configs": {name: asdict(one) for name, one in configs.items()}}
+    about = {
+        "method": method,
+        "metric": metric,
+        "configs": {name: asdict(options) for name, options in configs.items()},
+    }
     entry = {"table": table.rename(index=str), "json": json.dumps(about)}
     store.commit(adata, heldout={keys.SWEEPS: {**store.section(adata, keys.SWEEPS), key_added: entry}})
     return table

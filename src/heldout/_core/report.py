@@ -176,8 +176,8 @@ def _answer_on(method: str, rows: Sequence[tuple[str, pd.Series]], task: str) ->
     decided = [(name, row) for name, row in rows if row["verdict"] != "unidentifiable"]
     if len(decided) == 1:
         name, row = decided[0]
-        by = f"By {metric_of(name).label}, " if len(rows) > 1 else ""
-        return f"{by}{method} {_VERDICTS[row['verdict']]} the best baseline, {row['baseline']}."
+        metric = f"By {metric_of(name).label}, " if len(rows) > 1 else ""
+        return f"{metric}{method} {_VERDICTS[row['verdict']]} the best baseline, {row['baseline']}."
     rows = decided
     if len({row["verdict"] for _, row in rows}) == 1:
         best = [f"{row['baseline']} by {metric_of(name).label}" for name, row in rows]

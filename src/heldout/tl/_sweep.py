@@ -23,7 +23,7 @@ from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.task import Task, predict
 from heldout.tasks.genotype.tuning.grid import configs_of
 from heldout.tasks.genotype.tuning.search import search
-from heldout.tl._evaluate_tasks import evaluate_genotype
+from heldout.tl._evaluate_genotype import evaluate_genotype
 from heldout.tl._predict import prediction_slots
 
 if TYPE_CHECKING:

@@ -208,7 +208,7 @@ def _computed(
 def _on_workers(
     adata: AnnData, question: Question, entries: list[Entry], data: str, client: Any
 ) -> Iterator[pd.DataFrame]:
-    """Run one task for each fold and method. Its seeds share the prepared cells."""
+    """Submit a job per fold and method, whose seeds share the prepared cells, and yield results as they complete."""
     from dask.distributed import as_completed
 
     jobs: dict[tuple[str, str], list[Entry]] = {}

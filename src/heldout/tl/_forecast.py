@@ -87,7 +87,7 @@ def forecast(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. The function writes:
+    ``None``, or the AnnData if ``copy=True``. Sets the following fields:
 
     ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
         The fit with weights, space, options, genes, history and versions, and its split.

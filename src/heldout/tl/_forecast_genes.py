@@ -78,7 +78,7 @@ def forecast_genes(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. The function writes:
+    ``None``, or the AnnData if ``copy=True``. Sets the following fields:
 
     ``var[key_added + "_prediction"]``
         Predicted mean of each gene at the target time, float64, in the unit of the matrix. For train genes it is the

@@ -83,7 +83,7 @@ def genotype(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. The function writes:
+    ``None``, or the AnnData if ``copy=True``. Sets the following fields:
 
     ``obs[key_added + "_prediction"]``
         Predicted class of each cell, categorical.

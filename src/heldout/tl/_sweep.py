@@ -23,7 +23,7 @@ from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.task import Task, predict
 from heldout.tasks.genotype.tuning.grid import configs_of
 from heldout.tasks.genotype.tuning.search import search
-from heldout.tl._evaluate_tasks import evaluate_genotype
+from heldout.tl._evaluate_genotype import evaluate_genotype
 from heldout.tl._predict import prediction_slots
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def sweep(
     config
         Options that the grid changes in part. If None, the defaults of the method.
     n_trials
-        Number of combinations that are drawn at random. If None, all are tried. For a function, the number of trials.
+        Draw this number of combinations at random. If None, all are tried. For an optuna space, the number of trials.
     metric
         ``auc`` of val cells, with ties decided by their loss, or ``loss``.
     auxiliary_key, group_key, mask_var, layer, split_key
@@ -88,9 +88,8 @@ def sweep(
 
     Returns
     -------
-    One row for each configuration: ``name``, its options, ``n_epochs``, ``val_auc`` and ``val_loss`` of cells,
-    ``chosen``, and ``test_auc`` of cells, NaN for configurations that were not chosen. The function writes for the
-    chosen one:
+    One row per configuration: ``name``, its options, ``n_epochs``, ``val_auc`` and ``val_loss`` of cells, ``chosen``,
+    and ``test_auc`` of cells, NaN for the others. Sets the following fields for the chosen configuration:
 
     ``obs[key_added + "_prediction"]``, ``obs[key_added + "_probability"]``, ``obsm[key_added + "_log_probability"]``
         Predictions, see :func:`heldout.tl.genotype`.
@@ -180,7 +179,11 @@ def sweep(
     test = judged[(judged["role"] == "model") & (judged["level"] == "cell") & (judged["metric"] == "auc")]
     table["chosen"] = np.arange(len(table)) == best
     table["test_auc"] = np.where(table["chosen"], float(test["estimate"].iloc[0]), np.nan)
-    about = {"method": method, "metric": metric, "configs": {name: asdict(tried) for name, tried in configs.items()}}
+    about = {
+        "method": method,
+        "metric": metric,
+        "configs": {name: asdict(options) for name, options in configs.items()},
+    }
     entry = {"table": table.rename(index=str), "json": json.dumps(about)}
     store.commit(adata, heldout={keys.SWEEPS: {**store.section(adata, keys.SWEEPS), key_added: entry}})
     return table

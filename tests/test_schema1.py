@@ -119,3 +119,17 @@ def test_an_old_fit_is_evaluated_again(read):
     adata = read("perturbation")
     table = ho.tl.evaluate(adata, "latent_additive", baselines=["additive"], n_bootstrap=20)
     assert set(table["method"]) == {"latent_additive", "additive"}
+
+
+@pytest.mark.parametrize("wing", ["genotype", "forecast", "forecast_genes", "perturbation"])
+def test_evaluations_print_as_reports(read, wing):
+    """The first version stored the table alone; question, verdict and leaderboard follow from it."""
+    adata = read(wing)
+    key = next(iter(adata.uns["heldout"]["evaluations"]))
+    report = ho.get.evaluation(adata)
+    assert len(report) == len(adata.uns["heldout"]["evaluations"][key])
+    assert report.answer in " ".join(str(report).split())
+    assert str(report).startswith(f"Evaluation of {key!r} on test: ")
+    assert report["method"].iloc[0] in ho.get.leaderboard(adata).index
+    assert ho.get.ledger(adata)["judged"].tolist() == [""]
+    assert ho.get.summary(adata)

@@ -16,7 +16,6 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-import numpy as np
 import scanpy as sc
 
 import heldout as ho
@@ -46,16 +45,11 @@ def prepare(adata):
     ho.pp.scale(adata, max_value=10)
 
 
-def show(table) -> None:
-    """Print the AUC of each method, of libraries and of cells, with what limits it."""
-    auc = table[table["metric"] == "auc"].assign(AUC=lambda t: t["estimate"].map("{:.3f}".format))
-    auc["95 % interval"] = [
-        "none" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
-        for low, high in zip(auc["ci_low"], auc["ci_high"], strict=True)
-    ]
-    columns = ["level", "method", "AUC", "95 % interval", "n", "verdict"]
-    print(auc[columns].to_string(index=False))
-    print(f"({auc['note'].iloc[0]}; look {auc['look'].iloc[0]} at this test set)\n")
+def show(report) -> None:
+    """Print the report, and the AUC of single cells."""
+    print(report)
+    cells = report[(report["level"] == "cell") & (report["metric"] == "auc")]
+    print("AUC of cells:", ", ".join(f"{row.method} {row.estimate:.3f}" for row in cells.itertuples()), "\n")
 
 
 def save(axes, name: str) -> None:

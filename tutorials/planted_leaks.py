@@ -299,6 +299,21 @@ def _same_time(adata):
     return {"time_key": "day"}
 
 
+@leak("the model started from a fit that has seen the test perturbation", "pretraining")
+def _(adata: ad.AnnData) -> dict[str, Any]:
+    names = ["control", "A", "B", "C"]
+    adata.obs["perturbation"] = np.random.default_rng(0).choice(names, adata.n_obs)
+    adata.layers["lognormalised"] = sc.pp.log1p(sc.pp.normalize_total(adata, inplace=False)["X"])
+    earlier = adata.copy()
+    earlier.obs_names = [f"earlier-{name}" for name in adata.obs_names]
+    options = {"method": "latent_additive", "layer": "lognormalised"}
+    for screen, start in ((earlier, {}), (adata, {"start": "perturbation", "reference": earlier})):
+        ho.pp.split_assigned(screen, "perturbation", train=names)
+        ho.tl.perturbation(screen, "perturbation", **options, **start)
+    ho.pp.split_assigned(adata, "perturbation", train=["control", "A", "B"], test=["C"])
+    return {"perturbation_key": "perturbation", "label_key": "label"}
+
+
 @leak("the perturbation A+B in train is B+A in test", "perturbations")
 def _renamed(adata):
     names = ["control", "A", "B", "C", "A+B", "B+A", "A+C"]

@@ -19,7 +19,7 @@ __all__ = ["datasets", "get", "metrics", "model", "pl", "pp", "splitting", "tl"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a module when it is first asked for: whoever reads libraries does not wait for what draws."""
+    """Import a module when it is first used, so that reading libraries does not wait for matplotlib."""
     if name in __all__:
         return import_module(f"heldout.{name}")
     msg = f"module 'heldout' has no attribute {name!r}"

@@ -410,5 +410,5 @@ def test_only_assignments_that_are_referred_to_are_kept(split):
     assert set(keep_assignments(split, splits={"leaky": splits["leaky"]})) == {partition.hash, leaky}
     assert set(keep_assignments(split, splits={"leaky": splits["leaky"]}, fits={})) == {leaky}
     assert set(keep_assignments(split, splits={}, fits=fits)) == {partition.hash}
-    assert set(keep_assignments(split, splits={}, fits={}, add=stray)) == set()
-    assert set(keep_assignments(split, splits={}, fits={"k": {"split_hash": stray.hash}}, add=stray)) == {stray.hash}
+    assert set(keep_assignments(split, splits={}, fits={}, add=[stray])) == set()
+    assert set(keep_assignments(split, splits={}, fits={"k": {"split_hash": stray.hash}}, add=[stray])) == {stray.hash}

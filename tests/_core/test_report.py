@@ -207,6 +207,10 @@ def rows(*verdicts: tuple[str, float, str, str]) -> pd.DataFrame:
             "linear.",
         ),
         ([("l2", 1.0, "", "unidentifiable")], "Cannot be decided: no baseline was scored."),
+        (
+            [("l2", 1.0, "no_change", "not better"), ("pearson_delta", 0.5, "", "unidentifiable")],
+            "By L2, new is not better than the best baseline, no_change.",
+        ),
     ],
 )
 def test_the_answer_follows_from_the_verdicts(found, sentence):

@@ -22,11 +22,13 @@ from heldout._core.partition import PARTITIONS, Partition, keep_assignments, loa
 from heldout._core.store import commit, section, some, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from anndata import AnnData
 
-SCHEMA = 1
+    from heldout._core.partition import Assignment
+
+SCHEMA = 2
 """Version of the stored form. A newer version is refused, an older version must stay readable."""
 
 _PACKAGES = ("heldout", "anndata", "scanpy", "numpy", "scikit-learn", "torch", "scvi-tools")
@@ -233,13 +235,22 @@ def _stored(adata: AnnData, key: str) -> Mapping[str, Any]:
     return stored
 
 
-def fit_sections(adata: AnnData, new: Mapping[str, Fit], *, partition: Partition | None = None) -> dict[str, Any]:
-    """Return the sections of ``uns["heldout"]`` with the new fits, for :func:`heldout._core.store.commit`."""
+def fit_sections(
+    adata: AnnData,
+    new: Mapping[str, Fit],
+    *,
+    partition: Partition | None = None,
+    parents: Iterable[Assignment] = (),
+) -> dict[str, Any]:
+    """Return the sections of ``uns["heldout"]`` with the new fits, for :func:`heldout._core.store.commit`.
+
+    ``parents`` are the splits of fits from which the new fits started.
+    """
     fits = section(adata, keys.FITS)
     for key, fit in new.items():
         check_key_is_free(adata, key, fit.method)
         fits[key] = {**fit.stored(), "order": 1 + max(map(_order, fits.values()), default=0)}
-    add = None if partition is None else partition.assignment
+    add = [*parents, *([] if partition is None else [partition.assignment])]
     return {keys.FITS: fits, keys.ASSIGNMENTS: keep_assignments(adata, fits=fits, add=add)}
 
 
@@ -289,9 +300,14 @@ def check_key_is_free(adata: AnnData, key: str, method: str) -> None:
         raise ValueError(msg)
 
 
-def write_fit(adata: AnnData, key: str, fit: Fit, partition: Partition, **slots: Any) -> None:
-    """Store a fit together with other results in ``slots``, and remove the evaluation of the fit that it replaces."""
-    sections = fit_sections(adata, {key: fit}, partition=partition)
+def write_fit(
+    adata: AnnData, key: str, fit: Fit, partition: Partition, *, parents: Iterable[Assignment] = (), **slots: Any
+) -> None:
+    """Store a fit and whatever else the caller computed; an evaluation of the fit that it replaces is removed.
+
+    ``parents`` are the splits of fits from which this fit started.
+    """
+    sections = fit_sections(adata, {key: fit}, partition=partition, parents=parents)
     for name in (keys.EVALUATIONS, keys.SCORES, keys.CLAIMS):
         stored = section(adata, name)
         if stored.pop(key, None) is not None:

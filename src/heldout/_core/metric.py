@@ -97,7 +97,7 @@ _CELLS = ("forecast", "perturbation")
 _MEANS = (*_FORECASTS, "perturbation")
 _FORECAST = ("forecast",)
 
-_SKILL_CORRECTED = "Skill above the noise floor: 0 is persistence, 1 is the floor."
+_SKILL_CORRECTED = "Skill, corrected for noise: 0 is persistence, 1 is the noise floor."
 _PEARSON_DELTA = "Correlation of true and predicted change from control."
 _PEARSON_PERTURBED = "Correlation of differences from the mean train perturbation."
 _RANK = "Share of other predictions that are nearer to the truth than its own."

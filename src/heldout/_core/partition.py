@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import cells, keys
+from heldout._core.parents import parent_splits
 from heldout._core.store import commit, section, some, suggest
 
 if TYPE_CHECKING:
@@ -226,15 +227,15 @@ def keep_assignments(
     *,
     splits: Mapping[str, Any] | None = None,
     fits: Mapping[str, Any] | None = None,
-    add: Assignment | None = None,
+    add: Iterable[Assignment] = (),
 ) -> dict[str, Any]:
-    """Return the assignments that a split or a fit still refers to, including ``add``."""
+    """Return the assignments that a split, a fit or a parent of a fit still refers to, including ``add``."""
     splits = section(adata, keys.SPLITS) if splits is None else splits
     fits = section(adata, keys.FITS) if fits is None else fits
     used = {record["hash"] for record in splits.values()} | {fit["split_hash"] for fit in fits.values()}
+    used |= parent_splits(fits.values())
     known = section(adata, keys.ASSIGNMENTS)
-    if add is not None:
-        known[add.hash] = add.stored()
+    known |= {assignment.hash: assignment.stored() for assignment in add}
     return {name: stored for name, stored in known.items() if name in used}
 
 

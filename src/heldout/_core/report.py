@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 100
 _MOST_BASELINES = 8
+_ROLES = {"baseline": "", "sentinel": "the mean of the forecast for every cell"}
 _QUESTIONS = {
     "genotype": "Which {label_key} does a new {unit} have?",
     "forecast": "What do the cells look like at held-out times?",
@@ -67,7 +68,7 @@ class Evaluation(pd.DataFrame):
         about = self._about
         lines = [title(self, about), about["question"], "", *_wrapped(about["answer"]), ""]
         for block in blocks(self, about["task"]):
-            lines += [block.heading, *block.lines(), ""]
+            lines += [*_wrapped(block.heading), *block.lines(), ""]
         lines += [line for note in notes(self, about["task"]) for line in _wrapped(f"Note: {note}.")]
         return "\n".join([*lines, *_wrapped(_more(self, about))])
 
@@ -172,13 +173,17 @@ def answer(table: pd.DataFrame, task: str) -> str:
 def _answer_on(method: str, rows: Sequence[tuple[str, pd.Series]], task: str) -> str:
     if all(row["verdict"] == "unidentifiable" for _, row in rows):
         return f"Cannot be decided: {_reason(method, *rows[0], task)}."
-    if len(rows) == 1:
-        return f"{method} {_VERDICTS[rows[0][1]['verdict']]} the best baseline, {rows[0][1]['baseline']}."
+    decided = [(name, row) for name, row in rows if row["verdict"] != "unidentifiable"]
+    if len(decided) == 1:
+        name, row = decided[0]
+        metric = f"By {metric_of(name).label}, " if len(rows) > 1 else ""
+        return f"{metric}{method} {_VERDICTS[row['verdict']]} the best baseline, {row['baseline']}."
+    rows = decided
     if len({row["verdict"] for _, row in rows}) == 1:
         best = [f"{row['baseline']} by {metric_of(name).label}" for name, row in rows]
         return f"{method} {_VERDICTS[rows[0][1]['verdict']]} the best baseline: {_listed(best)}."
-    by = [f"by {metric_of(name).label} it {_VERDICTS[row['verdict']]} {row['baseline']}" for name, row in rows]
-    return f"{method} against the best baselines: {_listed(by)}."
+    verdicts = [f"by {metric_of(name).label} it {_VERDICTS[row['verdict']]} {row['baseline']}" for name, row in rows]
+    return f"{method} against the best baselines: {_listed(verdicts)}."
 
 
 _VERDICTS = {
@@ -280,7 +285,7 @@ def _block(rows: pd.DataFrame, name: str, table: pd.DataFrame, task: str) -> Blo
     shown = pd.concat([others[first], others[~first]]).head(_MOST_BASELINES)
     lines = [_line(row, "judged", table, task) for _, row in judged.iterrows()]
     for _, row in shown.iterrows():
-        what = "best baseline" if row["method"] in best else "" if row["role"] == "baseline" else str(row["role"])
+        what = "best baseline" if row["method"] in best else _ROLES.get(row["role"], str(row["role"]))
         lines.append(_line(row, what, table, task))
     if len(others) > len(shown):
         lines.append((f"and {len(others) - len(shown)} more", "", "", ""))
@@ -301,10 +306,11 @@ def _line(row: pd.Series, what: str, table: pd.DataFrame, task: str) -> tuple[st
 def notes(table: pd.DataFrame, task: str) -> list[str]:
     """What a reader has to know about the judged methods, each note once."""
     rows = first_level(table)
-    if "note" not in rows:
-        return []
-    chosen = rows[(rows["role"] == "model") & rows["metric"].isin(primary_metrics(table, task))]
-    return list(dict.fromkeys(note for note in chosen["note"].astype(str) if note))
+    shown = primary_metrics(table, task)
+    chosen = rows[(rows["role"] == "model") & rows["metric"].isin(shown)]
+    found = list(dict.fromkeys(note for note in chosen.get("note", pd.Series(dtype=str)).astype(str) if note))
+    absent = [metric_of(name).label for name in PRIMARY.get(task, ()) if name not in shown]
+    return [*(f"{label} is not defined here" for label in absent), *found]
 
 
 def _more(table: pd.DataFrame, about: dict[str, Any]) -> str:

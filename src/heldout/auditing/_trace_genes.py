@@ -49,7 +49,9 @@ def genes_finding(case: Case) -> Finding | None:
         verdict = _by_means(case, sums, names, normalised=reading.factor is not None)
         if verdict is not None:
             share = _jaccard_of_sides(sums if expanded is None else expanded, chosen, names)
-            return _identified(subject, chosen, verdict, "The stored means of the genes are those of", share)
+            return _identified(
+                subject, chosen, verdict, "The stored means of the genes are those of these cells.", share
+            )
     plain, expanded = plain or expanded, expanded or plain
     if plain is None or expanded is None:
         text = (
@@ -120,11 +122,11 @@ def _by_means(case: Case, sums: _Unions, names: list[str], *, normalised: bool) 
     return None
 
 
-def _identified(subject: str, chosen: np.ndarray, verdict: Verdict, how: str, share: float) -> Finding:
-    text = f"{int(chosen.sum())} genes were chosen on {verdict.cells}. {how} these cells."
-    effect = f" The choices on all cells and on the train cells share {share:.0%} of their genes." if share < 1 else ""
-    if share == 1:
-        effect = " The train cells alone give the same genes."
+def _identified(subject: str, chosen: np.ndarray, verdict: Verdict, evidence: str, share: float) -> Finding:
+    text = f"{int(chosen.sum())} genes were chosen on {verdict.cells}. {evidence}"
+    effect = ""
+    if share <= 1:
+        effect = f" Choices on all cells and on the train cells have a Jaccard index of {share:.2f}."
     common: dict[str, Any] = {"subject": subject, "measure": _MEASURE, "value": share, "threshold": 1.0}
     if verdict.status == "pass":
         return Finding("pass", text, **common)
@@ -144,8 +146,8 @@ def _by_choice(subject: str, chosen: np.ndarray, plain: _Unions, expanded: _Unio
         near = agree[best] >= 1 - _CLOSE and max(rivals, default=0) < agree[best] - _CLOSE
         if close or near:
             verdict = Verdict(status_of(best), in_words(best, names), 1 - agree[best], "", np.nan)
-            how = f"Choosing again gives {agree[best]:.1%} of these genes on"
-            return _identified(subject, chosen, verdict, how, share)
+            evidence = f"A new choice on these cells has a Jaccard index of {agree[best]:.3f} with them."
+            return _identified(subject, chosen, verdict, evidence, share)
         if agree[best] == 1:
             text = f"The train cells alone give the same {int(chosen.sum())} genes as all cells."
             return Finding("pass", text, subject=subject, measure=_MEASURE, value=1.0, threshold=1.0)
@@ -153,8 +155,9 @@ def _by_choice(subject: str, chosen: np.ndarray, plain: _Unions, expanded: _Unio
             nearest = agree
     everything, train = nearest[tuple(names)], nearest.get(("train",), np.nan)
     text = (
-        f"{int(chosen.sum())} genes were chosen without a record of the cells. Choosing again does not show which "
-        f"cells were used: it gives {everything:.0%} of the genes on all cells and {train:.0%} on the train cells."
+        f"{int(chosen.sum())} genes were chosen without a record of the cells. A new choice does not show which cells "
+        f"were used. Its Jaccard index with these genes is {everything:.2f} on all cells and {train:.2f} on the train "
+        "cells."
     )
     advice = "Choose with heldout.pp.highly_variable_genes, which records the cells."
     return Finding("not run", text, subject=subject, measure=_MEASURE, value=share, threshold=1.0, advice=advice)

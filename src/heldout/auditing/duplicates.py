@@ -78,12 +78,12 @@ def _between(
     background: np.ndarray | None,
 ) -> Finding:
     here, there = np.flatnonzero(case.mask(partition)), np.flatnonzero(case.mask(*others))
-    same = _partners(hashes.values, here, there)
-    alike = _partners(hashes.genes, here, there) if background is None else same
+    equal = _partners(hashes.values, here, there)
+    same_genes = _partners(hashes.genes, here, there) if background is None else equal
     check = _ChanceCheck(X, hashes, n_pairs=float(len(here)) * len(there), background=background)
-    copies, simple = check.divide(here[same >= 0])
+    copies, simple = check.divide(here[equal >= 0])
     # The same genes with other values: a copy that was normalised, rounded or corrected in another way.
-    changed, _ = check.divide(here[(alike >= 0) & (same < 0)], genes_only=True)
+    changed, _ = check.divide(here[(same_genes >= 0) & (equal < 0)], genes_only=True)
     n = len(copies) + len(changed)
     side = " or ".join(others)
     left_out = (
@@ -100,7 +100,7 @@ def _between(
         text = f"None of {len(here)} {partition} cells has a copy among {len(there)} {side} cells.{left_out}"
         return Finding("pass", text, **measure)
     partner = np.full(case.adata.n_obs, -1)
-    partner[here] = np.where(same >= 0, same, alike)
+    partner[here] = np.where(equal >= 0, equal, same_genes)
     rows = np.concatenate([copies, changed])
     names = case.adata.obs_names
     pairs = [f"{names[i]} is {names[partner[i]]}" for i in rows]

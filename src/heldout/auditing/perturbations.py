@@ -34,14 +34,14 @@ def perturbations(case: Case) -> list[Finding]:
     codes = np.zeros(case.adata.n_obs, dtype=np.int64)  # codes of unused cells are never read
     codes[case.used] = of_used
     try:
-        targets = _targets(case, names)
+        targets = targets_of_names(case, names)
     except ValueError as problem:
         raise NotRun(str(problem)) from problem
     contexts = _contexts(case)
     return [_crossing(case, names, targets, codes, contexts), _controls(case, targets, codes, contexts)]
 
 
-def _targets(case: Case, names: np.ndarray) -> list[tuple[str, ...]]:
+def targets_of_names(case: Case, names: np.ndarray) -> list[tuple[str, ...]]:
     """Sorted targets of each name. A control has no targets."""
     params = _recorded(case)
     if params:
@@ -57,10 +57,14 @@ def _recorded(case: Case) -> dict[str, Any]:
     return case.partition.params if made and case.partition is not None else {}
 
 
+def covariate_keys_of(case: Case) -> list[str]:
+    """Columns that make up the context of a perturbation: those of the split's record, else the covariates."""
+    return list(_recorded(case).get("covariate_keys", case.covariate_keys))
+
+
 def _contexts(case: Case) -> np.ndarray:
     """Context of each cell as text, (n,)."""
-    keys = _recorded(case).get("covariate_keys", case.covariate_keys)
-    columns = [store.as_names(case.covariate(key)) for key in keys]
+    columns = [store.as_names(case.covariate(key)) for key in covariate_keys_of(case)]
     return np.array(
         [", ".join(values) for values in zip(*columns, strict=True)] if columns else [""] * case.adata.n_obs,
         dtype=object,
@@ -91,8 +95,8 @@ def _crossing(
         example = ([pair for pair in both if in_train[pair] != in_test[pair]] or both)[0]
         names_in_test, names_in_train = first_few(sorted(in_test[example])), first_few(sorted(in_train[example]))
         text = (
-            f"{len(both)} of {len(in_test)} test perturbations are also in train or val, e.g. {names_in_test} in test "
-            f"is {names_in_train} in train or val."
+            f"{len(both)} of {len(in_test)} test perturbations {'is' if len(both) == 1 else 'are'} also in train or "
+            f"val, e.g. {names_in_test} in test is {names_in_train} in train or val."
         )
         return found.says(
             "fail", text, f"Hold out whole perturbations: heldout.pp.split_perturbations(adata, {key!r}, ...)."

@@ -64,7 +64,7 @@ def _recorded(case: Case) -> tuple[list[Finding], dict[str, Fit]]:
             fit = fits[key] = read_fit(case.adata, key)
             before = load_assignment(case.adata, fit.split_hash)
         except ValueError as problem:
-            findings.append(Finding("fail", str(problem), subject=key, advice=_AGAIN))
+            findings.append(Finding("fail", str(problem), subject=key, advice=f"{_AGAIN}."))
             continue
         if fit.method == "pp.lineages" and fit.split_key == case.split_key:
             continue  # judged cell by cell

@@ -43,6 +43,7 @@ _DEPENDENCE = "L3.2 non-independence"
 _DESIGN = "L3.3 test set not from the population"
 _PREPARATION = "L1.2 preparation on test"
 _FEATURES = "L2 illegitimate features"
+_PRETRAINING = "L1.1 no clean test set"
 _DUPLICATES = "L1.4 duplicates"
 
 _ALL = (
@@ -61,6 +62,7 @@ _ALL = (
     Item("perturbations", "cheap", _DEPENDENCE, "no test perturbation is in train under any name"),
     Item("test_looks", "cheap", "L1.1 no clean test set", "number of looks at the test set"),
     Item("provenance", "cheap", _PREPARATION, "genes, scaling, components and models were fitted on train only"),
+    Item("pretraining", "cheap", _PRETRAINING, "no parent of a fit has seen test cells or test perturbations"),
     Item("duplicates", "cheap", _DUPLICATES, "the same cell on both sides under any name"),
     Item("single_genes", "cheap", _FEATURES, "genes that reveal the label alone: sex genes, reporters"),
     Item("nuisance", "cheap", _FEATURES, "prediction of the label from depth and quality alone"),

@@ -62,7 +62,7 @@ def damping_note(damping: dict[str, Any] | None, *, beyond: bool) -> str:
         return (
             "on past times nothing came nearer than persistence, so it predicts persistence: the last cells, unchanged"
         )
-    names = (damping or {}).get("of", ["its movement"])
+    names = (damping or {}).get("of", ["its own"])
     made = [f"{share:.0%} of {_movement(name)}" for share, name in zip(shares, names, strict=False) if share]
     return "makes " + " and ".join([", ".join(made[:-1]), made[-1]] if len(made) > 1 else made)
 
@@ -80,15 +80,18 @@ def _stands(skill: float, start: str, target: str) -> str:
         return f"the cells of {target} are as those of {start}, so there was nothing to foretell"
     if skill > _LITTLE:
         return (
-            f"the forecast is nearer to the cells of {target} than those of {start} are, and removes {skill:.0%} of what "
+            f"the forecast is nearer to the cells of {target} than those of {start} are, and removes {skill:.0%} of "
+            "what "
             "separates them"
         )
     if skill < -_LITTLE:
         return (
-            f"persistence stands: the cells of {start}, left as they are, are nearer to those of {target} than the forecast is "
+            f"persistence stands: the cells of {start}, left as they are, are nearer to those of {target} than the "
+            "forecast is "
             f"(skill {skill:.2f})"
         )
     return (
-        f"persistence stands: the cells of {start}, left as they are, are as near to those of {target} as the forecast is, so "
+        f"persistence stands: the cells of {start}, left as they are, are as near to those of {target} as the "
+        "forecast is, so "
         f"nothing that was learnt from the past foretells how they change (skill {skill:.2f})"
     )

@@ -14,6 +14,7 @@ from heldout._core.fits import Fit
 from heldout._core.genes import DEFAULT, gene_columns
 from heldout._core.lazy import to_memory
 from heldout._core.method import Fitted
+from heldout._core.parents import PARENTS
 from heldout._core.types import is_dask
 from heldout.splitting._read_screen import CONTROL, Screen, ScreenNames, reread_screen, screen_of
 from heldout.tasks.perturbation import METHODS
@@ -23,6 +24,7 @@ from heldout.tasks.perturbation.judging.resampling import half_difference
 from heldout.tasks.perturbation.observed import Cells, Measured, Observed
 from heldout.tasks.perturbation.predictions import Controls
 from heldout.tasks.perturbation.side_information import side_information
+from heldout.tasks.perturbation.start import SEEN, foreign_parents, seen_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from heldout.tasks.perturbation.pairs import Pairs
     from heldout.tasks.perturbation.predictions import Prediction
     from heldout.tasks.perturbation.side_information import Replacement
+    from heldout.tasks.perturbation.start import Start
 
 _SAMPLE = 2000
 
@@ -102,7 +105,8 @@ class Task:
         )
         if bad.any():
             msg = (
-                f"{int(bad.sum())} genes (e.g. {store.some(self.genes[bad])}) have NaN or infinite values. Find them with "
+                f"{int(bad.sum())} genes (e.g. {store.some(self.genes[bad])}) have NaN or infinite values. Find them "
+                "with "
                 "np.isfinite and drop or repair those cells or genes."
             )
             raise ValueError(msg)
@@ -138,8 +142,9 @@ class Task:
         seed: int = 0,
         data: Data | None = None,
         replacement: Replacement | None = None,
+        start: Start | None = None,
     ) -> Fit:
-        """Fit one method of the registry on the train perturbations."""
+        """Fit one method of the registry on the train perturbations, from ``start`` if it is given."""
         config = METHODS[method].check_config(config)
         data = self.data(self.observed("train")) if data is None else data
         separator = self.screen.names.separator or "+"
@@ -147,12 +152,15 @@ class Task:
         every = sorted(joined | {target for members in self.screen.perturbations for target in members})
         extra = side_information(self.adata, self.genes, every, config, replacement, separator=separator, seed=seed)
         data = replace(data, **extra)
-        fitted = METHODS[method].load()().fit(data, config, seed=seed)
+        fitted = METHODS[method].load()().fit(data, config, seed=seed, start=None if start is None else start.fitted)
+        parents = [*([] if start is None else start.parents), *foreign_parents(self.adata, config)]
         info = {
             "names": self.screen.names.to_json(),
             "layer": self.layer,
             "mask_var": self.mask_var,
             "seen": sorted({target for targets in data.profiles.pairs.targets for target in targets}),
+            SEEN: seen_pairs(self.screen, self.partition.mask("train", "val")),
+            **({PARENTS: [parent.to_json() for parent in parents]} if parents else {}),
         }
         arrays = {"control": data.profiles.control, "scale": scale_of(data.profiles.change)}
         return METHODS.to_fit(
@@ -186,7 +194,8 @@ class Task:
             names = self.screen.names
             where = "" if not names.covariate_keys else f" in {len(lacking)} contexts (e.g. {names.shown(lacking[0])})"
             msg = (
-                f"There are no control cells ({store.some(names.control)}) in train{where}, and changes are measured from them. "
+                f"There are no control cells ({store.some(names.control)}) in train{where}, and changes are measured "
+                "from them. "
                 "Drop these cells, or make a split with controls in train, e.g. with heldout.pp.split_perturbations."
             )
             raise ValueError(msg)
@@ -230,7 +239,8 @@ def check_logged(X: MatrixOrDask, layer: str | None, *, name: str | None = None)
     state = describe(sample, name=name)
     if state.kind in ("counts", "normalised", "centred"):
         todo = {
-            "counts": "Normalise and log first: scanpy.pp.normalize_total(adata, target_sum=1e4); scanpy.pp.log1p(adata)",
+            "counts": "Normalise and log first: scanpy.pp.normalize_total(adata, target_sum=1e4); "
+            "scanpy.pp.log1p(adata)",
             "normalised": "Log first: scanpy.pp.log1p(adata)",
             "centred": "Pass the layer with the log-normalised values from before scaling",
         }[state.kind]

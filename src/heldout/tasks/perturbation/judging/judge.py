@@ -12,6 +12,7 @@ import pandas as pd
 from heldout import metrics
 from heldout._core.checks import check_choice, check_integer
 from heldout._core.fits import check_split
+from heldout._core.parents import parents_of
 from heldout._core.partition import PARTITIONS
 from heldout._core.progress import progress
 from heldout._core.rng import generator
@@ -23,6 +24,7 @@ from heldout.tasks.perturbation.judging.scores import N_TOP, Reference, centroid
 from heldout.tasks.perturbation.judging.table import Draws, evaluation_table
 from heldout.tasks.perturbation.predictions import Generated, rng_of
 from heldout.tasks.perturbation.side_information import embeddings_of
+from heldout.tasks.perturbation.start import pretraining_note
 from heldout.tasks.perturbation.task import predict, profiles, strata_of, task_of_fit
 
 if TYPE_CHECKING:
@@ -170,12 +172,22 @@ def judge_fit(
     method = METHODS.method_of(fit).name
     model = judged.scored(fit, method, "model")
     scored = [model, *judged.baselines(baselines, leave_out=method, generative=model.cells is not None)]
-    scored += [*shifted(model), *replaced_embeddings(judged, fit)]
+    scored += [*shifted_controls(model), *replaced_embeddings(judged, fit)]
     table, rows = judged.table(scored, n_bootstrap=n_bootstrap, rng=rng)
-    return table, with_coverage(rows, judged, fit, model.change)
+    return _with_parents(table, fit), with_coverage(rows, judged, fit, model.change)
 
 
-def shifted(model: Scored) -> list[Scored]:
+def _with_parents(table: pd.DataFrame, fit: Fit) -> pd.DataFrame:
+    """Add a note on the parents of the judged fit."""
+    note = pretraining_note(fit)
+    if not note:
+        return table
+    is_model = (table["role"] == "model").to_numpy()
+    notes = [f"{note}; {old}" if old else note for old in table["note"]]
+    return table.assign(note=np.where(is_model, notes, table["note"]))
+
+
+def shifted_controls(model: Scored) -> list[Scored]:
     """The generated mean with the spread of the controls: what a generative method would score as a mean."""
     if model.cells is None:
         return []
@@ -186,6 +198,9 @@ def replaced_embeddings(judged: Judged, fit: Fit) -> list[Scored]:
     """The same method with each of its embeddings shuffled, and replaced by noise."""
     method, config = METHODS.method_of(fit).name, METHODS.config_of(fit)
     if not embeddings_of(config):
+        return []
+    if any(parent.known for parent in parents_of(fit.info)):
+        logger.info("%s started from another fit, so it is not compared with a shuffled and a random embedding", method)
         return []
     seed = int(fit.config["seed"])
     fits = {
@@ -218,7 +233,8 @@ def _with_controls(truth: Observed, train: Observed, task: Task, partition: str)
     if not len(needed):
         return truth
     logger.warning(
-        "%s has no control cells in %d contexts (e.g. %s). The train controls are used there, so the true and the predicted "
+        "%s has no control cells in %d contexts (e.g. %s). The train controls are used there, so the true and the "
+        "predicted "
         "changes share their noise. heldout.pp.split_perturbations gives each partition its own controls",
         partition,
         len(needed),

@@ -30,20 +30,24 @@ N_FOLDS = 5
 class InformedAdditive:
     """``latent_additive``, with the effect of each target shrunk towards the prediction from its vector.
 
-    The effects are regressed on the vectors of the targets: their principal components over the train pseudobulks, or an
-    embedding. Leaving out whole targets chooses the ridge penalty. The rest is estimated as in ``latent_additive``. A target
-    that train has not seen gets the prediction from its vector; a target without a vector gets the mean effect. If the
-    vectors do not help, the penalty becomes so high that they are not used.
+    The effects are regressed on the vectors of the targets: their principal components over the train pseudobulks, or
+    an embedding. Leaving out whole targets chooses the ridge penalty. The rest is estimated as in ``latent_additive``.
+    A target that train has not seen gets the prediction from its vector; a target without a vector gets the mean
+    effect. If the vectors do not help, the penalty becomes so high that they are not used.
     """
 
     default_config: ClassVar[InformedAdditiveConfig] = InformedAdditiveConfig()
     stochastic: ClassVar[bool] = False
     reads: ClassVar[Literal["profiles", "cells"]] = "profiles"
+    gene_axes: ClassVar[dict[str, int]] = {"basis": 1}
 
     def fit(self, data: Data, config: InformedAdditiveConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
-        """Regress on vectors, then estimate effects."""
+        """Regress on vectors, then estimate effects.
+
+        With ``start``, the vectors predict what the effects of the earlier fit leave.
+        """
         profiles = data.profiles
-        latent = Latent.of(profiles, config.n_comps)
+        latent = Latent.of(profiles, config.n_comps, start)
         vectors = _standardised(vectors_of_targets(data, config.n_vector_comps))
         P = np.nan_to_num(vectors.of([(target,) for target in latent.targets]))
         penalty = _best_penalty(latent, P, profiles.n_cells, np.random.default_rng(seed))
@@ -51,7 +55,7 @@ class InformedAdditive:
         predicted = P @ slopes
         effects = fit_effects(latent, latent.rest - latent.design @ predicted, profiles, config.penalty) + predicted
         arrays = {**latent.arrays(effects), "vectors": vectors.values, "slopes": slopes}
-        info = {"targets": latent.targets, "vectors": vectors.to_json(), "vector_penalty": _json_number(penalty)}
+        info = {**latent.info(), "vectors": vectors.to_json(), "vector_penalty": _json_number(penalty)}
         return Fitted(arrays, info)
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Shifted:
@@ -80,7 +84,8 @@ def _standardised(vectors: Vectors) -> Vectors:
 def _best_penalty(latent: Latent, P: np.ndarray, n_cells: np.ndarray, rng: np.random.Generator) -> float:
     """Penalty that predicts the rows of left-out targets best; infinite if no penalty beats ignoring the vectors.
 
-    Rows with one target are predicted if there are any, else all rows; always from the rows without a target of the fold.
+    Rows with one target are predicted if there are any, else all rows; always from the rows without a target of the
+    fold.
     """
     n_targets = latent.design.sum(axis=1)
     judged = (n_targets == 1) if (n_targets == 1).any() else np.ones(len(n_targets), dtype=bool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -25,22 +25,26 @@ class LatentAdditive:
     """Each target has an effect, and a combination has the sum of them, in the first components of the train changes.
 
     A ridge regression over all train perturbations, weighted by their cells, estimates the effects, so combinations
-    contribute to the effects of their targets. Effects are shrunk towards the mean effect of a target in the context. The
-    strength is empirical Bayes: the penalty of a component is the variance of a cell, from the difference between halves of
-    the cells, divided by the variance of the effects beyond this noise. With several contexts, the variance of the effects
-    is the covariance of the same perturbation in two contexts. PerturBench :cite:p:`wu2024perturbench` trains a model of
-    this kind as two networks by gradient descent; this is the closed form.
+    contribute to the effects of their targets. Effects are shrunk towards the mean effect of a target in the context.
+    The strength is empirical Bayes: the penalty of a component is the variance of a cell, from the difference between
+    halves of the cells, divided by the variance of the effects beyond this noise. With several contexts, the variance
+    of the effects is the covariance of the same perturbation in two contexts. PerturBench :cite:p:`wu2024perturbench`
+    trains a model of this kind as two networks by gradient descent; this is the closed form.
     """
 
     default_config: ClassVar[LatentAdditiveConfig] = LatentAdditiveConfig()
     stochastic: ClassVar[bool] = False
     reads: ClassVar[Literal["profiles", "cells"]] = "profiles"
+    gene_axes: ClassVar[dict[str, int]] = {"basis": 1}
 
     def fit(self, data: Data, config: LatentAdditiveConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
-        """Find components and penalties, then estimate effects by ridge regression."""
-        latent = Latent.of(data.profiles, config.n_comps)
+        """Find components and penalties, then estimate effects by ridge regression.
+
+        With ``start``, effects are shrunk towards those of the earlier fit, see :meth:`Latent.of`.
+        """
+        latent = Latent.of(data.profiles, config.n_comps, start)
         effects = fit_effects(latent, latent.rest, data.profiles, config.penalty)
-        return Fitted(latent.arrays(effects), {"targets": latent.targets})
+        return Fitted(latent.arrays(effects), latent.info())
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Shifted:
         """Add up the effects; for a target that is absent from train, the mean effect is the fallback."""
@@ -63,8 +67,12 @@ class Latent:
         Mean effect of a target in each context, and over all contexts last, (C + 1 × K).
     lacking
         Whether a context has no mean effect of its own, (C + 1,).
+    prior
+        Effects of an earlier fit towards which effects are shrunk, (T × K); 0 without one.
+    share
+        Share of the earlier effects that the train changes support, between 0 and 1.
     rest
-        Rest of each row after the mean effects are subtracted, (m × K).
+        Rest of each row after the mean effects and the prior effects are subtracted, (m × K).
     """
 
     targets: list[str]
@@ -72,22 +80,39 @@ class Latent:
     design: np.ndarray
     means: np.ndarray
     lacking: np.ndarray
+    prior: np.ndarray
+    share: float
     rest: np.ndarray
 
     @classmethod
-    def of(cls, profiles: Profiles, n_comps: int | None) -> Latent:
-        """Compute components and mean effects of the train changes."""
+    def of(cls, profiles: Profiles, n_comps: int | None, start: Fitted | None = None) -> Latent:
+        """Compute components and mean effects of the train changes, and the prior effects of an earlier fit.
+
+        The components of an earlier fit that the train changes do not span are added, so that targets that only the
+        earlier fit has seen keep their effects. The prior effects are multiplied by the slope of the train changes on
+        them, which is held between 0 and 1; it is 1 if train has no target of the earlier fit.
+        """
         targets = sorted({target for of_row in profiles.pairs.targets for target in of_row})
         basis = _components(profiles, n_comps)
+        if start is not None:
+            targets = sorted({*targets, *start.info["targets"]})
+            basis = _widened(basis, start.arrays["effects"] @ start.arrays["basis"], n_comps)
         latent = profiles.change @ basis.T
         design = _design(profiles.pairs.targets, targets)
         n_targets = design.sum(axis=1)
         means, lacking = _mean_effects(latent, n_targets, profiles.pairs.context, profiles.n_contexts)
-        return cls(targets, basis, design, means, lacking, latent - n_targets[:, None] * means[profiles.pairs.context])
+        rest = latent - n_targets[:, None] * means[profiles.pairs.context]
+        prior = _earlier_effects(start, targets, basis)
+        share = _slope(rest, design @ prior, profiles.n_cells)
+        return cls(targets, basis, design, means, lacking, share * prior, share, rest - share * (design @ prior))
 
     def arrays(self, effects: np.ndarray) -> dict[str, np.ndarray]:
-        """Arrays for :func:`latent_change`, with the differences of the targets from the mean effect, (T × K)."""
-        return {"basis": self.basis, "effects": effects, "means": self.means, "lacking": self.lacking}
+        """Arrays for :func:`latent_change`; ``effects`` (T × K) are differences from the mean and the prior effects."""
+        return {"basis": self.basis, "effects": effects + self.prior, "means": self.means, "lacking": self.lacking}
+
+    def info(self) -> dict[str, Any]:
+        """JSON values for :func:`latent_change`, and the share of the earlier effects if there are any."""
+        return {"targets": self.targets, **({"start_share": self.share} if self.prior.any() else {})}
 
 
 def fit_effects(latent: Latent, rest: np.ndarray, profiles: Profiles, penalty: float | None) -> np.ndarray:
@@ -120,6 +145,32 @@ def _components(profiles: Profiles, n: int | None) -> np.ndarray:
     return np.asarray(Vt[: max(1, rank if n is None else min(n, rank))])
 
 
+def _widened(basis: np.ndarray, effects: np.ndarray, n: int | None) -> np.ndarray:
+    """Add directions, (K × G), of effects (T × G) that the components leave out; at most ``n`` if it is given."""
+    left = effects - (effects @ basis.T) @ basis
+    _, S, Vt = np.linalg.svd(left, full_matrices=False)
+    scale = np.linalg.norm(effects)
+    rank = int((scale * 1e-8 < S).sum())
+    return np.concatenate([basis, Vt[: rank if n is None else min(n, rank)]])
+
+
+def _earlier_effects(start: Fitted | None, targets: Sequence[str], basis: np.ndarray) -> np.ndarray:
+    """Effects of an earlier fit in the components, (T × K); 0 for targets that it has not seen, and without one."""
+    prior = np.zeros((len(targets), len(basis)))
+    if start is None:
+        return prior
+    effects = start.arrays["effects"] @ start.arrays["basis"] @ basis.T
+    row = {target: i for i, target in enumerate(targets)}
+    prior[[row[target] for target in start.info["targets"]]] = effects
+    return prior
+
+
+def _slope(rest: np.ndarray, predicted: np.ndarray, n_cells: np.ndarray) -> float:
+    """Slope of the rest on what an earlier fit predicts, weighted by cells and held between 0 and 1; 1 if unknown."""
+    power = float(n_cells @ (predicted**2).sum(axis=1))
+    return float(np.clip(n_cells @ (rest * predicted).sum(axis=1) / power, 0, 1)) if power > 0 else 1.0
+
+
 def _design(rows: Sequence[Targets], targets: Sequence[str]) -> np.ndarray:
     """Which targets each row has, (m × T); unknown targets are left out."""
     number = {target: i for i, target in enumerate(targets)}
@@ -134,7 +185,7 @@ def _design(rows: Sequence[Targets], targets: Sequence[str]) -> np.ndarray:
 def _mean_effects(
     latent: np.ndarray, n_targets: np.ndarray, context: np.ndarray, n_contexts: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean effect of a target in each context and over all, (C + 1 × K), and which contexts have no own mean, (C + 1,)."""
+    """Mean effect of a target in each context and over all, (C + 1 × K), and contexts without a mean, (C + 1,)."""
     means = np.full((n_contexts + 1, latent.shape[1]), np.nan)
     for number in np.unique(context):
         rows = context == number
@@ -147,7 +198,7 @@ def _mean_effects(
 
 
 def _noise(latent: Latent, profiles: Profiles) -> np.ndarray | None:
-    """Variance of a cell in each component, (K,), or None. The difference of two halves of n cells has 4 / n times that."""
+    """Variance of a cell in each component, (K,); 4 / n of it is that of the difference of halves of n cells."""
     difference = profiles.half_difference()
     known = np.isfinite(difference).all(axis=1)
     if not known.any():

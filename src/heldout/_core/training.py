@@ -81,7 +81,7 @@ class SameBuffers(Callback):
                 buffer /= trainer.world_size
 
 
-class History(Logger):
+class EpochLogger(Logger):
     """Metrics of each epoch.
 
     The logger of scvi-tools is empty in all processes but the first. With several processes it also pickles itself into
@@ -143,7 +143,7 @@ def run_trainer(
     callbacks = stopping(monitor, mode, patience) if batches.n_val else []
     if not batches.n_val:
         logger.warning("There is no val partition, so training runs all %d epochs.", max_epochs)
-    history, given = History(), options.get("logger")
+    history, given = EpochLogger(), options.get("logger")
     others = [] if given is None or isinstance(given, bool) else [*given] if isinstance(given, Iterable) else [given]
     defaults = {
         "accelerator": "auto",

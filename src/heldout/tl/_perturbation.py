@@ -94,8 +94,8 @@ def perturbation(
         support it. Targets that only the earlier fit has seen keep its effects. An earlier fit is refused if its train
         or val had test cells or test perturbations of this split.
     reference
-        AnnData with the earlier fit. If None, it is ``adata``. It may be another screen, and must have all genes of this
-        fit.
+        AnnData with the earlier fit. If None, it is ``adata``. It may be another screen, and must have all genes of
+        this fit.
     rng
         Seed or Generator, for methods with random draws.
     key_added

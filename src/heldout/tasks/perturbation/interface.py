@@ -145,8 +145,8 @@ class PerturbationMethod(Protocol):
     def fit(self, data: Data, config: Any, *, seed: int, start: Fitted | None = None) -> Fitted:
         """Fit on the train perturbations; ``start`` is an earlier fit of the same method to continue from.
 
-        A method that can continue has ``gene_axes``: names of its arrays with an axis of genes, and that axis. Its arrays
-        then come with the genes of the new fit. Other methods get None.
+        A method that can continue has ``gene_axes``: names of its arrays with an axis of genes, and that axis. Its
+        arrays then come with the genes of the new fit. Other methods get None.
         """
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Prediction:

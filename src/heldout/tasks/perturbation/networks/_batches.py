@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from heldout._core.arrays import take
+from heldout._core.blocks import Batch, BatchBlocks, to_tensor
 from heldout._core.streaming import streamed
-from heldout._core.training import Batch, Blocks, to_tensor
 from heldout._core.types import is_dask, is_sparse
 
 if TYPE_CHECKING:
@@ -22,12 +22,13 @@ MOST_CONTROLS = 10_000
 """Control cells of a context that are held in memory."""
 
 
-class PairedBlocks(Blocks):
+class PairedBlocks(BatchBlocks):
     """Mini-batches of cells with random train controls of the same contexts, as lists of batches.
 
-    A batch has ``X`` and ``controls``, (batch × G) float32, ``targets``, (batch × T) float32 with 1 for each target, and
-    ``context``, (batch,) int64. A cell gets another control in each epoch; without a seed it always gets the same. ``X`` of
-    the AnnData stays sparse or dask: rows become dense in batches only, and only the controls are loaded as a whole.
+    A batch has ``X`` and ``controls``, (batch × G) float32, ``targets``, (batch × T) float32 with 1 for each target,
+    and ``context``, (batch,) int64. A cell gets another control in each epoch; without a seed it always gets the same.
+    ``X`` of the AnnData stays sparse or dask: rows become dense in batches only, and only the controls are loaded as a
+    whole.
 
     Parameters
     ----------
@@ -53,12 +54,12 @@ class PairedBlocks(Blocks):
     ) -> None:
         X = take(cells.X, None, cells.columns)
         with_cells = {"perturbation": cells.perturbation, "context": cells.context}
-        self.cells: Blocks
+        self.cells: BatchBlocks
         if is_dask(X):
             self.cells = streamed(X, rows, with_cells, batch_size, seed=seed)
         else:
             X = X.tocsr() if is_sparse(X) and X.format == "csc" else X
-            self.cells = Blocks(X, rows, with_cells, batch_size, seed=seed)
+            self.cells = BatchBlocks(X, rows, with_cells, batch_size, seed=seed)
         self.n_rows, self.batch_size, self.seed, self.epoch = self.cells.n_rows, batch_size, seed, 0
         number = {target: i for i, target in enumerate(targets)}
         members = np.zeros((len(cells.targets) + 1, len(number)), dtype=np.float32)  # the last row is for controls (-1)

@@ -117,7 +117,7 @@ def test_workers_find_the_same(logged, where):
     expected = ho.tl.compare(logged.copy(), methods=METHODS, seeds=[0, 1])
     logged = lazy(logged) if where == "dask" else logged
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         found = ho.tl.compare(logged, methods=METHODS, seeds=[0, 1], client=client)

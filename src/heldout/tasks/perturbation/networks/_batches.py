@@ -25,9 +25,10 @@ MOST_CONTROLS = 10_000
 class PairedBlocks(BatchBlocks):
     """Mini-batches of cells with random train controls of the same contexts, as lists of batches.
 
-    A batch has ``X`` and ``controls``, (batch × G) float32, ``targets``, (batch × T) float32 with 1 for each target, and
-    ``context``, (batch,) int64. A cell gets another control in each epoch; without a seed it always gets the same. ``X`` of
-    the AnnData stays sparse or dask: rows become dense in batches only, and only the controls are loaded as a whole.
+    A batch has ``X`` and ``controls``, (batch × G) float32, ``targets``, (batch × T) float32 with 1 for each target,
+    and ``context``, (batch,) int64. A cell gets another control in each epoch; without a seed it always gets the same.
+    ``X`` of the AnnData stays sparse or dask: rows become dense in batches only, and only the controls are loaded as a
+    whole.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ import pandas as pd
 
 import heldout as ho
 from heldout._core.partition import read_partition
-from heldout.tasks.forecast import KINDS, METHODS
+from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.task import Task, predict
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def run(adata: ad.AnnData, methods: list[str], seeds: int) -> dict[str, np.ndarr
     wanted = "forecast" if at > data.times[-1] else "interpolation"
     found = {"floor": ho.metrics.split_half(truth, ho.metrics.energy_distance).clip(min=0)}
     for method in methods:
-        if wanted not in KINDS[method]:
+        if wanted not in METHODS[method].kinds:
             continue
         scores = []
         for seed in range(seeds if METHODS[method].load().stochastic else 1):

@@ -69,9 +69,6 @@ PHRASES = {
 TABLE_WITH_LINK = re.compile(r"^\|.*(?:\]\(|https?://).*\|$")
 """Rows of a Markdown table cannot be broken; one with a link may be long."""
 
-PENDING = Path(__file__).with_name("language_pending.txt")
-"""Files that are not rewritten yet, one a line. The list may only shrink: a file without an offence fails the test."""
-
 Offences = Iterator[tuple[int, str]]
 
 
@@ -159,18 +156,10 @@ def offences() -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def pending() -> set[str]:
-    return set(PENDING.read_text().splitlines()) if PENDING.exists() else set()
-
-
 @pytest.mark.parametrize("check", CHECKS)
 def test_no_offences(offences, check):
-    wrong = {file: lines[check] for file, lines in offences.items() if check in lines and file not in pending()}
+    wrong = {file: lines[check] for file, lines in offences.items() if check in lines}
     assert not wrong, "\n".join(f"{file} {line}" for file, lines in wrong.items() for line in lines)
-
-
-def test_files_that_are_rewritten_leave_the_list(offences):
-    assert pending() <= set(offences), sorted(pending() - set(offences))
 
 
 def test_offences_are_found(tmp_path):

@@ -100,14 +100,17 @@ def test_untrained_and_wrong_split(adata):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"n_layers": 0}, "n_layers=0 must be a whole number above 0"),
-        ({"n_hidden": 2.5}, "n_hidden=2.5 must be a whole number"),
-        ({"dropout": 1.0}, "dropout=1.0 must be in"),
-        ({"activation": "gelu"}, "activation='gelu' must be one of relu, tanh"),
-        ({"optimizer": "lbfgs"}, "optimizer='lbfgs' must be one of adam, sgd"),
-        ({"batch_size": 1}, "batch norm needs two"),
-        ({"alpha": -1.0}, "alpha=-1.0 must not be negative"),
-        ({"lr": 0.0}, "lr=0.0 must be above 0"),
+        ({"n_layers": 0}, "MLPConfig: n_layers=0 must be an integer >= 1"),
+        ({"n_layers": True}, "n_layers=True must be an integer >= 1"),
+        ({"lr": True}, "lr=True must be a number > 0"),
+        ({"lr": "x"}, "lr='x' must be a number > 0"),
+        ({"n_hidden": 2.5}, "n_hidden=2.5 must be an integer >= 1"),
+        ({"dropout": 1.0}, r"dropout=1.0 must be a number in \[0, 1\)"),
+        ({"activation": "gelu"}, "activation='gelu' must be one of 'relu', 'tanh'"),
+        ({"optimizer": "lbfgs"}, "optimizer='lbfgs' must be one of 'adam', 'sgd'"),
+        ({"batch_size": 1}, "batch_size=1 must be an integer >= 2: batch norm needs two"),
+        ({"alpha": -1.0}, "alpha=-1.0 must be a number >= 0"),
+        ({"lr": 0.0}, "lr=0.0 must be a number > 0"),
     ],
 )
 def test_bad_options(options, match):

@@ -12,7 +12,7 @@ from scipy import sparse
 
 import heldout as ho
 from heldout._core import streaming
-from heldout._core.training import Blocks
+from heldout._core.blocks import BatchBlocks
 from tests.helpers.lazy import lazy
 
 
@@ -101,7 +101,7 @@ def test_each_row_once_an_epoch(n, chunk, batch_size, pool, share, seed):
     try:
         for own_seed in (None, seed):
             streamed = streaming.StreamedBlocks(X, rows, beside, batch_size, seed=own_seed)
-            like = Blocks(np.arange(n)[:, None], rows, beside, batch_size, seed=own_seed)
+            like = BatchBlocks(np.arange(n)[:, None], rows, beside, batch_size, seed=own_seed)
             for _ in range(2):
                 parts = list(streamed)
                 assert len(parts) == len(streamed) == len(like)

@@ -12,7 +12,13 @@ from heldout.tasks.forecast.config import (
 )
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
-from heldout.tasks.perturbation.config import InformedAdditiveConfig, LatentAdditiveConfig, LinearConfig, NearestConfig
+from heldout.tasks.perturbation.config import (
+    InformedAdditiveConfig,
+    LatentAdditiveConfig,
+    LinearConfig,
+    MovedCellsConfig,
+    NearestConfig,
+)
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.networks._model import CellForecaster
@@ -33,6 +39,7 @@ __all__ = [
     "LinearConfig",
     "LogisticConfig",
     "MLPConfig",
+    "MovedCellsConfig",
     "NearestConfig",
     "PublishedConfig",
     "RidgeConfig",

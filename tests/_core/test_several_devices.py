@@ -32,7 +32,7 @@ if devices > 1:
     try:
         small.train(trainer_options={"accelerator": "cpu", "devices": devices, "strategy": "ddp"})
     except ValueError as problem:
-        assert "2 devices cannot share batches of 3 train cells" in str(problem), problem
+        assert "2 devices cannot share batches of 3 train rows" in str(problem), problem
     else:
         raise AssertionError("batches too small to share were taken")
 model.train(trainer_options={"accelerator": "cpu", "devices": devices, "strategy": "ddp" if devices > 1 else "auto"})

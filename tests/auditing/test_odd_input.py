@@ -42,7 +42,7 @@ def test_a_class_of_unused_cells_is_not_missed_in_the_test_set(clean):
     clean.obs.loc[clean.obs["library"].isin(["L06", "L07"]), "label"] = "excluded"
     table = ho.tl.audit(unused(clean, ["L06", "L07"]), label_key="label", items="all")
     assert not findings(table, "fail", "warn")
-    assert row(table, "class_coverage", "test")["finding"] == "Test has 4 libraries (2 a, 2 b)."
+    assert row(table, "class_coverage", "test")["finding"] == "Test has 4 libraries: 2 a, 2 b."
     assert row(table, "nuisance")["status"] != "not run"
 
 
@@ -118,7 +118,7 @@ def test_what_ran_is_not_drawn_as_not_run(clean):
 def test_a_long_subject_is_drawn_by_its_beginning(clean):
     clean.obs["the_sample_with_a_name_that_is_far_too_long"] = np.array(["x", "y"])[np.arange(clean.n_obs) % 2]
     ho.tl.audit(clean)
-    assert any(text.get_text() == "the_sample_with_a_name_th…" for text in ho.pl.audit(clean).texts)
+    assert any(text.get_text() == "the_sample_with_a_name…" for text in ho.pl.audit(clean).texts)
 
 
 def test_half_precision_is_read_as_single(clean):

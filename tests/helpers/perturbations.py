@@ -41,7 +41,7 @@ def contexts(**options):
 
 
 def exact(effects, pairs, *, n_cells=4, genes=6, seed=0):
-    """Noise-free cells at the mean of their perturbation: ``effects`` of singles, ``pairs`` with additions to the sum."""
+    """Noise-free cells at the mean of their perturbation; ``pairs`` has what is added to the sum of ``effects``."""
     rng = np.random.default_rng(seed)
     base = rng.uniform(6, 9, genes)
     profiles = {"control": base} | {name: base + effect for name, effect in effects.items()}

@@ -338,7 +338,7 @@ def numbers_in(ax):
 
 def test_confusion_counts_are_those_of_the_predictions(fitted):
     ax = ho.pl.confusion(fitted)
-    test = ho.get.predictions(fitted).query("partition == 'test'")
+    test = ho.get.predictions(fitted, "genotype").query("partition == 'test'")
     classes = ["control", "patient"]
     wanted = pd.crosstab(test["label"], test["prediction"]).reindex(index=classes, columns=classes, fill_value=0)
     drawn = numbers_in(ax)

@@ -10,7 +10,7 @@ import scanpy as sc
 
 import heldout as ho
 from heldout.model import MLPConfig
-from heldout.tl import _compare, _grid
+from heldout.tl import _compare
 from tests.helpers.lazy import lazy
 
 SMALL = MLPConfig(n_hidden=8, n_layers=1, max_epochs=2, batch_size=64)
@@ -67,7 +67,7 @@ def test_the_table_is_that_of_the_folds(logged):
 
 def test_what_is_finished_is_kept_when_interrupted(logged, monkeypatch, caplog):
     whole = ho.tl.compare(logged.copy(), methods=METHODS, seeds=[0])
-    calls, run = [], _grid.run
+    calls, run = [], _compare.run
 
     def interrupted(*args, **kwargs):
         if len(calls) == 5:
@@ -269,7 +269,7 @@ def test_bad_grids(prepared, refuses):
         ({"grid": {}}, ("is not 'lmna', nor a mapping",)),
         ({"grid": {"depth": [1]}}, ("grid has 'depth', which is no option of MLPConfig", "n_layers")),
         ({"grid": {"n_layers": 2}}, ("must be a list of values",)),
-        ({"grid": {"n_layers": [0]}}, ("n_layers=0 must be a whole number above 0",)),
+        ({"grid": {"n_layers": [0]}}, ("n_layers=0 must be an integer >= 1",)),
         ({"metric": "accuracy"}, ("metric='accuracy' must be auc or loss",)),
     ):
         refuses(lambda a, o=options: ho.tl.sweep(a, **o), prepared, *words)

@@ -108,10 +108,10 @@ def test_dask_and_names_of_rows_that_are_not_unique(screen, elsewhere):
 
 def test_other_tools_have_names_of_their_own(screen, elsewhere, refuses):
     refuses(lambda a: ho.tl.score_predictions(a, {"mean": elsewhere}, **FEW), screen, "'mean'", "another name")
-    refuses(lambda a: ho.tl.score_predictions(a, {}, **FEW), screen, "predicted", "there is none")
+    refuses(lambda a: ho.tl.score_predictions(a, {}, **FEW), screen, "predicted", "it is empty")
     twice = elsewhere.copy()
     twice.var_names = ["G", "G", *twice.var_names[2:]]
-    refuses(lambda a: ho.tl.score_predictions(a, {"tool": twice}, **FEW), screen, "'tool'", "1 genes twice")
+    refuses(lambda a: ho.tl.score_predictions(a, {"tool": twice}, **FEW), screen, "'tool'", "1 duplicated genes")
     with pytest.raises(TypeError, match="'tool' must be an AnnData"):
         ho.tl.score_predictions(screen, {"tool": elsewhere.to_df()}, **FEW)
 
@@ -156,7 +156,7 @@ def test_contexts_need_their_column():
     found = judged(ho.tl.score_predictions(adata, predicted, **FEW))
     assert found["l2"] == pytest.approx(ours["l2"], abs=1e-4)
     predicted.obs["cell_line"] = predicted.obs["cell_line"].str.upper()
-    with pytest.raises(ValueError, match="other contexts only.*'line1'.*'LINE1'"):
+    with pytest.raises(ValueError, match="only in other contexts.*'line1'.*'LINE1'"):
         ho.tl.score_predictions(adata, predicted, **FEW)
     del predicted.obs["cell_line"]
     with pytest.raises(ValueError, match="cell_line"):

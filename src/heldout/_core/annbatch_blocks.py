@@ -1,4 +1,4 @@
-"""annbatch reads the blocks of a zarr store, and the dask graph over them does the rest. Needs annbatch (Python 3.12)."""
+"""Read the blocks of a zarr store with annbatch; the dask graph computes the rest. Needs annbatch (Python 3.12)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from heldout._core.types import Matrix
 
 TOGETHER = 4
-"""Blocks of the store, with all their genes, that are in memory at once."""
+"""Number of blocks of the store, with all their genes, that are in memory at once."""
 
 
-class Source(NamedTuple):
-    """Where a dask array comes from."""
+class StoredSource(NamedTuple):
+    """The stored matrix that a dask array is computed from."""
 
     dataset: Any
     """The csr matrix in its zarr store."""
     blocks: list[tuple[dict[Any, Any], Any, slice]]
-    """Of each block: its tasks, the key of the one that reads the store, and the rows that this one reads."""
+    """For each block: its tasks, the key of the task that reads the store, and the rows that this task reads."""
 
 
 class AnnbatchReader:
@@ -37,7 +37,7 @@ class AnnbatchReader:
     everything between the store and ``X`` (normalising, choosing genes, scaling) is computed as before.
     """
 
-    def __init__(self, X: Any, source: Source) -> None:
+    def __init__(self, X: Any, source: StoredSource) -> None:
         self.name, self.source, self.reading = X.name, source, _Slices()
         self.loader = Loader(batch_sampler=self.reading, preload_to_gpu=False).add_dataset(source.dataset)
         self.kind = type(source.dataset[:1])
@@ -61,7 +61,7 @@ class AnnbatchReader:
 
 
 class _Slices(Sampler):
-    """Gives out slices of rows in the order they stand in, each as a batch of its own."""
+    """Sampler that returns given slices of rows in their order, each as one batch."""
 
     batch_size, shuffle = None, False
 
@@ -69,11 +69,11 @@ class _Slices(Sampler):
         self.slices: list[slice] = []
 
     def n_batches(self, n_obs: int) -> int:
-        """One a slice."""
+        """One batch for each slice."""
         return len(self.slices)
 
     def validate(self, n_obs: int) -> None:
-        """The slices are those of the blocks, so they fit."""
+        """Nothing to check: the slices are those of the blocks."""
 
     def _sample(self, n_obs: int) -> Iterator[dict[str, Any]]:
         for first in range(0, len(self.slices), TOGETHER):
@@ -82,8 +82,11 @@ class _Slices(Sampler):
             yield {"requests": slices, "splits": [np.arange(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]}
 
 
-def source_of(X: Any) -> Source | None:
-    """The matrix that a dask array is computed from; None unless each block is made from one block of a csr zarr store."""
+def source_of(X: Any) -> StoredSource | None:
+    """Find the matrix that a dask array is computed from.
+
+    Returns None unless each block of the array is computed from one block of a csr matrix in a zarr store.
+    """
     from dask.optimization import cull
 
     layers = X.__dask_graph__().layers
@@ -98,11 +101,11 @@ def source_of(X: Any) -> Source | None:
         if len(keys) != 1:
             return None
         blocks.append((tasks, keys[0], slice(*infos[keys[0][1:]][None]["array-location"][0])))
-    return Source(dataset, blocks)
+    return StoredSource(dataset, blocks)
 
 
 def _stored(layer: Any) -> tuple[Any, Any] | None:
-    """Matrix, and what tells each task its rows, where anndata or ``read_libraries`` made this layer of a matrix on disk."""
+    """Stored matrix that a layer of the graph reads, and the rows of each task. None for layers of other packages."""
     calls = [value for value, index in getattr(layer, "indices", ()) if index is None]
     readers = [getattr(call, "value", call) for call in calls]  # partials, which dask may have wrapped
     arguments = [argument for reader in readers if _reads(reader) for argument in reader.args]
@@ -113,6 +116,6 @@ def _stored(layer: Any) -> tuple[Any, Any] | None:
 
 
 def _reads(call: Any) -> bool:
-    """Whether this is a function that returns stored rows and nothing else: ours, or that of anndata."""
+    """Whether a function only returns stored rows: it is that of heldout or that of anndata."""
     function = getattr(call, "func", None)
     return function is rows_of or str(getattr(function, "__module__", "")).startswith("anndata.")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from heldout._core.partition import Assignment
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the stored form. A newer version is refused, an older version must stay readable."""
 
 _PACKAGES = ("heldout", "anndata", "scanpy", "numpy", "scikit-learn", "torch", "scvi-tools")

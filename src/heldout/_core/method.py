@@ -49,8 +49,8 @@ class Fitted:
 class Method:
     """One method of a wing. Its class is imported when it is first used.
 
-    The class has ``default_config`` (an instance of its options), ``stochastic`` (whether another seed gives another fit),
-    and the two verbs of its wing, ``fit`` and ``predict``.
+    The class has ``default_config`` (an instance of its options), ``stochastic`` (whether another seed gives another
+    fit), and the two verbs of its wing, ``fit`` and ``predict``.
 
     Parameters
     ----------

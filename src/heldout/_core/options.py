@@ -31,11 +31,12 @@ def option(
 class Config:
     """Base of all option classes. It checks the type and the range of every field.
 
-    The type is the annotation of the field: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, ``tuple[int, ...]`` or
-    ``tuple[float, ...]``, each also with ``| None``. The range is declared with :func:`option`. A bool is not a number,
-    and numpy numbers become numbers of Python.
+    The type is the annotation of the field: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, ``tuple[int, ...]``
+    or ``tuple[float, ...]``, each also with ``| None``. The range is declared with :func:`option`. A bool is not a
+    number, and numpy numbers become numbers of Python.
 
-    A subclass may map old names of options to new ones in ``renamed``, so that stored fits with the old names can be read.
+    A subclass may map old names of options to new ones in ``renamed``, so that stored fits with the old names can be
+    read.
 
     Raises
     ------
@@ -75,7 +76,8 @@ class Config:
                 continue
             if name not in types:
                 msg = (
-                    f"The fit has the option {stored_name!r}, which {cls.__name__} does not know. It was made with another "
+                    f"The fit has the option {stored_name!r}, which {cls.__name__} does not know. It was made with "
+                    "another "
                     "version of heldout. Upgrade heldout, or fit again."
                 )
                 raise ValueError(msg)

@@ -176,14 +176,14 @@ def _answer_on(method: str, rows: Sequence[tuple[str, pd.Series]], task: str) ->
     decided = [(name, row) for name, row in rows if row["verdict"] != "unidentifiable"]
     if len(decided) == 1:
         name, row = decided[0]
-        by = f"By {metric_of(name).label}, " if len(rows) > 1 else ""
-        return f"{by}{method} {_VERDICTS[row['verdict']]} the best baseline, {row['baseline']}."
+        metric = f"By {metric_of(name).label}, " if len(rows) > 1 else ""
+        return f"{metric}{method} {_VERDICTS[row['verdict']]} the best baseline, {row['baseline']}."
     rows = decided
     if len({row["verdict"] for _, row in rows}) == 1:
         best = [f"{row['baseline']} by {metric_of(name).label}" for name, row in rows]
         return f"{method} {_VERDICTS[rows[0][1]['verdict']]} the best baseline: {_listed(best)}."
-    by = [f"by {metric_of(name).label} it {_VERDICTS[row['verdict']]} {row['baseline']}" for name, row in rows]
-    return f"{method} against the best baselines: {_listed(by)}."
+    verdicts = [f"by {metric_of(name).label} it {_VERDICTS[row['verdict']]} {row['baseline']}" for name, row in rows]
+    return f"{method} against the best baselines: {_listed(verdicts)}."
 
 
 _VERDICTS = {

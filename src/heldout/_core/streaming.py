@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from heldout._core.blocks import Batch, BatchBlocks
 from heldout._core.lazy import as_rows, block_rows, by_rows, client, together
-from heldout._core.training import Batch, Blocks, to_tensor
 from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
@@ -25,26 +25,26 @@ POOL = 32
 """Blocks of the array that are in memory, and shuffled, together."""
 
 
-class StreamedBlocks(Blocks):
-    """Mini-batches of some rows of a dask array; takes the place of :class:`heldout._core.training.Blocks`.
+class StreamedBlocks(BatchBlocks):
+    """Mini-batches of some rows of a dask array; replaces :class:`heldout._core.blocks.BatchBlocks`.
 
-    How random it is: each epoch visits every row once. The array's blocks come in random order; 32 of them at a time
-    are read, and their rows are shuffled together. So a batch is a random sample of the rows of 32 random blocks, not of all
-    rows; with 32 blocks or fewer there is no difference. Without a seed the order is that of ``rows``, which must ascend.
-    ``read`` returns the wanted rows of some blocks; by default dask computes them.
+    Each epoch visits every row once. The blocks of the array come in random order. 32 of them are read at a time, and
+    their rows are shuffled together. So a batch is a random sample of the rows of 32 random blocks, not of all rows.
+    With 32 blocks or fewer there is no difference. Without a seed the order is that of ``rows``, which must be
+    ascending. ``read`` returns the wanted rows of some blocks; by default dask computes them.
     """
 
     def __init__(
         self,
         X: Any,
         rows: np.ndarray,
-        beside: dict[str, np.ndarray],
+        columns: dict[str, np.ndarray],
         batch_size: int,
         *,
         seed: int | None = None,
         read: Callable[[list[tuple[int, np.ndarray, np.ndarray]]], list[Matrix]] | None = None,
     ) -> None:
-        super().__init__(X, rows, beside, batch_size, seed=seed)
+        super().__init__(X, rows, columns, batch_size, seed=seed)
         self.array = by_rows(X)
         self.read = self._read_with_dask if read is None else read
         edges = [(part.start, part.stop) for part in block_rows(self.array)]
@@ -67,7 +67,7 @@ class StreamedBlocks(Blocks):
             at = 0
             while left and (n - at >= self.block or n - at >= left):
                 end = at + min(self.block, left)
-                yield self._of(X[at:end], rows[at:end])
+                yield self.batches_of(X[at:end], rows[at:end])
                 left -= end - at
                 at = end
             waiting, n = [(X[at:], rows[at:])], n - at
@@ -94,21 +94,14 @@ class StreamedBlocks(Blocks):
         take = dask.delayed(_rows_of)
         return list(together([take(self._blocks[number], inside) for number, inside, _ in chosen]))
 
-    def _of(self, X: Matrix, rows: np.ndarray) -> list[Batch]:
-        batches = [slice(first, first + self.batch_size) for first in range(0, len(rows), self.batch_size)]
-        return [
-            {"X": to_tensor(X[batch]), **{name: values[rows[batch]] for name, values in self.beside.items()}}
-            for batch in batches
-        ]
-
 
 def streamed(
-    X: Any, rows: np.ndarray, beside: dict[str, np.ndarray], batch_size: int, *, seed: int | None = None
+    X: Any, rows: np.ndarray, columns: dict[str, np.ndarray], batch_size: int, *, seed: int | None = None
 ) -> StreamedBlocks:
-    """Mini-batches of some rows of a dask array; annbatch reads them where it is installed and can.
+    """Mini-batches of some rows of a dask array; annbatch reads them where possible.
 
-    It can where ``X`` is computed from a csr matrix in a zarr store block by block, and no cluster is in scope. The
-    batches are the same.
+    It is possible if annbatch is installed, ``X`` is computed block by block from a csr matrix in a zarr store, and no
+    cluster is in use. The batches are the same.
     """
     if find_spec("annbatch") is not None and client() is None:
         from heldout._core.annbatch_blocks import AnnbatchReader, source_of
@@ -117,8 +110,8 @@ def streamed(
         source = source_of(X)
         if source is not None:
             logger.info("annbatch reads the blocks of X")
-            return StreamedBlocks(X, rows, beside, batch_size, seed=seed, read=AnnbatchReader(X, source))
-    return StreamedBlocks(X, rows, beside, batch_size, seed=seed)
+            return StreamedBlocks(X, rows, columns, batch_size, seed=seed, read=AnnbatchReader(X, source))
+    return StreamedBlocks(X, rows, columns, batch_size, seed=seed)
 
 
 def _rows_of(block: Matrix, rows: np.ndarray) -> Matrix:

@@ -1,4 +1,4 @@
-"""What bootstrap draws over independent units allow to be said of a score, and of the best baseline beside it."""
+"""Intervals from bootstrap draws over independent units, and the verdict on a difference to a baseline."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 FEW = 10
-"""Units below which an interval holds for normal scores only: of skewed ones so few units say too little."""
+"""With fewer units an interval is valid for normally distributed scores only."""
 
 FEWEST = 3
-"""Units below which there is no interval."""
+"""With fewer units there is no interval."""
 
 
 def interval(values: np.ndarray, n_units: int) -> tuple[float, float]:
-    """95 % interval from the estimate, which stands first, and its draws; NaN with too few units.
+    """95 % interval from the estimate, which comes first, and its draws. NaN with too few units.
 
-    The percentiles of draws are too near to the estimate where units are few (of nominal 95 % intervals over three normal
-    values 73 % hold). They are moved away from it as Student's interval is wider than the normal one: by 169 % with three
-    units, 22 % with ten and 2 % with a hundred.
+    With few units the percentiles of the draws are too close to the estimate: of nominal 95 % intervals over three
+    normal values, 73 % contain the true value. So they are moved away from it by the ratio of Student's interval to the
+    normal interval: by 169 % with three units, 22 % with ten and 2 % with a hundred.
     """
     draws = values[1:][np.isfinite(values[1:])]
     if n_units < FEWEST or not len(draws) or not np.isfinite(values[0]):
@@ -28,7 +28,7 @@ def interval(values: np.ndarray, n_units: int) -> tuple[float, float]:
 
 
 def against(best: str | None, difference: np.ndarray, *, sign: float, n_units: int) -> dict[str, object]:
-    """Columns of a table: the paired difference to the best baseline on the same draws, and the verdict it allows.
+    """Columns of a table: the paired difference to the best baseline on the same draws, and the verdict.
 
     Parameters
     ----------
@@ -51,19 +51,32 @@ def against(best: str | None, difference: np.ndarray, *, sign: float, n_units: i
         **row,
         "difference_low": low,
         "difference_high": high,
-        "verdict": verdict(*sorted((sign * low, sign * high))),
+        "verdict": verdict(low, high, sign=sign),
     }
 
 
-def verdict(low: float, high: float) -> str:
-    """What the interval of a difference allows to be said, a positive one being good."""
-    if not np.isfinite(low):
+def verdict(low: float, high: float, *, sign: float = 1.0) -> str:
+    """Verdict on a difference to a baseline, from its interval.
+
+    Parameters
+    ----------
+    low, high
+        Interval of the score of the method minus that of the baseline. NaN if there is none.
+    sign
+        1 if a higher score is better, -1 if a lower one is.
+
+    Returns
+    -------
+    ``better``, ``not better``, ``undecided``, or ``unidentifiable`` if there is no interval.
+    """
+    if not np.isfinite([low, high]).all():
         return "unidentifiable"
-    return "better" if low > 0 else "not better" if high <= 0 else "undecided"
+    worst, best = sorted((sign * low, sign * high))
+    return "better" if worst > 0 else "not better" if best <= 0 else "undecided"
 
 
 def few_units(n_units: int, unit: str) -> str:
-    """Note on an interval over few units, empty where there are enough."""
+    """Note on an interval over few units. Empty if there are enough units."""
     if n_units < FEWEST:
         return f"{n_units} {unit}s: no interval"
     return f"{n_units} {unit}s: interval rough" if n_units < FEW else ""

@@ -29,12 +29,12 @@ def class_coverage(case: Case) -> list[Finding]:
         found = Finding.about(partition, "units of the smallest class", float(min(counts.values())), 1.0)
         if lacking:
             absent = f"{case.label_key} {first_few(lacking)}"
-            text = f"{partition.capitalize()} has no {unit_in_words(case)} with {absent} ({counts_text})."
+            text = f"{partition.capitalize()} has no {unit_in_words(case)} with {absent}: {counts_text}."
             advice = "Make a split with every class in every partition: heldout.pp.split_groups with label_key."
             findings.append(found.says("warn" if partition == "val" else "fail", text, advice))
         else:
             findings.append(
-                found.says("pass", f"{partition.capitalize()} has {numbered(case, int(inside.sum()))} ({counts_text}).")
+                found.says("pass", f"{partition.capitalize()} has {numbered(case, int(inside.sum()))}: {counts_text}.")
             )
     return findings + _matched(case, labels)
 

@@ -68,8 +68,8 @@ def _covariate(case: Case, key: str, values: np.ndarray, labels: np.ndarray) -> 
         advice = f"No split can correct this. Get data in which one {key} has several classes of {case.label_key}."
         return found.says("fail", text, advice)
     numbers = (
-        f"Cramér's V = {v:.2f}, exact p = {p:.2g}, {overlap:.0%} of the {units_in_words(case)} have a {key} with "
-        "several classes"
+        f"Cramér's V = {v:.2f}, exact p = {p:.2g}, {overlap:.0%} of the {units_in_words(case)} have a value of {key} "
+        "with several classes"
     )
     if p <= LEVEL and v > STRONG:
         text = f"{case.label_key} is associated with {key} ({numbers})."

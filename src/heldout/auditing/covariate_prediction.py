@@ -62,7 +62,9 @@ def _covariate(
     n = int(test.sum())
     units = f"{n} test {units_in_words(case)}"
     found = Finding.about(key, "AUC of the covariate alone", auc, 0.5)
-    advice = f"Hold out all cells of a {key} that has every class: heldout.pp.split_matched with match_key={key!r}."
+    advice = (
+        f"Hold out all cells of a value of {key} that has every class: heldout.pp.split_matched with match_key={key!r}."
+    )
     net = 2 * len(wrong) - len(known)
     decisive = abs(net) >= DECISIVE * n
     decisive = decisive and (abs(net) == n or _chance(case, key, values, labels, (train, test), abs(net)) <= LEVEL)
@@ -76,19 +78,20 @@ def _covariate(
         return found.says("fail", text, advice)
     if decisive:
         right = [(value, label) for _, value, label in known if only_class[value] == label]
+        pure = first_few(sorted({f"of {key} {value} are {label}" for value, label in right}))
         text = (
             f"A model that learns {key} instead of {case.label_key} is right on {len(right)} of {units} (AUC "
-            f"{auc:.2f}). In train, {key} {first_few(sorted({f'{value} has only {label}' for value, label in right}))}."
+            f"{auc:.2f}). In train, all {units_in_words(case)} {pure}."
         )
         return found.says("fail", text, advice)
     text = f"A model of {key} alone, learnt on train, has AUC {auc:.2f} on {units} (p = {p:.2g})."
     if p <= LEVEL and abs(auc - 0.5) >= FAR:
         return found.says("warn", text, advice)
     unseen = ~np.isin(values[test], values[train])
-    absent = first_few(sorted(set(values[test][unseen])))
-    return found.says(
-        "pass", text + (f" Train has no {units_in_words(case)} of {key} {absent}." if unseen.any() else "")
-    )
+    if unseen.any():
+        absent = first_few(sorted(set(values[test][unseen])))
+        text += f" Train has no {units_in_words(case)} with these values of {key}: {absent}."
+    return found.says("pass", text)
 
 
 def _chance(

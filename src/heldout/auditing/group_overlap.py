@@ -10,7 +10,7 @@ import pandas as pd
 
 from heldout._core import store
 from heldout._core.partition import PARTITIONS
-from heldout._core.words import first_few
+from heldout._core.words import counted, first_few
 from heldout.auditing._finding import Finding
 
 if TYPE_CHECKING:
@@ -55,13 +55,15 @@ def _declared(case: Case, key: str) -> Finding:
     advice = f"Make a new split by {key}: heldout.pp.split_groups(adata, {key!r}, ...)."
     if len(both):
         text = (
-            f"{len(both)} of {len(crossing.names)} values of {key} have cells in test and also in train or val "
-            f"(e.g. {first_few(both)}). {crossing.n_test} test cells share their {key} with train or val cells."
+            f"{len(both)} of {len(crossing.names)} values of {key} {'has' if len(both) == 1 else 'have'} cells in test "
+            f"and also in train or val (e.g. {first_few(both)}). The {key} of {counted(crossing.n_test, 'test cell')} "
+            "is also in train or val."
         )
         return found.says("fail", text, advice)
     if len(seen):
         text = (
-            f"{len(seen)} values of {key} are in train and in val (e.g. {first_few(seen)}). Scores on val can be "
+            f"{counted(len(seen), 'value')} of {key} {'is' if len(seen) == 1 else 'are'} in train and in val (e.g. "
+            f"{first_few(seen)}). Scores on val can be "
             "higher than scores on test."
         )
         return found.says("warn", text, advice)
@@ -73,8 +75,8 @@ def _declared(case: Case, key: str) -> Finding:
 def _linked(case: Case, n: int) -> Finding:
     found = Finding.about(case.unit, "groups on both sides", n, 0)
     text = (
-        f"{n} sets of cells that are linked through {' and '.join(case.group_key)} have cells in test and also in "
-        "train or val."
+        f"{counted(n, 'set')} of cells that {'is' if n == 1 else 'are'} linked through {' and '.join(case.group_key)} "
+        f"{'has' if n == 1 else 'have'} cells in test and also in train or val."
     )
     return found.says("fail", text, f"Make a new split with group_key={case.group_key}.")
 
@@ -86,8 +88,8 @@ def _judged(case: Case, key: str) -> Finding | None:
         return None
     text = (
         f"The column {key} looks like an independent unit, but it is not in group_key. {len(both)} of its "
-        f"{len(crossing.names)} values have cells in test and also in train or val (e.g. {first_few(both)}). "
-        f"This concerns {crossing.n_test} test cells."
+        f"{len(crossing.names)} values {'has' if len(both) == 1 else 'have'} cells in test and also in train or val "
+        f"(e.g. {first_few(both)}). This concerns {counted(crossing.n_test, 'test cell')}."
     )
     advice = (
         f"If cells with the same {key} are not independent, make a new split with group_key={[*case.group_key, key]}."

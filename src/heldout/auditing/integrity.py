@@ -21,8 +21,8 @@ def integrity(case: Case) -> list[Finding]:
     found = Finding.about(case.split_key, "cells in no partition", float(lost), 0.0)
     if lost:
         text = (
-            f"{lost} of {len(case.codes)} cells have no partition: their value in {where} is none of "
-            f"{', '.join(PARTITIONS)}."
+            f"{lost} of {len(case.codes)} cells {'has' if lost == 1 else 'have'} no partition. The value in {where} "
+            f"must be one of {', '.join(PARTITIONS)}."
         )
         return [
             found.says(

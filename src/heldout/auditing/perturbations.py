@@ -95,8 +95,8 @@ def _crossing(
         example = ([pair for pair in both if in_train[pair] != in_test[pair]] or both)[0]
         names_in_test, names_in_train = first_few(sorted(in_test[example])), first_few(sorted(in_train[example]))
         text = (
-            f"{len(both)} of {len(in_test)} test perturbations are also in train or val, e.g. {names_in_test} in test "
-            f"is {names_in_train} in train or val."
+            f"{len(both)} of {len(in_test)} test perturbations {'is' if len(both) == 1 else 'are'} also in train or "
+            f"val, e.g. {names_in_test} in test is {names_in_train} in train or val."
         )
         return found.says(
             "fail", text, f"Hold out whole perturbations: heldout.pp.split_perturbations(adata, {key!r}, ...)."

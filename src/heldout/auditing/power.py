@@ -28,7 +28,7 @@ def power(case: Case) -> list[Finding]:
     counts = ", ".join(f"{int((labels[test] == name).sum())} {name}" for name in sorted(set(labels[test])))
     within = f" Labels can be exchanged only within a {kind}." if kind else ""
     found = Finding.about("test", "smallest p", p, LEVEL)
-    design = f"The test set has {numbered(case, int(test.sum()))} ({counts}).{within}"
+    design = f"The test set has {numbered(case, int(test.sum()))}: {counts}.{within}"
     if p <= LEVEL:
         return [found.says("pass", f"{design} The smallest possible p-value is {p:.2g}.")]
     text = f"{design} Even a perfect prediction has p = {p:.2g}."

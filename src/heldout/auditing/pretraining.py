@@ -57,7 +57,8 @@ def _finding(case: Case, key: str, parent: Parent, test: set[Perturbed], train: 
         )
         what += [f"{seen.n_cells} test cells"] if seen.n_cells else []
         text = f"The fit started from {name}, which has seen {' and '.join(what)}."
-        return result.says("fail", text, "Fit it again without this start, or hold out what the parent has not seen.")
+        advice = "Fit it again without this start, or hold out perturbations that the parent has not seen."
+        return result.says("fail", text, advice)
     cells = "" if assignment is not None else " Its cells are not recorded here, so they are not compared."
     unseen = "test perturbations" if cells else "the test cells and test perturbations"
     text = f"The fit started from {name}, which has not seen {unseen}.{cells}"

@@ -149,4 +149,4 @@ def _sex(case: Case, sums: UnitSums, codes: np.ndarray, classes: np.ndarray, sym
         table = [[int((is_female & side).sum()), int((~is_female & side).sum())] for side in (inside, ~inside)]
         p = min(p, float(fisher_exact(table).pvalue))
     p = min(1.0, p * (1 if len(classes) == 2 else len(classes)))
-    return f"By XIST and Y genes, {' and '.join(parts)} are female (p = {p:.2g}).", p
+    return f"Based on XIST and Y genes, {' and '.join(parts)} are female (p = {p:.2g}).", p

@@ -44,8 +44,8 @@ def temporal_order(case: Case) -> list[Finding]:
         )
         return [found.says("pass", text)]
     text = (
-        f"Train or val has cells of {case.time_key} {first_few(_texts(later))}, which is later than the earliest test "
-        f"time {test.min():g}. This is an interpolation, not a forecast."
+        f"Train or val has cells of {case.time_key} {first_few(_texts(later))}. This is later than the earliest test "
+        f"time {test.min():g}, so the split tests an interpolation, not a forecast."
     )
     if case.scheme == "time" and case.partition is not None and case.partition.params.get("direction") == "interpolate":
         return [found.says("pass", f"{text} The split was declared as an interpolation.")]

@@ -1,4 +1,4 @@
-"""Table of a perturbation split: where each perturbation is, and how many of its members train has seen."""
+"""Table of a perturbation split: the partition of each perturbation, and how many of its targets train has seen."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _TRAIN = PARTITIONS.index("train")
 
 
 def perturbations(adata: AnnData | MuData, split_key: str = "split") -> pd.DataFrame:
-    """Table of a split made by :func:`heldout.pp.split_perturbations`.
+    """Return the perturbations of a split of :func:`heldout.pp.split_perturbations`, with their partitions.
 
-    Perturbations, partitions and what train has seen are those of the split as it was made; cells are counted as they
-    are at hand, so that a row may have none.
+    Perturbations, partitions and seen targets are those of the split. Cells are counted in ``adata`` as it is now, so a
+    row may have none.
 
     Parameters
     ----------
@@ -34,25 +34,26 @@ def perturbations(adata: AnnData | MuData, split_key: str = "split") -> pd.DataF
 
     Returns
     -------
-    One row a perturbation and context, and one a context and pool of control cells; sorted by partition, context and
-    name, controls last. Columns:
+    One row per perturbation and context, and one row per context and pool of control cells, sorted by partition,
+    context and name, controls last. Columns:
 
     ``perturbation``, ``targets``
-        Name, the targets sorted and joined, and the tuple of targets, empty for a control.
-    one for each of ``covariate_keys``
-        The context, as text, called as in ``obs`` (after ``covariate_`` if the table has that name already).
+        Name, which joins the sorted targets, and the tuple of targets, which is empty for a control.
+    one column for each of ``covariate_keys``
+        The context as text, with the name of the column of ``obs`` (with the prefix ``covariate_`` if the table already
+        has a column of this name).
     ``partition``, ``n_cells``
-        Partition, and number of cells in it at hand.
+        Partition, and number of its cells in ``adata``.
     ``n_targets``, ``n_seen``, ``n_seen_alone``
-        Number of targets; of those that train has in any perturbation, in any context; and of those that it has alone.
+        Number of targets, of targets that train has in any perturbation and context, and of targets that train has
+        alone.
     ``control``
         Whether the row is of control cells.
 
     Raises
     ------
     ValueError
-        If there is no such split, it is of another scheme, or a column that it was made from is missing or was
-        changed.
+        If there is no such split, it has another scheme, or one of its columns is missing or was changed.
 
     Examples
     --------
@@ -67,8 +68,8 @@ def perturbations(adata: AnnData | MuData, split_key: str = "split") -> pd.DataF
     partition = read_partition(adata, split_key)
     if partition.scheme != "perturbations":
         msg = (
-            f"obs[{split_key!r}] is a split of scheme {partition.scheme!r}; this table is for those of "
-            "heldout.pp.split_perturbations. For others use heldout.get.split."
+            f"obs[{split_key!r}] is a split of scheme {partition.scheme!r}, but this table is for splits of "
+            "heldout.pp.split_perturbations. Use heldout.get.split for other splits."
         )
         raise ValueError(msg)
     params = partition.params
@@ -88,7 +89,7 @@ def perturbations(adata: AnnData | MuData, split_key: str = "split") -> pd.DataF
 
 
 def _counted(adata: AnnData | MuData, partition: Partition) -> pd.DataFrame:
-    """Number of cells at hand of each perturbation (-1 for a control), context and partition."""
+    """Number of cells of each perturbation (-1 for a control), context and partition."""
     params = partition.params
     names = store.as_names(cells.column(adata, params["perturbation_key"], argument="perturbation_key"))
     number = pd.Series(names).map(params["names"])
@@ -109,7 +110,7 @@ def _counted(adata: AnnData | MuData, partition: Partition) -> pd.DataFrame:
 
 
 def _contexts(columns: list[pd.Series], contexts: list[list[str]], n_obs: int) -> np.ndarray:
-    """Number of the context of each cell, NaN for one that the split has not seen."""
+    """Number of the context of each cell, NaN for a context that is not in the split."""
     if not columns:
         return np.zeros(n_obs)
     known = pd.MultiIndex.from_tuples([tuple(context) for context in contexts])
@@ -118,7 +119,7 @@ def _contexts(columns: list[pd.Series], contexts: list[list[str]], n_obs: int) -
 
 
 def _rows(counted: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
-    """Pairs of the split with the cells at hand, pools of controls, and unused cells that joined the split later."""
+    """Pairs of the split with their cells, pools of controls, and unused cells that were added later."""
     by = ["number", "context", "code"]
     pairs = params["pairs"]
     made = pd.DataFrame(dict(zip(by, (pairs[name] for name in ("perturbation", "context", "partition")), strict=True)))
@@ -126,8 +127,10 @@ def _rows(counted: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
     moved = (rows["from"] == "right_only") & (rows["number"] >= 0) & (rows["code"] != PARTITIONS.index("unused"))
     if moved.any():
         msg = (
-            f"{int(rows.loc[moved, 'n_cells'].sum())} cells stand in another partition than their perturbation, so the column "
-            f"perturbation_key={params['perturbation_key']!r} or one of covariate_keys={params['covariate_keys']} was changed "
+            f"{int(rows.loc[moved, 'n_cells'].sum())} cells stand in another partition than their perturbation, so "
+            "the column "
+            f"perturbation_key={params['perturbation_key']!r} or one of covariate_keys={params['covariate_keys']} was "
+            "changed "
             "since the split was made. Restore it, or make the split again."
         )
         raise ValueError(msg)
@@ -135,7 +138,7 @@ def _rows(counted: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
 
 
 def _named(rows: pd.DataFrame, found: Perturbations, params: dict[str, Any]) -> pd.DataFrame:
-    """Rows with names for numbers, in the columns of the table."""
+    """Replace numbers by names, in the columns of the table."""
     control = (rows["number"] < 0).to_numpy()
     names, targets = [*found.names, params["control"][0]], [*found.targets, ()]  # the last one is that of number -1
     table = {"perturbation": [names[i] for i in rows["number"]], "targets": [targets[i] for i in rows["number"]]}

@@ -64,7 +64,8 @@ def forecast(
     >>> table = ho.tl.evaluate(adata, "forecast", baselines=["persistence"])
     >>> ax = ho.pl.forecast(adata)
     """
-    from heldout.tasks.forecast.task import cell_times, coordinates, space_of
+    from heldout._core.times import cell_times
+    from heldout.tasks.forecast.task import coordinates, space_of
     from heldout.tl._forecast import predicted_cells, start_cells
 
     fit = read_fit(adata, key)
@@ -86,7 +87,7 @@ def forecast(
         msg = f"at={at:g} has no held-out cells. It must be one of {store.some(f'{time:g}' for time in test_times)}."
         raise ValueError(msg)
     space, columns, layer = space_of(fit), fit.columns(adata.var_names, key=key), fit.info["layer"]
-    start, start_time = start_cells(adata, fit, at, own=True)
+    start, start_time = start_cells(adata, fit, at, train_only=True)
     truth = np.flatnonzero(split.mask("test") & (times == at))
     predicted = predicted_cells(adata, fit, key=key, at=at, reference=None, layer=layer)
     clouds = {

@@ -125,7 +125,7 @@ def _scatter(ax: Axes, found: Interactions) -> None:
     n_pairs, n_genes = observed.shape
     ax.set_title(f"{counted(n_pairs, 'combination')} × {counted(n_genes, 'gene')}", loc="left", fontsize="medium")
     despine(ax, "left", "bottom")
-    legend_beside(ax, _handles(found), title=f"local fdr ≤ {found.level:g}")
+    legend_beside(ax, _handles(found), title=f"local fdr ≤ {found.fdr:g}")
 
 
 def _handles(found: Interactions) -> list[Any]:

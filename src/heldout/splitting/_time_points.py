@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from heldout._core import cells, store
+from heldout._core import cells
+from heldout._core.times import as_times
 from heldout.splitting._time import number, shown
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
     from mudata import MuData
 
@@ -22,24 +23,7 @@ def numeric_times(adata: AnnData | MuData, time_key: str) -> pd.Series:
     if not adata.n_obs:
         msg = "adata has no cells, so there is nothing to split. Check the filter that was used before."
         raise ValueError(msg)
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(values.cat.categories.dtype)
-    if values.dtype.kind not in "iuf":
-        msg = (
-            f"adata.obs[{time_key!r}] (time_key) is {cells.column(adata, time_key, argument='time_key').dtype}, not "
-            f"numeric (e.g. {store.some(values.unique())}). Convert it to numbers first, for example "
-            f"adata.obs[{time_key!r}] = "
-            f"pd.to_numeric(adata.obs[{time_key!r}].astype(str).str.extract(r'([-0-9.]+)')[0])"
-        )
-        raise ValueError(msg)
-    infinite = int((~np.isfinite(values.to_numpy(dtype=np.float64))).sum())
-    if infinite:
-        msg = (
-            f"adata.obs[{time_key!r}] (time_key) has {infinite} infinite values in {adata.n_obs} cells. Drop those "
-            f"cells: adata = adata[np.isfinite(adata.obs[{time_key!r}])].copy()"
-        )
-        raise ValueError(msg)
-    return values
+    return as_times(values, time_key)
 
 
 def requested_times(argument: str, given: Any, column: pd.Series, points: np.ndarray, time_key: str) -> np.ndarray:

@@ -3,8 +3,10 @@
 from heldout.tl._audit import audit
 from heldout.tl._compare import compare
 from heldout.tl._evaluate import evaluate
+from heldout.tl._evaluate_forecast import evaluate_forecast
+from heldout.tl._evaluate_forecast_genes import evaluate_forecast_genes
+from heldout.tl._evaluate_genotype import evaluate_genotype
 from heldout.tl._evaluate_perturbation import evaluate_perturbation
-from heldout.tl._evaluate_tasks import evaluate_forecast, evaluate_forecast_genes, evaluate_genotype
 from heldout.tl._forecast import forecast
 from heldout.tl._forecast_genes import forecast_genes
 from heldout.tl._genotype import genotype

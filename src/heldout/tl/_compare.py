@@ -12,15 +12,17 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import keys, store
+from heldout._core.arrays import get_matrix
 from heldout._core.keys import check_key
 from heldout._core.ledger import next_looks
 from heldout._core.partition import Partition, read_partition
 from heldout._core.progress import progress
+from heldout.pp import highly_variable_genes, scale
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.compare import comparison_table
 from heldout.tasks.genotype.task import group_labels, group_names
+from heldout.tasks.genotype.tuning.runs import Entry, Question, check_scale, data_digest, is_random, named_methods, run
 from heldout.tasks.genotype.units import blocks_of
-from heldout.tl._grid import Entry, Question, check_scale, data_digest, is_random, named_methods, prepared, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,10 +51,10 @@ def compare(
 ) -> pd.DataFrame:
     """Fit methods on every fold with every seed, and compare them on the same held-out groups.
 
-    Genes are chosen and scaled on the train cells of each fold. A method's score in a fold is that of its groups (mean logit of
-    their cells); seeds are averaged within a fold, so that folds are what varies, and intervals are those of
-    :func:`heldout.metrics.fold_interval`. Each model is set against the best baseline of the same folds: the best is chosen with
-    hindsight, which favours the baselines.
+    Genes are chosen and scaled on the train cells of each fold. A method's score in a fold is that of its groups (mean
+    logit of their cells); seeds are averaged within a fold, so that folds are what varies, and intervals are those of
+    :func:`heldout.metrics.fold_interval`. Each model is set against the best baseline of the same folds: the best is
+    chosen with hindsight, which favours the baselines.
 
     Every finished fit is kept. After an interruption, or with one more method, only what is missing is computed.
 
@@ -63,8 +65,9 @@ def compare(
     label_key
         Column of ``obs`` that is predicted.
     methods
-        Names from the registry of :func:`heldout.tl.genotype`; or a name of your own for each, with ``method``, ``config`` and
-        ``auxiliary_key``: ``{"model B": {"method": "mlp", "auxiliary_key": "day"}}``. Methods without randomness are fitted once.
+        Names from the registry of :func:`heldout.tl.genotype`; or a name of your own for each, with ``method``,
+        ``config`` and ``auxiliary_key``: ``{"model B": {"method": "mlp", "auxiliary_key": "day"}}``. Methods without
+        randomness are fitted once.
     fold_key
         ``key_added`` of :func:`heldout.pp.folds`.
     seeds
@@ -82,18 +85,20 @@ def compare(
     layer
         Layer to use instead of ``X``.
     client
-        A ``dask.distributed.Client``: folds and methods then run on its workers. If not given, fits follow each other and each uses
-        the threads at hand.
+        A ``dask.distributed.Client``: folds and methods then run on its workers. If not given, fits follow each other
+        and each uses the threads at hand.
     key_added
         Name of the comparison.
 
     Returns
     -------
-    Table with one row for each method and metric (``auc``, ``accuracy``, ``accuracy_calibrated`` at the threshold that is best on
-    val, ``loss``, ``brier``, and ``cell_auc`` of single cells, for methods that predict cells). Columns: ``method``, ``role``, ``level``, ``metric``, ``estimate``
-    (mean over folds), ``ci_low``, ``ci_high`` (95 %; NaN if all folds are alike), ``rank`` (mean over folds, 1 is best), ``n_folds``, ``n_seeds``, ``seed_sd``
-    (between seeds), ``n_groups``, ``baseline``, ``difference``, ``difference_low``, ``difference_high``, ``ceiling`` (NaN here),
-    ``verdict`` (better, not better, undecided, or unidentifiable with fewer than 3 folds or too few groups), ``note``. Also stored:
+    Table with one row for each method and metric (``auc``, ``accuracy``, ``accuracy_calibrated`` at the threshold that
+    is best on val, ``loss``, ``brier``, and ``cell_auc`` of single cells, for methods that predict cells). Columns:
+    ``method``, ``role``, ``level``, ``metric``, ``estimate`` (mean over folds), ``ci_low``, ``ci_high`` (95 %; NaN if
+    all folds are alike), ``rank`` (mean over folds, 1 is best), ``n_folds``, ``n_seeds``, ``seed_sd`` (between seeds),
+    ``n_groups``, ``baseline``, ``difference``, ``difference_low``, ``difference_high``, ``ceiling`` (NaN here),
+    ``verdict`` (better, not better, undecided, or unidentifiable with fewer than 3 folds or too few groups), ``note``.
+    Also stored:
 
     ``uns["heldout"]["comparisons"][key_added]``
         The table, and the prediction for each group by each fit.
@@ -103,7 +108,8 @@ def compare(
     Raises
     ------
     ValueError
-        If there are no such folds, a group has two labels, the matrix holds counts or was scaled already, or a method is unknown.
+        If there are no such folds, a group has two labels, the matrix holds counts or was scaled already, or a method
+        is unknown.
 
     Examples
     --------
@@ -197,14 +203,14 @@ def _computed(
 def _on_workers(
     adata: AnnData, question: Question, entries: list[Entry], data: str, client: Any
 ) -> Iterator[pd.DataFrame]:
-    """One task a fold and method; its seeds share the prepared cells."""
+    """Submit a job per fold and method, whose seeds share the prepared cells, and yield results as they complete."""
     from dask.distributed import as_completed
 
     jobs: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         jobs.setdefault((entry.split_key, entry.name), []).append(entry)
     there = client.scatter(adata, broadcast=True)
-    futures = [client.submit(_of_fold, there, question, own, data, pure=False) for own in jobs.values()]
+    futures = [client.submit(_of_fold, there, question, of_job, data, pure=False) for of_job in jobs.values()]
     for future in as_completed(futures):
         yield from future.result()
 
@@ -221,7 +227,7 @@ def _kept(adata: AnnData, key: str, wanted: set[str]) -> dict[str, pd.DataFrame]
         return {}
     scores = pd.DataFrame(stored["scores"])
     scores = scores.astype(dict.fromkeys(("digest", "method", "fold", "group"), str))
-    return {str(digest): own for digest, own in scores.groupby("digest", sort=False) if digest in wanted}
+    return {str(digest): rows for digest, rows in scores.groupby("digest", sort=False) if digest in wanted}
 
 
 def _write(
@@ -243,3 +249,23 @@ def _write(
     if looks:
         sections[keys.LEDGER], _ = next_looks(adata, looks)
     store.commit(adata, heldout=sections)
+
+
+def prepared(adata: AnnData, question: Question, split_key: str) -> AnnData:
+    """A copy without other results, with genes chosen and scaled on the train cells of this split."""
+    from anndata import AnnData
+
+    sections = {name: store.section(adata, name) for name in (keys.SPLITS, keys.ASSIGNMENTS)}
+    X: Any = get_matrix(adata, question.layer, dask=True)
+    copy = AnnData(X.copy(), obs=adata.obs.copy(), var=adata.var[[]].copy())
+    copy.uns[keys.UNS] = sections
+    if question.layer is not None:
+        copy.layers[question.layer] = copy.X
+    if question.n_top_genes is not None:
+        n_train = int((copy.obs[split_key] == "train").sum())
+        highly_variable_genes(
+            copy, question.n_top_genes, min_cells=min(10, n_train // 10), split_key=split_key, layer=question.layer
+        )
+    if question.max_value is not None:
+        scale(copy, max_value=question.max_value, split_key=split_key, layer=question.layer)
+    return copy

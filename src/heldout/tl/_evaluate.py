@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from heldout._core import store
 from heldout._core.fits import latest_fit, read_header
+from heldout.tl._evaluate_forecast import evaluate_forecast
+from heldout.tl._evaluate_forecast_genes import evaluate_forecast_genes
+from heldout.tl._evaluate_genotype import evaluate_genotype
 from heldout.tl._evaluate_perturbation import evaluate_perturbation
-from heldout.tl._evaluate_tasks import evaluate_forecast, evaluate_forecast_genes, evaluate_genotype
 from heldout.tl._moved import moved
 
 if TYPE_CHECKING:

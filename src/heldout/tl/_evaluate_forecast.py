@@ -1,32 +1,10 @@
-"""Score a forecast of cells beside its baselines."""
+"""Score a forecast of cells."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from heldout._core import store
-from heldout._core.evaluations import write_evaluation
-from heldout._core.fits import check_split, read_header
-from heldout._core.partition import read_partition
-from heldout._core.progress import progress
-from heldout._core.rng import generator
-from heldout.tasks.forecast import KINDS, METHODS
-from heldout.tasks.forecast.evaluate import COLLAPSED, REFERENCE, Target, evaluation_table, score_targets, target_table
-from heldout.tasks.forecast.task import (
-    MIN_CELLS,
-    Task,
-    check_at,
-    check_prepared,
-    coordinates,
-    kind,
-    predict,
-    space_of,
-    start_cells,
-)
-from heldout.tasks.forecast.words import damping_note
+from heldout.tl._fit_to_evaluate import fit_to_evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,142 +12,91 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.fits import Fit
     from heldout._core.rng import Rng
-    from heldout.tasks.forecast.interface import Snapshots
-
-N_SEEDS = 5
-"""Fits of the judged method whose range stands where there are too few target times for an interval."""
 
 
-def evaluate(
+def evaluate_forecast(
     adata: AnnData,
-    key: str,
-    fit: Fit,
+    key: str | None = None,
     *,
-    partition: str,
-    group_key: str | Sequence[str] | None,
-    baselines: Sequence[str] | None,
-    n_bootstrap: int,
-    rng: Rng,
+    partition: Literal["test", "val"] = "test",
+    group_key: str | Sequence[str] | None = None,
+    baselines: Sequence[str] | None = None,
+    n_bootstrap: int = 2000,
+    rng: Rng = 0,
 ) -> pd.DataFrame:
-    """Compare predicted with observed cells at each target time; see :func:`heldout.tl.evaluate`."""
-    split = read_partition(adata, fit.split_key)
-    check_split(adata, fit, split, key=key)
-    check_prepared(fit, adata, key=key, layer=fit.info["layer"])
-    split.require(partition, purpose=f"evaluate(partition={partition!r})")
-    info = fit.info
-    options = {name: info[name] for name in ("time_key", "layer", "use_rep", "n_comps")}
-    task = Task.of(adata, split, mask_var=None, lineages=info.get("lineages"), **options)
-    _check_chains(task, fit, key)
-    at = _target_times(task, fit, partition)
-    method = fit.method.removeprefix("forecast.")
-    names = _baselines(baselines, at, np.array(info["train_times"]), judged=method)
+    """Score a forecast of cells: predicted cells against observed cells at each held-out time.
 
-    data = task.data() if info["use_rep"] else _data(task, fit, key)
-    fits = {method: fit, **{name: _fit(task, fit, name, data) for name in progress(names, "baselines")}}
-    seeds: list[Fit] = []
-    if METHODS[method].load().stochastic and len(at) < 3:
-        config = METHODS[method].load().config_class(**{n: v for n, v in fit.config.items() if n != "seed"})
-        first = int(fit.config["seed"])
-        others = range(first + 1, first + N_SEEDS)
-        seeds = [_fit(task, fit, method, data, config, seed=seed) for seed in progress(list(others), "seeds")]
-    groups = None if group_key is None else _groups(adata, group_key)
-    targets = [_target(task, fit, key, time, partition, fits, seeds, groups) for time in at]
+    The unit of inference is the target time. With fewer than 3 target times there is no interval over them, and the
+    verdict is unidentifiable; ``ci_low`` and ``ci_high`` are then the range over fits with five seeds, for methods
+    that are random. Besides the baselines, ``collapsed`` is scored: it predicts the mean of the forecast for every
+    cell, and a metric that prefers it does not see single cells.
 
-    roles = {name: "model" if i == 0 else "baseline" for i, name in enumerate(fits)} | {COLLAPSED: "sentinel"}
-    scores = score_targets(targets, space_of(fit), rng=generator(rng))
-    beyond = bool(at[-1] > info["train_times"][-1])
-    notes = {n: damping_note(f.info["fitted"].get("damping"), beyond=beyond) for n, f in fits.items()}
-    table = evaluation_table(
-        scores, roles=roles, notes=notes, time_key=info["time_key"], n_bootstrap=n_bootstrap, rng=generator(rng)
-    )
-    return write_evaluation(adata, key, fit, split, table, target_table(scores, targets, roles), partition=partition)
+    Parameters
+    ----------
+    adata
+        AnnData with the fit, (n_obs × n_vars).
+    key
+        Name of the fit. If None, the forecast that was stored last is scored.
+    partition
+        Partition to score; its times must not be train times. The first evaluation of a fit on ``test`` is a look at
+        the test set.
+    group_key
+        Column(s) of ``obs`` with the library or donor of each cell. With 3 or more groups, the difference to the best
+        baseline has an interval over groups.
+    baselines
+        Baselines to fit on train and to score at the same times. If None, all that can predict these times.
+        ``persistence`` is always scored, because skill is relative to it.
+    n_bootstrap
+        Number of bootstrap draws.
+    rng
+        Seed or Generator of the bootstrap.
 
+    Returns
+    -------
+    The table of :func:`evaluate`, which prints as a report. Levels are the time column (mean over target times) and,
+    with several targets, each of them. Metrics are ``energy_distance``, ``mmd``, ``variance_error`` and
+    ``wasserstein2`` of cells in the space of the fit; ``rmse``, ``mae`` and ``r2`` of mean expression;
+    ``change_correlation`` and ``change_sign_accuracy`` of the genes that change; ``skill``, 1 - energy distance /
+    energy distance of persistence; and ``skill_corrected``, the same above the noise floor: 0 is persistence, 1 is
+    one half of the observed cells against the other. ``ceiling`` is the score of one half against the other. It is
+    also stored:
 
-def _check_chains(task: Task, fit: Fit, key: str) -> None:
-    if task.lineages is not None and read_header(task.adata, task.lineages).hash != fit.info["lineages_fit"]:
-        msg = (
-            f"lineages={task.lineages!r} were drawn again since {key!r} was trained on them, so it cannot be refitted with other "
-            f"seeds. Call heldout.tl.forecast again."
-        )
-        raise ValueError(msg)
+    ``uns["heldout"]["evaluations"][key]``
+        The table and the report.
+    ``uns["heldout"]["scores"][key]``
+        The scores at each target time by each method.
+    ``uns["heldout"]["ledger"]``
+        One more row, if ``partition="test"``.
 
+    Raises
+    ------
+    ValueError
+        If the fit is of another task or was made on another split, a time has too few cells, or a baseline cannot
+        predict these times.
 
-def _target_times(task: Task, fit: Fit, partition: str) -> np.ndarray:
-    """Times to score: those of the partition that have a train time before them."""
-    points, counts = np.unique(task.times[task.partition.mask(partition)], return_counts=True)
-    if partition == "train" or np.isin(points, fit.info["train_times"]).any():
-        msg = f"partition={partition!r} has cells of train times ({points.tolist()}); a forecast is scored at times that were not trained on."
-        raise ValueError(msg)
-    if (counts < MIN_CELLS).any():
-        few = counts.argmin()
-        msg = (
-            f"{task.time_key}={points[few]:g} has {counts[few]} cells in {partition}; a score needs at least {MIN_CELLS}. Drop "
-            "that time from the split."
-        )
-        raise ValueError(msg)
-    for point in points:
-        check_at(fit, point)
-    return points
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.branching_simulated(n_cells=40, n_genes=100)
+    >>> ho.pp.split_time(adata, "time", test=96)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.tl.forecast(adata, "time", method="damped_shift")
+    >>> report = ho.tl.evaluate_forecast(adata, baselines=["persistence", "pooled_past"])
+    >>> print(report.answer)
+    Cannot be decided: with 1 target time no result holds beyond this experiment.
+    """
+    key, fit = fit_to_evaluate(adata, key, "forecast")
+    from heldout.tasks.forecast.judge import evaluate
 
-
-def _baselines(asked: Sequence[str] | None, at: np.ndarray, train: np.ndarray, *, judged: str) -> list[str]:
-    """Baselines that can do all targets, persistence always."""
-    wanted = {kind(train, time) for time in at}
-    if asked is None:
-        asked = [m.name for m in METHODS if m.role == "baseline" and wanted <= KINDS[m.name]]
-        asked = [n for n in asked if "interpolation" in wanted or len(train) >= 3 or n in (REFERENCE, "pooled_past")]
-    for name in asked:
-        METHODS[name]
-        if not wanted <= KINDS[name]:
-            msg = f"baselines has {name!r}, which cannot do {' and '.join(sorted(wanted))}. Leave it out."
-            raise ValueError(msg)
-    return [name for name in dict.fromkeys([REFERENCE, *asked]) if name != judged]
-
-
-def _data(task: Task, fit: Fit, key: str) -> Snapshots:
-    """What the fit saw: its genes, in its space."""
-    return replace(task, columns=fit.columns(task.adata.var_names, key=key)).data()
-
-
-def _fit(task: Task, fit: Fit, method: str, data: Snapshots, config: Any = None, *, seed: int = 0) -> Fit:
-    columns = fit.columns(task.adata.var_names, key=method)
-    return replace(task, columns=columns).fit(method, config, seed=seed, data=data)
-
-
-def _groups(adata: AnnData, group_key: str | Sequence[str]) -> np.ndarray:
-    from heldout.splitting._components import components
-
-    names = [group_key] if isinstance(group_key, str) else group_key
-    return components(*[store.as_names(store.column(adata, name, argument="group_key")) for name in names])
-
-
-def _target(
-    task: Task,
-    fit: Fit,
-    key: str,
-    at: float,
-    partition: str,
-    fits: dict[str, Fit],
-    seeds: list[Fit],
-    groups: np.ndarray | None,
-) -> Target:
-    rows, start_time = start_cells(task.adata, fit, at, own=True)
-    columns, space, layer = fit.columns(task.adata.var_names, key=key), space_of(fit), task.layer
-    start = coordinates(task.adata, rows, columns, space, layer)
-    observed = np.flatnonzero(task.partition.mask(partition) & (task.times == at))
-    truth = coordinates(task.adata, observed, columns, space, layer)
-
-    def moved(one: Fit) -> np.ndarray:
-        return predict(one, start, start_time, at, rng=np.random.default_rng(int(one.config["seed"])))
-
-    return Target(
-        time=float(at),
-        start_time=start_time,
-        truth=truth,
-        last=start,
-        predicted={name: moved(one) for name, one in fits.items()},
-        seeds=[moved(one) for one in seeds],
-        groups=None if groups is None else groups[observed],
+    return evaluate(
+        adata,
+        key,
+        fit,
+        partition=partition,
+        group_key=group_key,
+        baselines=baselines,
+        n_bootstrap=n_bootstrap,
+        rng=rng,
     )

@@ -1,108 +1,84 @@
-"""Score a forecast of genes beside its baselines."""
+"""Score a forecast of held-out genes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import pandas as pd
-
-from heldout._core import store
-from heldout._core.evaluations import write_evaluation
-from heldout._core.fits import check_split
-from heldout._core.partition import read_partition
-from heldout._core.progress import progress
-from heldout._core.rng import generator, seed_of
-from heldout.tasks.forecast_genes import METHODS
-from heldout.tasks.forecast_genes.evaluate import Scored, Truth, evaluation_table, split_halves
-from heldout.tasks.forecast_genes.task import predict, task_of_fit
+from heldout.tl._fit_to_evaluate import fit_to_evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.fits import Fit
-    from heldout._core.partition import Partition
     from heldout._core.rng import Rng
-    from heldout.tasks.forecast_genes.interface import Data
-    from heldout.tasks.forecast_genes.task import Task
-
-BASELINES = ("persistence", "mean", "linear", "ridge")
-
-_HALVINGS = 20
 
 
-def evaluate(
+def evaluate_forecast_genes(
     adata: AnnData,
-    key: str,
-    fit: Fit,
+    key: str | None = None,
     *,
-    partition: str,
-    group_key: str | Sequence[str] | None,
-    baselines: Sequence[str] | None,
-    n_bootstrap: int,
-    rng: Rng,
+    partition: Literal["test", "val", "train"] = "test",
+    baselines: Sequence[str] | None = None,
+    n_bootstrap: int = 2000,
+    rng: Rng = 0,
 ) -> pd.DataFrame:
-    """Score over genes, or modules if the split is by module; see :func:`heldout.tl.evaluate`."""
-    if group_key is not None:
-        msg = f"group_key={group_key!r} is not for a forecast of genes: its units are genes (or their modules). Leave it out."
-        raise ValueError(msg)
-    baselines = BASELINES if baselines is None else baselines
-    for name in baselines:
-        METHODS[name]
-    split = read_partition(adata, fit.split_key, axis="var")
-    check_split(adata, fit, split, key=key)
-    if not split.mask(partition).any():
-        msg = f"evaluate(partition={partition!r}) needs genes in it, but var[{split.key!r}] has {split.counts()}."
-        raise ValueError(msg)
-    task = task_of_fit(adata, split, fit)
-    seed = int(fit.config["seed"])
-    data = task.data(seed=seed)
-    genes = task.numbers(partition)
-    method = fit.method.removeprefix("forecast_genes.")
-    scored = [Scored(method, "model", predict(fit, data.history)[genes])]
-    others = progress([name for name in baselines if name != method], "baselines")
-    scored += [Scored(name, "baseline", task.fit(name, seed=seed, data=data)[1][genes]) for name in others]
-    unit, units = _units(adata, task, split, genes)
-    truth = _truth(task, data, genes, units, seed=seed_of(rng))
-    table = evaluation_table(scored, truth, unit=unit, n_bootstrap=n_bootstrap, rng=generator(rng))
-    by_gene = _gene_table(scored, truth, adata.var_names[task.genes[genes]])
-    return write_evaluation(adata, key, fit, split, table, by_gene, partition=partition)
+    """Score a forecast of held-out genes: predicted against true change until the target time.
 
+    The unit of inference is the gene, or the module if the split is by module. Intervals are over these units.
 
-def _units(adata: AnnData, task: Task, split: Partition, genes: np.ndarray) -> tuple[str, np.ndarray]:
-    """Name of the unit of inference, and the number of each gene's unit."""
-    column = f"{split.key}_module"
-    if split.params.get("by") == "module" and column in adata.var.columns:
-        modules = store.as_names(adata.var[column].iloc[task.genes[genes]])
-        return "module", store.factorize(modules)[1]
-    return "gene", np.arange(len(genes))
+    Parameters
+    ----------
+    adata
+        AnnData with the fit, (n_obs × n_vars).
+    key
+        Name of the fit. If None, the gene forecast that was stored last is scored.
+    partition
+        Partition of genes to score. The first evaluation of a fit on ``test`` is a look at the test set.
+    baselines
+        Baselines to fit on train genes and to score on the same genes. If None: ``persistence``, ``mean``, ``linear``
+        and ``ridge``.
+    n_bootstrap
+        Number of bootstrap draws.
+    rng
+        Seed or Generator of the bootstrap.
 
+    Returns
+    -------
+    The table of :func:`evaluate`, which prints as a report. Metrics are ``skill``, 1 - MSE / MSE of persistence;
+    ``skill_corrected``, the same above the noise floor of the target cells; ``rmse``, ``mae`` and ``r2`` over genes;
+    ``change_correlation`` and ``change_sign_accuracy`` over the genes whose change exceeds twice its bootstrap error.
+    ``n_genes`` is the number of genes behind a score. ``ceiling`` is the score of one half of the target cells
+    against the other. It is also stored:
 
-def _truth(task: Task, data: Data, genes: np.ndarray, units: np.ndarray, *, seed: int) -> Truth:
-    rng = np.random.default_rng(seed)
-    level, drawn = task.target(genes, rng)
-    last = data.history.last[genes]
-    error = np.sqrt(drawn.var(axis=0, ddof=1) + data.replicates[:, genes, -1, 0].var(axis=0, ddof=1))
-    cells, libraries = task.target_cells(genes)
-    halves = split_halves(cells, libraries, n=_HALVINGS, rng=rng)
-    return Truth(level - last, level, error, np.mean((halves[0] - halves[1]) ** 2, axis=0), halves, units)
+    ``uns["heldout"]["evaluations"][key]``
+        The table and the report.
+    ``uns["heldout"]["scores"][key]``
+        The true and the predicted change of each gene by each method.
+    ``uns["heldout"]["ledger"]``
+        One more row, if ``partition="test"``.
 
+    Raises
+    ------
+    ValueError
+        If the fit is of another task or was made on another split, or no gene is in the partition.
 
-def _gene_table(scored: list[Scored], truth: Truth, names: pd.Index) -> pd.DataFrame:
-    """Change of each gene, true and as each method predicts it."""
-    parts = [
-        pd.DataFrame(
-            {
-                "method": one.method,
-                "role": one.role,
-                "gene": names.astype(str).to_numpy(dtype=object),
-                "change": truth.change,
-                "predicted": one.change,
-                "error": truth.error,
-            }
-        )
-        for one in scored
-    ]
-    return pd.concat(parts, ignore_index=True)
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.branching_simulated(n_cells=40, n_genes=100)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.split_genes(adata)
+    >>> ho.tl.forecast_genes(adata, "time", method="ridge")
+    >>> report = ho.tl.evaluate_forecast_genes(adata, baselines=["persistence", "mean"])
+    >>> report["level"].unique().tolist()
+    ['gene']
+    """
+    key, fit = fit_to_evaluate(adata, key, "forecast_genes")
+    from heldout.tasks.forecast_genes.judge import evaluate
+
+    return evaluate(
+        adata, key, fit, partition=partition, group_key=None, baselines=baselines, n_bootstrap=n_bootstrap, rng=rng
+    )

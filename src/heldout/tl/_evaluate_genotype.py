@@ -1,29 +1,10 @@
-"""Score a genotype fit beside its baselines."""
+"""Score a classifier of groups and of their cells."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from heldout._core import keys, store
-from heldout._core.arrays import get_matrix, loaded, take
-from heldout._core.evaluations import write_evaluation
-from heldout._core.fits import check_split
-from heldout._core.partition import read_partition
-from heldout._core.progress import progress
-from heldout._core.rng import generator, seed_of
-from heldout.metrics.classification import group_log_probability, one_vs_rest
-from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.claims import answer, claims_table, summary
-from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
-from heldout.tasks.genotype.levels import FEW
-from heldout.tasks.genotype.refit import refit_test
-from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
-from heldout.tasks.genotype.thresholds import thresholds
-from heldout.tasks.genotype.units import blocks_of, hierarchy_of
+from heldout.tl._fit_to_evaluate import fit_to_evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,213 +12,118 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from heldout._core.fits import Fit
-    from heldout._core.partition import Partition
     from heldout._core.rng import Rng
 
-BASELINES = ("majority", "qc_logistic", "logistic", "pseudobulk_logistic")
-logger = logging.getLogger("heldout")
 
-
-def evaluate(
+def evaluate_genotype(
     adata: AnnData,
-    key: str,
-    fit: Fit,
+    key: str | None = None,
     *,
-    partition: str,
-    group_key: str | Sequence[str] | None,
-    baselines: Sequence[str] | None,
-    n_bootstrap: int,
-    rng: Rng,
+    partition: Literal["test", "val", "train"] = "test",
+    group_key: str | Sequence[str] | None = None,
     block_key: str | None = None,
     claim_keys: Sequence[str] | None = None,
     n_refits: int = 0,
+    baselines: Sequence[str] | None = None,
+    n_bootstrap: int = 2000,
+    rng: Rng = 0,
 ) -> pd.DataFrame:
-    """Score at the level of groups and cells, store and return the table; see :func:`heldout.tl.evaluate`."""
-    for name in baselines or []:
-        METHODS[name]
-    split = read_partition(adata, fit.split_key)
-    check_split(adata, fit, split, key=key)
-    check_prepared(fit, adata, key=key, layer=fit.info["layer"])
-    split.require(partition, purpose=f"evaluate(partition={partition!r})")
-    task = _task(adata, fit, split, group_key)
-    baselines = _baselines(task) if baselines is None else baselines
-    rows = split.rows(partition)
-    unit = "+".join(_group_key(task))
-    of_cell = group_names(adata, _group_key(task))
-    names, groups = store.factorize(of_cell[rows])
-    labels = task.labels[rows]
-    own = group_labels(names, groups, labels, task.classes)
-    blocks = blocks_of(adata, split, of_cell, task.labels, block_key)
-    own_blocks = None if blocks is None else blocks.of_groups(names)
-    if own_blocks is not None and len(np.unique(own_blocks)) == 1:
-        own_blocks = None
-    hierarchy = hierarchy_of(adata, split, of_cell, rows, unit, claim_keys)
+    """Score a classifier of groups (libraries, donors) and of their cells beside baselines.
 
-    judged = _Judge(
-        task, of_cell, _cells(adata, rows, task.layer), _cells(adata, split.rows("val"), task.layer), split.rows("val")
-    )
-    scored = [judged.scored(fit.method.removeprefix("genotype."), "model", fit, key)]
-    others = [name for name in baselines if name != scored[0].method]
-    scored.extend(judged.scored(name, "baseline", task.fit(name), name) for name in progress(others, "baselines"))
-    X = take(judged.cells.X, None, task.columns)
-    table = evaluation_table(
-        scored,
-        labels,
-        groups,
-        unit=unit,
-        ceiling=seen_groups_ceiling(X, labels, groups, seed=seed_of(rng)) if len(task.columns) else None,
-        n_bootstrap=n_bootstrap,
-        rng=generator(rng),
-        blocks=own_blocks,
-    )
-    if n_refits:
-        table = _refitted(table, task, fit, rows, of_cell, blocks, n_refits=n_refits, seed=seed_of(rng))
-    odds = one_vs_rest(group_log_probability(scored[0].log_probability, groups))[:, -1]
-    claims = claims_table(hierarchy, own, odds, task.classes, own_blocks)
-    auc = table[(table["role"] == "model") & (table["level"] == unit) & (table["metric"] == "auc")].iloc[0]
-    _warn_of_few(own, task.classes, unit)
-    also = {keys.CLAIMS: {key: {"table": claims.rename(index=str)}}}
-    by_group = group_table(scored, labels, groups, names, task.classes)
-    return write_evaluation(
+    The prediction for a group is the mean logit of its cells. At the level of groups, intervals are valid for few
+    groups (:func:`heldout.metrics.auc_interval`, :func:`heldout.metrics.proportion_interval`,
+    :func:`heldout.metrics.jackknife_interval`). At the cell level, intervals are percentiles of a bootstrap over
+    groups, stratified by class, because cells of one group are not independent; with fewer than 10 groups in a class
+    they are too narrow and decide nothing. The fit is compared with the best baseline on the same groups.
+    ``docs/inference.md`` reports the measured coverage and size of all intervals and tests.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the fit, (n_obs × n_vars).
+    key
+        Name of the fit. If None, the genotype fit that was stored last is scored.
+    partition
+        Partition to score. The first evaluation of a fit on ``test`` is a look at the test set.
+    group_key
+        Column(s) of ``obs`` with the independent unit. If None, that of the fit.
+    block_key
+        Column of ``obs`` within whose values labels of groups could have been exchanged (day, batch, patient). If
+        None, the group of the split if it has both labels, otherwise the column that the split was matched on.
+    claim_keys
+        Columns of ``obs`` with the levels above the group, the finest first, e.g. ``["line", "donor"]``. The number
+        of units at each level limits what can be claimed about it; see :func:`heldout.get.claims`.
+    n_refits
+        Largest number of labellings of all groups for which the fit is made again. The ``p_value`` is then that of
+        the whole procedure; with 0 it is conditional on the fit. Use it for methods that take seconds.
+    baselines
+        Baselines to fit on train and to score on the same groups. If None: ``majority``, ``qc_logistic``,
+        ``logistic`` and ``pseudobulk_logistic``; also ``covariate_logistic`` if covariates, an auxiliary or a match
+        column are known, and ``composition_logistic`` if cell types are known.
+    n_bootstrap
+        Number of bootstrap draws.
+    rng
+        Seed or Generator of the bootstrap.
+
+    Returns
+    -------
+    The table of :func:`evaluate`, which prints as a report. Levels are the group and ``cell``. Metrics are ``auc``;
+    ``block_auc``, the mean of the AUCs within blocks, if there are blocks; ``accuracy`` at probability 0.5;
+    ``accuracy_calibrated`` at the threshold that is best on val, if val has both classes; ``loss`` in nats; ``brier``;
+    ``calibration_error``. Further columns:
+
+    ``n_groups``, ``n_eff``
+        Number of groups; number of independent cells that the cells are worth.
+    ``p_value``, ``p_mid``, ``p_smallest``, ``p_kind``
+        Exact one-sided p of the AUC of groups of two classes, with labels exchanged within blocks; its mid-p; the
+        smallest p that any result could have; whether it is conditional on the fit.
+    ``difference_p``
+        Exact two-sided p of the difference, with methods swapped group by group.
+    ``ceiling``
+        Score of a logistic regression that has seen other cells of the same groups.
+
+    It is also stored:
+
+    ``uns["heldout"]["evaluations"][key]``
+        The table and the report.
+    ``uns["heldout"]["scores"][key]``
+        The prediction for each group by each method.
+    ``uns["heldout"]["claims"][key]``
+        What the design supports, see :func:`heldout.get.claims` and :func:`heldout.get.summary`.
+    ``uns["heldout"]["ledger"]``
+        One more row, if ``partition="test"``.
+
+    Raises
+    ------
+    ValueError
+        If the fit is of another task or was made on another split, no group is known, a group has two labels, or the
+        partition is empty.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.lmna_simulated(n_cells=50, n_genes=200)
+    >>> ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=[16, 19], val=0)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.tl.genotype(adata, "genotype", method="logistic")
+    >>> report = ho.tl.evaluate_genotype(adata, block_key="day", baselines=["majority"])
+    >>> print(report.answer)
+    Cannot be decided: with 4 libraries even a perfect result has p = 0.25.
+    """
+    key, fit = fit_to_evaluate(adata, key, "genotype")
+    from heldout.tasks.genotype.judge import evaluate
+
+    return evaluate(
         adata,
         key,
         fit,
-        split,
-        table,
-        by_group,
         partition=partition,
-        also=also,
-        answer=answer(claims, auc, task.classes, unit=unit),
-        summary=summary(claims, auc, task.classes, unit=unit, where=partition),
+        group_key=group_key,
+        baselines=baselines,
+        n_bootstrap=n_bootstrap,
+        rng=rng,
+        block_key=block_key,
+        claim_keys=claim_keys,
+        n_refits=n_refits,
     )
-
-
-@dataclass(frozen=True)
-class _Judge:
-    """Predicts the judged cells, and cuts where val says."""
-
-    task: Task
-    groups: np.ndarray
-    cells: AnnData
-    val_cells: AnnData
-    val: np.ndarray
-
-    def scored(self, method: str, role: str, fit: Fit, key: str) -> Scored:
-        """Log-probabilities of the judged cells."""
-        note = "" if fit.info["fitted"].get("converged", True) else "solver did not converge"
-        if METHODS[method].load().by_group:
-            note = "one prediction a group, repeated for its cells"
-        log_probability = predict(fit, self.cells, key=key)
-        return Scored(method, role, log_probability, note, self._thresholds(fit, key))
-
-    def _thresholds(self, fit: Fit, key: str) -> tuple[float, float] | None:
-        if not len(self.val):
-            return None
-        names, groups = store.factorize(self.groups[self.val])
-        labels = self.task.labels[self.val]
-        if len(np.unique(np.stack([groups, labels]), axis=1).T) > len(names):
-            return None  # groups of two classes have no threshold of their own
-        return thresholds(labels, predict(fit, self.val_cells, key=key), groups)
-
-
-def _refitted(
-    table: pd.DataFrame,
-    task: Task,
-    fit: Fit,
-    rows: np.ndarray,
-    of_cell: np.ndarray,
-    blocks: Any,
-    *,
-    n_refits: int,
-    seed: int,
-) -> pd.DataFrame:
-    """The table with the p of the judged method under labellings for which the fit was made again."""
-    used = task.partition.mask("train", "val")
-    used[rows] = True
-    names, numbers = store.factorize(of_cell[used])
-    groups = np.full(len(of_cell), -1)
-    groups[used] = numbers
-    group_labels(names, numbers, task.labels[used], task.classes)
-    method = METHODS[fit.method.removeprefix("genotype.")].load()()
-    config = method.config_class(**{name: value for name, value in fit.config.items() if name != "seed"})
-    table = table.copy()
-    for metric in ("auc", "block_auc"):
-        at = (table["role"] == "model") & (table["metric"] == metric) & table["p_value"].notna()
-        if not at.any():
-            continue
-        found = refit_test(
-            method,
-            config,
-            task.data(fit.info["features"]),
-            rows,
-            groups,
-            None if blocks is None else blocks.of_groups(names),
-            within=metric == "block_auc",
-            n_labellings=n_refits,
-            seed=int(fit.config["seed"]),
-        )
-        kind = f"{'exact' if found.exact else f'{n_refits} labellings'}, fit made again for each"
-        table.loc[at, ["p_value", "p_mid", "p_smallest"]] = [found.p_value, found.mid_p, found.smallest]
-        table.loc[at, "p_kind"] = kind
-    return table
-
-
-def _warn_of_few(labels: np.ndarray, classes: Sequence[str], unit: str) -> None:
-    counts = np.bincount(labels, minlength=len(classes))
-    if 1 < counts.min() < FEW:
-        logger.info(
-            "%d %s of %s: below %d a class a bootstrap over groups is too narrow; intervals of groups here are not",
-            counts.min(),
-            unit,
-            classes[int(counts.argmin())],
-            FEW,
-        )
-
-
-def _baselines(task: Task) -> list[str]:
-    """Those that stand beside a fit if none are asked for."""
-    known = {"covariate_logistic": bool(task.covariates), "composition_logistic": task.cell_types is not None}
-    return [*BASELINES, *(name for name, there in known.items() if there)]
-
-
-def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[str] | None) -> Task:
-    task = Task.of(
-        adata,
-        split,
-        label_key=fit.info["label_key"],
-        group_key=group_key or fit.info["group_key"],
-        covariate_keys=_covariate_keys(adata, fit, split),
-        cell_type_key=(fit.info.get("cell_types") or {}).get("key"),
-        mask_var=None,
-        layer=fit.info["layer"],
-    )
-    if task.classes != fit.info["classes"]:
-        msg = f"The fit knows the classes {fit.info['classes']}, adata has {task.classes}. Fit again."
-        raise ValueError(msg)
-    if fit.info["features"] == "genes":
-        task = replace(task, columns=fit.columns(adata.var_names, key="of this evaluation"))
-    return task
-
-
-def _covariate_keys(adata: AnnData, fit: Fit, split: Partition) -> list[str]:
-    """Declared covariates; else the auxiliary column, else what the split was matched on."""
-    declared = [one["key"] for one in fit.info.get("covariates", [])]
-    others = [fit.info["auxiliary_key"], split.params.get("match_key")]
-    whole = [name for name in others if name in adata.obs.columns and not adata.obs[name].isna().any()]
-    return declared or whole[:1]
-
-
-def _cells(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:
-    """The cells that are judged, with the matrix that is read as X, copied once."""
-    from anndata import AnnData
-
-    X = loaded(take(get_matrix(adata, layer, dask=True), rows, None))
-    return AnnData(X, obs=adata.obs.iloc[rows], var=adata.var[[]])
-
-
-def _group_key(task: Task) -> list[str]:
-    if task.group_key is None:
-        msg = "No group is known: the split was not made by group. Pass group_key, the obs column of the independent unit."
-        raise ValueError(msg)
-    return task.group_key

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from heldout._core.evaluations import write_evaluation
 from heldout._core.partition import read_partition
-from heldout.tl._evaluate_tasks import fit_to_evaluate
+from heldout.tl._fit_to_evaluate import fit_to_evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -37,7 +37,7 @@ def forecast(
     layer: str | None = None,
     use_rep: str | None = None,
     n_comps: int = 50,
-    lineages: str | None = None,
+    lineages_key: str | None = None,
     config: Any = None,
     rng: Rng = 0,
     key_added: str = "forecast",
@@ -45,8 +45,8 @@ def forecast(
 ) -> AnnData | None:
     """Learn how cells change with time, to predict cells at a later time or at one in the middle.
 
-    The fit sees the cells of the train times, stopping sees val, and test is not read. The target times are those of the test
-    partition, see :func:`heldout.pp.split_time`; only their numbers are known to the fit. Predict cells with
+    The fit sees the cells of the train times, stopping sees val, and test is not read. The target times are those of
+    the test partition, see :func:`heldout.pp.split_time`; only their numbers are known to the fit. Predict cells with
     ``heldout.tl.predict_cells(adata, key, at=96)`` and score them with :func:`heldout.tl.evaluate`.
 
     Parameters
@@ -57,9 +57,9 @@ def forecast(
         Numeric column of ``obs``. Times may be irregular: their distances count, in their own unit.
     method
         ``flow`` (optimal-transport flow matching), ``lstm``, ``feedforward``; ``lstm_published`` and
-        ``feedforward_published`` (no skip connection, blind to the real times); or one of the baselines ``persistence``,
-        ``pooled_past``, ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion``; for times in the middle
-        ``ot_interpolation`` and ``neighbour_mixture``.
+        ``feedforward_published`` (no skip connection, blind to the real times); or one of the baselines
+        ``persistence``, ``pooled_past``, ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion``; for times in
+        the middle ``ot_interpolation`` and ``neighbour_mixture``.
     split_key
         The split.
     mask_var
@@ -67,14 +67,15 @@ def forecast(
     layer
         Layer to use instead of ``X``.
     use_rep
-        Name in ``obsm`` of a PCA by :func:`heldout.pp.pca` on the same split, with its genes and layer. By default a PCA of
-        the train cells is fitted inside.
+        Name in ``obsm`` of a PCA by :func:`heldout.pp.pca` on the same split, with its genes and layer. By default a
+        PCA of the train cells is fitted inside.
     n_comps
         Number of its components. With at most 100 genes all directions are kept.
-    lineages
-        Name of chains by :func:`heldout.pp.lineages` on this split, which the networks on chains (``lstm``, ``feedforward``
-        and both as published) then train on. By default they draw chains of their own in the space of the fit. The chains
-        were drawn knowing all train times, so what is then learnt on past times is a little too hopeful.
+    lineages_key
+        Name of chains by :func:`heldout.pp.lineages` on this split, which the networks on chains (``lstm``,
+        ``feedforward`` and both as published) then train on. By default they draw chains of their own in the space of
+        the fit. The chains were drawn knowing all train times, so what is then learnt on past times is a little too
+        hopeful.
     config
         Options of the method, e.g. :class:`heldout.model.FlowConfig`.
     rng
@@ -86,7 +87,7 @@ def forecast(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. Sets the following fields:
 
     ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
         The fit with weights, space, options, genes, history and versions; and the split it was made on.
@@ -94,9 +95,9 @@ def forecast(
     Raises
     ------
     ValueError
-        If the times are not numeric or a train time has under 10 cells, a test time is also in train or lies before all of
-        train, the method cannot do what the split asks, or it needs more train times; if ``lineages`` were drawn on another
-        split or along other times, or the method does not train on chains.
+        If the times are not numeric or a train time has under 10 cells, a test time is also in train or lies before all
+        of train, the method cannot do what the split asks, or it needs more train times; if the lineages were drawn on
+        another split or along other times, or the method does not train on chains.
 
     Notes
     -----
@@ -117,13 +118,13 @@ def forecast(
     """
     check_key("key_added", key_added)
     METHODS[method]
-    check_method(method, lineages)
+    check_method(method, lineages_key)
     store.check_adata(adata)
     check_key_is_free(adata, key_added, f"forecast.{method}")
     partition = read_partition(adata, split_key)
     check_steps(adata, partition)
     options: dict[str, Any] = {"mask_var": mask_var, "layer": layer, "use_rep": use_rep, "n_comps": n_comps}
-    task = Task.of(adata, partition, time_key=time_key, lineages=lineages, **options)
+    task = Task.of(adata, partition, time_key=time_key, lineages_key=lineages_key, **options)
     fit = task.fit(method, config, seed=seed_of(rng))
     adata = store.start(adata, copy=copy)
     write_fit(adata, key_added, fit, partition)
@@ -136,15 +137,15 @@ def predicted_cells(
     """Cells at one time or several, moved on from the latest known cells; see :func:`heldout.tl.predict_cells`."""
     from anndata import AnnData, concat
 
-    times = [check_at(fit, one) for one in (at if isinstance(at, Sequence | np.ndarray) else [at])]
+    times = [check_at(fit, time) for time in (at if isinstance(at, Sequence | np.ndarray) else [at])]
     layer = fit.info["layer"] if layer is None else layer
     check_prepared(fit, adata, key=key, layer=layer)
     parts = []
     for time in times:
-        rows, start_time = start_cells(adata, fit, time, own=reference is None)
+        rows, start_time = start_cells(adata, fit, time, train_only=reference is None)
         space, columns = space_of(fit), fit.columns(adata.var_names, key=key)
         moved = predict(fit, coordinates(adata, rows, columns, space, layer), start_time, time, rng=generator(rng))
-        keeps = METHODS[fit.method.removeprefix("forecast.")].load().keeps_cells
+        keeps = METHODS.method_of(fit).load().keeps_cells
         obs = pd.DataFrame(
             {
                 fit.info["time_key"]: time,

@@ -12,7 +12,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
 from heldout.tasks.forecast_genes import METHODS
-from heldout.tasks.forecast_genes.task import Task, check_config, predict, task_of_fit
+from heldout.tasks.forecast_genes.task import Task, predict, task_of_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +39,9 @@ def forecast_genes(
     """Forecast what genes that the model has not seen do at the last time, from their own past.
 
     Train genes show how a past (the pseudobulk of each time) goes on at the target time; stopping looks at val genes;
-    of test genes no value at the target time is read. What is predicted is the change from the last time of the history.
-    Train and test genes come from the same cells, so this is a forecast for unseen genes, not for unseen cells.
+    of test genes no value at the target time is read. What is predicted is the change from the last time of the
+    history. Train and test genes come from the same cells, so this is a forecast for unseen genes, not for unseen
+    cells.
 
     Parameters
     ----------
@@ -53,8 +54,8 @@ def forecast_genes(
     history
         Times that are used, at least three, all before ``at``; all of them if not given.
     method
-        ``persistence`` (no change), ``mean`` (of the train genes), ``linear`` (the last step goes on), ``ridge`` (on the
-        centred history), ``low_rank`` (ridge on the first components of history and last distribution),
+        ``persistence`` (no change), ``mean`` (of the train genes), ``linear`` (the last step goes on), ``ridge`` (on
+        the centred history), ``low_rank`` (ridge on the first components of history and last distribution),
         ``gaussian_process`` (on the same), ``coexpression`` (each gene from the train genes, over cells of the history,
         carried over to the target's), ``stacked`` (of these three, weighted by held-out train genes), ``lstm`` and
         ``feedforward`` (ensembles on top of ``low_rank``), ``lstm_published`` and ``feedforward_published``.
@@ -77,10 +78,10 @@ def forecast_genes(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. Sets the following fields:
 
     ``var[key_added + "_prediction"]``
-        Predicted mean of each gene at the target time, float64, in the unit of the matrix. Of a train gene it is the
+        Predicted mean of each gene at the target time, float64, in the unit of the matrix. For train genes it is the
         fitted value. NaN for unused genes.
     ``var[key_added + "_change"]``
         The same minus the mean at the last time of the history.
@@ -105,7 +106,7 @@ def forecast_genes(
     (200,)
     """
     check_key("key_added", key_added)
-    check_config(method, METHODS[method].load().default_config, config)
+    METHODS[method].check_config(config)
     store.check_adata(adata)
     check_key_is_free(adata, key_added, f"forecast_genes.{method}")
     partition = read_partition(adata, split_key, axis="var")

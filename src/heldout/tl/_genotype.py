@@ -52,16 +52,16 @@ def genotype(
     method
         ``mlp`` on cells or ``attention`` on whole groups; or one of the baselines ``majority``, ``qc_logistic``,
         ``covariate_logistic``, ``logistic``, ``nearest_centroid``, ``pseudobulk_logistic``, ``pseudobulk_ridge``,
-        ``pseudobulk_boosting`` and ``composition_logistic``. What predicts whole groups (``attention``, ``pseudobulk_boosting``,
-        ``composition_logistic``) writes the group's prediction to each of its cells.
+        ``pseudobulk_boosting`` and ``composition_logistic``. What predicts whole groups (``attention``,
+        ``pseudobulk_boosting``, ``composition_logistic``) writes the group's prediction to each of its cells.
     auxiliary_key
         Column of ``obs``, e.g. the day, that a network predicts with a second head (Model B). Values that train does
         not contain are left out of its loss.
     group_key
         Column(s) of ``obs`` with the independent unit; taken from the split if that was made by group.
     covariate_keys
-        Columns of ``obs`` with what the design could give away (day, batch), for ``covariate_logistic``; of another method they
-        are kept, so that :func:`heldout.tl.evaluate` sets that baseline beside it.
+        Columns of ``obs`` with what the design could give away (day, batch), for ``covariate_logistic``; of another
+        method they are kept, so that :func:`heldout.tl.evaluate` sets that baseline beside it.
     cell_type_key
         Column of ``obs`` with the type of each cell, for ``composition_logistic``; kept likewise.
     mask_var
@@ -81,7 +81,7 @@ def genotype(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. Sets the following fields:
 
     ``obs[key_added + "_prediction"]``
         Predicted class of each cell, categorical.
@@ -112,7 +112,10 @@ def genotype(
     check_key("key_added", key_added)
     METHODS[method]
     if auxiliary_key is not None and METHODS[method].role != "model":
-        msg = f"auxiliary_key={auxiliary_key!r} is only for method='mlp' and 'attention', not for {method!r}. Leave it out."
+        msg = (
+            f"auxiliary_key={auxiliary_key!r} is only for method='mlp' and 'attention', not for {method!r}. Leave it "
+            "out."
+        )
         raise ValueError(msg)
     store.check_adata(adata)
     check_key_is_free(adata, key_added, f"genotype.{method}")

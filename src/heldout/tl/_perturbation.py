@@ -1,4 +1,4 @@
-"""Learn what perturbations do, and keep the fit in the AnnData."""
+"""Learn the effects of perturbations, and store the fit in the AnnData."""
 
 from __future__ import annotations
 
@@ -39,52 +39,65 @@ def perturbation(
     key_added: str = "perturbation",
     copy: bool = False,
 ) -> AnnData | None:
-    """Learn from the perturbations of train what others do to the mean expression.
+    """Learn the effects of perturbations from train, to predict profiles or cells of other perturbations.
 
-    What is learnt are changes of pseudobulks: the mean of the cells of a perturbation minus the mean of the train controls
-    of the same context. With perturbations in val, their errors give intervals (split conformal prediction, by the number
-    of targets that train has seen). :func:`heldout.tl.predict` gives profiles, :func:`heldout.tl.evaluate` scores them.
+    Most methods learn from pseudobulks: the mean of the cells of a perturbation minus the mean of the train controls of
+    the same context. If val has perturbations, their errors give intervals (split conformal prediction, by the number
+    of targets that train has seen). :func:`predict_profiles` and :func:`predict_cells` predict, and
+    :func:`evaluate_perturbation` scores.
 
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars), log-normalised; dense, sparse or dask. With a split, as a rule by
+        Annotated data, (n_obs × n_vars), log-normalised; dense, sparse or dask. It needs a split, usually from
         :func:`heldout.pp.split_perturbations`.
     perturbation_key
-        Column of ``obs`` with the perturbation of each cell. A split of perturbations knows it, and the four that follow.
+        Column of ``obs`` with the perturbation of each cell. A split of perturbations knows it, and the next four
+        arguments.
     method
-        ``no_change``, ``mean`` (of the train perturbations), ``mean_of_cells`` (of their cells), ``context_mean`` (of those in
-        the same context), ``transfer`` (the same perturbation in other contexts), ``additive`` (the sum of what the targets
-        do alone), ``linear`` (Y = G W Pᵀ + b), ``latent_additive`` (effects of targets by ridge regression in few
-        components), ``informed_additive`` (the same, drawn to what the vectors of the targets foretell) or ``nearest`` (the most
-        similar train perturbation).
+        One of:
+
+        - ``no_change``: the controls of the context;
+        - ``mean``: the mean change of the train perturbations;
+        - ``mean_of_cells``: the mean change of their cells;
+        - ``context_mean``: the mean change of the train perturbations in the same context;
+        - ``transfer``: the change of the same perturbation in other contexts;
+        - ``additive``: the sum of the changes of the single targets;
+        - ``linear``: Y = G W Pᵀ + b, with vectors of genes and targets;
+        - ``latent_additive``: effects of targets by ridge regression, in components of the train changes;
+        - ``informed_additive``: the same, shrunk towards what the vectors of the targets predict;
+        - ``nearest``: the change of the most similar train perturbation;
+        - ``moved_cells``: measured cells of the nearest perturbation, moved by the missing mean change. It predicts how
+          cells vary, and its fit stores train cells.
     control
-        Name(s) of the controls; ``"control"`` if not given.
+        Name(s) of the controls. If None, ``"control"``.
     targets
-        What each name (guide) perturbs, see :func:`heldout.pp.split_perturbations`.
+        Targets of each name (guide), see :func:`heldout.pp.split_perturbations`.
     separator
-        Text between the targets of a combination; None if a name is one target.
+        Text between the targets of a combination. None if each name is one target.
     covariate_keys
         Column(s) of ``obs`` that make up the context (cell line, treatment).
     split_key
         The split.
     mask_var
-        Bool column of ``var`` with the genes to use. The default is used if it is there; None uses all genes.
+        Bool column of ``var`` with the genes to use. The default is used if it exists; None uses all genes.
     layer
-        Layer to use instead of ``X``.
+        Layer to use instead of ``X``. If None, ``X`` is used.
     config
         Options of the method: :class:`heldout.model.LinearConfig`, :class:`heldout.model.LatentAdditiveConfig`,
-        :class:`heldout.model.InformedAdditiveConfig` or :class:`heldout.model.NearestConfig`. All but the second may name an
-        embedding that :func:`heldout.pp.embedding` has added.
+        :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig` or
+        :class:`heldout.model.MovedCellsConfig`. The first, third and fourth may name an embedding of
+        :func:`heldout.pp.embedding`.
     start
-        Key of an earlier fit of the same method to start from (pretraining). ``latent_additive`` and ``informed_additive`` shrink
-        the effects of targets towards those of the earlier fit, as far as the train cells support them; targets that
-        only the earlier fit has seen keep its effects. An earlier fit that has seen test cells or test perturbations in
-        train or val is refused.
+        Key of an earlier fit of the same method to start from (pretraining). ``latent_additive`` and
+        ``informed_additive`` shrink the effects of targets towards those of the earlier fit, as far as the train cells
+        support it. Targets that only the earlier fit has seen keep its effects. An earlier fit is refused if its train
+        or val had test cells or test perturbations of this split.
     reference
-        AnnData with the earlier fit; ``adata`` if None. It may be another screen, and must have all genes of this fit.
+        AnnData with the earlier fit. If None, it is ``adata``. It may be another screen, and must have all genes of
+        this fit.
     rng
-        Seed or Generator, for methods that draw.
+        Seed or Generator, for methods with random draws.
     key_added
         Name of the fit.
     copy
@@ -92,23 +105,23 @@ def perturbation(
 
     Returns
     -------
-    ``None``, or the AnnData if ``copy=True``. Written are:
+    ``None``, or the AnnData if ``copy=True``. Writes:
 
     ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
-        The fit with numbers, options, genes, mean of the train controls of each context and versions; and the split it was
-        made on. With ``start`` or an embedding of a published model, ``parents`` in the record of the fit lists the hash
-        of each parent, its split, and the perturbations and contexts that it has seen, if they are known.
+        The fit with arrays, options, genes, means of the train controls of each context and package versions; and the
+        split on which it was made. With ``start`` or an embedding of a published model, ``parents`` in the record of
+        the fit has the hash of each parent, its split, and the perturbations and contexts that it has seen, if known.
 
     Raises
     ------
     ValueError
-        If a column is missing, the values are raw counts, not logged or centred, a context has no train controls, train has
-        no perturbation that the method can learn from, or an argument contradicts the split; if ``start`` is not there, is a
-        fit of another method, lacks genes, or has seen test cells or test perturbations.
+        If a column is missing, the values are raw counts, not logged or centred, a context has no train controls, train
+        has no perturbation from which the method can learn, or an argument contradicts the split; or if ``start`` does
+        not exist, is a fit of another method, lacks genes, or has seen test cells or test perturbations.
 
     Notes
     -----
-    Deep networks have not been found to beat these closed forms on combinations and on unseen genes
+    Published networks have not been found to beat the closed forms on combinations and on unseen genes
     :cite:p:`ahlmanneltze2025`.
 
     Examples

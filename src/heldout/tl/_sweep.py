@@ -20,10 +20,10 @@ from heldout._core.progress import progress
 from heldout._core.rng import Rng, generator, seed_of
 from heldout.metrics.classification import log_loss, roc_auc
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.grid import configs_of
-from heldout.tasks.genotype.search import search
-from heldout.tasks.genotype.task import Task, check_config, predict
-from heldout.tl._evaluate_tasks import evaluate_genotype
+from heldout.tasks.genotype.task import Task, predict
+from heldout.tasks.genotype.tuning.grid import configs_of
+from heldout.tasks.genotype.tuning.search import search
+from heldout.tl._evaluate_genotype import evaluate_genotype
 from heldout.tl._predict import prediction_slots
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def sweep(
 ) -> pd.DataFrame:
     """Fit a method with many options, choose by the val cells, and score the chosen fit on test: once, at the end.
 
-    Test cells are not predicted before the choice is made, and the ledger holds one look more than before, whatever the number of
-    options. The val score of the chosen options is the best of many, so it flatters; the test score does not.
+    Test cells are not predicted before the choice is made, and the ledger holds one look more than before, whatever the
+    number of options. The val score of the chosen options is the best of many, so it flatters; the test score does not.
 
     Parameters
     ----------
@@ -64,16 +64,16 @@ def sweep(
     label_key
         Column of ``obs`` that is predicted.
     grid
-        ``"lmna"``: the six configurations of the LMNA classifier study (depth 1 or 2, 20 or 50 epochs, batches of 128 or 512, ReLU
-        or tanh, Adam or SGD). A mapping of options to lists of values tries all combinations; a mapping of names to whole options
-        tries those. A function of an ``optuna.Trial`` that returns options is a space in which optuna proposes ``n_trials``, e.g.
-        ``lambda trial: {"lr": trial.suggest_float("lr", 1e-4, 1e-1, log=True)}``.
+        ``"lmna"``: the six configurations of the LMNA classifier study (depth 1 or 2, 20 or 50 epochs, batches of 128
+        or 512, ReLU or tanh, Adam or SGD). A mapping of options to lists of values tries all combinations; a mapping of
+        names to whole options tries those. A function of an ``optuna.Trial`` that returns options is a space in which
+        optuna proposes ``n_trials``, e.g. ``lambda trial: {"lr": trial.suggest_float("lr", 1e-4, 1e-1, log=True)}``.
     method
         A method of :func:`heldout.tl.genotype`.
     config
         Options that the grid changes; the defaults of the method if not given.
     n_trials
-        Draw so many of the combinations at random; all if None. Of an optuna space the number of trials.
+        Draw this number of combinations at random. If None, all are tried. For an optuna space, the number of trials.
     metric
         ``auc`` of val cells, ties by their loss; or ``loss``.
     auxiliary_key, group_key, mask_var, layer, split_key
@@ -87,14 +87,15 @@ def sweep(
 
     Returns
     -------
-    One row a configuration: ``name``, its options, ``n_epochs``, ``val_auc`` and ``val_loss`` of cells, ``chosen``, and ``test_auc``
-    of cells, NaN for those that were not chosen. Written are, for the chosen one:
+    One row per configuration: ``name``, its options, ``n_epochs``, ``val_auc`` and ``val_loss`` of cells, ``chosen``,
+    and ``test_auc`` of cells, NaN for the others. Sets the following fields for the chosen configuration:
 
     ``obs[key_added + "_prediction"]``, ``obs[key_added + "_probability"]``, ``obsm[key_added + "_log_probability"]``
         Predictions, see :func:`heldout.tl.genotype`.
     ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
         The fit.
-    ``uns["heldout"]["evaluations"][key_added]``, ``uns["heldout"]["scores"][key_added]``, ``uns["heldout"]["claims"][key_added]``
+    ``uns["heldout"]["evaluations"][key_added]``, ``uns["heldout"]["scores"][key_added]``,
+    ``uns["heldout"]["claims"][key_added]``
         Its evaluation, see :func:`heldout.tl.evaluate`.
     ``uns["heldout"]["ledger"]``
         One more row.
@@ -106,7 +107,8 @@ def sweep(
     ImportError
         If the grid is an optuna space and optuna is not installed.
     ValueError
-        If val lacks a class, the grid is empty or names an unknown option, or the split, columns or preparation do not fit.
+        If val lacks a class, the grid is empty or names an unknown option, or the split, columns or preparation do not
+        fit.
 
     Examples
     --------
@@ -129,7 +131,7 @@ def sweep(
         raise ValueError(msg)
     partition = read_partition(adata, split_key)
     check_steps(adata, partition)
-    base = check_config(method, METHODS[method].load().config_class, config)
+    base = METHODS[method].check_config(config)
     configs = {} if callable(grid) else configs_of(grid, base, n_trials=n_trials, rng=generator(rng))
     partition.require("val", "test", purpose="A sweep")
     task = Task.of(
@@ -176,7 +178,11 @@ def sweep(
     test = judged[(judged["role"] == "model") & (judged["level"] == "cell") & (judged["metric"] == "auc")]
     table["chosen"] = np.arange(len(table)) == best
     table["test_auc"] = np.where(table["chosen"], float(test["estimate"].iloc[0]), np.nan)
-    about = {"method": method, "metric": metric, "configs": {name: asdict(one) for name, one in configs.items()}}
+    about = {
+        "method": method,
+        "metric": metric,
+        "configs": {name: asdict(options) for name, options in configs.items()},
+    }
     entry = {"table": table.rename(index=str), "json": json.dumps(about)}
     store.commit(adata, heldout={keys.SWEEPS: {**store.section(adata, keys.SWEEPS), key_added: entry}})
     return table

@@ -117,7 +117,7 @@ def test_middle_times():
         (None, {"time_key": "hours"}, "Did you mean|It has"),
         (None, {"method": "ot_interpolation"}, "after the last train time"),
         (None, {"method": "prophet"}, "is not a forecast method"),
-        (None, {"n_comps": 0}, "n_comps=0 must be a whole number"),
+        (None, {"n_comps": 0}, "n_comps=0 must be an integer >= 1"),
         (None, {"use_rep": "X_pca"}, "is not in adata.obsm"),
     ],
 )
@@ -266,7 +266,7 @@ def test_the_model_class_equals_tl_forecast():
     with pytest.raises(ValueError, match="network='gru' must be one of"):
         ho.model.CellForecaster(adata, "gru")
     fitted(adata, "persistence", key_added="simple")
-    with pytest.raises(ValueError, match="not one of these networks"):
+    with pytest.raises(ValueError, match="not a network of CellForecaster"):
         ho.model.CellForecaster.from_adata(adata, "simple")
 
 

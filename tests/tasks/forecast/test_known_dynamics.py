@@ -67,7 +67,7 @@ def test_pairing_along_the_flow_is_what_recovers_a_bend():
 def test_the_flow_as_it_is_used_is_within_the_noise_floor(kind, times):
     """With all it learns on past times; a bend takes eight train times, as the first of them show a line."""
     implementation = METHODS["flow"].load()()
-    config = implementation.config_class(max_epochs=3, n_pairs=256)
+    config = type(implementation.default_config)(max_epochs=3, n_pairs=256)
     found = []
     for seed in (300, 302):
         data, truth = case(kind, times, seed)
@@ -84,12 +84,12 @@ def test_the_flow_as_it_is_used_is_within_the_noise_floor(kind, times):
 def test_a_given_damping_is_that_of_the_linear_part():
     data, _ = case("line", TIMES, 200)
     implementation = METHODS["flow"].load()()
-    config = implementation.config_class(max_epochs=1, n_pairs=64, damping=0.5)
+    config = type(implementation.default_config)(max_epochs=1, n_pairs=64, damping=0.5)
     fitted = implementation.fit(data, config, seed=0)
     start = data.cells[-1]
     moves = implementation.directions(fitted, start, 6.0, 7.0)
     assert len(moves) == 4
     cells = implementation.predict(fitted, start, 6.0, 7.0, np.random.default_rng(0))
     np.testing.assert_allclose(cells, start + 0.5 * moves[0])
-    plain = implementation.config_class(max_epochs=1, n_pairs=64, damping=0.5, var_ridge=False, reversion=False)
+    plain = type(implementation.default_config)(max_epochs=1, n_pairs=64, damping=0.5, var_ridge=False, reversion=False)
     assert len(implementation.directions(implementation.fit(data, plain, seed=0), start, 6.0, 7.0)) == 2

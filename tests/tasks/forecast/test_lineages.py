@@ -33,7 +33,7 @@ def drawn(_drawn):
 
 
 def fitted(adata, method="feedforward", **options):
-    ho.tl.forecast(adata, "h", method=method, config=QUICK, lineages="lineages", **options)
+    ho.tl.forecast(adata, "h", method=method, config=QUICK, lineages_key="lineages", **options)
     return read_fit(adata, options.get("key_added", "forecast"))
 
 
@@ -47,10 +47,10 @@ def test_they_train_on_the_stored_chains_and_draw_none(drawn, method, monkeypatc
     monkeypatch.setattr(_sequence, "coupling", refuse)
     monkeypatch.setattr(_sequence, "sample_chains", refuse)
     fit = fitted(drawn, method)
-    assert fit.info["lineages"] == "lineages"
+    assert fit.info["lineages_key"] == "lineages"
     assert fit.info["lineages_fit"] == read_fit(drawn, "lineages").hash
     assert fit.hash != read_fit(drawn, "own").hash
-    assert read_fit(drawn, "own").info["lineages"] is None
+    assert read_fit(drawn, "own").info["lineages_key"] is None
     again = drawn.copy()
     held_out = (again.obs["split"] == "test").to_numpy()
     again.X[held_out] = 1e3
@@ -64,7 +64,7 @@ def test_chains_are_looked_up_by_name(drawn):
     mixed = drawn[np.random.default_rng(3).permutation(drawn.n_obs)].copy()
     for adata in (drawn, mixed, drawn[drawn.obs["split"] == "train"].copy()):
         partition = read_partition(adata)
-        task = Task.of(adata, partition, time_key="h", lineages="lineages")
+        task = Task.of(adata, partition, time_key="h", lineages_key="lineages")
         rows = partition.rows("train")
         here = [rows[task.times[rows] == time] for time in task.times_of("train")]
         found = task.data().chains
@@ -96,20 +96,20 @@ def test_cells_of_the_chains_stay_when_there_are_too_many(monkeypatch):
 def test_scores_and_other_seeds(drawn):
     """The judged fit and its other seeds see the chains, baselines do not need them."""
     ho.tl.forecast(
-        drawn, "h", method="lstm_published", config=ho.model.PublishedConfig(max_epochs=1), lineages="lineages"
+        drawn, "h", method="lstm_published", config=ho.model.PublishedConfig(max_epochs=1), lineages_key="lineages"
     )
     table = ho.tl.evaluate(drawn, "forecast", baselines=["damped_shift"], n_bootstrap=50)
     row = table.query("role == 'model' and metric == 'energy_distance'").iloc[0]
     assert row["ci_low"] < row["ci_high"]
     del drawn.uns["heldout"]["fits"]["lineages"]
     ho.pp.lineages(drawn, "h", n_chains=120, rng=1)
-    with pytest.raises(ValueError, match="were drawn again since 'forecast' was trained on them"):
+    with pytest.raises(ValueError, match="were drawn again after the fit 'forecast' was trained on them"):
         ho.tl.evaluate(drawn, "forecast", baselines=["damped_shift"], n_bootstrap=50)
 
 
 def test_the_model_class(drawn):
     fit = fitted(drawn)
-    ho.model.CellForecaster.setup_anndata(drawn, "h", lineages="lineages")
+    ho.model.CellForecaster.setup_anndata(drawn, "h", lineages_key="lineages")
     with pytest.raises(ValueError, match="method='flow' does not train on chains"):
         ho.model.CellForecaster(drawn)
     model = ho.model.CellForecaster(drawn, "feedforward", QUICK)
@@ -122,15 +122,18 @@ def test_the_model_class(drawn):
 def test_refused(drawn, refuses):
     def asked(**options):
         return lambda a: ho.tl.forecast(
-            a, "h", **{"method": "lstm", "config": QUICK, "lineages": "lineages", **options}
+            a, "h", **{"method": "lstm", "config": QUICK, "lineages_key": "lineages", **options}
         )
 
-    refuses(asked(method="flow", config=None), drawn, "lineages='lineages'", "does not train on chains", "lstm")
-    refuses(asked(lineages="X_pca"), drawn, "'X_pca' is 'pp.pca', not 'pp.lineages'", "Lineages are 'lineages'")
-    refuses(asked(lineages="lines"), drawn, "There is no fit 'lines'")
+    refuses(asked(method="flow", config=None), drawn, "lineages_key='lineages'", "does not train on chains", "lstm")
+    refuses(asked(lineages_key="X_pca"), drawn, "'X_pca' is 'pp.pca', not 'pp.lineages'", "Lineages are 'lineages'")
+    refuses(asked(lineages_key="lines"), drawn, "There is no fit 'lines'")
     drawn.obs["hours"] = drawn.obs["h"]
     refuses(
-        lambda a: ho.tl.forecast(a, "hours", method="lstm", lineages="lineages"), drawn, "along 'h'", "along 'hours'"
+        lambda a: ho.tl.forecast(a, "hours", method="lstm", lineages_key="lineages"),
+        drawn,
+        "along 'h'",
+        "along 'hours'",
     )
     ho.pp.split_time(drawn, "h", test=[6, 8], key_added="other")
     refuses(asked(split_key="other"), drawn, "other")
@@ -138,7 +141,7 @@ def test_refused(drawn, refuses):
     refuses(asked(), fewer, "chains of 'lineages' pass cells that are no longer in adata")
     later = drawn.copy()
     later.obs["h"] = later.obs["h"].replace(6, 7)
-    refuses(asked(), later, "0, 1, 2, 3.5, 5, 6", "0, 1, 2, 3.5, 5, 7", "changed since")
+    refuses(asked(), later, "0, 1, 2, 3.5, 5, 6", "0, 1, 2, 3.5, 5, 7", "has changed")
     swapped = drawn.copy()
     swapped.obs["h"] = swapped.obs["h"].replace({0: 1, 1: 0})
     refuses(asked(), swapped, "not train cells of their time")
@@ -149,5 +152,5 @@ def test_a_representation_without_a_record_is_told(drawn, caplog):
     with pytest.warns(UserWarning, match="no record"):
         ho.pp.lineages(drawn, "h", n_chains=120, use_rep="mine", key_added="unproven")
     with caplog.at_level(logging.WARNING, logger="heldout"):
-        ho.tl.forecast(drawn, "h", method="lstm", config=QUICK, lineages="unproven")
-    assert "nothing proves that it was fitted on the train cells" in caplog.text
+        ho.tl.forecast(drawn, "h", method="lstm", config=QUICK, lineages_key="unproven")
+    assert "no record that it was fitted on train cells only" in caplog.text

@@ -10,9 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import heldout as ho
-from heldout.tasks.forecast import KINDS, METHODS
+from heldout._core.method import Fitted
+from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.damping import PRIOR, Direction, backtest, horizon, moved_by
-from heldout.tasks.forecast.interface import Fitted, Snapshots
+from heldout.tasks.forecast.interface import Snapshots
 from heldout.tasks.forecast.space import fit_space
 from tests.helpers.forecasts import TIMES, snapshots
 
@@ -25,7 +26,7 @@ SMALL = {"flow": {"max_epochs": 4, "n_pairs": 256}, "lstm": {"max_epochs": 2}, "
 def forecast(method, data, at, *, start=None, seed=0, **config):
     """Cells at a time, from the last snapshot before it."""
     implementation = METHODS[method].load()()
-    fitted = implementation.fit(data, implementation.config_class(**config), seed=seed)
+    fitted = implementation.fit(data, type(implementation.default_config)(**config), seed=seed)
     first = int(np.searchsorted(data.times, at)) - 1
     start = data.cells[first] if start is None else start
     return implementation.predict(fitted, start, float(data.times[first]), at, np.random.default_rng(0)), fitted
@@ -169,7 +170,7 @@ def test_val_cells_stop_the_training():
 def test_a_flow_for_middle_times_does_not_forecast():
     data, _ = snapshots("line", AROUND, 3, n=40)
     implementation = METHODS["flow"].load()()
-    fitted = implementation.fit(data, implementation.config_class(max_epochs=1), seed=0)
+    fitted = implementation.fit(data, type(implementation.default_config)(max_epochs=1), seed=0)
     with pytest.raises(ValueError, match="made for times between the train times"):
         implementation.predict(fitted, data.cells[-1], 6.0, 8.0, np.random.default_rng(0))
 
@@ -286,9 +287,8 @@ def test_space_goes_there_and_back(n_comps):
 
 
 def test_registry_and_options():
-    assert set(KINDS) == set(METHODS.names())
     for method in METHODS:
-        assert {"forecast", "interpolation"} >= KINDS[method.name] != set()
+        assert {"forecast", "interpolation"} >= method.kinds != set()
         implementation = method.load()()
         assert isinstance(implementation.fit.__doc__, str)
         assert implementation.min_times >= 1
@@ -296,7 +296,7 @@ def test_registry_and_options():
         with pytest.raises(ValueError, match=match):
             ho.model.FlowConfig(**wrong)
     for wrong, match in (
-        ({"rollout": "jump"}, "straight, steps"),
+        ({"rollout": "jump"}, "'straight', 'steps'"),
         ({"dropout": 1.0}, "dropout"),
         ({"n_hidden": ()}, "n_hidden"),
     ):

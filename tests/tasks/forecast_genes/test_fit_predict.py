@@ -120,7 +120,7 @@ def test_ridge_agrees_with_scikit_learn(adata):
     F = data.history.mean - data.history.mean.mean(axis=1, keepdims=True)
     reference = RidgeCV(alphas=_PENALTIES).fit(F[data.train], data.change[data.train])
     fit, change = task.fit("ridge")
-    assert fit.arrays["penalty"][0] == pytest.approx(reference.alpha_)
+    assert fit.arrays["fitted.penalty"][0] == pytest.approx(reference.alpha_)
     np.testing.assert_allclose(change, reference.predict(F), atol=1e-8)
 
 
@@ -301,5 +301,5 @@ def test_without_val_genes_training_runs_to_the_end(caplog):
     ho.pp.split_genes(adata, val=0)
     with caplog.at_level(logging.WARNING, "heldout"):
         ho.tl.forecast_genes(adata, "hour", **options("feedforward"))
-    assert "no val genes" in caplog.text
+    assert "no val partition" in caplog.text
     assert len(read_fit(adata, "forecast_genes").history) == 3

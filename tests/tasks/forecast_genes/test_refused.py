@@ -34,8 +34,12 @@ BAD = {
     "no such target": (lambda a: None, {"at": 5}, ["at=5", "0, 1, 2, 4, 8"]),
     "no such history": (lambda a: None, {"history": [0, 1, 3]}, ["history=3"]),
     "history is a number": (lambda a: None, {"history": 3}, ["list"]),
-    "target in the history": (lambda a: None, {"at": 4, "history": [0, 1, 2, 4]}, ["not after", "at=4"]),
-    "target before": (lambda a: None, {"at": 2, "history": [0, 1, 4]}, ["not after"]),
+    "target in the history": (
+        lambda a: None,
+        {"at": 4, "history": [0, 1, 2, 4]},
+        ["at=4 must be later than all times of the history"],
+    ),
+    "target before": (lambda a: None, {"at": 2, "history": [0, 1, 4]}, ["must be later than all times of the history"]),
     "two times": (lambda a: None, {"at": 2}, ["2 times", "at least 3"]),
     "not a split": (lambda a: None, {"split_key": "split"}, ["split"]),
     "no such method": (lambda a: None, {"method": "ridgee"}, ["ridge"]),
@@ -59,7 +63,7 @@ def test_a_wrong_config_is_refused(adata):
     for name, value in (
         ("n_hidden", ()),
         ("dropout", 1),
-        ("damping", 0),
+        ("correction", 0),
         ("lr", 0),
         ("n_members", 1.5),
         ("weight_decay", -1),

@@ -15,7 +15,8 @@ from heldout.model import AttentionConfig, MLPConfig
 from heldout.tasks.genotype.config import BoostingConfig
 from heldout.tasks.genotype.group_baselines import PseudobulkBoosting
 from heldout.tasks.genotype.interface import Data
-from heldout.tasks.genotype.networks._attention import Attention, AttentionModule
+from heldout.tasks.genotype.networks._attention import Attention
+from heldout.tasks.genotype.networks._attention_module import AttentionModule
 from heldout.tasks.genotype.networks._batches import Bags, BalancedBlocks, WholeGroups
 from heldout.tasks.genotype.networks._method import MLP
 from heldout.tasks.genotype.networks._module import GenotypeModule
@@ -264,10 +265,10 @@ def test_bad_input(prepared_small, refuses):
     with pytest.raises(TypeError, match="config must be a MLPConfig for method='mlp', got AttentionConfig"):
         ho.tl.genotype(prepared_small, config=AttentionConfig())
     for make, match in (
-        (lambda: AttentionConfig(n_bags=0), "n_bags=0 must be a whole number above 0"),
-        (lambda: MLPConfig(n_members=1.5), "n_members=1.5 must be a whole number"),
-        (lambda: BoostingConfig(max_features=2.0), "must be a share"),
-        (lambda: ho.model.RidgeConfig(alphas=[]), "at least one"),
+        (lambda: AttentionConfig(n_bags=0), "n_bags=0 must be an integer >= 1"),
+        (lambda: MLPConfig(n_members=1.5), "n_members=1.5 must be an integer >= 1"),
+        (lambda: BoostingConfig(max_features=2.0), r"max_features=2.0 must be a number in \(0, 1\]"),
+        (lambda: ho.model.RidgeConfig(alphas=[]), "alphas=.* must be a sequence of one or more numbers > 0"),
     ):
         with pytest.raises(ValueError, match=match):
             make()

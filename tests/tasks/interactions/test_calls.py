@@ -255,8 +255,8 @@ def test_one_cell_has_no_standard_error(screen, caplog):
         caplog.clear()
         ho.tl.interactions(few, "guide", min_cells=least)
         assert (
-            "1 of 40 combinations are left out, because they, a member or the control have too few cells: "
-            f"'{name} ({name}: 1 cell)'" in caplog.text
+            "1 of 40 combinations are left out, because there are too few cells of the combination, a member or the "
+            f"control: '{name} ({name}: 1 cell)'" in caplog.text
         )
         assert name not in ho.get.interaction_pairs(few)["perturbation"].tolist()
 
@@ -353,7 +353,7 @@ def test_predictions_are_matched_by_name(measured, caplog):
 def test_predictions_that_do_not_fit(measured):
     one = profiles(ho.get.interactions(measured), "observed")
     for predictions, words in (
-        ({}, "there are none"),
+        ({}, "it is empty"),
         ({"no_change": one}, "choose another name"),
         ({"mine": one[:, :5].copy()}, "lacks 295 of the 300 genes"),
         ({"mine": one[:0].copy()}, "No combination is predicted by all"),

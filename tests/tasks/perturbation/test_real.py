@@ -82,7 +82,7 @@ def test_noise_of_the_controls_makes_weak_pairs_look_predictable(norman, benchma
 
 
 def test_norman_from_cells_to_verdict(norman):
-    """The additive baseline beats no change and the mean on pairs. Pairs without a prediction are NaN and are counted."""
+    """On pairs, additive beats no change and the mean. Pairs without a prediction are NaN and are counted."""
     ho.pp.split_perturbations(norman, "perturbation", hold_out="combination", val=0, test=1)
     ho.tl.perturbation(norman, method="additive", mask_var=None)
     table = ho.tl.evaluate(norman, "perturbation", n_bootstrap=500)
@@ -103,7 +103,7 @@ def test_norman_from_cells_to_verdict(norman):
 
 
 def test_mcfaline_in_lines_where_it_was_not_measured(mcfaline):
-    """Weak knock-downs: other lines predict a perturbation no better than the mean of its line, and the table says so."""
+    """For weak knock-downs, other lines predict a perturbation no better than the mean of its line."""
     ho.pp.split_perturbations(
         mcfaline, "perturbation", hold_out="context", covariate_keys="cell_type", val=0, test=0.3, max_contexts=1
     )

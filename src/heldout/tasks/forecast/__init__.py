@@ -4,45 +4,101 @@ from heldout._core.method import Method, Registry
 
 _HERE = "heldout.tasks.forecast"
 
+_BEYOND = frozenset({"forecast"})
+_BETWEEN = frozenset({"interpolation"})
+"""Kinds of questions: to predict after the last train time, or between two train times."""
+
 METHODS = Registry(
     "forecast",
-    Method("persistence", "baseline", "the cells of the last time before the target", f"{_HERE}.baselines:Persistence"),
-    Method("pooled_past", "baseline", "the cells of all times before the target", f"{_HERE}.baselines:PooledPast"),
+    Method(
+        "persistence",
+        "baseline",
+        "the cells of the last time before the target",
+        f"{_HERE}.baselines:Persistence",
+        kinds=_BEYOND | _BETWEEN,
+        default_baseline=True,
+    ),
+    Method(
+        "pooled_past",
+        "baseline",
+        "the cells of all times before the target",
+        f"{_HERE}.baselines:PooledPast",
+        kinds=_BEYOND | _BETWEEN,
+        default_baseline=True,
+    ),
     Method(
         "damped_shift",
         "baseline",
         "the last change of the mean goes on, damped by what was best in the past",
         f"{_HERE}.baselines:DampedShift",
+        kinds=_BEYOND,
+        default_baseline=True,
     ),
-    Method("ot_linear", "baseline", "each cell moves on as since its likely ancestor", f"{_HERE}.baselines:OTLinear"),
-    Method("var_ridge", "baseline", "ridge regression of descendants on ancestors", f"{_HERE}.baselines:VarRidge"),
+    Method(
+        "ot_linear",
+        "baseline",
+        "each cell moves on as it moved since its likely ancestor",
+        f"{_HERE}.baselines:OTLinear",
+        kinds=_BEYOND,
+        default_baseline=True,
+    ),
+    Method(
+        "var_ridge",
+        "baseline",
+        "ridge regression of descendants on ancestors",
+        f"{_HERE}.baselines:VarRidge",
+        kinds=_BEYOND,
+        default_baseline=True,
+    ),
     Method(
         "reversion",
         "baseline",
         "each gene returns towards its history as genes did in the past",
         f"{_HERE}.reversion:Reversion",
+        kinds=_BEYOND,
+        default_baseline=True,
     ),
-    Method("ot_interpolation", "baseline", "cells half-way along optimal transport", f"{_HERE}.middle:OTInterpolation"),
-    Method("neighbour_mixture", "baseline", "a mixture of the times on both sides", f"{_HERE}.middle:NeighbourMixture"),
-    Method("flow", "model", "optimal-transport flow matching", f"{_HERE}.networks._flow:Flow"),
-    Method("lstm", "model", "LSTM on chains, predicts the change", f"{_HERE}.networks._sequence:LSTM"),
     Method(
-        "feedforward", "model", "feed-forward on chains, predicts the change", f"{_HERE}.networks._sequence:FeedForward"
+        "ot_interpolation",
+        "baseline",
+        "cells half-way along optimal transport",
+        f"{_HERE}.middle:OTInterpolation",
+        kinds=_BETWEEN,
+        default_baseline=True,
     ),
-    Method("lstm_published", "model", "LSTM as published, no skip", f"{_HERE}.networks._sequence:LSTMPublished"),
+    Method(
+        "neighbour_mixture",
+        "baseline",
+        "a mixture of the times on both sides",
+        f"{_HERE}.middle:NeighbourMixture",
+        kinds=_BETWEEN,
+        default_baseline=True,
+    ),
+    Method(
+        "flow", "model", "optimal-transport flow matching", f"{_HERE}.networks._flow:Flow", kinds=_BEYOND | _BETWEEN
+    ),
+    Method("lstm", "model", "LSTM on chains, predicts the change", f"{_HERE}.networks._sequence:LSTM", kinds=_BEYOND),
+    Method(
+        "feedforward",
+        "model",
+        "feed-forward network on chains, predicts the change",
+        f"{_HERE}.networks._sequence:FeedForward",
+        kinds=_BEYOND,
+    ),
+    Method(
+        "lstm_published",
+        "model",
+        "LSTM as published, without skip connection",
+        f"{_HERE}.networks._sequence:LSTMPublished",
+        kinds=_BEYOND,
+    ),
     Method(
         "feedforward_published",
         "model",
-        "feed-forward as published, no skip",
+        "feed-forward network as published, without skip connection",
         f"{_HERE}.networks._sequence:FeedForwardPublished",
+        kinds=_BEYOND,
     ),
 )
 
-KINDS = {
-    **{method.name: frozenset({"forecast"}) for method in METHODS},
-    **{name: frozenset({"forecast", "interpolation"}) for name in ("persistence", "pooled_past", "flow")},
-    **{name: frozenset({"interpolation"}) for name in ("ot_interpolation", "neighbour_mixture")},
-}
-"""What each method can do: predict after the last train time, between two of them, or both."""
-
-__all__ = ["KINDS", "METHODS"]
+__all__ = ["METHODS"]

@@ -1,4 +1,4 @@
-"""Simple forecasts that a network has to beat. Persistence is the bar."""
+"""Simple forecasts that a network must beat. The reference is persistence."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy import sparse
 
-from heldout.tasks.forecast.config import DampingConfig, NoForecastConfig
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
+from heldout.tasks.forecast.config import DampingConfig
 from heldout.tasks.forecast.couplings import coupling
 from heldout.tasks.forecast.damping import Direction, backtest, horizon, moved_by
-from heldout.tasks.forecast.interface import Fitted, Snapshots
 from heldout.tasks.forecast.stored import keep_cells, kept_cells, nearest
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.couplings import Coupling
+    from heldout.tasks.forecast.interface import Snapshots
 
 
 class Persistence:
-    """The start cells as they are: nothing changes."""
+    """The start cells, unchanged."""
 
-    config_class: ClassVar[type] = NoForecastConfig
+    default_config: ClassVar[Any] = NoConfig()
     min_times: ClassVar[int] = 1
     stochastic: ClassVar[bool] = False
     keeps_cells: ClassVar[bool] = True
 
-    def fit(self, data: Snapshots, config: NoForecastConfig, *, seed: int) -> Fitted:
+    def fit(self, data: Snapshots, config: NoConfig, *, seed: int) -> Fitted:
         """Nothing to learn."""
         return Fitted({})
 
@@ -40,33 +42,33 @@ class Persistence:
 class PooledPast:
     """Cells drawn from all train times before the target."""
 
-    config_class: ClassVar[type] = NoForecastConfig
+    default_config: ClassVar[Any] = NoConfig()
     min_times: ClassVar[int] = 1
     stochastic: ClassVar[bool] = False
     keeps_cells: ClassVar[bool] = False
 
-    def fit(self, data: Snapshots, config: NoForecastConfig, *, seed: int) -> Fitted:
+    def fit(self, data: Snapshots, config: NoConfig, *, seed: int) -> Fitted:
         """Keep the cells."""
         return Fitted(keep_cells(data, seed=seed))
 
     def predict(
         self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """As many cells as start cells, each at most once where there are enough."""
+        """Draw as many cells as there are start cells, without replacement if there are enough."""
         times, cells = kept_cells(fitted)
         pool = np.concatenate([c for time, c in zip(times, cells, strict=True) if time < at])
         return pool[rng.choice(len(pool), len(start), replace=len(start) > len(pool))]
 
 
 class Moving(ABC):
-    """A method that moves each start cell, by a share that was chosen on past times."""
+    """A method that moves each start cell. The share of the movement is chosen on past times."""
 
-    config_class: ClassVar[type] = DampingConfig
+    default_config: ClassVar[Any] = DampingConfig()
     min_times: ClassVar[int] = 2
     stochastic: ClassVar[bool] = False
     keeps_cells: ClassVar[bool] = True
     fades: ClassVar[bool] = True
-    """Whether the movement grows with the horizon, so that a damped one must fade."""
+    """Whether the movement grows with the horizon, so that a damped movement must fade."""
 
     @abstractmethod
     def learn(self, data: Snapshots, config: Any, *, seed: int) -> Fitted:
@@ -77,7 +79,7 @@ class Moving(ABC):
         """Undamped movement, (n × k)."""
 
     def fit(self, data: Snapshots, config: Any, *, seed: int) -> Fitted:
-        """Learn the movement, and on past times its share."""
+        """Learn the movement, and choose its share on past times."""
 
         def past_moves(past: Snapshots, at: float) -> list[Direction]:
             fitted, start_time = self.learn(past, config, seed=seed), float(past.times[-1])
@@ -104,7 +106,7 @@ class Moving(ABC):
 
 
 class DampedShift(Moving):
-    """The mean goes on as between the last two times, and all cells with it."""
+    """All cells move as the mean did between the last two times."""
 
     def learn(self, data: Snapshots, config: DampingConfig, *, seed: int) -> Fitted:
         """Change of the mean in one unit of time."""
@@ -112,12 +114,12 @@ class DampedShift(Moving):
         return Fitted({"rate": change / (data.times[-1] - data.times[-2])})
 
     def move(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> np.ndarray:
-        """The same for all cells."""
+        """The same movement for all cells."""
         return np.tile((at - start_time) * fitted.arrays["rate"], (len(start), 1))
 
 
 class OTLinear(Moving):
-    """Each cell goes on as it came from the mean of its likely ancestors."""
+    """Each cell continues its movement from the mean of its likely ancestors."""
 
     def learn(self, data: Snapshots, config: DampingConfig, *, seed: int) -> Fitted:
         """Change of each cell since the time before, in one unit of time."""
@@ -126,7 +128,7 @@ class OTLinear(Moving):
         return Fitted({"known": data.cells[-1].astype(np.float32), "rate": rate})
 
     def move(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> np.ndarray:
-        """A cell that train does not have moves as the nearest one that it has."""
+        """Move each cell. A cell that is not in train moves as the nearest train cell."""
         rows = nearest(start, fitted.arrays["known"].astype(np.float64))
         return np.asarray((at - start_time) * fitted.arrays["rate"][rows])
 
@@ -134,7 +136,7 @@ class OTLinear(Moving):
 class VarRidge(Moving):
     """Ridge regression of the change of a cell, in one unit of time, on where it is: dx/dt = Ax + b.
 
-    It is learnt from cells and the mean of their likely descendants between all neighbouring train times.
+    It is learnt from cells and the means of their likely descendants, between all neighbouring train times.
     """
 
     def learn(self, data: Snapshots, config: DampingConfig, *, seed: int) -> Fitted:

@@ -30,7 +30,8 @@ _TOLERANCE = 1e-4
 _MAX_ITERATIONS = 5000
 _CHECKED_EVERY = 50  # iterations
 _LARGE = 1e30  # factors beyond this move into the potentials
-_DEAD = 300.0  # factors of e by which a cell can have fewer descendants than another; its row of the plan then still has digits
+_DEAD = 300.0
+"""Powers of e by which a cell can have fewer descendants than another cell."""
 
 
 @dataclass(frozen=True)
@@ -75,25 +76,29 @@ def coupling(
     batch_size: int = BATCH,
     rng: Rng = 0,
 ) -> Coupling:
-    """Entropic optimal transport from one snapshot to the next, at squared Euclidean cost, by POT :cite:p:`flamary2021`.
+    """Compute entropic optimal transport from one snapshot to the next, by POT :cite:p:`flamary2021`.
 
-    Snapshots of more than ``batch_size`` cells are cut at random into batches of that size, which are solved against
-    each other; this is done four times and averaged. Of each row of a batch 16 entries stay, drawn so that they equal the
-    row on average. Memory is then at most six matrices of ``batch_size²`` float64 and about 1 kB for each cell of the
-    larger snapshot. A cell then meets only a sample of the cells of the other snapshot, so the transition is somewhat
-    more diffuse than that of the whole problem.
+    The cost is the squared Euclidean distance.
+
+    Snapshots of more than ``batch_size`` cells are cut at random into batches of that size. Each batch is solved
+    against one batch of the other snapshot. This is done four times and averaged. Each row of a batch keeps 16 entries,
+    which are drawn so that they equal the row on average. Memory is then at most six matrices of ``batch_size²``
+    float64, and about 1 kB for each cell of the larger snapshot. Each cell is compared with a sample of the cells of
+    the other snapshot, so the transition is somewhat more diffuse than that of the whole problem.
 
     Parameters
     ----------
     X0, X1
         Coordinates of the cells of the earlier (n0 × d) and of the later snapshot (n1 × d).
     epsilon
-        Strength of the entropy as a share of the median cost; larger is more diffuse.
+        Strength of the entropy as a share of the median cost. A larger value gives a more diffuse plan.
     unbalanced
-        How strongly, as a share of the median cost, the descendants of a cell are kept to ``growth``, so that cells may
-        grow or die as fits; every cell of the later snapshot still has ancestors. None keeps to ``growth`` exactly.
+        Strength, as a share of the median cost, that keeps the number of descendants of a cell close to ``growth``.
+        Cells may then grow or die. Every cell of the later snapshot still has ancestors. None keeps exactly to
+        ``growth``.
     growth
-        Expected descendants of each cell of the earlier snapshot, (n0,), up to a factor; None gives all the same.
+        Expected number of descendants of each cell of the earlier snapshot, (n0,), up to a factor. None gives all cells
+        the same number.
     batch_size
         Largest number of cells of a snapshot that is solved at once.
     rng
@@ -122,19 +127,19 @@ def coupling(
     if not found.converged:
         off = np.maximum(found.source_error, found.target_error)
         msg = (
-            f"Sinkhorn has not converged after {found.n_iterations} iterations: {off:.1%} of the mass does not lie where it "
-            f"should. Raise epsilon={epsilon:g}."
+            f"Sinkhorn has not converged after {found.n_iterations} iterations: {off:.1%} of the mass is not "
+            f"where it should be. Raise epsilon={epsilon:g}."
         )
         warnings.warn(msg, stacklevel=2)
     return found
 
 
 def sample_chains(couplings: Sequence[Coupling], n_chains: int, rng: Rng = 0) -> np.ndarray:
-    """Chains of cells through T snapshots, (n_chains × T) int32 row numbers of each snapshot, from T − 1 couplings.
+    """Draw chains of cells through T snapshots from T − 1 couplings: row numbers, (n_chains × T) int32.
 
-    A cell with twice the descendants starts twice as many chains: a chain is drawn in proportion to the product of the
-    mass that flows along it, so that the chains meet the last snapshot evenly. With equal masses the first cell is drawn
-    evenly, and each next one from its row of the transition.
+    A cell with twice as many descendants starts twice as many chains. Chains are drawn in proportion to the mass that
+    flows along them, so that they reach the cells of the last snapshot evenly. With equal masses the first cell is
+    drawn evenly, and each next cell from its row of the transition.
 
     Raises
     ------
@@ -142,22 +147,22 @@ def sample_chains(couplings: Sequence[Coupling], n_chains: int, rng: Rng = 0) ->
         If there is no coupling, they do not fit together, or ``n_chains`` is below 1.
     """
     shapes = [c.transition.shape for c in couplings]
-    if not shapes or any(one[1] != two[0] for one, two in zip(shapes, shapes[1:], strict=False)):
-        msg = f"couplings of shapes {shapes} do not join: each needs as many rows as the one before it has columns."
+    if not shapes or any(first[1] != second[0] for first, second in zip(shapes, shapes[1:], strict=False)):
+        msg = f"couplings of shapes {shapes} do not fit: each needs as many rows as the coupling before it has columns."
         raise ValueError(msg)
     if n_chains < 1:
-        msg = f"n_chains={n_chains!r} must be at least 1."
+        msg = f"n_chains={n_chains!r} must be an integer >= 1."
         raise ValueError(msg)
     random = generator(rng)
     ahead = [np.ones(shapes[-1][1])]  # mass that flows on from each cell, up to a factor
-    for one in reversed(couplings):
-        flow = one.mass * (one.transition @ ahead[-1])
+    for pair in reversed(couplings):
+        flow = pair.mass * (pair.transition @ ahead[-1])
         ahead.append(flow / flow.max())
     ahead.reverse()
     chains = np.empty((n_chains, len(shapes) + 1), dtype=np.int32)
     chains[:, 0] = _systematic(ahead[0], n_chains, random)
-    for step, one in enumerate(couplings):
-        chains[:, step + 1] = _next(one.transition, ahead[step + 1], chains[:, step], random)
+    for step, pair in enumerate(couplings):
+        chains[:, step + 1] = _next(pair.transition, ahead[step + 1], chains[:, step], random)
     return random.permutation(chains)
 
 
@@ -179,14 +184,14 @@ def _checked(
         raise ValueError(msg)
     weights = np.ones(len(X0)) if growth is None else np.asarray(growth, dtype=np.float64)
     if weights.shape != (len(X0),) or not np.isfinite(weights).all() or (weights <= 0).any():
-        msg = f"growth must be {len(X0)} finite numbers above 0, one for each cell of X0."
+        msg = f"growth must be {len(X0)} finite numbers > 0, one for each cell of X0."
         raise ValueError(msg)
     for name, value in (("epsilon", epsilon), ("unbalanced", unbalanced)):
         if value is not None and not (np.isfinite(value) and value > 0):
-            msg = f"{name}={value!r} must be a number above 0, a share of the median cost."
+            msg = f"{name}={value!r} must be a number > 0, a share of the median cost."
             raise ValueError(msg)
     if batch_size < 2:
-        msg = f"batch_size={batch_size!r} must be at least 2 cells."
+        msg = f"batch_size={batch_size!r} must be an integer >= 2."
         raise ValueError(msg)
     return X0, X1, weights
 
@@ -206,22 +211,25 @@ def _cost(X0: np.ndarray, X1: np.ndarray) -> np.ndarray:
 
 
 def _median_cost(X0: np.ndarray, X1: np.ndarray, batch_size: int, random: np.random.Generator) -> float:
-    """Median cost between the snapshots, of a sample of large ones; one scale for all their batches."""
+    """Median cost between the snapshots, or between samples of large ones. All batches have the same scale."""
     X0, X1 = (X if len(X) <= batch_size else X[random.permutation(len(X))[:batch_size]] for X in (X0, X1))
     median = float(np.median(_cost(X0, X1)))
     if median <= 0:
-        msg = "Half of the cells of X0 and X1 or more are at one point, so no cell is nearer than another. Use other coordinates."
+        msg = (
+            "At least half of the cells of X0 and X1 are at one point, so no cell is nearer than another. Use other "
+            "coordinates."
+        )
         raise ValueError(msg)
     return median
 
 
 def _sinkhorn(cost: np.ndarray, a: np.ndarray, eps: float, rho: float) -> tuple[np.ndarray, float, float, int]:
-    """Plan (n0 × n1) between the marginal ``a`` and the even one; its errors, and the number of iterations.
+    """Plan (n0 × n1) between the marginal ``a`` and the even marginal, its errors, and the number of iterations.
 
     With a finite ``rho`` the first marginal is free at rho times its Kullback-Leibler divergence from ``a``.
     """
     b = np.full(cost.shape[1], 1 / cost.shape[1])
-    # POT warns of what the errors say; factors of a plan that is far from converged can overflow.
+    # POT warns about what the errors show. Factors of a plan that is far from converged can overflow.
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         plan, wanted, n_iterations = _balanced(cost, a, b, eps) if np.isinf(rho) else _unbalanced(cost, a, b, eps, rho)
@@ -237,7 +245,7 @@ def _off(got: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def _balanced(cost: np.ndarray, a: np.ndarray, b: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """Plan, first marginal that it should have, and number of iterations, in POT's form that is safe at small ``eps``."""
+    """Plan, its intended first marginal, and number of iterations, in the form of POT that is safe at small ``eps``."""
     import ot  # imports torch
 
     f = cost.min(axis=1)
@@ -250,7 +258,8 @@ def _balanced(cost: np.ndarray, a: np.ndarray, b: np.ndarray, eps: float) -> tup
         numItermax=_MAX_ITERATIONS,
         stopThr=_TOLERANCE / np.sqrt(len(b)),  # of the root of the sum of squares, which bounds the sum
         tau=_LARGE,
-        # Potentials that leave a 1 in each row and column of the kernel: from zeros, a row far from all others underflows.
+        # Potentials that leave a 1 in each row and column of the kernel: from zeros, a row far from all others
+        # underflows.
         warmstart=(f, (cost - f[:, None]).min(axis=0)),
         print_period=_CHECKED_EVERY,
         warn=False,
@@ -264,9 +273,9 @@ def _unbalanced(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Plan, first marginal that the next iteration would give it, and number of iterations.
 
-    POT runs for few iterations at a time, each time at a cost less the potentials so far, which keeps small ``eps`` from
-    underflowing. The problem stays the same if the free marginal p pays for the potentials f of its cells:
-    rho KL(p | a) + p·f is, up to a constant, rho KL(p | a exp(-f / rho)). Its factor is free, as the mass is that of ``b``.
+    POT runs for few iterations at a time, each time at a cost less the potentials so far, which keeps small ``eps``
+    from underflowing. The problem stays the same if the free marginal p pays for the potentials f of its cells: rho
+    KL(p | a) + p·f is, up to a constant, rho KL(p | a exp(-f / rho)). Its factor is free, as the mass is that of ``b``.
     """
     import ot  # imports torch
 
@@ -333,7 +342,7 @@ def _in_batches(
 def _batches(
     n0: int, n1: int, batch_size: int, random: np.random.Generator
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """For each draw, pairs of row numbers of both snapshots in which each cell occurs, and equally often."""
+    """For each draw, pairs of row numbers of both snapshots, in which each cell occurs equally often."""
     few, many = sorted(-(-n // batch_size) for n in (n0, n1))
     many = -(-many // few) * few
     for _ in range(_DRAWS):
@@ -342,7 +351,7 @@ def _batches(
 
 
 def _thinned(plan: np.ndarray, sums: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Column numbers (n0 · 16,) drawn from each row, at equal steps of its cumulated mass: true on average, little noise."""
+    """Column numbers (n0 · 16,) drawn from each row, at equal steps of its cumulated mass, which gives little noise."""
     steps = (np.arange(_KEPT) + random.random((len(plan), 1))) / _KEPT
     chosen = np.empty(steps.shape, dtype=np.int64)
     for row, (cumulated, at) in enumerate(zip(np.cumsum(plan / sums[:, None], axis=1), steps, strict=True)):
@@ -358,7 +367,7 @@ def _sparse(rows: np.ndarray) -> sparse.csr_array:
 
 
 def _systematic(weights: np.ndarray, n: int, random: np.random.Generator) -> np.ndarray:
-    """``n`` numbers drawn in proportion to weights, each within 1 of its expected count, whatever has no weight never."""
+    """Draw ``n`` numbers in proportion to weights. The count of each is within 1 of its expected count."""
     cumulated = np.cumsum(weights)
     at = (np.arange(n) + random.random()) / n * cumulated[-1]
     return np.minimum(np.searchsorted(cumulated, at, side="right"), np.flatnonzero(weights)[-1])

@@ -1,4 +1,4 @@
-"""How much of a predicted movement to make: learnt by forecasting train times from those before them."""
+"""Learn how much of a predicted movement to apply, by forecasting train times from earlier train times."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from heldout.tasks.forecast.interface import Snapshots
 
 GRID = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-"""Shares that are tried."""
+"""Candidate shares."""
 
 PRIOR = 0.1
-"""What a share of 1 costs, whatever the past says: a movement has to gain more than noise does."""
+"""Cost of a share of 1. A movement must gain more than noise does."""
 
 LAW = 0.9
-"""Mean skill on two past times or more from which a movement is taken for a law: it is made whole."""
+"""With this mean skill on two or more past times, a movement is applied in full."""
 
 NOTHING = 0.02
-"""Share of the spread of the cells below which a distance is noise, not something to gain on."""
+"""A distance below this share of the spread of the cells is noise."""
 
 FIRST = 2
-"""Snapshots before the first origin: one change to learn from."""
+"""Number of snapshots before the first past time that is forecast: one change to learn from."""
 
 _ORIGINS = 4
 _MOST = 300
 
 
 def horizon(times: np.ndarray, start_time: float, at: float) -> float:
-    """How far ahead a time is, in longest steps between train times; at least 1."""
+    """How far ahead a time is, in units of the longest step between train times. At least 1."""
     return max(1.0, float((at - start_time) / np.diff(times).max())) if len(times) > 1 else 1.0
 
 
@@ -45,11 +45,12 @@ class Direction:
     Parameters
     ----------
     whole
-        All of it, (n × k).
+        The whole movement, (n × k).
     first
-        Of its first step, the longest between train times; all of it if the time is nearer.
+        The movement of the first step, which is the longest step between train times. The whole movement if the time is
+        nearer.
     fades
-        Whether a damped one fades with each further step, or does not depend on how far the time is.
+        Whether a damped movement fades with each further step. Otherwise it does not depend on how far the time is.
     """
 
     whole: np.ndarray
@@ -57,10 +58,10 @@ class Direction:
     fades: bool = True
 
     def damped(self, share: float, ahead: float) -> np.ndarray:
-        """The movement that is made over ``ahead`` steps: each further step is ``share`` times the one before.
+        """Movement that is applied over ``ahead`` steps: each further step is ``share`` times the step before.
 
-        The damped trend of exponential smoothing. A share of 1 takes the movement for a law and follows it; one of 0.1
-        stops after a step, wherever the law would lead.
+        This is the damped trend of exponential smoothing. With a share of 1 the whole movement is applied. With a share
+        of 0.1 it almost stops after one step.
         """
         if share >= 1 or ahead <= 1 or not self.fades:
             return share * self.whole
@@ -72,26 +73,27 @@ if TYPE_CHECKING:
 
 
 def backtest(data: Snapshots, move: Move) -> dict[str, Any]:
-    """Share of each direction of movement, and what it was chosen by, as JSON values.
+    """Choose the share of each direction of movement on past times. Returns JSON values.
 
-    Shares have a prior, as in ridge regression: squared, they cost what persistence costs at one past time, times what no
-    movement explains of the past. Where little is explained the best share is mostly luck, and with one past time it is
-    shrunk by half or more; each further past time halves the doubt. Where dynamics go on as before nothing is left
-    unexplained, and the shares stay what they are.
+    Shares have a prior, as in ridge regression. The cost of a squared share is the error of persistence at one past
+    time, times the part of the past that no movement explains. If little is explained, the best share is mostly luck.
+    With one past time it is shrunk by half or more, and with each further past time by less. If the dynamics are
+    regular, nothing is left unexplained, and the shares are not shrunk.
 
     Parameters
     ----------
     data
-        Train snapshots. Each one from the third on (of many the last four) is forecast from those before it, in a space that
-        was fitted on those before it, and counts as many times as there were changes to learn from; nothing later is touched.
+        Train snapshots. Each from the third on (at most the last four) is forecast from those before it, in a space
+        that was fitted on those before it. Its weight is the number of changes to learn from. Later snapshots are not
+        used.
     move
-        From past snapshots and a later time to the directions of the last cells.
+        Function of past snapshots and a later time that returns the directions of the last cells.
     """
     origins = range(FIRST, len(data.times))[-_ORIGINS:]
     if not len(origins):
         msg = (
-            f"Choosing the damping needs 3 train times, there are {len(data.times)}: {data.times.tolist()}. Train on more "
-            "times, or give config a damping, e.g. 0 for persistence."
+            f"Choosing the damping needs 3 train times, there are {len(data.times)}: {data.times.tolist()}. Train on "
+            "more times, or set damping in the config, e.g. 0 for persistence."
         )
         raise ValueError(msg)
     past_times = [_PastTime.of(data, origin, move) for origin in origins]
@@ -102,7 +104,7 @@ def backtest(data: Snapshots, move: Move) -> dict[str, Any]:
 
     def lost(shares: tuple[float, ...]) -> tuple[float, float]:
         if shares not in gains:
-            gains[shares] = np.array([one.gain(shares) for one in past_times])
+            gains[shares] = np.array([past.gain(shares) for past in past_times])
         gained = float(weights @ gains[shares])
         unexplained = 1 - np.clip(gained / len(weights), 0, 1)
         cost = PRIOR * sum(shares) + unexplained * sum(share**2 for share in shares)
@@ -121,7 +123,7 @@ def backtest(data: Snapshots, move: Move) -> dict[str, Any]:
 
 
 def _search(lost: Callable[[tuple[float, ...]], tuple[float, float]], n: int) -> tuple[float, ...]:
-    """From persistence on, change one share at a time for the better, until none is."""
+    """Start from persistence, and change one share at a time as long as this is better."""
     shares = (0.0,) * n
     while True:
         near = {(*shares[:i], share, *shares[i + 1 :]) for i in range(n) for share in GRID}
@@ -133,7 +135,7 @@ def _search(lost: Callable[[tuple[float, ...]], tuple[float, float]], n: int) ->
 
 @dataclass(frozen=True)
 class _PastTime:
-    """A time that is known, to be forecast from those before it."""
+    """A known time, which is forecast from earlier times."""
 
     start: np.ndarray
     truth: np.ndarray
@@ -144,11 +146,11 @@ class _PastTime:
 
     @classmethod
     def of(cls, data: Snapshots, origin: int, move: Move) -> _PastTime:
-        """At most 300 cells of the start and of the truth."""
+        """Take at most 300 cells of the start and of the truth."""
         past, truth = data.origin(origin)
         at, last = float(data.times[origin]), past.cells[-1]
         rows = _rows(len(last))
-        directions = [replace(one, whole=one.whole[rows], first=one.first[rows]) for one in move(past, at)]
+        directions = [replace(way, whole=way.whole[rows], first=way.first[rows]) for way in move(past, at)]
         start, truth = last[rows], truth[_rows(len(truth))]
         before = energy_distance(truth, start)
         spread = 2 * float(np.linalg.norm(truth - truth.mean(axis=0), axis=1).mean())
@@ -156,17 +158,17 @@ class _PastTime:
         return cls(start, truth, directions, ahead, before, max(before, NOTHING * spread))
 
     def gain(self, shares: tuple[float, ...]) -> float:
-        """Skill of a movement against persistence."""
+        """Skill of a movement compared with persistence."""
         moved = moved_by(self.start, self.directions, shares, self.ahead)
         return (self.before - energy_distance(self.truth, moved)) / self.scale
 
 
 def moved_by(start: np.ndarray, directions: list[Direction], shares: Sequence[float], ahead: float) -> np.ndarray:
-    """Cells after as much of each movement as is made; of a direction that has no share, nothing."""
-    made = [one.damped(share, ahead) for one, share in zip(directions, shares, strict=False)]
+    """Cells after the share of each movement. A direction without a share is not applied."""
+    made = [direction.damped(share, ahead) for direction, share in zip(directions, shares, strict=False)]
     return np.asarray(start + sum(made))
 
 
 def _rows(n: int) -> np.ndarray:
-    """At most 300 rows, always the same."""
+    """At most 300 rows, always the same rows."""
     return np.arange(n) if n <= _MOST else np.sort(np.random.default_rng(0).choice(n, _MOST, replace=False))

@@ -1,4 +1,4 @@
-"""How a forecast is judged: predicted against observed cells, beside baselines, floor and the collapsed predictor."""
+"""Evaluation of a forecast: predicted and observed cells, baselines, the noise floor and the collapsed predictor."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core.metric import metric_of
+from heldout._core.verdict import verdict
 from heldout._core.versus import with_versus
 from heldout.metrics import (
     change_correlation,
@@ -54,7 +55,7 @@ MIN_UNITS = 3
 _W2_CELLS = 300
 _MIN_CELLS = 10
 _NOTES = {
-    "wasserstein2": "secondary: with many components it rewards a forecast of nothing but the mean",
+    "wasserstein2": "secondary: with many components it rewards a forecast of only the mean",
     "r2": "of the means of the genes; repeating the last time scores high",
 }
 
@@ -66,7 +67,7 @@ class Target:
     Parameters
     ----------
     time, start_time
-        When it is, and when the start cells were measured.
+        The target time, and the time of the start cells.
     truth, last
         Observed cells at the target and start cells, (n × k) in the space of the fit.
     predicted
@@ -87,7 +88,7 @@ class Target:
 
 
 class Scorer:
-    """Scores predictions of one target; what does not depend on the prediction is computed once."""
+    """Score predictions of one target. Quantities that do not depend on the prediction are computed once."""
 
     def __init__(self, truth: np.ndarray, last: np.ndarray, space: Space) -> None:
         self.truth, self.space = truth, space
@@ -97,7 +98,7 @@ class Scorer:
         self.error = np.sqrt(genes.var(axis=0, ddof=1) / len(genes) + before.var(axis=0, ddof=1) / len(before))
 
     def __call__(self, cells: np.ndarray, *, primary: bool = False) -> dict[str, float]:
-        """Every metric but skill; with ``primary`` the energy distance alone."""
+        """All metrics except skill. With ``primary`` only the energy distance."""
         distance = {PRIMARY: energy_distance(self.truth, cells)}
         if primary:
             return distance
@@ -123,7 +124,7 @@ class Scorer:
         return lambda a, b: self._distances(b, a)[name]
 
     def floor(self, groups: np.ndarray | None, rng: np.random.Generator) -> dict[str, float]:
-        """One half of the truth against the other; of the errors of means as if the halves were whole."""
+        """Scores of one half of the truth against the other half. Errors of means are scaled to whole samples."""
         kept = groups if groups is not None and len(np.unique(groups)) >= 4 else None
 
         def halves(score: Callable[[np.ndarray, np.ndarray], float]) -> float:
@@ -146,7 +147,7 @@ def _of_means(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of all targets: method → metric → (n_targets,); the floors; and the energy distances library by library."""
+    """Scores of all targets (method → metric → (n_targets,)), the floors, and the energy distances by library."""
 
     times: list[float]
     starts: list[float]
@@ -157,7 +158,7 @@ class Scores:
 
 
 def score_targets(targets: list[Target], space: Space, *, rng: np.random.Generator) -> Scores:
-    """Score every method on every target; the collapsed predictor is the mean of the judged method's cells."""
+    """Score all methods on all targets. The collapsed predictor is the mean of the cells of the evaluated method."""
     rows: dict[str, list[dict[str, float]]] = {}
     floors, groups = [], []
     seeds: list[list[dict[str, float]]] = [[] for _ in (targets[0].seeds if targets else [])]
@@ -208,7 +209,7 @@ def evaluation_table(
     n_bootstrap: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """One row a method, level and metric; the first method of ``scores.values`` is judged.
+    """One row for each method, level and metric. The first method of ``scores.values`` is evaluated.
 
     Levels are ``time_key``, the mean over target times, and with several targets each of them, ``time_key=time``.
     """
@@ -301,10 +302,10 @@ def _judged(
     n_bootstrap: int,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Paired difference to the best baseline over what is independent, and the verdict it allows."""
-    own = scores.values[judged]
+    """Paired difference to the best baseline over independent units, and the verdict."""
+    of_judged = scores.values[judged]
     other = scores.values[best][metric][at] if best else np.full(len(at), np.nan)
-    differences = own[metric][at] - other
+    differences = of_judged[metric][at] - other
     low, high, unit, n_units = np.nan, np.nan, "", len(at)
     changes: dict[str, Any] = {"baseline": best or "", "difference": _mean(differences)}
     if best and len(at) >= MIN_UNITS and np.isfinite(differences).all():
@@ -314,39 +315,36 @@ def _judged(
         interval = _group_interval(scores, at, judged, best, n_bootstrap, rng)
         low, high, n_units, unit = interval.low, interval.high, interval.n_units, "groups"
     elif scores.seeds:
-        reached = np.array([_mean(one[metric][at]) for one in [own, *scores.seeds]])
+        reached = np.array([_mean(of_seed[metric][at]) for of_seed in [of_judged, *scores.seeds]])
         if np.isfinite(reached).all():
             changes |= {"ci_low": reached.min(), "ci_high": reached.max()}
             changes |= {
                 "difference_low": (reached - _mean(other)).min(),
                 "difference_high": (reached - _mean(other)).max(),
             }
-    verdict = "unidentifiable"
     if unit:
         changes |= {"difference_low": low, "difference_high": high}
-        worst, best_case = sorted((sign * low, sign * high))
-        verdict = "better" if worst > 0 else "not better" if best_case <= 0 else "undecided"
     note = sentence(
         n_targets=len(at),
         unit=unit,
         n_units=n_units,
         n_seeds=len(scores.seeds) + 1 if "ci_low" in changes else 0,
-        skill=_mean(own["skill_corrected"][at]),
-        collapsed_wins=_mean(scores.values[COLLAPSED][PRIMARY][at]) < _mean(own[PRIMARY][at]),
+        skill=_mean(of_judged["skill_corrected"][at]),
+        collapsed_wins=_mean(scores.values[COLLAPSED][PRIMARY][at]) < _mean(of_judged[PRIMARY][at]),
         **_when(scores, at),
     )
-    return {**changes, "verdict": verdict, "note": "; ".join(filter(None, [row["note"], note]))}
+    return {**changes, "verdict": verdict(low, high, sign=sign), "note": "; ".join(filter(None, [row["note"], note]))}
 
 
 def _when(scores: Scores, at: np.ndarray) -> dict[str, str]:
-    """Start and target as words, if there is one."""
+    """Start and target in words, if there is one target."""
     if len(at) > 1:
         return {}
     return {"start": f"time {scores.starts[at[0]]:g}", "target": f"time {scores.times[at[0]]:g}"}
 
 
 def _mean(values: np.ndarray) -> float:
-    """Mean, NaN if one is."""
+    """Mean. NaN if any value is NaN."""
     return float(np.mean(values))
 
 
@@ -374,7 +372,7 @@ def _group_interval(
 
 
 def target_table(scores: Scores, targets: list[Target], roles: dict[str, str]) -> pd.DataFrame:
-    """Every score of every method at every target time."""
+    """All scores of all methods at all target times."""
     rows = []
     for method, found in scores.values.items():
         for i, target in enumerate(targets):

@@ -1,16 +1,17 @@
-"""What a forecast method is: it fits on snapshots and moves cells to another time. Baselines and networks alike."""
+"""Interface of the forecast methods: they fit on snapshots, and predict cells at another time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from heldout._core.method import Fitted
+    from heldout._core.options import Config
     from heldout.tasks.forecast.space import Space
 
 
@@ -27,14 +28,14 @@ class Snapshots:
     space
         How coordinates become genes, for methods that look at genes.
     chains
-        Row numbers of each snapshot, (n_chains × T), if they were drawn before the fit.
+        Row numbers in each snapshot, (n_chains × T), if chains were drawn before the fit.
     val
-        Cells that only the stopping sees, at times of their own.
+        Cells of other times that only the stopping sees.
     targets
-        Times that will be asked for; of what happens there nothing is known. Empty if they are not known.
+        Times that will be predicted; the cells of these times are not available. Empty if the times are not known.
     refitted
-        The first n + 1 snapshots in a space that was fitted on the first n, as a function of n. None if a space that has
-        seen fewer cells would be the same but for its axes.
+        The first n + 1 snapshots in a space that was fitted on the first n, as a function of n. None if a space that
+        has seen fewer cells would be the same but for its axes.
     """
 
     times: np.ndarray
@@ -58,8 +59,8 @@ class Snapshots:
     def origin(self, n: int) -> tuple[Snapshots, np.ndarray]:
         """The first ``n`` times as if later ones had not been measured, and the cells of the next one in their space.
 
-        A space that has seen the cells to be forecast holds more of them than one of the past does; movements that add
-        spread would look better than they are.
+        A space that has seen the cells to be forecast explains more of them than a space of the past does. Movements
+        that add spread would then look better than they are.
         """
         view = self if self.refitted is None else replace(self.refitted(n), chains=self.chains, targets=self.targets)
         return view.until(n), view.cells[n]
@@ -70,29 +71,20 @@ class Snapshots:
         return float(self.times[-1] - self.times[0])
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """Result of a fit: numbers, JSON values, and a table with one row an epoch."""
-
-    arrays: dict[str, np.ndarray]
-    info: dict[str, Any] = field(default_factory=dict)
-    history: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-
 class ForecastMethod(Protocol):
     """The two verbs of a forecast method."""
 
-    config_class: ClassVar[type]
-    """Dataclass of its options."""
+    default_config: ClassVar[Config]
+    """Options if the user gives none. Those given must be of the same class."""
 
     min_times: ClassVar[int]
-    """Train times it needs to forecast; an interpolation needs two."""
+    """Number of train times that a forecast needs. An interpolation needs two."""
 
     stochastic: ClassVar[bool]
     """Whether another seed gives another fit."""
 
     keeps_cells: ClassVar[bool]
-    """Whether row i of the prediction is start cell i, moved."""
+    """Whether row i of the prediction is start cell i after its movement."""
 
     def fit(self, data: Snapshots, config: Any, *, seed: int) -> Fitted:
         """Fit on the snapshots (and stop on ``data.val``)."""

@@ -1,4 +1,4 @@
-"""The part of a flow that is linear in the cell: dx/dt = Ax + b, solved for rather than trained."""
+"""The part of a flow that is linear in the cell: dx/dt = Ax + b. It is solved for, not trained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PENALTIES = (1e4, 1.0, 0.1, 0.01)
-"""Ridge penalties of the slope that are tried, as shares of the number of pairs; the first leaves a constant velocity."""
+"""Candidate ridge penalties of the slope, as shares of the number of pairs. The first gives a constant velocity."""
 
 EPSILON = 0.02
 """Entropy of the couplings."""
@@ -41,8 +41,8 @@ class LinearFlow:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Cells before and after one interval, (n × k), how long it is, and the row of each first cell in its snapshot."""
+class CellPairs:
+    """Cells before and after an interval, (n × k), its length, and the row of each first cell in its snapshot."""
 
     before: np.ndarray
     after: np.ndarray
@@ -52,22 +52,23 @@ class Pairs:
 
 def fit_linear_flow(
     cells: Sequence[np.ndarray], times: np.ndarray, *, n_pairs: int, n_refinements: int, seed: int
-) -> tuple[LinearFlow, list[Pairs]]:
-    """Linear flow through all snapshots, and the pairs of cells that follow it.
+) -> tuple[LinearFlow, list[CellPairs]]:
+    """Fit a linear flow through all snapshots, and return it with the pairs of cells that it was fitted on.
 
-    Optimal transport moves each snapshot the shortest way to the next one, so that within a snapshot all cells seem to
-    move alike even if the whole turns; the slope between snapshots tells, and is blurred by that. Each refinement couples
-    the cells that the flow found so far has moved on, as the reference process of a Schrödinger bridge is refined by what
-    was found :cite:p:`shen2025`. The ridge penalty is the one that best predicts an interval from all others.
+    Optimal transport moves each snapshot to the next one by the shortest way. So all cells of a snapshot seem to move
+    in the same direction, even if the whole population rotates, and the slope of the flow is blurred. Each refinement
+    first moves the cells along the flow found so far, and couples them again, in the same way as the reference process
+    of a Schrödinger bridge is refined :cite:p:`shen2025`. The ridge penalty is the one that best predicts an interval
+    from all others.
 
     Parameters
     ----------
     cells, times
         Snapshots (n_t × k), standardised, and their times (T,).
     n_pairs
-        Pairs drawn from each coupling.
+        Number of pairs that are drawn from each coupling.
     n_refinements
-        How often it is done again.
+        Number of refinements.
     seed
         Seed of couplings and draws.
     """
@@ -87,28 +88,28 @@ def _pairs(
     n_pairs: int,
     rng: np.random.Generator,
     seed: int,
-) -> list[Pairs]:
+) -> list[CellPairs]:
     found = []
     for before, after, elapsed in zip(cells[:-1], cells[1:], np.diff(times), strict=True):
         moved = before if flow is None else flow.move(before, float(elapsed))
         rows = sample_chains([coupling(moved, after, epsilon=EPSILON, rng=seed)], n_pairs, rng)
-        found.append(Pairs(before[rows[:, 0]], after[rows[:, 1]], float(elapsed), rows[:, 0]))
+        found.append(CellPairs(before[rows[:, 0]], after[rows[:, 1]], float(elapsed), rows[:, 0]))
     return found
 
 
-def _solved(pairs: list[Pairs]) -> LinearFlow:
-    """Ridge regression of the displacements on points of the paths, the penalty chosen by leaving out each interval."""
+def _solved(pairs: list[CellPairs]) -> LinearFlow:
+    """Ridge regression of displacements on points of the paths. Leaving out each interval chooses the penalty."""
     if len(pairs) < 2:
-        return _ridge([_Moments.of(one) for one in pairs], _FIRST_PENALTY)
-    moments = [_Moments.of(one) for one in pairs]
+        return _ridge([_Moments.of(interval) for interval in pairs], _FIRST_PENALTY)
+    moments = [_Moments.of(interval) for interval in pairs]
     left_out = [moments[:i] + moments[i + 1 :] for i in range(len(moments))]
 
     def error(penalty: float) -> float:
         """Squared error of the mean displacement of an interval that was not seen, summed over intervals."""
         flows = [_ridge(rest, penalty) for rest in left_out]
         off = [
-            one.elapsed * (one.x @ flow.slope + flow.intercept - one.y)
-            for one, flow in zip(moments, flows, strict=True)
+            moment.elapsed * (moment.x @ flow.slope + flow.intercept - moment.y)
+            for moment, flow in zip(moments, flows, strict=True)
         ]
         return float(np.square(off).sum())
 
@@ -117,7 +118,7 @@ def _solved(pairs: list[Pairs]) -> LinearFlow:
 
 @dataclass(frozen=True)
 class _Moments:
-    """Means and products of points and velocities of one interval; long ones weigh more, as displacements are fitted."""
+    """Means and products of points and velocities of one interval. Long intervals have more weight."""
 
     x: np.ndarray
     y: np.ndarray
@@ -126,7 +127,7 @@ class _Moments:
     elapsed: float
 
     @classmethod
-    def of(cls, pairs: Pairs) -> _Moments:
+    def of(cls, pairs: CellPairs) -> _Moments:
         along = (np.arange(len(pairs.before)) + 0.5)[:, None] / len(pairs.before)  # the pairs are in random order
         x = pairs.before + along * (pairs.after - pairs.before)
         y = (pairs.after - pairs.before) / pairs.elapsed
@@ -134,12 +135,12 @@ class _Moments:
 
 
 def _ridge(moments: list[_Moments], penalty: float) -> LinearFlow:
-    weights = np.square([one.elapsed for one in moments])
+    weights = np.square([moment.elapsed for moment in moments])
     weights = weights / weights.sum()
-    x = sum(w * one.x for w, one in zip(weights, moments, strict=True))
-    y = sum(w * one.y for w, one in zip(weights, moments, strict=True))
-    xx = sum(w * one.xx for w, one in zip(weights, moments, strict=True)) - np.outer(x, x)
-    xy = sum(w * one.xy for w, one in zip(weights, moments, strict=True)) - np.outer(x, y)
+    x = sum(w * moment.x for w, moment in zip(weights, moments, strict=True))
+    y = sum(w * moment.y for w, moment in zip(weights, moments, strict=True))
+    xx = sum(w * moment.xx for w, moment in zip(weights, moments, strict=True)) - np.outer(x, x)
+    xy = sum(w * moment.xy for w, moment in zip(weights, moments, strict=True)) - np.outer(x, y)
     variance = np.diag(xx).clip(1e-12)
     slope = np.linalg.solve(xx + penalty * np.diag(variance), xy)  # a ridge on standardised coordinates
     return LinearFlow(slope, y - x @ slope, penalty)

@@ -1,40 +1,42 @@
-"""Cells at a time between two that were measured."""
+"""Methods that predict cells at a time between two train times."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from heldout.tasks.forecast.config import NoForecastConfig
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
 from heldout.tasks.forecast.couplings import coupling
-from heldout.tasks.forecast.interface import Fitted, Snapshots
 from heldout.tasks.forecast.stored import keep_cells, kept_cells, nearest
 
 if TYPE_CHECKING:
     from scipy import sparse
 
+    from heldout.tasks.forecast.interface import Snapshots
+
 
 class _Middle:
-    config_class: ClassVar[type] = NoForecastConfig
+    default_config: ClassVar[Any] = NoConfig()
     min_times: ClassVar[int] = 2
     stochastic: ClassVar[bool] = False
     keeps_cells: ClassVar[bool] = False
 
-    def fit(self, data: Snapshots, config: NoForecastConfig, *, seed: int) -> Fitted:
+    def fit(self, data: Snapshots, config: NoConfig, *, seed: int) -> Fitted:
         """Keep the cells."""
         return Fitted(keep_cells(data, seed=seed))
 
 
 class OTInterpolation(_Middle):
-    """Each start cell on the straight line to a likely descendant at the next train time."""
+    """Each start cell moves on the straight line to a likely descendant at the next train time."""
 
     keeps_cells: ClassVar[bool] = True
 
     def predict(
         self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Draw a descendant for each start cell and go as far as the time says."""
+        """Draw a descendant of each start cell, and move the cell in proportion to the time."""
         before, after, share = around(fitted, at)
         pair = coupling(before, after, rng=0)
         rows = nearest(start, before)
@@ -45,12 +47,12 @@ class OTInterpolation(_Middle):
 
 
 class NeighbourMixture(_Middle):
-    """Cells of the train times before and after the target, the nearer time the more of them."""
+    """Cells of the train times before and after the target, with more cells of the nearer time."""
 
     def predict(
         self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """As many cells as start cells."""
+        """Draw as many cells as there are start cells."""
         before, after, share = around(fitted, at)
         n_after = round(share * len(start))
         picked = [
@@ -61,7 +63,7 @@ class NeighbourMixture(_Middle):
 
 
 def around(fitted: Fitted, at: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Cells of the train times before and after ``at``, and how far it lies between them, 0 to 1."""
+    """Cells of the train times before and after ``at``, and where it is between them, 0 to 1."""
     times, cells = kept_cells(fitted)
     i = int(np.searchsorted(times, at)) - 1
     return cells[i], cells[i + 1], float((at - times[i]) / (times[i + 1] - times[i]))

@@ -1,4 +1,4 @@
-"""Genes return towards their history: a regression over genes, learnt from the changes that were seen."""
+"""Genes return towards their history: a regression over genes, learnt from the changes between train times."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from heldout._core.method import Fitted
 from heldout.tasks.forecast.baselines import Moving
-from heldout.tasks.forecast.interface import Fitted, Snapshots
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.config import DampingConfig
+    from heldout.tasks.forecast.interface import Snapshots
 
 
 class Reversion(Moving):
     """The mean of each gene changes as a linear function of its level and of how far it is from where it has been.
 
-    The coefficients are the same for all genes and are learnt over genes from all changes between train times, so that few
-    times suffice. What goes up in differentiation tends to come down again, and what fell to recover; extrapolation
-    says the opposite. The length of a step does not count: most change happens early after a step of treatment, and
-    sampling follows it.
+    The coefficients are the same for all genes. They are learnt over genes from all changes between train times, so a
+    few times are enough. Genes that rise in differentiation tend to fall again, and genes that fell tend to recover;
+    extrapolation predicts the opposite. The length of a step is not used, because most change happens early after a
+    treatment.
     """
 
     fades: ClassVar[bool] = False
 
     def learn(self, data: Snapshots, config: DampingConfig, *, seed: int) -> Fitted:
-        """Ridge over (gene, change) rows; the means of the genes are all that is looked at."""
+        """Ridge regression with one row for each gene and change. It uses only the means of the genes."""
         means = np.stack([data.space.decode(cells.mean(axis=0)) for cells in data.cells])
         X = np.concatenate([_features(means[: i + 1]) for i in range(len(means) - 1)])
         y = np.diff(means, axis=0).ravel()
@@ -39,11 +40,11 @@ class Reversion(Moving):
         return Fitted({"change": data.space.components @ change}, info)
 
     def move(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> np.ndarray:
-        """The same for all cells, however far the target is."""
+        """The same movement for all cells, however far the target is."""
         return np.tile(fitted.arrays["change"], (len(start), 1))
 
 
 def _features(means: np.ndarray) -> np.ndarray:
-    """One row a gene, (n_genes × 4), of its means (T × n_genes): 1, level, distance to the first and to the average time."""
+    """Features of each gene, (n_genes × 4): 1, level, distance to the first mean and to the mean of all times."""
     last = means[-1]
     return np.stack([np.ones_like(last), last, means[0] - last, means.mean(axis=0) - last], axis=1)

@@ -1,4 +1,4 @@
-"""The space that cells are forecast in: principal components of the train cells, and back to genes."""
+"""The space of a forecast: principal components of the train cells, and the way back to genes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Space:
-    """Affine map between genes and coordinates: ``mean`` (n_genes,), ``components`` (k × n_genes) with orthonormal rows."""
+    """Affine map between genes and coordinates: ``mean`` (n_genes,) and orthonormal ``components`` (k × n_genes)."""
 
     mean: np.ndarray
     components: np.ndarray
@@ -32,7 +32,7 @@ class Space:
 def fit_space(X: Matrix, n_comps: int) -> Space:
     """Principal components of dense or sparse cells (n × n_genes), exact, the largest loading of each positive.
 
-    With no more genes than ``n_comps`` all directions are kept, so nothing is lost.
+    With at most ``n_comps`` genes all directions are kept, so nothing is lost.
     """
     mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
     n, n_genes = X.shape

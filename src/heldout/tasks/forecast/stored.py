@@ -1,4 +1,4 @@
-"""Train cells that a fit keeps, for methods that look at them again when they predict."""
+"""Train cells that a fit stores, for methods that need them to predict."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from heldout.tasks.forecast.interface import Fitted, Snapshots
+    from heldout._core.method import Fitted
+    from heldout.tasks.forecast.interface import Snapshots
 
 MOST = 4000
-"""Cells of each time that are kept."""
+"""Maximum number of cells that are kept of each time."""
 
 
 def keep_cells(data: Snapshots, *, seed: int) -> dict[str, np.ndarray]:
@@ -31,7 +32,7 @@ def kept_cells(fitted: Fitted) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def nearest(start: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Row of ``known`` nearest to each row of ``start``; the row itself where it is among them."""
+    """Row of ``known`` that is nearest to each row of ``start``, or the same row if the two are equal."""
     from scipy.spatial import cKDTree
 
     if len(start) == len(known) and np.allclose(start, known, rtol=1e-4, atol=1e-4):

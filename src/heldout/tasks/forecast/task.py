@@ -1,25 +1,27 @@
-"""From an AnnData and a split to the snapshots that the forecast methods see, and back."""
+"""Build the snapshots that forecast methods see from an AnnData and a split, and predict with stored fits."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, loaded, take
 from heldout._core.chain import scaled_with, state_from_json, state_to_json
+from heldout._core.ct_values import warn_if_ct
 from heldout._core.fits import Fit, check_split, read_fit, read_header
 from heldout._core.genes import gene_columns
 from heldout._core.lazy import over_blocks
+from heldout._core.method import Fitted
 from heldout._core.partition import read_partition
-from heldout._core.types import is_dask, is_sparse
-from heldout.tasks.forecast import KINDS, METHODS
-from heldout.tasks.forecast.interface import Fitted, Snapshots
+from heldout._core.times import cell_times, times_text
+from heldout._core.types import is_dask
+from heldout.tasks.forecast import METHODS
+from heldout.tasks.forecast.interface import Snapshots
 from heldout.tasks.forecast.lineages import chains_in, check_lineages
 from heldout.tasks.forecast.space import Space, fit_space
 
@@ -34,18 +36,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("heldout")
 
 MIN_CELLS = 10
-"""Cells below which a time says nothing about a distribution."""
+"""Minimum number of cells of a time. With fewer cells their distribution is not known."""
 
 FAR = 1.5
-"""Ratio of the horizon to the longest step between train times, above which a prediction warns."""
+"""A prediction further ahead than this many times the longest step between train times gives a warning."""
 
 _ALL_GENES = 100
-_AT_CEILING = 0.05
+"""Up to this number of genes all directions are kept, not the first principal components."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One question about the future on one AnnData. Build it with :meth:`of`, which checks everything first."""
+    """A forecast on one AnnData: which cells, times, genes and space. Build it with :meth:`of`."""
 
     adata: AnnData
     partition: Partition
@@ -55,7 +57,7 @@ class Task:
     layer: str | None
     use_rep: str | None
     n_comps: int
-    lineages: str | None = None
+    lineages_key: str | None = None
 
     @classmethod
     def of(
@@ -68,22 +70,22 @@ class Task:
         layer: str | None = None,
         use_rep: str | None = None,
         n_comps: int = 50,
-        lineages: str | None = None,
+        lineages_key: str | None = None,
     ) -> Task:
         """Check the times of train, val and test, and the representation."""
         partition.require("train", purpose="A forecast")
         times = cell_times(adata, time_key)
         if isinstance(n_comps, bool) or not isinstance(n_comps, int) or n_comps < 1:
-            msg = f"n_comps={n_comps!r} must be a whole number above 0."
+            msg = f"n_comps={n_comps!r} must be an integer >= 1."
             raise ValueError(msg)
         columns = gene_columns(adata, mask_var)
         if use_rep is not None:
             pca = _representation(adata, partition, use_rep)
             columns, layer = pca.columns(adata.var_names, key=use_rep), pca.config["layer"]
-        task = cls(adata, partition, time_key, times, columns, layer, use_rep, n_comps, lineages)
+        task = cls(adata, partition, time_key, times, columns, layer, use_rep, n_comps, lineages_key)
         _check_times(task)
-        if lineages is not None:
-            check_lineages(adata, lineages, partition, time_key, task.times_of("train"))
+        if lineages_key is not None:
+            check_lineages(adata, lineages_key, partition, time_key, task.times_of("train"))
         return task
 
     def times_of(self, partition: str) -> np.ndarray:
@@ -91,7 +93,7 @@ class Task:
         return np.unique(self.times[self.partition.mask(partition)])
 
     def data(self) -> Snapshots:
-        """Snapshots of the train cells, in their space, with val beside them. Test cells are not read."""
+        """Snapshots of train and val cells in the space of the train cells. Test cells are not read."""
         train, val = self.partition.rows("train"), self.partition.rows("val")
         space = self.space(train)
         later = None
@@ -105,14 +107,14 @@ class Task:
         return Snapshots(points, cells, space, self._chains(train), later, targets, refitted)
 
     def _chains(self, train: np.ndarray) -> np.ndarray | None:
-        if self.lineages is None:
+        if self.lineages_key is None:
             return None
         points, of_cell = np.unique(self.times[train], return_inverse=True)
-        fit = check_lineages(self.adata, self.lineages, self.partition, self.time_key, points)
-        return chains_in(self.adata, fit, self.lineages, [train[of_cell == i] for i in range(len(points))])
+        fit = check_lineages(self.adata, self.lineages_key, self.partition, self.time_key, points)
+        return chains_in(self.adata, fit, self.lineages_key, [train[of_cell == i] for i in range(len(points))])
 
     def _refitted(self) -> Callable[[int], Snapshots]:
-        """The first n + 1 train snapshots in components of the first n, computed once for all methods."""
+        """Function of n: the first n + 1 train snapshots in components of the first n. Computed once."""
         train, points = self.partition.rows("train"), self.times_of("train")
 
         @cache
@@ -126,17 +128,17 @@ class Task:
         return refitted
 
     def space(self, train: np.ndarray) -> Space:
-        """Principal components of the train cells; all directions if there are at most 100 genes."""
+        """Principal components of the train cells. With at most 100 genes all directions are kept."""
         if self.use_rep is not None:
             fit = _representation(self.adata, self.partition, self.use_rep)
             return Space(np.asarray(fit.arrays["mean"]), np.asarray(fit.arrays["components"]))
         X = self._values(train)
-        _say_if_at_ceiling(X)
+        warn_if_ct(X)
         n_genes = len(self.columns)
         return fit_space(X, n_genes if n_genes <= _ALL_GENES else min(self.n_comps, len(train) - 1, n_genes))
 
     def _values(self, rows: np.ndarray) -> Matrix:
-        """The genes of the task in some cells, in memory."""
+        """Genes of the task in some cells, in memory."""
         return loaded(take(take(get_matrix(self.adata, self.layer, dask=True), rows, None), None, self.columns))
 
     def _snapshots(self, rows: np.ndarray, space: Space) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -147,30 +149,31 @@ class Task:
 
     def fit(self, method: str, config: Any = None, *, seed: int = 0, data: Snapshots | None = None) -> Fit:
         """Fit one method of the registry."""
+        config = METHODS[method].check_config(config)
         implementation = METHODS[method].load()()
-        config = check_config(method, implementation.config_class, config)
         self.check_method(method, implementation.min_times, config)
         data = self.data() if data is None else data
         return self.pack(method, config, implementation.fit(data, config, seed=seed), data.space, seed=seed)
 
     def check_method(self, method: str, min_times: int, config: Any) -> None:
-        """Refuse a method that cannot answer the question of the split, or not with so few train times."""
+        """Refuse a method that cannot predict the test times of the split, or that needs more train times."""
         train, test = self.times_of("train"), self.times_of("test")
         wanted = {kind(train, at) for at in test}
-        if wanted - KINDS[method]:
-            able = [name for name, kinds in KINDS.items() if wanted <= kinds]
+        if wanted - METHODS[method].kinds:
+            able = METHODS.names(kinds=wanted)
             what = {"forecast": "after the last train time", "interpolation": "between train times"}
             msg = (
-                f"method={method!r} cannot predict the test time(s) {shown(test)}, which lie "
-                f"{' and '.join(what[k] for k in sorted(wanted))} ({shown(train)}). Use one of {', '.join(able)}."
+                f"method={method!r} cannot predict the test time(s) {times_text(test)}, which lie "
+                f"{' and '.join(what[k] for k in sorted(wanted))} ({times_text(train)}). Use one of {', '.join(able)}."
             )
             raise ValueError(msg)
         learnt = getattr(config, "damping", 0.0) is None
         need = 2 if "forecast" not in wanted and method == "flow" else max(min_times, 3 if learnt else 1)
         if len(train) < need:
-            hint = ", or give its config a damping" if learnt and len(train) >= min_times else ""
+            hint = ", or set damping in its config" if learnt and len(train) >= min_times else ""
             msg = (
-                f"method={method!r} needs {need} train times, {self.time_key} has {len(train)} in train: {shown(train)}. "
+                f"method={method!r} needs {need} train times, {self.time_key} has {len(train)} in train: "
+                f"{times_text(train)}. "
                 f"Train on more times{hint}, or use method='persistence'."
             )
             raise ValueError(msg)
@@ -183,53 +186,33 @@ class Task:
             "layer": self.layer,
             "use_rep": self.use_rep,
             "n_comps": self.n_comps,
-            "lineages": self.lineages,
-            "lineages_fit": None if self.lineages is None else read_header(self.adata, self.lineages).hash,
+            "lineages_key": self.lineages_key,
+            "lineages_fit": None if self.lineages_key is None else read_header(self.adata, self.lineages_key).hash,
             **{f"{part}_times": self.times_of(part).tolist() for part in ("train", "val", "test")},
             "input": state_to_json(
                 describe(take(get_matrix(self.adata, self.layer, dask=True), np.flatnonzero(mask), None))
             ),
             "scaled_with": scaled_with(self.adata, self.layer),
-            "fitted": fitted.info,
         }
-        arrays = {f"fitted.{name}": array for name, array in fitted.arrays.items()}
-        return Fit(
-            method=f"forecast.{method}",
-            config={**asdict(config), "seed": seed},
-            split_key=self.partition.key,
-            split_hash=self.partition.hash,
+        return METHODS.to_fit(
+            method,
+            config,
+            fitted,
+            self.partition,
+            seed=seed,
             genes=self.adata.var_names[self.columns].to_numpy(dtype=object),
-            arrays={"space.mean": space.mean, "space.components": space.components, **arrays},
             info=info,
-            history=fitted.history,
+            arrays={"space.mean": space.mean, "space.components": space.components},
         )
-
-
-def cell_times(adata: AnnData, time_key: str) -> np.ndarray:
-    """Time of each cell, (n_obs,) float64; refuses what is no finite number."""
-    values = store.column(adata, time_key, argument="time_key")
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(values.cat.categories.dtype)
-    if values.dtype.kind not in "iuf":
-        msg = (
-            f"adata.obs[{time_key!r}] (time_key) is {values.dtype}, not numeric (e.g. {store.some(values.unique())}). Make it "
-            f"numbers first, e.g. adata.obs[{time_key!r}] = pd.to_numeric(adata.obs[{time_key!r}].str.extract(r'([-0-9.]+)')[0])"
-        )
-        raise ValueError(msg)
-    times = values.to_numpy(dtype=np.float64)
-    if not np.isfinite(times).all():
-        msg = f"adata.obs[{time_key!r}] (time_key) has infinite values. Drop those cells first."
-        raise ValueError(msg)
-    return times
 
 
 def kind(train: np.ndarray, at: float) -> str:
-    """What it takes to predict a time: ``forecast`` after the last train time, else ``interpolation``."""
+    """Kind of question: ``forecast`` for a time after the last train time, else ``interpolation``."""
     return "forecast" if at > train[-1] else "interpolation"
 
 
 def coordinates(adata: AnnData, rows: np.ndarray, columns: np.ndarray, space: Space, layer: str | None) -> np.ndarray:
-    """Coordinates of some cells, (n × k) float64, independent of the order of all others."""
+    """Coordinates of some cells, (n × k) float64. They do not depend on the order of the other cells."""
     X = get_matrix(adata, layer, dask=True)
     if not is_dask(X):
         return space.encode(take(take(X, rows, None), None, columns))
@@ -238,62 +221,71 @@ def coordinates(adata: AnnData, rows: np.ndarray, columns: np.ndarray, space: Sp
     return np.concatenate([of_block for _, of_block in over_blocks(X, space.encode)])[back]
 
 
-def start_cells(adata: AnnData, fit: Fit, at: float, *, own: bool) -> tuple[np.ndarray, float]:
-    """Rows of the cells to start from, and their time: the latest train time before ``at``, of an own AnnData its train cells."""
+def start_cells(adata: AnnData, fit: Fit, at: float, *, train_only: bool) -> tuple[np.ndarray, float]:
+    """Row numbers of the cells to start from, and their time, which is the latest train time before ``at``.
+
+    With ``train_only`` only the train cells of that time are used. Without it, all cells of new data are used.
+    """
     train = np.array(fit.info["train_times"])
     start_time = float(train[train < at][-1])
     here = cell_times(adata, fit.info["time_key"]) == start_time
-    if own:
+    if train_only:
         here &= read_partition(adata, fit.split_key).mask("train")
     if not here.any():
         msg = (
-            f"adata has no cells at {fit.info['time_key']}={start_time:g}, the latest train time before at={at:g}, to start "
-            "from. Pass the AnnData that the fit was made on, or new cells of that time."
+            f"adata has no cells at {fit.info['time_key']}={start_time:g}, the latest train time before at={at:g}. "
+            "The prediction starts from these cells. Pass the AnnData that the fit was made on, or new cells of that "
+            "time."
         )
         raise ValueError(msg)
     return np.flatnonzero(here), start_time
 
 
-def cells_at(adata: AnnData, fit: Fit, at: Any, *, key: str, own: bool = True) -> tuple[np.ndarray, float, np.ndarray]:
-    """Rows of the start cells for a time that is asked for, their time, and their coordinates (n × k)."""
-    rows, start_time = start_cells(adata, fit, check_at(fit, at), own=own)
+def cells_at(
+    adata: AnnData, fit: Fit, at: Any, *, key: str, train_only: bool = True
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Row numbers of the start cells of a prediction, their time, and their coordinates (n × k)."""
+    rows, start_time = start_cells(adata, fit, check_at(fit, at), train_only=train_only)
     columns = fit.columns(adata.var_names, key=key)
     return rows, start_time, coordinates(adata, rows, columns, space_of(fit), fit.info["layer"])
 
 
 def space_of(fit: Fit) -> Space:
-    """The space that a fit lives in."""
+    """The space of a stored fit."""
     return Space(fit.arrays["space.mean"], fit.arrays["space.components"])
 
 
 def predict(fit: Fit, start: np.ndarray, start_time: float, at: float, *, rng: np.random.Generator) -> np.ndarray:
     """Cells (n × k) at the time ``at`` with a stored fit."""
-    implementation = METHODS[fit.method.removeprefix("forecast.")].load()()
-    arrays = {n.removeprefix("fitted."): a for n, a in fit.arrays.items() if n.startswith("fitted.")}
-    moved: np.ndarray = implementation.predict(Fitted(arrays, fit.info["fitted"]), start, start_time, at, rng)
+    moved: np.ndarray = METHODS.implementation_of(fit).predict(Fitted.of(fit), start, start_time, at, rng)
     return moved
 
 
 def check_at(fit: Fit, at: Any) -> float:
-    """A time that the fit can be asked for; says so when it is far outside of what was trained."""
+    """Check a time that is to be predicted; warn if it is far ahead of the train times."""
     plain = isinstance(at, int | float | np.integer | np.floating) and not isinstance(at, bool)
     if not plain or not np.isfinite(at):
         msg = f"at={at!r} must be a finite number, a time of {fit.info['time_key']!r}."
         raise ValueError(msg)
     train = np.array(fit.info["train_times"])
-    method = fit.method.removeprefix("forecast.")
+    method = METHODS.method_of(fit)
     if at <= train[0] or at in train:
         where = "not after the first train time" if at <= train[0] else "a train time, whose cells are known"
-        msg = f"at={at:g} is {where} ({shown(train)}). Ask for a time after {train[0]:g} that was not trained on."
+        msg = f"at={at:g} is {where} ({times_text(train)}). Ask for a time after {train[0]:g} that was not trained on."
         raise ValueError(msg)
-    if kind(train, at) not in KINDS[method]:
-        msg = f"method={method!r} of this fit cannot do {kind(train, at)}: at={at:g} with train times {shown(train)}."
+    if kind(train, at) not in method.kinds:
+        msg = (
+            f"method={method.name!r} of this fit cannot do {kind(train, at)}: at={at:g} with train times "
+            f"{times_text(train)}. "
+            f"Fit another method, e.g. one of {', '.join(METHODS.names(kinds=[kind(train, at)]))}."
+        )
         raise ValueError(msg)
     longest = np.diff(train).max() if len(train) > 1 else np.inf
     if (at - train[-1]) / longest > FAR:
         logger.warning(
-            "at=%g is %g after the last train time, %.1f times the longest step between train times (%g): nothing that far "
-            "was learnt",
+            "at=%g is %g after the last train time, %.1f times the longest step between train times (%g). The fit has "
+            "not "
+            "learnt changes over such a long time, so do not trust this prediction.",
             at,
             at - train[-1],
             (at - train[-1]) / longest,
@@ -303,30 +295,16 @@ def check_at(fit: Fit, at: Any) -> float:
 
 
 def check_prepared(fit: Fit, adata: AnnData, *, key: str, layer: str | None) -> None:
-    """Refuse cells that were not prepared as those the fit was made on."""
+    """Refuse cells that were not prepared as the cells that the fit was made on."""
     before, now = state_from_json(fit.info["input"]), describe(get_matrix(adata, layer, dask=True))
     if before.kind == now.kind and fit.info["scaled_with"] == scaled_with(adata, layer):
         return
     msg = (
-        f"The fit {key!r} was trained on {before}; adata holds {now}, or was scaled otherwise. Prepare these cells as the "
-        "others were: heldout.pp.replay(adata, reference) on the raw cells."
+        f"The fit {key!r} was trained on {before}; adata holds {now}, or was scaled differently. Prepare these cells "
+        "in the "
+        "same way: call heldout.pp.replay(adata, reference) on the raw cells."
     )
     raise ValueError(msg)
-
-
-def check_config(method: str, expected: type, config: Any) -> Any:
-    """The default options of a method, or those given if they are of its class."""
-    if config is None:
-        return expected()
-    if not isinstance(config, expected):
-        msg = f"config must be a {expected.__name__} for method={method!r}, got {type(config).__name__}."
-        raise TypeError(msg)
-    return config
-
-
-def shown(times: Any) -> str:
-    """Times as text."""
-    return ", ".join(f"{time:g}" for time in times)
 
 
 def _check_times(task: Task) -> None:
@@ -336,21 +314,23 @@ def _check_times(task: Task) -> None:
         if (counts < MIN_CELLS).any():
             few = counts.argmin()
             msg = (
-                f"{task.time_key}={points[few]:g} has {counts[few]} cells in {part}; a time needs at least {MIN_CELLS} to be "
-                "compared with another. Drop that time, or pool it with a neighbour."
+                f"{task.time_key}={points[few]:g} has {counts[few]} cells in {part}; a time needs at least "
+                f"{MIN_CELLS} to be "
+                "compared with another. Drop that time, or merge it with a neighbouring time."
             )
             raise ValueError(msg)
     test = task.times_of("test")
     both = np.intersect1d(train, test)
     if len(both):
         msg = (
-            f"{task.time_key}={shown(both)} has cells in train and in test, so its cells are known and nothing is forecast. "
+            f"{task.time_key}={times_text(both)} has cells in train and in test, so these times are not held out. "
             "Hold out whole times with heldout.pp.split_time."
         )
         raise ValueError(msg)
     if len(test) and test[0] < train[0]:
         msg = (
-            f"The test time {test[0]:g} lies before the first train time {train[0]:g}: there is no history to predict it from. "
+            f"The test time {test[0]:g} lies before the first train time {train[0]:g}: there is no history to predict "
+            "it from. "
             "Hold out a later time with heldout.pp.split_time."
         )
         raise ValueError(msg)
@@ -366,17 +346,3 @@ def _representation(adata: AnnData, partition: Partition, use_rep: str) -> Fit:
         raise ValueError(msg)
     check_split(adata, fit, partition, key=use_rep)
     return fit
-
-
-def _say_if_at_ceiling(X: Any) -> None:
-    """Say so when values pile up at the maximum, as cycle numbers do where nothing was detected."""
-    stored = X.data if is_sparse(X) else X
-    high = stored.max() if stored.size else 0.0
-    share = float((stored == high).sum()) / (X.shape[0] * X.shape[1])
-    if high > 0 and share > _AT_CEILING:
-        logger.warning(
-            "%.0f %% of the values of the train cells are exactly the maximum, %g. If these are cycle numbers (Ct), lower is "
-            "higher expression: use that maximum less the values, so that what was not detected is 0",
-            100 * share,
-            high,
-        )

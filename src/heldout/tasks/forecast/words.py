@@ -80,15 +80,18 @@ def _stands(skill: float, start: str, target: str) -> str:
         return f"the cells of {target} are as those of {start}, so there was nothing to foretell"
     if skill > _LITTLE:
         return (
-            f"the forecast is nearer to the cells of {target} than those of {start} are, and removes {skill:.0%} of what "
+            f"the forecast is nearer to the cells of {target} than those of {start} are, and removes {skill:.0%} of "
+            "what "
             "separates them"
         )
     if skill < -_LITTLE:
         return (
-            f"persistence stands: the cells of {start}, left as they are, are nearer to those of {target} than the forecast is "
+            f"persistence stands: the cells of {start}, left as they are, are nearer to those of {target} than the "
+            "forecast is "
             f"(skill {skill:.2f})"
         )
     return (
-        f"persistence stands: the cells of {start}, left as they are, are as near to those of {target} as the forecast is, so "
+        f"persistence stands: the cells of {start}, left as they are, are as near to those of {target} as the "
+        "forecast is, so "
         f"nothing that was learnt from the past foretells how they change (skill {skill:.2f})"
     )

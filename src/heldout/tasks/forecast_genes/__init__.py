@@ -6,10 +6,18 @@ _HERE = "heldout.tasks.forecast_genes"
 
 METHODS = Registry(
     "forecast_genes",
-    Method("persistence", "baseline", "the last value again", f"{_HERE}.baselines:Persistence"),
-    Method("mean", "baseline", "the mean change of the train genes", f"{_HERE}.baselines:Mean"),
-    Method("linear", "baseline", "the last step goes on at its speed", f"{_HERE}.baselines:Linear"),
-    Method("ridge", "baseline", "ridge regression on the centred history", f"{_HERE}.baselines:Ridge"),
+    Method("persistence", "baseline", "the last value again", f"{_HERE}.baselines:Persistence", default_baseline=True),
+    Method("mean", "baseline", "the mean change of the train genes", f"{_HERE}.baselines:Mean", default_baseline=True),
+    Method(
+        "linear", "baseline", "the last step goes on at its speed", f"{_HERE}.baselines:Linear", default_baseline=True
+    ),
+    Method(
+        "ridge",
+        "baseline",
+        "ridge regression on the centred history",
+        f"{_HERE}.baselines:Ridge",
+        default_baseline=True,
+    ),
     Method(
         "low_rank",
         "model",

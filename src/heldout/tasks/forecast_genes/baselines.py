@@ -1,4 +1,4 @@
-"""Simple methods that a network has to beat, and the best linear one."""
+"""Simple methods that a network must beat, and the best linear method."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from heldout.tasks.forecast_genes.config import NoConfig
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
 from heldout.tasks.forecast_genes.features import static_features
-from heldout.tasks.forecast_genes.interface import Data, Fitted
 from heldout.tasks.forecast_genes.regression import apply_components, apply_ridge, fit_components, fit_ridge
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.features import History
+    from heldout.tasks.forecast_genes.interface import Data
 
-N_COMPONENTS = 4
-"""Principal components of the features that carry the forecast; 2 to 5 were alike on two of three data sets."""
+N_COMPS = 4
+"""Number of principal components of the features. Results were similar with 2 to 5 on two of three data sets."""
 
 
 class Persistence:
@@ -49,12 +50,12 @@ class Mean:
 
 
 class Linear:
-    """Each gene goes on at the speed of its last step, over the real time to the target."""
+    """Each gene continues at the speed of its last step, over the real time to the target."""
 
     default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
-        """Only the length of the step is kept."""
+        """Keep only the length of the step."""
         ahead = np.array([data.at - data.history.times[-1]])
         speed = _speed(data.history)
         return Fitted({"ahead": ahead, "held_out": speed[data.train] * ahead[0]})
@@ -74,7 +75,7 @@ class Ridge:
     default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
-        """Closed form; the penalty is chosen by leaving out one gene at a time."""
+        """Solve in closed form. Leave-one-out over genes chooses the penalty."""
         return Fitted(fit_ridge(_centred(data.history)[data.train], data.change[data.train]))
 
     def predict(self, fitted: Fitted, history: History) -> np.ndarray:
@@ -89,16 +90,16 @@ def _centred(history: History) -> np.ndarray:
 class LowRank:
     """Ridge regression on the first principal components of all features of a gene.
 
-    Besides the centred history, these say how the cells of the last time are distributed; with a few dozen train genes
-    their components carry more than the features one by one.
+    Beside the centred history, the features describe the distribution of the cells of the last time. With a few dozen
+    train genes, their components predict better than the single features.
     """
 
     default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
-        """Components of the train genes, then closed form."""
+        """Compute the components of the train genes, then solve in closed form."""
         F = data.features
-        components = fit_components(F, data.train, N_COMPONENTS)
+        components = fit_components(F, data.train, N_COMPS)
         return Fitted({**components, **fit_ridge(apply_components(components, F)[data.train], data.change[data.train])})
 
     def predict(self, fitted: Fitted, history: History) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A gene from the others: regression over the cells of the history, applied to the train genes at the target time."""
+"""Predict a gene from the train genes: regressions over cells of the history, applied at the target time."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from heldout.tasks.forecast_genes.config import NoConfig
-from heldout.tasks.forecast_genes.interface import Data, Fitted
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
 from heldout.tasks.forecast_genes.regression import apply_ridge, fit_ridge
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.features import History
+    from heldout.tasks.forecast_genes.interface import Data
 
 _PENALTIES = np.logspace(0, 4.5, 19)
 
 
 class Coexpression:
-    """Ridge regression of each gene on the train genes, over cells; the train genes are known at the target time.
+    """Ridge regression of each gene on the train genes, over cells. Train genes are known at the target time.
 
-    The regressions see cells of the history only, those of all times or of the last one. Which, and with what penalty,
-    is decided by predicting each train gene from the other train genes; a line through these predictions then corrects
-    their size and mean. It does not forecast, it carries over: what is used is that the train genes were measured at the
-    target time in the same cells.
+    The regressions use only cells of the history: those of all times, or those of the last time. The choice and the
+    penalty are those that best predict each train gene from the other train genes. A line through these predictions
+    then corrects their size and mean. This is not a forecast in the strict sense, because it uses the train genes that
+    were measured in the same cells at the target time.
     """
 
     default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
-        """Closed form by one singular value decomposition of cells × train genes for either choice of cells."""
+        """Solve by one singular value decomposition of cells × train genes for each choice of cells."""
         tries = [_fit(data, last_only=last_only) for last_only in (False, True)]
-        errors = [float(np.mean((one["held_out"] - data.change[data.train]) ** 2)) for one in tries]
+        errors = [float(np.mean((tried["held_out"] - data.change[data.train]) ** 2)) for tried in tries]
         best = int(np.argmin(errors))
         found = tries[best]
         info = {"cells": ["history", "last time"][best], "penalty": float(found["penalty"][0])}
@@ -40,7 +41,7 @@ class Coexpression:
         return Fitted({**arrays, **{name: line[name] for name in ("coef", "intercept", "held_out")}}, info)
 
     def predict(self, fitted: Fitted, history: History) -> np.ndarray:
-        """Means of the target cells through the regression of each gene, minus the last mean."""
+        """Means of the target cells by the regression of each gene, minus the last mean."""
         arrays = fitted.arrays
         carried = _carry_over(arrays["weights"], history, last_only=fitted.info["cells"] == "last time")
         return apply_ridge(arrays, carried[:, None] / arrays["size"][0])

@@ -1,4 +1,4 @@
-"""How a gene forecast is judged: over genes (or their modules), beside baselines, with a verdict."""
+"""Evaluation of a gene forecast: over genes or their modules, with baselines and a verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METRICS = ("skill", "skill_corrected", "rmse", "mae", "r2", "change_correlation"
 
 @dataclass(frozen=True)
 class Scored:
-    """Predicted change of the judged genes by one method, (n,)."""
+    """Change of the evaluated genes as predicted by one method, (n,)."""
 
     method: str
     role: str
@@ -25,7 +25,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Truth:
-    """What happened to the judged genes.
+    """True changes of the evaluated genes.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Truth:
 
 
 def split_halves(cells: np.ndarray, libraries: np.ndarray | None, *, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Means of two random halves of the cells, libraries counting alike, (2 × n × genes)."""
+    """Means of two random halves of the cells, (2 × n × genes). All libraries have the same weight."""
     libraries = np.zeros(len(cells), dtype=int) if libraries is None else libraries
     draws = np.empty((2, n, cells.shape[1]))
     for draw in range(n):
@@ -68,7 +68,7 @@ def split_halves(cells: np.ndarray, libraries: np.ndarray | None, *, n: int, rng
 
 
 def scores(truth: Truth, change: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Each metric for weights of the genes, (draws × n); ones give the plain metric.
+    """Each metric for weights of the genes, (draws × n). Weights of 1 give the plain metric.
 
     ``skill`` is 1 - MSE / MSE of persistence, ``skill_corrected`` the same with the floor taken off both. Correlation
     and sign of the change are over genes whose change exceeds twice its error.
@@ -92,14 +92,14 @@ def scores(truth: Truth, change: np.ndarray, weights: np.ndarray) -> dict[str, n
 
 def _change_scores(truth: Truth, change: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     moves = np.abs(truth.change) > 2 * truth.error
-    W, true, said = weights[:, moves], truth.change[moves], change[moves]
+    W, true, predicted = weights[:, moves], truth.change[moves], change[moves]
     total = W.sum(axis=1)
     total = np.where(total > 0, total, np.nan)
-    a, b = W @ true / total, W @ said / total
-    covariance = W @ (true * said) / total - a * b
-    var_a, var_b = W @ true**2 / total - a**2, W @ said**2 / total - b**2
-    flat = (var_a < 1e-12) | (var_b < 1e-12 * max(1.0, float(np.max(said**2, initial=0.0))))
-    right = np.where(said == 0, 0.5, np.sign(said) == np.sign(true))
+    a, b = W @ true / total, W @ predicted / total
+    covariance = W @ (true * predicted) / total - a * b
+    var_a, var_b = W @ true**2 / total - a**2, W @ predicted**2 / total - b**2
+    flat = (var_a < 1e-12) | (var_b < 1e-12 * max(1.0, float(np.max(predicted**2, initial=0.0))))
+    right = np.where(predicted == 0, 0.5, np.sign(predicted) == np.sign(true))
     return {
         "change_correlation": covariance / np.sqrt(np.where(flat, np.nan, var_a * var_b)),
         "change_sign_accuracy": W @ right / total,
@@ -107,13 +107,13 @@ def _change_scores(truth: Truth, change: np.ndarray, weights: np.ndarray) -> dic
 
 
 def ceilings(truth: Truth) -> dict[str, float]:
-    """What half of the target cells says of the other half, by each metric."""
-    one = np.ones((1, len(truth.change)))
+    """Ceiling of each metric: how well half of the target cells predicts the other half."""
+    ones = np.ones((1, len(truth.change)))
     last = truth.level - truth.change
     found = []
     for first, second in zip(*truth.halves, strict=True):
         half = Truth(first - last, first, truth.error, truth.floor, truth.halves, truth.units)
-        found.append({name: float(value[0]) for name, value in scores(half, second - last, one).items()})
+        found.append({name: float(value[0]) for name, value in scores(half, second - last, ones).items()})
     result = {name: float(np.nanmean([f[name] for f in found])) if found else np.nan for name in METRICS}
     return {**result, "skill_corrected": 1.0}
 
@@ -121,27 +121,27 @@ def ceilings(truth: Truth) -> dict[str, float]:
 def evaluation_table(
     scored: list[Scored], truth: Truth, *, unit: str, n_bootstrap: int, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """One row a method and metric; the judged method first, then the baselines."""
+    """One row for each method and metric: first the evaluated method, then the baselines."""
     n_units = int(truth.units.max()) + 1
     drawn = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_bootstrap)
     weights = np.vstack([np.ones(n_units), drawn])[:, truth.units].astype(np.float64)
-    values = {one.method: scores(truth, one.change, weights) for one in scored}
+    values = {each.method: scores(truth, each.change, weights) for each in scored}
     best_possible = ceilings(truth)
     n_moving = int((np.abs(truth.change) > 2 * truth.error).sum())
     rows, versus = [], []
     for metric in METRICS:
         sign = metric_of(metric).sign
-        baselines = [one.method for one in scored[1:] if np.isfinite(values[one.method][metric][0])]
+        baselines = [each.method for each in scored[1:] if np.isfinite(values[each.method][metric][0])]
         best = max(baselines, key=lambda name: sign * values[name][metric][0], default=None)
         n = n_moving if metric.startswith("change_") else len(truth.change)
-        for one in scored:
-            low, high = interval(values[one.method][metric], n_units)
+        for each in scored:
+            low, high = interval(values[each.method][metric], n_units)
             row = {
-                "method": one.method,
-                "role": one.role,
+                "method": each.method,
+                "role": each.role,
                 "level": unit,
                 "metric": metric,
-                "estimate": float(values[one.method][metric][0]),
+                "estimate": float(values[each.method][metric][0]),
                 "ci_low": low,
                 "ci_high": high,
                 "n": n_units,
@@ -154,9 +154,9 @@ def evaluation_table(
                 "verdict": "",
                 "note": few_units(n_units, unit),
             }
-            if one is scored[0]:
-                own = values[one.method][metric]
-                difference = np.full_like(own, np.nan) if best is None else own - values[best][metric]
+            if each is scored[0]:
+                of_judged = values[each.method][metric]
+                difference = np.full_like(of_judged, np.nan) if best is None else of_judged - values[best][metric]
                 row |= against(best, difference, sign=sign, n_units=n_units)
             rows.append(row)
         for baseline in baselines:

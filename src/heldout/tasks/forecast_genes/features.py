@@ -1,4 +1,4 @@
-"""Pseudobulk of cells by time, its bootstrap replicates, and what is known of a gene before the target time."""
+"""Pseudobulks of the times, their bootstrap replicates, and features of genes before the target time."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from functools import cached_property
 import numpy as np
 
 STATISTICS = ("mean", "sd", "detected", "log_mean")
-"""Of each gene and time: mean, standard deviation, share of cells above 0, log1p of the mean of expm1."""
+"""Statistics of each gene and time: mean, standard deviation, share of cells above 0, log1p of the mean of expm1."""
 
 _LARGEST = 30.0
-"""Larger values are no logarithms; expm1 of them would overflow."""
+"""Larger values are not logarithms, and their expm1 would overflow."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What is known of the genes before the target time.
+    """Cells of all genes before the target time.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class History:
     times
         Times of the history, ascending, (T,).
     weights
-        Weight of each cell in the pseudobulk of its time, (n,); they sum to 1 a time.
+        Weight of each cell in the pseudobulk of its time, (n,). They sum to 1 for each time.
     """
 
     cells: np.ndarray
@@ -51,7 +51,7 @@ class History:
         return self.statistics[:, -1, 0]
 
     def by_time(self, weights: np.ndarray) -> np.ndarray:
-        """Weights of the cells (n,) as one row a time, (T × n)."""
+        """Weights of the cells (n,) with one row for each time, (T × n)."""
         return np.where(self.time_of == np.arange(len(self.times))[:, None], weights, 0.0)
 
 
@@ -77,7 +77,7 @@ def _product(weights: np.ndarray, X: np.ndarray) -> np.ndarray:
 
 
 def cell_weights(time_of: np.ndarray, library_of: np.ndarray | None) -> np.ndarray:
-    """Weight of each cell, (n,): libraries of a time count alike, and so do the cells of a library."""
+    """Weight of each cell, (n,). Libraries of a time have equal weight, and so have the cells of a library."""
     if library_of is None:
         return 1.0 / np.bincount(time_of)[time_of]
     pairs, of_cell = np.unique(np.stack([time_of, library_of]), axis=1, return_inverse=True)
@@ -90,7 +90,7 @@ def bootstrap_weights(
 ) -> np.ndarray:
     """Weights of the cells in each of ``n`` bootstrap replicates, (n × n_cells).
 
-    Within a time, libraries are drawn with replacement where there are several, and cells within each library drawn.
+    Within each time, libraries are drawn with replacement, and then cells within each drawn library.
     """
     result = np.zeros((n, len(time_of)))
     libraries = np.zeros_like(time_of) if library_of is None else library_of
@@ -105,11 +105,12 @@ def bootstrap_weights(
 
 
 def static_features(history: History) -> np.ndarray:
-    """Features of each gene, (G × P): the centred history, and what the cells of the last time look like.
+    """Features of each gene, (G × P): the centred history, and the distribution over the cells of the last time.
 
-    After the T centred means come, at the last time: mean, standard deviation, share of cells above 0, covariance with
-    the progress of the cells, covariance with their depth, mean of the cells above 0, and log of the mean of expm1.
-    Progress is the direction between the last two times that separates them best (diagonal discriminant).
+    The first T features are the centred means. The others describe the last time: mean, standard deviation, share of
+    cells above 0, covariance with the progress of the cells, covariance with their depth, mean of the cells above 0,
+    and log of the mean of expm1. Progress is the direction that best separates the last two times (diagonal
+    discriminant).
     """
     stats = history.statistics
     mean, sd, detected, log_mean = (stats[:, :, i] for i in range(len(STATISTICS)))

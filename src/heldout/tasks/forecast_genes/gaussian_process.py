@@ -1,4 +1,4 @@
-"""Gaussian process regression of the change on the components of a gene's features."""
+"""Gaussian process regression of the change on the components of the features of a gene."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from heldout.tasks.forecast_genes.baselines import N_COMPONENTS
-from heldout.tasks.forecast_genes.config import NoConfig
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
+from heldout.tasks.forecast_genes.baselines import N_COMPS
 from heldout.tasks.forecast_genes.features import static_features
-from heldout.tasks.forecast_genes.interface import Data, Fitted
 from heldout.tasks.forecast_genes.regression import apply_components, fit_components
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.features import History
+    from heldout.tasks.forecast_genes.interface import Data
 
 _START = np.log([0.3, 0.3, 1.0, 0.5])
 _WIDTH = np.array([2.0, 2.0, 0.7, 2.0])
-"""Prior of the logarithms of: linear variance, squared-exponential variance, its length, noise variance."""
+"""Prior of the logarithms of linear variance, squared-exponential variance, its length, and noise variance."""
 
 _LARGEST = 3000
 
 
 class GaussianProcess:
-    """Linear plus squared-exponential kernel and noise; hyperparameters at their mode given the train genes."""
+    """Linear plus squared-exponential kernel and noise. Hyperparameters are at their mode given the train genes."""
 
     default_config: ClassVar[Any] = NoConfig()
 
@@ -36,7 +37,7 @@ class GaussianProcess:
             )
             raise ValueError(msg)
         F = data.features
-        components = fit_components(F, data.train, N_COMPONENTS)
+        components = fit_components(F, data.train, N_COMPS)
         Z = apply_components(components, F)[data.train]
         unit = np.sqrt((Z**2).sum(axis=1).mean()) or 1.0
         Z, change = Z / unit, data.change[data.train]
@@ -64,7 +65,7 @@ class GaussianProcess:
 
 
 def _kernel(A: np.ndarray, B: np.ndarray, log_parameters: np.ndarray) -> np.ndarray:
-    """Kernel matrix (n × m); the constant 1 is the prior of the intercept."""
+    """Kernel matrix (n × m). The constant 1 is the prior of the intercept."""
     linear, curved, length, _ = np.exp(log_parameters)
     return np.asarray(1.0 + linear * A @ B.T + curved * np.exp(-0.5 * _squares(A, B) / length**2))
 

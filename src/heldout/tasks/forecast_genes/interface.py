@@ -1,26 +1,27 @@
-"""What a gene forecast is: it fits on train genes and predicts the change of all. Baselines and networks alike."""
+"""Interface of the gene forecasts: they fit on train genes, and predict the change of all genes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
-
-import pandas as pd
 
 from heldout.tasks.forecast_genes.features import History, static_features
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from heldout._core.method import Fitted
+    from heldout._core.options import Config
+
 
 @dataclass(frozen=True)
 class Data:
-    """What a method may see. Values at the target time are NaN but for train and val genes.
+    """Data of a method. Values at the target time are NaN except for train and val genes.
 
     Parameters
     ----------
     history
-        What each gene did at the times before the target, and the cells themselves.
+        Cells and statistics of all genes at the times before the target.
     at
         The target time.
     target
@@ -51,23 +52,11 @@ class Data:
         return static_features(self.history)
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """Result of a fit: numbers, JSON values, and a table with one row an epoch.
-
-    ``arrays["held_out"]``, where a method has it, is the change of each train gene as predicted without that gene.
-    """
-
-    arrays: dict[str, np.ndarray]
-    info: dict[str, Any] = field(default_factory=dict)
-    history: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-
 class GeneForecastMethod(Protocol):
     """The two verbs of a gene forecast."""
 
-    default_config: ClassVar[Any]
-    """Options if none are given; those given must be of its class."""
+    default_config: ClassVar[Config]
+    """Options if the user gives none. Those given must be of the same class."""
 
     def fit(self, data: Data, config: Any, *, seed: int) -> Fitted:
         """Fit on train genes (and stop on val genes)."""

@@ -1,4 +1,4 @@
-"""Ridge regression with its penalty chosen by leaving one gene out, and principal components of features."""
+"""Ridge regression with a penalty chosen by leave-one-out over genes, and principal components of features."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def apply_ridge(arrays: dict[str, np.ndarray], F: np.ndarray) -> np.ndarray:
 def fit_components(F: np.ndarray, train: np.ndarray, n: int) -> dict[str, np.ndarray]:
     """Centre, scale and loadings (p × n) of the first ``n`` principal components of the train rows of ``F``."""
     centre, scale = F[train].mean(axis=0), F[train].std(axis=0)
-    scale = np.where(scale > 1e-9, scale, np.inf)  # a constant feature says nothing
+    scale = np.where(scale > 1e-9, scale, np.inf)  # a constant feature has no information
     _, _, Vt = np.linalg.svd((F[train] - centre) / scale, full_matrices=False)
     loadings = Vt[:n].T
     sign = np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(loadings.shape[1])])
@@ -52,5 +52,5 @@ def fit_components(F: np.ndarray, train: np.ndarray, n: int) -> dict[str, np.nda
 
 
 def apply_components(arrays: dict[str, np.ndarray], F: np.ndarray) -> np.ndarray:
-    """Scores of each row on the components, (n × n_components)."""
+    """Scores of each row on the components, (n × n_comps)."""
     return np.asarray((F - arrays["centre"]) / arrays["scale"] @ arrays["loadings"])

@@ -1,4 +1,4 @@
-"""A weighted mean of the closed forms, the weights from how they predict train genes that are held out."""
+"""A weighted mean of the closed forms. The weights depend on how well they predict held-out train genes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from heldout._core.method import Fitted, with_prefix, without_prefix
+from heldout._core.options import NoConfig
 from heldout.tasks.forecast_genes.baselines import LowRank
 from heldout.tasks.forecast_genes.coexpression import Coexpression
-from heldout.tasks.forecast_genes.config import NoConfig
 from heldout.tasks.forecast_genes.gaussian_process import GaussianProcess
-from heldout.tasks.forecast_genes.interface import Data, Fitted
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.features import History
+    from heldout.tasks.forecast_genes.interface import Data
 
 _MEMBERS: dict[str, Any] = {
     "low_rank": LowRank,
@@ -22,14 +23,14 @@ _MEMBERS: dict[str, Any] = {
     "coexpression": Coexpression,
 }
 _PRIOR = np.array([0.5, 0.5, 0.0])
-"""Weights that are shrunk towards: what the history says; coexpression has to show that it is worth something."""
+"""Prior of the weights. The weight of coexpression must come from the data."""
 
 _STRENGTH = 0.03
-"""Of the shrinkage, in units of the sum of squared changes of the train genes."""
+"""Strength of the shrinkage, in units of the sum of squared changes of the train genes."""
 
 
 class Stacked:
-    """Stacking: weights are non-negative, sum to one, and predict held-out train genes best, shrunk to a prior."""
+    """Stacking: non-negative weights that sum to one, predict held-out train genes best, and are shrunk to a prior."""
 
     default_config: ClassVar[Any] = NoConfig()
 
@@ -38,7 +39,9 @@ class Stacked:
         members = {name: method().fit(data, NoConfig(), seed=seed) for name, method in _MEMBERS.items()}
         held_out = np.stack([fitted.arrays["held_out"] for fitted in members.values()], axis=1)
         weights = _weights(held_out, data.change[data.train])
-        arrays = {f"{name}.{k}": v for name, fitted in members.items() for k, v in fitted.arrays.items()}
+        arrays: dict[str, np.ndarray] = {}
+        for name, fitted in members.items():
+            arrays |= with_prefix(fitted.arrays, f"{name}.")
         info = {
             "weights": dict(zip(members, weights.tolist(), strict=True)),
             "members": {name: fitted.info for name, fitted in members.items()},
@@ -50,8 +53,8 @@ class Stacked:
         total = np.zeros(len(history.last))
         for weight, (name, method) in zip(fitted.arrays["weights"], _MEMBERS.items(), strict=True):
             if weight > 0:
-                own = {k.removeprefix(f"{name}."): v for k, v in fitted.arrays.items() if k.startswith(f"{name}.")}
-                member = replace(fitted, arrays=own, info=fitted.info["members"][name])
+                member_arrays = without_prefix(fitted.arrays, f"{name}.")
+                member = replace(fitted, arrays=member_arrays, info=fitted.info["members"][name])
                 total += weight * method().predict(member, history)
         return total
 
@@ -60,8 +63,8 @@ def _weights(held_out: np.ndarray, change: np.ndarray) -> np.ndarray:
     from scipy.optimize import nnls
 
     size, k = np.sqrt((change**2).sum()) or 1.0, held_out.shape[1]
-    one = 1e3  # a row heavy enough to make the weights sum to one
-    A = np.vstack([held_out / size, np.sqrt(_STRENGTH) * np.eye(k), np.full((1, k), one)])
-    b = np.concatenate([change / size, np.sqrt(_STRENGTH) * _PRIOR, [one]])
+    heavy = 1e3  # a row with so much weight that the weights sum to one
+    A = np.vstack([held_out / size, np.sqrt(_STRENGTH) * np.eye(k), np.full((1, k), heavy)])
+    b = np.concatenate([change / size, np.sqrt(_STRENGTH) * _PRIOR, [heavy]])
     weights = nnls(A, b)[0]
     return np.asarray(weights / weights.sum())

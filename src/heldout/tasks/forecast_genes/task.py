@@ -1,43 +1,44 @@
-"""From an AnnData and a split of its genes to what the gene forecasts see, and back."""
+"""Build the data that gene forecasts see from an AnnData and a split of genes, and predict with stored fits."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout._core import store
 from heldout._core.arrays import get_matrix, loaded, take, values
-from heldout._core.fits import Fit
+from heldout._core.ct_values import warn_if_ct
+from heldout._core.method import Fitted
 from heldout._core.partition import digests
+from heldout._core.times import cell_times
 from heldout.tasks.forecast_genes import METHODS
 from heldout.tasks.forecast_genes.features import History, bootstrap_weights, cell_weights, means, statistics
-from heldout.tasks.forecast_genes.interface import Data, Fitted
-from heldout.tasks.forecast_genes.times import choose_times, numeric_times
+from heldout.tasks.forecast_genes.interface import Data
+from heldout.tasks.forecast_genes.times import choose_times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
+    from heldout._core.fits import Fit
     from heldout._core.partition import Partition
 
 FEWEST_CELLS = 10
-"""Cells of a time below which its means are too noisy to learn changes from."""
-
-_CEILING_SHARE = 0.1
+"""Minimum number of cells of a time. With fewer cells its means are too noisy to learn changes from."""
 
 logger = logging.getLogger("heldout")
 
 
 @dataclass(frozen=True)
 class Task:
-    """One forecast of genes on one AnnData: which times, which genes, which cells. Build it with :meth:`of`.
+    """A gene forecast on one AnnData: which times, genes and cells. Build it with :meth:`of`.
 
-    Cells and genes are kept in the order of the digests of their names, so that nothing depends on their order in the
-    AnnData; ``genes`` are the column numbers in this order.
+    Cells and genes are sorted by the digests of their names, so that results do not depend on their order in the
+    AnnData. ``genes`` are the column numbers in this order.
     """
 
     adata: AnnData
@@ -67,12 +68,12 @@ class Task:
         n_replicates: int = 20,
         layer: str | None = None,
     ) -> Task:
-        """Check the columns, the times and the number of cells before long work starts."""
+        """Check the columns, the times and the number of cells before any long computation."""
         partition.require("train", purpose="A forecast of genes")
         if isinstance(n_replicates, bool) or not isinstance(n_replicates, int | np.integer) or n_replicates < 2:
-            msg = f"n_replicates={n_replicates!r} must be a whole number from 2: the number of bootstrap replicates."
+            msg = f"n_replicates={n_replicates!r} must be an integer >= 2. It is the number of bootstrap replicates."
             raise ValueError(msg)
-        time = numeric_times(adata, time_key)
+        time = cell_times(adata, time_key)
         at, times = choose_times(time, at=at, history=history, time_key=time_key)
         libraries = None
         if group_key is not None:
@@ -82,8 +83,9 @@ class Task:
         if few:
             t, n = next(iter(few.items()))
             msg = (
-                f"time {t:g} of time_key={time_key!r} has {n} cells; a mean over fewer than {FEWEST_CELLS} is too noisy to "
-                "learn changes from. Leave it out with history=, choose another at=, or merge times."
+                f"time {t:g} of time_key={time_key!r} has {n} cells; it needs at least {FEWEST_CELLS}, because means "
+                "over "
+                "fewer cells are too noisy. Leave it out with history=, choose another at=, or merge times."
             )
             raise ValueError(msg)
         order = np.argsort(digests(adata.obs_names), kind="stable")
@@ -106,16 +108,16 @@ class Task:
         )
 
     def numbers(self, *partitions: str) -> np.ndarray:
-        """Numbers of the genes in any of ``partitions``, in the order of ``genes``."""
+        """Positions in ``genes`` of the genes that are in any of ``partitions``."""
         return np.flatnonzero(self.partition.mask(*partitions)[self.genes])
 
     def history(self) -> History:
-        """What is known before the target time, of all genes."""
+        """Cells of all genes at the times before the target time."""
         cells = self._matrix(self.rows, self.genes, "the history")
         return History(cells, self.time_of, self.times, cell_weights(self.time_of, self._libraries(self.rows)))
 
     def data(self, *, seed: int) -> Data:
-        """Arrays for the methods; at the target time only train and val genes are read."""
+        """Arrays for the methods. At the target time only train and val genes are read."""
         history, rng = self.history(), np.random.default_rng(seed)
         known = self.numbers("train", "val")
         target, drawn = self.target(known, rng)
@@ -145,14 +147,14 @@ class Task:
         return means(cells, weights[None])[0], means(cells, drawn)
 
     def target_cells(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Cells of the target time by some genes, dense, and their libraries."""
+        """Expression of some genes in the cells of the target time, dense, and the libraries of the cells."""
         cells = self._matrix(self.target_rows, self.genes[numbers], f"the target time {self.at:g}")
         return cells, self._libraries(self.target_rows)
 
     def fit(self, method: str, config: Any = None, *, seed: int = 0, data: Data | None = None) -> tuple[Fit, Any]:
-        """Fit one method of the registry; returns the fit, and the predicted change of each gene."""
+        """Fit one method of the registry. Returns the fit, and the predicted change of each gene."""
+        config = METHODS[method].check_config(config)
         implementation = METHODS[method].load()()
-        config = check_config(method, implementation.default_config, config)
         data = self.data(seed=seed) if data is None else data
         check_levels(data.history.cells)
         fitted = implementation.fit(data, config, seed=seed)
@@ -167,18 +169,9 @@ class Task:
             "group_key": self.group_key,
             "n_replicates": self.n_replicates,
             "layer": self.layer,
-            "fitted": fitted.info,
         }
-        return Fit(
-            method=f"forecast_genes.{method}",
-            config={**asdict(config), "seed": seed},
-            split_key=self.partition.key,
-            split_hash=self.partition.hash,
-            genes=self.adata.var_names[self.genes].to_numpy(dtype=object),
-            arrays=fitted.arrays,
-            info=info,
-            history=fitted.history,
-        )
+        genes = self.adata.var_names[self.genes].to_numpy(dtype=object)
+        return METHODS.to_fit(method, config, fitted, self.partition, seed=seed, genes=genes, info=info)
 
     def _libraries(self, rows: np.ndarray) -> np.ndarray | None:
         return None if self.libraries is None else self.libraries[rows]
@@ -187,7 +180,7 @@ class Task:
         X = loaded(take(get_matrix(self.adata, self.layer, dask=True), rows, columns))
         if not np.isfinite(values(X)).all():
             msg = (
-                f"The values of {where} have NaN or infinite entries. Find them with np.isfinite and drop or repair "
+                f"The values of {where} have NaN or infinite entries. Find them with np.isfinite, and drop or repair "
                 "those cells or genes."
             )
             raise ValueError(msg)
@@ -204,7 +197,7 @@ def task_of_fit(adata: AnnData, partition: Partition, fit: Fit) -> Task:
     missing = [gene for gene in fit.genes if gene not in here]
     if missing:
         msg = (
-            f"The fit reads {len(fit.genes)} genes, {len(missing)} of them are not in adata.var_names "
+            f"The fit reads {len(fit.genes)} genes, and {len(missing)} of them are not in adata.var_names "
             f"(e.g. {store.some(missing)}). Use the AnnData before genes were dropped, or fit again."
         )
         raise ValueError(msg)
@@ -213,35 +206,16 @@ def task_of_fit(adata: AnnData, partition: Partition, fit: Fit) -> Task:
 
 def predict(fit: Fit, history: History) -> np.ndarray:
     """Change of each gene of the history by a stored fit, (G,)."""
-    implementation = METHODS[fit.method.removeprefix("forecast_genes.")].load()()
-    change: np.ndarray = implementation.predict(Fitted(fit.arrays, fit.info["fitted"]), history)
+    change: np.ndarray = METHODS.implementation_of(fit).predict(Fitted.of(fit), history)
     return change
 
 
-def check_config(method: str, default: Any, config: Any) -> Any:
-    """The default options of a method, or those given if they are of its class."""
-    if config is None:
-        return default
-    if not isinstance(config, type(default)):
-        msg = f"config must be a {type(default).__name__} for method={method!r}, got {type(config).__name__}."
-        raise TypeError(msg)
-    return config
-
-
 def check_levels(cells: np.ndarray) -> None:
-    """Say when the values look like Ct values (many at a ceiling) or like raw counts."""
-    low, high = float(cells.min()), float(cells.max())
-    at_high, at_low = float((cells == high).mean()), float((cells == low).mean())
-    if high > low and at_high > _CEILING_SHARE and at_high > at_low:
+    """Warn if the values look like Ct values or like raw counts."""
+    if warn_if_ct(cells):
+        return
+    if cells.min() >= 0 and cells.max() > 50 and np.array_equal(cells[:200], np.round(cells[:200])):
         logger.warning(
-            "%.0f %% of the values are exactly %g, the largest: this looks like Ct values, where lower is higher "
-            "expression. Turn them round before, e.g. adata.X = %g - adata.X, or shares of expressing cells mean nothing",
-            100 * at_high,
-            high,
-            high,
-        )
-    elif low >= 0 and high > 50 and np.array_equal(cells[:200], np.round(cells[:200])):
-        logger.warning(
-            "the matrix holds raw counts, so changes would be those of depth; log-normalise it first (%s)",
-            "scanpy.pp.normalize_total, scanpy.pp.log1p",
+            "The matrix holds raw counts, so changes would be those of sequencing depth. Log-normalise it first: "
+            "scanpy.pp.normalize_total(adata, target_sum=1e4); scanpy.pp.log1p(adata)"
         )

@@ -1,69 +1,80 @@
-"""Which class does a cell's library or donor belong to? The methods, and how they are judged."""
+"""Does a cell come from a patient or from a control? The methods that classify, and how they are judged."""
 
 from heldout._core.method import Method, Registry
 
+_HERE = "heldout.tasks.genotype"
+
 METHODS = Registry(
     "genotype",
-    Method("majority", "baseline", "class shares of the train cells", "heldout.tasks.genotype.baselines:Majority"),
+    Method(
+        "majority", "baseline", "class shares of the train cells", f"{_HERE}.baselines:Majority", default_baseline=True
+    ),
     Method(
         "qc_logistic",
         "baseline",
         "logistic regression on library size and QC measures only",
-        "heldout.tasks.genotype.baselines:QCLogistic",
+        f"{_HERE}.baselines:QCLogistic",
+        default_baseline=True,
     ),
     Method(
         "logistic",
         "baseline",
         "logistic regression on the genes of each cell",
-        "heldout.tasks.genotype.baselines:CellLogistic",
+        f"{_HERE}.baselines:CellLogistic",
+        default_baseline=True,
     ),
     Method(
         "pseudobulk_logistic",
         "baseline",
         "logistic regression on the mean profile of each group",
-        "heldout.tasks.genotype.baselines:PseudobulkLogistic",
+        f"{_HERE}.baselines:PseudobulkLogistic",
+        default_baseline=True,
     ),
     Method(
         "covariate_logistic",
         "baseline",
         "logistic regression on covariates such as the day only",
-        "heldout.tasks.genotype.baselines:CovariateLogistic",
+        f"{_HERE}.baselines:CovariateLogistic",
+        default_baseline=True,
+        requires="covariates",
     ),
     Method(
         "nearest_centroid",
         "baseline",
         "the class with the nearest mean of group means",
-        "heldout.tasks.genotype.group_baselines:NearestCentroid",
+        f"{_HERE}.group_baselines:NearestCentroid",
     ),
     Method(
         "pseudobulk_ridge",
         "baseline",
         "ridge regression on the mean profile of each group",
-        "heldout.tasks.genotype.group_baselines:PseudobulkRidge",
+        f"{_HERE}.group_baselines:PseudobulkRidge",
     ),
     Method(
         "composition_logistic",
         "baseline",
         "logistic regression on the cell types of each group",
-        "heldout.tasks.genotype.group_baselines:CompositionLogistic",
+        f"{_HERE}.group_baselines:CompositionLogistic",
+        default_baseline=True,
+        requires="cell_types",
     ),
     Method(
         "pseudobulk_boosting",
         "baseline",
         "boosted trees on the mean profile of each group",
-        "heldout.tasks.genotype.group_baselines:PseudobulkBoosting",
+        f"{_HERE}.group_baselines:PseudobulkBoosting",
     ),
     Method(
         "mlp",
         "model",
         "multilayer perceptron (Model A), with an auxiliary head (Model B)",
-        "heldout.tasks.genotype.networks._method:MLP",
+        f"{_HERE}.networks._method:MLP",
     ),
     Method(
         "attention",
         "model",
-        "a network that pools the cells of a group by gated attention",
-        "heldout.tasks.genotype.networks._attention:Attention",
+        "network that pools the cells of a group by gated attention",
+        f"{_HERE}.networks._attention:Attention",
     ),
 )
 

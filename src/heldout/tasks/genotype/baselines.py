@@ -1,4 +1,4 @@
-"""Simple methods that a network has to beat."""
+"""Simple methods that a network must beat."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from scipy.special import log_expit, log_softmax
 
 from heldout._core.arrays import loaded, take
 from heldout._core.grouped import group_moments
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
 from heldout._core.types import is_dask, is_sparse
-from heldout.tasks.genotype.config import LogisticConfig, NoConfig
-from heldout.tasks.genotype.interface import Data, Fitted
+from heldout.tasks.genotype.config import LogisticConfig
 
 if TYPE_CHECKING:
     from heldout._core.types import Matrix
+    from heldout.tasks.genotype.interface import Data
 
 
 class Majority:
@@ -24,7 +26,8 @@ class Majority:
 
     features: ClassVar[Any] = "qc"
     by_group: ClassVar[bool] = False
-    config_class: ClassVar[type] = NoConfig
+    stochastic: ClassVar[bool] = False
+    default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
         """Count the classes."""
@@ -37,11 +40,12 @@ class Majority:
 
 
 class _Linear:
-    """Logistic regression; subclasses say on which rows."""
+    """Logistic regression. Subclasses choose the rows."""
 
     features: ClassVar[Any] = "genes"
     by_group: ClassVar[bool] = False
-    config_class: ClassVar[type] = LogisticConfig
+    stochastic: ClassVar[bool] = False
+    default_config: ClassVar[Any] = LogisticConfig()
 
     def fit(self, data: Data, config: LogisticConfig, *, seed: int) -> Fitted:
         """Fit by scikit-learn's L-BFGS, which has no randomness."""
@@ -63,8 +67,8 @@ class CellLogistic(_Linear):
 class PseudobulkLogistic(_Linear):
     """Logistic regression on the mean profile of each train group.
 
-    It is linear, so the mean logit of a group's cells is the logit of its mean profile, and it can be asked for cells
-    as any other method.
+    It is linear, so the mean logit of the cells of a group is the logit of its mean profile. So it can predict cells as
+    other methods do.
     """
 
     def _rows(self, data: Data) -> tuple[Matrix, np.ndarray]:
@@ -72,7 +76,7 @@ class PseudobulkLogistic(_Linear):
 
 
 class CovariateLogistic(_Linear):
-    """Logistic regression on covariates such as the day: what the label owes to the design alone."""
+    """Logistic regression on covariates such as the day. It shows how far the design alone predicts the label."""
 
     features: ClassVar[Any] = "covariates"
 
@@ -112,7 +116,7 @@ def group_means(data: Data, method: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_logistic(X: Matrix, labels: np.ndarray, config: LogisticConfig) -> Fitted:
-    """Fit scikit-learn's logistic regression; whether it converged stands in ``info``."""
+    """Fit logistic regression of scikit-learn. ``info`` records whether it converged."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -126,7 +130,7 @@ def fit_logistic(X: Matrix, labels: np.ndarray, config: LogisticConfig) -> Fitte
 
 
 def linear_log_probability(arrays: dict[str, np.ndarray], X: Matrix) -> np.ndarray:
-    """Log-probabilities of a linear model with one row of coefficients (two classes) or one a class."""
+    """Log-probabilities of a linear model with one row of coefficients (two classes), or one row for each class."""
     logits = np.asarray(X @ arrays["coef"].T) + arrays["intercept"]
     if logits.shape[1] == 1:
         return np.concatenate([log_expit(-logits), log_expit(logits)], axis=1).astype(np.float32)

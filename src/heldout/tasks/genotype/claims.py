@@ -73,7 +73,7 @@ def claims_table(
 
 @dataclass(frozen=True)
 class _Pooled:
-    """The judged groups pooled to one level: a row for each unit and class it has."""
+    """The evaluated groups pooled to one level, with one row for each unit and class."""
 
     labels: np.ndarray
     blocks: np.ndarray | None

@@ -1,4 +1,4 @@
-"""From the predictions of many methods, folds and seeds to one table: paired differences, ranks, verdicts."""
+"""Table of a comparison of methods over folds and seeds: paired differences, ranks and verdicts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core.metric import metric_of
+from heldout._core.verdict import verdict
 from heldout.metrics.classification import accuracy, brier, log_loss, roc_auc
 from heldout.metrics.inference import smallest_p
 from heldout.metrics.intervals import fold_interval
@@ -25,19 +26,19 @@ _BOUNDED = frozenset({"auc", "accuracy", "accuracy_calibrated", "brier", "cell_a
 
 
 def fold_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores of each method, seed and fold, one column a metric; NaN where a fold has not every class.
+    """Scores of each method, seed and fold, one column for each metric. NaN where a fold lacks a class.
 
     Parameters
     ----------
     scores
-        One row a judged group: ``method``, ``fold``, ``seed``, ``label`` (class number), ``cell_auc``, ``threshold`` and
-        ``log_probability_<number>``. ``cell_auc`` is NaN for a method that predicts whole groups.
+        One row for each evaluated group: ``method``, ``fold``, ``seed``, ``label`` (class number), ``cell_auc``,
+        ``threshold`` and ``log_probability_<number>``. ``cell_auc`` is NaN for a method that predicts whole groups.
     """
     columns = [name for name in scores if name.startswith("log_probability_")]
     rows = []
-    for (method, fold, seed), own in scores.groupby(["method", "fold", "seed"], sort=False):
-        labels, log_p = own["label"].to_numpy(dtype=int), own[columns].to_numpy(dtype=float)
-        threshold = float(own["threshold"].iloc[0])
+    for (method, fold, seed), rows_of_fit in scores.groupby(["method", "fold", "seed"], sort=False):
+        labels, log_p = rows_of_fit["label"].to_numpy(dtype=int), rows_of_fit[columns].to_numpy(dtype=float)
+        threshold = float(rows_of_fit["threshold"].iloc[0])
         calibrated = np.nan
         if np.isfinite(threshold):
             calibrated = float(((log_p[:, -1] - log_p[:, 0] > threshold) == (labels == 1)).mean())
@@ -51,7 +52,7 @@ def fold_scores(scores: pd.DataFrame) -> pd.DataFrame:
                 "accuracy_calibrated": calibrated,
                 "loss": log_loss(labels, log_p),
                 "brier": brier(labels, log_p),
-                "cell_auc": float(own["cell_auc"].iloc[0]),
+                "cell_auc": float(rows_of_fit["cell_auc"].iloc[0]),
             }
         )
     return pd.DataFrame(rows)
@@ -60,7 +61,7 @@ def fold_scores(scores: pd.DataFrame) -> pd.DataFrame:
 def comparison_table(
     scores: pd.DataFrame, roles: Mapping[str, str], *, unit: str, n_train: float, blocks: pd.Series | None = None
 ) -> pd.DataFrame:
-    """One row a method and metric.
+    """One row for each method and metric.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def comparison_table(
     n_train
         Mean number of train groups of a fold.
     blocks
-        Block of each group, by name, within which labels could have been exchanged.
+        Block of each group, by name, within which labels can be exchanged.
     """
     by_fold = fold_scores(scores)
     groups = scores.drop_duplicates("group")
@@ -128,33 +129,33 @@ def _best_baseline(values: pd.DataFrame, roles: Mapping[str, str], metric: str) 
 
 
 def _over_folds(values: pd.Series, n_train: float, n_test: float) -> Interval:
-    """The corrected interval; none where all folds are alike, since its width would be 0."""
+    """Corrected interval over folds. There is none if all folds have the same value, because its width would be 0."""
     found = fold_interval(values, n_train=n_train, n_test=n_test)
     return found._replace(low=np.nan, high=np.nan) if np.ptp(values) < _NOTHING else found
 
 
 def _note(values: pd.Series, found: Interval) -> str:
     if len(values) < MIN_FOLDS:
-        return f"{len(values)} folds: no interval to trust"
-    return "" if np.isfinite(found.low) else "all folds alike: no interval"
+        return f"{len(values)} folds: too few for a valid interval"
+    return "" if np.isfinite(found.low) else "all folds have the same value: no interval"
 
 
 def _against(gap: Interval, best: str, metric: str, *, decidable: bool) -> dict[str, object]:
-    worst, most = (-gap.high, -gap.low) if metric_of(metric).lower_is_better else (gap.low, gap.high)
-    if np.isnan(worst):
-        gain = -gap.estimate if metric_of(metric).lower_is_better else gap.estimate
-        worst, most = (-1.0, 1.0) if gain > _NOTHING else (0.0, 0.0)
-    verdict = "better" if worst > 0 else "not better" if most <= 0 else "undecided"
+    sign = metric_of(metric).sign
+    low, high = gap.low, gap.high
+    if np.isnan(low):  # all folds are alike
+        gain = sign * gap.estimate > _NOTHING
+        low, high = (-1.0, 1.0) if gain else (0.0, 0.0)
     return {
         "baseline": best,
         "difference": gap.estimate,
         "difference_low": gap.low,
         "difference_high": gap.high,
-        "verdict": verdict if decidable else "unidentifiable",
+        "verdict": verdict(low, high, sign=sign) if decidable else "unidentifiable",
     }
 
 
 def _clipped(found: Interval, metric: str) -> Interval:
-    """The interval without values that the metric cannot have."""
+    """Limit the interval to values that the metric can have."""
     top = 1.0 if metric in _BOUNDED else np.inf
     return found._replace(low=float(np.clip(found.low, 0, top)), high=float(np.clip(found.high, 0, top)))

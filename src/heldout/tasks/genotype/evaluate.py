@@ -1,4 +1,4 @@
-"""How a genotype method is judged: at the level of groups and of cells, beside baselines, with a verdict."""
+"""Evaluation of a genotype method: for groups and for cells, with baselines and a verdict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scored:
-    """Predictions of one method on the cells that are judged.
+    """Predictions of one method for the cells that are evaluated.
 
     Parameters
     ----------
@@ -33,9 +33,10 @@ class Scored:
     log_probability
         (n × n_classes).
     note
-        What a reader has to know.
+        Words for the column ``note`` of the table.
     thresholds
-        Log-odds above which the second class of two is said, of groups and of cells, chosen on val; None without val.
+        Log-odds above which the second of two classes is predicted, for groups and for cells, chosen on val. None
+        without val.
     """
 
     method: str
@@ -56,7 +57,7 @@ def evaluation_table(
     rng: np.random.Generator,
     blocks: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """One row a method, level and metric.
+    """One row for each method, level and metric.
 
     Parameters
     ----------
@@ -78,18 +79,18 @@ def evaluation_table(
     group_labels = np.zeros(int(groups.max()) + 1, dtype=int)
     group_labels[groups] = labels
     design = Design(group_labels, scored[0].log_probability.shape[1], blocks)
-    calibrated = all(one.thresholds is not None for one in scored)
+    calibrated = all(each.thresholds is not None for each in scored)
     every = [*scored] if ceiling is None else [*scored, Scored("ceiling", "ceiling", ceiling, thresholds=(0.0, 0.0))]
-    pooled = {one.method: group_log_probability(one.log_probability, groups) for one in every}
-    own = np.arange(len(group_labels))
+    pooled = {each.method: group_log_probability(each.log_probability, groups) for each in every}
+    group_numbers = np.arange(len(group_labels))
     scores: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-    for one in every:
-        of_group, of_cell = one.thresholds if calibrated and one.thresholds is not None else (None, None)
-        p = pooled[one.method]
-        scores[0][one.method] = group_scores(group_labels, p, own, blocks=blocks, threshold=of_group)
-        scores[1][one.method] = group_scores(labels, one.log_probability, groups, blocks=blocks, threshold=of_cell)
+    for each in every:
+        of_group, of_cell = each.thresholds if calibrated and each.thresholds is not None else (None, None)
+        p = pooled[each.method]
+        scores[0][each.method] = group_scores(group_labels, p, group_numbers, blocks=blocks, threshold=of_group)
+        scores[1][each.method] = group_scores(labels, each.log_probability, groups, blocks=blocks, threshold=of_cell)
     levels = levels_of(unit, labels, groups, design, scores, pooled, n_bootstrap=n_bootstrap, rng=rng)
-    worth = {one.method: _worth(one, labels, groups) for one in scored}
+    worth = {each.method: _worth(each, labels, groups) for each in scored}
     rows = [
         row
         for level in levels
@@ -114,16 +115,16 @@ def _rows(
     level: Level, metric: str, scored: list[Scored], worth: dict[str, float], *, has_ceiling: bool
 ) -> list[dict[str, object]]:
     sign = metric_of(metric).sign
-    estimate = {one.method: level.estimate(one.method, metric) for one in scored}
+    estimate = {each.method: level.estimate(each.method, metric) for each in scored}
     baselines = [s.method for s in scored[1:] if np.isfinite(estimate[s.method])]
     best = max(baselines, key=lambda name: sign * estimate[name]) if baselines else None
     rows = []
-    for one in scored:
-        found = level.interval(one.method, metric)
-        test = level.test(one.method, metric)
+    for each in scored:
+        found = level.interval(each.method, metric)
+        test = level.test(each.method, metric)
         row = {
-            "method": one.method,
-            "role": one.role,
+            "method": each.method,
+            "role": each.role,
             "level": level.name,
             "metric": metric,
             "estimate": found.estimate,
@@ -131,7 +132,7 @@ def _rows(
             "ci_high": found.high,
             "n": level.n,
             "n_groups": len(level.design.labels),
-            "n_eff": worth[one.method] if level.name == "cell" else float(level.n),
+            "n_eff": worth[each.method] if level.name == "cell" else float(level.n),
             "p_value": np.nan if test is None else test.p_value,
             "p_mid": np.nan if test is None else test.mid_p,
             "p_smallest": np.nan if test is None else test.smallest,
@@ -143,10 +144,10 @@ def _rows(
             "difference_p": np.nan,
             "ceiling": level.estimate("ceiling", metric) if has_ceiling else np.nan,
             "verdict": "",
-            "note": "; ".join(filter(None, [one.note, _interval_note(level, metric)])),
+            "note": "; ".join(filter(None, [each.note, _interval_note(level, metric)])),
         }
-        if one is scored[0]:
-            row |= _against(best, one.method, level, metric)
+        if each is scored[0]:
+            row |= _against(best, each.method, level, metric)
         rows.append(row)
     return rows
 
@@ -164,9 +165,9 @@ def _against(best: str | None, method: str, level: Level, metric: str) -> dict[s
     return {**row, "difference_low": found.low, "difference_high": found.high, "difference_p": p}
 
 
-def _worth(one: Scored, labels: np.ndarray, groups: np.ndarray) -> float:
-    """Number of independent cells, by how alike the log-odds of one group's cells are."""
-    odds = one_vs_rest(one.log_probability)[:, -1]
+def _worth(scored: Scored, labels: np.ndarray, groups: np.ndarray) -> float:
+    """Number of independent cells, from the similarity of the log-odds within a group."""
+    odds = one_vs_rest(scored.log_probability)[:, -1]
     return effective_size(odds, groups, labels).n_eff if np.isfinite(odds).all() and np.ptp(odds) > 0 else np.nan
 
 
@@ -192,10 +193,10 @@ def _too_few(level: Level, metric: str) -> str:
 
 
 def seen_groups_ceiling(X: Matrix, labels: np.ndarray, groups: np.ndarray, *, seed: int) -> np.ndarray | None:
-    """What logistic regression reaches when it has seen other cells of the very same groups.
+    """Predictions of logistic regression that has seen other cells of the same groups.
 
-    Half of each group's cells predict the other half, and the other way round. A prediction for new groups is not
-    expected above it; under labels that mean nothing it measures how well the groups themselves are recognised.
+    Each half of the cells of a group is predicted from the other half. A prediction for new groups is not expected to
+    be better. With random labels it measures how well the groups themselves are recognised.
 
     Returns
     -------
@@ -220,19 +221,19 @@ def seen_groups_ceiling(X: Matrix, labels: np.ndarray, groups: np.ndarray, *, se
 def group_table(
     scored: list[Scored], labels: np.ndarray, groups: np.ndarray, names: np.ndarray, classes: list[str]
 ) -> pd.DataFrame:
-    """Score of each group by each method: probability of its own class, and log-odds of the positive (last) class."""
+    """Prediction for each group by each method: class, and log-odds of the positive (last) class."""
     parts = []
-    for one in scored:
-        pooled = group_log_probability(one.log_probability, groups)
-        own = np.zeros(len(names), dtype=int)
-        own[groups] = labels
+    for each in scored:
+        pooled = group_log_probability(each.log_probability, groups)
+        of_group = np.zeros(len(names), dtype=int)
+        of_group[groups] = labels
         parts.append(
             pd.DataFrame(
                 {
-                    "method": one.method,
-                    "role": one.role,
+                    "method": each.method,
+                    "role": each.role,
                     "group": names,
-                    "label": np.array(classes)[own],
+                    "label": np.array(classes)[of_group],
                     "n_cells": np.bincount(groups),
                     "predicted": np.array(classes)[pooled.argmax(axis=1)],
                     "log_odds": one_vs_rest(pooled)[:, -1],

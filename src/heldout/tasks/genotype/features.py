@@ -1,4 +1,4 @@
-"""What methods read of a cell besides its genes: QC measures, covariates, its type."""
+"""Features of cells beside their genes: QC measures, covariates and cell types."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 QC_COLUMNS = ("total_counts", "n_genes_by_counts", "pct_counts_mt")
-"""Columns of obs that the QC-only baseline reads, as scanpy names them."""
+"""Columns of obs that the QC-only baseline reads, with the names of scanpy."""
 
 _LOGGED = {"total_counts", "n_genes_by_counts", "n_genes_found"}
 _MAX_LEVELS = 10
@@ -24,9 +24,9 @@ _MAX_LEVELS = 10
 
 @dataclass(frozen=True)
 class Covariate:
-    """How a column of obs is read: as one indicator a level, or as a number, standardised on train.
+    """How a column of obs is read: as one indicator for each level, or as a number, standardised on train.
 
-    A level that train does not have is no level: all indicators are 0.
+    For a level that train does not have, all indicators are 0.
     """
 
     key: str
@@ -45,7 +45,7 @@ class Covariate:
 def describe_covariates(
     adata: AnnData, keys: Sequence[str], train: np.ndarray, *, argument: str, classes: bool = False
 ) -> list[Covariate]:
-    """Levels of columns among the train cells; numbers with more than ten values are read as numbers.
+    """Levels of columns among the train cells. Numeric columns with more than ten values are read as numbers.
 
     Raises
     ------
@@ -70,16 +70,16 @@ def features_of(adata: AnnData, features: str, info: Mapping[str, Any], *, layer
     if features == "qc":
         return qc_features(adata, info["qc_columns"], layer=layer)
     described = info["covariates"] if features == "covariates" else [info["cell_types"]]
-    return np.concatenate([Covariate(**one).read(adata) for one in described], axis=1)
+    return np.concatenate([Covariate(**stored).read(adata) for stored in described], axis=1)
 
 
 def qc_columns(adata: AnnData) -> list[str]:
-    """QC columns of obs at hand; without any, the number of genes found is counted from the matrix."""
+    """QC columns that obs has. Without any, the number of detected genes is counted from the matrix."""
     return [name for name in QC_COLUMNS if name in adata.obs.columns] or ["n_genes_found"]
 
 
 def qc_features(adata: AnnData, names: Sequence[str], *, layer: str | None) -> np.ndarray:
-    """Library size and QC measures, (n_obs × n_measures); counts on a log scale."""
+    """Library size and QC measures, (n_obs × n_measures). Counts are on a log scale."""
     columns = []
     for name in names:
         if name == "n_genes_found":

@@ -1,4 +1,4 @@
-"""Simple methods that see one row a group: a ridge, centroids, compositions, boosted trees."""
+"""Simple methods with one row for each group: ridge regression, centroids, compositions and boosted trees."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy.special import log_softmax
 
+from heldout._core.method import Fitted
+from heldout._core.options import NoConfig
 from heldout.tasks.genotype.baselines import fit_logistic, group_means, linear_log_probability
-from heldout.tasks.genotype.config import BoostingConfig, LogisticConfig, NoConfig, RidgeConfig
-from heldout.tasks.genotype.interface import Data, Fitted
+from heldout.tasks.genotype.config import BoostingConfig, LogisticConfig, RidgeConfig
 
 if TYPE_CHECKING:
     from heldout._core.types import Matrix
+    from heldout.tasks.genotype.interface import Data
 
 
 class _OfMeans:
-    """A linear method, fitted on the mean profiles of groups; cells are asked as any other rows."""
+    """A linear method that is fitted on the mean profiles of groups, and predicts cells."""
 
     features: ClassVar[Any] = "genes"
     by_group: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
 
     def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
         """Log-probabilities of the linear model."""
@@ -27,12 +30,12 @@ class _OfMeans:
 
 
 class PseudobulkRidge(_OfMeans):
-    """Ridge regression of the class on the mean profile of each group, its penalty by leave-one-out."""
+    """Ridge regression of the class on the mean profile of each group. Leave-one-out chooses the penalty."""
 
-    config_class: ClassVar[type] = RidgeConfig
+    default_config: ClassVar[Any] = RidgeConfig()
 
     def fit(self, data: Data, config: RidgeConfig, *, seed: int) -> Fitted:
-        """Fit scikit-learn's RidgeClassifierCV; log-odds are twice its score, so that 0 is one half and 1 is 0.88."""
+        """Fit RidgeClassifierCV of scikit-learn. Log-odds are twice its score: 1 is a probability of 0.88."""
         from sklearn.linear_model import RidgeClassifierCV
 
         X, labels = group_means(data, "pseudobulk_ridge")
@@ -43,12 +46,12 @@ class PseudobulkRidge(_OfMeans):
 
 
 class NearestCentroid(_OfMeans):
-    """The class whose mean of group means is nearest, in Euclidean distance."""
+    """The class whose mean of group means is nearest in Euclidean distance."""
 
-    config_class: ClassVar[type] = NoConfig
+    default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
-        """Average groups, then classes; distances are in units of the spread of groups around their centroid."""
+        """Average groups, then classes. The unit of distances is the spread of groups around their centroid."""
         X, labels = group_means(data, "nearest_centroid")
         centroids = np.stack([X[labels == c].mean(axis=0) for c in range(data.n_classes)])
         df = max(len(X) - data.n_classes, 1)
@@ -61,19 +64,20 @@ class CompositionLogistic:
 
     features: ClassVar[Any] = "cell_types"
     by_group: ClassVar[bool] = True
-    config_class: ClassVar[type] = LogisticConfig
+    stochastic: ClassVar[bool] = False
+    default_config: ClassVar[Any] = LogisticConfig()
 
     def fit(self, data: Data, config: LogisticConfig, *, seed: int) -> Fitted:
-        """One row a group; types that a group lacks count half a cell."""
+        """Fit on one row for each group. Each cell type of a group gets half a cell more."""
         shares, labels = group_means(data, "composition_logistic")
         assert data.groups is not None
         pairs = np.unique(np.stack([data.groups[data.train], data.labels[data.train]]), axis=1, return_counts=True)[1]
         return fit_logistic(_log_ratios(shares * pairs[:, None]), labels, config)
 
     def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
-        """Log-probabilities of the group that the rows are, repeated."""
-        one = linear_log_probability(fitted.arrays, _log_ratios(np.asarray(X).sum(axis=0, keepdims=True)))
-        return np.repeat(one, X.shape[0], axis=0)
+        """Log-probabilities of the group that the rows form, repeated for each row."""
+        log_probability = linear_log_probability(fitted.arrays, _log_ratios(np.asarray(X).sum(axis=0, keepdims=True)))
+        return np.repeat(log_probability, X.shape[0], axis=0)
 
 
 def _log_ratios(counts: np.ndarray) -> np.ndarray:
@@ -82,11 +86,12 @@ def _log_ratios(counts: np.ndarray) -> np.ndarray:
 
 
 class PseudobulkBoosting:
-    """Gradient-boosted trees on the mean profile of each group; kept as arrays, not as a pickle."""
+    """Gradient-boosted trees on the mean profile of each group. They are stored as arrays, not as a pickle."""
 
     features: ClassVar[Any] = "genes"
     by_group: ClassVar[bool] = True
-    config_class: ClassVar[type] = BoostingConfig
+    stochastic: ClassVar[bool] = True
+    default_config: ClassVar[Any] = BoostingConfig()
 
     def fit(self, data: Data, config: BoostingConfig, *, seed: int) -> Fitted:
         """Fit scikit-learn's GradientBoostingClassifier."""
@@ -115,7 +120,7 @@ class PseudobulkBoosting:
         return Fitted(arrays, info)
 
     def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
-        """Log-probabilities of the mean of the rows, repeated."""
+        """Log-probabilities of the mean of the rows, repeated for each row."""
         mean = np.asarray(X.mean(axis=0), dtype=np.float32).ravel()
         a, outputs = fitted.arrays, fitted.info["n_outputs"]
         node, trees = np.zeros(len(a["feature"]), dtype=int), np.arange(len(a["feature"]))
@@ -131,7 +136,7 @@ class PseudobulkBoosting:
 
 
 def _stacked(parts: list[np.ndarray], dtype: type) -> np.ndarray:
-    """One row a tree, filled up with -1."""
+    """One row for each tree, filled up with -1."""
     table: np.ndarray = np.full((len(parts), max(map(len, parts))), -1, dtype=dtype)
     for row, part in zip(table, parts, strict=True):
         row[: len(part)] = part

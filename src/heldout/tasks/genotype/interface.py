@@ -1,15 +1,15 @@
-"""What a genotype method is: it fits on arrays and predicts log-probabilities. Baselines and networks alike."""
+"""Interface of the genotype methods: they fit on arrays and predict log-probabilities."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
-
-import pandas as pd
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from heldout._core.method import Fitted
+    from heldout._core.options import Config
     from heldout._core.types import Matrix, MatrixOrDask
 
 
@@ -22,15 +22,15 @@ class Data:
     X
         Features of all cells, (n_obs × n_features).
     labels
-        Class number of each cell, (n_obs,); -1 where it is unknown.
+        Class number of each cell, (n_obs,). -1 if it is unknown.
     n_classes
         Number of classes.
     train, val
-        Row numbers. Fitting sees train, stopping sees val, nothing sees the rest.
+        Row numbers. Fitting sees train, and stopping sees val. Other rows are not used.
     groups
-        Group number of each cell, (n_obs,), where groups are known.
+        Group number of each cell, (n_obs,). None if groups are not known.
     auxiliary
-        Number of the auxiliary class of each cell, (n_obs,); -1 for a class that train does not contain.
+        Number of the auxiliary class of each cell, (n_obs,). -1 for a class that train does not contain.
     n_auxiliary
         Number of auxiliary classes.
     """
@@ -45,26 +45,20 @@ class Data:
     n_auxiliary: int = 0
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """Result of a fit: numbers, JSON values, and a table with one row an epoch."""
-
-    arrays: dict[str, np.ndarray]
-    info: dict[str, Any] = field(default_factory=dict)
-    history: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-
 class GenotypeMethod(Protocol):
     """The two verbs of a genotype method."""
 
     features: ClassVar[Literal["genes", "qc", "covariates", "cell_types"]]
-    """What the columns of ``Data.X`` are."""
+    """Kind of the columns of ``Data.X``."""
 
     by_group: ClassVar[bool]
-    """Whether a prediction is of a whole group: ``predict`` then gets the cells of one, and repeats its answer."""
+    """Whether it predicts whole groups. ``predict`` then gets the cells of one group and repeats its prediction."""
 
-    config_class: ClassVar[type]
-    """Dataclass of its options."""
+    stochastic: ClassVar[bool]
+    """Whether another seed gives another fit."""
+
+    default_config: ClassVar[Config]
+    """Options if the user gives none. Those given must be of the same class."""
 
     def fit(self, data: Data, config: Any, *, seed: int) -> Fitted:
         """Fit on train (and stop on val)."""

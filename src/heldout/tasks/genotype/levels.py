@@ -1,4 +1,4 @@
-"""What can be said at one level, of groups or of their cells: estimates, intervals, differences, tests."""
+"""Estimates, intervals, differences and tests at one level: of groups, or of their cells."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.metric import metric_of
+from heldout._core.verdict import verdict
 from heldout.metrics.classification import one_vs_rest
 from heldout.metrics.inference import METRICS, bootstrap_weights, jackknife_weights, smallest_p
 from heldout.metrics.intervals import auc_interval, difference_interval, jackknife_interval, proportion_interval
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 FEW = 10
-"""Groups a class below which a bootstrap interval is known to be too narrow."""
+"""With fewer groups in a class, a bootstrap interval is too narrow."""
 
 _NOTHING = 1e-9
 _RANKS = ("auc", "block_auc")
@@ -29,7 +30,7 @@ _RANKS = ("auc", "block_auc")
 
 @dataclass(frozen=True)
 class Design:
-    """The groups that are judged.
+    """The groups that are evaluated.
 
     Parameters
     ----------
@@ -47,16 +48,16 @@ class Design:
 
     @cached_property
     def smallest(self) -> int:
-        """Groups of the smallest class."""
+        """Number of groups of the smallest class."""
         return int(np.bincount(self.labels, minlength=self.n_classes).min())
 
     @cached_property
     def smallest_p(self) -> float:
-        """Smallest p that any result could have."""
+        """Smallest p that any result can have."""
         return smallest_p(self.labels, self.blocks)
 
     def pairs(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        """Groups of class 1 and of class 0: in all, or in each block that has both."""
+        """Numbers of groups of class 1 and of class 0: in total, or in each block that has both."""
         blocks = self.blocks if metric == "block_auc" and self.blocks is not None else np.zeros_like(self.labels)
         counts = np.array([[(self.labels[blocks == b] == c).sum() for c in (1, 0)] for b in np.unique(blocks)])
         both = counts[(counts > 0).all(axis=1)]
@@ -65,7 +66,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Level:
-    """Scores of each method at one level; subclasses say what stands behind an interval."""
+    """Scores of each method at one level. Subclasses define the intervals."""
 
     name: str
     n: int
@@ -75,24 +76,24 @@ class Level:
     _draws: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
     def metrics(self) -> list[str]:
-        """Those that are defined here."""
+        """Metrics that are defined at this level."""
         any_scores = next(iter(self.scores.values()))
         absent = set() if any_scores.calibrated is not None else {"accuracy_calibrated"}
         has_blocks = self.design.blocks is not None and len(self.design.pairs("block_auc")[0])
         return [name for name in METRICS if name not in absent and (has_blocks or name != "block_auc")]
 
     def estimate(self, method: str, metric: str) -> float:
-        """The score of all groups."""
+        """Score over all groups."""
         return float(self.scores[method].evaluate(metric, np.ones((1, len(self.design.labels))))[0])
 
     def draws(self, method: str, metric: str) -> np.ndarray:
-        """The score of each bootstrap draw."""
+        """Score of each bootstrap draw."""
         if (method, metric) not in self._draws:
             self._draws[method, metric] = self.scores[method].evaluate(metric, self.weights)
         return self._draws[method, metric]
 
     def interval(self, method: str, metric: str) -> Interval:
-        """95 % interval, NaN where there is none to be had."""
+        """95 % interval. NaN if there is none."""
         estimate = self.estimate(method, metric)
         if self.design.smallest < 2 or metric == "calibration_error":
             return Interval(estimate, np.nan, np.nan, self.design.smallest)
@@ -108,24 +109,23 @@ class Level:
         return self._difference(estimate, method, other, metric)
 
     def test(self, method: str, metric: str) -> Permutation | None:
-        """One-sided exact test of an AUC; None at the level of cells."""
+        """One-sided exact test of an AUC. None at the level of cells."""
         return None
 
     def difference_test(self, method: str, other: str, metric: str) -> float:
-        """Two-sided p of a paired difference of AUCs; NaN at the level of cells."""
+        """Two-sided p of a paired difference of AUCs. NaN at the level of cells."""
         return np.nan
 
     def verdict(self, method: str, other: str, metric: str) -> str:
-        """Better, not better, undecided, or unidentifiable when no result on so few groups could decide."""
+        """Verdict on a difference. It is ``unidentifiable`` if no result on so few groups can be significant."""
         if self.design.smallest_p > ALPHA or not np.isfinite(self.estimate(method, metric)):
             return "unidentifiable"
         found = self.difference(method, other, metric)
-        worst, best = (-found.high, -found.low) if metric_of(metric).lower_is_better else (found.low, found.high)
-        if not np.isfinite([worst, best]).all():
+        decided = verdict(found.low, found.high, sign=metric_of(metric).sign)
+        if decided == "unidentifiable":  # there is no interval, although so many groups could decide
             return "undecided"
-        if worst > 0:
-            return "better" if self._decides(method, other, metric) else "undecided"
-        return "not better" if best <= 0 and (best == worst or self._decides(method, other, metric)) else "undecided"
+        no_difference = decided == "not better" and found.low == found.high
+        return decided if no_difference or self._decides(method, other, metric) else "undecided"
 
     def _decides(self, method: str, other: str, metric: str) -> bool:
         raise NotImplementedError
@@ -144,7 +144,7 @@ class Level:
 
 
 class CellLevel(Level):
-    """Cells, drawn by whole groups: a bootstrap, which decides nothing with few groups."""
+    """Cells. The bootstrap draws whole groups; with few groups it gives no verdict."""
 
     def _decides(self, method: str, other: str, metric: str) -> bool:
         return self.design.smallest >= FEW
@@ -152,23 +152,23 @@ class CellLevel(Level):
 
 @dataclass(frozen=True)
 class GroupLevel(Level):
-    """Groups as they are, each with one prediction.
+    """Groups, each with one prediction.
 
-    Of an AUC of two classes and of shares there are intervals that hold with few groups, of means the jackknife's; an AUC of
-    more classes has a bootstrap.
+    The AUC of two classes and shares have intervals that are valid with few groups. Means have the interval of the
+    jackknife. An AUC of more classes has a bootstrap interval.
     """
 
     log_odds: dict[str, np.ndarray] = field(default_factory=dict)
 
     def test(self, method: str, metric: str) -> Permutation | None:
-        """Exact test of the AUC under labels exchanged within the blocks, conditional on the fit."""
+        """Exact test of the AUC by exchanging labels within the blocks, conditional on the fit."""
         if metric not in _RANKS or self.design.n_classes != 2 or self.design.smallest < 1:
             return None
         within = metric == "block_auc"
         return auc_permutation(self.design.labels, self.log_odds[method], blocks=self.design.blocks, within=within)
 
     def difference_test(self, method: str, other: str, metric: str) -> float:
-        """Exact p of the difference in AUC, methods swapped group by group."""
+        """Exact p of the difference in AUC, by swapping the two methods group by group."""
         if metric != "auc" or self.design.n_classes != 2:
             return np.nan
         return swap_test(self.design.labels, self.log_odds[method], self.log_odds[other])
@@ -188,15 +188,15 @@ class GroupLevel(Level):
             return jackknife_interval(estimate, without[0] - without[1], self.design.labels)
         if metric in _RANKS and self.design.n_classes != 2:
             return super()._difference(estimate, method, other, metric)
-        own, others = self.interval(method, metric), self.interval(other, metric)
-        return difference_interval(own, others, without[0], without[1], self.design.labels)
+        intervals = self.interval(method, metric), self.interval(other, metric)
+        return difference_interval(*intervals, without[0], without[1], self.design.labels)
 
     def _decides(self, method: str, other: str, metric: str) -> bool:
         p = self.difference_test(method, other, metric)
         return bool(np.isnan(p) or p <= ALPHA)
 
     def _without(self, method: str, metric: str) -> np.ndarray:
-        """The score without each group, (G,)."""
+        """Score without each group, (G,)."""
         return self.scores[method].evaluate(metric, jackknife_weights(self.design.labels))
 
 
@@ -211,7 +211,7 @@ def levels_of(
     n_bootstrap: int,
     rng: np.random.Generator,
 ) -> list[Level]:
-    """Groups and cells, on the same bootstrap draws; ``scores`` and ``pooled`` by method."""
+    """Level of groups and level of cells, with the same bootstrap draws. ``scores`` and ``pooled`` are by method."""
     weights = bootstrap_weights(design.labels, n_bootstrap, rng)
     odds = {method: one_vs_rest(p)[:, -1] for method, p in pooled.items()}
     return [

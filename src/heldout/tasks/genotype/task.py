@@ -1,4 +1,4 @@
-"""From an AnnData and a split to what the genotype methods see, and back."""
+"""Build the data that genotype methods see from an AnnData and a split, and predict with stored fits."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, loaded, row_blocks, take
 from heldout._core.chain import scaled_with, state_from_json, state_to_json
-from heldout._core.fits import Fit
 from heldout._core.genes import gene_columns
+from heldout._core.method import Fitted
 from heldout.splitting._components import components
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.features import Covariate, describe_covariates, features_of, qc_columns
-from heldout.tasks.genotype.interface import Data, Fitted
+from heldout.tasks.genotype.interface import Data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from heldout._core.arrays import MatrixState
+    from heldout._core.fits import Fit
     from heldout._core.partition import Partition
     from heldout._core.types import MatrixOrDask
 
 
 @dataclass(frozen=True)
 class Task:
-    """One genotype question on one AnnData: which labels, which genes, which units.
+    """A genotype question on one AnnData: which labels, genes and units.
 
-    Build it with :meth:`of`, which checks everything before long work starts.
+    Build it with :meth:`of`, which checks the input before any long computation.
     """
 
     adata: AnnData
@@ -64,7 +65,7 @@ class Task:
         mask_var: str | None = "highly_variable",
         layer: str | None = None,
     ) -> Task:
-        """Check the columns and code the labels."""
+        """Check the columns, and number the classes."""
         partition.require("train", purpose="A genotype fit")
         used = partition.mask("train", "val", "test")
         series = store.column(adata, label_key, argument="label_key", allow_missing=True)
@@ -75,10 +76,11 @@ class Task:
         classes = [name for name in store.ordered_names(series[used]) if name in set(names[used])]
         absent = sorted(set(classes) - set(names[train]))
         if len(set(names[train])) < 2 or absent:
-            also = f", while val and test also have {store.some(absent)}" if absent else ""
+            also = f", but val and test also have {store.some(absent)}" if absent else ""
             msg = (
-                f"train has only {store.some(sorted(set(names[train])))} of label_key={label_key!r}{also}. A classifier "
-                "needs every class in train; make another split, with label_key= so that it sees to that."
+                f"train has only {store.some(sorted(set(names[train])))} of label_key={label_key!r}{also}. A "
+                "classifier "
+                "needs every class in train. Make another split, with label_key= to keep all classes in train."
             )
             raise ValueError(msg)
         labels = code(names, classes)
@@ -105,7 +107,7 @@ class Task:
         )
 
     def data(self, features: str) -> Data:
-        """Arrays for a method that reads genes, QC measures, covariates or cell types."""
+        """Arrays for a method that reads ``features``: genes, QC measures, covariates or cell types."""
         X: MatrixOrDask = (
             take(get_matrix(self.adata, self.layer, dask=True), None, self.columns)
             if features == "genes"
@@ -123,14 +125,16 @@ class Task:
         )
 
     def _described(self, features: str) -> dict[str, Any]:
-        """What is needed to read the same features from other cells, JSON values."""
+        """What is needed to read the same features from other cells, as JSON values."""
         if features == "covariates" and not self.covariates:
             msg = (
                 "covariate_logistic needs covariates. Pass covariate_keys, columns of obs such as the day or the batch."
             )
             raise ValueError(msg)
         if features == "cell_types" and self.cell_types is None:
-            msg = "composition_logistic needs cell types. Pass cell_type_key, a column of obs."
+            msg = (
+                "composition_logistic needs cell types. Pass cell_type_key, a column of obs with the type of each cell."
+            )
             raise ValueError(msg)
         return {
             "qc_columns": qc_columns(self.adata) if features == "qc" else [],
@@ -140,8 +144,8 @@ class Task:
 
     def fit(self, method: str, config: Any = None, *, seed: int = 0) -> Fit:
         """Fit one method of the registry."""
+        config = METHODS[method].check_config(config)
         implementation = METHODS[method].load()()
-        config = check_config(method, implementation.config_class, config)
         fitted = implementation.fit(self.data(implementation.features), config, seed=seed)
         return self.pack(method, implementation.features, config, fitted, seed=seed)
 
@@ -158,28 +162,9 @@ class Task:
             **self._described(features),
             "input": state_to_json(describe(get_matrix(self.adata, self.layer, dask=True))),
             "scaled_with": scaled_with(self.adata, self.layer),
-            "fitted": fitted.info,
         }
-        return Fit(
-            method=f"genotype.{method}",
-            config={**asdict(config), "seed": seed},
-            split_key=self.partition.key,
-            split_hash=self.partition.hash,
-            genes=self.adata.var_names[self.columns].to_numpy(dtype=object) if features == "genes" else np.array([]),
-            arrays=fitted.arrays,
-            info=info,
-            history=fitted.history,
-        )
-
-
-def check_config(method: str, expected: type, config: Any) -> Any:
-    """The default options of a method, or those given if they are of its class."""
-    if config is None:
-        return expected()
-    if type(config) is not expected:
-        msg = f"config must be a {expected.__name__} for method={method!r}, got {type(config).__name__}."
-        raise TypeError(msg)
-    return config
+        genes = self.adata.var_names[self.columns].to_numpy(dtype=object) if features == "genes" else np.array([])
+        return METHODS.to_fit(method, config, fitted, self.partition, seed=seed, genes=genes, info=info)
 
 
 def code(names: np.ndarray, classes: Sequence[str]) -> np.ndarray:
@@ -189,7 +174,7 @@ def code(names: np.ndarray, classes: Sequence[str]) -> np.ndarray:
 
 
 def group_numbers(adata: AnnData, group_key: str | Sequence[str]) -> np.ndarray:
-    """Group number of each cell, groups in the order of their names."""
+    """Group number of each cell. Groups are numbered in the order of their names."""
     return store.factorize(group_names(adata, group_key))[1]
 
 
@@ -215,8 +200,9 @@ def group_labels(names: np.ndarray, groups: np.ndarray, labels: np.ndarray, clas
         first = groups[wrong[0]]
         both = [classes[i] for i in np.unique(labels[groups == first])]
         msg = (
-            f"{len(np.unique(groups[wrong]))} of {len(names)} groups have cells of two classes (e.g. {names[first]!r} has "
-            f"{store.some(both)}), so a group has no label to score. Pass a finer group_key, e.g. the library."
+            f"{len(np.unique(groups[wrong]))} of {len(names)} groups have cells of two classes (e.g. {names[first]!r} "
+            "has "
+            f"{store.some(both)}), so these groups have no label. Pass a finer group_key, e.g. the library."
         )
         raise ValueError(msg)
     return of_group
@@ -224,8 +210,7 @@ def group_labels(names: np.ndarray, groups: np.ndarray, labels: np.ndarray, clas
 
 def predict(fit: Fit, adata: AnnData, *, key: str, layer: str | None = None) -> np.ndarray:
     """Log-probabilities of all cells with a stored fit, (n_obs × n_classes) float32."""
-    implementation = METHODS[fit.method.removeprefix("genotype.")].load()()
-    fitted = Fitted(fit.arrays, fit.info["fitted"])
+    implementation, fitted = METHODS.implementation_of(fit), Fitted.of(fit)
     genes = fit.info["features"] == "genes"
     columns = fit.columns(adata.var_names, key=key) if genes else None
     X = (
@@ -239,7 +224,7 @@ def predict(fit: Fit, adata: AnnData, *, key: str, layer: str | None = None) -> 
         parts = [implementation.predict(fitted, take(block, None, columns)) for _, block in row_blocks(X)]
         return np.concatenate(parts)
     if fit.info["group_key"] is None:
-        msg = f"The fit {key!r} predicts whole groups and knows no group_key. Fit again, with group_key."
+        msg = f"The fit {key!r} predicts whole groups, but it has no group_key. Fit again, with group_key."
         raise ValueError(msg)
     numbers = group_numbers(adata, fit.info["group_key"])
     result = np.empty((adata.n_obs, len(fit.info["classes"])), dtype=np.float32)
@@ -256,34 +241,37 @@ def _auxiliary(adata: AnnData, auxiliary_key: str | None, train: np.ndarray) -> 
     names = store.as_names(series)
     classes = [name for name in store.ordered_names(series) if name in set(names[train])]
     if len(classes) < 2:
-        msg = f"auxiliary_key={auxiliary_key!r} has one value in train only ({classes[0]!r}); an auxiliary head needs two."
+        msg = (
+            f"auxiliary_key={auxiliary_key!r} has only one value in train ({classes[0]!r}); an auxiliary head needs "
+            "two. "
+            "Leave it out, or choose another column."
+        )
         raise ValueError(msg)
     return classes, code(names, classes)
 
 
 def check_prepared(fit: Fit, adata: AnnData, *, key: str, layer: str | None) -> None:
-    """Refuse cells that were not prepared as those the fit was trained on."""
+    """Refuse cells that were not prepared as the cells that the fit was trained on."""
     if fit.info["features"] != "genes":
         return
     before, now = state_from_json(fit.info["input"]), describe(get_matrix(adata, layer, dask=True))
     if fit.info["scaled_with"] != scaled_with(adata, layer):
         was = "scaled" if fit.info["scaled_with"] else "not scaled"
-        differs = (
-            f"The fit {key!r} was trained on a matrix that was {was} by heldout.pp.scale; adata was prepared otherwise"
-        )
+        differs = f"The fit {key!r} was trained on a matrix that was {was} by pp.scale; adata was prepared differently"
     elif _conflict(before, now):
         differs = f"The fit {key!r} was trained on {before}; adata holds {now}"
     else:
         return
     msg = (
-        f"{differs}. Prepare these cells as the others were: heldout.pp.replay(adata, reference) on the raw cells, with "
+        f"{differs}. Prepare these cells in the same way: call heldout.pp.replay(adata, reference) on the raw cells, "
+        "with "
         "the AnnData that the fit was made on as reference."
     )
     raise ValueError(msg)
 
 
 def _conflict(before: MatrixState, now: MatrixState) -> bool:
-    """Whether two matrices cannot have been prepared alike. Without all genes a common total is not seen."""
+    """Whether two matrices were prepared differently. If genes are missing, a common total cannot be seen."""
     if "counts" in (before.kind, now.kind) or (before.total and now.total):
         return before.kind != now.kind or not np.isclose(before.total or 0, now.total or 0, rtol=1e-2)
     return False

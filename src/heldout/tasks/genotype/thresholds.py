@@ -1,4 +1,4 @@
-"""Where to cut the log-odds of two classes, chosen on val."""
+"""Thresholds of the log-odds of two classes, chosen on val."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from heldout.metrics.classification import group_log_probability, one_vs_rest
 
 
 def thresholds(labels: np.ndarray, log_probability: np.ndarray, groups: np.ndarray) -> tuple[float, float] | None:
-    """Thresholds of groups and of cells with the best balanced accuracy; None without both classes, or for more.
+    """Thresholds of groups and of cells with the best balanced accuracy. None unless there are two classes.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def thresholds(labels: np.ndarray, log_probability: np.ndarray, groups: np.ndarr
 
 
 def best_threshold(labels: np.ndarray, score: np.ndarray) -> float:
-    """Cut with the best mean of both classes' accuracies, half way between two scores; of equals the one nearest 0."""
+    """Threshold with the best balanced accuracy, half-way between two scores, and as near to 0 as possible."""
     values, at = np.unique(score, return_inverse=True)
     counts = np.stack([np.bincount(at, labels == c, minlength=len(values)) for c in (0, 1)])
     below = np.concatenate([np.zeros((2, 1)), np.cumsum(counts, axis=1)], axis=1)

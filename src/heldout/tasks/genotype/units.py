@@ -1,4 +1,4 @@
-"""The units above a group: blocks within which labels could have been exchanged, and levels that a claim may name."""
+"""The units above a group: blocks within which labels can be exchanged, and the levels of claims."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """Block number of each group name."""
+class ExchangeBlocks:
+    """Blocks within which labels of groups can be exchanged: the block number of each group name."""
 
     key: str
     number: dict[str, int]
@@ -33,8 +33,11 @@ class Blocks:
 
 def blocks_of(
     adata: AnnData, split: Partition, groups: np.ndarray, labels: np.ndarray, block_key: str | None
-) -> Blocks | None:
-    """Blocks by a column; if none is given, by the group of the split where that has both labels, else its match column.
+) -> ExchangeBlocks | None:
+    """Find the blocks within which labels can be exchanged.
+
+    They are the values of ``block_key``. If it is None, they are the groups of the split where one of them has several
+    labels, and else the values of the column that the split was matched on.
 
     Parameters
     ----------
@@ -55,25 +58,25 @@ def blocks_of(
     used = labels >= 0
     if block_key is not None:
         values = store.as_names(store.column(adata, block_key, argument="block_key"))
-        found = _one_a_group(groups[used], values[used])
+        found = _value_of_group(groups[used], values[used])
         if found is None:
             msg = (
-                f"block_key={block_key!r} has several values within a group; labels of groups are exchanged within blocks, "
-                "so each group lies in one. Pass a coarser column, or a finer group_key."
+                f"block_key={block_key!r} has several values within a group, but each group must be in one "
+                "block. Pass a coarser column, or a finer group_key."
             )
             raise ValueError(msg)
         return _numbered(block_key, found)
     split_keys = [name for name in split.group_key or [] if name in adata.obs.columns]
     if split_keys:
         values = group_names(adata, split_keys)
-        found = _one_a_group(groups[used], values[used])
+        found = _value_of_group(groups[used], values[used])
         _, number = store.factorize(values[used])
         several = len(np.unique(np.stack([number, labels[used]]), axis=1).T) > len(np.unique(number))
         if found is not None and several:
             return _numbered("+".join(split_keys), found)
     match_key = split.params.get("match_key")
     if match_key in adata.obs.columns and not adata.obs[match_key][used].isna().any():
-        found = _one_a_group(groups[used], store.as_names(adata.obs[match_key])[used])
+        found = _value_of_group(groups[used], store.as_names(adata.obs[match_key])[used])
         return None if found is None else _numbered(str(match_key), found)
     return None
 
@@ -86,7 +89,7 @@ def hierarchy_of(
     unit: str,
     claim_keys: Sequence[str] | None,
 ) -> Hierarchy:
-    """Declared levels of the judged groups, finest first; the groups themselves are always the first.
+    """Declared levels of the evaluated groups, finest first. The first level is always the groups themselves.
 
     Raises
     ------
@@ -101,9 +104,10 @@ def hierarchy_of(
             continue
         values = store.as_names(store.column(adata, key, argument="claim_keys"))
         finer, below = levels[-1]
-        if _one_a_group(below[rows], values[rows]) is None:
+        if _value_of_group(below[rows], values[rows]) is None:
             msg = (
-                f"claim_keys: {finer!r} is not nested in {key!r}, a unit of it has several values. List the levels from the "
+                f"claim_keys: {finer!r} is not nested in {key!r}, a unit of it has several values. List the levels "
+                "from the "
                 "finest to the coarsest, e.g. ['library', 'line', 'donor']."
             )
             raise ValueError(msg)
@@ -117,8 +121,8 @@ def hierarchy_of(
     )
 
 
-def _one_a_group(groups: np.ndarray, values: np.ndarray) -> dict[str, str] | None:
-    """The value of each group; None if one has several."""
+def _value_of_group(groups: np.ndarray, values: np.ndarray) -> dict[str, str] | None:
+    """Value of each group. None if a group has several values."""
     names, number = store.factorize(groups)
     options, code = store.factorize(values)
     first = np.zeros(len(names), dtype=int)
@@ -128,6 +132,6 @@ def _one_a_group(groups: np.ndarray, values: np.ndarray) -> dict[str, str] | Non
     return dict(zip(names.tolist(), options[first].tolist(), strict=True))
 
 
-def _numbered(key: str, of_group: dict[str, str]) -> Blocks:
+def _numbered(key: str, of_group: dict[str, str]) -> ExchangeBlocks:
     numbers = {name: i for i, name in enumerate(sorted(set(of_group.values())))}
-    return Blocks(key, {group: numbers[value] for group, value in of_group.items()})
+    return ExchangeBlocks(key, {group: numbers[value] for group, value in of_group.items()})

@@ -128,7 +128,7 @@ class Interactions:
         Standard error of each deviation, from the variance between cells, (P × G); NaN where a group has one cell.
     null
         The empirical null of the deviations.
-    level
+    fdr
         Local false discovery rate of the calls.
     scale
         ``"none"`` if the null is of deviations, ``"se"`` if it is of deviations over their standard errors.
@@ -147,7 +147,7 @@ class Interactions:
     of_member: np.ndarray
     se: np.ndarray
     null: EmpiricalNull
-    level: float
+    fdr: float
     scale: str
     info: dict[str, Any]
 
@@ -178,8 +178,8 @@ class Interactions:
 
     @cached_property
     def cutoffs(self) -> tuple[float, float]:
-        """Lower and upper statistic beyond which the local false discovery rate is at most ``level``."""
-        return self.null.cutoffs(self.level)
+        """Lower and upper statistic beyond which the local false discovery rate is at most ``fdr``."""
+        return self.null.cutoffs(self.fdr)
 
     @cached_property
     def called(self) -> np.ndarray:
@@ -229,7 +229,7 @@ class Interactions:
             "names": self.names.to_json(),
             "genes": [str(gene) for gene in self.genes],
             "targets": [list(targets) for targets in self.targets],
-            "level": self.level,
+            "fdr": self.fdr,
             "scale": self.scale,
             "null": {name: getattr(self.null, name) for name in _NULL_NUMBERS},
             "info": self.info,
@@ -252,7 +252,7 @@ class Interactions:
             genes=np.array(text["genes"], dtype=object),
             targets=[tuple(targets) for targets in text["targets"]],
             null=null,
-            level=text["level"],
+            fdr=text["fdr"] if "fdr" in text else text["level"],  # its name in the first version
             scale=text["scale"],
             info=text["info"],
             **{name: np.asarray(stored[name]) for name in arrays},
@@ -291,7 +291,7 @@ def measure(
     *,
     names: ScreenNames,
     genes: np.ndarray,
-    level: float,
+    fdr: float,
     scale: str,
     df: int,
 ) -> Interactions:
@@ -325,7 +325,7 @@ def measure(
         of_member=of_member,
         se=se,
         null=null,
-        level=level,
+        fdr=fdr,
         scale=scale,
         info={"incomplete": found.incomplete},
     )

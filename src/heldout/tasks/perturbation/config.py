@@ -19,11 +19,11 @@ class LinearConfig(Config):
     penalty
         Ridge penalty on both sides.
     gene_embedding
-        Key of an embedding (:func:`heldout.pp.embedding`) for G. Genes without a vector get a row of zeros. If None, G has
-        the principal components of the train pseudobulks, with genes as observations.
+        Key of an embedding (:func:`heldout.pp.embedding`) for G. Genes without a vector get a row of zeros. If None, G
+        has the principal components of the train pseudobulks, with genes as observations.
     perturbation_embedding
-        Key of an embedding for P. If None, P has the rows of G of the perturbed genes. A combination without a vector of
-        its own gets the sum of the vectors of its targets.
+        Key of an embedding for P. If None, P has the rows of G of the perturbed genes. A combination without a vector
+        of its own gets the sum of the vectors of its targets.
     """
 
     renamed: ClassVar[dict[str, str]] = {"n_components": "n_comps"}
@@ -41,10 +41,11 @@ class LatentAdditiveConfig(Config):
     Parameters
     ----------
     n_comps
-        Largest number of components of the train changes. If None, all are kept: noisy components are shrunk in any case.
+        Largest number of components of the train changes. If None, all are kept: noisy components are shrunk in any
+        case.
     penalty
-        Ridge penalty on the difference of a target from the mean target, in cells: an effect measured in so many cells is
-        halved. If None, it is the variance of a cell divided by the variance of the effects, for each component.
+        Ridge penalty on the difference of a target from the mean target, in cells: an effect measured in so many cells
+        is halved. If None, it is the variance of a cell divided by the variance of the effects, for each component.
     """
 
     renamed: ClassVar[dict[str, str]] = {"n_components": "n_comps"}
@@ -60,12 +61,14 @@ class InformedAdditiveConfig(Config):
     Parameters
     ----------
     n_comps
-        Largest number of components of the train changes. If None, all are kept: noisy components are shrunk in any case.
+        Largest number of components of the train changes. If None, all are kept: noisy components are shrunk in any
+        case.
     penalty
-        Ridge penalty on the difference of a target from its predicted effect, in cells; see :class:`LatentAdditiveConfig`.
+        Ridge penalty on the difference of a target from its predicted effect, in cells; see
+        :class:`LatentAdditiveConfig`.
     perturbation_embedding
-        Key of an embedding (:func:`heldout.pp.embedding`) with vectors of the targets. If None, targets that are genes of
-        the data get the principal components of the train pseudobulks, with genes as observations.
+        Key of an embedding (:func:`heldout.pp.embedding`) with vectors of the targets. If None, targets that are genes
+        of the data get the principal components of the train pseudobulks, with genes as observations.
     n_vector_comps
         Number of these components.
     """
@@ -85,8 +88,9 @@ class NearestConfig(Config):
     Parameters
     ----------
     perturbation_embedding
-        Key of an embedding (:func:`heldout.pp.embedding`) in which perturbations are compared by cosine. If None, targets
-        that are genes of the data get the principal components of the train pseudobulks, with genes as observations.
+        Key of an embedding (:func:`heldout.pp.embedding`) in which perturbations are compared by cosine. If None,
+        targets that are genes of the data get the principal components of the train pseudobulks, with genes as
+        observations.
     n_comps
         Number of these components.
     n_neighbors

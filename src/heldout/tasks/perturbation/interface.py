@@ -1,7 +1,8 @@
 """What a perturbation method is: what it may see, and what it answers with.
 
-A method reads pseudobulks (``reads = "profiles"``) or cells (``reads = "cells"``) of the train perturbations. It answers
-with a :class:`heldout.tasks.perturbation.predictions.Prediction`: the mean change of each perturbation, and predicted cells.
+A method reads pseudobulks (``reads = "profiles"``) or cells (``reads = "cells"``) of the train perturbations. It
+answers with a :class:`heldout.tasks.perturbation.predictions.Prediction`: the mean change of each perturbation, and
+predicted cells.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ class Profiles:
     control
         Mean of the train controls of each context, (C × G); NaN where train has none.
     half_difference
-        Function that returns the difference of the means of two random halves of the cells of each row, (m × G), NaN for
-        a single cell: the noise of a row, in any direction. It reads the matrix when it is first called.
+        Function that returns the difference of the means of two random halves of the cells of each row, (m × G), NaN
+        for a single cell: the noise of a row, in any direction. It reads the matrix when it is first called.
     """
 
     pairs: Pairs
@@ -144,8 +145,8 @@ class PerturbationMethod(Protocol):
     def fit(self, data: Data, config: Any, *, seed: int, start: Fitted | None = None) -> Fitted:
         """Fit on the train perturbations; ``start`` is an earlier fit of the same method to continue from.
 
-        A method that can continue has ``gene_axes``: names of its arrays with an axis of genes, and that axis. Its arrays
-        then come with the genes of the new fit. Other methods get None.
+        A method that can continue has ``gene_axes``: names of its arrays with an axis of genes, and that axis. Its
+        arrays then come with the genes of the new fit. Other methods get None.
         """
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Prediction:

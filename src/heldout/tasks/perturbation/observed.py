@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Observed:
-    """Moments of the cells of some partitions, float64. Of controls there is a row a context, NaN where it has none.
+    """Moments of the cells of some partitions, float64; controls have a row per context, NaN where there are none.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Observed:
     number
         Number of the perturbation of each, (m,).
     n_cells, mean, var
-        Cells behind each, (m,), and their mean and variance, (m × G); the variance of one cell is NaN.
+        Number of cells of each row, (m,), and their mean and variance, (m × G); the variance of one cell is NaN.
     control_n, control, control_var
         The same of the controls, (C,) and (C × G).
     """
@@ -56,22 +56,23 @@ class Observed:
 
     @cached_property
     def response(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weights of genes from t scores against the rest of the context, and t scores against its controls, (m × G) each.
+        """Weights of genes, and t scores against the controls of the context, (m × G) each.
 
-        Rows are NaN where there are no two cells, or nothing to compare with.
+        Weights come from t scores against the other perturbations of the context. A row is NaN if it has one cell, or
+        if there is nothing to compare with.
         """
         weights, scores = (np.full(self.mean.shape, np.nan) for _ in range(2))
-        for here in panels(self.pairs.context, fewest=1):
-            c = self.pairs.context[here[0]]
-            rows = here[self.n_cells[here] > 1]
-            own = (self.mean[rows], self.var[rows], self.n_cells[rows])
+        for panel in panels(self.pairs.context, fewest=1):
+            c = self.pairs.context[panel[0]]
+            rows = panel[self.n_cells[panel] > 1]
+            moments = (self.mean[rows], self.var[rows], self.n_cells[rows])
             if len(rows) > 1:
-                mean, var, n = metrics.rest_moments(*own)
-                rest = metrics.t_scores(*own, control_mean=mean, control_variance=var, control_n=n)
+                mean, var, n = metrics.rest_moments(*moments)
+                rest = metrics.t_scores(*moments, control_mean=mean, control_variance=var, control_n=n)
                 weights[rows] = metrics.score_weights(rest)
             if len(rows) and self.control_n[c] > 1:
-                beside = {"control_mean": self.control[c], "control_variance": self.control_var[c]}
-                scores[rows] = metrics.t_scores(*own, **beside, control_n=self.control_n[c])
+                controls = {"control_mean": self.control[c], "control_variance": self.control_var[c]}
+                scores[rows] = metrics.t_scores(*moments, **controls, control_n=self.control_n[c])
         return weights, scores
 
     def only(self, rows: np.ndarray) -> Observed:
@@ -82,9 +83,9 @@ class Observed:
 
 
 def panels(context: np.ndarray, *, fewest: int = 2) -> list[np.ndarray]:
-    """Rows of each context with at least so many perturbations."""
+    """Rows of each context that has at least ``fewest`` perturbations."""
     rows = [np.flatnonzero(context == number) for number in np.unique(context)]
-    return [here for here in rows if len(here) >= fewest]
+    return [panel for panel in rows if len(panel) >= fewest]
 
 
 @dataclass(frozen=True)

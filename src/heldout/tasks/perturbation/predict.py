@@ -71,7 +71,8 @@ class _Request:
         if perturbations is None:
             if reference is not None:
                 msg = (
-                    "perturbations=None needs the test cells of the fit, but reference= was passed. Name the perturbations "
+                    "perturbations=None needs the test cells of the fit, but reference= was passed. Name the "
+                    "perturbations "
                     "to predict, e.g. perturbations=['A+B']."
                 )
                 raise ValueError(msg)
@@ -151,8 +152,8 @@ def predicted_cells(
 ) -> AnnData:
     """Cells of each perturbation in each context; see :func:`heldout.tl.predict_cells`.
 
-    A method that predicts means moves random control cells by the change; a generative method draws cells. Perturbations
-    that the method cannot predict have no cells.
+    A method that predicts means moves random control cells by the change; a generative method draws cells.
+    Perturbations that the method cannot predict have no cells.
 
     Returns
     -------
@@ -247,7 +248,8 @@ def _controls_of(adata: AnnData, fit: Fit, names: ScreenNames, *, key: str) -> t
     control = np.isin(texts, [*names.control, *(name for name, targets in names.known.items() if not targets)])
     if not control.any():
         msg = (
-            f"adata.obs[{names.perturbation_key!r}] has no control cells ({store.some(names.control)}), to which predicted "
+            f"adata.obs[{names.perturbation_key!r}] has no control cells ({store.some(names.control)}), to which "
+            "predicted "
             "changes are added. Add some, or name them as in the fit."
         )
         raise ValueError(msg)

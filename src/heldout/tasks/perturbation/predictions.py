@@ -35,8 +35,8 @@ class Controls:
     mean
         Mean of the controls of each context, (C × G); NaN for a context without controls.
     pool
-        Function from the number of a context to its control cells, (k × G), dense or sparse. It reads the matrix when it
-        is called, so methods that need only the means cost no reading.
+        Function from the number of a context to its control cells, (k × G), dense or sparse. It reads the matrix when
+        it is called, so methods that need only the means cost no reading.
     """
 
     mean: np.ndarray

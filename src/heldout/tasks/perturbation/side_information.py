@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from heldout._core.embeddings import Embedding
 
 Replacement = Literal["shuffled", "random"]
-"""What may stand in place of an embedding, to see whether it says anything: its own rows in random order, or noise."""
+"""Replacement of an embedding that shows whether the embedding helps: its rows in random order, or noise."""
 
 FIELDS = ("gene_embedding", "perturbation_embedding")
 """Options that name an embedding."""
@@ -38,14 +38,17 @@ def side_information(
     separator: str,
     seed: int,
 ) -> dict[str, Any]:
-    """Vectors of genes (G × d) and of targets that the options name, or what replaces them; None where they name none."""
+    """Vectors of genes, (G × d), and of targets that the options name, or their replacement; None if they name none."""
     gene_key, target_key = (getattr(config, field, None) for field in FIELDS)
     result: dict[str, Any] = {"gene_vectors": None, "target_vectors": None}
     if gene_key is not None:
         embedding = _replaced(read_embedding(adata, gene_key), replacement, genes, seed)
         rows = embedding.lookup(genes)
         if not (rows >= 0).any():
-            msg = f"The embedding {gene_key!r} has none of the {len(genes)} genes. Add it again with heldout.pp.embedding."
+            msg = (
+                f"The embedding {gene_key!r} has none of the {len(genes)} genes. Add it again with "
+                "heldout.pp.embedding."
+            )
             raise ValueError(msg)
         result["gene_vectors"] = np.where((rows >= 0)[:, None], embedding.values[rows].astype(np.float64), np.nan)
     if target_key is not None:

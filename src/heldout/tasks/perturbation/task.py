@@ -105,7 +105,8 @@ class Task:
         )
         if bad.any():
             msg = (
-                f"{int(bad.sum())} genes (e.g. {store.some(self.genes[bad])}) have NaN or infinite values. Find them with "
+                f"{int(bad.sum())} genes (e.g. {store.some(self.genes[bad])}) have NaN or infinite values. Find them "
+                "with "
                 "np.isfinite and drop or repair those cells or genes."
             )
             raise ValueError(msg)
@@ -193,7 +194,8 @@ class Task:
             names = self.screen.names
             where = "" if not names.covariate_keys else f" in {len(lacking)} contexts (e.g. {names.shown(lacking[0])})"
             msg = (
-                f"There are no control cells ({store.some(names.control)}) in train{where}, and changes are measured from them. "
+                f"There are no control cells ({store.some(names.control)}) in train{where}, and changes are measured "
+                "from them. "
                 "Drop these cells, or make a split with controls in train, e.g. with heldout.pp.split_perturbations."
             )
             raise ValueError(msg)
@@ -237,7 +239,8 @@ def check_logged(X: MatrixOrDask, layer: str | None, *, name: str | None = None)
     state = describe(sample, name=name)
     if state.kind in ("counts", "normalised", "centred"):
         todo = {
-            "counts": "Normalise and log first: scanpy.pp.normalize_total(adata, target_sum=1e4); scanpy.pp.log1p(adata)",
+            "counts": "Normalise and log first: scanpy.pp.normalize_total(adata, target_sum=1e4); "
+            "scanpy.pp.log1p(adata)",
             "normalised": "Log first: scanpy.pp.log1p(adata)",
             "centred": "Pass the layer with the log-normalised values from before scaling",
         }[state.kind]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
+from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout._core.training import local_seed
 from heldout.tasks.forecast.baselines import VarRidge
 from heldout.tasks.forecast.config import DampingConfig, FlowConfig
-from heldout.tasks.forecast.interface import Fitted, Snapshots
 from heldout.tasks.forecast.linear_flow import LinearFlow, fit_linear_flow
 from heldout.tasks.forecast.networks._method import Network, capped, scorer, standard
 from heldout.tasks.forecast.networks._module import UNKNOWN, FlowModule
@@ -20,11 +20,13 @@ from heldout.tasks.forecast.reversion import Reversion
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from heldout.tasks.forecast.interface import Snapshots
+
 
 class Flow(Network):
     """Optimal-transport flow matching through the train times, integrated onward."""
 
-    config_class: ClassVar[type] = FlowConfig
+    default_config: ClassVar[Any] = FlowConfig()
 
     def learn(
         self, data: Snapshots, config: FlowConfig, *, seed: int, trainer_options: Mapping[str, Any] | None = None
@@ -57,9 +59,7 @@ class Flow(Network):
                 trainer_options=trainer_options,
             )
         if config.var_ridge:
-            arrays |= {
-                f"var_ridge.{n}": a for n, a in VarRidge().learn(data, DampingConfig(), seed=seed).arrays.items()
-            }
+            arrays |= with_prefix(VarRidge().learn(data, DampingConfig(), seed=seed).arrays, "var_ridge.")
         if config.reversion:
             arrays["reversion"] = Reversion().learn(data, DampingConfig(), seed=seed).arrays["change"]
         return self._pack(module, arrays, config, k, history)
@@ -71,7 +71,7 @@ class Flow(Network):
 
     def build(self, info: Mapping[str, Any]) -> FlowModule:
         """The module of a fit."""
-        return FlowModule(info["k"], np.array(info["times"]), FlowConfig(**info["network"]))
+        return FlowModule(info["k"], np.array(info["times"]), self.config_of(info))
 
     def approach(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> np.ndarray:
         """Along the velocity."""
@@ -90,7 +90,7 @@ class Flow(Network):
         straight = (linear.move(scaled, elapsed) - scaled) * arrays["scale"]
         moves = [straight, whole - straight]
         if "var_ridge.slope" in arrays:
-            fit = Fitted({n: arrays[f"var_ridge.{n}"] for n in ("slope", "intercept")})
+            fit = Fitted(without_prefix(arrays, "var_ridge."))
             moves.append(VarRidge().move(fit, start, start_time, at))
         if "reversion" in arrays:
             moves.append(np.tile(arrays["reversion"], (len(start), 1)))

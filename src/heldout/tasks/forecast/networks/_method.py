@@ -1,4 +1,4 @@
-"""The forecast networks behind the two verbs that all forecast methods have: what they share."""
+"""What the forecast networks share, behind the two verbs of a forecast method."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
+from heldout._core.method import Fitted, with_prefix, without_prefix
+from heldout._core.model import set_weights, weights_of
 from heldout._core.training import local_seed
 from heldout.metrics import energy_distance
 from heldout.tasks.forecast.damping import Direction, backtest, horizon, moved_by
-from heldout.tasks.forecast.interface import Fitted, Snapshots
 from heldout.tasks.forecast.stored import MOST, keep_cells, kept_cells
 
 if TYPE_CHECKING:
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from heldout.tasks.forecast.interface import Snapshots
+
 
 class Network(ABC):
-    """What the networks share: standardised cells, damping learnt on past times, weights as arrays."""
+    """Base of the networks: standardised cells, damping that is learnt on past times, weights as arrays."""
 
-    config_class: ClassVar[type]
+    default_config: ClassVar[Any]
     min_times: ClassVar[int] = 3
     stochastic: ClassVar[bool] = True
     keeps_cells: ClassVar[bool] = True
@@ -42,10 +44,14 @@ class Network(ABC):
 
     @abstractmethod
     def directions(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> list[np.ndarray]:
-        """Undamped movements of cells at or after the last train time, one array a direction."""
+        """Undamped movements of cells at or after the last train time, one array for each direction."""
+
+    def config_of(self, info: Mapping[str, Any]) -> Any:
+        """Options of a fit."""
+        return type(self.default_config).from_stored(info["network"])
 
     def names(self, config: Any) -> tuple[str, ...]:
-        """Whose movement each direction is."""
+        """Name of each direction."""
         return ("its own",)
 
     def approach(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> np.ndarray:
@@ -55,7 +61,7 @@ class Network(ABC):
     def fit(
         self, data: Snapshots, config: Any, *, seed: int, trainer_options: Mapping[str, Any] | None = None
     ) -> Fitted:
-        """Train, and learn on past times how much of the movement to make."""
+        """Train, and learn on past times how much of the movement to apply."""
         fitted = self.learn(data, config, seed=seed, trainer_options=trainer_options)
         share = getattr(config, "damping", 1.0)
         record: dict[str, Any] = {"share": [share] if share is not None else None}
@@ -72,7 +78,7 @@ class Network(ABC):
     def predict(
         self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Up to the last train time as learnt, beyond it by the share that was learnt on past times."""
+        """Move cells as learnt up to the last train time, and beyond it by the shares learnt on past times."""
         last = float(fitted.arrays["times"][-1])
         if start_time < last:
             start, start_time = self.approach(fitted, start, start_time, min(at, last)), min(at, last)
@@ -81,8 +87,9 @@ class Network(ABC):
         shares = fitted.info["damping"]["share"]
         if shares is None:
             msg = (
-                f"at={at:g} is after the last train time {last:g}, but the fit was made for times between the train times: "
-                "how far to trust the movement was not learnt. Fit on a split whose test time lies after the train times."
+                f"at={at:g} is after the last train time {last:g}, but the fit was made for times between "
+                "the train times, so the damping was not learnt. Fit on a split whose test time is after the train "
+                "times."
             )
             raise ValueError(msg)
         directions = self._directions(fitted, start, start_time, at)
@@ -92,21 +99,20 @@ class Network(ABC):
         whole = self.directions(fitted, start, start_time, at)
         near = start_time + float(np.diff(fitted.arrays["times"]).max())
         first = whole if at <= near else self.directions(fitted, start, start_time, near)
-        names = self.names(self.config_class(**fitted.info["network"]))
+        names = self.names(self.config_of(fitted.info))
         return [Direction(w, f, name != "reversion") for w, f, name in zip(whole, first, names, strict=True)]
 
     def module(self, fitted: Fitted) -> Any:
-        """The trained module, rebuilt once for all predictions of a fit."""
+        """The trained module. It is rebuilt once for all predictions of a fit."""
         if self._fitted is not fitted:
             with local_seed(0):  # a new module draws initial weights
                 module = self.build(fitted.info)
-            weights = {n.removeprefix("net."): a for n, a in fitted.arrays.items() if n.startswith("net.")}
-            module.net.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in weights.items()})
+            set_weights(module.net, without_prefix(fitted.arrays, "net."))
             self._fitted, self._module = fitted, module.eval()
         return self._module
 
     def _pack(self, module: Any, arrays: dict[str, np.ndarray], config: Any, k: int, history: pd.DataFrame) -> Fitted:
-        weights = {f"net.{n}": t.detach().cpu().numpy().copy() for n, t in module.net.state_dict().items()}
+        weights = with_prefix(weights_of(module.net), "net.")
         info = {"k": k, "times": [float(t) for t in arrays["times"]], "network": asdict(config)}
         return Fitted({**arrays, **weights}, info, history)
 
@@ -120,7 +126,7 @@ def standard(data: Snapshots) -> dict[str, np.ndarray]:
 
 
 def capped(data: Snapshots, seed: int) -> Snapshots:
-    """At most as many cells of each time as are kept; of chains that were given all cells, and no others then."""
+    """Limit the cells of each time. With given chains, all cells of the first chains are kept, and no others."""
     if max(map(len, data.cells)) <= MOST:
         return data
     if data.chains is None:

@@ -1,4 +1,4 @@
-"""One scvi-tools module for all forecast networks; they differ in the network inside and in the loss."""
+"""Modules of the forecast networks on the base class of scvi-tools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from heldout.tasks.forecast.config import FlowConfig, PublishedConfig, SequenceConfig
 
 TIMELESS = 0.5
-"""Share of cells whose time is hidden in training: after the last train time no time is known."""
+"""Share of cells whose time is hidden in training, because after the last train time the time is not known."""
 
 UNKNOWN = -1.0
 """A time that is not known."""
@@ -28,8 +28,8 @@ PUBLISHED = {"lstm": (128, 64), "feedforward": (128, 64, 32)}
 class FlowModule(BaseModuleClass):
     """Flow matching: the velocity of a point on the straight path between two paired cells of neighbouring times.
 
-    Coordinates and times come standardised. The squared error is that of the whole displacement between the two times, so
-    that short intervals do not outweigh long ones.
+    Coordinates and times come standardised. The squared error is that of the whole displacement between the two times,
+    so that short intervals do not outweigh long ones.
     """
 
     def __init__(self, k: int, times: np.ndarray, config: FlowConfig) -> None:
@@ -80,17 +80,17 @@ class FlowModule(BaseModuleClass):
         return LossOutput(loss=off.mean(), n_obs_minibatch=len(off))
 
     def sample(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Cells are moved along the velocity, not drawn."""
-        msg = "FlowModule is a velocity; heldout.tl.predict moves cells along it."
+        """Refuse: cells are moved along the velocity, not drawn."""
+        msg = "FlowModule is a velocity and does not sample. Use heldout.tl.predict_cells to move cells along it."
         raise TypeError(msg)
 
 
 class SequenceModule(BaseModuleClass):
     """A network over the chain of a cell through the train times.
 
-    With a skip it predicts every later time of a chain from those before it, and its loss is the energy distance between
-    predicted and observed cells of a batch: which descendant a cell had is not known, so that a squared error would pull
-    all cells to their mean. As published it predicts the last time only, from all others, by squared error.
+    With a skip it predicts every later time of a chain from those before it, and its loss is the energy distance
+    between predicted and observed cells of a batch: which descendant a cell had is not known, so that a squared error
+    would pull all cells to their mean. As published it predicts the last time only, from all others, by squared error.
     """
 
     def __init__(
@@ -140,6 +140,6 @@ class SequenceModule(BaseModuleClass):
         return LossOutput(loss=loss, n_obs_minibatch=len(chains))
 
     def sample(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Not a generative model."""
-        msg = "SequenceModule moves cells, it does not sample them."
+        """Refuse: this is not a generative model."""
+        msg = "SequenceModule moves cells. It does not sample them."
         raise TypeError(msg)

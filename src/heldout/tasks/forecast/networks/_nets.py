@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Velocity(nn.Module):
-    """Velocity (batch × k) of cells (batch × k) at times (batch × 1): linear in the cell, plus a network of cell and time.
+    """Velocity of cells (batch × k) at times (batch × 1): linear in the cell, plus a network of cell and time.
 
-    A negative time means that it is not known; what the network answers then depends on the cell alone.
+    A negative time means that the time is not known. The velocity then depends on the cell only.
     """
 
     def __init__(self, k: int, n_hidden: int, n_layers: int) -> None:
@@ -26,7 +26,7 @@ class Velocity(nn.Module):
         self.linear = _zero(nn.Linear(k, k)).requires_grad_(requires_grad=False)
 
     def set_linear(self, slope: np.ndarray, intercept: np.ndarray) -> None:
-        """Give the linear part, x @ slope + intercept; the network learns what it leaves."""
+        """Set the linear part, x @ slope + intercept. The network learns the rest."""
         self.linear.weight.copy_(torch.as_tensor(slope.T, dtype=torch.float32))
         self.linear.bias.copy_(torch.as_tensor(intercept, dtype=torch.float32))
 
@@ -38,7 +38,7 @@ class Velocity(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """Stacked LSTM over a history; with ``skip`` it is told the gaps between times and returns the cell plus a change."""
+    """Stacked LSTM over a history. With ``skip`` it also sees the gaps between times, and predicts a change."""
 
     def __init__(self, k: int, n_hidden: tuple[int, ...], dropout: float, *, skip: bool) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Recurrent(nn.Module):
         self.head = _zero(head) if skip else head
 
     def forward(self, history: torch.Tensor, gaps: torch.Tensor) -> torch.Tensor:
-        """The cell after each time of the history, (batch × L × k), of (batch × L × k) and the gaps that follow, (L,)."""
+        """Cell after each time, (batch × L × k), from the history (batch × L × k) and the gaps after each time (L,)."""
         h = history
         if self.skip:
             gap = torch.log1p(gaps).expand(len(history), -1)[..., None]
@@ -62,7 +62,7 @@ class Recurrent(nn.Module):
 
 
 class Window(nn.Module):
-    """Feed-forward network over the last ``window`` times; an earlier time than the first is the first again."""
+    """Feed-forward network over the last ``window`` times. Times before the first are filled with the first cell."""
 
     def __init__(self, k: int, window: int, n_hidden: tuple[int, ...], dropout: float, *, skip: bool) -> None:
         super().__init__()

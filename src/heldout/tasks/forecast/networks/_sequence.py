@@ -1,4 +1,4 @@
-"""Networks on chains of cells."""
+"""Networks that train on chains of cells."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
+from heldout._core.method import Fitted
 from heldout._core.training import local_seed
 from heldout.tasks.forecast.baselines import ancestors
 from heldout.tasks.forecast.config import PublishedConfig, SequenceConfig
 from heldout.tasks.forecast.couplings import coupling, sample_chains
-from heldout.tasks.forecast.interface import Fitted, Snapshots
 from heldout.tasks.forecast.networks._method import Network, capped, scorer, standard
 from heldout.tasks.forecast.networks._module import SequenceModule
 from heldout.tasks.forecast.networks._trainingplan import train, whole_cells
@@ -21,11 +21,13 @@ from heldout.tasks.forecast.stored import keep_cells, kept_cells, nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from heldout.tasks.forecast.interface import Snapshots
+
 
 class Sequence(Network):
-    """A network over chains of cells; subclasses say which."""
+    """A network over chains of cells. Subclasses choose the network."""
 
-    config_class: ClassVar[type] = SequenceConfig
+    default_config: ClassVar[Any] = SequenceConfig()
     kind: ClassVar[str]
     skip: ClassVar[bool] = True
 
@@ -37,7 +39,7 @@ class Sequence(Network):
         seed: int,
         trainer_options: Mapping[str, Any] | None = None,
     ) -> Fitted:
-        """Draw chains through the couplings of neighbouring train times, and learn to continue them."""
+        """Draw chains through the couplings of neighbouring train times, and learn to continue the chains."""
         data = capped(data, seed)
         arrays = standard(data)
         scaled = [(cells - arrays["centre"]) / arrays["scale"] for cells in data.cells]
@@ -74,14 +76,14 @@ class Sequence(Network):
         return SequenceModule(
             info["k"],
             times / np.diff(times).mean(),
-            self.config_class(**info["network"]),
+            self.config_of(info),
             kind=self.kind,
             skip=self.skip,
         )
 
     def directions(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> list[np.ndarray]:
         """The predicted change."""
-        config = self.config_class(**fitted.info["network"])
+        config = self.config_of(fitted.info)
         return [self._moved(self.module(fitted), fitted.arrays, config, start, start_time, at) - start]
 
     @torch.inference_mode()
@@ -132,16 +134,16 @@ class FeedForward(Sequence):
 
 
 class LSTMPublished(LSTM):
-    """LSTM as published: no skip, no times, squared error."""
+    """LSTM as published: no skip connection, no times, squared error."""
 
-    config_class: ClassVar[type] = PublishedConfig
+    default_config: ClassVar[Any] = PublishedConfig()
     skip: ClassVar[bool] = False
 
 
 class FeedForwardPublished(FeedForward):
-    """Feed-forward network as published: no skip, no times, squared error."""
+    """Feed-forward network as published: no skip connection, no times, squared error."""
 
-    config_class: ClassVar[type] = PublishedConfig
+    default_config: ClassVar[Any] = PublishedConfig()
     skip: ClassVar[bool] = False
 
 
@@ -158,7 +160,7 @@ def _drawn(rows: Any, rng: np.random.Generator) -> np.ndarray:
 
 
 def _of_chains(links: np.ndarray, after: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One ancestor of each cell (n,), as in a chain (n_chains × 2) through it, or through the nearest cell that has one."""
+    """One ancestor of each cell, (n,), from a chain (n_chains × 2) through the cell or its nearest neighbour."""
     links = rng.permutation(links)
     passed, first = np.unique(links[:, 1], return_index=True)
     at = nearest(after, after[passed]) if len(passed) < len(after) else np.arange(len(after))
@@ -166,7 +168,7 @@ def _of_chains(links: np.ndarray, after: np.ndarray, rng: np.random.Generator) -
 
 
 def _histories(arrays: Mapping[str, np.ndarray], cells: list[np.ndarray], start: np.ndarray, last: int) -> np.ndarray:
-    """Likely history of each start cell, (n × last + 1 × k): of the train cell at that time that is nearest to it."""
+    """Likely history of each start cell, (n × last + 1 × k): that of the nearest train cell of the same time."""
     offsets = np.cumsum([0, *[len(c) for c in cells[1:]]])
     rows = nearest(start, cells[last])
     path = [start]

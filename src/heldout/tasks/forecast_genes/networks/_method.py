@@ -1,27 +1,30 @@
-"""The networks behind the two verbs that all gene forecasts have."""
+"""The networks behind the two verbs of a gene forecast."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 
-from heldout._core.training import SplitDataModule, local_seed, run_trainer, stopping, to_tensor
+from heldout._core.blocks import SplitDataModule, to_tensor
+from heldout._core.method import Fitted, with_prefix, without_prefix
+from heldout._core.model import set_weights, weights_of
+from heldout._core.options import NoConfig
+from heldout._core.training import local_seed, run_trainer
 from heldout.tasks.forecast_genes.baselines import LowRank
-from heldout.tasks.forecast_genes.config import GeneNetworkConfig, NoConfig
-from heldout.tasks.forecast_genes.interface import Data, Fitted
+from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.forecast_genes.networks._module import Architecture, ForecastModule
+from heldout.tasks.forecast_genes.networks._trainingplan import ForecastTrainingPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from heldout.tasks.forecast_genes.features import History
+    import pandas as pd
 
-logger = logging.getLogger("heldout")
+    from heldout.tasks.forecast_genes.features import History
+    from heldout.tasks.forecast_genes.interface import Data
 
 _PUBLISHED = GeneNetworkConfig(
     n_hidden=(128, 64),
@@ -37,13 +40,13 @@ _PUBLISHED = GeneNetworkConfig(
 
 
 class _Network:
-    """A trained network, on top of ``low_rank`` or, as published, by itself."""
+    """A network on top of ``low_rank`` or, as published, alone."""
 
     architecture: ClassVar[Architecture]
     default_config: ClassVar[Any] = GeneNetworkConfig()
 
     def fit(self, data: Data, config: GeneNetworkConfig, *, seed: int) -> Fitted:
-        """Train on the bootstrap trajectories of the train genes, stop on those of the val genes."""
+        """Train on the bootstrap trajectories of the train genes, and stop on those of the val genes."""
         module, preparation, history = train_network(self.architecture, data, config, seed=seed)
         return pack(module, preparation, config, history)
 
@@ -59,7 +62,7 @@ class LSTM(_Network):
 
 
 class Feedforward(_Network):
-    """An ensemble of small feed-forward networks that corrects ``low_rank``; the times are a flat set of inputs."""
+    """An ensemble of small feed-forward networks that corrects ``low_rank``. All times are inputs of one layer."""
 
     architecture: ClassVar[Architecture] = "feedforward"
     default_config: ClassVar[Any] = GeneNetworkConfig(n_hidden=(16, 16))
@@ -87,7 +90,10 @@ def train_network(
     seed: int,
     trainer_options: Mapping[str, Any] | None = None,
 ) -> tuple[ForecastModule, Fitted, pd.DataFrame]:
-    """Train; returns the module, what prepares its inputs and finishes its outputs, and the history."""
+    """Train a network.
+
+    Returns the module, the arrays that prepare its inputs and finish its outputs, and the history.
+    """
     times = data.history.times
     raw = inputs(data.replicates, times, data.at, residual=config.residual)
     of_train = raw[:, data.train].reshape(-1, *raw.shape[2:])
@@ -96,9 +102,9 @@ def train_network(
     skip: dict[str, np.ndarray] = {}
     if config.residual:
         linear = LowRank().fit(data, NoConfig(), seed=seed)
-        skip = {f"skip.{name}": array for name, array in linear.arrays.items()}
+        skip = with_prefix(linear.arrays, "skip.")
         base = LowRank().predict(linear, data.history)
-        base[data.train] = linear.arrays["held_out"]  # what it says of a gene that it has not seen
+        base[data.train] = linear.arrays["held_out"]  # its prediction for a gene that it has not seen
         y = data.replicate_target - data.replicates[:, :, -1, 0] - base
     else:
         y = data.replicate_target
@@ -109,22 +115,22 @@ def train_network(
     weights = np.ones((n_genes, config.n_members), dtype=np.float32)
     if config.n_members > 1:
         weights = np.random.default_rng(seed).exponential(size=weights.shape).astype(np.float32)
-    beside = {"y": ((y - level) / spread).ravel().astype(np.float32), "weights": np.tile(weights, (len(raw), 1))}
+    columns = {"y": ((y - level) / spread).ravel().astype(np.float32), "weights": np.tile(weights, (len(raw), 1))}
     rows = {name: _rows(genes, n_genes, len(raw)) for name, genes in (("train", data.train), ("val", data.val))}
     with local_seed(seed):
         module = ForecastModule(architecture, centre.shape[0], centre.shape[1], config)
         if config.residual:
-            torch.nn.init.zeros_(module.head.weight)  # begins as low_rank
-        history = _run(module, X, rows, beside, config, seed=seed, trainer_options=trainer_options)
+            torch.nn.init.zeros_(module.head.weight)  # starts as low_rank
+        history = _run(module, X, rows, columns, config, seed=seed, trainer_options=trainer_options)
     arrays = {"centre": centre, "scale": scale, "finish": np.array([level, spread, data.at]), **skip}
     return module, Fitted(arrays), history
 
 
 def inputs(stats: np.ndarray, times: np.ndarray, at: float, *, residual: bool) -> np.ndarray:
-    """What a network sees of a gene at each time, (R × G × T × inputs).
+    """Inputs of a network for each gene and time, (R × G × T × inputs).
 
-    As published the mean only. Ours also sees standard deviation, share of cells above 0 and log mean, the mean
-    against that of all times and against the last time, the time until the target and the length of the step.
+    As published the mean only. With ``residual`` also standard deviation, share of cells above 0 and log mean, the mean
+    minus that of all times and minus the last one, the time until the target and the length of the step.
     """
     mean = stats[..., :1]
     if not residual:
@@ -136,7 +142,7 @@ def inputs(stats: np.ndarray, times: np.ndarray, at: float, *, residual: bool) -
 
 
 def _rows(genes: np.ndarray, n_genes: int, n_replicates: int) -> np.ndarray:
-    """Row numbers of all replicates of some genes; those of a gene never stand in two partitions."""
+    """Row numbers of all replicates of some genes. All replicates of a gene are in the same partition."""
     return (np.arange(n_replicates)[:, None] * n_genes + genes).ravel()
 
 
@@ -144,35 +150,25 @@ def _run(
     module: ForecastModule,
     X: np.ndarray,
     rows: dict[str, np.ndarray],
-    beside: dict[str, np.ndarray],
+    columns: dict[str, np.ndarray],
     config: GeneNetworkConfig,
     *,
     seed: int,
     trainer_options: Mapping[str, Any] | None,
 ) -> pd.DataFrame:
-    from heldout.tasks.forecast_genes.networks._trainingplan import ForecastTrainingPlan
-
-    callbacks = []
-    if len(rows["val"]):
-        callbacks = stopping("val_loss", "min", config.patience)
-    else:
-        logger.warning("there are no val genes: training runs all %d epochs", config.max_epochs)
-    batches = SplitDataModule(X, rows["train"], rows["val"], beside, config.batch_size, seed=seed)
-    options = {
-        "accelerator": "cpu",  # these networks are too small for an accelerator to pay
-        "limit_val_batches": 1.0 if len(rows["val"]) else 0,
-        **(trainer_options or {}),
-    }
-    plan = ForecastTrainingPlan(module, config)
-    history = run_trainer(plan, batches, max_epochs=config.max_epochs, callbacks=callbacks, options=options)
-    module.cpu().eval()
-    columns = [frame[name].astype(np.float64) for name, frame in sorted(history.items()) if name.endswith("_loss")]
-    return pd.concat(columns, axis=1).sort_index().rename_axis("epoch").reset_index()
+    return run_trainer(
+        ForecastTrainingPlan(module, config),
+        SplitDataModule(X, rows["train"], rows["val"], columns, config.batch_size, seed=seed),
+        max_epochs=config.max_epochs,
+        patience=config.patience,
+        # these networks are so small that an accelerator does not pay
+        options={"accelerator": "cpu", **(trainer_options or {})},
+    )
 
 
 def pack(module: ForecastModule, preparation: Fitted, config: GeneNetworkConfig, history: pd.DataFrame) -> Fitted:
     """Weights and what is needed to rebuild the module."""
-    weights = {f"net.{name}": tensor.detach().cpu().numpy().copy() for name, tensor in module.state_dict().items()}
+    weights = with_prefix(weights_of(module), "net.")
     info = {"architecture": module.architecture, "shape": list(module.shape), "config": asdict(config)}
     return Fitted({**preparation.arrays, **weights}, info, history)
 
@@ -182,14 +178,14 @@ def unpack(fitted: Fitted) -> ForecastModule:
     info = fitted.info
     with local_seed(0):  # a new module draws initial weights
         n_times, n_inputs = info["shape"]
-        module = ForecastModule(info["architecture"], n_times, n_inputs, GeneNetworkConfig(**info["config"]))
-    module.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in _part(fitted.arrays, "net.").items()})
-    return module.eval()
+        module = ForecastModule(info["architecture"], n_times, n_inputs, GeneNetworkConfig.from_stored(info["config"]))
+    set_weights(module, without_prefix(fitted.arrays, "net."))
+    return module
 
 
 def predict_network(module: ForecastModule, fitted: Fitted, history: History) -> np.ndarray:
     """Predicted change of each gene, (G,) float64."""
-    config, arrays = GeneNetworkConfig(**fitted.info["config"]), fitted.arrays
+    config, arrays = GeneNetworkConfig.from_stored(fitted.info["config"]), fitted.arrays
     level, spread, at = arrays["finish"]
     raw = inputs(history.statistics[None], history.times, float(at), residual=config.residual)[0]
     X = ((raw - arrays["centre"]) / arrays["scale"]).reshape(len(raw), -1)
@@ -197,8 +193,4 @@ def predict_network(module: ForecastModule, fitted: Fitted, history: History) ->
         y = level + spread * module.forecast(to_tensor(X)).numpy().astype(np.float64)
     if not config.residual:
         return np.asarray(y - history.last)
-    return LowRank().predict(Fitted(_part(arrays, "skip.")), history) + config.damping * y
-
-
-def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return LowRank().predict(Fitted(without_prefix(arrays, "skip.")), history) + config.correction * y

@@ -1,4 +1,4 @@
-"""The networks: an ensemble of LSTMs or feed-forward networks over the times of a gene's history."""
+"""The networks: an ensemble of LSTMs or feed-forward networks over the times of the history of a gene."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class MemberLinear(nn.Module):
 class MemberLSTM(nn.Module):
     """One LSTM layer for each member, (members × batch × time × n_in) to (members × batch × time × n_out).
 
-    torch's own LSTM runs one member at a time; histories have few times, so the loop over them is short.
+    The LSTM of torch runs one member at a time. Histories have few times, so the loop over times is short.
     """
 
     def __init__(self, n_members: int, n_in: int, n_out: int) -> None:
@@ -41,7 +41,7 @@ class MemberLSTM(nn.Module):
         self.of_state = MemberLinear(n_members, n_out, 4 * n_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Run through the times; the forget gate starts open."""
+        """Run through the times. The forget gate starts open."""
         members, batch, n_times, n_in = x.shape
         gates = self.of_input(x.reshape(members, batch * n_times, n_in)).reshape(members, batch, n_times, -1)
         hidden = cell = x.new_zeros(members, batch, self.n_out)
@@ -54,8 +54,8 @@ class MemberLSTM(nn.Module):
         return torch.stack(states, dim=2)
 
 
-class OneLSTM(nn.Module):
-    """torch's LSTM behind the face of :class:`MemberLSTM`, for a single member; several times faster."""
+class SingleLSTM(nn.Module):
+    """The LSTM of torch with the interface of :class:`MemberLSTM`, for a single member. It is several times faster."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -68,10 +68,10 @@ class OneLSTM(nn.Module):
 
 
 class ForecastModule(BaseModuleClass):
-    """Standardised history of a gene to one number: its change, or what a linear forecast leaves of it.
+    """Predict from the standardised history of a gene its change, or the error of a linear forecast of it.
 
-    A batch holds trajectories, (batch × n_times · n_inputs); the loss is the squared error of each member, weighted by
-    the member's own weights of the genes.
+    A batch holds trajectories, (batch × n_times · n_inputs). The loss is the squared error of each member, weighted by
+    the weights of the genes, which differ between members.
     """
 
     def __init__(self, architecture: Architecture, n_times: int, n_inputs: int, config: GeneNetworkConfig) -> None:
@@ -81,8 +81,8 @@ class ForecastModule(BaseModuleClass):
         layers: list[nn.Module] = []
         if architecture == "lstm":
             for n_in, n_out in zip((n_inputs, *widths[:-1]), widths, strict=True):
-                one = OneLSTM(n_in, n_out) if self.n_members == 1 else MemberLSTM(self.n_members, n_in, n_out)
-                layers += [one, nn.Dropout(config.dropout)]
+                lstm = SingleLSTM(n_in, n_out) if self.n_members == 1 else MemberLSTM(self.n_members, n_in, n_out)
+                layers += [lstm, nn.Dropout(config.dropout)]
         else:
             for n_in, n_out in zip((n_times * n_inputs, *widths[:-1]), widths, strict=True):
                 layers += [MemberLinear(self.n_members, n_in, n_out), nn.ReLU(), nn.Dropout(config.dropout)]
@@ -107,7 +107,7 @@ class ForecastModule(BaseModuleClass):
 
     @auto_move_data
     def generative(self, h: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Head: what each member says, (members × batch)."""
+        """Head: prediction of each member, (members × batch)."""
         return {"y": self.head(h)[..., 0]}
 
     def loss(
@@ -116,12 +116,12 @@ class ForecastModule(BaseModuleClass):
         inference_outputs: dict[str, torch.Tensor],
         generative_outputs: dict[str, torch.Tensor],
     ) -> LossOutput:
-        """Weighted squared error, summed over members so that each trains as if it were alone."""
+        """Weighted squared error, summed over members, so that each member trains independently."""
         y, truth = generative_outputs["y"], tensors["y"]
         squares = (y - truth) ** 2
         loss = (squares * tensors["weights"].T).mean(dim=1).sum()
-        together = ((y.mean(dim=0) - truth) ** 2).mean()
-        return LossOutput(loss=loss, n_obs_minibatch=len(truth), extra_metrics={"together": together.detach()})
+        ensemble = ((y.mean(dim=0) - truth) ** 2).mean()
+        return LossOutput(loss=loss, n_obs_minibatch=len(truth), extra_metrics={"ensemble": ensemble.detach()})
 
     def forecast(self, x: torch.Tensor) -> torch.Tensor:
         """Mean of the members, (batch,)."""
@@ -129,5 +129,5 @@ class ForecastModule(BaseModuleClass):
 
     def sample(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Not a generative model."""
-        msg = "ForecastModule predicts means of genes, it does not sample cells."
+        msg = "ForecastModule predicts means of genes. It does not sample cells."
         raise TypeError(msg)

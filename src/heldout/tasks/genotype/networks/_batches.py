@@ -1,4 +1,4 @@
-"""Batches in which libraries count the same: single cells drawn evenly, and bags of cells of one library."""
+"""Batches in which all groups have the same weight: single cells, and bags of cells of one group."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from heldout._core.training import Batch, Blocks, to_tensor
+from heldout._core.blocks import Batch, BatchBlocks, to_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def members_of(rows: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> list[list[np.ndarray]]:
-    """Rows of each group (or of each part of it with one label), by class: ``[class][group]``."""
+    """Rows of each group, by class: ``[class][group]``. A group of two classes is cut into two."""
     pairs, of_row = np.unique(np.stack([labels[rows], groups[rows]]), axis=1, return_inverse=True)
     of_row = of_row.ravel()
     order = np.argsort(of_row, kind="stable")
@@ -24,24 +24,24 @@ def members_of(rows: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> list
     return [[part for part, label in zip(parts, pairs[0], strict=True) if label == c] for c in np.unique(pairs[0])]
 
 
-class BalancedBlocks(Blocks):
-    """Rows drawn so that each class, and each group in its class, gives the same number."""
+class BalancedBlocks(BatchBlocks):
+    """Rows drawn so that each class has the same number of rows, and each group in its class too."""
 
     def __init__(
         self,
         X: Matrix,
         rows: np.ndarray,
-        beside: dict[str, np.ndarray],
+        columns: dict[str, np.ndarray],
         batch_size: int,
         *,
         seed: int,
         groups: np.ndarray,
     ) -> None:
-        super().__init__(X, rows, beside, batch_size, seed=seed)
-        self.members = members_of(rows, beside["labels"], groups)
+        super().__init__(X, rows, columns, batch_size, seed=seed)
+        self.members = members_of(rows, columns["labels"], groups)
 
     def order(self) -> np.ndarray:
-        """A new draw each epoch, as many rows as there are; a small group's cells come several times."""
+        """Draw anew for each epoch, as many rows as there are. The cells of a small group are drawn several times."""
         assert self.rng is not None
         n_classes = len(self.members)
         drawn = []
@@ -56,22 +56,22 @@ class BalancedBlocks(Blocks):
         return np.concatenate(times)[:n]
 
 
-class Bags(Blocks):
-    """Batches of bags, each some cells of one group; classes take turns, groups of a class are drawn evenly."""
+class Bags(BatchBlocks):
+    """Batches of bags, which have some cells of one group. Classes take turns; groups of a class have equal weight."""
 
     def __init__(
         self,
         X: Matrix,
         rows: np.ndarray,
-        beside: dict[str, np.ndarray],
+        columns: dict[str, np.ndarray],
         bag_size: int,
         n_bags: int,
         *,
         seed: int,
         groups: np.ndarray,
     ) -> None:
-        super().__init__(X, rows, beside, bag_size, seed=seed)
-        self.members, self.n_bags = members_of(rows, beside["labels"], groups), n_bags
+        super().__init__(X, rows, columns, bag_size, seed=seed)
+        self.members, self.n_bags = members_of(rows, columns["labels"], groups), n_bags
 
     def __len__(self) -> int:
         return -(-len(self.rows) // (self.batch_size * self.n_bags))
@@ -87,15 +87,15 @@ class Bags(Blocks):
             yield [self.batch_of(bags)]
 
     def batch_of(self, bags: list[np.ndarray]) -> Batch:
-        """Cells of some bags, with the number of their bag."""
+        """Cells of some bags, with the number of the bag of each cell."""
         rows = np.concatenate(bags)
-        bag = np.repeat(np.arange(len(bags)), [len(one) for one in bags])
-        beside = {name: values[rows] for name, values in self.beside.items()}
-        return {"X": to_tensor(self.X[rows]), "bag": torch.from_numpy(bag), **beside}
+        bag = np.repeat(np.arange(len(bags)), [len(cells) for cells in bags])
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return {"X": to_tensor(self.X[rows]), "bag": torch.from_numpy(bag), **columns}
 
 
 class WholeGroups(Bags):
-    """Every group once, with all its cells, as a bag of its own; for val."""
+    """Every group once, as a bag with all its cells, for validation."""
 
     def __len__(self) -> int:
         return sum(map(len, self.members))

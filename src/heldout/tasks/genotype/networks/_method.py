@@ -1,4 +1,4 @@
-"""Model A and Model B behind the two verbs that all genotype methods have."""
+"""Model A and Model B behind the two verbs of a genotype method."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 
+from heldout._core.blocks import ROWS, SplitDataModule, to_tensor
+from heldout._core.method import Fitted, with_prefix, without_prefix
+from heldout._core.model import set_weights, weights_of
 from heldout._core.streaming import streamed
-from heldout._core.training import SplitDataModule, local_seed, run_trainer, stopping, to_tensor
+from heldout._core.training import local_seed, run_trainer
 from heldout._core.types import is_dask, is_sparse
 from heldout.tasks.genotype.config import AttentionConfig, MLPConfig
-from heldout.tasks.genotype.interface import Data, Fitted
+from heldout.tasks.genotype.networks._attention_module import AttentionModule
 from heldout.tasks.genotype.networks._batches import Bags, BalancedBlocks, WholeGroups
 from heldout.tasks.genotype.networks._module import GenotypeModule
 from heldout.tasks.genotype.networks._trainingplan import GenotypeTrainingPlan
@@ -22,52 +25,52 @@ from heldout.tasks.genotype.networks._trainingplan import GenotypeTrainingPlan
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from heldout._core.types import Matrix, MatrixOrDask
+    from heldout._core.types import Matrix
+    from heldout.tasks.genotype.interface import Data
 
 logger = logging.getLogger("heldout")
 
 
 class MLP:
-    """Multilayer perceptron on the genes of each cell; with auxiliary classes it has a second head."""
+    """Multilayer perceptron on the genes of each cell. With auxiliary classes it has a second head."""
 
     features: ClassVar[Any] = "genes"
     by_group: ClassVar[bool] = False
-    config_class: ClassVar[type] = MLPConfig
+    stochastic: ClassVar[bool] = True
+    default_config: ClassVar[Any] = MLPConfig()
 
     _fitted: Fitted | None = None
     _modules: list[GenotypeModule]
 
     def fit(self, data: Data, config: MLPConfig, *, seed: int) -> Fitted:
-        """Train on the CPU or the first accelerator, stop on val, keep the best epoch's weights."""
+        """Train on the CPU or the first accelerator, stop on val, keep the weights of the best epoch."""
         modules, history = fit_members(data, config, seed=seed)
         return pack(modules, config, history)
 
     def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
-        """Log-probabilities, computed on the CPU; the modules are rebuilt once for all chunks of a prediction."""
+        """Log-probabilities, computed on the CPU. The modules are rebuilt once for all chunks of a prediction."""
         if self._fitted is not fitted:
-            self._fitted, self._modules = fitted, unpack_members(fitted)
+            config = type(self.default_config).from_stored(fitted.info["config"])
+            self._fitted, self._modules = fitted, unpack_members(fitted, config)
         return predict_members(self._modules, X)
 
 
 def build_module(n_genes: int, n_classes: int, config: MLPConfig, n_auxiliary: int) -> GenotypeModule:
-    """The network that the class of the options stands for."""
-    if isinstance(config, AttentionConfig):
-        from heldout.tasks.genotype.networks._attention import AttentionModule
-
-        return AttentionModule(n_genes, n_classes, config, n_auxiliary)
-    return GenotypeModule(n_genes, n_classes, config, n_auxiliary)
+    """Build the network of a class of options, with initial weights."""
+    network = AttentionModule if isinstance(config, AttentionConfig) else GenotypeModule
+    return network(n_genes, n_classes, config, n_auxiliary)  # type: ignore[arg-type]
 
 
 def fit_members(
     data: Data, config: MLPConfig, *, seed: int, trainer_options: Mapping[str, Any] | None = None
 ) -> tuple[list[GenotypeModule], pd.DataFrame]:
-    """Train each member of the ensemble from its own seed; the history of several has a column ``member``."""
+    """Train each member of the ensemble from its own seed. The history of several members has a column ``member``."""
     modules, tables = [], []
     for member in range(config.n_members):
-        own = seed if member == 0 else int(np.random.SeedSequence([seed, member]).generate_state(1)[0])
-        with local_seed(own):
+        member_seed = seed if member == 0 else int(np.random.SeedSequence([seed, member]).generate_state(1)[0])
+        with local_seed(member_seed):
             module = build_module(data.X.shape[1], data.n_classes, config, data.n_auxiliary)
-            history = fit_module(module, data, config, seed=own, trainer_options=trainer_options)
+            history = fit_module(module, data, config, seed=member_seed, trainer_options=trainer_options)
         modules.append(module)
         tables.append(history if config.n_members == 1 else history.assign(member=member))
     return modules, pd.concat(tables, ignore_index=True)
@@ -81,73 +84,57 @@ def fit_module(
     seed: int,
     trainer_options: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """Train a module in place and return its history, one row an epoch."""
-    callbacks = []
-    if len(data.val):
-        both = len(np.unique(data.labels[data.val])) == data.n_classes
-        if not both:
-            logger.warning("val does not have every class, so its AUC is undefined; stopping watches val_loss instead")
-        ranks = both and not isinstance(
-            config, AttentionConfig
-        )  # a handful of bags has an AUC of 0, 1 or little between
-        callbacks = stopping("val_auc" if ranks else "val_loss", "max" if ranks else "min", config.patience)
-    else:
-        logger.warning("there is no val partition: training runs all %d epochs", config.max_epochs)
-    beside = {"labels": data.labels.astype(np.int64)}
-    if data.auxiliary is not None:
-        beside["auxiliary"] = data.auxiliary.astype(np.int64)
+    """Train a module in place, and return its history, one row for each epoch."""
+    has_all = len(np.unique(data.labels[data.val])) == data.n_classes
+    if len(data.val) and not has_all:
+        logger.warning("val does not have every class, so its AUC is undefined. Training stops on val_loss instead.")
+    # The AUC of a handful of bags is 0, 1 or little between, so the attention network stops on its loss.
+    by_auc = has_all and not isinstance(config, AttentionConfig)
+    return run_trainer(
+        GenotypeTrainingPlan(module, config),
+        _batches(data, config, seed=seed),
+        max_epochs=config.max_epochs,
+        patience=config.patience,
+        monitor="val_auc" if by_auc else "val_loss",
+        mode="max" if by_auc else "min",
+        options=trainer_options,
+    )
+
+
+def _batches(data: Data, config: MLPConfig, *, seed: int) -> SplitDataModule:
+    """Cells at random, cells drawn with equal weight of the groups, or bags of cells of a group."""
     X = data.X.tocsr() if is_sparse(data.X) and data.X.format == "csc" else data.X
-    batches = _batches(X, data, beside, config, seed=seed)
-    options = {
-        "accelerator": "auto",
-        "limit_val_batches": 1.0 if len(data.val) else 0,
-        **(trainer_options or {}),
-    }
-    plan = GenotypeTrainingPlan(module, config)
-    history = run_trainer(plan, batches, max_epochs=config.max_epochs, callbacks=callbacks, options=options)
-    module.cpu().eval()
-    return history_table(history)
-
-
-def _batches(
-    X: MatrixOrDask, data: Data, beside: dict[str, np.ndarray], config: MLPConfig, *, seed: int
-) -> SplitDataModule:
-    """Cells at random, cells drawn evenly over groups, or bags of groups."""
+    columns = {"labels": data.labels.astype(np.int64)}
+    if data.auxiliary is not None:
+        columns["auxiliary"] = data.auxiliary.astype(np.int64)
     blocks: dict[str, Any] = {}
     if is_dask(X):
         if isinstance(config, AttentionConfig) or config.balanced:
             what = "The attention network" if isinstance(config, AttentionConfig) else "balanced=True"
-            msg = f"{what} draws cells of each group anew, which takes X in memory: adata.X = adata.X.compute()"
+            msg = f"{what} draws the cells of each group anew, so X must be in memory: adata.X = adata.X.compute()"
             raise ValueError(msg)
-        blocks["train_blocks"] = streamed(X, data.train, beside, config.batch_size, seed=seed)
-        blocks["val_blocks"] = streamed(X, data.val, beside, max(config.batch_size, 2048))
+        blocks["train_blocks"] = streamed(X, data.train, columns, config.batch_size, seed=seed)
+        blocks["val_blocks"] = streamed(X, data.val, columns, max(config.batch_size, ROWS))
     elif isinstance(config, AttentionConfig):
         assert data.groups is not None
         sizes = (config.batch_size, config.n_bags)
-        blocks["train_blocks"] = Bags(X, data.train, beside, *sizes, seed=seed, groups=data.groups)
-        blocks["val_blocks"] = WholeGroups(X, data.val, beside, *sizes, seed=seed, groups=data.groups)
+        blocks["train_blocks"] = Bags(X, data.train, columns, *sizes, seed=seed, groups=data.groups)
+        blocks["val_blocks"] = WholeGroups(X, data.val, columns, *sizes, seed=seed, groups=data.groups)
     elif config.balanced:
         if data.groups is None:
             msg = "balanced=True needs groups. Pass group_key, or use a split that was made by group."
             raise ValueError(msg)
-        blocks["train_blocks"] = BalancedBlocks(X, data.train, beside, config.batch_size, seed=seed, groups=data.groups)
-    return SplitDataModule(X, data.train, data.val, beside, config.batch_size, seed=seed, **blocks)
-
-
-def history_table(history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row an epoch, one column a metric."""
-    columns = [frame[name].astype(np.float64) for name, frame in sorted(history.items())]
-    table = pd.concat(columns, axis=1).sort_index()
-    return table.rename_axis("epoch").reset_index()
+        blocks["train_blocks"] = BalancedBlocks(
+            X, data.train, columns, config.batch_size, seed=seed, groups=data.groups
+        )
+    return SplitDataModule(X, data.train, data.val, columns, config.batch_size, seed=seed, **blocks)
 
 
 def pack(modules: list[GenotypeModule], config: MLPConfig, history: pd.DataFrame) -> Fitted:
-    """Weights and what is needed to rebuild the modules."""
-    arrays = {
-        f"{member}/{name}" if len(modules) > 1 else name: tensor.detach().cpu().numpy().copy()
-        for member, module in enumerate(modules)
-        for name, tensor in module.state_dict().items()
-    }
+    """Weights, and what is needed to rebuild the modules."""
+    arrays: dict[str, np.ndarray] = {}
+    for member, module in enumerate(modules):
+        arrays |= with_prefix(weights_of(module), f"{member}/" if len(modules) > 1 else "")
     head = modules[0].auxiliary_head
     info = {
         "n_genes": modules[0].trunk[0].in_features,
@@ -158,28 +145,14 @@ def pack(modules: list[GenotypeModule], config: MLPConfig, history: pd.DataFrame
     return Fitted(arrays, info, history)
 
 
-def config_of(options: Mapping[str, Any]) -> MLPConfig:
-    """Options as they were stored; those of the attention network have a width of the attention."""
-    return AttentionConfig(**options) if "n_attention" in options else MLPConfig(**options)
-
-
-def unpack(fitted: Fitted) -> GenotypeModule:
-    """Rebuild the first (or only) module of :func:`pack`, ready to predict."""
-    return unpack_members(fitted)[0]
-
-
-def unpack_members(fitted: Fitted) -> list[GenotypeModule]:
+def unpack_members(fitted: Fitted, config: MLPConfig) -> list[GenotypeModule]:
     """Rebuild all modules of :func:`pack`, ready to predict."""
-    info = fitted.info
-    config = config_of(info["config"])
-    modules = []
+    info, modules = fitted.info, []
     for member in range(config.n_members):
         with local_seed(0):  # a new module draws initial weights
             module = build_module(info["n_genes"], info["n_classes"], config, info["n_auxiliary"])
-        prefix = f"{member}/" if config.n_members > 1 else ""
-        own = {name.removeprefix(prefix): array for name, array in fitted.arrays.items() if name.startswith(prefix)}
-        module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in own.items()})
-        modules.append(module.eval())
+        set_weights(module, without_prefix(fitted.arrays, f"{member}/" if config.n_members > 1 else ""))
+        modules.append(module)
     return modules
 
 

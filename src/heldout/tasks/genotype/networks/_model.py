@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from scvi.data import AnnDataManager
 from scvi.data.fields import CategoricalObsField, LayerField
-from scvi.model.base import BaseModelClass
 
-from heldout._core.chain import check_steps
-from heldout._core.fits import Fit, check_split, read_fit, write_fit
-from heldout._core.keys import check_key
-from heldout._core.no_pickle import NoPickle
+from heldout._core.method import Fitted
+from heldout._core.model import HeldoutModel
 from heldout._core.partition import read_partition
-from heldout._core.rng import Rng, seed_of
 from heldout._core.training import local_seed
+from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.config import AttentionConfig, MLPConfig
-from heldout.tasks.genotype.interface import Fitted
-from heldout.tasks.genotype.networks._method import (
-    build_module,
-    config_of,
-    fit_members,
-    pack,
-    unpack_members,
-)
+from heldout.tasks.genotype.networks._method import build_module, fit_members, pack, unpack_members
 from heldout.tasks.genotype.task import Task, check_prepared, predict
 
 if TYPE_CHECKING:
@@ -34,33 +23,38 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from heldout._core.fits import Fit
 
-class GenotypeClassifier(NoPickle, BaseModelClass):
-    """Classify cells as coming from one of two or more groups of people, e.g. patients and controls.
 
-    The class of the options chooses the network. Model A is a multilayer perceptron, [linear → batch norm → activation → dropout] × depth with a sigmoid (softmax for
-    more than two classes) and cross-entropy. With ``auxiliary_key`` it is Model B: the same trunk with a second,
-    softmax head, loss = label loss + alpha × auxiliary loss. :class:`heldout.model.AttentionConfig` makes it classify whole groups, by gated attention
-    over their cells. Training sees the train cells of the split, stopping sees
-    val, test is never read.
+class GenotypeClassifier(HeldoutModel):
+    """Classify cells by the class of the person they come from, e.g. patients and controls.
 
-    Most users want :func:`heldout.tl.genotype`, which runs this life cycle in one call. It differs from other
-    scvi-tools models in three ways: the split is a column of ``obs``; the state is kept inside the AnnData
-    (:meth:`to_adata`, :meth:`from_adata`) and not in a pickle; Adam runs with the eps of torch (1e-8) and without weight
-    decay.
+    The class of the options chooses the network. :class:`heldout.model.MLPConfig` makes Model A, a multilayer
+    perceptron: [linear → batch norm → activation → dropout] × depth, a sigmoid (softmax for more than two classes), and
+    cross-entropy. With ``auxiliary_key`` it makes Model B: the same trunk with a second, softmax head, and loss = label
+    loss + alpha × auxiliary loss. :class:`heldout.model.AttentionConfig` makes a network that classifies whole groups,
+    by gated attention over their cells. Training sees the train cells of the split, stopping sees val, and test is
+    never read.
+
+    Most users want :func:`heldout.tl.genotype`, which runs this life cycle in one call. The class differs from other
+    scvi-tools models in three ways. The split is a column of ``obs``. The state is kept inside the AnnData
+    (:meth:`to_adata`,
+    :meth:`from_adata`) and not in a pickle. Adam runs with the eps of torch (1e-8) and without weight decay.
 
     Parameters
     ----------
     adata
         AnnData that :meth:`setup_anndata` was called on.
     config
-        Options, a :class:`heldout.model.MLPConfig` (its defaults if not given) or :class:`heldout.model.AttentionConfig`.
+        Options, a :class:`heldout.model.MLPConfig` or :class:`heldout.model.AttentionConfig`. If None, the defaults of
+        MLPConfig are used.
 
     Notes
     -----
-    The LMNA classifier study built these models in Keras; here they are torch's. So initial weights (Kaiming uniform, not
-    Glorot), batch norm (momentum 0.1 and eps 1e-5, not 0.01 and 1e-3) and Adam (eps 1e-8, not 1e-7) differ, and the day
-    head has an output for each day that train contains, not for all seven: the others could never be learnt.
+    The LMNA classifier study built these models in Keras, and here they are built in torch. So some details differ:
+    initial weights (Kaiming uniform, not Glorot), batch norm (momentum 0.1 and eps 1e-5, not 0.01 and 1e-3) and Adam
+    (eps 1e-8, not 1e-7). The day head has an output for each day in train, not for all seven days, because other days
+    cannot be learnt.
 
     Examples
     --------
@@ -79,18 +73,15 @@ class GenotypeClassifier(NoPickle, BaseModelClass):
     >>> again = ho.model.GenotypeClassifier.from_adata(adata, "genotype")
     """
 
+    _methods: ClassVar[Any] = METHODS
+    _networks: ClassVar[tuple[str, ...]] = ("mlp", "attention")
+
     def __init__(self, adata: AnnData, config: MLPConfig | None = None) -> None:
         super().__init__(adata)
         self.config_ = MLPConfig() if config is None else config
-        self.seed_ = 0
-        self.history_table_ = pd.DataFrame()
-        arguments = self.adata_manager.registry["setup_args"]
-        self.task = Task.of(
-            adata,
-            read_partition(adata, arguments["split_key"]),
-            **{name: value for name, value in arguments.items() if name != "split_key"},
-        )
-        with local_seed(0):  # replaced by train(), which seeds it
+        split_key, options = self._setup_arguments()
+        self.task = Task.of(adata, read_partition(adata, split_key), **options)
+        with local_seed(0):  # train() replaces it
             self.module = build_module(
                 len(self.task.columns), len(self.task.classes), self.config_, len(self.task.auxiliary_classes)
             )
@@ -111,7 +102,7 @@ class GenotypeClassifier(NoPickle, BaseModelClass):
         layer: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Register the columns to use; see :func:`heldout.tl.genotype` for what each argument means.
+        """Register the columns to use. See :func:`heldout.tl.genotype` for the meaning of each argument.
 
         Parameters
         ----------
@@ -122,162 +113,76 @@ class GenotypeClassifier(NoPickle, BaseModelClass):
         auxiliary_key
             Column of ``obs`` for the second head.
         group_key
-            Column(s) of ``obs`` with the independent unit; taken from the split if not given.
+            Column(s) of ``obs`` with the independent unit; if None, that of the split is used.
         split_key
-            The split.
+            Column of ``obs`` with the split.
         mask_var
-            Bool column of ``var`` with the genes to use.
+            Bool column of ``var`` with the genes to use. If None, all genes are used.
         layer
-            Layer to use instead of ``X``.
+            Layer to use instead of ``X``. If None, ``X`` is used.
         **kwargs
-            Only for scvi-tools itself, which passes ``source_registry`` when it loads.
+            For scvi-tools only, which passes ``source_registry`` when it loads.
         """
         arguments = cls._get_setup_method_args(**locals())
-        partition = read_partition(adata, split_key)
         asked = {name: value for name, value in arguments["setup_args"].items() if name != "split_key"}
-        Task.of(adata, partition, **asked)
+        Task.of(adata, read_partition(adata, split_key), **asked)
         fields = [LayerField("X", layer, is_count_data=False), CategoricalObsField("labels", label_key)]
         if auxiliary_key is not None:
             fields.append(CategoricalObsField("auxiliary", auxiliary_key))
-        manager = AnnDataManager(fields=fields, setup_method_args=arguments)
-        manager.register_fields(adata, **kwargs)
-        cls.register_manager(manager)
-
-    def train(
-        self,
-        max_epochs: int | None = None,
-        *,
-        rng: Rng = 0,
-        trainer_options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Train on the train cells, stop on val, keep the best epoch's weights.
-
-        Parameters
-        ----------
-        max_epochs
-            Most epochs; those of the config if not given.
-        rng
-            Seed or Generator of initial weights, dropout and batches; torch's global state is left alone.
-        trainer_options
-            Options of Lightning's Trainer (``accelerator``, ``devices``, ``strategy``, …). With ``strategy="ddp"`` in a
-            script, several devices share out the rows of each batch.
-
-        Raises
-        ------
-        ValueError
-            If the strategy forks or spawns processes, which would keep weights and history to themselves.
-        """
-        if max_epochs is not None:
-            self.config_ = replace(self.config_, max_epochs=max_epochs)
-        check_steps(self.adata, self.task.partition)
-        self.seed_ = seed_of(rng)
-        data = self.task.data("genes")
-        self.members_, history = fit_members(data, self.config_, seed=self.seed_, trainer_options=trainer_options)
-        self.module = self.members_[0]
-        self._finish(history)
+        cls._register(adata, fields, arguments, **kwargs)
 
     def predict(self, adata: AnnData | None = None) -> pd.DataFrame:
-        """Probabilities of the classes.
+        """Predict the probabilities of the classes.
 
         Parameters
         ----------
         adata
-            Cells prepared as those of the model; its own if not given. Genes may stand in another order.
+            Cells that were prepared in the same way as those of the model. If None, the cells of the model are used.
+            Genes may be in another order.
 
         Returns
         -------
-        One row a cell, one column a class, float32.
+        One row for each cell, one column for each class, float32.
 
         Raises
         ------
         ValueError
-            If genes are missing, or the cells were prepared otherwise.
+            If genes are missing, or the cells were prepared differently.
         """
-        self._check_trained("predict")
+        fit = self._trained("predict")
         adata = self.adata if adata is None else adata
-        fit = self._fit()
         check_prepared(fit, adata, key="of this model", layer=self.task.layer)
         log_probability = predict(fit, adata, key="of this model", layer=self.task.layer)
         return pd.DataFrame(np.exp(log_probability), index=adata.obs_names, columns=self.task.classes)
 
-    def to_adata(self, adata: AnnData, key: str = "genotype") -> None:
-        """Store the trained model inside an AnnData, as arrays and JSON.
-
-        Parameters
-        ----------
-        adata
-            An AnnData with the split that was trained on. Written are ``uns["heldout"]["fits"][key]`` and
-            ``uns["heldout"]["assignments"]``.
-        key
-            Name of the fit.
-
-        Raises
-        ------
-        ValueError
-            If the model is not trained, or ``adata`` has another split.
-        """
-        check_key("key", key)
-        self._check_trained("to_adata")
-        fit, partition = self._fit(), read_partition(adata, self.task.partition.key)
-        check_split(adata, fit, partition, key=key)
-        write_fit(adata, key, fit, partition)
+    def _train(self, *, seed: int, trainer_options: Mapping[str, Any]) -> Fit:
+        self.members_, history = fit_members(
+            self.task.data("genes"), self.config_, seed=seed, trainer_options=trainer_options
+        )
+        self.module = self.members_[0]
+        method = "attention" if isinstance(self.config_, AttentionConfig) else "mlp"
+        return self.task.pack(method, "genes", self.config_, pack(self.members_, self.config_, history), seed=seed)
 
     @classmethod
-    def from_adata(cls, adata: AnnData, key: str = "genotype") -> GenotypeClassifier:
-        """Rebuild a model that :meth:`to_adata` or :func:`heldout.tl.genotype` stored.
-
-        Parameters
-        ----------
-        adata
-            The AnnData with the fit, its split and its labels.
-        key
-            Name of the fit.
-
-        Raises
-        ------
-        ValueError
-            If the fit is not there, is not of this class, or was made on another split, genes or preparation.
-        """
-        fit = read_fit(adata, key)
-        if fit.method not in ("genotype.mlp", "genotype.attention"):
-            msg = f"The fit {key!r} is a {fit.method}, not a network. Predict with heldout.tl.predict(adata, {key!r})."
-            raise ValueError(msg)
-        check_split(adata, fit, read_partition(adata, fit.split_key), key=key)
-        info = fit.info
+    def _from_fit(cls, adata: AnnData, fit: Fit, *, key: str) -> Self:
         names = ("label_key", "auxiliary_key", "group_key", "layer")
-        cls.setup_anndata(adata, split_key=fit.split_key, mask_var=None, **{name: info[name] for name in names})
-        options = {name: value for name, value in fit.config.items() if name != "seed"}
-        model = cls(adata, config_of(options))
-        if model.task.classes != info["classes"]:
-            msg = f"The fit {key!r} knows the classes {info['classes']}, adata has {model.task.classes}."
+        cls.setup_anndata(adata, split_key=fit.split_key, mask_var=None, **{name: fit.info[name] for name in names})
+        model = cls(adata, METHODS.config_of(fit))
+        if model.task.classes != fit.info["classes"]:
+            msg = (
+                f"The fit {key!r} has the classes {fit.info['classes']}, adata has {model.task.classes}. Use the "
+                "AnnData that "
+                "the fit was made on, or fit again."
+            )
             raise ValueError(msg)
         model.task = replace(model.task, columns=fit.columns(adata.var_names, key=key))
-        model.members_ = unpack_members(Fitted(fit.arrays, info["fitted"], fit.history))
-        model.module = model.members_[0]
-        model._model_summary_string = model._summary()
-        model.seed_ = int(fit.config["seed"])
-        model._finish(fit.history)
         return model
+
+    def _restore(self, fit: Fit) -> None:
+        self.members_ = unpack_members(Fitted.of(fit), self.config_)
+        self.module = self.members_[0]
+        self._model_summary_string = self._summary()
 
     def _summary(self) -> str:
         heads = " and ".join(filter(None, [self.task.label_key, self.task.auxiliary_key]))
         return f"GenotypeClassifier: {len(self.task.columns)} genes → {heads}; {self.config_}"
-
-    def _check_trained(self, verb: str) -> None:
-        if not self.is_trained_:
-            msg = f"The model is not trained. Call train() before {verb}()."
-            raise ValueError(msg)
-
-    def _finish(self, history: pd.DataFrame) -> None:
-        """Set what scvi-tools sets after training."""
-        self.history_table_ = history
-        self.history_ = {name: history[["epoch", name]].set_index("epoch") for name in history.columns[1:]}
-        self.train_indices_ = self.task.partition.rows("train")
-        self.validation_indices_ = self.task.partition.rows("val")
-        self.test_indices_ = self.task.partition.rows("test")
-        self.is_trained_ = True
-
-    def _fit(self) -> Fit:
-        fitted = pack(self.members_, self.config_, self.history_table_)
-        method = "attention" if isinstance(self.config_, AttentionConfig) else "mlp"
-        return self.task.pack(method, "genes", self.config_, fitted, seed=self.seed_)

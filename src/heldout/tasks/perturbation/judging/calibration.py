@@ -1,8 +1,8 @@
 """Intervals of predicted profiles from the errors on the val perturbations: split conformal prediction.
 
 The perturbation is the unit, because the errors of its genes are correlated. The errors of a new perturbation are
-exchangeable with those of the val perturbations with the same number of seen targets. So an interval contains the truth for
-the nominal share of (perturbation, gene) pairs on average :cite:p:`lee2023`, but not for every single gene.
+exchangeable with those of the val perturbations with the same number of seen targets. So an interval contains the truth
+for the nominal share of (perturbation, gene) pairs on average :cite:p:`lee2023`, but not for every single gene.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def seen_targets(targets: list[Targets] | tuple[Targets, ...], seen: set[str]) -
 
 
 def stratum(n_targets: np.ndarray, n_seen: np.ndarray) -> np.ndarray:
-    """Stratum by which intervals are calibrated, (m,): the number of targets and the number of seen targets in one number."""
+    """Stratum of each perturbation, (m,): its numbers of targets and of seen targets, as one number."""
     return np.asarray(n_targets * 100 + n_seen)
 
 

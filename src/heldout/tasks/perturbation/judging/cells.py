@@ -51,7 +51,8 @@ class Scored:
     fallback
         Rows that use a fallback, (m,).
     cells
-        Function from the number of a row to its predicted cells, (n × G). If None, train controls are moved by the change.
+        Function from the number of a row to its predicted cells, (n × G). If None, train controls are moved by the
+        change.
     """
 
     method: str
@@ -144,8 +145,8 @@ class CellSpace:
     def halves(self) -> dict[str, float]:
         """Score that the noise of the measured cells allows, as a mean over perturbations: one half against the other.
 
-        Halves have fewer cells than the comparison with a prediction. The metrics that are not corrected for the number of
-        cells shrink with √(1/n + 1/m) between samples of one distribution, so their values are scaled by it.
+        Halves have fewer cells than the comparison with a prediction. The metrics that are not corrected for the number
+        of cells shrink with √(1/n + 1/m) between samples of one distribution, so their values are scaled by it.
         """
         found: list[dict[str, float]] = []
         for truth, matrix, context in zip(self.truth, self.truth_genes, self.context, strict=True):
@@ -217,7 +218,7 @@ def _dense(X: Matrix) -> np.ndarray:
 
 
 def _directions(cells: np.ndarray) -> np.ndarray:
-    """First principal directions of the cells, (K × G); the genes themselves if there are no more genes than components."""
+    """First principal directions of the cells, (K × G), or the genes themselves if these are not more."""
     if cells.shape[1] <= N_COMPS:
         return np.eye(cells.shape[1])
     from sklearn.decomposition import PCA

@@ -172,7 +172,7 @@ def judge_fit(
     method = METHODS.method_of(fit).name
     model = judged.scored(fit, method, "model")
     scored = [model, *judged.baselines(baselines, leave_out=method, generative=model.cells is not None)]
-    scored += [*shifted(model), *replaced_embeddings(judged, fit)]
+    scored += [*shifted_controls(model), *replaced_embeddings(judged, fit)]
     table, rows = judged.table(scored, n_bootstrap=n_bootstrap, rng=rng)
     return _with_parents(table, fit), with_coverage(rows, judged, fit, model.change)
 
@@ -187,7 +187,7 @@ def _with_parents(table: pd.DataFrame, fit: Fit) -> pd.DataFrame:
     return table.assign(note=np.where(is_model, notes, table["note"]))
 
 
-def shifted(model: Scored) -> list[Scored]:
+def shifted_controls(model: Scored) -> list[Scored]:
     """The generated mean with the spread of the controls: what a generative method would score as a mean."""
     if model.cells is None:
         return []
@@ -233,7 +233,8 @@ def _with_controls(truth: Observed, train: Observed, task: Task, partition: str)
     if not len(needed):
         return truth
     logger.warning(
-        "%s has no control cells in %d contexts (e.g. %s). The train controls are used there, so the true and the predicted "
+        "%s has no control cells in %d contexts (e.g. %s). The train controls are used there, so the true and the "
+        "predicted "
         "changes share their noise. heldout.pp.split_perturbations gives each partition its own controls",
         partition,
         len(needed),

@@ -1,4 +1,4 @@
-"""Halves of the judged cells, and means of drawn control cells: how much of a score is noise."""
+"""Halves of the judged cells, and means of drawn control cells, which show how much of a score is noise."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from heldout.tasks.perturbation.observed import Measured, Observed
 
 N_HALVINGS = 5
-"""Random halvings of the judged cells that the ceiling is a mean over."""
+"""Number of random halvings of the judged cells; the ceiling is a mean over them."""
 
 N_CONTROLS = 20
-"""Draws of the control cells."""
+"""Number of draws of the control cells."""
 
 
 def halves(
@@ -23,8 +23,8 @@ def halves(
 ) -> list[tuple[Observed, Observed]]:
     """Pseudobulks of two random halves of the cells of each perturbation and of the controls, several times.
 
-    Perturbations of a single cell are in none. There is no halving where there are only such, or a context has fewer than
-    two controls.
+    Perturbations with a single cell are left out. The list is empty if all perturbations have a single cell, or if a
+    context has fewer than two controls.
     """
     pairs = []
     for _ in range(n):
@@ -49,9 +49,9 @@ def half_difference(cells: Measured, mask: np.ndarray, train: Observed) -> np.nd
 
 
 def _every_other(cells: Measured, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mask (n,) of a random half of the cells of each group; of an odd number the smaller one.
+    """Mask of a random half of the cells of each group, (n,); the smaller half if their number is odd.
 
-    Which cells these are depends on their names, not on the order of the rows.
+    The draw depends on the names of the cells, not on the order of the rows.
     """
     _, _, codes = cells.screen.groups(mask)
     order = cells.order[rng.permutation(len(codes))]
@@ -64,7 +64,7 @@ def _every_other(cells: Measured, mask: np.ndarray, rng: np.random.Generator) ->
 
 
 def _common(first: Observed, second: Observed) -> tuple[Observed, Observed]:
-    """The perturbations and contexts that both have, in one order."""
+    """The perturbations and contexts that both have, in the same order."""
     rows, others = first.pairs.rows_of(), second.pairs.rows_of()
     both = [pair for pair in rows if pair in others]
     return first.only(np.array([rows[p] for p in both], dtype=int)), second.only(

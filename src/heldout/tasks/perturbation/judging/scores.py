@@ -58,10 +58,10 @@ class Reference:
     targets: dict[str, int]
 
     def perturbed(self, truth: Observed, rows: np.ndarray) -> np.ndarray:
-        """Whether a gene is a target of any of these perturbations, (G,); all False if these are over half of the genes.
+        """Whether a gene is a target of any of these perturbations, (G,); all False if over half of the genes are.
 
-        These genes are left out for all perturbations, as in the Virtual Cell Challenge of 2026. If only the targets of each
-        perturbation were left out, the remaining targets of the others would identify it.
+        These genes are left out for all perturbations, as in the Virtual Cell Challenge of 2026. If only the targets of
+        each perturbation were left out, the remaining targets of the others would identify it.
         """
         result = np.zeros(truth.mean.shape[1], dtype=bool)
         named = {target for i in rows.tolist() for target in truth.pairs.targets[i]}
@@ -72,8 +72,8 @@ class Reference:
 def score_rows(truth: Observed, change: np.ndarray, reference: Reference) -> dict[str, np.ndarray]:
     """Each metric of profiles for each judged perturbation and context, (m,); NaN where it is not defined.
 
-    True changes are measured from the controls of the judged partition, predicted changes from the train controls, so true
-    and predicted changes share no noise of controls.
+    True changes are measured from the controls of the judged partition, predicted changes from the train controls, so
+    true and predicted changes share no noise of controls.
     """
     context, top = truth.pairs.context, reference.top
     start = reference.control[context]
@@ -135,7 +135,7 @@ def _responding(truth: Observed, change: np.ndarray, reference: Reference) -> di
 
 
 def _in_spreads(change: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Predicted changes in standard deviations of a control cell; NaN for a row without any change, which ranks no gene."""
+    """Predicted changes in standard deviations of a control cell; NaN for a row without any change."""
     scores = np.divide(change, spread, out=np.zeros_like(change), where=spread > 0)
     scores[np.isnan(change).any(axis=1) | (change == 0).all(axis=1)] = np.nan
     return scores

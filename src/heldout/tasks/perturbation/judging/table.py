@@ -1,4 +1,4 @@
-"""From the scores of perturbations to the table of an evaluation: estimates, intervals, ceilings and verdicts."""
+"""Make the table of an evaluation from scores of perturbations: estimates, intervals, ceilings and verdicts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COLUMNS = (
 """Columns of an evaluation, before the partition and the look."""
 
 MOST_MOVED = 100
-"""Perturbations that are scored again under each draw of the controls."""
+"""Number of perturbations that are scored again with each draw of the controls."""
 
 _UNJUDGED = "variance_ratio"
 _CORRELATIONS = ("pearson_delta", "pearson_delta_perturbed", "cosine_logfc")
@@ -43,7 +43,7 @@ _CORRELATIONS = ("pearson_delta", "pearson_delta_perturbed", "cosine_logfc")
 
 @dataclass(frozen=True)
 class Draws:
-    """Bootstrap over perturbations, and over the control cells that the true changes are counted from.
+    """Bootstrap over perturbations, and over the control cells from which true changes are measured.
 
     Parameters
     ----------
@@ -66,8 +66,8 @@ class Draws:
         """Mean of the values (U,) over the units in ``use``, plain and in each draw, (B + 1,).
 
         ``moved`` (R × U) are the values under other controls. What these add is taken about its mean, because drawn
-        controls are noisier than the measured ones, so that only their spread goes into the interval. Units of which it is
-        not known (NaN) are moved as the others are in the mean.
+        controls are noisier than the measured ones, so that only their spread goes into the interval. Units of which it
+        is not known (NaN) are moved as the others are in the mean.
         """
         if not use.any():
             return np.full(len(self.weights), np.nan)
@@ -87,7 +87,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Rows:
-    """Scores of one method: of each perturbation and context (m,), and by unit, as measured (U,) and per draw (R × U)."""
+    """Scores of a method for perturbations in contexts, (m,), for units, (U,), and for units in each draw, (R × U)."""
 
     rows: dict[str, np.ndarray]
     units: dict[str, np.ndarray]
@@ -102,7 +102,7 @@ def evaluation_table(
     draws: Draws,
     space: CellSpace,
 ) -> tuple[pd.DataFrame, list[dict[str, np.ndarray]]]:
-    """One row a method and metric, and the scores of each method's perturbations and contexts."""
+    """One row per method and metric, and the scores of the perturbations and contexts of each method."""
     _, unit = np.unique(truth.number, return_inverse=True)
     n_units = int(unit.max()) + 1
     of_cells = space.scores(list(scored))
@@ -146,11 +146,12 @@ def evaluation_table(
 
 
 def ceilings(truth: Observed, halves: Sequence[tuple[Observed, Observed]], reference: Reference) -> dict[str, float]:
-    """What the noise of the truth leaves to be reached by each metric, from two halves of the cells of each perturbation.
+    """Score that the noise of the truth allows for each metric, from two halves of the cells of each perturbation.
 
     The difference of the halves, halved, is as large as the noise of the truth. Correlations are those of the halves,
     brought to what the truth has with a profile free of noise by the formula of Spearman and Brown, √(2r / (1 + r)).
-    Other metrics are those of the truth with as much noise once more. Predictions are as varied as a half is as the other.
+    Other metrics are those of the truth with as much noise once more. Predictions are as varied as a half is as the
+    other.
     """
     found = []
     for first, second in halves:
@@ -167,7 +168,7 @@ def ceilings(truth: Observed, halves: Sequence[tuple[Observed, Observed]], refer
         )
         ratio = float(variance_ratio(first.change, second.change))
         found.append({**{name: _mean(values) for name, values in rows.items()}, **correlations, _UNJUDGED: ratio})
-    return {name: _mean(np.array([one[name] for one in found if name in one])) for name in METRICS}
+    return {name: _mean(np.array([values[name] for values in found if name in values])) for name in METRICS}
 
 
 def _measured_again(truth: Observed, first: Observed, second: Observed) -> tuple[np.ndarray, np.ndarray]:
@@ -211,7 +212,7 @@ def _scores(
 
 
 def _some_units(unit: np.ndarray) -> np.ndarray:
-    """Rows of at most MOST_MOVED perturbations, in all their contexts: what drawn controls do is much the same for all."""
+    """Rows of at most MOST_MOVED perturbations, in all their contexts; drawn controls move all scores alike."""
     n_units = int(unit.max()) + 1
     chosen = np.linspace(0, n_units - 1, min(n_units, MOST_MOVED)).astype(np.int64)
     return np.flatnonzero(np.isin(unit, chosen))
@@ -226,7 +227,7 @@ def _by_unit(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
 
 
 def _predicted(scored: Scored, unit: np.ndarray) -> np.ndarray:
-    """Perturbations that were predicted in some context, (U,)."""
+    """Whether a perturbation was predicted in some context, (U,)."""
     return np.bincount(unit, np.isfinite(scored.change).all(axis=1)) > 0
 
 

@@ -1,1 +1,1 @@
-"""The closed forms: one file a method."""
+"""The simple methods, each in a file."""

@@ -38,7 +38,7 @@ class NoChange(ClosedForm):
 
 
 class Mean(ClosedForm):
-    """Predict the mean change of the train perturbations. Each counts once, whatever its numbers of cells and contexts."""
+    """Predict the mean change of the train perturbations, which all have the same weight."""
 
     def fit(self, data: Data, config: NoConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
         """Average over contexts, then over perturbations."""
@@ -119,7 +119,8 @@ class Additive(ClosedForm):
         alone = np.array([len(targets) == 1 for targets in pairs.targets], dtype=bool)
         if not alone.any():
             msg = (
-                "method='additive' adds up the effects of single targets, but train has no perturbation of a single target. "
+                "method='additive' adds up the effects of single targets, but train has no perturbation of a single "
+                "target. "
                 "Use method='latent_additive', which also learns the effects of targets from combinations."
             )
             raise ValueError(msg)

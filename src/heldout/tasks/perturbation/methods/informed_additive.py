@@ -30,10 +30,10 @@ N_FOLDS = 5
 class InformedAdditive:
     """``latent_additive``, with the effect of each target shrunk towards the prediction from its vector.
 
-    The effects are regressed on the vectors of the targets: their principal components over the train pseudobulks, or an
-    embedding. Leaving out whole targets chooses the ridge penalty. The rest is estimated as in ``latent_additive``. A target
-    that train has not seen gets the prediction from its vector; a target without a vector gets the mean effect. If the
-    vectors do not help, the penalty becomes so high that they are not used.
+    The effects are regressed on the vectors of the targets: their principal components over the train pseudobulks, or
+    an embedding. Leaving out whole targets chooses the ridge penalty. The rest is estimated as in ``latent_additive``.
+    A target that train has not seen gets the prediction from its vector; a target without a vector gets the mean
+    effect. If the vectors do not help, the penalty becomes so high that they are not used.
     """
 
     default_config: ClassVar[InformedAdditiveConfig] = InformedAdditiveConfig()
@@ -84,7 +84,8 @@ def _standardised(vectors: Vectors) -> Vectors:
 def _best_penalty(latent: Latent, P: np.ndarray, n_cells: np.ndarray, rng: np.random.Generator) -> float:
     """Penalty that predicts the rows of left-out targets best; infinite if no penalty beats ignoring the vectors.
 
-    Rows with one target are predicted if there are any, else all rows; always from the rows without a target of the fold.
+    Rows with one target are predicted if there are any, else all rows; always from the rows without a target of the
+    fold.
     """
     n_targets = latent.design.sum(axis=1)
     judged = (n_targets == 1) if (n_targets == 1).any() else np.ones(len(n_targets), dtype=bool)

@@ -25,11 +25,11 @@ class LatentAdditive:
     """Each target has an effect, and a combination has the sum of them, in the first components of the train changes.
 
     A ridge regression over all train perturbations, weighted by their cells, estimates the effects, so combinations
-    contribute to the effects of their targets. Effects are shrunk towards the mean effect of a target in the context. The
-    strength is empirical Bayes: the penalty of a component is the variance of a cell, from the difference between halves of
-    the cells, divided by the variance of the effects beyond this noise. With several contexts, the variance of the effects
-    is the covariance of the same perturbation in two contexts. PerturBench :cite:p:`wu2024perturbench` trains a model of
-    this kind as two networks by gradient descent; this is the closed form.
+    contribute to the effects of their targets. Effects are shrunk towards the mean effect of a target in the context.
+    The strength is empirical Bayes: the penalty of a component is the variance of a cell, from the difference between
+    halves of the cells, divided by the variance of the effects beyond this noise. With several contexts, the variance
+    of the effects is the covariance of the same perturbation in two contexts. PerturBench :cite:p:`wu2024perturbench`
+    trains a model of this kind as two networks by gradient descent; this is the closed form.
     """
 
     default_config: ClassVar[LatentAdditiveConfig] = LatentAdditiveConfig()
@@ -185,7 +185,7 @@ def _design(rows: Sequence[Targets], targets: Sequence[str]) -> np.ndarray:
 def _mean_effects(
     latent: np.ndarray, n_targets: np.ndarray, context: np.ndarray, n_contexts: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean effect of a target in each context and over all, (C + 1 × K), and which contexts have no own mean, (C + 1,)."""
+    """Mean effect of a target in each context and over all, (C + 1 × K), and contexts without a mean, (C + 1,)."""
     means = np.full((n_contexts + 1, latent.shape[1]), np.nan)
     for number in np.unique(context):
         rows = context == number
@@ -198,7 +198,7 @@ def _mean_effects(
 
 
 def _noise(latent: Latent, profiles: Profiles) -> np.ndarray | None:
-    """Variance of a cell in each component, (K,), or None. The difference of two halves of n cells has 4 / n times that."""
+    """Variance of a cell in each component, (K,); 4 / n of it is that of the difference of halves of n cells."""
     difference = profiles.half_difference()
     known = np.isfinite(difference).all(axis=1)
     if not known.any():

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class Linear:
     """The linear model of :cite:t:`ahlmanneltze2025`, in closed form.
 
-    Y holds the changes of the train perturbations (G × m), with a column of zeros for the controls of each context. G holds
-    vectors of the genes, P vectors of the perturbations, and b the mean of each gene over the columns of a context. Then
-    W = (GᵀG + λ)⁻¹ Gᵀ (Y - b) P (PᵀP + λ)⁻¹. Perturbations with a target without a vector are left out of the fit and
-    cannot be predicted.
+    Y holds the changes of the train perturbations (G × m), with a column of zeros for the controls of each context. G
+    holds vectors of the genes, P vectors of the perturbations, and b the mean of each gene over the columns of a
+    context. Then W = (GᵀG + λ)⁻¹ Gᵀ (Y - b) P (PᵀP + λ)⁻¹. Perturbations with a target without a vector are left out of
+    the fit and cannot be predicted.
     """
 
     default_config: ClassVar[LinearConfig] = LinearConfig()

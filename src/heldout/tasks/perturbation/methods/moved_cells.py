@@ -28,9 +28,9 @@ class MovedCells:
     """Move measured cells of the nearest perturbation by the mean change that is missing.
 
     The cells are the first of these that train has: cells of the same perturbation; of the same perturbation in other
-    contexts, moved by the difference of the controls; of the target of a combination with the largest change, moved by the
-    mean changes of the other targets; control cells, moved by the whole change. Mean changes of targets that train has
-    alone are the measured ones; all others come from ``latent_additive``.
+    contexts, moved by the difference of the controls; of the target of a combination with the largest change, moved by
+    the mean changes of the other targets; control cells, moved by the whole change. Mean changes of targets that train
+    has alone are the measured ones; all others come from ``latent_additive``.
     """
 
     default_config: ClassVar[MovedCellsConfig] = MovedCellsConfig()
@@ -78,7 +78,7 @@ class MovedCells:
 
 @dataclass(frozen=True)
 class _Source:
-    """Groups of kept cells to draw from (none: controls), the change that moves them, (G,), and whether it is a fallback."""
+    """Groups of kept cells to draw from, or none for controls, and the change that moves them, (G,)."""
 
     groups: list[int]
     shift: np.ndarray

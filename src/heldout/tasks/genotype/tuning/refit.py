@@ -1,4 +1,4 @@
-"""Permutation with the fit made again for each labelling of the groups."""
+"""Permutation test with a new fit for each labelling of the groups."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def refit_test(
     n_labellings: int,
     seed: int,
 ) -> Permutation:
-    """Test the AUC of the judged groups under labellings of all groups, exchanged within partition and block.
+    """Test the AUC of the evaluated groups by exchanging labels of all groups within partition and block.
 
     Parameters
     ----------
     method, config, data
-        What is fitted, and on what.
+        The method, its options and its data.
     rows
-        Row numbers of the judged cells.
+        Row numbers of the evaluated cells.
     groups
-        Group number of each cell, (n_obs,), one class a group; -1 for cells that are in no partition.
+        Group number of each cell, (n_obs,). Each group has one class. -1 for cells that are in no partition.
     blocks
         Block number of each group, (G,), or None.
     within
         Whether the statistic is the mean AUC within blocks.
     n_labellings
-        Most fits to make, the observed one among them.
+        Maximum number of fits, including the observed labelling.
     seed
         Seed of the fits and of the labellings.
     """
@@ -55,14 +55,14 @@ def refit_test(
     for number, members in enumerate((data.train, data.val, rows)):
         part[groups[members]] = number
     names = [f"{p} {b}" for p, b in zip(part, np.zeros_like(part) if blocks is None else blocks, strict=True)]
-    judged, own = np.unique(groups[rows], return_inverse=True)
+    judged, group_numbers = np.unique(groups[rows], return_inverse=True)
     X = loaded(take(data.X, rows, None))
 
     def statistic(labels: np.ndarray) -> float:
         of_cell = data.labels.copy()
         of_cell[used] = labels[groups[used]]
         fitted = method.fit(replace(data, labels=of_cell), config, seed=seed)
-        pooled = group_log_probability(method.predict(fitted, X), own)
+        pooled = group_log_probability(method.predict(fitted, X), group_numbers)
         if within and blocks is not None:
             return block_auc(labels[judged], pooled, blocks[judged])
         return roc_auc(labels[judged], pooled)

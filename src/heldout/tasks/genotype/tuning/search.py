@@ -1,4 +1,4 @@
-"""Options proposed one after the other by optuna, each with the val scores of those before in sight."""
+"""Options proposed by optuna, which uses the val scores of earlier trials."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def search(
     seed: int,
     score: Callable[[str, Any], float],
 ) -> dict[str, Any]:
-    """Options by name, in the order in which they were tried.
+    """Try options, and return them by name in the order in which they were tried.
 
     Parameters
     ----------
     space
         Function of an ``optuna.Trial`` that returns the options to change.
     base
-        Options of which the space changes some.
+        Options that the space changes in part.
     n_trials
         Number of trials.
     direction
@@ -48,7 +48,10 @@ def search(
         If ``n_trials`` is missing, or the space returns no mapping or an unknown option.
     """
     if not isinstance(n_trials, int) or isinstance(n_trials, bool) or n_trials < 1:
-        msg = f"n_trials={n_trials!r} must be a whole number from 1 when grid is a function: how many options optuna may try."
+        msg = (
+            f"n_trials={n_trials!r} must be an integer >= 1 if grid is a function. It is the number of trials of "
+            "optuna."
+        )
         raise ValueError(msg)
     try:
         import optuna
@@ -72,6 +75,6 @@ def _options(changed: Any, base: Any) -> Any:
         raise ValueError(msg)
     for name in changed:
         if name not in known:
-            msg = f"grid returns {name!r}, which is no option of {type(base).__name__}. It has {', '.join(known)}."
+            msg = f"grid returns {name!r}, which is not an option of {type(base).__name__}. It has {', '.join(known)}."
             raise ValueError(msg)
     return replace(base, **changed)

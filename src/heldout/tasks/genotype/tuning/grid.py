@@ -1,4 +1,4 @@
-"""Grids of options: that of the LMNA study, products, named ones."""
+"""Grids of options: the grid of the LMNA study, combinations of values, or named options."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _LMNA: dict[str, dict[str, Any]] = {
 
 
 def configs_of(grid: Any, base: Any, *, n_trials: int | None, rng: np.random.Generator) -> dict[str, Any]:
-    """Options by name.
+    """Return the options of a grid, by name.
 
     Parameters
     ----------
     grid
-        ``"lmna"``, the six configurations of the study; a mapping of options to lists of values, all combinations of which
-        are tried; or a mapping of names to whole options.
+        ``"lmna"``, the six configurations of the LMNA study. Or a mapping of options to lists of values, of which all
+        combinations are tried. Or a mapping of names to complete options.
     base
-        Options of which the grid changes some.
+        Options that the grid changes in part.
     n_trials
-        Try so many, drawn at random; all if None.
+        Number of combinations that are drawn at random. If None, all are tried.
     rng
         Source of the draw.
 
@@ -48,7 +48,10 @@ def configs_of(grid: Any, base: Any, *, n_trials: int | None, rng: np.random.Gen
     elif isinstance(grid, Mapping) and grid:
         found = _product(grid, base)
     else:
-        msg = f"grid={grid!r} is not 'lmna', nor a mapping of options to values, nor of names to {type(base).__name__}."
+        msg = (
+            f"grid={grid!r} must be 'lmna', a mapping of options to values, or a mapping of names to "
+            f"{type(base).__name__}."
+        )
         raise ValueError(msg)
     if n_trials is not None and n_trials < len(found):
         kept = sorted(rng.choice(len(found), n_trials, replace=False))
@@ -58,7 +61,7 @@ def configs_of(grid: Any, base: Any, *, n_trials: int | None, rng: np.random.Gen
 
 def _named(grid: str, base: Any) -> dict[str, Any]:
     if grid != "lmna" or type(base) is not MLPConfig:
-        msg = f"grid={grid!r} must be 'lmna', which is one of method='mlp', or a mapping."
+        msg = f"grid={grid!r} must be a mapping, or 'lmna' with method='mlp'."
         raise ValueError(msg)
     start = replace(base, n_layers=1, max_epochs=20, batch_size=128)
     return {name: replace(start, **changed) for name, changed in _LMNA.items()}
@@ -68,10 +71,10 @@ def _product(grid: Mapping[str, Any], base: Any) -> dict[str, Any]:
     known = [field.name for field in fields(base)]
     for name, values in grid.items():
         if name not in known:
-            msg = f"grid has {name!r}, which is no option of {type(base).__name__}. It has {', '.join(known)}."
+            msg = f"grid has {name!r}, which is not an option of {type(base).__name__}. It has {', '.join(known)}."
             raise ValueError(msg)
         if isinstance(values, str) or not hasattr(values, "__len__") or not len(values):
-            msg = f"grid[{name!r}]={values!r} must be a list of values, at least one."
+            msg = f"grid[{name!r}]={values!r} must be a list of one or more values."
             raise ValueError(msg)
     found = {}
     for values in product(*grid.values()):

@@ -1,4 +1,4 @@
-"""One entry of a grid of genotype fits: prepared on the train cells of its fold, fitted, and asked for its test groups."""
+"""One fit of a comparison: a method with its options on one fold and seed, scored on the groups of the fold."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from heldout._core import keys, store
+from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, moments, take
 from heldout._core.chain import steps
 from heldout._core.partition import Partition, read_partition
 from heldout.metrics.classification import group_log_probability, roc_auc
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.task import Task, check_config, group_labels, group_names, predict
+from heldout.tasks.genotype.task import Task, group_labels, group_names, predict
 from heldout.tasks.genotype.thresholds import thresholds
 
 if TYPE_CHECKING:
@@ -25,16 +25,13 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-_RANDOM = frozenset({"pseudobulk_boosting"})
-"""Baselines that depend on the seed; models all do."""
-
 _ONE_AT_A_TIME = threading.Lock()
-"""Torch's generator is one for all threads of a process, so fits of one process do not run side by side."""
+"""All threads of a process share the generator of torch, so fits of one process must not run at the same time."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What all entries of a grid share."""
+    """What all fits of a comparison share."""
 
     label_key: str
     group_key: tuple[str, ...] | None
@@ -45,7 +42,7 @@ class Question:
     layer: str | None
 
     def task(self, adata: AnnData, partition: Partition, auxiliary_key: str | None) -> Task:
-        """The task on cells that :func:`prepared` made."""
+        """The task on prepared cells."""
         return Task.of(
             adata,
             partition,
@@ -61,7 +58,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Entry:
-    """A method with its options, a split, a seed."""
+    """One fit: a method with its options, a split and a seed."""
 
     name: str
     method: str
@@ -71,7 +68,7 @@ class Entry:
     seed: int
 
     def digest(self, question: Question, data: str) -> str:
-        """Names the result: the same data, question, method, options, split and seed give the same."""
+        """Identify the result: the same data, question, method, options, split and seed give the same digest."""
         state = [
             asdict(question),
             self.method,
@@ -85,39 +82,41 @@ class Entry:
 
 
 def named_methods(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple[str, Any, str | None]]:
-    """Method, options and auxiliary column by display name, checked.
+    """Check the methods of a comparison. Returns method, options and auxiliary column by display name.
 
     Raises
     ------
     ValueError
         If a method is not in the registry, or none is given.
     TypeError
-        If options are not of the method's class.
+        If options are of another class than those of the method.
     """
     given = methods if hasattr(methods, "items") else {name: {} for name in methods}
     found = {}
     for name, how in given.items():
         options = {"method": how} if isinstance(how, str) else dict(how)
         method = options.pop("method", name)
-        implementation = METHODS[method].load()
-        config = check_config(method, implementation.config_class, options.pop("config", None))
+        config = METHODS[method].check_config(options.pop("config", None))
         auxiliary_key = options.pop("auxiliary_key", None)
         if options:
-            msg = f"methods[{name!r}] has {sorted(options)}; it takes method, config and auxiliary_key."
+            msg = f"methods[{name!r}] has {sorted(options)}; only method, config and auxiliary_key are allowed."
             raise ValueError(msg)
         if auxiliary_key is not None and METHODS[method].role != "model":
-            msg = f"methods[{name!r}]: auxiliary_key={auxiliary_key!r} is only for networks, not for {method!r}."
+            msg = (
+                f"methods[{name!r}]: auxiliary_key={auxiliary_key!r} works only with networks, not with {method!r}. "
+                "Leave it out."
+            )
             raise ValueError(msg)
         found[name] = (method, config, auxiliary_key)
     if not found:
-        msg = "methods is empty. Name at least one, e.g. ['pseudobulk_logistic', 'mlp']."
+        msg = "methods is empty. Pass at least one method, e.g. ['pseudobulk_logistic', 'mlp']."
         raise ValueError(msg)
     return found
 
 
 def is_random(method: str) -> bool:
     """Whether another seed gives another fit."""
-    return METHODS[method].role == "model" or method in _RANDOM
+    return bool(METHODS[method].load().stochastic)
 
 
 def data_digest(adata: AnnData, layer: str | None) -> str:
@@ -128,30 +127,8 @@ def data_digest(adata: AnnData, layer: str | None) -> str:
     return state.hexdigest()
 
 
-def prepared(adata: AnnData, question: Question, split_key: str) -> AnnData:
-    """A copy without other results, with genes chosen and scaled on the train cells of this split."""
-    from anndata import AnnData
-
-    from heldout.pp import highly_variable_genes, scale
-
-    sections = {name: store.section(adata, name) for name in (keys.SPLITS, keys.ASSIGNMENTS)}
-    X: Any = get_matrix(adata, question.layer, dask=True)
-    copy = AnnData(X.copy(), obs=adata.obs.copy(), var=adata.var[[]].copy())
-    copy.uns[keys.UNS] = sections
-    if question.layer is not None:
-        copy.layers[question.layer] = copy.X
-    if question.n_top_genes is not None:
-        n_train = int((copy.obs[split_key] == "train").sum())
-        highly_variable_genes(
-            copy, question.n_top_genes, min_cells=min(10, n_train // 10), split_key=split_key, layer=question.layer
-        )
-    if question.max_value is not None:
-        scale(copy, max_value=question.max_value, split_key=split_key, layer=question.layer)
-    return copy
-
-
 def run(adata: AnnData, question: Question, entry: Entry, *, partition: str, data: str) -> pd.DataFrame:
-    """Fit on prepared cells and score the groups of a partition: one row a group."""
+    """Fit on prepared cells, and predict the groups of a partition. Returns one row for each group."""
     with _ONE_AT_A_TIME:
         split = read_partition(adata, entry.split_key)
         task = question.task(adata, split, entry.auxiliary_key)
@@ -162,7 +139,7 @@ def run(adata: AnnData, question: Question, entry: Entry, *, partition: str, dat
             val_log_p, val_labels, _, val_groups = _asked(task, fit, "val")
             cut = thresholds(val_labels, val_log_p, val_groups)
     pooled = group_log_probability(log_p, groups)
-    own = group_labels(names, groups, labels, task.classes)
+    of_group = group_labels(names, groups, labels, task.classes)
     return pd.DataFrame(
         {
             "digest": entry.digest(question, data),
@@ -170,7 +147,7 @@ def run(adata: AnnData, question: Question, entry: Entry, *, partition: str, dat
             "fold": entry.split_key,
             "seed": entry.seed,
             "group": names.astype(str),
-            "label": own,
+            "label": of_group,
             "n_cells": np.bincount(groups),
             "cell_auc": np.nan if METHODS[entry.method].load().by_group else roc_auc(labels, log_p),
             "threshold": np.nan if cut is None else cut[0],
@@ -193,17 +170,19 @@ def _asked(task: Task, fit: Any, partition: str) -> tuple[np.ndarray, np.ndarray
 
 
 def check_scale(adata: AnnData, question: Question) -> None:
-    """Refuse a matrix that was scaled already, on one split: each fold scales on its own train cells."""
+    """Refuse raw counts, and a matrix that was prepared on one split; each fold is prepared on its train cells."""
     state = describe(get_matrix(adata, question.layer, dask=True))
     if state.kind == "counts":
         msg = (
-            "adata holds raw counts. Normalise and log-transform them first: scanpy.pp.normalize_total(adata, target_sum=1e4); "
+            "adata holds raw counts. Normalise and log-transform them first: scanpy.pp.normalize_total(adata, "
+            "target_sum=1e4); "
             "scanpy.pp.log1p(adata). Genes are chosen and scaled within each fold."
         )
         raise ValueError(msg)
     if steps(adata):
         msg = (
-            "adata was prepared on one split already (pp.highly_variable_genes, pp.scale or pp.pca). Pass the cells as they were "
+            "adata was prepared on one split already (pp.highly_variable_genes, pp.scale or pp.pca). Pass the cells "
+            "as they were "
             "before: genes are chosen and scaled within each fold (n_top_genes, max_value)."
         )
         raise ValueError(msg)

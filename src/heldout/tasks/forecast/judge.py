@@ -1,0 +1,180 @@
+"""Score a forecast of cells and its baselines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core import store
+from heldout._core.evaluations import write_evaluation
+from heldout._core.fits import check_split, read_header
+from heldout._core.partition import read_partition
+from heldout._core.progress import progress
+from heldout._core.rng import generator
+from heldout.tasks.forecast import METHODS
+from heldout.tasks.forecast.evaluate import COLLAPSED, REFERENCE, Target, evaluation_table, score_targets, target_table
+from heldout.tasks.forecast.lineages import lineages_key_of
+from heldout.tasks.forecast.task import (
+    MIN_CELLS,
+    Task,
+    check_at,
+    check_prepared,
+    coordinates,
+    kind,
+    predict,
+    space_of,
+    start_cells,
+)
+from heldout.tasks.forecast.words import damping_note
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+    from heldout._core.fits import Fit
+    from heldout._core.rng import Rng
+    from heldout.tasks.forecast.interface import Snapshots
+
+N_SEEDS = 5
+"""Number of fits with other seeds; their range is shown if there are too few target times for an interval."""
+
+
+def evaluate(
+    adata: AnnData,
+    key: str,
+    fit: Fit,
+    *,
+    partition: str,
+    group_key: str | Sequence[str] | None,
+    baselines: Sequence[str] | None,
+    n_bootstrap: int,
+    rng: Rng,
+) -> pd.DataFrame:
+    """Compare predicted and observed cells at each target time; see :func:`heldout.tl.evaluate_forecast`."""
+    split = read_partition(adata, fit.split_key)
+    check_split(adata, fit, split, key=key)
+    check_prepared(fit, adata, key=key, layer=fit.info["layer"])
+    split.require(partition, purpose=f"evaluate(partition={partition!r})")
+    info = fit.info
+    options = {name: info[name] for name in ("time_key", "layer", "use_rep", "n_comps")}
+    task = Task.of(adata, split, mask_var=None, lineages_key=lineages_key_of(fit), **options)
+    _check_chains(task, fit, key)
+    at = _target_times(task, fit, partition)
+    method = METHODS.method_of(fit).name
+    names = _baselines(baselines, at, np.array(info["train_times"]), judged=method)
+
+    data = task.data() if info["use_rep"] else _data(task, fit, key)
+    fits = {method: fit, **{name: _fit(task, fit, name, data) for name in progress(names, "baselines")}}
+    seeds: list[Fit] = []
+    if METHODS[method].load().stochastic and len(at) < 3:
+        config = METHODS.config_of(fit)
+        first = int(fit.config["seed"])
+        others = range(first + 1, first + N_SEEDS)
+        seeds = [_fit(task, fit, method, data, config, seed=seed) for seed in progress(list(others), "seeds")]
+    groups = None if group_key is None else _groups(adata, group_key)
+    targets = [_target(task, fit, key, time, partition, fits, seeds, groups) for time in at]
+
+    roles = {name: "model" if i == 0 else "baseline" for i, name in enumerate(fits)} | {COLLAPSED: "sentinel"}
+    scores = score_targets(targets, space_of(fit), rng=generator(rng))
+    beyond = bool(at[-1] > info["train_times"][-1])
+    notes = {n: damping_note(f.info["fitted"].get("damping"), beyond=beyond) for n, f in fits.items()}
+    table = evaluation_table(
+        scores, roles=roles, notes=notes, time_key=info["time_key"], n_bootstrap=n_bootstrap, rng=generator(rng)
+    )
+    return write_evaluation(adata, key, fit, split, table, target_table(scores, targets, roles), partition=partition)
+
+
+def _check_chains(task: Task, fit: Fit, key: str) -> None:
+    if task.lineages_key is not None and read_header(task.adata, task.lineages_key).hash != fit.info["lineages_fit"]:
+        msg = (
+            f"The lineages {task.lineages_key!r} were drawn again after the fit {key!r} was trained on them, so the "
+            "fit cannot be "
+            "repeated with other seeds. Call heldout.tl.forecast again."
+        )
+        raise ValueError(msg)
+
+
+def _target_times(task: Task, fit: Fit, partition: str) -> np.ndarray:
+    """Times to score: those of the partition that are after a train time."""
+    points, counts = np.unique(task.times[task.partition.mask(partition)], return_counts=True)
+    if partition == "train" or np.isin(points, fit.info["train_times"]).any():
+        msg = (
+            f"partition={partition!r} has cells of train times ({points.tolist()}); a forecast is scored at times "
+            "that were not trained on."
+        )
+        raise ValueError(msg)
+    if (counts < MIN_CELLS).any():
+        few = counts.argmin()
+        msg = (
+            f"{task.time_key}={points[few]:g} has {counts[few]} cells in {partition}; a score needs at least "
+            f"{MIN_CELLS}. Drop "
+            "that time from the split."
+        )
+        raise ValueError(msg)
+    for point in points:
+        check_at(fit, point)
+    return points
+
+
+def _baselines(asked: Sequence[str] | None, at: np.ndarray, train: np.ndarray, *, judged: str) -> list[str]:
+    """Baselines that can predict all targets, always with persistence."""
+    wanted = {kind(train, time) for time in at}
+    names = METHODS.baselines(asked, kinds=wanted)
+    if asked is None and "interpolation" not in wanted and len(train) < 3:
+        names = [name for name in names if METHODS[name].load().min_times == 1]
+    for name in names:
+        if not wanted <= METHODS[name].kinds:
+            msg = f"baselines has {name!r}, which cannot do {' and '.join(sorted(wanted))}. Leave it out."
+            raise ValueError(msg)
+    return [name for name in dict.fromkeys([REFERENCE, *names]) if name != judged]
+
+
+def _data(task: Task, fit: Fit, key: str) -> Snapshots:
+    """Snapshots of the genes of the fit, in its space."""
+    return replace(task, columns=fit.columns(task.adata.var_names, key=key)).data()
+
+
+def _fit(task: Task, fit: Fit, method: str, data: Snapshots, config: Any = None, *, seed: int = 0) -> Fit:
+    columns = fit.columns(task.adata.var_names, key=method)
+    return replace(task, columns=columns).fit(method, config, seed=seed, data=data)
+
+
+def _groups(adata: AnnData, group_key: str | Sequence[str]) -> np.ndarray:
+    from heldout.splitting._components import components
+
+    names = [group_key] if isinstance(group_key, str) else group_key
+    return components(*[store.as_names(store.column(adata, name, argument="group_key")) for name in names])
+
+
+def _target(
+    task: Task,
+    fit: Fit,
+    key: str,
+    at: float,
+    partition: str,
+    fits: dict[str, Fit],
+    seeds: list[Fit],
+    groups: np.ndarray | None,
+) -> Target:
+    rows, start_time = start_cells(task.adata, fit, at, train_only=True)
+    columns, space, layer = fit.columns(task.adata.var_names, key=key), space_of(fit), task.layer
+    start = coordinates(task.adata, rows, columns, space, layer)
+    observed = np.flatnonzero(task.partition.mask(partition) & (task.times == at))
+    truth = coordinates(task.adata, observed, columns, space, layer)
+
+    def moved(fitted: Fit) -> np.ndarray:
+        return predict(fitted, start, start_time, at, rng=np.random.default_rng(int(fitted.config["seed"])))
+
+    return Target(
+        time=float(at),
+        start_time=start_time,
+        truth=truth,
+        last=start,
+        predicted={name: moved(fitted) for name, fitted in fits.items()},
+        seeds=[moved(fitted) for fitted in seeds],
+        groups=None if groups is None else groups[observed],
+    )

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import heldout as ho
+from heldout._core.embeddings import Embedding
+from heldout.model import InformedAdditiveConfig, LinearConfig
 from tests.helpers.perturbations import combinations, exact, simulated
 
 FEW = {"baselines": ["no_change", "mean"], "n_bootstrap": 20}
@@ -80,3 +82,18 @@ def test_contexts_may_be_numbers():
     one, listed = (ho.tl.predict_profiles(adata, "perturbation", contexts=at) for at in (10.0, [10.0]))
     assert set(one.obs["dose"]) == {"10"}
     np.testing.assert_array_equal(one.X, listed.X)
+
+
+def test_options_and_embeddings_of_the_first_version_keep_their_old_names():
+    stored = {"n_components": 4, "penalty": 0.2, "gene_embedding": None, "perturbation_embedding": "v", "seed": 0}
+    assert LinearConfig.from_stored(stored) == LinearConfig(n_comps=4, penalty=0.2, perturbation_embedding="v")
+    stored = {
+        "n_components": None,
+        "penalty": None,
+        "perturbation_embedding": None,
+        "n_vector_components": 3,
+        "seed": 1,
+    }
+    assert InformedAdditiveConfig.from_stored(stored) == InformedAdditiveConfig(n_vector_comps=3)
+    embedding = Embedding(np.array(["A", "B"], dtype=object), np.eye(2, dtype=np.float32), {"n_components": 2})
+    assert Embedding.load(embedding.stored(), key="v").info == {"n_comps": 2}

@@ -37,7 +37,18 @@ COLUMNS = (
 MOST_MOVED = 100
 """Number of perturbations that are scored again with each draw of the controls."""
 
+_PSEUDOCOUNT = 0.1
+"""Pseudocount of ``cosine_logfc``."""
+
 _UNJUDGED = "variance_ratio"
+_WORDS = {
+    "better": "better than {}",
+    "not better": "not better than {}",
+    "undecided": "undecided whether better than {}",
+    "unidentifiable": "too few perturbations to compare with {}",
+}
+"""Note on the comparison with a control, by verdict."""
+
 _CORRELATIONS = ("pearson_delta", "pearson_delta_perturbed", "cosine_logfc")
 
 
@@ -177,7 +188,10 @@ def _measured_again(truth: Observed, first: Observed, second: Observed) -> tuple
     at = [row[pair] for pair in first.pairs.rows_of()]
     again[at] = truth.mean[at] + _noise(first.mean - second.mean, first.n_cells, second.n_cells)
     noise = _noise(first.control - second.control, first.control_n, second.control_n)
-    return again, truth.control + noise
+    control = truth.control + noise
+    return again, np.where(
+        control <= -_PSEUDOCOUNT, 0.0, control
+    )  # no mean of counts is below, and its logarithm fails
 
 
 def _noise(difference: np.ndarray, n: np.ndarray, m: np.ndarray) -> np.ndarray:
@@ -260,7 +274,7 @@ def _judge(metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows]
     name = scored[i].method
     controls = [j for j, method in enumerate(scored) if method.role == "control" and method.method.startswith(name)]
     notes = [
-        f"{compare(j)['verdict']} than {_what_replaces(scored[j].method)}"
+        _WORDS[str(compare(j)["verdict"])].format(_what_replaces(scored[j].method))
         for j in controls
         if (defined[i] & defined[j]).any()
     ]

@@ -67,10 +67,11 @@ def test_the_search_for_dangers_finds_them(code, n):
 def test_a_stored_fit_is_text_numbers_and_one_table(split):
     ho.tl.genotype(split, method="logistic", mask_var=None)
     stored = split.uns["heldout"]["fits"]["genotype"]
-    assert set(stored) <= {"schema", "json", "split_hash", "hash", "genes", "arrays", "history"}
+    assert set(stored) <= {"schema", "json", "split_hash", "hash", "genes", "arrays", "history", "order"}
     assert all(isinstance(array, np.ndarray) and array.dtype.kind in "fiub" for array in stored["arrays"].values())
     assert stored["genes"].dtype.kind == "U"
     assert {type(stored[name]) for name in ("json", "split_hash", "hash")} == {str}
+    assert isinstance(stored["order"], int)
 
 
 def test_a_fit_that_names_no_registered_method_is_refused(split):

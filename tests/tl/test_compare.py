@@ -117,7 +117,7 @@ def test_workers_find_the_same(logged, where):
     expected = ho.tl.compare(logged.copy(), methods=METHODS, seeds=[0, 1])
     logged = lazy(logged) if where == "dask" else logged
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
         found = ho.tl.compare(logged, methods=METHODS, seeds=[0, 1], client=client)
@@ -270,7 +270,7 @@ def test_bad_grids(prepared, refuses):
         ({"grid": {"depth": [1]}}, ("grid has 'depth', which is no option of MLPConfig", "n_layers")),
         ({"grid": {"n_layers": 2}}, ("must be a list of values",)),
         ({"grid": {"n_layers": [0]}}, ("n_layers=0 must be an integer >= 1",)),
-        ({"metric": "accuracy"}, ("metric='accuracy' must be auc or loss",)),
+        ({"metric": "accuracy"}, ("metric='accuracy' must be one of 'auc', 'loss'",)),
     ):
         refuses(lambda a, o=options: ho.tl.sweep(a, **o), prepared, *words)
     train = [f"GSM83250{n}" for n in (47, 48, 50, 53, 55, 57)]

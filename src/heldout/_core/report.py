@@ -95,7 +95,7 @@ class Board(pd.DataFrame):
         side = max(map(len, first))
         room = max((_WIDTH - side) // max(len(self.columns), 1) - 2, 14)
         texts = [[str(name) for name in self.columns], *self.to_numpy(dtype=object).tolist()]
-        cells = [[_wrapped(str(text), room) for text in row] for row in texts]
+        cells = [[_in_cell(str(text), room) for text in row] for row in texts]
         widths = [max(len(line) for row in cells for line in row[i]) for i in range(len(self.columns))]
         lines = []
         for name, row in zip(first, cells, strict=True):
@@ -336,6 +336,14 @@ def unit_name(level: str, task: str = "") -> str:
 def _n_units(rows: pd.DataFrame, task: str) -> str:
     n = rows.loc[rows["role"] == "model", "n"]
     return counted(int(n.max()) if n.notna().any() else 0, _unit(rows, task))
+
+
+def _in_cell(text: str, room: int) -> list[str]:
+    """Lines of a cell; a long cell has its verdict in lines of its own."""
+    score, bracket, verdict = text.partition(") ")
+    if len(text) <= room or not bracket or verdict.startswith("on "):
+        return _wrapped(text, room)
+    return [*_wrapped(f"{score})", room), *_wrapped(verdict, room)]
 
 
 def _wrapped(text: str, width: int = _WIDTH) -> list[str]:

@@ -1,4 +1,4 @@
-"""Methods × folds × seeds: who is better, by how much, and whether the folds can say so."""
+"""Compare methods over folds and seeds, with intervals and verdicts."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def compare(
 ) -> pd.DataFrame:
     """Fit methods on every fold with every seed, and compare them on the same held-out groups.
 
-    Genes are chosen and scaled on the train cells of each fold. A method's score in a fold is that of its groups (mean
-    logit of their cells); seeds are averaged within a fold, so that folds are what varies, and intervals are those of
-    :func:`heldout.metrics.fold_interval`. Each model is set against the best baseline of the same folds: the best is
-    chosen with hindsight, which favours the baselines.
+    Genes are chosen and scaled on the train cells of each fold. The score of a method in a fold is that of its groups;
+    the prediction for a group is the mean logit of its cells. Seeds are averaged within a fold, so the intervals are
+    over folds, see :func:`heldout.metrics.fold_interval`. Each model is compared with the best baseline on the same
+    folds. The best baseline is chosen after all scores are known, which favours the baselines.
 
-    Every finished fit is kept. After an interruption, or with one more method, only what is missing is computed.
+    Every finished fit is stored. After an interruption, or with one more method, only the missing fits are computed.
 
     Parameters
     ----------
@@ -65,28 +65,29 @@ def compare(
     label_key
         Column of ``obs`` that is predicted.
     methods
-        Names from the registry of :func:`heldout.tl.genotype`; or a name of your own for each, with ``method``,
-        ``config`` and ``auxiliary_key``: ``{"model B": {"method": "mlp", "auxiliary_key": "day"}}``. Methods without
+        Names of methods of :func:`heldout.tl.genotype`. Or a mapping of your own names to ``method``, ``config`` and
+        ``auxiliary_key``: ``{"model B": {"method": "mlp", "auxiliary_key": "day"}}``. Methods without
         randomness are fitted once.
     fold_key
         ``key_added`` of :func:`heldout.pp.folds`.
     seeds
         Seeds of each random method in each fold.
     group_key
-        Column(s) of ``obs`` with the unit that has one label and is scored; that of the folds if not given.
+        Column(s) of ``obs`` with the unit that has one label and is scored. If None, the unit of the folds.
     block_key
-        Column within whose values labels of groups could have been exchanged, as in :func:`heldout.tl.evaluate`.
+        Column within whose values labels of groups can be exchanged, as in :func:`heldout.tl.evaluate_genotype`.
     covariate_keys, cell_type_key
         Columns for ``covariate_logistic`` and ``composition_logistic``.
     n_top_genes
-        Genes to choose in each fold; all if None.
+        Number of genes that are chosen in each fold. If None, all genes are used.
     max_value
-        Genes are divided by their standard deviation on train and clipped here; None leaves them as they are.
+        Genes are divided by their standard deviation on train, and clipped at this value. If None, genes are not
+        scaled.
     layer
-        Layer to use instead of ``X``.
+        Layer to use instead of ``X``. If None, ``X`` is used.
     client
-        A ``dask.distributed.Client``: folds and methods then run on its workers. If not given, fits follow each other
-        and each uses the threads at hand.
+        A ``dask.distributed.Client``: folds and methods then run on its workers. If None, fits run one after the
+        other.
     key_added
         Name of the comparison.
 
@@ -95,15 +96,15 @@ def compare(
     Table with one row for each method and metric (``auc``, ``accuracy``, ``accuracy_calibrated`` at the threshold that
     is best on val, ``loss``, ``brier``, and ``cell_auc`` of single cells, for methods that predict cells). Columns:
     ``method``, ``role``, ``level``, ``metric``, ``estimate`` (mean over folds), ``ci_low``, ``ci_high`` (95 %; NaN if
-    all folds are alike), ``rank`` (mean over folds, 1 is best), ``n_folds``, ``n_seeds``, ``seed_sd`` (between seeds),
-    ``n_groups``, ``baseline``, ``difference``, ``difference_low``, ``difference_high``, ``ceiling`` (NaN here),
-    ``verdict`` (better, not better, undecided, or unidentifiable with fewer than 3 folds or too few groups), ``note``.
-    Also stored:
+    all folds have the same value), ``rank`` (mean over folds, 1 is best), ``n_folds``, ``n_seeds``, ``seed_sd``
+    (between seeds), ``n_groups``, ``baseline``, ``difference``, ``difference_low``, ``difference_high``, ``ceiling``
+    (NaN here), ``verdict`` (better, not better, undecided, or unidentifiable with fewer than 3 folds or too few
+    groups), ``note``. Also stored:
 
     ``uns["heldout"]["comparisons"][key_added]``
-        The table, and the prediction for each group by each fit.
+        The table, and the predictions for groups by each fit.
     ``uns["heldout"]["ledger"]``
-        One more row for each fold in which something new was scored.
+        One more row for each fold with a new fit.
 
     Raises
     ------
@@ -138,7 +139,7 @@ def compare(
     check_scale(adata, question)
     task = question.task(adata, folds[0], None) if n_top_genes is None else _whole(question).task(adata, folds[0], None)
     if task.group_key is None:
-        msg = "No group is known. Pass group_key, the obs column of the independent unit."
+        msg = "No group is known. Pass group_key, the column of obs with the independent unit."
         raise ValueError(msg)
     of_cell = group_names(adata, task.group_key)
     names, numbers = store.factorize(of_cell)
@@ -161,7 +162,11 @@ def compare(
     finally:
         if found and len(done) < len(entries):
             _write(adata, key_added, pd.concat(done.values(), ignore_index=True), None, {}, folds, found)
-            logger.warning("interrupted: %d of %d fits are kept; call again to go on", len(done), len(entries))
+            logger.warning(
+                "Interrupted: %d of %d fits are kept. Call heldout.tl.compare again to continue.",
+                len(done),
+                len(entries),
+            )
     scores = pd.concat([done[entry.digest(question, data)].assign(method=entry.name) for entry in entries])
     table = comparison_table(
         scores.reset_index(drop=True),
@@ -182,14 +187,14 @@ def _folds(adata: AnnData, fold_key: str) -> list[Partition]:
 
 
 def _whole(question: Question) -> Question:
-    """The same question before genes are chosen."""
+    """The same question without a choice of genes."""
     return Question(**{**asdict(question), "n_top_genes": None})
 
 
 def _computed(
     adata: AnnData, question: Question, entries: list[Entry], data: str, client: Any
 ) -> Iterator[pd.DataFrame]:
-    """Results one after the other; cells of a fold are prepared once for all of its methods."""
+    """Compute the results one after the other. The cells of a fold are prepared once for all methods."""
     if client is not None:
         yield from _on_workers(adata, question, entries, data, client)
         return
@@ -221,7 +226,7 @@ def _of_fold(adata: AnnData, question: Question, entries: list[Entry], data: str
 
 
 def _kept(adata: AnnData, key: str, wanted: set[str]) -> dict[str, pd.DataFrame]:
-    """Results of an earlier call that are wanted again, by digest."""
+    """Results of an earlier call that are needed again, by digest."""
     stored = store.section(adata, keys.COMPARISONS).get(key)
     if stored is None:
         return {}
@@ -252,7 +257,7 @@ def _write(
 
 
 def prepared(adata: AnnData, question: Question, split_key: str) -> AnnData:
-    """A copy without other results, with genes chosen and scaled on the train cells of this split."""
+    """Copy the cells without other results, and choose and scale genes on the train cells of this split."""
     from anndata import AnnData
 
     sections = {name: store.section(adata, name) for name in (keys.SPLITS, keys.ASSIGNMENTS)}

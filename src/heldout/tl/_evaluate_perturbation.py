@@ -54,11 +54,12 @@ def evaluate_perturbation(
     The table of :func:`evaluate`, which prints as a report. Metrics over the 1,000 genes most expressed in the train
     controls are ``l2`` and ``rmse`` (of profiles), ``pearson_delta`` (of changes from control),
     ``pearson_delta_perturbed`` (of differences from the mean of the train perturbations) and ``rank``. Metrics over
-    all genes are ``cosine_logfc`` (predicted means below 0 count as 0), ``discrimination`` (2026 edition, without genes
-    that are a target), ``weighted_mse``, ``deg_recall`` (50 genes) and ``variance_ratio``. Five metrics compare up to
-    200 measured with 200 predicted cells: ``energy_distance`` and ``mmd`` in up to 50 components of the train cells,
-    ``variance_error``, ``gene_wasserstein`` and ``zero_share_error`` in the 1,000 genes. The cells of a method that
-    predicts means are train controls, moved by the predicted change. See :mod:`heldout.metrics`. Further columns:
+    all genes are ``cosine_logfc`` (predicted means below 0 count as 0), ``discrimination`` (2026 edition, without
+    genes that are a target), ``weighted_mse``, ``deg_recall`` (50 genes) and ``variance_ratio``. Five metrics compare
+    up to 200 measured with 200 predicted cells: ``energy_distance`` and ``mmd`` in up to 50 components of the train
+    cells, ``variance_error``, ``gene_wasserstein`` and ``zero_share_error`` in the 1,000 genes. The cells of a method
+    that predicts means are train controls, moved by the predicted change. See :mod:`heldout.metrics`. Further
+    columns:
 
     ``n``
         Perturbations that the method predicts; a difference is over those that both methods predict.
@@ -70,8 +71,8 @@ def evaluate_perturbation(
         Score that the noise of the measured profiles allows, from halves of the cells.
 
     A method with an embedding is scored again with the embedding shuffled and replaced by noise; the note says
-    whether the embedding helps. A generative method is scored again with its mean on shifted controls, ``<method>
-    (shifted controls)``; the note says whether its cells add to its mean. The table is also stored:
+    whether the embedding helps. A generative method is scored again with its mean on shifted controls, as
+    ``<method> (shifted controls)``; the note says whether its cells add to its mean. The table is also stored:
 
     ``uns["heldout"]["evaluations"][key]``
         The table and the report.

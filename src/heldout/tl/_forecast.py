@@ -43,43 +43,43 @@ def forecast(
     key_added: str = "forecast",
     copy: bool = False,
 ) -> AnnData | None:
-    """Learn how cells change with time, to predict cells at a later time or at one in the middle.
+    """Learn how cells change with time, to predict cells at a later time or between two times.
 
     The fit sees the cells of the train times, stopping sees val, and test is not read. The target times are those of
-    the test partition, see :func:`heldout.pp.split_time`; only their numbers are known to the fit. Predict cells with
-    ``heldout.tl.predict_cells(adata, key, at=96)`` and score them with :func:`heldout.tl.evaluate`.
+    the test partition, see :func:`heldout.pp.split_time`. The fit sees only these times, not their cells. Predict cells
+    with ``heldout.tl.predict_cells(adata, key, at=96)`` and score them with :func:`heldout.tl.evaluate`.
 
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars), log-normalised or with values of which higher is more.
+        Annotated data, (n_obs × n_vars), log-normalised, or with other values that increase with expression.
     time_key
-        Numeric column of ``obs``. Times may be irregular: their distances count, in their own unit.
+        Numeric column of ``obs``. Times may be irregular. Their distances are used, in the unit of the column.
     method
-        ``flow`` (optimal-transport flow matching), ``lstm``, ``feedforward``; ``lstm_published`` and
-        ``feedforward_published`` (no skip connection, blind to the real times); or one of the baselines
-        ``persistence``, ``pooled_past``, ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion``; for times in
-        the middle ``ot_interpolation`` and ``neighbour_mixture``.
+        ``flow`` (optimal-transport flow matching), ``lstm``, ``feedforward``, ``lstm_published`` and
+        ``feedforward_published`` (without skip connection, and without the real times). Or one of the baselines
+        ``persistence``, ``pooled_past``, ``damped_shift``, ``ot_linear``, ``var_ridge`` and ``reversion``. For times
+        between train times also ``ot_interpolation`` and ``neighbour_mixture``.
     split_key
-        The split.
+        Column of ``obs`` with the split.
     mask_var
-        Bool column of ``var`` with the genes to use. The default is used if it is there; None uses all genes.
+        Bool column of ``var`` with the genes to use. The default column is used if it exists. If None, all genes are
+        used.
     layer
-        Layer to use instead of ``X``.
+        Layer to use instead of ``X``. If None, ``X`` is used.
     use_rep
-        Name in ``obsm`` of a PCA by :func:`heldout.pp.pca` on the same split, with its genes and layer. By default a
-        PCA of the train cells is fitted inside.
+        Name in ``obsm`` of a PCA by :func:`heldout.pp.pca` on the same split, with its genes and layer. If None,
+        a PCA of the train cells is fitted.
     n_comps
-        Number of its components. With at most 100 genes all directions are kept.
+        Number of components of that PCA. With at most 100 genes all directions are kept.
     lineages_key
-        Name of chains by :func:`heldout.pp.lineages` on this split, which the networks on chains (``lstm``,
-        ``feedforward`` and both as published) then train on. By default they draw chains of their own in the space of
-        the fit. The chains were drawn knowing all train times, so what is then learnt on past times is a little too
-        hopeful.
+        Name of the chains by :func:`heldout.pp.lineages` on this split, for the networks that train on chains
+        (``lstm``, ``feedforward`` and both as published). If None, they draw chains in the space of the fit. Stored
+        chains were drawn with all train times, so the damping that is learnt on past times is slightly too optimistic.
     config
         Options of the method, e.g. :class:`heldout.model.FlowConfig`.
     rng
-        Seed or Generator; torch's global state is left alone.
+        Seed or Generator. The global state of torch does not change.
     key_added
         Name of the fit.
     copy
@@ -90,19 +90,19 @@ def forecast(
     ``None``, or the AnnData if ``copy=True``. Sets the following fields:
 
     ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
-        The fit with weights, space, options, genes, history and versions; and the split it was made on.
+        The fit with weights, space, options, genes, history and versions, and its split.
 
     Raises
     ------
     ValueError
-        If the times are not numeric or a train time has under 10 cells, a test time is also in train or lies before all
-        of train, the method cannot do what the split asks, or it needs more train times; if the lineages were drawn on
-        another split or along other times, or the method does not train on chains.
+        If the times are not numeric, or a train time has fewer than 10 cells. If a test time is also in train, or is
+        before all train times. If the method cannot predict the test times, or needs more train times. If the lineages
+        were drawn on another split or other times, or the method does not train on chains.
 
     Notes
     -----
-    Methods that move cells on learn from past times how much of the movement to make: each train time from the third on
-    is forecast from those before it. Often the answer is none of it, which is persistence.
+    Methods that move cells learn on past times how much of the movement to apply: each train time from the third on is
+    forecast from the times before it. Often the best share is 0, which is persistence.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def forecast(
 def predicted_cells(
     adata: AnnData, fit: Fit, *, key: str, at: Any, reference: AnnData | None, layer: str | None, rng: Rng = 0
 ) -> AnnData:
-    """Cells at one time or several, moved on from the latest known cells; see :func:`heldout.tl.predict_cells`."""
+    """Predict cells at one or several times from the latest known cells; see :func:`heldout.tl.predict_cells`."""
     from anndata import AnnData, concat
 
     times = [check_at(fit, time) for time in (at if isinstance(at, Sequence | np.ndarray) else [at])]

@@ -36,10 +36,10 @@ def forecast_genes(
     key_added: str = "forecast_genes",
     copy: bool = False,
 ) -> AnnData | None:
-    """Forecast what genes that the model has not seen do at the last time, from their own past.
+    """Forecast held-out genes at the last time from their own past.
 
-    Train genes show how a past (the pseudobulk of each time) goes on at the target time; stopping looks at val genes;
-    of test genes no value at the target time is read. What is predicted is the change from the last time of the
+    The fit learns from train genes how the pseudobulks of the past continue at the target time. Stopping sees val
+    genes. Values of test genes at the target time are not read. The prediction is the change from the last time of the
     history. Train and test genes come from the same cells, so this is a forecast for unseen genes, not for unseen
     cells.
 
@@ -50,29 +50,29 @@ def forecast_genes(
     time_key
         Numeric column of ``obs``.
     at
-        Target time; the last one if not given.
+        Target time. If None, the last time.
     history
-        Times that are used, at least three, all before ``at``; all of them if not given.
+        Times that are used, at least three, all before ``at``. If None, all times before ``at``.
     method
-        ``persistence`` (no change), ``mean`` (of the train genes), ``linear`` (the last step goes on), ``ridge`` (on
+        ``persistence`` (no change), ``mean`` (of the train genes), ``linear`` (the last step continues), ``ridge`` (on
         the centred history), ``low_rank`` (ridge on the first components of history and last distribution),
-        ``gaussian_process`` (on the same), ``coexpression`` (each gene from the train genes, over cells of the history,
-        carried over to the target's), ``stacked`` (of these three, weighted by held-out train genes), ``lstm`` and
+        ``gaussian_process`` (on the same), ``coexpression`` (each gene from the train genes, by regression over
+        cells of the history), ``stacked`` (of these three, weighted by held-out train genes), ``lstm`` and
         ``feedforward`` (ensembles on top of ``low_rank``), ``lstm_published`` and ``feedforward_published``.
     group_key
-        Column of ``obs`` with the library; libraries of a time then count alike, and are drawn in the bootstrap.
+        Column of ``obs`` with the library. Libraries of a time then have equal weight, and are drawn in the bootstrap.
     n_replicates
-        Bootstrap replicates over cells (and libraries) of each time: the trajectories networks are trained on.
+        Number of bootstrap replicates over cells (and libraries) of each time. Networks train on these trajectories.
     split_key
-        The split of the genes, in ``var``.
+        Column of ``var`` with the split of the genes.
     layer
-        Layer to use instead of ``X``.
+        Layer to use instead of ``X``. If None, ``X`` is used.
     config
         Options of the networks, a :class:`heldout.model.GeneNetworkConfig`.
     rng
-        Seed or Generator of the bootstrap and of training; torch's global state is left alone.
+        Seed or Generator of the bootstrap and of training. The global state of torch does not change.
     key_added
-        Name of the fit and prefix of what is written.
+        Name of the fit, and prefix of the written columns.
     copy
         Return a changed copy instead of changing ``adata``.
 
@@ -84,9 +84,9 @@ def forecast_genes(
         Predicted mean of each gene at the target time, float64, in the unit of the matrix. For train genes it is the
         fitted value. NaN for unused genes.
     ``var[key_added + "_change"]``
-        The same minus the mean at the last time of the history.
+        Prediction minus the mean at the last time of the history.
     ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
-        The fit with numbers, options, genes, history and versions; and the split of genes it was made on.
+        The fit with numbers, options, genes, history and versions, and its split of genes.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def forecast_genes(
 
 
 def predict_again(adata: AnnData, key: str, *, copy: bool) -> AnnData | None:
-    """Predict the genes of the AnnData with its own stored fit; :func:`heldout.tl.predict` comes here."""
+    """Predict the genes of the AnnData with its stored fit, for :func:`heldout.tl.predict`."""
     fit: Fit = read_fit(adata, key)
     partition = read_partition(adata, fit.split_key, axis="var")
     check_split(adata, fit, partition, key=key)
@@ -142,7 +142,7 @@ def predict_again(adata: AnnData, key: str, *, copy: bool) -> AnnData | None:
 
 
 def prediction_slots(task: Task, change: np.ndarray, last: np.ndarray, *, key: str) -> dict[str, Any]:
-    """What a prediction writes into var."""
+    """Columns of ``var`` that a prediction writes."""
     level, step = np.full(task.adata.n_vars, np.nan), np.full(task.adata.n_vars, np.nan)
     step[task.genes], level[task.genes] = change, last + change
     return {"var": {f"{key}_prediction": level, f"{key}_change": step}}

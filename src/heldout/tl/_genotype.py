@@ -37,45 +37,47 @@ def genotype(
     key_added: str = "genotype",
     copy: bool = False,
 ) -> AnnData | None:
-    """Learn to tell from a cell's expression which class (patient or control) its library or donor belongs to.
+    """Fit a classifier of cells by the class (patient or control) of their library or donor.
 
-    The fit sees the train partition, stopping sees val, and test is only predicted. The fitted model is stored inside
-    the AnnData, see :func:`heldout.tl.predict` and :func:`heldout.tl.evaluate`.
+    The fit sees the train partition, stopping sees val, and test is only predicted. The fit is stored inside the
+    AnnData; see :func:`heldout.tl.predict` and :func:`heldout.tl.evaluate`.
 
     Parameters
     ----------
     adata
         Annotated data, (n_obs × n_vars), prepared with :mod:`heldout.pp`.
     label_key
-        Column of ``obs`` that is predicted; two classes or more. With two, the second one (of the categories, or by
-        name) is the positive class.
+        Column of ``obs`` that is predicted, with two or more classes. Of two classes the second (in the order of the
+        categories, or by name) is the positive class.
     method
-        ``mlp`` on cells or ``attention`` on whole groups; or one of the baselines ``majority``, ``qc_logistic``,
+        ``mlp`` on cells, ``attention`` on whole groups, or one of the baselines ``majority``, ``qc_logistic``,
         ``covariate_logistic``, ``logistic``, ``nearest_centroid``, ``pseudobulk_logistic``, ``pseudobulk_ridge``,
-        ``pseudobulk_boosting`` and ``composition_logistic``. What predicts whole groups (``attention``,
-        ``pseudobulk_boosting``, ``composition_logistic``) writes the group's prediction to each of its cells.
+        ``pseudobulk_boosting`` and ``composition_logistic``. Methods that predict whole groups
+        (``attention``, ``pseudobulk_boosting``, ``composition_logistic``) write the prediction of a group to all its
+        cells.
     auxiliary_key
         Column of ``obs``, e.g. the day, that a network predicts with a second head (Model B). Values that train does
-        not contain are left out of its loss.
+        not contain are not used in its loss.
     group_key
-        Column(s) of ``obs`` with the independent unit; taken from the split if that was made by group.
+        Column(s) of ``obs`` with the independent unit. If None, the group of the split is used.
     covariate_keys
-        Columns of ``obs`` with what the design could give away (day, batch), for ``covariate_logistic``; of another
-        method they are kept, so that :func:`heldout.tl.evaluate` sets that baseline beside it.
+        Columns of ``obs`` that could reveal the label through the design (day, batch), for ``covariate_logistic``. With
+        other methods they are stored, so that :func:`heldout.tl.evaluate` includes this baseline.
     cell_type_key
-        Column of ``obs`` with the type of each cell, for ``composition_logistic``; kept likewise.
+        Column of ``obs`` with the type of each cell, for ``composition_logistic``. It is stored in the same way.
     mask_var
-        Bool column of ``var`` with the genes to use. The default is used if it is there; None uses all genes.
+        Bool column of ``var`` with the genes to use. The default column is used if it exists. If None, all genes are
+        used.
     layer
-        Layer to use instead of ``X``.
+        Layer to use instead of ``X``. If None, ``X`` is used.
     split_key
-        The split.
+        Column of ``obs`` with the split.
     config
         Options of the method, e.g. :class:`heldout.model.MLPConfig`.
     rng
-        Seed or Generator; torch's global state is left alone.
+        Seed or Generator. The global state of torch does not change.
     key_added
-        Name of the fit and prefix of what is written.
+        Name of the fit, and prefix of the written columns.
     copy
         Return a changed copy instead of changing ``adata``.
 
@@ -86,11 +88,11 @@ def genotype(
     ``obs[key_added + "_prediction"]``
         Predicted class of each cell, categorical.
     ``obs[key_added + "_probability"]``
-        Probability of the positive class of two; of the predicted class for more. float32.
+        Probability of the positive class. With more than two classes, that of the predicted class. float32.
     ``obsm[key_added + "_log_probability"]``
         Log-probabilities, (n_obs × n_classes) float32.
     ``uns["heldout"]["fits"][key_added]``, ``uns["heldout"]["assignments"]``
-        The fit with weights, options, genes, history and versions; and the split it was made on.
+        The fit with weights, options, genes, history and versions, and its split.
 
     Raises
     ------

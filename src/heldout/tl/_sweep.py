@@ -1,4 +1,4 @@
-"""Try options, choose on val, score the chosen one on test once."""
+"""Try options, choose the best on val, and score it once on test."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def sweep(
     rng: Rng = 0,
     key_added: str = "sweep",
 ) -> pd.DataFrame:
-    """Fit a method with many options, choose by the val cells, and score the chosen fit on test: once, at the end.
+    """Fit a method with many options, choose on val, and score the chosen fit once on test.
 
-    Test cells are not predicted before the choice is made, and the ledger holds one look more than before, whatever the
-    number of options. The val score of the chosen options is the best of many, so it flatters; the test score does not.
+    Test cells are not predicted before the choice, so a sweep counts as one look at test, whatever the number of
+    options. The val score of the chosen options is the best of many, so it is too optimistic. The test score is not.
 
     Parameters
     ----------
@@ -65,23 +65,24 @@ def sweep(
         Column of ``obs`` that is predicted.
     grid
         ``"lmna"``: the six configurations of the LMNA classifier study (depth 1 or 2, 20 or 50 epochs, batches of 128
-        or 512, ReLU or tanh, Adam or SGD). A mapping of options to lists of values tries all combinations; a mapping of
-        names to whole options tries those. A function of an ``optuna.Trial`` that returns options is a space in which
-        optuna proposes ``n_trials``, e.g. ``lambda trial: {"lr": trial.suggest_float("lr", 1e-4, 1e-1, log=True)}``.
+        or 512, ReLU or tanh, Adam or SGD). A mapping of options to lists of values tries all combinations. A mapping of
+        names to complete options tries these. A function of an ``optuna.Trial`` that returns options is a space in
+        which optuna proposes ``n_trials``, e.g. ``lambda trial: {"lr": trial.suggest_float("lr", 1e-4, 1e-1,
+        log=True)}``.
     method
         A method of :func:`heldout.tl.genotype`.
     config
-        Options that the grid changes; the defaults of the method if not given.
+        Options that the grid changes in part. If None, the defaults of the method.
     n_trials
         Draw this number of combinations at random. If None, all are tried. For an optuna space, the number of trials.
     metric
-        ``auc`` of val cells, ties by their loss; or ``loss``.
+        ``auc`` of val cells, with ties decided by their loss, or ``loss``.
     auxiliary_key, group_key, mask_var, layer, split_key
         As in :func:`heldout.tl.genotype`.
     baselines
         As in :func:`heldout.tl.evaluate`.
     rng
-        Seed or Generator; every fit has the same seed.
+        Seed or Generator. Every fit has the same seed.
     key_added
         Name of the chosen fit, of its evaluation, and of the sweep.
 
@@ -127,7 +128,7 @@ def sweep(
     store.check_adata(adata)
     check_key_is_free(adata, key_added, f"genotype.{METHODS[method].name}")
     if metric not in ("auc", "loss"):
-        msg = f"metric={metric!r} must be auc or loss."
+        msg = f"metric={metric!r} must be one of 'auc', 'loss'."
         raise ValueError(msg)
     partition = read_partition(adata, split_key)
     check_steps(adata, partition)
@@ -154,7 +155,7 @@ def sweep(
     fits: list[Fit] = []
 
     def score(name: str, options: Any) -> float:
-        """Fit, and keep the fit with its scores on val."""
+        """Fit, and keep the fit and its scores on val."""
         fit = task.fit(method, options, seed=seed)
         log_p = predict(fit, _part(adata, val, layer), key=name)
         fits.append(fit)

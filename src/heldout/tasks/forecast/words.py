@@ -1,4 +1,4 @@
-"""What the scores of a forecast allow one to say."""
+"""Sentences about the scores of a forecast."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def sentence(
     start: str = "the last time before",
     target: str = "the target times",
 ) -> str:
-    """One line for the row of the judged method.
+    """Describe the scores of the evaluated method in one line.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def sentence(
 
 
 def damping_note(damping: dict[str, Any] | None, *, beyond: bool) -> str:
-    """How much of its movement a method makes after the last train time, as it learnt on past times."""
+    """Describe how much of its movement a method applies after the last train time."""
     shares = (damping or {}).get("share")
     if not beyond or shares is None:
         return ""

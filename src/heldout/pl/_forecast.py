@@ -65,8 +65,8 @@ def forecast(
     >>> ax = ho.pl.forecast(adata)
     """
     from heldout._core.times import cell_times
-    from heldout.tasks.forecast.task import coordinates, space_of
-    from heldout.tl._forecast import predicted_cells, start_cells
+    from heldout.tasks.forecast.predict import predicted_cells
+    from heldout.tasks.forecast.task import coordinates, space_of, start_cells
 
     fit = read_fit(adata, key)
     if not fit.method.startswith("forecast."):

@@ -307,7 +307,7 @@ def test_roc_by_cell_says_that_no_unit_is_independent():
 
 def test_roc_and_confusion_refuse_what_has_no_meaning(fitted):
     with pytest.raises(ValueError, match="partition='tset'"):
-        ho.pl.roc(fitted, partition="tset")
+        ho.pl.roc(fitted, "genotype", partition="tset")
     with pytest.raises(ValueError, match="no fit 'genotpye'.*'genotype'"):
         ho.pl.roc(fitted, "genotpye")
     with pytest.raises(ValueError, match="Fit 'mlp' was not evaluated on test yet"):
@@ -317,21 +317,21 @@ def test_roc_and_confusion_refuse_what_has_no_meaning(fitted):
     bare = fitted.copy()
     del bare.obsm["genotype_log_probability"]
     with pytest.raises(ValueError, match="heldout.tl.predict"):
-        ho.pl.confusion(bare)
+        ho.pl.confusion(bare, "genotype")
     other = fitted.copy()
     ho.pp.split_matched(other, "library", "day", label_key="genotype", test=16, val=0)
     with pytest.raises(ValueError, match="another split"):
-        ho.pl.roc(other)
+        ho.pl.roc(other, "genotype")
     one_class = fitted[(fitted.obs["split"] != "test") | (fitted.obs["genotype"] == "control")].copy()
     with pytest.raises(ValueError, match="'control' only"):
-        ho.pl.roc(one_class)
+        ho.pl.roc(one_class, "genotype")
     ho.pp.scale(fitted_scaled := fitted.copy())
     with pytest.raises(ValueError, match="does not predict classes"):
         ho.pl.roc(fitted_scaled, "scale")
     renamed = fitted.copy()
     renamed.obs["genotype"] = renamed.obs["genotype"].cat.rename_categories({"patient": "LMNA"})
     with pytest.raises(ValueError, match="'LMNA'"):
-        ho.pl.confusion(renamed)
+        ho.pl.confusion(renamed, "genotype")
 
 
 # --- confusion --------------------------------------------------------------------------------------------------------

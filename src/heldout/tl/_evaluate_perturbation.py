@@ -71,8 +71,8 @@ def evaluate_perturbation(
         Score that the noise of the measured profiles allows, from halves of the cells.
 
     A method with an embedding is scored again with the embedding shuffled and replaced by noise; the note says
-    whether the embedding helps. A generative method is scored again with its mean on shifted controls, ``<method>
-    (shifted controls)``; the note says whether its cells add to its mean. The table is also stored:
+    whether the embedding helps. A generative method is scored again with its mean on shifted controls, as
+    ``<method> (shifted controls)``; the note says whether its cells add to its mean. The table is also stored:
 
     ``uns["heldout"]["evaluations"][key]``
         The table and the report.

@@ -78,8 +78,8 @@ def score_predictions(
 
     Returns
     -------
-    The table of :func:`evaluate_perturbation`. A tool that predicts cells has one more row for each metric, ``<name>
-    (shifted controls)``: its mean with the spread of the controls. The table is also stored:
+    The table of :func:`evaluate_perturbation`. A tool that predicts cells has one more row for each metric,
+    ``<name> (shifted controls)``: its mean with the spread of the controls. The table is also stored:
 
     ``uns["heldout"]["evaluations"][key_added]``
         The table and the report.

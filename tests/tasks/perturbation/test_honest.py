@@ -86,7 +86,7 @@ def test_the_evaluation_of_a_fit_is_not_replaced_by_other_predictions(refuses):
         "key_added='perturbation'",
         "name of a fit",
     )
-    with pytest.raises(ValueError, match="one context only"):
+    with pytest.raises(ValueError, match="the fit has one context"):
         ho.tl.predict_profiles(adata, "perturbation", contexts=["K562"])
 
 

@@ -162,3 +162,11 @@ def ancestors(pair: Coupling) -> sparse.csr_array:
     """Probability that each later cell came from each earlier one, (n1 × n0), rows sum to 1."""
     back = sparse.csr_array((sparse.diags_array(pair.mass) @ pair.transition).T)
     return sparse.csr_array(sparse.diags_array(1 / np.asarray(back.sum(axis=1)).ravel().clip(1e-12)) @ back)
+
+
+def draw_column(matrix: sparse.csr_array, row: int, draw: float) -> int:
+    """Column number that a draw in [0, 1) gives, in proportion to the entries of a row."""
+    entries = slice(matrix.indptr[row], matrix.indptr[row + 1])
+    cumulated = np.cumsum(matrix.data[entries])
+    at = min(int(np.searchsorted(cumulated, draw * cumulated[-1])), len(cumulated) - 1)
+    return int(matrix.indices[entries][at])

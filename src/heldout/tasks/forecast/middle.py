@@ -8,12 +8,11 @@ import numpy as np
 
 from heldout._core.method import Fitted
 from heldout._core.options import NoConfig
+from heldout.tasks.forecast.baselines import draw_column
 from heldout.tasks.forecast.couplings import coupling
 from heldout.tasks.forecast.stored import keep_cells, kept_cells, nearest
 
 if TYPE_CHECKING:
-    from scipy import sparse
-
     from heldout.tasks.forecast.interface import Snapshots
 
 
@@ -41,7 +40,7 @@ class OTInterpolation(_Middle):
         pair = coupling(before, after, rng=0)
         rows = nearest(start, before)
         descendants = np.array(
-            [_draw(pair.transition, row, draw) for row, draw in zip(rows, rng.random(len(rows)), strict=True)]
+            [draw_column(pair.transition, row, draw) for row, draw in zip(rows, rng.random(len(rows)), strict=True)]
         )
         return (1 - share) * start + share * after[descendants]
 
@@ -67,10 +66,3 @@ def around(fitted: Fitted, at: float) -> tuple[np.ndarray, np.ndarray, float]:
     times, cells = kept_cells(fitted)
     i = int(np.searchsorted(times, at)) - 1
     return cells[i], cells[i + 1], float((at - times[i]) / (times[i + 1] - times[i]))
-
-
-def _draw(transition: sparse.csr_array, row: int, draw: float) -> int:
-    entries = slice(transition.indptr[row], transition.indptr[row + 1])
-    cumulated = np.cumsum(transition.data[entries])
-    at = min(np.searchsorted(cumulated, draw * cumulated[-1]), len(cumulated) - 1)
-    return int(transition.indices[entries][at])

@@ -22,6 +22,7 @@ N_COMPS = 4
 class Persistence:
     """No change."""
 
+    stochastic: ClassVar[bool] = False
     default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
@@ -36,6 +37,7 @@ class Persistence:
 class Mean:
     """The mean change of the train genes, for every gene."""
 
+    stochastic: ClassVar[bool] = False
     default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
@@ -52,6 +54,7 @@ class Mean:
 class Linear:
     """Each gene continues at the speed of its last step, over the real time to the target."""
 
+    stochastic: ClassVar[bool] = False
     default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
@@ -72,6 +75,7 @@ def _speed(history: History) -> np.ndarray:
 class Ridge:
     """Ridge regression of the change on the history of a gene, centred over its times."""
 
+    stochastic: ClassVar[bool] = False
     default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
@@ -94,6 +98,7 @@ class LowRank:
     train genes, their components predict better than the single features.
     """
 
+    stochastic: ClassVar[bool] = False
     default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:

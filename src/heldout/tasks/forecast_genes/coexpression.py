@@ -26,6 +26,7 @@ class Coexpression:
     were measured in the same cells at the target time.
     """
 
+    stochastic: ClassVar[bool] = False
     default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:

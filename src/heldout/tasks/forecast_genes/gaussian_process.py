@@ -26,6 +26,7 @@ _LARGEST = 3000
 class GaussianProcess:
     """Linear plus squared-exponential kernel and noise. Hyperparameters are at their mode given the train genes."""
 
+    stochastic: ClassVar[bool] = False
     default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:

@@ -55,6 +55,9 @@ class Data:
 class GeneForecastMethod(Protocol):
     """The two verbs of a gene forecast."""
 
+    stochastic: ClassVar[bool]
+    """Whether another seed gives another fit."""
+
     default_config: ClassVar[Config]
     """Options if the user gives none. Those given must be of the same class."""
 

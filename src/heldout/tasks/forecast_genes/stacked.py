@@ -32,6 +32,7 @@ _STRENGTH = 0.03
 class Stacked:
     """Stacking: non-negative weights that sum to one, predict held-out train genes best, and are shrunk to a prior."""
 
+    stochastic: ClassVar[bool] = False
     default_config: ClassVar[Any] = NoConfig()
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:

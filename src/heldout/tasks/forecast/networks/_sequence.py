@@ -10,7 +10,7 @@ import torch
 
 from heldout._core.method import Fitted
 from heldout._core.training import local_seed
-from heldout.tasks.forecast.baselines import ancestors
+from heldout.tasks.forecast.baselines import ancestors, draw_column
 from heldout.tasks.forecast.config import PublishedConfig, SequenceConfig
 from heldout.tasks.forecast.couplings import coupling, sample_chains
 from heldout.tasks.forecast.networks._method import Network, capped, scorer, standard
@@ -150,13 +150,7 @@ class FeedForwardPublished(FeedForward):
 def _drawn(rows: Any, rng: np.random.Generator) -> np.ndarray:
     """One ancestor of each cell, drawn from the rows of (n1 × n0)."""
     draws = rng.random(rows.shape[0])
-    found = np.empty(rows.shape[0], dtype=np.int32)
-    for i, draw in enumerate(draws):
-        entries = slice(rows.indptr[i], rows.indptr[i + 1])
-        cumulated = np.cumsum(rows.data[entries])
-        at = min(int(np.searchsorted(cumulated, draw * cumulated[-1])), len(cumulated) - 1)
-        found[i] = rows.indices[entries][at]
-    return found
+    return np.array([draw_column(rows, row, draw) for row, draw in enumerate(draws)], dtype=np.int32)
 
 
 def _of_chains(links: np.ndarray, after: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -43,6 +43,7 @@ class _Network:
     """A network on top of ``low_rank`` or, as published, alone."""
 
     architecture: ClassVar[Architecture]
+    stochastic: ClassVar[bool] = True
     default_config: ClassVar[Any] = GeneNetworkConfig()
 
     def fit(self, data: Data, config: GeneNetworkConfig, *, seed: int) -> Fitted:

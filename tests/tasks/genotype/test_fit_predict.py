@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 import heldout as ho
 from heldout.tasks.genotype.config import MLPConfig
 from heldout.tasks.genotype.interface import Data
-from heldout.tasks.genotype.networks._method import MLP, unpack
+from heldout.tasks.genotype.networks._method import MLP, unpack_members
 from heldout.tasks.genotype.networks._module import GenotypeModule
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def test_options_change_the_network(field):
     data = Data(rng.random((80, 5), dtype=np.float32), rng.integers(2, size=80), 2, np.arange(60), np.arange(60, 80))
     plain = MLP().fit(data, SMALL, seed=0)
     changed = MLP().fit(data, MLPConfig(n_hidden=16, max_epochs=3, batch_size=64, **{field: value}), seed=0)
-    module = unpack(changed)
+    (module,) = unpack_members(changed, MLPConfig.from_stored(changed.info["config"]))
     assert (len(module.trunk) == 4) == (field == "n_layers")
     assert any(isinstance(layer, torch.nn.Tanh) for layer in module.trunk) == (field == "activation")
     assert not np.array_equal(MLP().predict(plain, data.X), MLP().predict(changed, data.X))

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 _WIDTH = 100
 _MOST_BASELINES = 8
-_ROLES = {"baseline": "", "sentinel": "the mean of the forecast for every cell"}
+_ROLES = {
+    "baseline": "",
+    "sentinel": "the mean of the forecast for every cell",
+    "control": "the judged method with a part replaced",
+}
 _QUESTIONS = {
     "genotype": "Which {label_key} does a new {unit} have?",
     "forecast": "What do the cells look like at held-out times?",

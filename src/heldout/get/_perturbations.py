@@ -20,7 +20,7 @@ _TRAIN = PARTITIONS.index("train")
 
 
 def perturbations(adata: AnnData | MuData, split_key: str = "split") -> pd.DataFrame:
-    """Return the perturbations of a split of :func:`heldout.pp.split_perturbations`, with their partitions.
+    """Return the perturbations of a split that holds out perturbations, with their partitions.
 
     Perturbations, partitions and seen targets are those of the split. Cells are counted in ``adata`` as it is now, so a
     row may have none.

@@ -270,7 +270,7 @@ def test_bad_input(prepared):
 def test_a_class_that_train_lacks_is_refused(prepared):
     del prepared.uns["heldout"]["chain"]
     ho.pp.split_assigned(prepared, "library", train=["GSM8325046", "GSM8325047"], test=["GSM8325054"])
-    refused(prepared, "train has only 'control' of label_key='genotype', while val and test also have 'patient'")
+    refused(prepared, "train has only 'control' of label_key='genotype', but val and test also have 'patient'")
 
 
 def test_non_finite_values_are_refused(prepared):
@@ -305,7 +305,7 @@ def test_genes_chosen_by_somebody_else(prepared, caplog):
     prepared.uns["heldout"]["chain"] = np.array(["scale"])
     with caplog.at_level(logging.WARNING, "heldout"):
         ho.tl.genotype(prepared, method="logistic")
-    assert "if test cells took part in the choice, it leaks" in caplog.text
+    assert "If test cells were used to choose the genes, information leaks from test" in caplog.text
 
 
 def test_a_step_run_again_drops_those_that_followed_it(lmna):

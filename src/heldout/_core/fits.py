@@ -304,7 +304,7 @@ def check_key_is_free(adata: AnnData, key: str, method: str) -> None:
 def write_fit(
     adata: AnnData, key: str, fit: Fit, partition: Partition, *, parents: Iterable[Assignment] = (), **slots: Any
 ) -> None:
-    """Store a fit and whatever else the caller computed; an evaluation of the fit that it replaces is removed.
+    """Store a fit and the other results of the caller; an evaluation of the fit that it replaces is removed.
 
     ``parents`` are the splits of fits from which this fit started.
     """

@@ -37,7 +37,7 @@ class HeldoutModel(BaseModelClass):
     """Methods of the registry whose fits can become a model of this class."""
 
     _axis: ClassVar[Literal["obs", "var"]] = "obs"
-    """What the split is of."""
+    """Axis of the split: cells or genes."""
 
     task: Any
     config_: Any

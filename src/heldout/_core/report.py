@@ -33,7 +33,7 @@ _QUESTIONS = {
 
 
 class Evaluation(pd.DataFrame):
-    """The table of an evaluation, which prints as a report. Whatever is selected from it is a plain DataFrame."""
+    """The table of an evaluation, which prints as a report. A selection from it is a plain DataFrame."""
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:
@@ -88,7 +88,7 @@ class Evaluation(pd.DataFrame):
 
 
 class Board(pd.DataFrame):
-    """A table of text that prints whole, long cells in several lines. What is selected from it is a plain DataFrame."""
+    """A table of text that prints whole, long cells in several lines. A selection from it is a plain DataFrame."""
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:

@@ -1,4 +1,4 @@
-"""Score a stored fit beside its baselines, whatever it predicts."""
+"""Score a stored fit of any task and its baselines."""
 
 from __future__ import annotations
 

@@ -68,7 +68,10 @@ def forecast(
         (``lstm``, ``feedforward`` and both as published). If None, they draw chains in the space of the fit. Stored
         chains were drawn with all train times, so the damping that is learnt on past times is slightly too optimistic.
     config
-        Options of the method, e.g. :class:`heldout.model.FlowConfig`.
+        Options of the method: :class:`heldout.model.FlowConfig` for ``flow``, :class:`heldout.model.SequenceConfig` for
+        ``lstm`` and ``feedforward``, :class:`heldout.model.PublishedConfig` for their published versions, and
+        :class:`heldout.model.DampingConfig` for ``damped_shift``, ``ot_linear``, ``var_ridge`` and ``reversion``. The
+        other baselines have no options.
     rng
         Seed or Generator. The global state of torch does not change.
     key_added

@@ -58,9 +58,7 @@ class Judged:
     @classmethod
     def of(cls, task: Task, partition: str, *, control: np.ndarray | None = None) -> Judged:
         """Take pseudobulks of the judged cells and of train."""
-        task.partition.require(
-            "train", partition, purpose=f"Scoring the perturbations of {partition!r} beside baselines"
-        )
+        task.partition.require("train", partition, purpose=f"Scoring the perturbations of {partition!r} with baselines")
         task.check_train()
         train, truth = task.observed("train"), task.observed(partition)
         if not len(truth.pairs):
@@ -84,7 +82,7 @@ class Judged:
         """Fit baselines on train and predict the judged perturbations.
 
         By default, baselines of contexts are used if there are several, or if train has seen a judged perturbation; the
-        baseline of cells is used beside a generative method.
+        baseline of cells is used with a generative method.
         """
         wanted = METHODS.baselines(names, known=self._known(generative=generative))
         scored = []

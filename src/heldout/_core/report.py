@@ -128,10 +128,9 @@ def about_table(table: pd.DataFrame, **known: Any) -> dict[str, Any]:
     about = {name: value for name, value in known.items() if value is not None}
     about.setdefault("task", task_of(dict.fromkeys(table["metric"])))
     about.setdefault("key", "")
-    about.setdefault("label_key", "label")
     task = about["task"]
     question = _QUESTIONS.get(task, "How good are the predictions?")
-    about.setdefault("question", question.format(unit=_unit(table, task), label_key=about["label_key"]))
+    about.setdefault("question", question.format(unit=_unit(table, task), label_key=about.get("label_key", "label")))
     about.setdefault("answer", answer(table, task))
     about.setdefault("summary", f"{scores_in_words(table, task)} {about['answer']}")
     return about

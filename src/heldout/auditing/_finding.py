@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from heldout._core.words import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -110,7 +112,7 @@ def conclusion(table: pd.DataFrame) -> str:
     named = {s: table.loc[table["status"] == s, "item"].drop_duplicates().tolist() for s in STATUSES}
     parts = [f"{n_ran} of {table['item'].nunique()} items ran."]
     if not named["fail"] and not named["warn"]:
-        parts = [f"No leak found by the {n_ran} items that ran. This does not prove that there is no leak."]
+        parts = [f"No leak found by the {counted(n_ran, 'item')} that ran. This does not prove that there is no leak."]
     words: dict[Status, str] = {"fail": "Failed", "warn": "Warned", "unidentifiable": "Cannot decide"}
     parts += [f"{word}: {', '.join(named[status])}." for status, word in words.items() if named[status]]
     return " ".join(parts)

@@ -41,6 +41,9 @@ def test_a_space_lists_its_functions(lmna, name):
     for line in shown[1:]:
         first = getattr(module, line.split()[0]).__doc__.split("\n")[0]
         assert line.endswith(first)
+        assert len(line) <= 140
+        assert not set("`*") & set(first), "a terminal shows markup as it is"
+        assert first.endswith(".")
 
 
 def test_the_accessor_lists_everything(lmna):

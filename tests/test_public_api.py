@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,16 @@ def test_docstring_names_every_parameter(name, member):
     for parameter in inspect.signature(function(name, member)).parameters:
         assert re.search(rf"^\s+(\w+, )*{parameter}(, \w+)*$", documented, re.MULTILINE), parameter
     assert "Examples" in documented
+
+
+@pytest.mark.parametrize("wing", ["genotype", "forecast", "forecast_genes", "perturbation"])
+def test_docstring_names_every_method_and_its_options(wing):
+    documented = getattr(ho.tl, wing).__doc__
+    for method in import_module(f"heldout.tasks.{wing}").METHODS:
+        assert f"``{method.name}``" in documented, method.name
+        config = type(method.load().default_config).__name__
+        assert config == "NoConfig" or f"heldout.model.{config}`" in documented, config
+        assert config == "NoConfig" or config in ho.model.__all__
 
 
 CLASSES = [("model", name) for name in ("CellForecaster", "GeneForecaster", "GenotypeClassifier")]

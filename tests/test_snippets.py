@@ -236,3 +236,12 @@ def test_all_blocks_are_found():
             r"^[ \t]*(?:`{3,}|~{3,})[ \t]*\{?(?:python|py|pycon|code|ipython3?)\b.*$", path.read_text(), re.M
         )
         assert len(fences) == len(blocks_of(path)), (path.name, fences)
+
+
+NAMED = re.compile(r"`(?:ho|heldout)\.(pp|tl|get|pl|metrics|model|splitting|datasets)\.(\w+)")
+
+
+def test_functions_that_the_text_names_exist():
+    for path in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("tutorials/*.ipynb")]:
+        named = sorted(set(NAMED.findall(path.read_text())))
+        assert not [f"{module}.{name}" for module, name in named if not hasattr(getattr(ho, module), name)], path.name

@@ -37,11 +37,20 @@ if devices > 1:
         raise AssertionError("batches too small to share were taken")
 model.train(trainer_options={"accelerator": "cpu", "devices": devices, "strategy": "ddp" if devices > 1 else "auto"})
 weights = {name: values.detach().numpy() for name, values in model.module.state_dict().items()}
+course = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
+sc.pp.normalize_total(course, target_sum=1e4)
+sc.pp.log1p(course)
+ho.pp.split_genes(course)
+ho.model.GeneForecaster.setup_anndata(course, "day", n_replicates=4)
+genes = ho.model.GeneForecaster(course, ho.model.GeneNetworkConfig(n_members=2, dropout=0))
+genes.train(3, "cpu", devices, trainer_options={"strategy": "ddp" if devices > 1 else "auto"})
 rank = os.environ.get("LOCAL_RANK", "0")
 np.savez(
     f"{sys.argv[1]}/{devices}_{rank}.npz",
     history=model.history_table_["val_loss"].to_numpy(),
     predicted=model.predict().to_numpy(),
+    genes=genes.predict()["change"].to_numpy(),
+    genes_history=genes.history_table_["train_loss"].to_numpy(),
     **weights,
 )
 """
@@ -69,6 +78,8 @@ def test_two_processes(tmp_path, monkeypatch):
     assert len(first["history"]) == 4
     np.testing.assert_allclose(first["history"], one["history"], rtol=0.05)  # batch norm counts the rows of a process
     assert np.corrcoef(first["predicted"][:, 1], one["predicted"][:, 1])[0, 1] > 0.95
+    for name in ("genes", "genes_history"):  # without batch norm the steps are the same
+        np.testing.assert_allclose(first[name], one[name], rtol=1e-4, atol=1e-6, err_msg=name)
     assert not (tmp_path / "lightning_logs").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 
@@ -22,8 +23,8 @@ from heldout.pl._style import PARTITION_COLORS
 
 PLOTS = {
     "split": ho.pl.split,
-    "roc": ho.pl.roc,
-    "confusion": ho.pl.confusion,
+    "roc": functools.partial(ho.pl.roc, key="genotype"),
+    "confusion": functools.partial(ho.pl.confusion, key="genotype"),
 }
 
 
@@ -244,7 +245,7 @@ def test_roc_curves_enclose_the_auc(fitted, partition):
 
 
 def test_roc_of_an_evaluated_fit_stands_beside_its_baseline_and_verdict(fitted):
-    ax = ho.pl.roc(fitted)
+    ax = ho.pl.roc(fitted, "genotype")
     table = ho.get.evaluation(fitted).query("metric == 'auc'").set_index(["level", "method"])
     best = table.loc[("library", "logistic"), "baseline"]
     library, cell = table.loc[("library", "logistic")], table.loc[("cell", "logistic")]
@@ -272,7 +273,7 @@ def test_roc_does_not_borrow_an_evaluation_of_another_fit_or_partition(fitted):
     ho.tl.genotype(adata, "genotype", method="qc_logistic")
     with pytest.raises(ValueError, match="not evaluated on test yet"):
         ho.pl.roc(adata)
-    assert labels_of(ho.pl.roc(fitted, partition="val"))[-1].startswith("not evaluated")
+    assert labels_of(ho.pl.roc(fitted, "genotype", partition="val"))[-1].startswith("not evaluated")
 
 
 def test_a_picture_of_the_test_set_needs_a_look_in_the_ledger(fitted):
@@ -306,27 +307,31 @@ def test_roc_by_cell_says_that_no_unit_is_independent():
 
 def test_roc_and_confusion_refuse_what_has_no_meaning(fitted):
     with pytest.raises(ValueError, match="partition='tset'"):
-        ho.pl.roc(fitted, partition="tset")
+        ho.pl.roc(fitted, "genotype", partition="tset")
     with pytest.raises(ValueError, match="no fit 'genotpye'.*'genotype'"):
         ho.pl.roc(fitted, "genotpye")
+    with pytest.raises(ValueError, match="Fit 'mlp' was not evaluated on test yet"):
+        ho.pl.roc(fitted)  # the last fit, as in get.predictions
+    with pytest.raises(ValueError, match="no fit of classes in this AnnData. Call heldout.tl.genotype"):
+        ho.pl.confusion(ho.datasets.lmna_simulated(n_cells=5, n_genes=100))
     bare = fitted.copy()
     del bare.obsm["genotype_log_probability"]
     with pytest.raises(ValueError, match="heldout.tl.predict"):
-        ho.pl.confusion(bare)
+        ho.pl.confusion(bare, "genotype")
     other = fitted.copy()
     ho.pp.split_matched(other, "library", "day", label_key="genotype", test=16, val=0)
     with pytest.raises(ValueError, match="another split"):
-        ho.pl.roc(other)
+        ho.pl.roc(other, "genotype")
     one_class = fitted[(fitted.obs["split"] != "test") | (fitted.obs["genotype"] == "control")].copy()
     with pytest.raises(ValueError, match="'control' only"):
-        ho.pl.roc(one_class)
+        ho.pl.roc(one_class, "genotype")
     ho.pp.scale(fitted_scaled := fitted.copy())
     with pytest.raises(ValueError, match="does not predict classes"):
         ho.pl.roc(fitted_scaled, "scale")
     renamed = fitted.copy()
     renamed.obs["genotype"] = renamed.obs["genotype"].cat.rename_categories({"patient": "LMNA"})
     with pytest.raises(ValueError, match="'LMNA'"):
-        ho.pl.confusion(renamed)
+        ho.pl.confusion(renamed, "genotype")
 
 
 # --- confusion --------------------------------------------------------------------------------------------------------
@@ -337,7 +342,7 @@ def numbers_in(ax):
 
 
 def test_confusion_counts_are_those_of_the_predictions(fitted):
-    ax = ho.pl.confusion(fitted)
+    ax = ho.pl.confusion(fitted, "genotype")
     test = ho.get.predictions(fitted, "genotype").query("partition == 'test'")
     classes = ["control", "patient"]
     wanted = pd.crosstab(test["label"], test["prediction"]).reindex(index=classes, columns=classes, fill_value=0)

@@ -26,7 +26,7 @@ class BatchBlocks:
 
     It replaces a torch DataLoader, whose row-by-row fetching costs more than a step of a small network. It yields lists
     of batches: the rows of all batches of a list are gathered at once, and Lightning does its bookkeeping once for each
-    list. Only one block is in memory beside the matrix.
+    list. Only one block is in memory in addition to the matrix.
 
     Parameters
     ----------

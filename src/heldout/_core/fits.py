@@ -254,7 +254,7 @@ def fit_sections(
     return {keys.FITS: fits, keys.ASSIGNMENTS: keep_assignments(adata, fits=fits, add=add)}
 
 
-def latest_fit(adata: AnnData, wings: Collection[str], *, purpose: str) -> str:
+def latest_fit(adata: AnnData, wings: Collection[str] | None = None, *, purpose: str) -> str:
     """Key of the fit of one of these wings that was stored last.
 
     Parameters
@@ -262,7 +262,7 @@ def latest_fit(adata: AnnData, wings: Collection[str], *, purpose: str) -> str:
     adata
         AnnData with fits.
     wings
-        Wings to search, e.g. ``genotype``.
+        Wings to search, e.g. ``genotype``. If None, all wings are searched; preparation steps do not count.
     purpose
         What the fit is needed for, for the message: "to evaluate".
 
@@ -273,9 +273,10 @@ def latest_fit(adata: AnnData, wings: Collection[str], *, purpose: str) -> str:
     """
     fits = section(adata, keys.FITS)
     methods = {key: json.loads(str(stored["json"]))["method"] for key, stored in fits.items()}
-    able = {key: _order(fits[key]) for key, method in methods.items() if method.split(".")[0] in wings}
+    of = {key: method.split(".")[0] for key, method in methods.items()}
+    able = {key: _order(fits[key]) for key, wing in of.items() if (wing != "pp" if wings is None else wing in wings)}
     if not able:
-        makers = " or ".join(f"heldout.tl.{wing}" for wing in wings)
+        makers = " or ".join(f"heldout.tl.{wing}" for wing in wings or ["genotype", "perturbation", "forecast"])
         msg = f"key is not given, and there is no fit {purpose} in this AnnData. Call {makers} first."
         raise ValueError(msg)
     last = [key for key, order in able.items() if order == max(able.values())]
@@ -303,7 +304,7 @@ def check_key_is_free(adata: AnnData, key: str, method: str) -> None:
 def write_fit(
     adata: AnnData, key: str, fit: Fit, partition: Partition, *, parents: Iterable[Assignment] = (), **slots: Any
 ) -> None:
-    """Store a fit and whatever else the caller computed; an evaluation of the fit that it replaces is removed.
+    """Store a fit and the other results of the caller; an evaluation of the fit that it replaces is removed.
 
     ``parents`` are the splits of fits from which this fit started.
     """

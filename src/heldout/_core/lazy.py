@@ -88,7 +88,7 @@ def together(tasks: list[Any]) -> tuple[Any, ...]:
 
 
 def to_memory(X: DaskArray) -> Matrix:
-    """Compute a dask array into one csr or dense matrix. Only a few blocks are in memory beside the result."""
+    """Compute a dask array into one csr or dense matrix. Only a few blocks are in memory in addition to the result."""
     if not has_sparse_blocks(X):
         dense = np.empty(X.shape, dtype=X.dtype)
         for rows, block in over_blocks(X, itself):

@@ -65,9 +65,9 @@ class Method:
     kinds
         Kinds of questions it can answer, in a wing that has several (forecast: ``forecast``, ``interpolation``).
     default_baseline
-        Whether it is scored beside a fit when the user names no baselines.
+        Whether it is scored with a fit when the user names no baselines.
     requires
-        What must be known for that, in the words of the wing (genotype: ``covariates``, ``cell_types``).
+        What must be known for that, a word that the wing defines (genotype: ``covariates``, ``cell_types``).
     """
 
     name: str
@@ -186,7 +186,7 @@ class Registry:
         genes
             Names of the genes that the fit reads.
         info, arrays
-            What the wing needs to use the fit, beside the result of the method.
+            What the wing needs to use the fit, in addition to the result of the method.
         """
         return Fit(
             method=f"{self.wing}.{method}",
@@ -206,5 +206,5 @@ def with_prefix(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.n
 
 
 def without_prefix(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """Those of the arrays whose names begin with the prefix, by the rest of the name."""
+    """The arrays whose names begin with the prefix, by the rest of the name."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

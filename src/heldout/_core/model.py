@@ -37,7 +37,7 @@ class HeldoutModel(BaseModelClass):
     """Methods of the registry whose fits can become a model of this class."""
 
     _axis: ClassVar[Literal["obs", "var"]] = "obs"
-    """What the split is of."""
+    """Axis of the split: cells or genes."""
 
     task: Any
     config_: Any
@@ -142,8 +142,9 @@ class HeldoutModel(BaseModelClass):
         fit = read_fit(adata, key)
         if fit.method not in {f"{cls._methods.wing}.{name}" for name in cls._networks}:
             msg = (
-                f"The fit {key!r} is a {fit.method}, not a network of {cls.__name__}. Predict with "
-                f"heldout.tl.predict(adata, {key!r})."
+                f"The fit {key!r} is a {fit.method}, not a network of {cls.__name__}, which rebuilds fits of "
+                f"{' and '.join(cls._networks)} by heldout.tl.{cls._methods.wing}. Pass the key of such a fit; "
+                "heldout.get.fits(adata) lists all fits."
             )
             raise ValueError(msg)
         check_split(adata, fit, read_partition(adata, fit.split_key, axis=cls._axis), key=key)

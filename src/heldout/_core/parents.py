@@ -1,7 +1,7 @@
 """Record what a fit started from.
 
 A fit that starts from another fit, or reads vectors of a model that others trained, has indirectly seen the cells and
-perturbations of its parents. The record stands in ``info["parents"]`` of the fit. The cells of a parent are known by
+perturbations of its parents. The record is in ``info["parents"]`` of the fit. The cells of a parent are known from
 its split, whose assignment is kept as long as a fit refers to it.
 """
 
@@ -67,7 +67,7 @@ def parents_of(info: Mapping[str, Any]) -> list[Parent]:
 
 
 def unique_parents(parents: Iterable[Parent]) -> list[Parent]:
-    """Each parent once, in the order given; a parent is told by the hash of its fit."""
+    """Each parent once, in the order given; the hash of its fit identifies a parent."""
     return list({parent.fit: parent for parent in parents}.values())
 
 

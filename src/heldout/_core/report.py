@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 _WIDTH = 100
 _MOST_BASELINES = 8
-_ROLES = {"baseline": "", "sentinel": "the mean of the forecast for every cell"}
+_ROLES = {
+    "baseline": "",
+    "sentinel": "the mean of the forecast for every cell",
+    "control": "the judged method with a part replaced",
+}
 _QUESTIONS = {
     "genotype": "Which {label_key} does a new {unit} have?",
     "forecast": "What do the cells look like at held-out times?",
@@ -29,7 +33,7 @@ _QUESTIONS = {
 
 
 class Evaluation(pd.DataFrame):
-    """The table of an evaluation, which prints as a report. Whatever is selected from it is a plain DataFrame."""
+    """The table of an evaluation, which prints as a report. A selection from it is a plain DataFrame."""
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:
@@ -84,7 +88,7 @@ class Evaluation(pd.DataFrame):
 
 
 class Board(pd.DataFrame):
-    """A table of text that prints whole, long cells in several lines. What is selected from it is a plain DataFrame."""
+    """A table of text that prints whole, long cells in several lines. A selection from it is a plain DataFrame."""
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:

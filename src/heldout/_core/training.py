@@ -129,7 +129,7 @@ def run_trainer(
     max_epochs, patience, monitor, mode
         When training stops: after ``patience`` epochs without a better value of ``monitor``.
     options
-        Options of Lightning's Trainer. They replace the defaults set here, but the history is always kept, beside a
+        Options of Lightning's Trainer. They replace the defaults set here, but the history is always kept, next to a
         ``logger`` of the user.
 
     Raises

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def claims(adata: AnnData, key: str | None = None) -> pd.DataFrame:
-    """Return what the design of a genotype evaluation can support, level by level: library, line, donor.
+    """Return which claims the design of a genotype evaluation supports: about new libraries, lines or donors.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -> pd.DataFrame:
-    """Return the table of a comparison by :func:`heldout.tl.compare`.
+    """Return the table of a comparison of methods.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -
 
 
 def sweep(adata: AnnData, key: str = "sweep") -> pd.DataFrame:
-    """Return the table of a sweep by :func:`heldout.tl.sweep`, with one row for each configuration.
+    """Return the table of a sweep, with one row for each configuration.
 
     Parameters
     ----------

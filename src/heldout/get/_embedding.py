@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def embedding(adata: AnnData, key: str = "embedding") -> pd.DataFrame:
-    """Return the vectors that :func:`heldout.pp.embedding` added.
+    """Return the vectors of an added embedding.
 
     Parameters
     ----------

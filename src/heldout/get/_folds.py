@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def fold_keys(adata: AnnData | MuData, key: str = "fold") -> list[str]:
-    """Return the names of the split columns that :func:`heldout.pp.folds` wrote, in their order.
+    """Return the names of the split columns of the folds, in their order.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def fold_keys(adata: AnnData | MuData, key: str = "fold") -> list[str]:
 
 
 def iterate_folds(adata: AnnData | MuData, key: str = "fold") -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the row numbers of train and test of each fold, in the form of ``cv`` in scikit-learn.
+    """Yield the row numbers of train and test of each fold, in the form that scikit-learn takes as cv.
 
     Cells of val are in neither. Make the folds with ``val=0`` if the method does not use val.
 

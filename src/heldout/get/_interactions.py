@@ -177,7 +177,7 @@ def interaction_scores(
     n_bootstrap: int = 200,
     rng: Rng = 0,
 ) -> pd.DataFrame:
-    """Score predicted interactions, and compare them with chance and with ``no_change``.
+    """Score predicted interactions, and compare them with chance and with the prediction of no change.
 
     Parameters
     ----------

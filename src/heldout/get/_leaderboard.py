@@ -31,7 +31,7 @@ def leaderboard(
     baselines: Sequence[str] | None = None,
     sort_by: str | None = None,
 ) -> pd.DataFrame:
-    """Return a table of text with the methods of an evaluation, the best first.
+    """Return the methods of an evaluation as a table to read, the best method first.
 
     Each score has its 95 % interval and, for a judged method, the verdict with the baseline that it is about. The
     numbers are in :func:`evaluation`.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def libraries(adata: AnnData) -> pd.DataFrame:
-    """Return the number of cells found, dropped and kept in each library by :func:`heldout.pp.read_libraries`.
+    """Return the number of cells found, dropped and kept in each library when it was read.
 
     A cell that is dropped for several reasons counts for the first of these.
 

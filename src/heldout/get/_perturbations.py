@@ -20,7 +20,7 @@ _TRAIN = PARTITIONS.index("train")
 
 
 def perturbations(adata: AnnData | MuData, split_key: str = "split") -> pd.DataFrame:
-    """Return the perturbations of a split of :func:`heldout.pp.split_perturbations`, with their partitions.
+    """Return the perturbations of a split that holds out perturbations, with their partitions.
 
     Perturbations, partitions and seen targets are those of the split. Cells are counted in ``adata`` as it is now, so a
     row may have none.
@@ -127,7 +127,7 @@ def _rows(counted: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
     moved = (rows["from"] == "right_only") & (rows["number"] >= 0) & (rows["code"] != PARTITIONS.index("unused"))
     if moved.any():
         msg = (
-            f"{int(rows.loc[moved, 'n_cells'].sum())} cells stand in another partition than their perturbation, so "
+            f"{int(rows.loc[moved, 'n_cells'].sum())} cells are in another partition than their perturbation, so "
             "the column "
             f"perturbation_key={params['perturbation_key']!r} or one of covariate_keys={params['covariate_keys']} was "
             "changed "

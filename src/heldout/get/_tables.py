@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
-_WINGS = ("genotype", "forecast", "forecast_genes", "perturbation")
-
-
 def split(
     adata: AnnData | MuData, split_key: str = "split", *, group_key: str | Sequence[str] | None = None
 ) -> pd.DataFrame:
@@ -147,7 +144,7 @@ def history(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     >>> len(ho.get.history(adata))
     2
     """
-    key = latest_fit(adata, _WINGS, purpose="with a history") if key is None else key
+    key = latest_fit(adata, purpose="with a history") if key is None else key
     return read_header(adata, key).history
 
 

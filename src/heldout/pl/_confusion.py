@@ -23,7 +23,7 @@ LEVELS = ("cell", "group")
 
 def confusion(
     adata: AnnData,
-    key: str = "genotype",
+    key: str | None = None,
     *,
     partition: Literal["test", "val", "train"] = "test",
     level: Literal["cell", "group"] = "cell",
@@ -39,7 +39,7 @@ def confusion(
     adata
         AnnData with predictions, (n_obs × n_vars).
     key
-        Name of the fit.
+        Name of the fit. If None, the genotype fit that was stored last.
     partition
         Partition to plot.
     level

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.fits import latest_fit
 from heldout.get import scores
 from heldout.pl._style import CLASS_COLORS, INK, despine, new_axes
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _PREFIX = "coverage_"
 
 
-def coverage(adata: AnnData, key: str = "perturbation", *, ax: Axes | None = None) -> Axes:
+def coverage(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) -> Axes:
     """Plot the actual coverage of the intervals of held-out perturbations against their nominal coverage.
 
     The actual coverage is the share of genes inside the interval. There is one line for each number of targets and of
@@ -30,7 +31,7 @@ def coverage(adata: AnnData, key: str = "perturbation", *, ax: Axes | None = Non
         AnnData with an evaluated fit of :func:`heldout.tl.perturbation`, (n_obs × n_vars). The split must have
         perturbations in val.
     key
-        Name of the fit.
+        Name of the fit. If None, the perturbation fit that was stored last.
     ax
         Axes to draw into. If None, a new figure is made.
 
@@ -54,6 +55,7 @@ def coverage(adata: AnnData, key: str = "perturbation", *, ax: Axes | None = Non
     >>> table = ho.tl.evaluate(adata, "perturbation", baselines=["no_change"])
     >>> ax = ho.pl.coverage(adata)
     """
+    key = latest_fit(adata, ["perturbation"], purpose="of perturbations") if key is None else key
     table = scores(adata, key)
     columns = [name for name in table.columns if name.startswith(_PREFIX)]
     scored = table[table["role"] == "model"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.fits import check_split, read_fit
+from heldout._core.fits import check_split, latest_fit, read_fit
 from heldout._core.ledger import read_ledger
 from heldout._core.partition import read_partition
 from heldout.pl._style import CLASS_COLORS, FAINT, PARTITION_COLORS, despine, legend_beside, new_axes
@@ -21,7 +21,7 @@ _MAX_CELLS = 3000
 
 def forecast(
     adata: AnnData,
-    key: str = "forecast",
+    key: str | None = None,
     *,
     at: float | None = None,
     components: tuple[int, int] = (1, 2),
@@ -36,7 +36,7 @@ def forecast(
     adata
         AnnData with an evaluated fit of :func:`heldout.tl.forecast`, (n_obs × n_vars).
     key
-        Name of the fit.
+        Name of the fit. If None, the forecast of cells that was stored last.
     at
         Target time. If None, the first test time is used.
     components
@@ -65,9 +65,10 @@ def forecast(
     >>> ax = ho.pl.forecast(adata)
     """
     from heldout._core.times import cell_times
-    from heldout.tasks.forecast.task import coordinates, space_of
-    from heldout.tl._forecast import predicted_cells, start_cells
+    from heldout.tasks.forecast.predict import predicted_cells
+    from heldout.tasks.forecast.task import coordinates, space_of, start_cells
 
+    key = latest_fit(adata, ["forecast"], purpose="of cells in time") if key is None else key
     fit = read_fit(adata, key)
     if not fit.method.startswith("forecast."):
         msg = f"Fit {key!r} ({fit.method}) does not forecast cells. Pass the key of a fit of heldout.tl.forecast."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core import keys
-from heldout._core.fits import read_header
+from heldout._core.fits import latest_fit, read_header
 from heldout._core.store import section, some
 from heldout.pl._style import INK, PARTITION_COLORS, despine, legend_beside
 
@@ -34,7 +34,7 @@ class HistoryCurve:
     dash: str = "-"
 
 
-def history(adata: AnnData, key: str = "genotype", *, axes: Sequence[Axes] | None = None) -> np.ndarray:
+def history(adata: AnnData, key: str | None = None, *, axes: Sequence[Axes] | None = None) -> np.ndarray:
     """Plot loss and accuracy of train and val over the epochs, and mark the epoch whose weights were kept.
 
     For a model with an auxiliary head, only the loss of the label is shown. The sum of both losses is not comparable if
@@ -45,7 +45,7 @@ def history(adata: AnnData, key: str = "genotype", *, axes: Sequence[Axes] | Non
     adata
         AnnData with the fit, (n_obs × n_vars).
     key
-        Name of the fit.
+        Name of the fit. If None, the fit that was stored last; preparation steps do not count.
     axes
         Axes to draw into: two for a classifier (loss, accuracy), one for a forecast (loss). If None, a new figure is
         made.
@@ -69,6 +69,7 @@ def history(adata: AnnData, key: str = "genotype", *, axes: Sequence[Axes] | Non
     >>> accuracy.get_xlabel()
     'epoch'
     """
+    key = latest_fit(adata, purpose="with a history") if key is None else key
     fit = read_header(adata, key)
     if not len(fit.history):
         trained = [name for name, stored in section(adata, keys.FITS).items() if "history" in stored]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core import store
-from heldout._core.fits import check_split, read_header
+from heldout._core.fits import check_split, latest_fit, read_header
 from heldout._core.keys import PredictionKeys
 from heldout._core.ledger import read_ledger
 from heldout._core.partition import read_partition
@@ -50,8 +50,10 @@ class Predicted:
     group_names: np.ndarray
 
 
-def read_predicted(adata: AnnData, key: str, partition: str, group_key: str | Sequence[str] | None = None) -> Predicted:
-    """Read the predictions that :func:`heldout.tl.predict` stored.
+def read_predicted(
+    adata: AnnData, key: str | None, partition: str, group_key: str | Sequence[str] | None = None
+) -> Predicted:
+    """Read the predictions that :func:`heldout.tl.predict` stored, without a key those of the last genotype fit.
 
     Raises
     ------
@@ -63,6 +65,7 @@ def read_predicted(adata: AnnData, key: str, partition: str, group_key: str | Se
     if partition not in SCORED:
         msg = f"partition={partition!r} must be one of {', '.join(SCORED)}."
         raise ValueError(msg)
+    key = latest_fit(adata, ["genotype"], purpose="of classes") if key is None else key
     fit = read_header(adata, key)
     if "classes" not in fit.info:
         msg = f"Fit {key!r} ({fit.method}) does not predict classes. Pass the key of a fit of heldout.tl.genotype."

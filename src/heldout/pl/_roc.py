@@ -61,7 +61,7 @@ class Evaluated:
 
 def roc(
     adata: AnnData,
-    key: str = "genotype",
+    key: str | None = None,
     *,
     partition: Literal["test", "val", "train"] = "test",
     group_key: str | Sequence[str] | None = None,
@@ -78,7 +78,7 @@ def roc(
     adata
         AnnData with predictions, (n_obs × n_vars).
     key
-        Name of the fit.
+        Name of the fit. If None, the genotype fit that was stored last.
     partition
         Partition to plot.
     group_key

@@ -9,7 +9,7 @@ import pandas as pd
 
 from heldout._core import store
 from heldout._core.arrays import get_matrix, loaded, take
-from heldout._core.fits import read_header
+from heldout._core.fits import latest_fit, read_header
 from heldout._core.partition import read_partition
 from heldout.get import scores
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine
@@ -28,7 +28,7 @@ _ALPHA = 0.1
 
 def trajectories(
     adata: AnnData,
-    key: str = "forecast_genes",
+    key: str | None = None,
     *,
     genes: Sequence[str] | None = None,
     n_genes: int = 8,
@@ -47,7 +47,7 @@ def trajectories(
     adata
         AnnData with an evaluated fit of :func:`heldout.tl.forecast_genes`, (n_obs × n_vars).
     key
-        Name of the fit.
+        Name of the fit. If None, the forecast of genes that was stored last.
     genes
         Scored genes to plot. If None, the ``n_genes`` genes that change most are plotted.
     n_genes
@@ -78,6 +78,7 @@ def trajectories(
     >>> len(ho.pl.trajectories(adata, n_genes=4))
     4
     """
+    key = latest_fit(adata, ["forecast_genes"], purpose="of genes in time") if key is None else key
     fit = read_header(adata, key)
     if not fit.method.startswith("forecast_genes."):
         msg = f"Fit {key!r} ({fit.method}) does not forecast genes. Pass the key of a fit of heldout.tl.forecast_genes."

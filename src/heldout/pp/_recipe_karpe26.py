@@ -47,7 +47,7 @@ def recipe_karpe26(
     load: bool = False,
     copy: bool = False,
 ) -> AnnData | None:
-    """Prepare counts as in the LMNA classifier study, fitted on the train cells only :cite:p:`karpe2026`.
+    """Prepare counts as in the LMNA classifier study, fitted on the train cells only.
 
     The steps are: normalise the counts of each cell to ``target_sum``; apply ``log1p``; select the genes with the
     highest variance among those in ``min_cells`` or more train cells; divide by the standard deviation and clip. Cells

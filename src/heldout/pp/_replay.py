@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def replay(adata: AnnData, reference: AnnData, *, copy: bool = False) -> AnnData | None:
-    """Prepare new cells exactly as the cells of ``reference`` were prepared.
+    """Prepare new cells exactly as the cells of another AnnData were prepared.
 
     Genes are matched to the genes of the reference and put into its order. Raw counts are normalised to the total per
     cell of the reference and log-transformed (by scanpy), before the first step of the chain that used such values.

@@ -34,7 +34,7 @@ def scale(
     layer: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Divide each gene by its standard deviation over the train cells, then clip to ±``max_value``.
+    """Divide each gene by its standard deviation over the train cells, then clip large values.
 
     There are three differences from :func:`scanpy.pp.scale`. Only train cells are used for fitting. Values are clipped
     on both sides, with or without centring. Values are not centred by default, so a sparse matrix stays sparse. A gene

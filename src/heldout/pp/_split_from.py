@@ -29,7 +29,7 @@ def split_from(
     missing: Literal["error", "unused"] = "error",
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Apply a published split to the cells of ``adata``, after verifying that the table is unchanged.
+    """Apply a published split to the cells, after verifying that its table is unchanged.
 
     The hash is computed again from the names and partitions of the table. The split that is written has the hash of the
     publication, even if ``adata`` has only some of the cells. A fit on the published split is therefore accepted.

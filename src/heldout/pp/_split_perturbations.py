@@ -79,7 +79,7 @@ def split_perturbations(
         Use it to keep a target such as ``"HLA+1"`` whole: ``{"HLA+1": "HLA+1"}``. A mapping that renames any name must
         list all guides.
     separator
-        Text between the targets of a combination. If None, a name is one target, whatever it contains.
+        Text between the targets of a combination. If None, each name is one target.
     covariate_keys
         Column(s) of ``obs`` that define the context (cell line, treatment). Without them, there is one context.
     group_key

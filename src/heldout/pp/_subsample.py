@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def subsample(adata: AnnData, group_key: str, n: int = 3000, *, rng: Rng = 0, copy: bool = False) -> AnnData | None:
-    """Keep at most ``n`` cells of each group, drawn without replacement.
+    """Keep at most n cells of each group, drawn without replacement.
 
     Each cell gets a pseudo-random number from ``rng`` and from its name. The ``n`` lowest numbers of a group stay, in
     their previous order. The draw therefore depends neither on the order of the cells nor on the other groups.

@@ -1,4 +1,4 @@
-"""Score a stored fit beside its baselines, whatever it predicts."""
+"""Score a stored fit of any task and its baselines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evaluate(
     n_bootstrap: int = 2000,
     rng: Rng = 0,
 ) -> pd.DataFrame:
-    """Score a fit beside baselines, with an interval over independent units and a verdict.
+    """Score a fit and its baselines on held-out data, with intervals and a verdict.
 
     The task of the fit decides how it is scored. The functions for one task have further options:
 

@@ -28,7 +28,7 @@ def evaluate_genotype(
     n_bootstrap: int = 2000,
     rng: Rng = 0,
 ) -> pd.DataFrame:
-    """Score a classifier of groups (libraries, donors) and of their cells beside baselines.
+    """Score a classifier of groups (libraries, donors) and of their cells, and compare it with baselines.
 
     The prediction for a group is the mean logit of its cells. At the level of groups, intervals are valid for few
     groups (:func:`heldout.metrics.auc_interval`, :func:`heldout.metrics.proportion_interval`,

@@ -1,30 +1,21 @@
-"""Fit a forecast of cell states and keep it in the AnnData; predict cells with it."""
+"""Fit a forecast of cell states, and store it in the AnnData."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
-from heldout._core import keys, store
+from heldout._core import store
 from heldout._core.chain import check_steps
 from heldout._core.fits import check_key_is_free, write_fit
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
-from heldout._core.rng import Rng, generator, seed_of
+from heldout._core.rng import Rng, seed_of
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.lineages import check_method
-from heldout.tasks.forecast.task import Task, check_at, check_prepared, coordinates, predict, space_of, start_cells
+from heldout.tasks.forecast.task import Task
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-    from heldout._core.fits import Fit
-
-logger = logging.getLogger("heldout")
 
 
 def forecast(
@@ -77,7 +68,10 @@ def forecast(
         (``lstm``, ``feedforward`` and both as published). If None, they draw chains in the space of the fit. Stored
         chains were drawn with all train times, so the damping that is learnt on past times is slightly too optimistic.
     config
-        Options of the method, e.g. :class:`heldout.model.FlowConfig`.
+        Options of the method: :class:`heldout.model.FlowConfig` for ``flow``, :class:`heldout.model.SequenceConfig` for
+        ``lstm`` and ``feedforward``, :class:`heldout.model.PublishedConfig` for their published versions, and
+        :class:`heldout.model.DampingConfig` for ``damped_shift``, ``ot_linear``, ``var_ridge`` and ``reversion``. The
+        other baselines have no options.
     rng
         Seed or Generator. The global state of torch does not change.
     key_added
@@ -129,38 +123,3 @@ def forecast(
     adata = store.start(adata, copy=copy)
     write_fit(adata, key_added, fit, partition)
     return store.finish(adata, copy=copy)
-
-
-def predicted_cells(
-    adata: AnnData, fit: Fit, *, key: str, at: Any, reference: AnnData | None, layer: str | None, rng: Rng = 0
-) -> AnnData:
-    """Predict cells at one or several times from the latest known cells; see :func:`heldout.tl.predict_cells`."""
-    from anndata import AnnData, concat
-
-    times = [check_at(fit, time) for time in (at if isinstance(at, Sequence | np.ndarray) else [at])]
-    layer = fit.info["layer"] if layer is None else layer
-    check_prepared(fit, adata, key=key, layer=layer)
-    parts = []
-    for time in times:
-        rows, start_time = start_cells(adata, fit, time, train_only=reference is None)
-        space, columns = space_of(fit), fit.columns(adata.var_names, key=key)
-        moved = predict(fit, coordinates(adata, rows, columns, space, layer), start_time, time, rng=generator(rng))
-        keeps = METHODS.method_of(fit).load().keeps_cells
-        obs = pd.DataFrame(
-            {
-                fit.info["time_key"]: time,
-                "start_time": start_time,
-                "start_cell": adata.obs_names[rows] if keeps else "",
-            },
-            index=[f"{time:g}_{i}" for i in range(len(moved))],
-        )
-        part = AnnData(
-            space.decode(moved).astype(np.float32), obs=obs, var=pd.DataFrame(index=pd.Index(fit.genes.astype(str)))
-        )
-        part.obsm[fit.info["use_rep"] or "X_pca"] = moved.astype(np.float32)
-        parts.append(part)
-    predicted = parts[0] if len(parts) == 1 else concat(parts)
-    predicted.uns[keys.UNS] = {
-        "predicted": {"key": key, "method": fit.method, "fit": fit.hash, "split": fit.split_hash}
-    }
-    return predicted

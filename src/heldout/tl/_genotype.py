@@ -73,7 +73,10 @@ def genotype(
     split_key
         Column of ``obs`` with the split.
     config
-        Options of the method, e.g. :class:`heldout.model.MLPConfig`.
+        Options of the method: :class:`heldout.model.MLPConfig`, :class:`heldout.model.AttentionConfig`,
+        :class:`heldout.model.LogisticConfig` for all methods with ``logistic`` in their names,
+        :class:`heldout.model.RidgeConfig` for ``pseudobulk_ridge``, and :class:`heldout.model.BoostingConfig` for
+        ``pseudobulk_boosting``. ``majority`` and ``nearest_centroid`` have no options.
     rng
         Seed or Generator. The global state of torch does not change.
     key_added

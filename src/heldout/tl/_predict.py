@@ -57,7 +57,7 @@ def predict(
         Cells to predict, (n_obs × n_vars). Prepare new cells as those of the fit, see :func:`heldout.pp.replay`.
         Genes may be in another order, and further genes are ignored.
     key
-        Name of the fit. If None, the fit that was stored last is used; preparation steps do not count.
+        Name of the fit. If None, the last stored fit of :func:`genotype` or :func:`forecast_genes` is used.
     reference
         AnnData that holds the fit. If None, it is ``adata``; otherwise the fit is copied into ``adata``. Not for gene
         forecasts.
@@ -124,7 +124,7 @@ def fit_to_predict(adata: AnnData, key: str | None, verb: str, *, reference: Ann
     store.check_adata(adata)
     source = adata if reference is None else reference
     able = [wing for wing, names in VERBS.items() if verb in names]
-    key = latest_fit(source, able, purpose=f"for heldout.tl.{verb}") if key is None else key
+    key = _latest(source, able, verb) if key is None else key
     method = read_header(source, key).method
     verbs = VERBS.get(method.split(".")[0])
     if verbs is None:
@@ -139,6 +139,22 @@ def fit_to_predict(adata: AnnData, key: str | None, verb: str, *, reference: Ann
         )
         raise ValueError(msg)
     return key, read_fit(source, key)
+
+
+def _latest(source: AnnData, able: list[str], verb: str) -> str:
+    """Key of the last fit that ``verb`` predicts with; the error names the function for the fit that is there."""
+    try:
+        return latest_fit(source, able, purpose=f"for heldout.tl.{verb}")
+    except ValueError as problem:
+        try:
+            other = latest_fit(source, purpose="")
+        except ValueError:
+            raise problem from None
+        wing = read_header(source, other).method.split(".")[0]
+        if wing in able:
+            raise
+        msg = f"{problem} Fit {other!r} is for heldout.tl.{VERBS[wing][0]}."
+        raise ValueError(msg) from None
 
 
 def _predict_genes(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from heldout._core.fits import check_split
 from heldout._core.partition import read_partition
+from heldout.tasks.forecast.predict import predicted_cells as cells_in_time
 from heldout.tasks.perturbation.predict import predicted_cells as perturbed_cells
-from heldout.tl._forecast import predicted_cells as cells_in_time
 from heldout.tl._predict import fit_to_predict
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from heldout._core.rng import Rng
 
+_N_CELLS = 200
+"""Cells of each perturbation and context, if the user does not say how many."""
+
 
 def predict_cells(
     adata: AnnData,
@@ -25,7 +28,7 @@ def predict_cells(
     at: float | Sequence[float] | None = None,
     perturbations: Sequence[str] | None = None,
     contexts: Sequence[Any] | None = None,
-    n_cells: int = 200,
+    n_cells: int | None = None,
     reference: AnnData | None = None,
     layer: str | None = None,
     rng: Rng = 0,
@@ -54,14 +57,16 @@ def predict_cells(
         Contexts to predict in, for a perturbation fit: values of the covariate, or tuples of several values. If None,
         all.
     n_cells
-        Number of cells of each perturbation and context, for a perturbation fit.
+        Number of cells of each perturbation and context, for a perturbation fit. If None, 200. A forecast predicts as
+        many cells as it starts from.
     reference
         AnnData that holds the fit. If None, it is ``adata``. For a perturbation fit, cells start from the controls of
         ``adata``.
     layer
         Layer to use instead of the one that the fit was made on, for a forecast.
     rng
-        Seed or Generator of the draws, for a perturbation fit.
+        Seed or Generator of the draws. The cells of a perturbation depend on the seed, not on which other perturbations
+        are predicted, and not on the order of the cells of ``adata``.
 
     Returns
     -------
@@ -90,14 +95,24 @@ def predict_cells(
     [96.0]
     """
     key, fit = fit_to_predict(adata, key, "predict_cells", reference=reference)
-    of_forecasts, of_perturbations = {"at": at, "layer": layer}, {"perturbations": perturbations, "contexts": contexts}
     is_forecast = fit.method.startswith("forecast.")
-    for name, value in (of_perturbations if is_forecast else of_forecasts).items():
+    of_perturbations = {"perturbations": perturbations, "contexts": contexts, "n_cells": n_cells}
+    for name, value in (of_perturbations if is_forecast else {"at": at, "layer": layer}).items():
         if value is not None:
             msg = f"{name}={value!r} is not an option for fit {key!r}, a {fit.method!r}. Leave it out."
             raise ValueError(msg)
     if not is_forecast:
-        return perturbed_cells(adata, fit, key=key, **of_perturbations, n_cells=n_cells, reference=reference, rng=rng)
+        n_cells = _N_CELLS if n_cells is None else n_cells
+        return perturbed_cells(
+            adata,
+            fit,
+            key=key,
+            perturbations=perturbations,
+            contexts=contexts,
+            n_cells=n_cells,
+            reference=reference,
+            rng=rng,
+        )
     if at is None:
         msg = (
             f"Fit {key!r} predicts cells at other times. Pass at=, for example "
@@ -106,4 +121,4 @@ def predict_cells(
         raise ValueError(msg)
     if reference is None:
         check_split(adata, fit, read_partition(adata, fit.split_key), key=key)
-    return cells_in_time(adata, fit, key=key, at=at, reference=reference, layer=layer)
+    return cells_in_time(adata, fit, key=key, at=at, reference=reference, layer=layer, rng=rng)

@@ -22,7 +22,7 @@ def predict_profiles(
     coverage: float = 0.9,
     reference: AnnData | None = None,
 ) -> AnnData:
-    """Predict mean profiles of perturbations with a fit of :func:`perturbation`, and return them as a new AnnData.
+    """Predict the mean profiles of perturbations, and return them as a new AnnData.
 
     ``adata`` is not changed.
 

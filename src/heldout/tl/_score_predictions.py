@@ -40,7 +40,7 @@ def score_predictions(
     rng: Rng = 0,
     key_added: str = "predictions",
 ) -> pd.DataFrame:
-    """Score predictions of another tool like a fit: beside baselines, with ceiling and verdict.
+    """Score the predictions of another tool like a fit: with baselines, a ceiling and a verdict.
 
     Predictions of GEARS, CPA, CellFlow, State, scGPT or any other source are the rows of an AnnData: predicted cells,
     or one mean profile for each perturbation, on the log-normalised scale of ``adata``. Changes are measured from the

@@ -54,7 +54,7 @@ def sweep(
 ) -> pd.DataFrame:
     """Fit a method with many options, choose on val, and score the chosen fit once on test.
 
-    Test cells are not predicted before the choice, so a sweep counts as one look at test, whatever the number of
+    Test cells are not predicted before the choice, so a sweep counts as one look at test, independent of the number of
     options. The val score of the chosen options is the best of many, so it is too optimistic. The test score is not.
 
     Parameters

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 import heldout as ho
 from heldout.tasks.genotype.config import MLPConfig
 from heldout.tasks.genotype.interface import Data
-from heldout.tasks.genotype.networks._method import MLP, unpack
+from heldout.tasks.genotype.networks._method import MLP, unpack_members
 from heldout.tasks.genotype.networks._module import GenotypeModule
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def test_options_change_the_network(field):
     data = Data(rng.random((80, 5), dtype=np.float32), rng.integers(2, size=80), 2, np.arange(60), np.arange(60, 80))
     plain = MLP().fit(data, SMALL, seed=0)
     changed = MLP().fit(data, MLPConfig(n_hidden=16, max_epochs=3, batch_size=64, **{field: value}), seed=0)
-    module = unpack(changed)
+    (module,) = unpack_members(changed, MLPConfig.from_stored(changed.info["config"]))
     assert (len(module.trunk) == 4) == (field == "n_layers")
     assert any(isinstance(layer, torch.nn.Tanh) for layer in module.trunk) == (field == "activation")
     assert not np.array_equal(MLP().predict(plain, data.X), MLP().predict(changed, data.X))
@@ -270,7 +270,7 @@ def test_bad_input(prepared):
 def test_a_class_that_train_lacks_is_refused(prepared):
     del prepared.uns["heldout"]["chain"]
     ho.pp.split_assigned(prepared, "library", train=["GSM8325046", "GSM8325047"], test=["GSM8325054"])
-    refused(prepared, "train has only 'control' of label_key='genotype', while val and test also have 'patient'")
+    refused(prepared, "train has only 'control' of label_key='genotype', but val and test also have 'patient'")
 
 
 def test_non_finite_values_are_refused(prepared):
@@ -305,7 +305,7 @@ def test_genes_chosen_by_somebody_else(prepared, caplog):
     prepared.uns["heldout"]["chain"] = np.array(["scale"])
     with caplog.at_level(logging.WARNING, "heldout"):
         ho.tl.genotype(prepared, method="logistic")
-    assert "if test cells took part in the choice, it leaks" in caplog.text
+    assert "If test cells were used to choose the genes, information leaks from test" in caplog.text
 
 
 def test_a_step_run_again_drops_those_that_followed_it(lmna):

@@ -241,6 +241,32 @@ def test_predicted_cells_are_an_adata():
         ho.tl.predict_cells(adata, at=3)
 
 
+@pytest.mark.parametrize("method", ["additive", "moved_cells"])
+def test_a_seed_gives_the_same_cells_whatever_else_is_predicted(method):
+    adata = combinations()
+    ho.tl.perturbation(adata, method=method)
+    every = ho.tl.predict_cells(adata, n_cells=9, rng=3)
+    names = list(dict.fromkeys(every.obs["perturbation"]))
+    for asked in (names[-1:], names[::-1]):
+        some = ho.tl.predict_cells(adata, perturbations=asked, n_cells=9, rng=3)
+        for name in asked:
+            found, before = (of.X[(of.obs["perturbation"] == name).to_numpy()] for of in (some, every))
+            np.testing.assert_array_equal(found, before)
+    assert (ho.tl.predict_cells(adata, n_cells=9, rng=4).X != every.X).any()
+
+
+def test_cells_do_not_depend_on_the_order_of_the_controls():
+    adata = combinations()
+    ho.tl.perturbation(adata, method="additive")
+    other = adata[adata.obs["perturbation"] == "control"].copy()
+    shuffled = other[np.random.default_rng(0).permutation(other.n_obs)].copy()
+    first, second = (
+        ho.tl.predict_cells(of, "perturbation", perturbations=["GENE00001"], n_cells=20, reference=adata)
+        for of in (other, shuffled)
+    )
+    np.testing.assert_allclose(first.X, second.X, rtol=1e-6)
+
+
 def test_cells_of_another_adata_start_from_its_own_controls():
     adata = combinations()
     ho.tl.perturbation(adata, method="additive")

@@ -29,7 +29,7 @@ def sentence(
     unit, n_units
         What the interval is over, and how many; empty if there is none.
     n_seeds
-        Seeds whose range stands in place of an interval; 0 if it does not.
+        Number of seeds whose range is given instead of an interval; 0 if there is an interval.
     skill
         Floor-corrected skill against persistence.
     collapsed_wins

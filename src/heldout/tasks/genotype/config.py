@@ -95,8 +95,8 @@ class MLPConfig(Config):
         Reverse the gradient of the auxiliary loss where it enters the trunk :cite:p:`ganin2016`. The trunk then forgets
         the auxiliary class (the day) instead of learning it.
     balanced
-        Draw train cells so that each class has the same weight, and within a class each group, whatever their numbers
-        of cells.
+        Draw train cells so that each class has the same weight, and within a class each group. The numbers of cells do
+        not matter.
     n_members
         Number of networks in the ensemble. They are trained from different seeds, and their probabilities are averaged.
     """

@@ -1,4 +1,4 @@
-"""Features of cells beside their genes: QC measures, covariates and cell types."""
+"""Features of cells other than their genes: QC measures, covariates and cell types."""
 
 from __future__ import annotations
 

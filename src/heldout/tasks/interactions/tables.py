@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from heldout._core.metric import metric_of
 from heldout._core.store import logger, some
 from heldout._core.verdict import verdict
 from heldout.metrics.interaction_curve import interaction_curve, interaction_scores
@@ -92,8 +93,9 @@ def score_table(
         excess = metrics.pop("excess")
         share = covered.get(method, 1.0)
         for metric, value in metrics.items():
+            chance = metric_of(metric).chance
             row = {"method": method, "metric": metric, "estimate": value.estimate, "ci_low": value.low}
-            row |= {"ci_high": value.high, "chance": truth.mean() if metric == "average_precision" else 0.0}
+            row |= {"ci_high": value.high, "chance": truth.mean() if chance is None else chance}
             row |= {"difference": np.nan, "difference_low": np.nan, "difference_high": np.nan, "verdict": ""}
             if metric == "average_precision" and method != "no_change":
                 row |= {"difference": excess.estimate, "difference_low": excess.low, "difference_high": excess.high}

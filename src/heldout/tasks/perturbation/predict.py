@@ -16,14 +16,14 @@ from heldout._core.arrays import get_matrix
 from heldout._core.checks import check_integer
 from heldout._core.fits import check_split
 from heldout._core.grouped import group_moments
-from heldout._core.partition import read_partition
-from heldout._core.rng import Rng, generator
+from heldout._core.partition import digests, read_partition
+from heldout._core.rng import Rng, seed_of
 from heldout.splitting._read_screen import ScreenNames
 from heldout.splitting._screen import as_list, context_codes
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.judging.calibration import half_widths, seen_targets
 from heldout.tasks.perturbation.pairs import Pairs
-from heldout.tasks.perturbation.predictions import Controls, Prediction
+from heldout.tasks.perturbation.predictions import Controls, Prediction, rng_of
 from heldout.tasks.perturbation.task import Task, check_logged, predict, strata_of, task_of_fit
 
 if TYPE_CHECKING:
@@ -153,7 +153,8 @@ def predicted_cells(
     """Cells of each perturbation in each context; see :func:`heldout.tl.predict_cells`.
 
     A method that predicts means moves random control cells by the change; a generative method draws cells.
-    Perturbations that the method cannot predict have no cells.
+    Perturbations that the method cannot predict have no cells. The cells of a perturbation depend on the seed, not on
+    what else is predicted in the same call.
 
     Returns
     -------
@@ -164,10 +165,10 @@ def predicted_cells(
 
     check_integer(n_cells, "n_cells", least=1)
     request = _Request.of(adata, fit, key=key, perturbations=perturbations, contexts=contexts, reference=reference)
-    prediction, draws = request.predict(), generator(rng)
+    prediction, seed = request.predict(), seed_of(rng)
     parts, rows = [], []
-    for i in range(len(request.pairs)):
-        cells = prediction.cells(i, n_cells, draws).astype(np.float32)
+    for i, (targets, context) in enumerate(zip(request.pairs.targets, request.pairs.context.tolist(), strict=True)):
+        cells = prediction.cells(i, n_cells, rng_of(seed, targets, context, stream=2)).astype(np.float32)
         if np.isfinite(cells).all():
             parts.append(cells)
             rows.append(i)
@@ -260,7 +261,9 @@ def _controls_of(adata: AnnData, fit: Fit, names: ScreenNames, *, key: str) -> t
     mean = group_moments(X, codes, len(known), columns=columns, var=False).mean
 
     def rows_of(context: int) -> np.ndarray:
-        return np.flatnonzero(codes == context)
+        rows = np.flatnonzero(codes == context)
+        by_name = np.argsort(digests(adata.obs_names[rows]), kind="stable")  # so the order of the cells does not matter
+        return rows[by_name]
 
     return known, Controls.of(X, columns, mean, rows_of)
 

@@ -166,7 +166,7 @@ class Generated:
 
 
 def rng_of(seed: int, targets: Sequence[str], context: int, *, stream: int = 0) -> np.random.Generator:
-    """Generator of a perturbation in a context, whatever else is predicted in the same call."""
+    """Generator of a perturbation in a context. It does not depend on what else is predicted in the same call."""
     return np.random.default_rng([seed, zlib.crc32("\n".join(targets).encode()), context, stream])
 
 

@@ -1,4 +1,4 @@
-"""Training of the genotype networks: accuracies beside the loss, and the AUC of the whole validation partition."""
+"""Training of the genotype networks: loss, accuracies, and the AUC of the whole validation partition."""
 
 from __future__ import annotations
 

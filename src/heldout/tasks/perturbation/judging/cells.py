@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -53,6 +53,8 @@ class Scored:
     cells
         Function from the number of a row to its predicted cells, (n × G). If None, train controls are moved by the
         change.
+    replaced
+        For a ``control``: the judged method, and what replaces a part of it, e.g. ``("scGen", "shifted controls")``.
     """
 
     method: str
@@ -60,6 +62,12 @@ class Scored:
     change: np.ndarray
     fallback: np.ndarray
     cells: Callable[[int], np.ndarray] | None = None
+    replaced: tuple[str, str] | None = None
+
+    def control(self, replacement: str) -> Scored:
+        """The same with a part replaced: named after the method, and compared with it only."""
+        name = f"{self.method} ({replacement})"
+        return replace(self, method=name, role="control", replaced=(self.method, replacement))
 
 
 @dataclass(frozen=True)

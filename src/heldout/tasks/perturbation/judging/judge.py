@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("heldout")
 
-SHIFTED = "{method} (shifted controls)"
-"""Name of the reference of a generative method that keeps the generated mean and the spread of the controls."""
+SHIFTED = "shifted controls"
+"""What replaces the cells of a generative method: the generated mean with the spread of the controls."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,7 @@ class Judged:
     @classmethod
     def of(cls, task: Task, partition: str, *, control: np.ndarray | None = None) -> Judged:
         """Take pseudobulks of the judged cells and of train."""
-        task.partition.require(
-            "train", partition, purpose=f"Scoring the perturbations of {partition!r} beside baselines"
-        )
+        task.partition.require("train", partition, purpose=f"Scoring the perturbations of {partition!r} with baselines")
         task.check_train()
         train, truth = task.observed("train"), task.observed(partition)
         if not len(truth.pairs):
@@ -84,7 +82,7 @@ class Judged:
         """Fit baselines on train and predict the judged perturbations.
 
         By default, baselines of contexts are used if there are several, or if train has seen a judged perturbation; the
-        baseline of cells is used beside a generative method.
+        baseline of cells is used with a generative method.
         """
         wanted = METHODS.baselines(names, known=self._known(generative=generative))
         scored = []
@@ -191,7 +189,7 @@ def shifted_controls(model: Scored) -> list[Scored]:
     """The generated mean with the spread of the controls: what a generative method would score as a mean."""
     if model.cells is None:
         return []
-    return [replace(model, method=SHIFTED.format(method=model.method), role="control", cells=None)]
+    return [replace(model.control(SHIFTED), cells=None)]
 
 
 def replaced_embeddings(judged: Judged, fit: Fit) -> list[Scored]:
@@ -207,7 +205,7 @@ def replaced_embeddings(judged: Judged, fit: Fit) -> list[Scored]:
         how: judged.task.fit(method, config, seed=seed, data=judged.data, replacement=how)
         for how in ("shuffled", "random")
     }
-    return [judged.scored(other, f"{method} ({how} embedding)", "control") for how, other in fits.items()]
+    return [judged.scored(other, method, "control").control(f"{how} embedding") for how, other in fits.items()]
 
 
 def with_coverage(rows: pd.DataFrame, judged: Judged, fit: Fit, change: np.ndarray) -> pd.DataFrame:

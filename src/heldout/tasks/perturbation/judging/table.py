@@ -271,12 +271,10 @@ def _judge(metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows]
     def compare(j: int) -> dict[str, object]:
         return _compare(metric, i, j, scored, values, draws)
 
-    name = scored[i].method
-    controls = [j for j, method in enumerate(scored) if method.role == "control" and method.method.startswith(name)]
     notes = [
-        _WORDS[str(compare(j)["verdict"])].format(_what_replaces(scored[j].method))
-        for j in controls
-        if (defined[i] & defined[j]).any()
+        _WORDS[str(compare(j)["verdict"])].format(other.replaced[1])
+        for j, other in enumerate(scored)
+        if other.replaced is not None and other.replaced[0] == scored[i].method and (defined[i] & defined[j]).any()
     ]
     return {**compare(best), **({"note": "; ".join(notes)} if notes else {})}
 
@@ -299,10 +297,6 @@ def _compare(
     both = np.isfinite(values[i].units[metric]) & np.isfinite(values[j].units[metric])
     difference = _difference(metric, values[i], values[j], draws, both)
     return against(scored[j].method, difference, sign=metric_of(metric).sign, n_units=int(both.sum()))
-
-
-def _what_replaces(method: str) -> str:
-    return method[method.index("(") + 1 : -1] if "(" in method else method
 
 
 def _difference(metric: str, model: Rows, other: Rows, draws: Draws, use: np.ndarray) -> np.ndarray:

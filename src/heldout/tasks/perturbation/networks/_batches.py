@@ -11,15 +11,13 @@ from heldout._core.arrays import take
 from heldout._core.blocks import Batch, BatchBlocks, to_tensor
 from heldout._core.streaming import streamed
 from heldout._core.types import is_dask, is_sparse
+from heldout.tasks.perturbation.predictions import MOST_CONTROLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from heldout._core.types import Matrix
     from heldout.tasks.perturbation.observed import Cells
-
-MOST_CONTROLS = 10_000
-"""Control cells of a context that are held in memory."""
 
 
 class PairedBlocks(BatchBlocks):

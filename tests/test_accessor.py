@@ -49,6 +49,7 @@ def test_a_space_lists_its_functions(lmna, name):
 def test_the_accessor_lists_everything(lmna):
     shown = repr(lmna.ho)
     assert max(map(len, shown.split("\n"))) <= 120
+    assert "`" not in shown
     for name in ("split_groups", "evaluate_genotype", "leaderboard", "predict_cells"):
         assert name in shown
     assert shown in lmna.ho._repr_html_().replace("&#x27;", "'")

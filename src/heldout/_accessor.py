@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import wraps
+from html import escape
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ class _Namespace:
         return "\n".join([title, *_listed({name: getattr(self, name) for name in self._names})])
 
     def _repr_html_(self) -> str:
-        return f"<pre>{self!r}</pre>".replace("->", "-&gt;")
+        return f"<pre>{escape(repr(self))}</pre>"
 
 
 def _listed(entries: dict[str, Any]) -> list[str]:
@@ -62,12 +63,12 @@ def _bind(function: Callable[..., Any], adata: AnnData, *, chain: bool) -> Calla
 
 @register_anndata_namespace("ho")
 class Heldout:
-    """Chain calls on an AnnData: ``adata.ho.pp.split_groups(...).ho.tl.genotype(...)``.
+    """Call the functions of heldout as methods of an AnnData, one after the other.
 
-    Each call of ``pp`` and ``tl`` returns ``adata`` (or the changed copy, with ``copy=True``), so that the next call
-    can follow. Only ``tl.predict_cells`` and ``tl.predict_profiles`` return a new AnnData, the predicted cells or
-    profiles. ``get`` returns tables, ``pl`` returns axes. Print ``adata.ho`` or ``adata.ho.tl`` to list the
-    functions.
+    For example ``adata.ho.pp.split_groups(...).ho.tl.genotype(...)``. Each call of ``pp`` and ``tl`` returns ``adata``
+    (or the changed copy, with ``copy=True``), so that the next call can follow. Only ``tl.predict_cells`` and
+    ``tl.predict_profiles`` return a new AnnData, the predicted cells or profiles. ``get`` returns tables, ``pl`` returns
+    axes. Print ``adata.ho`` or ``adata.ho.tl`` to list the functions.
     """
 
     def __init__(self, adata: AnnData) -> None:
@@ -81,7 +82,7 @@ class Heldout:
         return "\n".join([*lines, "Print adata.ho.tl to see what each function does."])
 
     def _repr_html_(self) -> str:
-        return f"<pre>{self!r}</pre>"
+        return f"<pre>{escape(repr(self))}</pre>"
 
     @property
     def pp(self) -> _Namespace:

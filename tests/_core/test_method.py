@@ -1,6 +1,8 @@
 """Options of methods are checked for type and range, once for all option classes."""
 
+import inspect
 from dataclasses import dataclass
+from importlib import import_module
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -132,3 +134,21 @@ def test_a_fit_is_read_back_as_it_was_packed(whole):
 def test_prefixes_are_added_and_removed():
     arrays = {"w": np.ones(1)}
     assert without_prefix({**with_prefix(arrays, "net."), "other": np.zeros(1)}, "net.") == arrays
+
+
+@pytest.mark.parametrize("wing", ["genotype", "forecast", "forecast_genes", "perturbation"])
+def test_every_method_has_the_shape_that_its_wing_declares(wing):
+    """Registries are read by name at run time, so the type checker does not compare a method with its protocol."""
+    interface = import_module(f"heldout.tasks.{wing}.interface")
+    (protocol,) = [
+        found
+        for found in vars(interface).values()
+        if getattr(found, "_is_protocol", False) and found.__module__ == interface.__name__
+    ]
+    for method in import_module(f"heldout.tasks.{wing}").METHODS:
+        loaded = method.load()
+        for name in protocol.__annotations__:
+            assert hasattr(loaded, name), f"{method.name} lacks {name}"
+        for verb in ("fit", "predict"):
+            declared, found = (list(inspect.signature(getattr(of, verb)).parameters) for of in (protocol, loaded))
+            assert found[: len(declared)] == declared, f"{method.name}.{verb}"

@@ -312,7 +312,7 @@ def test_roc_and_confusion_refuse_what_has_no_meaning(fitted):
         ho.pl.roc(fitted, "genotpye")
     with pytest.raises(ValueError, match="Fit 'mlp' was not evaluated on test yet"):
         ho.pl.roc(fitted)  # the last fit, as in get.predictions
-    with pytest.raises(ValueError, match="no fit of classes in this AnnData. Call heldout.tl.genotype"):
+    with pytest.raises(ValueError, match="no fit that predicts classes in this AnnData. Call heldout.tl.genotype"):
         ho.pl.confusion(ho.datasets.lmna_simulated(n_cells=5, n_genes=100))
     bare = fitted.copy()
     del bare.obsm["genotype_log_probability"]

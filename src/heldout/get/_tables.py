@@ -94,7 +94,7 @@ def predictions(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     >>> ho.get.predictions(adata)["prediction"].unique().tolist()
     ['control']
     """
-    key = latest_fit(adata, ["genotype"], purpose="of classes") if key is None else key
+    key = latest_fit(adata, ["genotype"], purpose="that predicts classes") if key is None else key
     fit = read_header(adata, key)
     names = PredictionKeys(key)
     if names.log_probability not in adata.obsm:

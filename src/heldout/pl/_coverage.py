@@ -55,7 +55,7 @@ def coverage(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) 
     >>> table = ho.tl.evaluate(adata, "perturbation", baselines=["no_change"])
     >>> ax = ho.pl.coverage(adata)
     """
-    key = latest_fit(adata, ["perturbation"], purpose="of perturbations") if key is None else key
+    key = latest_fit(adata, ["perturbation"], purpose="that predicts perturbations") if key is None else key
     table = scores(adata, key)
     columns = [name for name in table.columns if name.startswith(_PREFIX)]
     scored = table[table["role"] == "model"]

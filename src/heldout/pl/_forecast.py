@@ -68,7 +68,7 @@ def forecast(
     from heldout.tasks.forecast.predict import predicted_cells
     from heldout.tasks.forecast.task import coordinates, space_of, start_cells
 
-    key = latest_fit(adata, ["forecast"], purpose="of cells in time") if key is None else key
+    key = latest_fit(adata, ["forecast"], purpose="that forecasts cells") if key is None else key
     fit = read_fit(adata, key)
     if not fit.method.startswith("forecast."):
         msg = f"Fit {key!r} ({fit.method}) does not forecast cells. Pass the key of a fit of heldout.tl.forecast."

@@ -73,7 +73,11 @@ def history(adata: AnnData, key: str | None = None, *, axes: Sequence[Axes] | No
     fit = read_header(adata, key)
     if not len(fit.history):
         trained = [name for name, stored in section(adata, keys.FITS).items() if "history" in stored]
-        hint = f"Fits with a history are {some(trained)}." if trained else "Fit a network, e.g. method='mlp'."
+        hint = (
+            f"Fits with a history are {some(trained)}."
+            if trained
+            else "Fit a network, e.g. heldout.tl.genotype(..., method='mlp')."
+        )
         msg = f"Fit {key!r} ({fit.method}) has no training history, because it was not trained in epochs. {hint}"
         raise ValueError(msg)
     lines = curves(fit.history)

@@ -65,7 +65,7 @@ def read_predicted(
     if partition not in SCORED:
         msg = f"partition={partition!r} must be one of {', '.join(SCORED)}."
         raise ValueError(msg)
-    key = latest_fit(adata, ["genotype"], purpose="of classes") if key is None else key
+    key = latest_fit(adata, ["genotype"], purpose="that predicts classes") if key is None else key
     fit = read_header(adata, key)
     if "classes" not in fit.info:
         msg = f"Fit {key!r} ({fit.method}) does not predict classes. Pass the key of a fit of heldout.tl.genotype."

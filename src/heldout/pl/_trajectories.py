@@ -78,7 +78,7 @@ def trajectories(
     >>> len(ho.pl.trajectories(adata, n_genes=4))
     4
     """
-    key = latest_fit(adata, ["forecast_genes"], purpose="of genes in time") if key is None else key
+    key = latest_fit(adata, ["forecast_genes"], purpose="that forecasts genes") if key is None else key
     fit = read_header(adata, key)
     if not fit.method.startswith("forecast_genes."):
         msg = f"Fit {key!r} ({fit.method}) does not forecast genes. Pass the key of a fit of heldout.tl.forecast_genes."

@@ -212,6 +212,12 @@ def test_methods_that_read_profiles_never_fetch_cells(partial):
     assert data.cells.cache_info().currsize == 1
 
 
+def test_a_method_that_reads_profiles_gets_no_cells(partial, monkeypatch):
+    monkeypatch.setattr(MovedCells, "reads", "profiles")
+    with pytest.raises(TypeError, match='Set reads = "cells"'):
+        task_of(partial).fit("moved_cells")
+
+
 def test_cells_hide_what_a_method_may_not_see(partial):
     task = task_of(partial)
     cells = task.data(task.observed("train")).cells()

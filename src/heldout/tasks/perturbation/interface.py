@@ -115,7 +115,7 @@ class Data:
     profiles
         Pseudobulks of train.
     cells
-        Function that returns the cells of train and val. Methods that read profiles never call it.
+        Function that returns the cells of train and val. For methods that read profiles it raises a TypeError.
     gene_vectors
         Vectors of the genes, (G × d), or None. A gene without a vector has NaN.
     target_vectors

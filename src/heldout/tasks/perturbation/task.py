@@ -151,8 +151,9 @@ class Task:
         joined = {separator.join(members) for members in self.screen.perturbations}
         every = sorted(joined | {target for members in self.screen.perturbations for target in members})
         extra = side_information(self.adata, self.genes, every, config, replacement, separator=separator, seed=seed)
-        data = replace(data, **extra)
-        fitted = METHODS[method].load()().fit(data, config, seed=seed, start=None if start is None else start.fitted)
+        implementation = METHODS[method].load()()
+        data = replace(data, **extra, **({"cells": _no_cells} if implementation.reads == "profiles" else {}))
+        fitted = implementation.fit(data, config, seed=seed, start=None if start is None else start.fitted)
         parents = [*([] if start is None else start.parents), *foreign_parents(self.adata, config)]
         info = {
             "names": self.screen.names.to_json(),
@@ -202,6 +203,11 @@ class Task:
         if not (train_number >= 0).any():
             msg = "There are no perturbed cells in train. Check the split and perturbation_key."
             raise ValueError(msg)
+
+
+def _no_cells() -> Cells:
+    msg = 'A method with reads = "profiles" gets no cells. Set reads = "cells" in the class of the method.'
+    raise TypeError(msg)
 
 
 def task_of_fit(adata: AnnData, partition: Partition, fit: Fit, *, key: str) -> Task:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import zarr
 from anndata import AnnData
+from anndata.io import write_elem
 from scipy import sparse
 
 import heldout as ho
@@ -146,6 +148,10 @@ def test_files_that_are_no_counts(tmp_path):
     adata.write_h5ad(tmp_path / "twice.h5ad")
     refused({"twice": tmp_path / "twice.h5ad"}, tmp_path / "o.zarr", "twice.h5ad", "two entries for one gene")
     AnnData(obs=adata.obs, var=adata.var).write_h5ad(tmp_path / "none.h5ad")
+    refused({"none": tmp_path / "none.h5ad"}, tmp_path / "o.zarr", "none.h5ad", "no X")
+    with h5py.File(tmp_path / "none.h5ad", "a") as root:
+        root.pop("X", None)
+        write_elem(root, "X", None)
     refused({"none": tmp_path / "none.h5ad"}, tmp_path / "o.zarr", "none.h5ad", "no X")
     for name in ("text.h5", "text.h5ad"):
         (tmp_path / name).write_text("not hdf5")

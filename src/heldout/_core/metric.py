@@ -166,6 +166,14 @@ SHOWN: dict[str, tuple[str, ...]] = {
 }
 """Metrics that a leaderboard shows unless others are asked for."""
 
+DRAWN: dict[str, tuple[str, ...]] = {
+    "genotype": ("auc", "loss"),
+    "forecast": ("skill_corrected", "rmse"),
+    "forecast_genes": ("skill_corrected", "rmse"),
+    "perturbation": ("pearson_delta", "pearson_delta_perturbed", "discrimination", "l2"),
+}
+"""Metrics that the plot of a leaderboard has a panel for, unless others are asked for."""
+
 
 _PAGE = """# Metrics
 

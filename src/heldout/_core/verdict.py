@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 FEW = 10
-"""With fewer units an interval is valid for normally distributed scores only."""
+"""With fewer units (of a class, in a classification) an interval is rough: it is valid for normal scores only."""
 
 FEWEST = 3
 """With fewer units there is no interval."""

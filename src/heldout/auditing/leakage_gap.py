@@ -9,6 +9,7 @@ import numpy as np
 
 from heldout._core import store
 from heldout._core.arrays import moments, take
+from heldout._core.verdict import FEW
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._folds import dealt_within, shuffled_order
 from heldout.auditing._linear import FoldComponents, logistic
@@ -27,7 +28,6 @@ N_FOLDS = 5
 N_COMPS = 50
 N_DRAWS = 2000
 MAX_MATCHES = 8
-FEW = 10
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from heldout._core.checks import check_choice, check_integer, check_number
 from heldout._core.store import as_names, factorize
+from heldout._core.verdict import FEWEST
 from heldout.metrics._checks import as_numbers, as_samples
 from heldout.metrics._pairs import in_fixed_order
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike
-
-_MIN_UNITS = 3
 
 
 class Interval(NamedTuple):
@@ -241,7 +240,7 @@ def paired_interval(
     means = np.bincount(row_of, values) / np.bincount(row_of)
     sizes = cells.max(axis=0) + 1
     estimate, fewest = float(means.mean()), int(sizes.min())
-    if fewest < _MIN_UNITS:
+    if fewest < FEWEST:
         return Interval(estimate, float("nan"), float("nan"), fewest, n_missing)
     generator = np.random.default_rng(rng)
     weights = np.ones((n, len(means)))

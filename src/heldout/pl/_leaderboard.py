@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout._core.metric import metric_of
+from heldout._core.metric import DRAWN, metric_of, task_of
 from heldout._core.words import counted
 from heldout.get._leaderboard import (
     choose_metrics,
@@ -26,13 +26,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-SHOWN = ("pearson_delta", "pearson_delta_perturbed", "discrimination", "l2", "skill_corrected", "rmse", "auc", "loss")
-"""Metrics that are drawn unless others are asked for: at most four of these."""
-
 LINES: dict[str, tuple[int, tuple[int, int]]] = {"chance": (0, (4, 3)), "ceiling": (0, (1, 2))}
 """Lines across a panel, and their dashes."""
-
-_MOST = 4
 
 
 def leaderboard(
@@ -45,7 +40,7 @@ def leaderboard(
 ) -> np.ndarray:
     """Draw the methods of an evaluation, the best on top, with one panel for each metric.
 
-    Judged methods are dark and baselines are light; open points are methods whose embedding was replaced. Whiskers
+    Judged methods are dark and baselines are light; open points are the judged method with a part replaced. Whiskers
     are 95 % intervals. The dashed line is chance and the dotted line is the ceiling, the score that the noise of the
     data allows. An arrow points to the better side. The title of a panel is the verdict. "5 of 15" at a point says
     that the method predicts only 5 of 15 units.
@@ -86,7 +81,8 @@ def leaderboard(
     """
     table = judged_table(adata, latest_key(adata) if key is None else key)
     if metrics is None:
-        metrics = [name for name in SHOWN if (table["metric"] == name).any()][:_MOST] or None
+        there = set(table["metric"])
+        metrics = [name for name in DRAWN.get(task_of(there), ()) if name in there] or None
     chosen, first = choose_metrics(table, metrics, sort_by)
     order = ranked(table, first)[::-1]
     drawn = _axes(axes, len(chosen), len(order))
@@ -96,11 +92,13 @@ def leaderboard(
         if number:
             ax.tick_params(axis="y", labelleft=False)
     lines = [known_lines(table[table["metric"] == metric], metric) for metric in chosen]
-    there = [name for name in LINES if any(name in known for known in lines)]
-    if axes is None and there:
+    drawn_lines = [name for name in LINES if any(name in known for known in lines)]
+    if axes is None and drawn_lines:
         from matplotlib.lines import Line2D
 
-        legend_beside(drawn[-1], [Line2D([], [], color=INK, linewidth=1.0, linestyle=LINES[n], label=n) for n in there])
+        legend_beside(
+            drawn[-1], [Line2D([], [], color=INK, linewidth=1.0, linestyle=LINES[n], label=n) for n in drawn_lines]
+        )
     return drawn
 
 

@@ -116,7 +116,8 @@ def _names_anndata(root: Any) -> tuple[np.ndarray, Genes]:
 def _counts_anndata(source: LibrarySource, root: Any) -> sparse.csr_matrix:
     from anndata.io import read_elem
 
-    if "X" not in root:
+    X = read_elem(root["X"]) if "X" in root else None
+    if X is None:  # anndata 0.12.0 wrote None as null
         msg = "it has no X. The counts must be in X."
         raise source.error(msg)
-    return sparse.csr_matrix(read_elem(root["X"]))
+    return sparse.csr_matrix(X)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core.metric import metric_of
-from heldout._core.verdict import verdict
+from heldout._core.verdict import FEWEST, verdict
 from heldout._core.versus import with_versus
 from heldout.metrics import (
     change_correlation,
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from heldout.metrics import Interval
     from heldout.tasks.forecast.space import Space
 
-PRIMARY = "energy_distance"
+DISTANCE = "energy_distance"
+"""The metric that skill is computed from."""
+
 METRICS = (
-    PRIMARY,
+    DISTANCE,
     "skill",
     "skill_corrected",
     "mmd",
@@ -51,7 +53,6 @@ METRICS = (
 )
 REFERENCE = "persistence"
 COLLAPSED = "collapsed"
-MIN_UNITS = 3
 _W2_CELLS = 300
 _MIN_CELLS = 10
 _NOTES = {
@@ -99,7 +100,7 @@ class Scorer:
 
     def __call__(self, cells: np.ndarray, *, primary: bool = False) -> dict[str, float]:
         """All metrics except skill. With ``primary`` only the energy distance."""
-        distance = {PRIMARY: energy_distance(self.truth, cells)}
+        distance = {DISTANCE: energy_distance(self.truth, cells)}
         if primary:
             return distance
         mean = self.space.decode(cells.mean(axis=0))
@@ -137,7 +138,7 @@ class Scorer:
 
         floor = {name: halves(self._one(name)) for name in ("mmd", "variance_error", "wasserstein2")}
         floor |= {name: means(name) / np.sqrt(2) for name in ("rmse", "mae")}
-        return {PRIMARY: max(halves(energy_distance), 0.0), **floor, "r2": means("r2"), "skill_corrected": 1.0}
+        return {DISTANCE: max(halves(energy_distance), 0.0), **floor, "r2": means("r2"), "skill_corrected": 1.0}
 
 
 def _of_means(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
@@ -176,8 +177,8 @@ def score_targets(targets: list[Target], space: Space, *, rng: np.random.Generat
     values = {method: _columns(found) for method, found in rows.items()}
     every = [*values.values(), *(_columns(found) for found in seeds)]
     for found in every:
-        found["skill"] = np.atleast_1d(skill(found[PRIMARY], values[REFERENCE][PRIMARY]))
-        found["skill_corrected"] = np.atleast_1d(skill(found[PRIMARY], values[REFERENCE][PRIMARY], floor[PRIMARY]))
+        found["skill"] = np.atleast_1d(skill(found[DISTANCE], values[REFERENCE][DISTANCE]))
+        found["skill_corrected"] = np.atleast_1d(skill(found[DISTANCE], values[REFERENCE][DISTANCE], floor[DISTANCE]))
     starts = [t.start_time for t in targets]
     return Scores([t.time for t in targets], starts, values, floor, every[len(values) :], pd.DataFrame(groups))
 
@@ -195,7 +196,12 @@ def _by_group(target: Target, predicted: dict[str, np.ndarray], space: Space) ->
         scorer = Scorer(target.truth[target.groups == name], target.last, space)
         for method, cells in predicted.items():
             rows.append(
-                {"target": target.time, "group": name, "method": method, PRIMARY: scorer(cells, primary=True)[PRIMARY]}
+                {
+                    "target": target.time,
+                    "group": name,
+                    "method": method,
+                    DISTANCE: scorer(cells, primary=True)[DISTANCE],
+                }
             )
     return rows
 
@@ -308,10 +314,10 @@ def _judged(
     differences = of_judged[metric][at] - other
     low, high, unit, n_units = np.nan, np.nan, "", len(at)
     changes: dict[str, Any] = {"baseline": best or "", "difference": _mean(differences)}
-    if best and len(at) >= MIN_UNITS and np.isfinite(differences).all():
+    if best and len(at) >= FEWEST and np.isfinite(differences).all():
         low, high = paired_interval(differences, units=at, n=n_bootstrap, rng=rng)[1:3]
         unit = "target times"
-    elif best and metric == PRIMARY and _n_groups(scores, at) >= MIN_UNITS:
+    elif best and metric == DISTANCE and _n_groups(scores, at) >= FEWEST:
         interval = _group_interval(scores, at, judged, best, n_bootstrap, rng)
         low, high, n_units, unit = interval.low, interval.high, interval.n_units, "groups"
     elif scores.seeds:
@@ -330,7 +336,7 @@ def _judged(
         n_units=n_units,
         n_seeds=len(scores.seeds) + 1 if "ci_low" in changes else 0,
         skill=_mean(of_judged["skill_corrected"][at]),
-        collapsed_wins=_mean(scores.values[COLLAPSED][PRIMARY][at]) < _mean(of_judged[PRIMARY][at]),
+        collapsed_wins=_mean(scores.values[COLLAPSED][DISTANCE][at]) < _mean(of_judged[DISTANCE][at]),
         **_when(scores, at),
     )
     return {**changes, "verdict": verdict(low, high, sign=sign), "note": "; ".join(filter(None, [row["note"], note]))}
@@ -349,7 +355,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _interval(values: np.ndarray, n: int, rng: np.random.Generator) -> tuple[float, float]:
-    if len(values) < MIN_UNITS or not np.isfinite(values).all():
+    if len(values) < FEWEST or not np.isfinite(values).all():
         return np.nan, np.nan
     found = paired_interval(values, units=np.arange(len(values)), n=n, rng=rng)
     return found.low, found.high
@@ -366,7 +372,7 @@ def _group_interval(
     scores: Scores, at: np.ndarray, judged: str, best: str, n: int, rng: np.random.Generator
 ) -> Interval:
     here = scores.by_group[scores.by_group["target"].isin([scores.times[i] for i in at])]
-    wide = here.pivot_table(index=["target", "group"], columns="method", values=PRIMARY)
+    wide = here.pivot_table(index=["target", "group"], columns="method", values=DISTANCE)
     differences = (wide[judged] - wide[best]).to_numpy()
     return paired_interval(differences, units=wide.index.get_level_values("group").to_numpy(), n=n, rng=rng)
 
@@ -384,7 +390,7 @@ def target_table(scores: Scores, targets: list[Target], roles: dict[str, str]) -
                     "start": target.start_time,
                     "n_cells": len(target.truth),
                     **{metric: float(found[metric][i]) for metric in METRICS},
-                    "floor": float(scores.floor[PRIMARY][i]),
+                    "floor": float(scores.floor[DISTANCE][i]),
                 }
             )
     return pd.DataFrame(rows)

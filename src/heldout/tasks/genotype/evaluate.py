@@ -10,13 +10,14 @@ import pandas as pd
 
 from heldout._core.arrays import take
 from heldout._core.metric import metric_of
+from heldout._core.verdict import FEW
 from heldout._core.versus import with_versus
 from heldout.metrics.classification import group_log_probability, one_vs_rest
 from heldout.metrics.effective import effective_size
 from heldout.metrics.inference import group_scores
 from heldout.tasks.genotype.baselines import fit_logistic, linear_log_probability
 from heldout.tasks.genotype.config import LogisticConfig
-from heldout.tasks.genotype.levels import FEW, Design, Level, levels_of
+from heldout.tasks.genotype.levels import Design, Level, levels_of
 
 if TYPE_CHECKING:
     from heldout._core.types import Matrix

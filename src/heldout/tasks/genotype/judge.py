@@ -15,11 +15,11 @@ from heldout._core.fits import check_split
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator, seed_of
+from heldout._core.verdict import FEW
 from heldout.metrics.classification import group_log_probability, one_vs_rest
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.claims import answer, claims_table, summary
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
-from heldout.tasks.genotype.levels import FEW
 from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
 from heldout.tasks.genotype.thresholds import thresholds
 from heldout.tasks.genotype.tuning.refit import refit_test

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.metric import metric_of
-from heldout._core.verdict import verdict
+from heldout._core.verdict import FEW, verdict
 from heldout.metrics.classification import one_vs_rest
 from heldout.metrics.inference import METRICS, bootstrap_weights, jackknife_weights, smallest_p
 from heldout.metrics.intervals import auc_interval, difference_interval, jackknife_interval, proportion_interval
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from heldout.metrics.permutation import Permutation
 
 ALPHA = 0.05
-FEW = 10
-"""With fewer groups in a class, a bootstrap interval is too narrow."""
-
 _NOTHING = 1e-9
 _RANKS = ("auc", "block_auc")
 

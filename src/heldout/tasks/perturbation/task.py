@@ -152,7 +152,9 @@ class Task:
         every = sorted(joined | {target for members in self.screen.perturbations for target in members})
         extra = side_information(self.adata, self.genes, every, config, replacement, separator=separator, seed=seed)
         implementation = METHODS[method].load()()
-        data = replace(data, **extra, **({"cells": _no_cells} if implementation.reads == "profiles" else {}))
+        data = replace(data, **extra)
+        if implementation.reads == "profiles":
+            data = replace(data, cells=_no_cells)
         fitted = implementation.fit(data, config, seed=seed, start=None if start is None else start.fitted)
         parents = [*([] if start is None else start.parents), *foreign_parents(self.adata, config)]
         info = {

@@ -319,7 +319,7 @@ def test_the_audit_passes_honest_lineages(drawn):
     (finding,) = findings(drawn)
     assert finding.status == "pass"
     assert finding.subject == "lineages"
-    assert "all 240 cells that were coupled are train cells of this split, at 4 training times" in finding.finding
+    assert "All 240 coupled cells are train cells of this split, at 4 training times" in finding.finding
 
 
 def test_the_audit_says_nothing_without_lineages(adata):
@@ -339,7 +339,7 @@ def test_the_audit_finds_a_planted_cell(drawn):
     drawn.uns["heldout"]["fits"]["lineages"] = replace(fit, arrays=arrays).stored()
     (finding,) = findings(drawn)
     assert (finding.status, finding.value) == ("fail", 1.0)
-    assert "1 test cells were coupled, and 2 of 200 chains pass them" in finding.finding
+    assert "1 test cells were coupled. 2 of 200 chains pass through them" in finding.finding
 
 
 def test_the_audit_finds_lineages_of_another_split(adata):
@@ -351,7 +351,7 @@ def test_the_audit_finds_lineages_of_another_split(adata):
     ho.pp.split_time(adata, "time", test=96, val=72)
     (finding,) = findings(adata)
     assert (finding.status, finding.value) == ("fail", 60.0)
-    assert "60 val cells were coupled, and 30 of 30 chains pass them" in finding.finding
+    assert "60 val cells were coupled. 30 of 30 chains pass through them" in finding.finding
 
 
 def test_the_audit_finds_a_held_out_time(drawn):
@@ -362,7 +362,7 @@ def test_the_audit_finds_a_held_out_time(drawn):
     ).stored()
     (finding,) = findings(drawn)
     assert finding.status == "fail"
-    assert "chains pass time 96, which is held out" in finding.finding
+    assert "Chains pass through time 96, which is held out" in finding.finding
 
 
 def test_the_audit_warns_of_what_nothing_proves(adata):
@@ -376,7 +376,7 @@ def test_the_audit_warns_of_what_nothing_proves(adata):
     ho.pp.split_assigned(adata, "mine", train=["train"], val=["val"], test=["test"])
     (finding,) = findings(adata)
     assert finding.status == "warn"
-    assert "5 of the 240 cells" in finding.finding
+    assert "5 of the 240 coupled cells" in finding.finding
 
 
 def test_the_audit_looks_at_dropped_cells_too(adata):

@@ -158,7 +158,7 @@ def test_as_many_components_as_there_are_genes(lmna):
         ({"n_comps": 5, "mask_var": "few"}, r"n_comps=5 must be an integer in \[1, 4\], .*4 genes"),
         ({"n_comps": 5, "mask_var": "fewer"}, r"mask_var='fewer' is not a column of adata.var. Did you mean 'few'"),
         ({"n_comps": 5, "mask_var": "none"}, r"\(mask_var\) must be bool with at least one True"),
-        ({"n_comps": 5, "mask_var": "genotype_effect"}, r"\(mask_var\) must be bool .* it is float64"),
+        ({"n_comps": 5, "mask_var": "genotype_effect"}, r"\(mask_var\) must be bool .*, got dtype float64"),
         ({"n_comps": 5, "key_added": "a/b"}, r"key_added='a/b' cannot be used as a key"),
         ({"n_comps": 5, "layer": "log"}, "layer='log' is not in adata.layers"),
         ({"n_comps": 5, "split_key": "fold"}, "split_key='fold' is not a column"),

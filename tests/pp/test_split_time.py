@@ -235,7 +235,7 @@ def test_the_advice_for_text_works():
     adata.obs["time"] = adata.obs["time"].astype(str) + "h"
     with pytest.raises(ValueError, match="not numeric") as caught:
         split_time(adata, "time", test=96)
-    exec(str(caught.value).split("for example ")[-1], {"adata": adata, "pd": pd})
+    exec(str(caught.value).split("e.g. ")[-1], {"adata": adata, "pd": pd})
     split_time(adata, "time", test=96)
 
 

@@ -217,7 +217,7 @@ def test_a_column_that_is_no_split_is_not_overwritten(lmna, refuses):
         lmna,
         "key_added='day'",
         "not a split",
-        "lost",
+        "Choose another name",
     )
     lmna.obs["mine"] = np.where(lmna.obs["day"] == 19, "test", "train")
     ho.pp.split_assigned(lmna, "mine", train=["train"], test=["test"], key_added="mine")

@@ -151,7 +151,7 @@ def test_paired_draws_a_line_a_fold(logged):
     best = rows[["majority", "centroid"]].idxmin()
     np.testing.assert_allclose(ax.lines[-1].get_ydata(), [rows[best], rows["net"]])
     assert [tick.get_text() for tick in ax.get_xticklabels()] == [best, "net"]
-    with pytest.raises(ValueError, match="metric='f1' is not in the comparison"):
+    with pytest.raises(ValueError, match="metric='f1' must be a metric of the comparison 'comparison': auc"):
         ho.pl.paired(logged, metric="f1")
     with pytest.raises(ValueError, match="baseline='x' was not compared"):
         ho.pl.paired(logged, baseline="x")
@@ -170,7 +170,10 @@ def test_bad_input(logged, refuses):
         ({"methods": {"a": {"method": "mlp", "seed": 1}}}, ("methods['a'] has ['seed']",)),
         ({"methods": ["majority"], "fold_key": "folds"}, ("key='folds' names no folds",)),
         ({"methods": ["majority"], "group_key": "day"}, ("groups have cells of two classes",)),
-        ({"methods": {"a": {"method": "majority", "auxiliary_key": "day"}}}, ("is only for networks",)),
+        (
+            {"methods": {"a": {"method": "majority", "auxiliary_key": "day"}}},
+            ("auxiliary_key='day' works only with networks", "Leave it out"),
+        ),
     ):
         refuses(lambda a, o=options: ho.tl.compare(a, **o), logged, *words)
 
@@ -231,7 +234,7 @@ def test_an_optuna_space_is_searched_on_val(prepared):
         assert found.loc[found["chosen"], "val_loss"].item() == found["val_loss"].min()
         assert len(ho.get.ledger(adata)) == 1
     pd.testing.assert_frame_equal(*tables)  # the same seed, the same trials
-    with pytest.raises(ValueError, match="no option of LogisticConfig"):
+    with pytest.raises(ValueError, match="not an option of LogisticConfig"):
         ho.tl.sweep(prepared, grid=lambda trial: {"c": 1.0}, method="logistic", n_trials=1)
 
 
@@ -265,10 +268,10 @@ def test_any_grid(prepared):
 
 def test_bad_grids(prepared, refuses):
     for options, words in (
-        ({"grid": "gridsearch"}, ("grid='gridsearch' must be 'lmna'",)),
-        ({"grid": {}}, ("is not 'lmna', nor a mapping",)),
-        ({"grid": {"depth": [1]}}, ("grid has 'depth', which is no option of MLPConfig", "n_layers")),
-        ({"grid": {"n_layers": 2}}, ("must be a list of values",)),
+        ({"grid": "gridsearch"}, ("grid='gridsearch' must be a mapping, or 'lmna' with method='mlp'",)),
+        ({"grid": {}}, ("grid={} must be 'lmna', a mapping of options to values",)),
+        ({"grid": {"depth": [1]}}, ("grid has 'depth', which is not an option of MLPConfig", "n_layers")),
+        ({"grid": {"n_layers": 2}}, ("grid['n_layers']=2 must be a list of one or more values",)),
         ({"grid": {"n_layers": [0]}}, ("n_layers=0 must be an integer >= 1",)),
         ({"metric": "accuracy"}, ("metric='accuracy' must be one of 'auc', 'loss'",)),
     ):

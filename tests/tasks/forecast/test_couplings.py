@@ -337,9 +337,9 @@ def test_refuses_arrays():
     with pytest.raises(ValueError, match="one point"):
         coupling(np.zeros((5, 2)), np.zeros((6, 2)))
     found = coupling(X0, X1)
-    with pytest.raises(ValueError, match="do not join"):
+    with pytest.raises(ValueError, match="do not fit: each needs as many rows"):
         sample_chains([found, found], 10)
-    with pytest.raises(ValueError, match="do not join"):
+    with pytest.raises(ValueError, match="do not fit: each needs as many rows"):
         sample_chains([], 10)
     with pytest.raises(ValueError, match="n_chains=0"):
         sample_chains([found], 0)

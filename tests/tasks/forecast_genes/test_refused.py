@@ -100,5 +100,5 @@ def test_a_split_that_moved_is_refused(adata):
 
 def test_predict_says_what_it_cannot_do(adata):
     ho.tl.forecast_genes(adata, "hour", method="ridge")
-    with pytest.raises(ValueError, match="reference is not for"):
+    with pytest.raises(ValueError, match="reference cannot be used with fit 'forecast_genes'"):
         ho.tl.predict(adata, "forecast_genes", reference=adata.copy())

@@ -64,7 +64,7 @@ def use_data(monkeypatch, tmp_path, data, file):
 def test_the_forecasting_notebook(tmp_path, monkeypatch, data):
     use_data(monkeypatch, tmp_path, data, "chu2016/chu2016_100tf.h5ad")
     printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "forecasting.ipynb")], tmp_path)
-    assert "one target time: no statement beyond this experiment" in printed
+    assert "one target time: the result holds for this experiment only" in printed
 
 
 @pytest.mark.parametrize("data", ["real", "simulated"])

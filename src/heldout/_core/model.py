@@ -205,10 +205,8 @@ class HeldoutModel(BaseModelClass):
 def _no_pickle(cls: type) -> str:
     return (
         f"{cls.__name__} does not use pickle files, because opening one can run code. Store the model in its AnnData "
-        "with "
-        f"model.to_adata(adata, key), and write that with adata.write_h5ad; {cls.__name__}.from_adata(adata, key) "
-        "reads it "
-        "back."
+        f"with model.to_adata(adata, key), and write that with adata.write_h5ad; {cls.__name__}.from_adata(adata, key) "
+        "reads it back."
     )
 
 

@@ -77,8 +77,7 @@ class Config:
             if name not in types:
                 msg = (
                     f"The fit has the option {stored_name!r}, which {cls.__name__} does not know. It was made with "
-                    "another "
-                    "version of heldout. Upgrade heldout, or fit again."
+                    "another version of heldout. Upgrade heldout, or fit again."
                 )
                 raise ValueError(msg)
             whole = types[name] is int and isinstance(value, float) and value.is_integer()

@@ -162,8 +162,7 @@ def run_trainer(
             msg = (
                 f"strategy={chosen.get('strategy', 'auto')!r} with devices={chosen['devices']!r} would train in other "
                 "processes, and the best weights and the history would be lost. Use strategy='ddp' in a script, which "
-                "starts "
-                "the script once for each device, or devices=1."
+                "starts the script once for each device, or devices=1."
             )
             raise ValueError(msg)
         trainer.fit(plan, datamodule=batches)

@@ -66,8 +66,7 @@ class BlockTrainingPlan(TrainingPlan):
         if self.shares_batches and n > 1 and fewest < 2 * n:
             msg = (
                 f"{n} devices cannot share batches of {fewest} train rows, because each device needs two rows. Use a "
-                "larger "
-                "batch_size, or fewer devices."
+                "larger batch_size, or fewer devices."
             )
             raise ValueError(msg)
 

@@ -127,11 +127,10 @@ def _rows(counted: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
     moved = (rows["from"] == "right_only") & (rows["number"] >= 0) & (rows["code"] != PARTITIONS.index("unused"))
     if moved.any():
         msg = (
-            f"{int(rows.loc[moved, 'n_cells'].sum())} cells are in another partition than their perturbation, so "
-            "the column "
-            f"perturbation_key={params['perturbation_key']!r} or one of covariate_keys={params['covariate_keys']} was "
-            "changed "
-            "since the split was made. Restore it, or make the split again."
+            f"{int(rows.loc[moved, 'n_cells'].sum())} cells are in another partition than their perturbation, so the "
+            f"column perturbation_key={params['perturbation_key']!r} or one of "
+            f"covariate_keys={params['covariate_keys']} was changed since the split was made. Restore it, or make the "
+            "split again."
         )
         raise ValueError(msg)
     return rows.drop(columns="from")

@@ -72,8 +72,7 @@ def torch_file(path: Path) -> Any:
     if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH:
         msg = (
             f"In torch {torch.__version__} a file can run code even with weights_only=True (CVE-2025-32434). Update "
-            "torch "
-            "to read checkpoints: pip install -U 'torch>=2.6'"
+            "torch to read checkpoints: pip install -U 'torch>=2.6'"
         )
         raise RuntimeError(msg)
     try:
@@ -82,8 +81,7 @@ def torch_file(path: Path) -> Any:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         msg = (
             f"{path} cannot be read as tensors only (torch.load with weights_only=True: {first[:200]}). Nothing else "
-            "of it "
-            "was run. If you trust the file, export its vectors as a table, and pass the table."
+            "of it was run. If you trust the file, export its vectors as a table, and pass the table."
         )
         raise ValueError(msg) from error
 
@@ -171,8 +169,7 @@ def numpy_file(path: Path) -> Any:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         msg = (
             f"{path} cannot be read as arrays of numbers and text ({error}). Arrays of Python objects are refused, "
-            "because "
-            "opening them can run code. Store names as text: np.asarray(names, dtype=str)."
+            "because opening them can run code. Store names as text: np.asarray(names, dtype=str)."
         )
         raise ValueError(msg) from error
 

@@ -174,8 +174,8 @@ def read_plain_pickle(path: Path) -> dict[str, Any]:
     except _Refused as error:
         msg = (
             f"{path} is a pickle with the instruction {error}, which is not needed for a dictionary of text and "
-            "integers. "
-            "Nothing of it was run. If you trust the file, export the dictionary as JSON and pass the JSON file."
+            "integers. Nothing of it was run. If you trust the file, export the dictionary as JSON and pass the JSON "
+            "file."
         )
         raise ValueError(msg) from error
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:

@@ -66,8 +66,7 @@ def check_method(method: str, lineages_key: str | None) -> None:
     if lineages_key is not None and method not in ON_CHAINS:
         msg = (
             f"lineages_key={lineages_key!r} is not used: method={method!r} does not train on chains. Leave it out, or "
-            "use one "
-            f"of {', '.join(ON_CHAINS)}."
+            f"use one of {', '.join(ON_CHAINS)}."
         )
         raise ValueError(msg)
 
@@ -79,8 +78,7 @@ def check_lineages(adata: AnnData, key: str, partition: Partition, time_key: str
     if fit.split_key != partition.key or fit.config["time_key"] != time_key:
         msg = (
             f"lineages_key={key!r} holds chains along {fit.config['time_key']!r} on the split {fit.split_key!r}; the "
-            "forecast is "
-            f"along {time_key!r} on {partition.key!r}. Call heldout.pp.lineages(adata, {time_key!r}, "
+            f"forecast is along {time_key!r} on {partition.key!r}. Call heldout.pp.lineages(adata, {time_key!r}, "
             f"split_key={partition.key!r})."
         )
         raise ValueError(msg)

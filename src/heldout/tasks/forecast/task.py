@@ -301,8 +301,7 @@ def check_prepared(fit: Fit, adata: AnnData, *, key: str, layer: str | None) -> 
         return
     msg = (
         f"The fit {key!r} was trained on {before}; adata holds {now}, or was scaled differently. Prepare these cells "
-        "in the "
-        "same way: call heldout.pp.replay(adata, reference) on the raw cells."
+        "in the same way: call heldout.pp.replay(adata, reference) on the raw cells."
     )
     raise ValueError(msg)
 
@@ -330,8 +329,7 @@ def _check_times(task: Task) -> None:
     if len(test) and test[0] < train[0]:
         msg = (
             f"The test time {test[0]:g} lies before the first train time {train[0]:g}: there is no history to predict "
-            "it from. "
-            "Hold out a later time with heldout.pp.split_time."
+            "it from. Hold out a later time with heldout.pp.split_time."
         )
         raise ValueError(msg)
 

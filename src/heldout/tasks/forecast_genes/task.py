@@ -84,8 +84,7 @@ class Task:
             t, n = next(iter(few.items()))
             msg = (
                 f"time {t:g} of time_key={time_key!r} has {n} cells; it needs at least {FEWEST_CELLS}, because means "
-                "over "
-                "fewer cells are too noisy. Leave it out with history=, choose another at=, or merge times."
+                "over fewer cells are too noisy. Leave it out with history=, choose another at=, or merge times."
             )
             raise ValueError(msg)
         order = np.argsort(digests(adata.obs_names), kind="stable")

@@ -79,8 +79,8 @@ class Task:
             also = f", but val and test also have {store.some(absent)}" if absent else ""
             msg = (
                 f"train has only {store.some(sorted(set(names[train])))} of label_key={label_key!r}{also}. A "
-                "classifier "
-                "needs every class in train. Make another split, with label_key= to keep all classes in train."
+                "classifier needs every class in train. Make another split, with label_key= to keep all classes in "
+                "train."
             )
             raise ValueError(msg)
         labels = code(names, classes)
@@ -201,8 +201,7 @@ def group_labels(names: np.ndarray, groups: np.ndarray, labels: np.ndarray, clas
         both = [classes[i] for i in np.unique(labels[groups == first])]
         msg = (
             f"{len(np.unique(groups[wrong]))} of {len(names)} groups have cells of two classes (e.g. {names[first]!r} "
-            "has "
-            f"{store.some(both)}), so these groups have no label. Pass a finer group_key, e.g. the library."
+            f"has {store.some(both)}), so these groups have no label. Pass a finer group_key, e.g. the library."
         )
         raise ValueError(msg)
     return of_group
@@ -243,8 +242,7 @@ def _auxiliary(adata: AnnData, auxiliary_key: str | None, train: np.ndarray) -> 
     if len(classes) < 2:
         msg = (
             f"auxiliary_key={auxiliary_key!r} has only one value in train ({classes[0]!r}); an auxiliary head needs "
-            "two. "
-            "Leave it out, or choose another column."
+            "two. Leave it out, or choose another column."
         )
         raise ValueError(msg)
     return classes, code(names, classes)
@@ -264,8 +262,7 @@ def check_prepared(fit: Fit, adata: AnnData, *, key: str, layer: str | None) -> 
         return
     msg = (
         f"{differs}. Prepare these cells in the same way: call heldout.pp.replay(adata, reference) on the raw cells, "
-        "with "
-        "the AnnData that the fit was made on as reference."
+        "with the AnnData that the fit was made on as reference."
     )
     raise ValueError(msg)
 

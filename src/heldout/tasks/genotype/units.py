@@ -107,8 +107,7 @@ def hierarchy_of(
         if _value_of_group(below[rows], values[rows]) is None:
             msg = (
                 f"claim_keys: {finer!r} is not nested in {key!r}, a unit of it has several values. List the levels "
-                "from the "
-                "finest to the coarsest, e.g. ['library', 'line', 'donor']."
+                "from the finest to the coarsest, e.g. ['library', 'line', 'donor']."
             )
             raise ValueError(msg)
         levels.append((key, values))

@@ -335,8 +335,7 @@ def _check_finite(mean: np.ndarray, genes: np.ndarray) -> None:
     broken = ~np.isfinite(mean).all(axis=0)
     if broken.any():
         msg = (
-            f"{int(broken.sum())} genes (e.g. {some(genes[broken])}) have NaN or infinite values. Drop or repair "
-            "those cells "
-            "or genes."
+            f"{int(broken.sum())} genes (e.g. {some(genes[broken])}) have NaN or infinite values. Drop or repair those "
+            "cells or genes."
         )
         raise ValueError(msg)

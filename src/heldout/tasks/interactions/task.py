@@ -133,8 +133,7 @@ def _check_enough(found: Combinations, n_genes: int) -> None:
     if n < FEWEST_VALUES:
         msg = (
             f"{len(found.targets)} combinations × {n_genes} genes are {n} deviations, but an empirical null needs at "
-            "least "
-            f"{FEWEST_VALUES}, most of them noise. Use more genes (n_top_genes)."
+            f"least {FEWEST_VALUES}, most of them noise. Use more genes (n_top_genes)."
         )
         raise ValueError(msg)
 

@@ -72,8 +72,7 @@ class _Request:
             if reference is not None:
                 msg = (
                     "perturbations=None needs the test cells of the fit, but reference= was passed. Name the "
-                    "perturbations "
-                    "to predict, e.g. perturbations=['A+B']."
+                    "perturbations to predict, e.g. perturbations=['A+B']."
                 )
                 raise ValueError(msg)
             targets, numbers = _held_out(adata, fit, key=key)
@@ -250,8 +249,7 @@ def _controls_of(adata: AnnData, fit: Fit, names: ScreenNames, *, key: str) -> t
     if not control.any():
         msg = (
             f"adata.obs[{names.perturbation_key!r}] has no control cells ({store.some(names.control)}), to which "
-            "predicted "
-            "changes are added. Add some, or name them as in the fit."
+            "predicted changes are added. Add some, or name them as in the fit."
         )
         raise ValueError(msg)
     found, context = context_codes(adata, names.covariate_keys)

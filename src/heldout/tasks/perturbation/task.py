@@ -106,8 +106,7 @@ class Task:
         if bad.any():
             msg = (
                 f"{int(bad.sum())} genes (e.g. {store.some(self.genes[bad])}) have NaN or infinite values. Find them "
-                "with "
-                "np.isfinite and drop or repair those cells or genes."
+                "with np.isfinite and drop or repair those cells or genes."
             )
             raise ValueError(msg)
         return found
@@ -198,8 +197,8 @@ class Task:
             where = "" if not names.covariate_keys else f" in {len(lacking)} contexts (e.g. {names.shown(lacking[0])})"
             msg = (
                 f"There are no control cells ({store.some(names.control)}) in train{where}, and changes are measured "
-                "from them. "
-                "Drop these cells, or make a split with controls in train, e.g. with heldout.pp.split_perturbations."
+                "from them. Drop these cells, or make a split with controls in train, e.g. with "
+                "heldout.pp.split_perturbations."
             )
             raise ValueError(msg)
         if not (train_number >= 0).any():

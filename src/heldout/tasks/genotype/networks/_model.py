@@ -171,8 +171,7 @@ class GenotypeClassifier(HeldoutModel):
         if model.task.classes != fit.info["classes"]:
             msg = (
                 f"The fit {key!r} has the classes {fit.info['classes']}, adata has {model.task.classes}. Use the "
-                "AnnData that "
-                "the fit was made on, or fit again."
+                "AnnData that the fit was made on, or fit again."
             )
             raise ValueError(msg)
         model.task = replace(model.task, columns=fit.columns(adata.var_names, key=key))

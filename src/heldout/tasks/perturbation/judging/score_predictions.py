@@ -77,8 +77,7 @@ def _check_genes(name: str, predicted: AnnData) -> None:
         twice = predicted.var_names[predicted.var_names.duplicated()].unique()
         msg = (
             f"{name!r} has {len(twice)} duplicated genes (e.g. {store.some(twice)}). Keep one column of each, or call "
-            "its "
-            "var_names_make_unique()."
+            "its var_names_make_unique()."
         )
         raise ValueError(msg)
 
@@ -130,8 +129,7 @@ def scored_prediction(judged: Judged, name: str, predicted: AnnData, columns: np
     if partly.any():
         msg = (
             f"{name!r} has NaN in some genes of {int(partly.sum())} perturbations. Drop these genes, or set the whole "
-            "row to "
-            "NaN if it was not predicted."
+            "row to NaN if it was not predicted."
         )
         raise ValueError(msg)
     cells = _cells_of(X, number, columns) if (moments.n > 1).any() else None
@@ -196,10 +194,9 @@ def _check_scale(X: Matrix, name: str, mean: np.ndarray, start: np.ndarray) -> N
     if not (_SLOPES[0] <= slope <= _SLOPES[1]) or r < 0.5:
         msg = (
             f"{name!r} does not look like expression on the scale of adata. Over genes, its mean profile is "
-            f"{slope:.2g} times "
-            f"that of the train controls, with a correlation of {r:.2g} ({state}). If it holds changes, add the mean "
-            "of the "
-            "controls. If it is normalised to another total, normalise it to the total of adata."
+            f"{slope:.2g} times that of the train controls, with a correlation of {r:.2g} ({state}). If it holds "
+            "changes, add the mean of the controls. If it is normalised to another total, normalise it to the total "
+            "of adata."
         )
         raise ValueError(msg)
 

@@ -120,8 +120,7 @@ class Additive(ClosedForm):
         if not alone.any():
             msg = (
                 "method='additive' adds up the effects of single targets, but train has no perturbation of a single "
-                "target. "
-                "Use method='latent_additive', which also learns the effects of targets from combinations."
+                "target. Use method='latent_additive', which also learns the effects of targets from combinations."
             )
             raise ValueError(msg)
         rows = np.flatnonzero(alone)

@@ -38,6 +38,5 @@ def no_vectors(method: str, vectors: Vectors) -> str:
     """Error message of a method that has no vector for any train perturbation."""
     return (
         f"method={method!r} needs a vector for what is perturbed, but no perturbation of train has all its targets "
-        "among "
-        f"the {vectors.what}. Give config a perturbation_embedding that has them, see heldout.pp.embedding."
+        f"among the {vectors.what}. Give config a perturbation_embedding that has them, see heldout.pp.embedding."
     )

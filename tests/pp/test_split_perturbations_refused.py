@@ -277,7 +277,7 @@ def test_the_table_proves_that_the_columns_are_the_same(refuses):
     held = adata.obs["split"] == "test"
     swapped = adata.copy()
     swapped.obs["line"] = np.where(adata.obs["line"] == "x", "y", "x")
-    refuses(ho.get.perturbations, swapped, "cells stand in another partition than their perturbation", "'line'")
+    refuses(ho.get.perturbations, swapped, "cells are in another partition than their perturbation", "'line'")
     renamed = adata.copy()
     renamed.obs.loc[held, "guide"] = "new"
     refuses(ho.get.perturbations, renamed, "that the split did not have when it was made", "'new'")

@@ -1,6 +1,6 @@
 # Targets work on a fresh clone with nothing but a Python (>= 3.11). Another Python: make test PYTHON=python3.12
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist worksteal
 
 VENV := .venv
 BIN := $(VENV)/bin

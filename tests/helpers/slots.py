@@ -44,7 +44,8 @@ def slots_of(adata: ad.AnnData) -> dict[Slot, object]:
         frame = getattr(adata, slot)
         found |= {(slot, n): frame[n].to_numpy() for n in frame}
     for slot in ("layers", "obsm", "varm", "obsp", "varp"):
-        found |= {(slot, n): value for n, value in getattr(adata, slot).items()}
+        # anndata 0.13 lists X among the layers, as None.
+        found |= {(slot, n): value for n, value in getattr(adata, slot).items() if n is not None}
     found |= {("uns", n): repr(value) for n, value in adata.uns.items() if n != keys.UNS}
     for section, entries in adata.uns.get(keys.UNS, {}).items():
         if section in SINGLE:

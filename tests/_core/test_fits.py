@@ -1,7 +1,4 @@
-"""Fits: they come back bit-equal from both file formats, refuse what they do not match, and hold nothing that can run.
-
-The ledger of looks at a test set stands beside them in the file, and is tested here too.
-"""
+"""Fits: they are bit-equal after both file formats, refuse altered content, and have nothing that can run."""
 
 import json
 from dataclasses import replace
@@ -18,44 +15,14 @@ from hypothesis.extra import numpy as hnp
 
 import heldout as ho
 from heldout._core.chain import check_steps, scaled_layers, scaled_with
-from heldout._core.fits import SCHEMA, Fit, FitHeader, check_split, fit_sections, read_fit, read_header, write_fit
-from heldout._core.partition import Assignment, keep_assignments, read_partition, write_partition
+from heldout._core.fits import SCHEMA, Fit, FitHeader, check_split, fit_sections, read_fit, read_header
+from heldout._core.partition import read_partition
 from heldout._core.store import commit
+from tests.helpers.fits import GENES, a_fit, holding
 
 HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 DTYPES = [f"{order}{kind}" for kind in ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8") for order in "<>"]
 DTYPES += ["|i1", "|u1", "|b1"]
-
-GENES = ["LMNA", "HLA-A/B", "NKX2.5", "β-actin", "Gène é", "细胞", "with space ", "1", "'quoted\"", "nan"]
-
-
-def arrays_of_every_kind():
-    rng = np.random.default_rng(0)
-    arrays = {
-        f"{dtype} {shape}": rng.integers(0, 2, shape).astype(dtype)
-        for dtype in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", ">f8", ">i2")
-        for shape in [(), (2, 0), (2, 3, 2)]
-    }
-    arrays["trunk.0.weight"] = np.asfortranarray(rng.normal(size=(4, 3)).astype(np.float32))
-    arrays["every second"] = rng.normal(size=(6, 4))[::2, ::-1]
-    arrays["a/b name with ä"] = rng.normal(size=3)
-    arrays["extreme"] = np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 5e-324, 1.7976931348623157e308])
-    arrays["limits"] = np.array([0, 2**64 - 1], dtype=np.uint64)
-    return arrays
-
-
-def a_fit(**changes):
-    fit = Fit(
-        method="genotype.logistic",
-        config={"C": 0.1, "none": None, "nested": {"a": [1, 2.5, True], "ä": "ö/β"}, "nan": float("nan")},
-        split_key="split",
-        split_hash="0" * 64,
-        genes=np.array(GENES, dtype=object),
-        arrays=arrays_of_every_kind(),
-        info={"classes": ["control", "patient"], "total": 1e4, "tiny": 0.1 + 0.2},
-        history=pd.DataFrame({"epoch": [0, 1], "val_auc": [0.5, np.nan], "train_loss": np.float32([1 / 3, 0.1])}),
-    )
-    return replace(fit, **changes)
 
 
 def bits(array):
@@ -73,14 +40,6 @@ def same(one, other):
     for name in ("config", "info"):
         assert json.dumps(getattr(one, name), sort_keys=True) == json.dumps(getattr(other, name), sort_keys=True)
     pd.testing.assert_frame_equal(one.history, other.history, check_exact=True)
-
-
-def holding(adata, fit, key="genotype"):
-    """Put a fit on the present split into the AnnData."""
-    partition = read_partition(adata)
-    fit = replace(fit, split_hash=partition.hash)
-    write_fit(adata, key, fit, partition)
-    return fit
 
 
 # --- round trips ----------------------------------------------------------------------------------------------------
@@ -316,99 +275,3 @@ def test_a_fit_that_is_not_there(split):
     holding(split, a_fit())
     with pytest.raises(ValueError, match="There is no fit 'genotpye'.*Did you mean 'genotype'?"):
         read_fit(split, "genotpye")
-
-
-# --- fit and split --------------------------------------------------------------------------------------------------
-
-
-def test_the_same_split_and_fewer_cells_are_fine(split):
-    fit = holding(split, a_fit())
-    check_split(split, fit, read_partition(split), key="k")
-    fewer = split[split.obs["day"] != 19].copy()
-    check_split(fewer, fit, read_partition(fewer), key="k")
-
-
-def test_the_same_split_made_again_on_fewer_cells_is_fine(split):
-    fit = holding(split, a_fit())
-    fewer = split[::3].copy()
-    ho.pp.split_matched(fewer, "library", "day", label_key="genotype", test=19, val=0)
-    assert read_partition(fewer).hash != fit.split_hash
-    check_split(fewer, fit, read_partition(fewer), key="k")
-
-
-def test_another_split_counts_the_cells_and_the_leaks(split):
-    fit = holding(split, a_fit())
-    ho.pp.split_matched(split, "library", "day", label_key="genotype", test=9, val=0)
-    with pytest.raises(ValueError, match="Fit 'k' was made on another split") as caught:
-        check_split(split, fit, read_partition(split), key="k")
-    message = str(caught.value)
-    changed = split.obs_names[split.obs["day"].isin([9, 19])]
-    assert f"{len(changed)} of 360 names differ (e.g. {changed[0]!r}, {changed[1]!r}" in message
-    assert f"{(split.obs['day'] == 9).sum()} of its train and val cells are now test cells" in message
-    assert fit.split_hash[:12] in message
-    assert read_partition(split).hash[:12] in message
-    assert "Fit again" in message
-
-
-def test_no_leak_is_no_word_of_a_leak(split):
-    fit = holding(split, a_fit())
-    lists = {p: sorted(split.obs.loc[split.obs["split"] == p, "library"].unique()) for p in ("train", "val", "test")}
-    ho.pp.split_assigned(split, "library", train=lists["train"], val=lists["val"], test=lists["test"][:1])
-    with pytest.raises(ValueError, match="30 of 360 names differ") as caught:
-        check_split(split, fit, read_partition(split), key="k")
-    assert "has seen" not in str(caught.value)
-
-
-def test_val_cells_that_become_test_cells_are_a_leak(split):
-    fit = holding(split, a_fit())
-    ho.pp.split_matched(split, "library", "day", label_key="genotype", test=[0, 19])
-    with pytest.raises(ValueError, match="60 of 360 names differ.* 60 of its train and val cells are now test cells"):
-        check_split(split, fit, read_partition(split), key="k")
-
-
-def test_new_cells_differ_from_those_of_the_fit(split, lmna):
-    fit = holding(split, a_fit())
-    new = split[:5].copy()
-    new.obs_names = [f"new{i}" for i in range(5)]
-    both = ad.concat([split, new], uns_merge="first")
-    ho.pp.split_matched(both, "library", "day", label_key="genotype", test=19, val=0)
-    with pytest.raises(ValueError, match="5 of 365 names differ.*'new0', 'new1', 'new2' and 2 more"):
-        check_split(both, fit, read_partition(both), key="k")
-
-
-def test_a_split_of_genes_is_checked_by_gene(lmna):
-    write_partition(lmna, np.arange(150) % 2, key="genes", scheme="genes", params={}, axis="var")
-    partition = read_partition(lmna, "genes", axis="var")
-    fit = a_fit(split_key="genes", split_hash=partition.hash)
-    write_fit(lmna, "k", fit, partition)
-    codes = np.arange(150) % 2
-    codes[7] = 2
-    write_partition(lmna, codes, key="genes", scheme="genes", params={}, axis="var")
-    with pytest.raises(ValueError, match=r"var\['genes'\].*1 of 150 names differ \(e.g. 'GENE00008'\)"):
-        check_split(lmna, fit, read_partition(lmna, "genes", axis="var"), key="k")
-
-
-def test_a_stored_model_refuses_another_split(split, unchanged):
-    ho.tl.genotype(split, method="majority")
-    ho.pp.split_matched(split, "library", "day", label_key="genotype", test=9, val=0)
-    with unchanged(split), pytest.raises(ValueError, match="150 of 360 names differ.*90 of its train and val cells"):
-        ho.tl.predict(split)
-    with unchanged(split), pytest.raises(ValueError, match="90 of its train and val cells are now test cells"):
-        ho.tl.evaluate(split)
-
-
-def test_only_assignments_that_are_referred_to_are_kept(split):
-    partition = read_partition(split)
-    holding(split, a_fit(), "old")
-    ho.pp.split_cells(split, key_added="leaky")
-    leaky = read_partition(split, "leaky").hash
-    fits = split.uns["heldout"]["fits"]
-    splits = split.uns["heldout"]["splits"]
-    stray = Assignment.of(["a", "b"], np.array([0, 1]))
-    split.uns["heldout"]["assignments"][stray.hash] = stray.stored()
-    assert set(keep_assignments(split)) == {partition.hash, leaky}
-    assert set(keep_assignments(split, splits={"leaky": splits["leaky"]})) == {partition.hash, leaky}
-    assert set(keep_assignments(split, splits={"leaky": splits["leaky"]}, fits={})) == {leaky}
-    assert set(keep_assignments(split, splits={}, fits=fits)) == {partition.hash}
-    assert set(keep_assignments(split, splits={}, fits={}, add=[stray])) == set()
-    assert set(keep_assignments(split, splits={}, fits={"k": {"split_hash": stray.hash}}, add=[stray])) == {stray.hash}

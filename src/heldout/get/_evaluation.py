@@ -19,7 +19,7 @@ def evaluation(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     adata
         AnnData with the evaluation, (n_obs × n_vars).
     key
-        Name of the fit. If None, the last evaluation is returned, whichever fit it is of.
+        Name of the fit. If None, the last evaluation of any fit is returned.
 
     Returns
     -------

@@ -79,6 +79,4 @@ def evaluate_forecast_genes(
     key, fit = fit_to_evaluate(adata, key, "forecast_genes")
     from heldout.tasks.forecast_genes.judge import evaluate
 
-    return evaluate(
-        adata, key, fit, partition=partition, group_key=None, baselines=baselines, n_bootstrap=n_bootstrap, rng=rng
-    )
+    return evaluate(adata, key, fit, partition=partition, baselines=baselines, n_bootstrap=n_bootstrap, rng=rng)

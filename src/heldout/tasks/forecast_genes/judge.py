@@ -37,18 +37,11 @@ def evaluate(
     fit: Fit,
     *,
     partition: str,
-    group_key: str | Sequence[str] | None,
     baselines: Sequence[str] | None,
     n_bootstrap: int,
     rng: Rng,
 ) -> pd.DataFrame:
     """Score over genes, or over modules if the split is by module; see :func:`heldout.tl.evaluate_forecast_genes`."""
-    if group_key is not None:
-        msg = (
-            f"group_key={group_key!r} is not for a forecast of genes: its units are genes (or their modules). Leave "
-            "it out."
-        )
-        raise ValueError(msg)
     baselines = METHODS.baselines(baselines)
     split = read_partition(adata, fit.split_key, axis="var")
     check_split(adata, fit, split, key=key)

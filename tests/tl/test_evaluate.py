@@ -155,4 +155,4 @@ def test_one_class_in_test_is_unidentifiable(adata):
     table = ho.tl.evaluate(adata)
     assert table.query("metric == 'auc'")["estimate"].isna().all()
     assert set(table.query("role == 'model'")["verdict"]) == {"unidentifiable"}
-    assert table["note"].str.contains("a class has no group here").all()
+    assert table["note"].str.contains("one class has no group in this partition").all()

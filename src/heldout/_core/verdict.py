@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from heldout._core.words import counted
+
 FEW = 10
 """With fewer units (of a class, in a classification) an interval is rough: it is valid for normal scores only."""
 
@@ -78,5 +80,5 @@ def verdict(low: float, high: float, *, sign: float = 1.0) -> str:
 def few_units(n_units: int, unit: str) -> str:
     """Note on an interval over few units. Empty if there are enough units."""
     if n_units < FEWEST:
-        return f"{n_units} {unit}s: no interval"
-    return f"{n_units} {unit}s: interval rough" if n_units < FEW else ""
+        return f"{counted(n_units, unit)}: no interval"
+    return f"{counted(n_units, unit)}: the interval is rough" if n_units < FEW else ""

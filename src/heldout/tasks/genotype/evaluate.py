@@ -175,22 +175,22 @@ def _worth(scored: Scored, labels: np.ndarray, groups: np.ndarray) -> float:
 def _interval_note(level: Level, metric: str) -> str:
     smallest = level.design.smallest
     if smallest < 1:
-        return "a class has no group here"
+        return "one class has no group in this partition"
     if smallest == 1:
-        return "one group of a class: no interval"
+        return "one class has only 1 group: no interval"
     if metric == "calibration_error":
-        return f"{smallest} groups of a class: biased upwards, no interval"
+        return f"one class has only {smallest} groups: the error is biased upwards, no interval"
     if smallest < FEW:
-        return f"{smallest} groups of a class: {_too_few(level, metric)}"
+        return f"one class has only {smallest} groups: {_too_few(level, metric)}"
     return ""
 
 
 def _too_few(level: Level, metric: str) -> str:
     if level.name == "cell":
-        return "bootstrap interval too narrow, decides nothing"
+        return "the bootstrap interval is too narrow to decide"
     if metric in ("loss", "brier"):
-        return "interval too narrow if values are skewed"
-    return "interval too narrow if classes vary unlike"
+        return "the interval is too narrow if the values are skewed"
+    return "the interval is too narrow if the classes differ in spread"
 
 
 def seen_groups_ceiling(X: Matrix, labels: np.ndarray, groups: np.ndarray, *, seed: int) -> np.ndarray | None:

@@ -203,8 +203,12 @@ def rows(*verdicts: tuple[str, float, str, str]) -> pd.DataFrame:
         ),
         (
             [("l2", 1.0, "mean", "better"), ("pearson_delta", 0.5, "linear", "not better")],
-            "new against the best baselines: by L2 it is better than mean and by Pearson delta it is not better than "
-            "linear.",
+            "new is compared with the best baseline: by L2 it is better than mean and by Pearson delta it is not "
+            "better than linear.",
+        ),
+        (
+            [("l2", 1.0, "mean", "better"), ("pearson_delta", 0.5, "mean", "better")],
+            "new is better than the best baseline, mean, by L2 and Pearson delta.",
         ),
         ([("l2", 1.0, "", "unidentifiable")], "Cannot be decided: no baseline was scored."),
         (

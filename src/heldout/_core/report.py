@@ -176,17 +176,19 @@ def answer(table: pd.DataFrame, task: str) -> str:
 def _answer_on(method: str, rows: Sequence[tuple[str, pd.Series]], task: str) -> str:
     if all(row["verdict"] == "unidentifiable" for _, row in rows):
         return f"Cannot be decided: {_reason(method, *rows[0], task)}."
-    decided = [(name, row) for name, row in rows if row["verdict"] != "unidentifiable"]
+    decided = [(metric_of(name).label, row) for name, row in rows if row["verdict"] != "unidentifiable"]
+    label, row = decided[0]
+    verdict, best = _VERDICTS[row["verdict"]], row["baseline"]
     if len(decided) == 1:
-        name, row = decided[0]
-        metric = f"By {metric_of(name).label}, " if len(rows) > 1 else ""
-        return f"{metric}{method} {_VERDICTS[row['verdict']]} the best baseline, {row['baseline']}."
-    rows = decided
-    if len({row["verdict"] for _, row in rows}) == 1:
-        best = [f"{row['baseline']} by {metric_of(name).label}" for name, row in rows]
-        return f"{method} {_VERDICTS[rows[0][1]['verdict']]} the best baseline: {_listed(best)}."
-    verdicts = [f"by {metric_of(name).label} it {_VERDICTS[row['verdict']]} {row['baseline']}" for name, row in rows]
-    return f"{method} against the best baselines: {_listed(verdicts)}."
+        metric = f"By {label}, " if len(rows) > 1 else ""
+        return f"{metric}{method} {verdict} the best baseline, {best}."
+    if len({row["verdict"] for _, row in decided}) > 1:
+        verdicts = [f"by {label} it {_VERDICTS[row['verdict']]} {row['baseline']}" for label, row in decided]
+        return f"{method} is compared with the best baseline: {_listed(verdicts)}."
+    if len({row["baseline"] for _, row in decided}) == 1:
+        return f"{method} {verdict} the best baseline, {best}, by {_listed([label for label, _ in decided])}."
+    names = [f"{row['baseline']} by {label}" for label, row in decided]
+    return f"{method} {verdict} the best baseline: {_listed(names)}."
 
 
 _VERDICTS = {

@@ -1,6 +1,7 @@
 """Leaderboard of perturbation prediction with verdicts: Norman 2019, McFaline-Figueroa 2023, or a simulation.
 
     python benchmarks/perturbation.py [--data norman] [--hold-out combination] [--seeds 10] [--figure board.png]
+    python benchmarks/perturbation.py --data responders --method moved_cells    # simulation: half of the cells respond
     python benchmarks/perturbation.py --controls    # Norman: the effect of counting both changes from the same controls
     python benchmarks/perturbation.py --time        # seconds of each method (bench_perturbation.py)
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 FILE = DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad"
 NAMES = {"norman": "norman19", "mcfaline": "mcfaline23"}
-USUAL = {"norman": "combination", "mcfaline": "context", "simulation": "combination"}
+USUAL = {"norman": "combination", "mcfaline": "context", "simulation": "combination", "responders": "combination"}
 SHARE = {"combination": 0.5, "single": 0.3, "context": 0.3}
 SHOWN = ("pearson_delta", "pearson_delta_perturbed", "discrimination", "l2", "deg_recall", "energy_distance")
 METRICS = tuple(name for name in ALL_METRICS if name != "variance_ratio")  # it has no value for one perturbation
@@ -48,9 +49,11 @@ KEY, CONTEXT, N_BOOTSTRAP = "perturbation", "cell_type", 5000
 
 def load(name: str, how: str) -> ad.AnnData:
     """Load log-normalised cells with the perturbation and the context in obs, and vectors of the targets."""
-    if name != "simulation":
+    if name in NAMES:
         adata = ad.read_h5ad(FILE)
         return adata[adata.obs["dataset"] == NAMES[name]].copy()
+    if name == "responders":
+        return partial_responders()
     import scanpy as sc
 
     contexts = {"n_doubles": 0, "n_contexts": 3} if how == "context" else {"n_doubles": 124}
@@ -60,6 +63,19 @@ def load(name: str, how: str) -> ad.AnnData:
     vectors = pd.DataFrame(adata.varm["true_embedding"], index=adata.var_names)
     ho.pp.embedding(adata, vectors, key_added="modules")
     adata.obs[CONTEXT] = adata.obs["cell_line"]
+    return adata
+
+
+def partial_responders() -> ad.AnnData:
+    """Simulate a screen in which half of the cells respond to each perturbed gene."""
+    import scanpy as sc
+
+    adata = ho.datasets.perturbations_simulated(
+        n_singles=40, n_doubles=60, n_genes=600, n_cells=120, response_share=0.5, effect_strength=10
+    )
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    adata.obs[CONTEXT] = "one"
     return adata
 
 

@@ -134,8 +134,8 @@ class Generated:
     n_draws
         Number of these draws.
     n_distinct
-        Function from a pair to the number of different cells that can be drawn. If None, it is not limited. Scores use no
-        more, because a cell that is drawn twice looks like a too narrow distribution.
+        Function from a pair to the number of different cells that can be drawn. If None, it is not limited. Scores use
+        no more, because a cell that is drawn twice looks like a too narrow distribution.
     """
 
     sampler: Callable[[Pair, int, np.random.Generator], np.ndarray]

@@ -115,7 +115,7 @@ class Judged:
         seed, pairs = int(fit.config["seed"]), self.truth.pairs
 
         def cells(i: int) -> np.ndarray:
-            rng = rng_of(seed, pairs.targets[i], int(pairs.context[i]), stream=1)
+            rng = rng_of(seed, pairs[i], stream=1)
             return prediction.distinct_cells(i, MOST_CELLS, rng)
 
         return Scored(name, role, prediction.change, prediction.fallback, cells)

@@ -84,7 +84,7 @@ class Resampled(MovedCells):
             shape=(fitted.arrays["groups"][-1], 120),
         )
 
-        def sample(targets, context, n, rng):
+        def sample(pair, n, rng):
             return kept[rng.integers(kept.shape[0], size=n)].toarray()
 
         return Generated(sample, np.zeros(len(pairs), dtype=bool), pairs, controls, seed)

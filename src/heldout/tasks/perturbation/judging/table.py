@@ -132,7 +132,7 @@ def evaluation_table(
                 use = np.isfinite(values[i].units[metric])
                 drawn = draws.means(values[i].units[metric], values[i].moved.get(metric), use)
             n = int(use.sum())
-            low, high = interval(drawn, n)
+            low, high = interval(drawn, n, bounds=metric_of(metric).bounds)
             row = {
                 "method": method.method,
                 "role": method.role,
@@ -296,7 +296,8 @@ def _compare(
     """Difference of two methods and its verdict, on the perturbations that both predict."""
     both = np.isfinite(values[i].units[metric]) & np.isfinite(values[j].units[metric])
     difference = _difference(metric, values[i], values[j], draws, both)
-    return against(scored[j].method, difference, sign=metric_of(metric).sign, n_units=int(both.sum()))
+    record = metric_of(metric)
+    return against(scored[j].method, difference, sign=record.sign, n_units=int(both.sum()), bounds=record.bounds)
 
 
 def _difference(metric: str, model: Rows, other: Rows, draws: Draws, use: np.ndarray) -> np.ndarray:

@@ -102,13 +102,13 @@ _FORECAST = ("forecast",)
 
 _SKILL_CORRECTED = "Skill, corrected for noise: 0 is persistence, 1 is the noise floor."
 _PEARSON_DELTA = "Correlation of true and predicted change from control."
-_PEARSON_PERTURBED = "Correlation of differences from the mean train perturbation."
+_PEARSON_PERTURBED = "Correlation of changes from the mean train perturbation."
 _RANK = "Share of other predictions that are nearer to the truth."
 _DISCRIMINATION = "Share of other truths that are further from the prediction."
 _DEG_RECALL = "Share of the 50 genes with the largest response that are predicted."
 _GENE_WASSERSTEIN = "Mean over genes of the Wasserstein-1 distance."
 _ZERO_SHARE = "Mean over genes of the difference of the shares of zeros."
-_AVERAGE_PRECISION = "Area under the precision-recall curve; chance: share of interactions."
+_AVERAGE_PRECISION = "Area under precision-recall curve; chance: share of interactions."
 _TPR = "True positive rate at a false discovery proportion of"
 
 _ALL = (
@@ -255,8 +255,10 @@ def _row(metric: Metric, task: str) -> str:
 
 
 def _range(metric: Metric) -> str:
-    low, high = (f"{value:g}".replace("inf", "∞").replace("-", "−") for value in metric.bounds)
-    return "" if metric.bounds == (-np.inf, np.inf) else f"{low} to {high}"
+    low, high = (f"{value:g}".replace("-", "−") for value in metric.bounds)
+    if np.isfinite(metric.bounds).all():
+        return f"{low} to {high}"
+    return f"≥ {low}" if np.isfinite(metric.bounds[0]) else f"≤ {high}" if np.isfinite(metric.bounds[1]) else ""
 
 
 if __name__ == "__main__":

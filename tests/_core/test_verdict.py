@@ -9,6 +9,7 @@ from heldout._core.metric import METRICS
 from heldout._core.verdict import against, interval
 from heldout.tasks.perturbation.judging.cells import Scored
 from heldout.tasks.perturbation.judging.table import Draws, Rows, _judge
+from heldout.tasks.perturbation.judging.units import Units
 
 
 @pytest.mark.parametrize("n_units", [3, 5, 10, 30])
@@ -42,7 +43,7 @@ def test_a_baseline_that_answers_only_what_is_easy_is_no_yardstick():
     names = (("judged", "model"), ("full", "baseline"), ("partial", "baseline"))
     scored = [Scored(name, role, *nothing) for name, role in names]
     draws = Draws.of(20, np.empty((0, 1, 1)), n_bootstrap=300, rng=rng)
-    row = _judge("l2", 0, scored, values, draws)
+    row = _judge("l2", 0, scored, values, draws, Units("perturbation", np.arange(20)))
     assert row["baseline"] == "full"
     assert row["verdict"] == "not better"
 
@@ -57,7 +58,7 @@ def test_the_best_baseline_is_the_one_furthest_ahead_where_both_predict():
     names = (("judged", "model"), ("full", "baseline"), ("half", "baseline"))
     scored = [Scored(name, role, *nothing) for name, role in names]
     draws = Draws.of(20, np.empty((0, 1, 1)), n_bootstrap=300, rng=rng)
-    assert _judge("l2", 0, scored, values, draws)["baseline"] == "full"
+    assert _judge("l2", 0, scored, values, draws, Units("perturbation", np.arange(20)))["baseline"] == "full"
 
 
 RANGES = st.sampled_from(sorted({metric.bounds for metric in METRICS.values()}))

@@ -108,7 +108,7 @@ _DISCRIMINATION = "Share of other truths that are further from the prediction."
 _DEG_RECALL = "Share of the 50 genes with the largest response that are predicted."
 _GENE_WASSERSTEIN = "Mean over genes of the Wasserstein-1 distance."
 _ZERO_SHARE = "Mean over genes of the difference of the shares of zeros."
-_AVERAGE_PRECISION = "Area under precision-recall curve; chance: share of interactions."
+_AVERAGE_PRECISION = "Area under precision-recall; chance: share of interactions."
 _TPR = "True positive rate at a false discovery proportion of"
 
 _ALL = (

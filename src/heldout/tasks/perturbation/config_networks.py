@@ -152,3 +152,9 @@ class SetTransportConfig(TrainedConfig):
     loss: Literal["energy", "mmd"] = "energy"
     max_cells: int = option(1000, at_least=2)
     max_controls: int = option(200, at_least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_hidden % self.n_heads:
+            msg = f"SetTransportConfig: n_heads={self.n_heads} must divide n_hidden={self.n_hidden}."
+            raise ValueError(msg)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from heldout._core.method import Fitted
 from heldout.tasks.perturbation.networks._batches import in_order
 from heldout.tasks.perturbation.networks._network import NetworkMethod, coordinates
 from heldout.tasks.perturbation.pairs import Pairs
@@ -19,6 +18,7 @@ from heldout.tasks.perturbation.predictions import Controls, Generated, dense_ro
 
 if TYPE_CHECKING:
     from heldout._core.blocks import Batch
+    from heldout._core.method import Fitted
     from heldout._core.types import Matrix
     from heldout.tasks.perturbation.interface import Data
     from heldout.tasks.perturbation.observed import Cells
@@ -112,7 +112,9 @@ class ControlCells:
     @cached_property
     def _kept(self) -> Matrix:
         values, genes, starts, _ = (self.fitted.arrays[name] for name in _KEPT)
-        return sparse.csr_matrix((values, genes, starts), shape=(len(starts) - 1, self.fitted.arrays["control"].shape[1]))
+        return sparse.csr_matrix(
+            (values, genes, starts), shape=(len(starts) - 1, self.fitted.arrays["control"].shape[1])
+        )
 
 
 def _float(values: np.ndarray) -> torch.Tensor:

@@ -35,7 +35,7 @@ class Compositional(LatentAdditiveNetwork):
     plan: ClassVar[type[NetworkTrainingPlan]] = CompositionalTrainingPlan
 
     def prepare(
-        self, data: Data, config: CompositionalConfig, *, seed: int, start: Fitted | None
+        self, data: Data, config: Any, *, seed: int, start: Fitted | None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Coordinates, control cells, and the number of train perturbations, with the controls."""
         arrays, info = super().prepare(data, config, seed=seed, start=start)
@@ -43,7 +43,7 @@ class Compositional(LatentAdditiveNetwork):
 
     def build(
         self,
-        config: CompositionalConfig,
+        config: Any,
         conditions: Conditions,
         arrays: Mapping[str, np.ndarray],
         info: Mapping[str, Any],
@@ -54,7 +54,7 @@ class Compositional(LatentAdditiveNetwork):
     def blocks(
         self,
         data: Data,
-        config: CompositionalConfig,
+        config: Any,
         conditions: Conditions,
         arrays: Mapping[str, np.ndarray],
         rows: np.ndarray,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from heldout.tasks.perturbation.networks.latent_additive._module import LatentAdditiveModule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
+    import torch
 
     from heldout._core.blocks import Batch
     from heldout.tasks.perturbation.config_networks import CompositionalConfig

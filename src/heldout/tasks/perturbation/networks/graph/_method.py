@@ -34,7 +34,7 @@ class Graph(LatentAdditiveNetwork):
     default_config: ClassVar[Any] = GraphConfig()
 
     def prepare(
-        self, data: Data, config: GraphConfig, *, seed: int, start: Fitted | None
+        self, data: Data, config: Any, *, seed: int, start: Fitted | None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Coordinates, control cells, and the graph; nodes that are joined to no train target are left out."""
         arrays, info = super().prepare(data, config, seed=seed, start=start)
@@ -58,7 +58,7 @@ class Graph(LatentAdditiveNetwork):
         return replace(Conditions.of(replace(data, target_vectors=None), start), targets=tuple(info["nodes"]))
 
     def build(
-        self, config: GraphConfig, conditions: Conditions, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]
+        self, config: Any, conditions: Conditions, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]
     ) -> GraphModule:
         """The module with initial weights."""
         return GraphModule(config, conditions, arrays)

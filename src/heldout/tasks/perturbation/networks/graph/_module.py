@@ -52,19 +52,19 @@ class GraphEncoder(AdditiveEncoder):
         nn.init.eye_(self.passed_on.weight)
         nn.init.zeros_(self.passed_on.bias)
 
-    def targets_of(self, batch: Batch) -> torch.Tensor:
+    def targets_of(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Sum of the vectors of the targets, (batch × width)."""
         numbers = batch["targets"]  # (batch × K)
         learned = self.targets.weight[: self.n_learned]
         nothing = len(self.graph)
-        own = self.targets(numbers)
+        trained = self.targets(numbers)
         passed_on = self.passed_on(self.graph[numbers.clamp(max=nothing - 1)] @ learned)
         has_neighbors = self.graph.any(dim=1)[numbers.clamp(max=nothing - 1)]
         from_graph = (numbers >= self.n_learned) & (numbers < nothing)
         if self.training and self.hidden_share:
             hidden = torch.rand(numbers.shape, device=numbers.device) < self.hidden_share
             from_graph = from_graph | (hidden & has_neighbors & (numbers < self.n_learned))
-        total = torch.where(from_graph[..., None], passed_on, own).sum(dim=1)
+        total = torch.where(from_graph[..., None], passed_on, trained).sum(dim=1)
         return total + batch["unseen"][:, None] * learned.mean(dim=0)
 
 

@@ -36,7 +36,7 @@ class LatentAdditiveNetwork(ControlCellsMethod):
 
     def build(
         self,
-        config: LatentAdditiveNetworkConfig,
+        config: Any,
         conditions: Conditions,
         arrays: Mapping[str, np.ndarray],
         info: Mapping[str, Any],

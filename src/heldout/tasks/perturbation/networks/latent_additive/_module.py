@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
 from heldout.tasks.perturbation.networks._condition import AdditiveEncoder
 from heldout.tasks.perturbation.networks._module import StandardisedModule, layers
 
@@ -14,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
+    import torch
+    from torch import nn
 
     from heldout._core.blocks import Batch
     from heldout.tasks.perturbation.config_networks import LatentAdditiveNetworkConfig

@@ -29,7 +29,7 @@ class SetTransport(ControlCellsMethod):
 
     default_config: ClassVar[Any] = SetTransportConfig()
     gene_axes: ClassVar[dict[str, int]] = {
-        **dict.fromkeys(("centre", "spread", "net.decode.1.4.weight", "net.decode.1.4.bias", "net.effect.weight"), 0),
+        **dict.fromkeys(("centre", "spread", "net.decode.4.weight", "net.decode.4.bias", "net.effect.weight"), 0),
         **dict.fromkeys(("control", "net.encode.weight"), 1),
     }
 
@@ -41,12 +41,6 @@ class SetTransport(ControlCellsMethod):
         info: Mapping[str, Any],
     ) -> SetTransportModule:
         """The module with initial weights."""
-        if config.n_hidden % config.n_heads:
-            msg = (
-                f"SetTransportConfig: n_heads={config.n_heads} must divide n_hidden={config.n_hidden}. "
-                "Change one of them."
-            )
-            raise ValueError(msg)
         return SetTransportModule(config, conditions, arrays)
 
     def blocks(

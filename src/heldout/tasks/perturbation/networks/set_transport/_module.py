@@ -48,11 +48,12 @@ class SetTransportModule(StandardisedModule):
         nn.init.normal_(self.encoder.targets.weight[:-1], std=0.1)
         self.encode = nn.Linear(n_genes, width)
         self.attention = nn.ModuleList(
-            Attention(width, config.n_heads, config.dropout) for _ in range(config.n_layers)
+            CellAttention(width, config.n_heads, config.dropout) for _ in range(config.n_layers)
         )
-        self.decode = nn.Sequential(nn.LayerNorm(width), layers(width, 2 * width, n_genes, dropout=config.dropout))
+        self.before = nn.LayerNorm(width)
+        self.decode = layers(width, 2 * width, n_genes, dropout=config.dropout)
         self.effect = nn.Linear(width, n_genes, bias=False)
-        for layer in (self.decode[1][-1], self.effect):
+        for layer in (self.decode[-1], self.effect):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
@@ -67,7 +68,7 @@ class SetTransportModule(StandardisedModule):
         )
         for layer in self.attention:
             hidden = layer(hidden)
-        change = self.decode(hidden) + self.effect(vectors).unflatten(0, x.shape[:2])
+        change = self.decode(self.before(hidden)) + self.effect(vectors).unflatten(0, x.shape[:2])
         return x + self.scale * change
 
     def predicted(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -80,7 +81,7 @@ class SetTransportModule(StandardisedModule):
         return self.distance(self.standardised(found["cells"]), truth).repeat_interleave(self.set_size)
 
 
-class Attention(nn.Module):
+class CellAttention(nn.Module):
     """A layer in which the cells of a set attend to each other; the order of the cells has no meaning."""
 
     def __init__(self, width: int, n_heads: int, dropout: float) -> None:

@@ -19,6 +19,12 @@ from heldout.tasks.perturbation.config import (
     MovedCellsConfig,
     NearestConfig,
 )
+from heldout.tasks.perturbation.config_networks import (
+    CompositionalConfig,
+    GraphConfig,
+    LatentAdditiveNetworkConfig,
+    SetTransportConfig,
+)
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.networks._model import CellForecaster
@@ -29,13 +35,16 @@ __all__ = [
     "AttentionConfig",
     "BoostingConfig",
     "CellForecaster",
+    "CompositionalConfig",
     "DampingConfig",
     "FlowConfig",
     "GeneForecaster",
     "GeneNetworkConfig",
     "GenotypeClassifier",
+    "GraphConfig",
     "InformedAdditiveConfig",
     "LatentAdditiveConfig",
+    "LatentAdditiveNetworkConfig",
     "LinearConfig",
     "LogisticConfig",
     "MLPConfig",
@@ -44,6 +53,7 @@ __all__ = [
     "PublishedConfig",
     "RidgeConfig",
     "SequenceConfig",
+    "SetTransportConfig",
 ]
 
 _NETWORKS = {

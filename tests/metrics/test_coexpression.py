@@ -1,4 +1,4 @@
-"""Errors of gene-gene correlations and of variances: against plain loops, without noise, and for a collapsed forecast."""
+"""Errors of gene-gene correlations and of variances, against plain loops and for a collapsed forecast."""
 
 from __future__ import annotations
 

@@ -68,10 +68,10 @@ def coexpression_error(X: ArrayLike, Y: ArrayLike, *, n_halvings: int = 5) -> fl
         return float("nan")
     first, second = first[:, varies], second[:, varies]
     total = 0.0
-    for ours, theirs in zip(_halves(first, n_halvings), _halves(second, n_halvings), strict=True):
-        one, other = (correlations(a) - correlations(b) for a, b in zip(ours, theirs, strict=True))
-        np.fill_diagonal(one, 0)
-        total += float(np.sum(one * other))
+    for of_truth, predicted in zip(_halves(first, n_halvings), _halves(second, n_halvings), strict=True):
+        in_half, in_other = (correlations(a) - correlations(b) for a, b in zip(of_truth, predicted, strict=True))
+        np.fill_diagonal(in_half, 0)
+        total += float(np.sum(in_half * in_other))
     return total / (n_halvings * n_genes * (n_genes - 1))
 
 

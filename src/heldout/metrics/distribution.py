@@ -230,7 +230,8 @@ def correlation_error(X: ArrayLike, Y: ArrayLike) -> float:
     -----
     With n cells, correlations have an error of about 1 / √n even for a perfect sample; compare with :func:`split_half`.
     Where most pairs of genes are uncorrelated, independent or constant genes are hard to improve on. For this reason
-    the score is not part of :func:`distribution_scores`. :func:`coexpression_error` removes the noise. Memory use grows with the square of the number of genes.
+    the score is not part of :func:`distribution_scores`. :func:`coexpression_error` removes the noise. Memory use
+    grows with the square of the number of genes.
 
     Examples
     --------

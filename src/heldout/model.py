@@ -13,6 +13,7 @@ from heldout.tasks.forecast.config import (
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
 from heldout.tasks.perturbation.config import (
+    DoseIsotonicConfig,
     DoseLinearConfig,
     InformedAdditiveConfig,
     LatentAdditiveConfig,
@@ -36,6 +37,7 @@ __all__ = [
     "GeneNetworkConfig",
     "GenotypeClassifier",
     "InformedAdditiveConfig",
+    "DoseIsotonicConfig",
     "DoseLinearConfig",
     "LatentAdditiveConfig",
     "LinearConfig",

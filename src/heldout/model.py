@@ -21,6 +21,12 @@ from heldout.tasks.perturbation.config import (
     MovedCellsConfig,
     NearestConfig,
 )
+from heldout.tasks.perturbation.config_networks import (
+    CompositionalConfig,
+    GraphConfig,
+    LatentAdditiveNetworkConfig,
+    SetTransportConfig,
+)
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.networks._model import CellForecaster
@@ -31,15 +37,18 @@ __all__ = [
     "AttentionConfig",
     "BoostingConfig",
     "CellForecaster",
+    "CompositionalConfig",
     "DampingConfig",
     "FlowConfig",
     "GeneForecaster",
     "GeneNetworkConfig",
     "GenotypeClassifier",
+    "GraphConfig",
     "InformedAdditiveConfig",
     "DoseIsotonicConfig",
     "DoseLinearConfig",
     "LatentAdditiveConfig",
+    "LatentAdditiveNetworkConfig",
     "LinearConfig",
     "LogisticConfig",
     "MLPConfig",
@@ -48,6 +57,7 @@ __all__ = [
     "PublishedConfig",
     "RidgeConfig",
     "SequenceConfig",
+    "SetTransportConfig",
 ]
 
 _NETWORKS = {

@@ -120,6 +120,7 @@ class Task:
             n_cells=train.n_cells,
             control=train.control,
             half_difference=cache(lambda: half_difference(cells, in_train, train)),
+            control_n=train.control_n,
         )
         contexts = tuple(self.screen.names.contexts)
         return Data(self.genes, profiles, cells=cache(lambda: Cells.of(cells, in_train, in_val)), contexts=contexts)

@@ -18,6 +18,10 @@ from heldout.tasks.perturbation.config import (
     LinearConfig,
     MovedCellsConfig,
     NearestConfig,
+    PooledTransferConfig,
+    StackedConfig,
+    VectorKnnConfig,
+    VectorLassoConfig,
 )
 
 if TYPE_CHECKING:
@@ -41,9 +45,13 @@ __all__ = [
     "MLPConfig",
     "MovedCellsConfig",
     "NearestConfig",
+    "PooledTransferConfig",
     "PublishedConfig",
     "RidgeConfig",
     "SequenceConfig",
+    "StackedConfig",
+    "VectorKnnConfig",
+    "VectorLassoConfig",
 ]
 
 _NETWORKS = {

@@ -42,7 +42,7 @@ def nonnegative_weights(
 
 def condensed(predictions: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Few rows with the same least squares problem, up to a constant: (k + 1 × k) predictions and (k + 1,) truth."""
-    R = np.linalg.qr(np.column_stack([predictions, truth]), mode="r")
+    R = np.asarray(np.linalg.qr(np.column_stack([predictions, truth]), mode="r"))
     return R[:, :-1], R[:, -1]
 
 

@@ -66,6 +66,10 @@ def perturbation(
         - ``linear``: Y = G W Pᵀ + b, with vectors of genes and targets;
         - ``latent_additive``: effects of targets by ridge regression, in components of the train changes;
         - ``informed_additive``: the same, shrunk towards what the vectors of the targets predict;
+        - ``pooled_transfer``: the change of the same perturbation in other contexts, weighted by reliability and shrunk
+          towards the mean of the context;
+        - ``vector_knn``, ``vector_lasso``: effects of unseen targets from the most similar vectors, or by a lasso;
+        - ``stacked``: a weighted sum of simple methods, with weights from held-out perturbations of train;
         - ``nearest``: the change of the most similar train perturbation;
         - ``moved_cells``: measured cells of the nearest perturbation, moved by the missing mean change. It predicts how
           cells vary, and its fit stores train cells.
@@ -85,9 +89,11 @@ def perturbation(
         Layer to use instead of ``X``. If None, ``X`` is used.
     config
         Options of the method: :class:`heldout.model.LinearConfig`, :class:`heldout.model.LatentAdditiveConfig`,
-        :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig` or
-        :class:`heldout.model.MovedCellsConfig`. The first, third and fourth may name an embedding of
-        :func:`heldout.pp.embedding`.
+        :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig`,
+        :class:`heldout.model.PooledTransferConfig`, :class:`heldout.model.VectorKnnConfig`,
+        :class:`heldout.model.VectorLassoConfig`, :class:`heldout.model.StackedConfig` or
+        :class:`heldout.model.MovedCellsConfig`. Options with a field ``perturbation_embedding`` may name an embedding
+        of :func:`heldout.pp.embedding`.
     start
         Key of an earlier fit of the same method to start from (pretraining). ``latent_additive`` and
         ``informed_additive`` shrink the effects of targets towards those of the earlier fit, as far as the train cells

@@ -59,6 +59,8 @@ METHODS = Registry(
         "baseline",
         "same perturbation in other contexts, weighted by reliability, shrunk towards the context mean",
         f"{_METHODS}.pooled_transfer:PooledTransfer",
+        default_baseline=True,
+        requires="contexts",
     ),
     Method(
         "informed_additive",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -71,6 +71,7 @@ class Stacked:
             arrays |= with_prefix(fitted.arrays, f"{name}.")
         seen = sorted(set(data.profiles.pairs.targets))
         info = {
+            "names": list(members),
             "members": {name: fitted.info for name, fitted in members.items()},
             "used": used,
             "perturbations": [list(targets) for targets in seen],
@@ -87,12 +88,11 @@ class Stacked:
             rows = np.flatnonzero(asked == question)
             if not len(rows):
                 continue
+            used = np.flatnonzero(weights[q].any(axis=0))
+            names = [fitted.info["names"][j] for j in used]
             members = {
-                name: Fitted(without_prefix(fitted.arrays, f"{name}."), info)
-                for j, (name, info) in enumerate(fitted.info["members"].items())
-                if weights[q, :, j].any()
+                name: Fitted(without_prefix(fitted.arrays, f"{name}."), fitted.info["members"][name]) for name in names
             }
-            used = [j for j, name in enumerate(fitted.info["members"]) if name in members]
             predicted, fallback = _predictions(members, pairs.only(rows), controls, seed, n_genes=len(module))
             change[rows] = np.einsum("hgm,gm->hg", predicted, weights[q][module][:, used])
             lost[rows] = fallback

@@ -23,6 +23,12 @@ from heldout.tasks.perturbation.config import (
     VectorKnnConfig,
     VectorLassoConfig,
 )
+from heldout.tasks.perturbation.config_networks import (
+    CompositionalConfig,
+    GraphConfig,
+    LatentAdditiveNetworkConfig,
+    SetTransportConfig,
+)
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.networks._model import CellForecaster
@@ -33,13 +39,16 @@ __all__ = [
     "AttentionConfig",
     "BoostingConfig",
     "CellForecaster",
+    "CompositionalConfig",
     "DampingConfig",
     "FlowConfig",
     "GeneForecaster",
     "GeneNetworkConfig",
     "GenotypeClassifier",
+    "GraphConfig",
     "InformedAdditiveConfig",
     "LatentAdditiveConfig",
+    "LatentAdditiveNetworkConfig",
     "LinearConfig",
     "LogisticConfig",
     "MLPConfig",
@@ -49,6 +58,7 @@ __all__ = [
     "PublishedConfig",
     "RidgeConfig",
     "SequenceConfig",
+    "SetTransportConfig",
     "StackedConfig",
     "VectorKnnConfig",
     "VectorLassoConfig",

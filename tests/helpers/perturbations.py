@@ -11,7 +11,13 @@ from heldout._core.partition import read_partition
 from heldout.tasks.perturbation.task import Task
 
 CLOSED = ("no_change", "mean", "mean_of_cells", "context_mean", "transfer", "additive", "linear", "latent_additive")
-CONFIGS = {}
+TINY = {"batch_size": 64, "n_updates": 10, "n_hidden": 16}
+CONFIGS = {
+    "latent_additive_network": ho.model.LatentAdditiveNetworkConfig(**TINY, n_latent=8),
+    "compositional": ho.model.CompositionalConfig(**TINY, n_latent=8),
+    "graph": ho.model.GraphConfig(**TINY, n_latent=8),
+    "set_transport": ho.model.SetTransportConfig(**TINY),
+}
 """Options with which the networks train in a moment: tiny layers, few steps."""
 
 NETWORKS = tuple(CONFIGS)

@@ -72,7 +72,11 @@ def perturbation(
         - ``stacked``: a weighted sum of simple methods, with weights from held-out perturbations of train;
         - ``nearest``: the change of the most similar train perturbation;
         - ``moved_cells``: measured cells of the nearest perturbation, moved by the missing mean change. It predicts how
-          cells vary, and its fit stores train cells.
+          cells vary, and its fit stores train cells;
+        - ``latent_additive_network``: a network that decodes the sum of an encoded control cell and vectors of targets;
+        - ``compositional``: an autoencoder of cells with vectors of targets and contexts, trained with an adversary;
+        - ``graph``: ``latent_additive_network`` with vectors of unseen targets from a graph of genes;
+        - ``set_transport``: attention over sets of control cells, trained on the distance to sets of perturbed cells.
     control
         Name(s) of the controls. If None, ``"control"``.
     targets
@@ -91,8 +95,10 @@ def perturbation(
         Options of the method: :class:`heldout.model.LinearConfig`, :class:`heldout.model.LatentAdditiveConfig`,
         :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig`,
         :class:`heldout.model.PooledTransferConfig`, :class:`heldout.model.VectorKnnConfig`,
-        :class:`heldout.model.VectorLassoConfig`, :class:`heldout.model.StackedConfig` or
-        :class:`heldout.model.MovedCellsConfig`. Options with a field ``perturbation_embedding`` may name an embedding
+        :class:`heldout.model.VectorLassoConfig`, :class:`heldout.model.StackedConfig`,
+        :class:`heldout.model.MovedCellsConfig`, :class:`heldout.model.LatentAdditiveNetworkConfig`,
+        :class:`heldout.model.CompositionalConfig`, :class:`heldout.model.GraphConfig` or
+        :class:`heldout.model.SetTransportConfig`. Options with a field ``perturbation_embedding`` may name an embedding
         of :func:`heldout.pp.embedding`.
     start
         Key of an earlier fit of the same method to start from (pretraining). ``latent_additive`` and

@@ -3,6 +3,7 @@
 from heldout._core.method import Method, Registry
 
 _METHODS = "heldout.tasks.perturbation.methods"
+_NETWORKS = "heldout.tasks.perturbation.networks"
 
 METHODS = Registry(
     "perturbation",
@@ -94,6 +95,30 @@ METHODS = Registry(
         f"{_METHODS}.moved_cells:MovedCells",
         default_baseline=True,
         requires="cells",
+    ),
+    Method(
+        "latent_additive_network",
+        "model",
+        "network whose latent coordinates of cell, targets and context add up",
+        f"{_NETWORKS}.latent_additive._method:LatentAdditiveNetwork",
+    ),
+    Method(
+        "compositional",
+        "model",
+        "autoencoder of cells with vectors of targets and contexts that add up",
+        f"{_NETWORKS}.compositional._method:Compositional",
+    ),
+    Method(
+        "graph",
+        "model",
+        "latent_additive_network with vectors of unseen targets from a graph of genes",
+        f"{_NETWORKS}.graph._method:Graph",
+    ),
+    Method(
+        "set_transport",
+        "model",
+        "attention over sets of control cells, trained on the distance between sets",
+        f"{_NETWORKS}.set_transport._method:SetTransport",
     ),
 )
 

@@ -156,7 +156,7 @@ class Task:
         joined = {separator.join(members) for members in self.screen.perturbations}
         every = sorted(joined | {target for members in self.screen.perturbations for target in members})
         extra = side_information(self.adata, self.genes, every, config, replacement, separator=separator, seed=seed)
-        implementation = METHODS[method].load()()
+        implementation = METHODS.implementation(method)
         data = replace(data, **extra)
         if implementation.reads == "profiles":
             data = replace(data, cells=_no_cells)

@@ -164,8 +164,8 @@ def _variances(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variance of the deviations that contexts share, and between contexts, (G,) each, by moments.
 
-    The covariance of a perturbation between two contexts is due to what they share. With one context nothing is known
-    about the difference, and the variance between contexts is 0. The ratio of each variance to the noise of the gene is
+    The covariance of a perturbation between two contexts is due to what they share. With one context the variance
+    between contexts cannot be estimated, and is 0. The ratio of each variance to the noise of the gene is
     shrunk towards the ratio over all genes.
     """
     total = (rest**2 - noise)[informative].sum(axis=0) / max(int(informative.sum()), 1)
@@ -183,12 +183,13 @@ def _variances(
     between = within / n_within if n_within else np.zeros_like(shared)
     base = variance if variance.any() else (rest**2).mean(axis=0)
     base = base + 1e-12 * max(float(base.max()), 1e-300)
-    own = (weight := len(np.unique(number))) / (weight + _STRENGTH)
+    n = len(np.unique(number))
+    of_gene = n / (n + _STRENGTH)
     least = _LEAST * max(float(total.sum()), float((rest**2).sum()) * 1e-9, 1e-300)
     ratio = max(float(shared.sum()), least) / base.sum()
-    spread = np.maximum(own * shared + (1 - own) * ratio * base, 0.05 * ratio * base)
+    spread = np.maximum(of_gene * shared + (1 - of_gene) * ratio * base, 0.05 * ratio * base)
     other = max(float(between.sum()), 0.0) / base.sum()
-    return spread, np.maximum(own * between + (1 - own) * other * base, 0.0)
+    return spread, np.maximum(of_gene * between + (1 - of_gene) * other * base, 0.0)
 
 
 def _unit_rows(values: np.ndarray) -> np.ndarray:

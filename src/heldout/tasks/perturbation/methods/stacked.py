@@ -21,8 +21,9 @@ from heldout.tasks.perturbation.methods.questions import (
 from heldout.tasks.perturbation.predictions import Controls, Shifted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from heldout._core.method import Registry
     from heldout.tasks.perturbation.interface import Data, PerturbationMethod
     from heldout.tasks.perturbation.pairs import Pairs
 
@@ -55,16 +56,28 @@ class Stacked:
     stochastic: ClassVar[bool] = True
     reads: ClassVar[Literal["profiles", "cells"]] = "cells"
 
+    def __init__(self) -> None:
+        self.registry: Registry | None = None
+
+    def _methods(self, names: Sequence[str]) -> dict[str, PerturbationMethod]:
+        """Members by name."""
+        assert self.registry is not None
+        if "stacked" in names:
+            msg = "StackedConfig: members must not contain 'stacked'. Name other methods."
+            raise ValueError(msg)
+        return {name: self.registry.implementation(name) for name in names}
+
     def fit(self, data: Data, config: StackedConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
         """Fit the members, predict folds of train with them, and find the weights."""
-        members = _fit_members(data, _names(data, config), seed)
+        methods = self._methods(_names(data, config))
+        members = _fit_members(data, methods, seed)
         if not members:
             msg = "None of the members of method='stacked' can be fitted on train. Name others in config.members."
             raise ValueError(msg)
         module = gene_modules(data.profiles.change, _n_modules(config, len(data.profiles.pairs)))
         weights, used = np.empty((len(QUESTIONS), int(module.max()) + 1, len(members))), {}
         for q, question in enumerate(QUESTIONS):
-            asked = _held_out(data, question, list(members), seed)
+            asked = _held_out(data, question, {name: methods[name] for name in members}, seed)
             weights[q], used[question] = _weights(asked, module, list(members), question)
         arrays: dict[str, np.ndarray] = {"weights": weights, "module": module}
         for name, fitted in members.items():
@@ -93,7 +106,9 @@ class Stacked:
             members = {
                 name: Fitted(without_prefix(fitted.arrays, f"{name}."), fitted.info["members"][name]) for name in names
             }
-            predicted, fallback = _predictions(members, pairs.only(rows), controls, seed, n_genes=len(module))
+            predicted, fallback = _predictions(
+                self._methods(names), members, pairs.only(rows), controls, seed, n_genes=len(module)
+            )
             change[rows] = np.einsum("hgm,gm->hg", predicted, weights[q][module][:, used])
             lost[rows] = fallback
         return Shifted.of(pairs, controls, change, lost)
@@ -142,21 +157,10 @@ def _n_modules(config: StackedConfig, n_rows: int) -> int:
     return config.n_modules or max(1, min(_MOST_MODULES, n_rows // _ROWS_OF_MODULE))
 
 
-def _method(name: str) -> PerturbationMethod:
-    from heldout.tasks.perturbation import METHODS
-
-    if name == "stacked":
-        msg = "StackedConfig: members must not contain 'stacked'. Name other methods."
-        raise ValueError(msg)
-    method: PerturbationMethod = METHODS[name].load()()
-    return method
-
-
-def _fit_members(data: Data, names: Sequence[str], seed: int) -> dict[str, Fitted]:
+def _fit_members(data: Data, methods: Mapping[str, PerturbationMethod], seed: int) -> dict[str, Fitted]:
     """Fits of the members; a member that cannot be fitted is left out."""
     members = {}
-    for name in names:
-        method = _method(name)
+    for name, method in methods.items():
         try:
             members[name] = method.fit(data, method.default_config, seed=seed)
         except ValueError as problem:
@@ -165,7 +169,13 @@ def _fit_members(data: Data, names: Sequence[str], seed: int) -> dict[str, Fitte
 
 
 def _predictions(
-    members: dict[str, Fitted], pairs: Pairs, controls: Controls, seed: int, *, n_genes: int
+    methods: Mapping[str, PerturbationMethod],
+    members: Mapping[str, Fitted],
+    pairs: Pairs,
+    controls: Controls,
+    seed: int,
+    *,
+    n_genes: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Changes by each member, (m × G × M), and whether a member uses a fallback, (m,).
 
@@ -173,23 +183,23 @@ def _predictions(
     """
     predicted, fallback = np.zeros((len(pairs), n_genes, len(members))), np.zeros(len(pairs), dtype=bool)
     for j, (name, fitted) in enumerate(members.items()):
-        prediction = _method(name).predict(fitted, pairs, controls, seed=seed)
+        prediction = methods[name].predict(fitted, pairs, controls, seed=seed)
         lacking = ~np.isfinite(prediction.change).all(axis=1)
         predicted[:, :, j] = np.where(lacking[:, None], predicted[:, :, 0], prediction.change)
         fallback |= prediction.fallback | lacking
     return predicted, fallback
 
 
-def _held_out(data: Data, question: Question, names: list[str], seed: int) -> HeldOut | None:
+def _held_out(data: Data, question: Question, methods: Mapping[str, PerturbationMethod], seed: int) -> HeldOut | None:
     """Predictions of held-out train perturbations; None if train is too small for the question."""
-    truth, predicted, number = [], [], []
+    truth, predicted, number, names = [], [], [], list(methods)
     for fold, part in enumerate(folds(data, question, np.random.default_rng(seed))):
-        fits = _fit_members(part.data, names, seed)
+        fits = _fit_members(part.data, methods, seed)
         rows = data.profiles.pairs.only(part.held_out)
-        controls = train_controls(part.data, with_cells=any(_method(name).reads == "cells" for name in fits))
+        controls = train_controls(part.data, with_cells=any(methods[name].reads == "cells" for name in fits))
         of_fold = np.zeros((len(rows), data.profiles.change.shape[1], len(names)))
         of_fold[:, :, [names.index(name) for name in fits]] = _predictions(
-            fits, rows, controls, seed, n_genes=of_fold.shape[1]
+            methods, fits, rows, controls, seed, n_genes=of_fold.shape[1]
         )[0]
         truth.append(data.profiles.change[part.held_out])
         predicted.append(of_fold)

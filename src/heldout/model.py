@@ -13,6 +13,8 @@ from heldout.tasks.forecast.config import (
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
 from heldout.tasks.perturbation.config import (
+    DoseIsotonicConfig,
+    DoseLinearConfig,
     InformedAdditiveConfig,
     LatentAdditiveConfig,
     LinearConfig,
@@ -41,6 +43,8 @@ __all__ = [
     "CellForecaster",
     "CompositionalConfig",
     "DampingConfig",
+    "DoseIsotonicConfig",
+    "DoseLinearConfig",
     "FlowConfig",
     "GeneForecaster",
     "GeneNetworkConfig",

@@ -18,19 +18,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass, replace
-from math import ceil, sqrt
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
 import torch
+from _flow_networks import Bottleneck, network
+from _screens import DATA
 from torch import nn
 
-from _flow_networks import Bottleneck, Patches, network
-import os
-from pathlib import Path
-FILE = Path(os.environ.get("HELDOUT_DATA_DIR","/work/shared/data"))/"norman2019"/"norman19_mcfaline23_devel.h5ad"
 from heldout.metrics import energy_distance
 
 if TYPE_CHECKING:
@@ -53,7 +50,7 @@ class Run:
 
 def cells(n_genes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Train half and judging half of the Norman cells, in the genes that vary most over all of them."""
-    adata = ad.read_h5ad(FILE)
+    adata = ad.read_h5ad(DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad")
     X = adata[(adata.obs["dataset"] == "norman19").to_numpy()].X.toarray().astype(np.float32)
     X = X[:, np.sort(np.argsort(-X.var(axis=0), kind="stable")[:n_genes])]
     train, judge = np.array_split(np.random.default_rng(seed).permutation(len(X)), 2)
@@ -149,13 +146,18 @@ def shown(values: Iterable[float], digits: int = 3) -> str:
 
 def table(title: str, runs: dict[str, Run], arguments: argparse.Namespace) -> None:
     """Print one row for each run."""
-    print(f"\n### {title}\n\n| network | energy distance | loss | lowest loss | weights | s |\n|---|---|---|---|---|---|")
+    print(
+        f"\n### {title}\n\n| network | energy distance | loss | lowest loss | weights | s |\n|---|---|---|---|---|---|"
+    )
     for label, run in runs.items():
         found = row(run, seeds=arguments.seeds, steps=arguments.steps)
         narrow = run.name in {"mlp", "residual_mlp"}  # other networks have further paths
         floor = f"{np.mean(found['floor']):.0f}" if narrow and np.isfinite(found["floor"]).all() else ""
         size, seconds = f"{found['weights'][0]:,}", f"{np.mean(found['s']):.0f}"
-        print(f"| {label} | {shown(found['energy'])} | {shown(found['loss'], 1)} | {floor} | {size} | {seconds} |", flush=True)
+        print(
+            f"| {label} | {shown(found['energy'])} | {shown(found['loss'], 1)} | {floor} | {size} | {seconds} |",
+            flush=True,
+        )
 
 
 def networks(arguments: argparse.Namespace) -> None:
@@ -210,7 +212,10 @@ def gaussian(arguments: argparse.Namespace) -> None:
                 X = torch.randn(rows, n_genes) * torch.from_numpy(np.sqrt(variance)).float()
                 run = Run("bottleneck", width, source=source, n_genes=n_genes)
                 found.append(train(Bottleneck(n_genes, width), X, run, steps=2 * arguments.steps))
-            print(f"| {source} | {width} | {shown(found, 2)} | {lowest_loss(variance, of_source, width):.2f} |", flush=True)
+            print(
+                f"| {source} | {width} | {shown(found, 2)} | {lowest_loss(variance, of_source, width):.2f} |",
+                flush=True,
+            )
 
 
 def main() -> None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class PairedBlocks(BatchBlocks):
     """Mini-batches of cells with random train controls of the same contexts, as lists of batches.
 
-    A batch has ``X`` and ``controls``, (batch × G) float32; ``row``, (batch,) int64, the numbers of the cells; and the
-    tensors of :class:`heldout.tasks.perturbation.networks._condition.Conditions`: ``targets``, ``vectors``,
+    A batch has ``X`` and ``controls``, (batch × G) float32; ``row``, ``number`` and ``in``, (batch,) int64, the numbers
+    of the cells, of their perturbations (-1: control) and of their contexts; and the tensors of :class:`heldout.tasks.perturbation.networks._condition.Conditions`: ``targets``, ``vectors``,
     ``context`` and ``dose``. A cell gets another control in each epoch; without a seed it always gets the same. ``X``
     of the AnnData stays sparse or dask: rows become dense in batches only, and only the controls are loaded as a whole.
 
@@ -98,7 +98,7 @@ class PairedBlocks(BatchBlocks):
         number = batch["number"]
         made = {
             "X": batch["X"],
-            "row": batch["row"],
+            **{name: batch[name] for name in ("row", "number", "in")},
             "targets": self.encoded["targets"][number],
             "vectors": self.encoded["vectors"][number],
             "context": torch.from_numpy(self.conditions.encode_context(context)[0]),

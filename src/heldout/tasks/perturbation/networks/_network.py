@@ -84,6 +84,7 @@ class NetworkMethod(ABC):
         config: Any,
         conditions: Conditions,
         arrays: Mapping[str, np.ndarray],
+        info: Mapping[str, Any],
         rows: np.ndarray,
         *,
         batch_size: int,
@@ -91,6 +92,21 @@ class NetworkMethod(ABC):
     ) -> PairedBlocks:
         """Batches of some rows; shuffled with a seed for training, in order without it for validation."""
         return PairedBlocks(data.cells(), rows, conditions, batch_size, seed=seed)
+
+    def finish(
+        self,
+        module: Any,
+        data: Data,
+        config: Any,
+        conditions: Conditions,
+        arrays: Mapping[str, np.ndarray],
+        info: Mapping[str, Any],
+        rows: np.ndarray,
+        *,
+        seed: int,
+    ) -> dict[str, np.ndarray]:
+        """Further arrays of the fit that need the trained module; ``rows`` are the train rows. There are none here."""
+        return {}
 
     def fit(
         self,
@@ -110,14 +126,16 @@ class NetworkMethod(ABC):
         cells, conditions = data.cells(), Conditions.of(data, start)
         arrays, info = self.prepare(data, config, seed=seed, start=start)
         train, val = self.rows(cells)
+        shared = (data, config, conditions, arrays, info)
         with local_seed(seed):
             module = self.build(config, conditions, arrays, info)
             if start is not None:
                 begin(module, conditions, start)
-            history = self._train(module, data, config, conditions, arrays, (train, val), seed, trainer_options)
+            history = self._train(module, shared, (train, val), seed, trainer_options)
+            further = self.finish(module, *shared, train, seed=seed)
         weights = with_prefix(weights_of(module), WEIGHTS)
         record = {**info, "network": asdict(config), "conditions": conditions.to_json()}
-        return Fitted({**arrays, **conditions.arrays(), **weights}, record, history)
+        return Fitted({**arrays, **further, **conditions.arrays(), **weights}, record, history)
 
     def rows(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Rows to train on and to stop on. Only dask arrays are read in the order of the rows."""
@@ -129,17 +147,14 @@ class NetworkMethod(ABC):
     def _train(
         self,
         module: BaseModuleClass,
-        data: Data,
-        config: Any,
-        conditions: Conditions,
-        arrays: Mapping[str, np.ndarray],
+        shared: tuple[Data, Any, Conditions, dict[str, np.ndarray], dict[str, Any]],
         rows: tuple[np.ndarray, np.ndarray],
         seed: int,
         trainer_options: Mapping[str, Any] | None,
     ) -> pd.DataFrame:
+        data, config = shared[:2]
         train, val = rows
         size = max(config.batch_size, ROWS)
-        shared = (data, config, conditions, arrays)
         batches = SplitDataModule(
             data.cells().X,
             train,
@@ -174,7 +189,8 @@ class NetworkMethod(ABC):
             with local_seed(0):  # a new module draws initial weights
                 module = self.build(self.config_of(fitted), conditions, fitted.arrays, fitted.info)
             set_weights(module, without_prefix(fitted.arrays, WEIGHTS))
-            self._fitted, self._module, self._conditions = fitted, module.eval(), conditions
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            self._fitted, self._module, self._conditions = fitted, module.eval().to(device), conditions
         return self._module
 
 

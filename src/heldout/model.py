@@ -13,6 +13,7 @@ from heldout.tasks.forecast.config import (
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
 from heldout.tasks.perturbation.config import (
+    DoseLinearConfig,
     InformedAdditiveConfig,
     LatentAdditiveConfig,
     LinearConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "GeneNetworkConfig",
     "GenotypeClassifier",
     "InformedAdditiveConfig",
+    "DoseLinearConfig",
     "LatentAdditiveConfig",
     "LinearConfig",
     "LogisticConfig",

@@ -29,6 +29,7 @@ def perturbation(
     targets: str | Mapping[str, str | Sequence[str]] | None = None,
     separator: str | None = "+",
     covariate_keys: str | Sequence[str] | None = None,
+    dose_key: str | None = None,
     split_key: str = "split",
     mask_var: str | None = DEFAULT,
     layer: str | None = None,
@@ -53,7 +54,7 @@ def perturbation(
         :func:`heldout.pp.split_perturbations`.
     perturbation_key
         Column of ``obs`` with the perturbation of each cell. A split of perturbations knows it, and the next four
-        arguments.
+        arguments, and ``dose_key`` if it was made with one.
     method
         One of:
 
@@ -67,6 +68,8 @@ def perturbation(
         - ``latent_additive``: effects of targets by ridge regression, in components of the train changes;
         - ``informed_additive``: the same, shrunk towards what the vectors of the targets predict;
         - ``nearest``: the change of the most similar train perturbation;
+        - ``dose_linear``: changes that grow with the logarithm of the dose, with a shrunk slope for each perturbation;
+        - ``dose_isotonic``: changes that only rise or only fall with the dose in each gene, interpolated;
         - ``moved_cells``: measured cells of the nearest perturbation, moved by the missing mean change. It predicts how
           cells vary, and its fit stores train cells.
     control
@@ -77,6 +80,10 @@ def perturbation(
         Text between the targets of a combination. None if each name is one target.
     covariate_keys
         Column(s) of ``obs`` that make up the context (cell line, treatment).
+    dose_key
+        Numeric column of ``obs`` with the dose, see :func:`heldout.pp.split_perturbations`. ``dose_linear`` and
+        ``dose_isotonic`` need it. ``additive``, ``transfer`` and ``moved_cells`` use the nearest measured dose, by the
+        logarithm. Other closed forms predict the same change at each dose.
     split_key
         The split.
     mask_var
@@ -152,6 +159,7 @@ def perturbation(
         targets=targets,
         separator=separator,
         covariate_keys=covariate_keys,
+        dose_key=dose_key,
         mask_var=mask_var,
         layer=layer,
     )

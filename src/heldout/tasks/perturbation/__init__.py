@@ -55,6 +55,22 @@ METHODS = Registry(
         requires="contexts",
     ),
     Method(
+        "dose_linear",
+        "baseline",
+        "changes linear in the logarithm of the dose",
+        f"{_METHODS}.dose:DoseLinear",
+        default_baseline=True,
+        requires="doses",
+    ),
+    Method(
+        "dose_isotonic",
+        "baseline",
+        "changes that only rise or only fall with the dose",
+        f"{_METHODS}.dose:DoseIsotonic",
+        default_baseline=True,
+        requires="doses",
+    ),
+    Method(
         "informed_additive",
         "model",
         "latent_additive, shrunk towards what the vectors of the targets predict",

@@ -105,6 +105,23 @@ class NearestConfig(Config):
 
 
 @dataclass(frozen=True)
+class DoseLinearConfig(Config):
+    """Options of ``dose_linear``, whose changes are linear in log1p(dose / dose_scale).
+
+    Parameters
+    ----------
+    dose_scale
+        Dose from which changes grow with the logarithm of the dose instead of with the dose, a number > 0 in the unit
+        of the doses. If None, it is chosen on train.
+    n_comps
+        Largest number of components of the train changes. If None, all are kept: noisy slopes are shrunk in any case.
+    """
+
+    dose_scale: float | None = option(None, above=0)
+    n_comps: int | None = option(None, at_least=1)
+
+
+@dataclass(frozen=True)
 class MovedCellsConfig(Config):
     """Options of ``moved_cells``.
 

@@ -127,17 +127,18 @@ class Measured:
     def observe(self, mask: np.ndarray) -> Observed:
         """Moments of the cells in ``mask`` by perturbation and context, in one pass over the matrix."""
         screen = self.screen
-        number, context, codes = screen.groups(mask)
+        number, context, dose, codes = screen.groups_by_dose(mask)
         moments = group_moments(self.X, codes, len(number), columns=self.columns)
         assert moments.var is not None
         control = number < 0
-        pairs = Pairs([screen.perturbations[i] for i in number[~control]], context[~control])
+        of_pairs = None if dose is None else dose[~control]
+        pairs = Pairs([screen.perturbations[i] for i in number[~control]], context[~control], of_pairs)
         n = np.zeros(screen.n_contexts, dtype=np.int64)
         n[context[control]] = moments.n[control]
         mean, var = (np.full((screen.n_contexts, len(self.columns)), np.nan) for _ in range(2))
         mean[context[control]], var[context[control]] = moments.mean[control], moments.var[control]
-        of_pairs = (moments.n[~control], moments.mean[~control], moments.var[~control])
-        return Observed(pairs, number[~control], *of_pairs, n, mean, var)
+        perturbed = (moments.n[~control], moments.mean[~control], moments.var[~control])
+        return Observed(pairs, number[~control], *perturbed, n, mean, var)
 
 
 @dataclass(frozen=True)
@@ -205,12 +206,13 @@ class Cells:
         """
         mask = np.zeros(len(self.perturbation), dtype=bool)
         mask[self.train] = True
-        number, context, codes = self.measured.screen.groups(mask)
+        number, context, dose, codes = self.measured.screen.groups_by_dose(mask)
         place = np.empty(len(codes), dtype=np.int64)
         place[rng.permutation(self.measured.order)] = np.arange(len(codes))
         groups = []
         for group in np.flatnonzero(number >= 0).tolist():
             rows = np.flatnonzero(codes == group)
             rows = rows[np.argsort(place[rows])[:most]]
-            groups.append((Pair(self.targets[number[group]], int(context[group])), rows))
+            of_group = None if dose is None else float(dose[group])
+            groups.append((Pair(self.targets[number[group]], int(context[group]), of_group), rows))
         return groups

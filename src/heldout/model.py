@@ -20,11 +20,13 @@ from heldout.tasks.perturbation.config import (
     MovedCellsConfig,
     NearestConfig,
 )
+from heldout.tasks.perturbation.config_networks import PerturbationFlowConfig
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.networks._model import CellForecaster
     from heldout.tasks.forecast_genes.networks._model import GeneForecaster
     from heldout.tasks.genotype.networks._model import GenotypeClassifier
+    from heldout.tasks.perturbation.networks.flow._model import PerturbationFlow
 
 __all__ = [
     "AttentionConfig",
@@ -43,6 +45,8 @@ __all__ = [
     "MLPConfig",
     "MovedCellsConfig",
     "NearestConfig",
+    "PerturbationFlow",
+    "PerturbationFlowConfig",
     "PublishedConfig",
     "RidgeConfig",
     "SequenceConfig",
@@ -52,6 +56,7 @@ _NETWORKS = {
     "CellForecaster": "heldout.tasks.forecast.networks._model",
     "GeneForecaster": "heldout.tasks.forecast_genes.networks._model",
     "GenotypeClassifier": "heldout.tasks.genotype.networks._model",
+    "PerturbationFlow": "heldout.tasks.perturbation.networks.flow._model",
 }
 
 

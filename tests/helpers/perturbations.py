@@ -11,7 +11,7 @@ from heldout._core.partition import read_partition
 from heldout.tasks.perturbation.task import Task
 
 CLOSED = ("no_change", "mean", "mean_of_cells", "context_mean", "transfer", "additive", "linear", "latent_additive")
-CONFIGS = {}
+CONFIGS = {"flow": ho.model.PerturbationFlowConfig(width=8, n_condition=4, n_layers=1, n_steps=2, max_epochs=1)}
 """Options with which the networks train in a moment: tiny layers, few steps."""
 
 NETWORKS = tuple(CONFIGS)

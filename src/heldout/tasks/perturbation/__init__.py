@@ -3,6 +3,7 @@
 from heldout._core.method import Method, Registry
 
 _METHODS = "heldout.tasks.perturbation.methods"
+_NETWORKS = "heldout.tasks.perturbation.networks"
 
 METHODS = Registry(
     "perturbation",
@@ -85,6 +86,7 @@ METHODS = Registry(
         default_baseline=True,
         requires="cells",
     ),
+    Method("flow", "model", "conditional flow matching of cells", f"{_NETWORKS}.flow._method:GeneFlow"),
 )
 
 __all__ = ["METHODS"]

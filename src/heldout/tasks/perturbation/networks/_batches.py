@@ -25,9 +25,10 @@ class PairedBlocks(BatchBlocks):
     """Mini-batches of cells with random train controls of the same contexts, as lists of batches.
 
     A batch has ``X`` and ``controls``, (batch × G) float32; ``row``, ``number`` and ``in``, (batch,) int64, the numbers
-    of the cells, of their perturbations (-1: control) and of their contexts; and the tensors of :class:`heldout.tasks.perturbation.networks._condition.Conditions`: ``targets``, ``vectors``,
-    ``context`` and ``dose``. A cell gets another control in each epoch; without a seed it always gets the same. ``X``
-    of the AnnData stays sparse or dask: rows become dense in batches only, and only the controls are loaded as a whole.
+    of the cells, of their perturbations (-1: control) and of their contexts; and ``targets``, ``vectors``, ``context``
+    and ``dose``, the tensors of :class:`heldout.tasks.perturbation.networks._condition.Conditions`. A cell gets another
+    control in each epoch; without a seed it always gets the same. ``X`` of the AnnData stays sparse or dask: rows
+    become dense in batches only, and only the controls are loaded as a whole.
 
     A subclass adds columns in :meth:`more`.
 

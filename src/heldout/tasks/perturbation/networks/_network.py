@@ -189,9 +189,14 @@ class NetworkMethod(ABC):
             with local_seed(0):  # a new module draws initial weights
                 module = self.build(self.config_of(fitted), conditions, fitted.arrays, fitted.info)
             set_weights(module, without_prefix(fitted.arrays, WEIGHTS))
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            self._fitted, self._module, self._conditions = fitted, module.eval().to(device), conditions
+            module = module.eval().to(predicting_device())
+            self._fitted, self._module, self._conditions = fitted, module, conditions
         return self._module
+
+
+def predicting_device() -> str:
+    """Device that predicts: a GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def n_epochs(config: Any, n_rows: int) -> int:

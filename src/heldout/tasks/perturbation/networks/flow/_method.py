@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from heldout._core.method import Fitted, with_prefix, without_prefix
+from heldout._core.types import is_dask
 from heldout.tasks.perturbation.config_networks import PerturbationFlowConfig
 from heldout.tasks.perturbation.methods.moved_cells import KeptCells, keep_cells
-from heldout.tasks.perturbation.networks._network import NetworkMethod, coordinates
+from heldout.tasks.perturbation.networks._batches import PairedBlocks, in_order
+from heldout.tasks.perturbation.networks._network import NetworkMethod, coordinates, predicting_device
 from heldout.tasks.perturbation.networks.flow._module import ConditionalFlow
 from heldout.tasks.perturbation.networks.flow._sources import ComposedBlocks, Composer
 from heldout.tasks.perturbation.networks.flow._space import Space, components_of
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from heldout.tasks.perturbation.interface import Data
-    from heldout.tasks.perturbation.networks._batches import PairedBlocks
     from heldout.tasks.perturbation.networks._condition import Conditions
     from heldout.tasks.perturbation.predictions import Controls
 
@@ -63,8 +64,9 @@ class GeneFlow(NetworkMethod):
             if all(name in of_start for name in names):
                 arrays |= {name: of_start[name] for name in names}
             else:
-                rows = cells.train[np.argsort(np.argsort(cells.measured.order)[cells.train])]
-                arrays |= components_of(cells, rows, arrays["centre"].astype(np.float64), config.n_comps)
+                arrays |= components_of(
+                    cells, in_order(cells, cells.train), arrays["centre"].astype(np.float64), config.n_comps
+                )
         if config.source == "composed":
             kept = keep_cells(data, config.max_cells, seed=seed)
             arrays, info = {**arrays, **with_prefix(kept.arrays, _KEPT)}, {"kept": kept.info}
@@ -97,9 +99,7 @@ class GeneFlow(NetworkMethod):
             composer = _composer(arrays, info)
             assert composer is not None
             return ComposedBlocks(data.cells(), rows, conditions, batch_size, composer, seed=seed)
-        return PairedBlocks(
-            data.cells(), rows, conditions, batch_size, seed=seed, controls=config.source == "control"
-        )
+        return PairedBlocks(data.cells(), rows, conditions, batch_size, seed=seed, controls=config.source == "control")
 
     def finish(
         self,
@@ -118,13 +118,16 @@ class GeneFlow(NetworkMethod):
             return {}
         rng = np.random.default_rng([seed, 1])
         chosen = rng.permutation(rows)[:_N_LEARNED]
-        blocks = self.blocks(data, config, conditions, arrays, info, np.sort(chosen), batch_size=512, seed=None)
+        chosen = np.sort(chosen) if is_dask(data.cells().X) else chosen
+        blocks = self.blocks(data, config, conditions, arrays, info, chosen, batch_size=512, seed=None)
         generated, n_zeros = [], np.zeros(len(arrays["centre"]))
+        module.to(predicting_device())
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         for batch in (batch for block in blocks for batch in block):
             begin = module.begin(batch, generator)
             generated.append(module.sample(batch, begin).cpu().numpy())
             n_zeros += (batch["X"] == 0).sum(dim=0).numpy()
+        module.cpu()
         return {"threshold": thresholds(np.concatenate(generated), n_zeros / len(chosen))}
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Generated:
@@ -164,8 +167,5 @@ def _begin(
     if config.source in ("noise", "matched"):
         noise = torch.from_numpy(rng.standard_normal((n, space.n_dims), dtype=np.float32))
         return noise if config.source == "noise" else noise * space.spread
-    if composer is None:
-        cells = controls.draw(pair.context, n, rng)
-    else:
-        cells = composer.draw(pair, controls, n, rng)
+    cells = controls.draw(pair.context, n, rng) if composer is None else composer.draw(pair, controls, n, rng)
     return space.encode(torch.from_numpy(cells.astype(np.float32)))

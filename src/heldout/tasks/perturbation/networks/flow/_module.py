@@ -91,9 +91,7 @@ class ConditionalFlow(BaseModuleClass):
             begin = begin[coupled(begin, end, torch.stack([tensors["number"], tensors["context"]], dim=1))]
         return {"batch": tensors, "begin": begin, "end": end, "t": t, "drop": drop}
 
-    def _get_generative_input(
-        self, tensors: Batch, inference_outputs: dict[str, Any], **kwargs: Any
-    ) -> dict[str, Any]:
+    def _get_generative_input(self, tensors: Batch, inference_outputs: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return inference_outputs
 
     @auto_move_data
@@ -102,10 +100,7 @@ class ConditionalFlow(BaseModuleClass):
     ) -> dict[str, torch.Tensor]:
         """Points on the paths, their times and conditions, and the velocities of the paths."""
         x = (1 - t) * begin + t * end
-        if self.config.prediction == "v":
-            wanted = end - begin
-        else:
-            wanted = (end - x) / (1 - t).clamp(min=SHORTEST)
+        wanted = end - begin if self.config.prediction == "v" else (end - x) / (1 - t).clamp(min=SHORTEST)
         return {"x": x, "t": t, "c": self.encoder(batch, drop), "wanted": wanted}
 
     @auto_move_data

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from heldout.tasks.perturbation.methods.moved_cells import KeptCells
 from heldout.tasks.perturbation.networks._batches import PairedBlocks
 from heldout.tasks.perturbation.pairs import Pair
 from heldout.tasks.perturbation.predictions import drawn_rows
 
 if TYPE_CHECKING:
     from heldout._core.blocks import Batch
+    from heldout.tasks.perturbation.methods.moved_cells import KeptCells
     from heldout.tasks.perturbation.networks._condition import Conditions
     from heldout.tasks.perturbation.observed import Cells
     from heldout.tasks.perturbation.predictions import Controls
@@ -90,7 +90,7 @@ class ComposedBlocks(PairedBlocks):
         seed: int | None = None,
     ) -> None:
         super().__init__(cells, rows, conditions, batch_size, seed=seed)
-        self.composer, self.targets, self.dose = composer, cells.targets, cells.dose
+        self.composer, self.targets, self.dose = composer, cells.targets, getattr(cells, "dose", None)
 
     def more(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Compose the source of each cell; that of a control is another control."""

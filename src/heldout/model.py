@@ -13,6 +13,7 @@ from heldout.tasks.forecast.config import (
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
 from heldout.tasks.perturbation.config import (
+    DoseIsotonicConfig,
     DoseLinearConfig,
     InformedAdditiveConfig,
     LatentAdditiveConfig,
@@ -20,7 +21,13 @@ from heldout.tasks.perturbation.config import (
     MovedCellsConfig,
     NearestConfig,
 )
-from heldout.tasks.perturbation.config_networks import PerturbationFlowConfig
+from heldout.tasks.perturbation.config_networks import (
+    CompositionalConfig,
+    GraphConfig,
+    LatentAdditiveNetworkConfig,
+    PerturbationFlowConfig,
+    SetTransportConfig,
+)
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.networks._model import CellForecaster
@@ -32,14 +39,18 @@ __all__ = [
     "AttentionConfig",
     "BoostingConfig",
     "CellForecaster",
+    "CompositionalConfig",
     "DampingConfig",
     "FlowConfig",
     "GeneForecaster",
     "GeneNetworkConfig",
     "GenotypeClassifier",
+    "GraphConfig",
     "InformedAdditiveConfig",
+    "DoseIsotonicConfig",
     "DoseLinearConfig",
     "LatentAdditiveConfig",
+    "LatentAdditiveNetworkConfig",
     "LinearConfig",
     "LogisticConfig",
     "MLPConfig",
@@ -50,6 +61,7 @@ __all__ = [
     "PublishedConfig",
     "RidgeConfig",
     "SequenceConfig",
+    "SetTransportConfig",
 ]
 
 _NETWORKS = {

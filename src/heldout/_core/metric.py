@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -40,6 +40,8 @@ class Metric:
         What the metric measures, in one line.
     title
         Name in reports and plots, where ``name`` with spaces is not clear enough.
+    bounds
+        Lowest and highest value that the metric can have; infinite where there is no limit. Intervals lie in it.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Metric:
     tasks: tuple[str, ...]
     words: str
     title: str = ""
+    bounds: tuple[float, float] = (-np.inf, np.inf)
 
     @property
     def label(self) -> str:
@@ -99,13 +102,13 @@ _FORECAST = ("forecast",)
 
 _SKILL_CORRECTED = "Skill, corrected for noise: 0 is persistence, 1 is the noise floor."
 _PEARSON_DELTA = "Correlation of true and predicted change from control."
-_PEARSON_PERTURBED = "Correlation of differences from the mean train perturbation."
+_PEARSON_PERTURBED = "Correlation of changes from the mean train perturbation."
 _RANK = "Share of other predictions that are nearer to the truth."
 _DISCRIMINATION = "Share of other truths that are further from the prediction."
 _DEG_RECALL = "Share of the 50 genes with the largest response that are predicted."
 _GENE_WASSERSTEIN = "Mean over genes of the Wasserstein-1 distance."
 _ZERO_SHARE = "Mean over genes of the difference of the shares of zeros."
-_AVERAGE_PRECISION = "Area under the precision-recall curve; chance: share of interactions."
+_AVERAGE_PRECISION = "Area under precision-recall; chance: share of interactions."
 _TPR = "True positive rate at a false discovery proportion of"
 
 _ALL = (
@@ -145,7 +148,28 @@ _ALL = (
     Metric("tpr_at_50", "higher", 0.0, "units", _INTERACTIONS, f"{_TPR} 50 %."),
 )
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+_BOUNDS: dict[tuple[float, float], tuple[str, ...]] = {
+    (0, 1): (
+        "auc", "block_auc", "cell_auc", "accuracy", "accuracy_calibrated", "calibration_error", "zero_share_error",
+        "change_sign_accuracy", "rank", "discrimination", "deg_recall", "average_precision", "tpr_at_5", "tpr_at_20",
+        "tpr_at_50",
+    ),
+    (0, 2): ("brier",),
+    (0, np.inf): (
+        "loss", "variance_error", "gene_wasserstein", "wasserstein2", "rmse", "mae", "l2", "weighted_mse",
+        "variance_ratio",
+    ),
+    (-np.inf, 1): ("skill", "r2"),
+    (-1, 1): ("change_correlation", "pearson_delta", "pearson_delta_perturbed", "cosine_logfc"),
+    (-2, 2): ("mmd",),
+}  # fmt: skip
+"""Metrics by their range; the others can have any value."""
+
+_RANGE = {name: bounds for bounds, names in _BOUNDS.items() for name in names}
+
+METRICS: dict[str, Metric] = {
+    metric.name: replace(metric, bounds=_RANGE.get(metric.name, metric.bounds)) for metric in _ALL
+}
 """All metrics by name, in the order of the documentation."""
 
 PRIMARY: dict[str, tuple[str, ...]] = {
@@ -180,7 +204,7 @@ _PAGE = """# Metrics
 Each metric has one record in `heldout._core.metric`. Tables, leaderboards, plots and verdicts read it. The metrics that
 answer the question of a task are in bold. *Compares* says whether a metric compares one value or mean profile for each
 unit (library, gene, perturbation), or single cells. *Chance* is the score of a prediction that knows nothing, where
-there is such a value.
+there is such a value. *Range* has the values that a metric can have; intervals lie in it.
 """
 """The start of the page in the documentation."""
 
@@ -215,8 +239,8 @@ def page() -> str:
         lines += [
             f"## {_HEADINGS[task]}",
             "",
-            "| metric | compares | better | chance | meaning |",
-            "|---|---|---|---|---|",
+            "| metric | compares | better | chance | range | meaning |",
+            "|---|---|---|---|---|---|",
         ]
         lines += [_row(metric, task) for metric in METRICS.values() if task in metric.tasks]
         lines.append("")
@@ -227,7 +251,14 @@ def _row(metric: Metric, task: str) -> str:
     name = f"**`{metric.name}`**" if metric.name in PRIMARY[task] else f"`{metric.name}`"
     chance = "" if metric.chance is None else f"{metric.chance:g}"
     better = "nearest to 1" if metric.direction == "one" else metric.direction
-    return f"| {name} | {metric.of} | {better} | {chance} | {metric.words} |"
+    return f"| {name} | {metric.of} | {better} | {chance} | {_range(metric)} | {metric.words} |"
+
+
+def _range(metric: Metric) -> str:
+    low, high = (f"{value:g}".replace("-", "−") for value in metric.bounds)
+    if np.isfinite(metric.bounds).all():
+        return f"{low} to {high}"
+    return f"≥ {low}" if np.isfinite(metric.bounds[0]) else f"≤ {high}" if np.isfinite(metric.bounds[1]) else ""
 
 
 if __name__ == "__main__":

@@ -71,7 +71,11 @@ def perturbation(
         - ``dose_linear``: changes that grow with the logarithm of the dose, with a shrunk slope for each perturbation;
         - ``dose_isotonic``: changes that only rise or only fall with the dose in each gene, interpolated;
         - ``moved_cells``: measured cells of the nearest perturbation, moved by the missing mean change. It predicts how
-          cells vary, and its fit stores train cells.
+          cells vary, and its fit stores train cells;
+        - ``latent_additive_network``: a network that decodes the sum of an encoded control cell and vectors of targets;
+        - ``compositional``: an autoencoder of cells with vectors of targets and contexts, trained with an adversary;
+        - ``graph``: ``latent_additive_network`` with vectors of unseen targets from a graph of genes;
+        - ``set_transport``: attention over sets of control cells, trained on the distance to sets of perturbed cells.
     control
         Name(s) of the controls. If None, ``"control"``.
     targets
@@ -92,9 +96,11 @@ def perturbation(
         Layer to use instead of ``X``. If None, ``X`` is used.
     config
         Options of the method: :class:`heldout.model.LinearConfig`, :class:`heldout.model.LatentAdditiveConfig`,
-        :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig` or
-        :class:`heldout.model.MovedCellsConfig`. The first, third and fourth may name an embedding of
-        :func:`heldout.pp.embedding`.
+        :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig`,
+        :class:`heldout.model.MovedCellsConfig`, :class:`heldout.model.LatentAdditiveNetworkConfig`,
+        :class:`heldout.model.CompositionalConfig`, :class:`heldout.model.GraphConfig` or
+        :class:`heldout.model.SetTransportConfig`. Those of ``linear``, ``informed_additive``, ``nearest`` and the
+        networks may name an embedding of :func:`heldout.pp.embedding`.
     start
         Key of an earlier fit of the same method to start from (pretraining). ``latent_additive`` and
         ``informed_additive`` shrink the effects of targets towards those of the earlier fit, as far as the train cells

@@ -14,6 +14,7 @@ from heldout.tasks.perturbation.predictions import Controls
 from heldout.tasks.perturbation.task import predict
 from tests.helpers.perturbations import (
     CONFIGS,
+    DOSED,
     IN_MEMORY,
     METHODS,
     brute_means,
@@ -49,7 +50,7 @@ def held_out(adata):
 
 
 def test_every_method_is_tested():
-    assert set(METHODS) == set(REGISTRY.names())
+    assert {*METHODS, *DOSED} == set(REGISTRY.names())
 
 
 def test_no_change_is_the_train_controls(screen, means):

@@ -87,6 +87,30 @@ METHODS = Registry(
         requires="cells",
     ),
     Method("flow", "model", "conditional flow matching of cells", f"{_NETWORKS}.flow._method:GeneFlow"),
+    Method(
+        "latent_additive_network",
+        "model",
+        "network whose latent coordinates of cell, targets and context add up",
+        f"{_NETWORKS}.latent_additive._method:LatentAdditiveNetwork",
+    ),
+    Method(
+        "compositional",
+        "model",
+        "autoencoder of cells with vectors of targets and contexts that add up",
+        f"{_NETWORKS}.compositional._method:Compositional",
+    ),
+    Method(
+        "graph",
+        "model",
+        "latent_additive_network with vectors of unseen targets from a graph of genes",
+        f"{_NETWORKS}.graph._method:Graph",
+    ),
+    Method(
+        "set_transport",
+        "model",
+        "attention over sets of control cells, trained on the distance between sets",
+        f"{_NETWORKS}.set_transport._method:SetTransport",
+    ),
 )
 
 __all__ = ["METHODS"]

@@ -122,6 +122,19 @@ class DoseLinearConfig(Config):
 
 
 @dataclass(frozen=True)
+class DoseIsotonicConfig(Config):
+    """Options of ``dose_isotonic``.
+
+    Parameters
+    ----------
+    shrink
+        Whether to shrink the measured changes by their noise before the monotone fit.
+    """
+
+    shrink: bool = True
+
+
+@dataclass(frozen=True)
 class MovedCellsConfig(Config):
     """Options of ``moved_cells``.
 

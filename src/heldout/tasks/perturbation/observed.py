@@ -157,6 +157,9 @@ class Cells:
         Number of the context of each cell, (n,).
     train, val
         Rows of the train and of the val cells, sorted.
+    dose
+        Dose of each cell, (n,), 0 for a control and for a cell of neither train nor val; None if the screen has no
+        doses.
     """
 
     measured: Measured
@@ -165,15 +168,16 @@ class Cells:
     context: np.ndarray
     train: np.ndarray
     val: np.ndarray
+    dose: np.ndarray | None = None
 
     @classmethod
     def of(cls, measured: Measured, train: np.ndarray, val: np.ndarray) -> Cells:
         """Hide the perturbations of all cells but those of train and val, which are masks (n,)."""
         screen = measured.screen
         perturbation = np.where(train | val, screen.of_cell, UNKNOWN)
-        return cls(
-            measured, screen.perturbations, perturbation, screen.context, np.flatnonzero(train), np.flatnonzero(val)
-        )
+        dose = None if screen.dose is None else np.where(train | val, screen.dose, 0.0)
+        rows = (np.flatnonzero(train), np.flatnonzero(val))
+        return cls(measured, screen.perturbations, perturbation, screen.context, *rows, dose)
 
     @property
     def X(self) -> MatrixOrDask:

@@ -22,7 +22,16 @@ from heldout.splitting._doses import shown_dose
 from heldout.splitting._read_screen import ScreenNames
 from heldout.splitting._screen import as_list, context_codes
 from heldout.tasks.perturbation import METHODS
-from heldout.tasks.perturbation.judging.calibration import half_widths, seen_targets
+from heldout.tasks.perturbation.judging.calibration import (
+    CALIBRATED,
+    NOT_PREDICTED,
+    TOO_FEW,
+    fewest,
+    half_widths,
+    lacking_intervals,
+    n_calibrating,
+    seen_targets,
+)
 from heldout.tasks.perturbation.pairs import Pairs
 from heldout.tasks.perturbation.predictions import Controls, Prediction, rng_of
 from heldout.tasks.perturbation.task import DOSES, Task, check_logged, predict, strata_of, task_of_fit
@@ -145,6 +154,7 @@ def predicted_profiles(
         made_by["coverage"] = coverage
     obs = request.obs()
     obs["predicted"], obs["fallback"] = np.isfinite(prediction.change).all(axis=1), prediction.fallback
+    obs = obs.assign(**_interval_columns(fit, pairs, obs["predicted"].to_numpy(), coverage))
     var = pd.DataFrame(index=pd.Index(fit.genes.astype(str)))
     return AnnData(profile.astype(np.float32), obs=obs, var=var, layers=layers, uns={keys.UNS: {"predicted": made_by}})
 
@@ -191,6 +201,20 @@ def predicted_cells(
     obs.index = pd.Index([f"{name}|{k % n_cells}" for k, name in enumerate(obs.index)], dtype=object)
     var = pd.DataFrame(index=pd.Index(fit.genes.astype(str)))
     return AnnData(np.concatenate(parts), obs=obs, var=var, uns={keys.UNS: {"predicted": request.made_by(key)}})
+
+
+def _interval_columns(fit: Fit, pairs: Pairs, predicted: np.ndarray, coverage: float) -> dict[str, np.ndarray]:
+    """The nominal coverage, the status and the basis of the interval of each row, (m,) each; logs what is missing."""
+    strata = strata_of(fit, pairs)
+    n_val = n_calibrating(fit.info.get("calibration", {}), strata)
+    calibrated = predicted & (n_val >= fewest(coverage))
+    if "half_widths" in fit.arrays:
+        for sentence in lacking_intervals(n_val[predicted], strata[predicted], coverage):
+            logger.warning("%s", sentence)
+    else:
+        logger.info("The fit has no intervals, because val has no perturbations. Make the split with val=0.2 or more.")
+    status = np.where(calibrated, CALIBRATED, np.where(predicted, TOO_FEW, NOT_PREDICTED)).astype(object)
+    return {"coverage": np.where(calibrated, coverage, np.nan), "interval": status, "n_val": n_val}
 
 
 def _held_out(adata: AnnData, fit: Fit, *, key: str) -> Pairs:

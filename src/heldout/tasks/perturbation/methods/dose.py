@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from heldout._core.method import Fitted
-from heldout._core.options import NoConfig
-from heldout.tasks.perturbation.config import DoseLinearConfig
+from heldout.tasks.perturbation.config import DoseIsotonicConfig, DoseLinearConfig
 from heldout.tasks.perturbation.methods.latent_additive import change_components, variance_of_cells
 from heldout.tasks.perturbation.predictions import Controls, Shifted
 
@@ -180,23 +179,25 @@ class DoseIsotonic(_DoseResponse):
     """Predict changes that only rise or only fall with the dose, from 0 at dose 0, in each perturbation and gene.
 
     The fit is isotonic regression on the measured changes, weighted by their cells, with values that are never on the
-    other side of 0. Of the rising and the falling fit, the one with the smaller error is used. Between measured doses
+    other side of 0. Before, each change is shrunk in the components of the train changes by its noise (empirical Bayes),
+    because a monotone fit of noise alone is not 0. Of the rising and the falling fit, the one with the smaller error is used. Between measured doses
     the change is linear in the logarithm of the dose, below the lowest dose it is proportional to the dose, and beyond
     the highest dose it is constant. Combinations, contexts and unknown targets are treated as in :class:`DoseLinear`;
     the fallback is the mean response.
     """
 
-    default_config: ClassVar[NoConfig] = NoConfig()
+    default_config: ClassVar[DoseIsotonicConfig] = DoseIsotonicConfig()
     responses: ClassVar[type[Responses]] = IsotonicResponses
 
-    def fit(self, data: Data, config: NoConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
+    def fit(self, data: Data, config: DoseIsotonicConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
         """Fit each series."""
         profiles = data.profiles
         dose, series = _doses_of(profiles, "dose_isotonic"), Series.of(profiles.pairs)
         order = np.lexsort((dose, series.of_row))
         parts = np.split(order, np.cumsum(np.bincount(series.of_row))[:-1])
         weights = profiles.n_cells.astype(np.float64)
-        values = np.concatenate([monotone(profiles.change[rows], weights[rows]) for rows in parts])
+        change = _without_noise(profiles) if config.shrink else profiles.change
+        values = np.concatenate([monotone(change[rows], weights[rows]) for rows in parts])
         arrays = {
             "values": values,
             "dose": dose[order],
@@ -222,6 +223,18 @@ def isotonic(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         smallest = np.minimum.accumulate(means[::-1], axis=0)[::-1]
         result[first:] = np.maximum(result[first:], smallest)
     return result
+
+
+def _without_noise(profiles: Profiles) -> np.ndarray:
+    """Train changes, (m × G), each component multiplied by its share of signal, which is larger for more cells."""
+    basis = change_components(profiles, None)
+    of_cells = variance_of_cells(basis, profiles)
+    if of_cells is None:
+        return profiles.change
+    Y, noise = profiles.change @ basis.T, of_cells / profiles.n_cells[:, None]
+    total = (Y**2).mean(axis=0)
+    signal = np.maximum(total - noise.mean(axis=0), _LEAST * np.maximum(total, np.finfo(np.float64).tiny))
+    return np.asarray((Y * signal / (signal + noise)) @ basis)
 
 
 def _doses_of(profiles: Profiles, method: str) -> np.ndarray:

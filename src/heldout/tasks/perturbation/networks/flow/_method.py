@@ -133,6 +133,7 @@ class GeneFlow(NetworkMethod):
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Generated:
         """Draw source cells and move them along the flow; unseen targets without a vector are fallbacks."""
         module, conditions, config = self.module(fitted), self.conditions(fitted), self.config_of(fitted)
+        module.to(predicting_device())
         composer = _composer(fitted.arrays, fitted.info)
         threshold = fitted.arrays.get("threshold")
         _, fallback = conditions.encode(pairs)

@@ -90,7 +90,7 @@ class ComposedBlocks(PairedBlocks):
         seed: int | None = None,
     ) -> None:
         super().__init__(cells, rows, conditions, batch_size, seed=seed)
-        self.composer, self.targets, self.dose = composer, cells.targets, getattr(cells, "dose", None)
+        self.composer, self.targets, self.dose = composer, cells.targets, cells.dose
 
     def more(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Compose the source of each cell; that of a control is another control."""

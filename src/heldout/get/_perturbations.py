@@ -35,8 +35,8 @@ def perturbations(adata: AnnData | MuData, split_key: str = "split") -> pd.DataF
 
     Returns
     -------
-    One row per perturbation and context (and dose), and one row per context and pool of control cells, sorted by partition,
-    context and name, controls last. Columns:
+    One row per perturbation and context (and dose), and one row per context and pool of control cells, sorted by
+    partition, context and name, controls last. Columns:
 
     ``perturbation``, ``targets``
         Name, which joins the sorted targets, and the tuple of targets, which is empty for a control.
@@ -147,8 +147,8 @@ def _rows(counted: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
         msg = (
             f"{int(rows.loc[moved, 'n_cells'].sum())} cells are in another partition than their perturbation, so the "
             f"column perturbation_key={params['perturbation_key']!r} or one of "
-            f"covariate_keys={params['covariate_keys']} {dosed}was changed since the split was made. Restore it, or make the "
-            "split again."
+            f"covariate_keys={params['covariate_keys']} {dosed}was changed since the split was made. Restore it, or "
+            "make the split again."
         )
         raise ValueError(msg)
     return rows.drop(columns="from")

@@ -95,9 +95,9 @@ def split_perturbations(
         group are in one pool. If None, control cells are divided one by one. Perturbed cells are not kept together by
         this column.
     val, test
-        Wanted share of what is held out: targets, combinations, perturbations × contexts, or doses that may be held out.
-        Numbers are rounded to the nearest integer, at least one each. 0 leaves a partition out. With ``"combination"``
-        the shares may sum to 1.
+        Wanted share of what is held out: targets, combinations, perturbations × contexts, or doses that may be held
+        out. Numbers are rounded to the nearest integer, at least one each. 0 leaves a partition out. With
+        ``"combination"`` the shares may sum to 1.
     n_seen
         For ``"combination"``: hold out only combinations with exactly this number of targets in train. With 2, these
         are pairs whose targets both stay in train. With 0 and 1, targets leave train, and any other perturbation with
@@ -138,8 +138,8 @@ def split_perturbations(
         Categorical with the values train, val, test and unused.
     ``uns["heldout"]["splits"][key_added]``
         Scheme ``perturbations``, parameters and hash. The parameters have the targets of each name and the partition of
-        each perturbation × context (× dose). The argument ``group_key`` is stored there as ``control_group_key``. Read the
-        record with :func:`heldout.get.perturbations`.
+        each perturbation × context (× dose). The argument ``group_key`` is stored there as ``control_group_key``. Read
+        the record with :func:`heldout.get.perturbations`.
     ``uns["heldout"]["assignments"]``
         The partition of each cell name, as digests, under the hash.
 
@@ -147,8 +147,9 @@ def split_perturbations(
     ------
     ValueError
         If a column is missing or has missing values, or if a name cannot be divided into targets without guessing. If
-        doses are not numbers, controls have a dose, or perturbed cells have none. If there are too few perturbations for the shares, or if ``n_seen`` or the limits cannot be met. If a context has
-        too few control cells (or groups) for its partitions.
+        doses are not numbers, controls have a dose, or perturbed cells have none. If there are too few perturbations
+        for the shares, or if ``n_seen`` or the limits cannot be met. If a context has too few control cells (or groups)
+        for its partitions.
     TypeError
         If ``targets`` is not a column, a mapping or None.
 

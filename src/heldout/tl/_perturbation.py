@@ -98,8 +98,9 @@ def perturbation(
         Options of the method: :class:`heldout.model.LinearConfig`, :class:`heldout.model.LatentAdditiveConfig`,
         :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig`,
         :class:`heldout.model.MovedCellsConfig`, :class:`heldout.model.LatentAdditiveNetworkConfig`,
-        :class:`heldout.model.CompositionalConfig`, :class:`heldout.model.GraphConfig` or
-        :class:`heldout.model.SetTransportConfig`. Those of ``linear``, ``informed_additive``, ``nearest`` and the
+        :class:`heldout.model.CompositionalConfig`, :class:`heldout.model.GraphConfig`,
+        :class:`heldout.model.SetTransportConfig`, :class:`heldout.model.DoseLinearConfig` or
+        :class:`heldout.model.DoseIsotonicConfig`. Those of ``linear``, ``informed_additive``, ``nearest`` and the
         networks may name an embedding of :func:`heldout.pp.embedding`.
     start
         Key of an earlier fit of the same method to start from (pretraining). ``latent_additive`` and

@@ -57,8 +57,8 @@ def predict_profiles(
     - ``obs``: the perturbation, the context, the dose if the fit has doses, ``n_targets``, ``n_seen`` (targets that are
       in train), ``predicted`` (whether the method can predict it; otherwise the row is NaN) and ``fallback`` (whether
       the prediction is a fallback, such as the mean effect of a target); ``interval`` (``calibrated``, ``too few val
-      perturbations`` or ``not predicted``), ``coverage`` (NaN without an interval) and ``n_val`` (val perturbations with
-      the same number of targets and of targets in train; a coverage needs coverage / (1 - coverage) of them).
+      perturbations`` or ``not predicted``), ``coverage`` (NaN without an interval) and ``n_val`` (val perturbations
+      with the same number of targets and of targets in train; a coverage needs coverage / (1 - coverage) of them).
 
     A warning says which perturbations have no interval, how many val perturbations they need, and which coverage is
     possible.

@@ -54,7 +54,8 @@ def score_predictions(
     predicted
         AnnData with the perturbation of each row in ``obs``, with the covariates if there are several contexts, and
         with the dose if the screen has doses, in columns with the same names as in ``adata``; or several AnnData by
-        name of the method. ``"B+A"`` is ``"A+B"``. Rows of controls and of perturbations that are not judged are left out. Rows of NaN count as not predicted.
+        name of the method. ``"B+A"`` is ``"A+B"``. Rows of controls and of perturbations that are not judged are left
+        out. Rows of NaN count as not predicted.
     perturbation_key
         Column of ``obs`` with the perturbation. A split of perturbations knows it, and the next four arguments.
     control, targets, separator, covariate_keys, dose_key

@@ -90,7 +90,7 @@ class _Request:
             held_out = _held_out(adata, fit, key=key)
             keep = np.ones(len(held_out), dtype=bool) if wanted is None else np.isin(held_out.context, wanted)
             pairs = held_out.only(keep)
-            pairs = pairs if doses is None else pairs.at_doses(at)
+            pairs = pairs if doses is None or at is None else pairs.at_doses(at)
         else:
             asked = _parsed(perturbations, names)
             _warn_of_unknown(fit, asked)
@@ -142,8 +142,9 @@ def predicted_profiles(
     """Profile of each perturbation in each context; see :func:`heldout.tl.predict_profiles`."""
     from anndata import AnnData
 
-    asked = {"perturbations": perturbations, "contexts": contexts, "doses": doses}
-    request = _Request.of(adata, fit, key=key, reference=reference, **asked)
+    request = _Request.of(
+        adata, fit, key=key, perturbations=perturbations, contexts=contexts, doses=doses, reference=reference
+    )
     pairs, prediction = request.pairs, request.predict()
     profile = request.controls.mean[pairs.context] + prediction.change
     layers, made_by = {"change": prediction.change.astype(np.float32)}, request.made_by(key)
@@ -185,8 +186,9 @@ def predicted_cells(
     from anndata import AnnData
 
     check_integer(n_cells, "n_cells", least=1)
-    asked = {"perturbations": perturbations, "contexts": contexts, "doses": doses}
-    request = _Request.of(adata, fit, key=key, reference=reference, **asked)
+    request = _Request.of(
+        adata, fit, key=key, perturbations=perturbations, contexts=contexts, doses=doses, reference=reference
+    )
     prediction, seed = request.predict(), seed_of(rng)
     parts, rows = [], []
     for i, pair in enumerate(request.pairs):

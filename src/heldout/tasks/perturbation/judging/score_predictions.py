@@ -158,10 +158,10 @@ def _judged_rows(judged: Judged, name: str, predicted: AnnData) -> np.ndarray:
         if names.dose_key is not None and {p[:2] for p in pairs} & {
             (parsed[code], int(c)) for code, c in zip(codes, context, strict=True)
         }:
-            here = store.some([shown_dose(d) for d in np.unique(pairs.dose)])
+            known_doses = store.some(shown_dose(d) for d in sorted({pair.dose or 0.0 for pair in pairs}))
             msg = (
                 f"{name!r} predicts the perturbations of {judged.partition} only at other doses than those judged "
-                f"({here}). Predict at these doses, in the unit of obs[{names.dose_key!r}]."
+                f"({known_doses}). Predict at these doses, in the unit of obs[{names.dose_key!r}]."
             )
             raise ValueError(msg)
         if screen.n_contexts > 1 and set(pairs.targets).intersection(parsed):

@@ -179,11 +179,11 @@ class DoseIsotonic(_DoseResponse):
     """Predict changes that only rise or only fall with the dose, from 0 at dose 0, in each perturbation and gene.
 
     The fit is isotonic regression on the measured changes, weighted by their cells, with values that are never on the
-    other side of 0. Before, each change is shrunk in the components of the train changes by its noise (empirical Bayes),
-    because a monotone fit of noise alone is not 0. Of the rising and the falling fit, the one with the smaller error is used. Between measured doses
-    the change is linear in the logarithm of the dose, below the lowest dose it is proportional to the dose, and beyond
-    the highest dose it is constant. Combinations, contexts and unknown targets are treated as in :class:`DoseLinear`;
-    the fallback is the mean response.
+    other side of 0. Before, each change is shrunk in the components of the train changes by its noise (empirical
+    Bayes), because a monotone fit of noise alone is not 0. The rising or the falling fit is used, whichever has the
+    smaller error. Between measured doses the change is linear in the logarithm of the dose, below the lowest dose it is
+    proportional to the dose, and beyond the highest dose it is constant. Combinations, contexts and unknown targets are
+    treated as in :class:`DoseLinear`; the fallback is the mean response.
     """
 
     default_config: ClassVar[DoseIsotonicConfig] = DoseIsotonicConfig()

@@ -22,8 +22,8 @@ class Nearest:
     """Predict the change of the train perturbations whose vectors have the highest cosine.
 
     Train perturbations of the same context are compared. If train has none there, those of all contexts are the
-    fallback. Of a train perturbation with several doses, the nearest dose comes first. A combination has the sum of the vectors of its targets. A perturbation with a target without a vector
-    cannot be predicted.
+    fallback. If a train perturbation has several doses, the nearest dose comes first. A combination has the sum of the
+    vectors of its targets. A perturbation with a target without a vector cannot be predicted.
     """
 
     default_config: ClassVar[NearestConfig] = NearestConfig()

@@ -27,8 +27,8 @@ class PairedBlocks(BatchBlocks):
     A batch has ``X`` and ``controls``, (batch × G) float32; ``row``, ``number`` and ``in``, (batch,) int64, the numbers
     of the cells, of their perturbations (-1: control) and of their contexts; and ``targets``, ``vectors``, ``unseen``,
     ``context`` and ``dose``, the tensors of :class:`heldout.tasks.perturbation.networks._condition.Conditions`. A cell
-    gets another control in each epoch; without a seed it always gets the same. ``X`` of the AnnData stays sparse or dask: rows
-    become dense in batches only, and only the controls are loaded as a whole.
+    gets another control in each epoch; without a seed it always gets the same. ``X`` of the AnnData stays sparse or
+    dask: rows become dense in batches only, and only the controls are loaded as a whole.
 
     A subclass adds columns in :meth:`more`.
 

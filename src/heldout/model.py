@@ -20,6 +20,10 @@ from heldout.tasks.perturbation.config import (
     LinearConfig,
     MovedCellsConfig,
     NearestConfig,
+    PooledTransferConfig,
+    StackedConfig,
+    VectorKnnConfig,
+    VectorLassoConfig,
 )
 from heldout.tasks.perturbation.config_networks import (
     CompositionalConfig,
@@ -58,10 +62,14 @@ __all__ = [
     "NearestConfig",
     "PerturbationFlow",
     "PerturbationFlowConfig",
+    "PooledTransferConfig",
     "PublishedConfig",
     "RidgeConfig",
     "SequenceConfig",
     "SetTransportConfig",
+    "StackedConfig",
+    "VectorKnnConfig",
+    "VectorLassoConfig",
 ]
 
 _NETWORKS = {

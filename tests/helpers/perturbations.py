@@ -22,7 +22,16 @@ CONFIGS = {
 """Options with which the networks train in a moment: tiny layers, few steps."""
 
 NETWORKS = tuple(CONFIGS)
-IN_MEMORY = (*CLOSED, "informed_additive", "nearest", "moved_cells")
+IN_MEMORY = (
+    *CLOSED,
+    "informed_additive",
+    "nearest",
+    "moved_cells",
+    "pooled_transfer",
+    "vector_knn",
+    "vector_lasso",
+    "stacked",
+)
 """Methods whose fits do not depend on the kind of matrix; networks draw other batches from a dask array."""
 
 METHODS = (*IN_MEMORY, *NETWORKS)

@@ -67,6 +67,10 @@ def perturbation(
         - ``linear``: Y = G W Pᵀ + b, with vectors of genes and targets;
         - ``latent_additive``: effects of targets by ridge regression, in components of the train changes;
         - ``informed_additive``: the same, shrunk towards what the vectors of the targets predict;
+        - ``pooled_transfer``: the change of the same perturbation in other contexts, weighted by reliability and shrunk
+          towards the mean of the context;
+        - ``vector_knn``, ``vector_lasso``: effects of unseen targets from the most similar vectors, or by a lasso;
+        - ``stacked``: a weighted sum of simple methods, with weights from held-out perturbations of train;
         - ``nearest``: the change of the most similar train perturbation;
         - ``dose_linear``: changes that grow with the logarithm of the dose, with a shrunk slope for each perturbation;
         - ``dose_isotonic``: changes that only rise or only fall with the dose in each gene, interpolated;
@@ -98,11 +102,13 @@ def perturbation(
     config
         Options of the method: :class:`heldout.model.LinearConfig`, :class:`heldout.model.LatentAdditiveConfig`,
         :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig`,
+        :class:`heldout.model.PooledTransferConfig`, :class:`heldout.model.VectorKnnConfig`,
+        :class:`heldout.model.VectorLassoConfig`, :class:`heldout.model.StackedConfig`,
         :class:`heldout.model.MovedCellsConfig`, :class:`heldout.model.LatentAdditiveNetworkConfig`,
         :class:`heldout.model.CompositionalConfig`, :class:`heldout.model.GraphConfig`,
         :class:`heldout.model.SetTransportConfig`, :class:`heldout.model.PerturbationFlowConfig`,
-        :class:`heldout.model.DoseLinearConfig` or :class:`heldout.model.DoseIsotonicConfig`. Those of ``linear``,
-        ``informed_additive``, ``nearest`` and the networks may name an embedding of :func:`heldout.pp.embedding`.
+        :class:`heldout.model.DoseLinearConfig` or :class:`heldout.model.DoseIsotonicConfig`. Options with a field
+        ``perturbation_embedding`` may name an embedding of :func:`heldout.pp.embedding`.
     start
         Key of an earlier fit of the same method to start from (pretraining). ``latent_additive`` and
         ``informed_additive`` shrink the effects of targets towards those of the earlier fit, as far as the train cells

@@ -181,8 +181,8 @@ def networks(arguments: argparse.Namespace) -> None:
 def widths(arguments: argparse.Namespace) -> None:
     """Width of an MLP against the number of genes."""
     runs = {}
-    for n_genes in (50, 200, 500):
-        for width in (32, 128, 512):
+    for n_genes, widths in ((50, (32, 128)), (200, (32, 128, 512)), (500, (32, 128))):
+        for width in widths:
             runs[f"{n_genes} genes, width {width}"] = Run("residual_mlp", width, n_genes=n_genes)
     table("Width of a residual MLP against the number of genes; v, noise", runs, arguments)
 

@@ -13,7 +13,7 @@ from anndata import AnnData, register_anndata_namespace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NEW = frozenset({"predict_cells", "predict_profiles"})
+NEW = frozenset({"predict_cells", "predict_profiles", "to_convention", "to_counts"})
 """Functions of ``tl`` that return a new AnnData; a chain does not go on with ``adata`` after them."""
 
 

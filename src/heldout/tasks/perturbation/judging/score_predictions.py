@@ -67,7 +67,7 @@ def named_predictions(predicted: AnnData | Mapping[str, AnnData]) -> dict[str, A
     return {str(name): adata for name, adata in predicted.items()}
 
 
-def _check_genes(name: str, predicted: AnnData) -> None:
+def check_predicted_genes(name: str, predicted: AnnData) -> None:
     """Refuse anything but an AnnData with unique gene names; names of rows do not matter."""
     from anndata import AnnData
 
@@ -87,7 +87,7 @@ def common_genes(task: Task, named: Mapping[str, AnnData]) -> tuple[Task, dict[s
     """The task on the genes that all predictions have, and the column of each gene in each prediction."""
     rows = {}
     for name, predicted in named.items():
-        _check_genes(name, predicted)
+        check_predicted_genes(name, predicted)
         matches = NameIndex(predicted.var_names.to_numpy()).match(task.genes)
         found = matches.rows >= 0
         if found.mean() < _FEWEST_GENES:

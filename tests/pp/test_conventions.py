@@ -171,7 +171,9 @@ def test_a_split_refuses_text_for_missing_values(label):
     adata = cells_of(["control", "control", "A", "B", label] * 4, "guide")
     with pytest.raises(ValueError, match="stands for a missing value"):
         ho.pp.split_perturbations(adata, "guide", val=0, test=0.5)
-    ho.pp.split_perturbations(adata, "guide", targets={label: "control", "A": "A", "B": "B", "control": "control"}, val=0)
+    ho.pp.split_perturbations(
+        adata, "guide", targets={label: "control", "A": "A", "B": "B", "control": "control"}, val=0
+    )
 
 
 def test_a_split_warns_of_guides(caplog):

@@ -24,7 +24,7 @@ from heldout.tasks.perturbation.count_noise import (
     rounded,
     without_negatives,
 )
-from heldout.tasks.perturbation.judging.score_predictions import check_predicted_genes
+from heldout.tasks.perturbation.judging.score_predictions import check_predicted_genes, finite_rows, values_in_words
 from heldout.tasks.perturbation.pairs import Pair
 from heldout.tasks.perturbation.predictions import rng_of
 from heldout.tasks.perturbation.task import check_logged
@@ -45,10 +45,11 @@ NOISE = ("auto", ROUNDING, NEGATIVE_BINOMIAL)
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of ``obs`` with the perturbation and the covariates."""
+    """Columns of ``obs`` with the perturbation, the covariates and the dose, if the split has one."""
 
     perturbation_key: str
     covariate_keys: list[str]
+    dose_keys: list[str]
 
     @classmethod
     def of(
@@ -64,11 +65,16 @@ class Columns:
             )
             raise ValueError(msg)
         covariates = recorded.get("covariate_keys", []) if covariate_keys is None else as_list(covariate_keys)
-        return cls(str(key), list(covariates))
+        dose = recorded.get("dose_key")
+        return cls(str(key), list(covariates), [] if dose is None else [str(dose)])
 
     def groups(self, adata: AnnData) -> tuple[list[tuple[str, ...]], np.ndarray]:
-        """Distinct (perturbation, covariates), and the number of the group of each cell."""
-        return context_codes(adata, [self.perturbation_key, *self.covariate_keys])
+        """Distinct (perturbation, covariates, dose), and the number of the group of each cell."""
+        return context_codes(adata, [self.perturbation_key, *self.covariate_keys, *self.dose_keys])
+
+    def context(self, group: tuple[str, ...]) -> tuple[str, ...]:
+        """The covariates of a group."""
+        return group[1 : 1 + len(self.covariate_keys)]
 
 
 def learnt(
@@ -124,11 +130,11 @@ def predicted_counts(
     if n_cells is not None and not is_profile:
         msg = f"n_cells={n_cells} is for profiles, but predicted has several cells of a perturbation. Leave it out."
         raise ValueError(msg)
-    finite = _finite_rows(X)
+    finite = finite_rows(X)
     if not finite.any():
         msg = "predicted has NaN in every row. Predict at least one perturbation."
         raise ValueError(msg)
-    _check_scale(take(X, finite, None))
+    values_in_words(X[finite], "predicted.X")
     model = learnt(adata, partition, columns, genes, counts_layer=counts_layer, layer=layer)
     noise = (NEGATIVE_BINOMIAL if is_profile else ROUNDING) if noise == "auto" else noise
     n_cells = 200 if n_cells is None else n_cells
@@ -142,7 +148,7 @@ def predicted_counts(
         block = take(X, of_group, None)
         x = np.asarray(block.toarray() if is_sparse(block) else block, dtype=np.float64)
         n_negative += int((x < 0).sum())
-        context = name[1:]
+        context = columns.context(name)
         draw = rng_of(seed, Pair(name, 0), stream=3)
         s = draw.choice(model.sizes_of(context), len(of_group))
         x = without_negatives(x)
@@ -180,23 +186,6 @@ def _genes(adata: AnnData, predicted: AnnData) -> np.ndarray:
         )
         raise ValueError(msg)
     return np.asarray(genes)
-
-
-def _finite_rows(X: Matrix) -> np.ndarray:
-    if is_sparse(X):
-        result = np.ones(X.shape[0], dtype=bool)
-        entries = X.tocoo()
-        result[entries.row[~np.isfinite(entries.data)]] = False
-        return result
-    return np.asarray(np.isfinite(X).all(axis=1))
-
-
-def _check_scale(X: Matrix) -> None:
-    try:
-        check_logged(X, None, name="predicted.X")
-    except ValueError as problem:
-        if "below zero" not in str(problem):
-            raise
 
 
 def _log(n_negative: int, X: Matrix, n_lost: int) -> None:

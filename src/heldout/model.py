@@ -13,11 +13,23 @@ from heldout.tasks.forecast.config import (
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
 from heldout.tasks.perturbation.config import (
+    DoseIsotonicConfig,
+    DoseLinearConfig,
     InformedAdditiveConfig,
     LatentAdditiveConfig,
     LinearConfig,
     MovedCellsConfig,
     NearestConfig,
+    PooledTransferConfig,
+    StackedConfig,
+    VectorKnnConfig,
+    VectorLassoConfig,
+)
+from heldout.tasks.perturbation.config_networks import (
+    CompositionalConfig,
+    GraphConfig,
+    LatentAdditiveNetworkConfig,
+    SetTransportConfig,
 )
 
 if TYPE_CHECKING:
@@ -29,21 +41,31 @@ __all__ = [
     "AttentionConfig",
     "BoostingConfig",
     "CellForecaster",
+    "CompositionalConfig",
     "DampingConfig",
+    "DoseIsotonicConfig",
+    "DoseLinearConfig",
     "FlowConfig",
     "GeneForecaster",
     "GeneNetworkConfig",
     "GenotypeClassifier",
+    "GraphConfig",
     "InformedAdditiveConfig",
     "LatentAdditiveConfig",
+    "LatentAdditiveNetworkConfig",
     "LinearConfig",
     "LogisticConfig",
     "MLPConfig",
     "MovedCellsConfig",
     "NearestConfig",
+    "PooledTransferConfig",
     "PublishedConfig",
     "RidgeConfig",
     "SequenceConfig",
+    "SetTransportConfig",
+    "StackedConfig",
+    "VectorKnnConfig",
+    "VectorLassoConfig",
 ]
 
 _NETWORKS = {

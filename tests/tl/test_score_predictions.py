@@ -113,7 +113,7 @@ def test_other_tools_have_names_of_their_own(screen, elsewhere, refuses):
     twice.var_names = ["G", "G", *twice.var_names[2:]]
     refuses(lambda a: ho.tl.score_predictions(a, {"tool": twice}, **FEW), screen, "'tool'", "1 duplicated genes")
     with pytest.raises(TypeError, match="'tool' must be an AnnData"):
-        ho.tl.score_predictions(screen, {"tool": elsewhere.to_df()}, **FEW)
+        ho.tl.score_predictions(screen, {"tool": elsewhere.X}, **FEW)
 
 
 def test_what_was_not_predicted_is_counted(screen, elsewhere):

@@ -44,8 +44,8 @@ def evaluate_perturbation(
         Partition to score. The first evaluation of a fit on ``test`` is a look at the test set.
     baselines
         Baselines to fit on train and to score on the same perturbations. If None: ``no_change``, ``mean``,
-        ``additive``, ``linear`` and ``latent_additive``; with several contexts also ``context_mean`` and
-        ``transfer``; for a generative method also ``moved_cells``.
+        ``additive``, ``linear`` and ``latent_additive``; with several contexts also ``context_mean``,
+        ``transfer`` and ``pooled_transfer``; for a generative method also ``moved_cells``.
     unit_key
         Column whose values are the units: the column of the perturbation, or a covariate such as the donor. Use it if
         contexts of a donor are not independent. If None, the perturbation, or the context as described above.

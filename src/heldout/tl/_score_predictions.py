@@ -36,6 +36,7 @@ def score_predictions(
     targets: str | Mapping[str, str | Sequence[str]] | None = None,
     separator: str | None = "+",
     covariate_keys: str | Sequence[str] | None = None,
+    dose_key: str | None = None,
     split_key: str = "split",
     partition: Literal["test", "val", "train"] = "test",
     mask_var: str | None = DEFAULT,
@@ -56,16 +57,16 @@ def score_predictions(
     adata
         The screen with its split, (n_obs × n_vars), log-normalised.
     predicted
-        AnnData with the perturbation of each row in ``obs``, and with the covariates if there are several contexts, in
-        columns with the same names as in ``adata``. Or a DataFrame with a row for each perturbation and a column for
-        each gene: the index has the perturbation, and further levels of the index or columns have the covariates. Or
-        the path of one of them (``.h5ad``, ``.csv``, ``.tsv``, ``.parquet``). Or a mapping from names of methods to
-        several of these. ``"B+A"`` is ``"A+B"``. Rows of controls and of perturbations that are not judged are left
+        AnnData with the perturbation of each row in ``obs``, with the covariates if there are several contexts, and
+        with the dose if the screen has doses, in columns with the same names as in ``adata``. Or a DataFrame with a row
+        for each perturbation and a column for each gene: the index has the perturbation, and further levels of the
+        index or columns have the covariates and the dose. Or the path of one of them (``.h5ad``, ``.csv``, ``.tsv``,
+        ``.parquet``). Or a mapping from names of methods to several of these. ``"B+A"`` is ``"A+B"``. Rows of controls and of perturbations that are not judged are left
         out. Rows of NaN count as not predicted.
     perturbation_key
         Column of ``obs`` with the perturbation. A split of perturbations knows it, and the next four arguments.
-    control, targets, separator, covariate_keys
-        How names are read, see :func:`perturbation`.
+    control, targets, separator, covariate_keys, dose_key
+        How names and doses are read, see :func:`perturbation`.
     split_key
         The split.
     partition
@@ -138,6 +139,7 @@ def score_predictions(
         targets=targets,
         separator=separator,
         covariate_keys=covariate_keys,
+        dose_key=dose_key,
         mask_var=mask_var,
         layer=layer,
     )

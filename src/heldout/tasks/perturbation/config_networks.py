@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from heldout._core.options import Config, option
 
@@ -44,3 +45,116 @@ class TrainedConfig(Config):
     patience: int = option(20, at_least=1)
     accumulate: int = option(1, at_least=1)
     compile: bool = False
+
+
+@dataclass(frozen=True)
+class LatentAdditiveNetworkConfig(TrainedConfig):
+    """Options of ``latent_additive_network``, see :class:`TrainedConfig` for those that all networks share.
+
+    Parameters
+    ----------
+    n_hidden
+        Width of the hidden layer of the encoder and of the decoder.
+    n_latent
+        Number of latent coordinates.
+    dropout
+        Dropout after the hidden layers.
+    cells
+        ``"moved"``: control cells, moved by the difference between the decoded cells and the mean of the controls.
+        ``"decoded"``: the decoded cells, as published; their variance is far too small.
+    max_controls
+        Largest number of control cells of each context that the fit keeps.
+    """
+
+    n_updates: int = option(1500, at_least=1)
+    n_hidden: int = option(256, at_least=1)
+    n_latent: int = option(64, at_least=1)
+    dropout: float = option(0.1, at_least=0, below=1)
+    cells: Literal["moved", "decoded"] = "moved"
+    max_controls: int = option(200, at_least=1)
+
+
+@dataclass(frozen=True)
+class CompositionalConfig(LatentAdditiveNetworkConfig):
+    """Options of ``compositional``; see :class:`LatentAdditiveNetworkConfig` for the others.
+
+    Parameters
+    ----------
+    adversary
+        Weight of the adversary, which removes the perturbation from the latent coordinates of a cell. 0 trains without
+        an adversary.
+    n_adversary
+        Width of the hidden layer of the adversary.
+    """
+
+    adversary: float = option(1.0, at_least=0)
+    n_adversary: int = option(64, at_least=1)
+
+
+@dataclass(frozen=True)
+class GraphConfig(LatentAdditiveNetworkConfig):
+    """Options of ``graph``; see :class:`LatentAdditiveNetworkConfig` for the others.
+
+    Parameters
+    ----------
+    perturbation_embedding
+        Key of an embedding (:func:`heldout.pp.embedding`), from which the graph is computed. If None, the graph is the
+        co-expression of the genes of the data in the train cells.
+    n_neighbors
+        Number of train targets that each gene is joined to.
+    n_steps
+        Number of steps in which vectors are passed on along the graph.
+    hidden_share
+        Share of the vectors that are hidden in training, so that the network learns to use the graph.
+    loss
+        ``"mse"``, the squared error; or ``"autofocus"``, the fourth power of the error, as published.
+    """
+
+    n_neighbors: int = option(10, at_least=1)
+    n_steps: int = option(1, at_least=1)
+    hidden_share: float = option(0.3, at_least=0, at_most=1)
+    loss: Literal["mse", "autofocus"] = "mse"
+
+
+@dataclass(frozen=True)
+class SetTransportConfig(TrainedConfig):
+    """Options of ``set_transport``, see :class:`TrainedConfig` for those that all networks share.
+
+    Parameters
+    ----------
+    batch_size
+        Number of cells in a batch. A batch has as many whole sets as fit into it.
+    set_size
+        Number of cells in a set.
+    n_hidden
+        Number of coordinates of a cell in the attention layers.
+    n_layers
+        Number of attention layers.
+    n_heads
+        Number of attention heads; it divides ``n_hidden``.
+    dropout
+        Dropout in the attention layers.
+    loss
+        Distance between the predicted and the measured set: ``"energy"`` or ``"mmd"``.
+    max_cells
+        Largest number of cells of each perturbation, and of controls, in each context that are kept in memory.
+    max_controls
+        Largest number of control cells of each context that the fit keeps.
+    """
+
+    batch_size: int = option(128, at_least=2)
+    n_updates: int = option(1000, at_least=1)
+    set_size: int = option(32, at_least=2)
+    n_hidden: int = option(128, at_least=1)
+    n_layers: int = option(2, at_least=1)
+    n_heads: int = option(4, at_least=1)
+    dropout: float = option(0.0, at_least=0, below=1)
+    loss: Literal["energy", "mmd"] = "energy"
+    max_cells: int = option(1000, at_least=2)
+    max_controls: int = option(200, at_least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_hidden % self.n_heads:
+            msg = f"SetTransportConfig: n_heads={self.n_heads} must divide n_hidden={self.n_hidden}."
+            raise ValueError(msg)

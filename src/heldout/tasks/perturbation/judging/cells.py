@@ -13,6 +13,7 @@ from heldout._core.types import is_sparse
 from heldout.metrics import energy_distance, median_bandwidths, mmd, variance_error, zero_share_error
 from heldout.metrics.marginals import sorted_wasserstein
 from heldout.splitting._read_screen import CONTROL
+from heldout.tasks.perturbation.pairs import Pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,12 +120,12 @@ class CellSpace:
 
         directions = _directions(cells.dense(drawn(train, _MOST_FITTED)))
         screen = cells.screen
-        number, context, codes = screen.groups(judged)
-        group = {(int(n), int(c)): i for i, (n, c) in enumerate(zip(number, context, strict=True))}
-        rows = [
-            drawn(codes == group[int(n), int(c)], MOST_CELLS)
-            for n, c in zip(truth.number, truth.pairs.context, strict=True)
-        ]
+        number, context, dose, codes = screen.groups_by_dose(judged)
+        perturbed = np.flatnonzero(number >= 0)
+        of_groups = None if dose is None else dose[perturbed]
+        groups = Pairs([screen.perturbations[i] for i in number[perturbed]], context[perturbed], of_groups)
+        group = groups.rows_of()
+        rows = [drawn(codes == perturbed[group[pair]], MOST_CELLS) for pair in truth.pairs]
         is_control = train & (screen.of_cell == CONTROL)
         controls = [drawn(is_control & (screen.context == c), MOST_CELLS) for c in range(screen.n_contexts)]
         measured, start = (_fetched(cells, groups, directions, top) for groups in (rows, controls))

@@ -79,12 +79,16 @@ def _of_table(name: str, table: pd.DataFrame, names: ScreenNames) -> AnnData:
     """A table with a row for each perturbation and context, and a column for each gene."""
     from anndata import AnnData
 
-    wanted = [names.perturbation_key, *names.covariate_keys]
+    wanted = [names.perturbation_key, *names.covariate_keys, *([] if names.dose_key is None else [names.dose_key])]
     levels = {level: table.index.get_level_values(i) for i, level in enumerate(table.index.names) if level in wanted}
     if not levels and names.perturbation_key not in table.columns:  # the perturbation comes first, then the covariates
         levels = {key: table.index.get_level_values(i) for i, key in enumerate(wanted[: table.index.nlevels])}
     obs = {key: table[key] if key in table.columns else levels.get(key) for key in wanted}
-    obs = {key: store.as_names(pd.Series(values)) for key, values in obs.items() if values is not None}
+    obs = {
+        key: np.asarray(values) if key == names.dose_key else store.as_names(pd.Series(values))
+        for key, values in obs.items()
+        if values is not None
+    }
     genes = table.drop(columns=[key for key in wanted if key in table.columns])
     text = [column for column in genes.columns if not pd.api.types.is_numeric_dtype(genes[column].dtype)]
     if text:

@@ -26,8 +26,9 @@ class PairedBlocks(BatchBlocks):
 
     A batch has ``X`` and ``controls``, (batch × G) float32; ``row``, (batch,) int64, the numbers of the cells; and the
     tensors of :class:`heldout.tasks.perturbation.networks._condition.Conditions`: ``targets``, ``vectors``,
-    ``context`` and ``dose``. A cell gets another control in each epoch; without a seed it always gets the same. ``X``
-    of the AnnData stays sparse or dask: rows become dense in batches only, and only the controls are loaded as a whole.
+    ``unseen``, ``context`` and ``dose``. A cell gets another control in each epoch; without a seed it always gets the
+    same. ``X`` of the AnnData stays sparse or dask: rows become dense in batches only, and only the controls are loaded
+    as a whole.
 
     A subclass adds columns in :meth:`more`.
 
@@ -101,6 +102,7 @@ class PairedBlocks(BatchBlocks):
             "row": batch["row"],
             "targets": self.encoded["targets"][number],
             "vectors": self.encoded["vectors"][number],
+            "unseen": self.encoded["unseen"][number],
             "context": torch.from_numpy(self.conditions.encode_context(context)[0]),
             "dose": batch.get("dose", torch.zeros(len(context))),
         }

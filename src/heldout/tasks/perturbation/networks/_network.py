@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from heldout._core.blocks import ROWS, SplitDataModule
+from heldout._core.blocks import ROWS, BatchBlocks, SplitDataModule
 from heldout._core.grouped import group_moments
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout._core.model import set_weights, weights_of
@@ -78,6 +78,10 @@ class NetworkMethod(ABC):
         """Numbers that are not trained: arrays, and JSON values. Here the coordinates, see :func:`coordinates`."""
         return coordinates(data.cells(), start), {}
 
+    def conditions_of(self, data: Data, info: Mapping[str, Any], start: Fitted | None) -> Conditions:
+        """Targets, vectors and contexts that the network knows; ``info`` is from :meth:`prepare`."""
+        return Conditions.of(data, start)
+
     def blocks(
         self,
         data: Data,
@@ -88,7 +92,7 @@ class NetworkMethod(ABC):
         *,
         batch_size: int,
         seed: int | None,
-    ) -> PairedBlocks:
+    ) -> BatchBlocks:
         """Batches of some rows; shuffled with a seed for training, in order without it for validation."""
         return PairedBlocks(data.cells(), rows, conditions, batch_size, seed=seed)
 
@@ -107,9 +111,9 @@ class NetworkMethod(ABC):
         ones get initial vectors.
         """
         check_trainer_options(trainer_options)
-        cells, conditions = data.cells(), Conditions.of(data, start)
         arrays, info = self.prepare(data, config, seed=seed, start=start)
-        train, val = self.rows(cells)
+        conditions = self.conditions_of(data, info, start)
+        train, val = self.rows(data.cells())
         with local_seed(seed):
             module = self.build(config, conditions, arrays, info)
             if start is not None:

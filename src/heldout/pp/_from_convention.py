@@ -35,7 +35,9 @@ def from_convention(
     key_added: str = "perturbation",
     copy: bool = False,
 ) -> AnnData | None:
-    """Read the perturbation labels of another tool, and write them as ``"A"``, ``"A+B"`` and ``"control"``.
+    """Read the perturbation labels of another tool.
+
+    The new column has ``"A"`` for a single perturbation, ``"A+B"`` for a pair, and ``"control"``.
 
     Parameters
     ----------
@@ -109,7 +111,7 @@ def from_convention(
     if 2 * len(guides) > len(labels):
         msg = f"{guides_in_words(guides, source)}"
         raise ValueError(msg)
-    known = _known(adata, rules, labels)
+    known = _known(adata, rules, labels.tolist())
     numbers = _numbers(adata, rules, labels, codes)
     parsed = [
         _without_controls(mapping[label], rules)

@@ -42,7 +42,7 @@ def check_missing(labels: Sequence[str], key: str, *, known: Collection[str] = (
     found = [label for label in dict.fromkeys(labels) if is_missing(label) and label not in known]
     if found:
         msg = (
-            f"adata.obs[{key!r}] has the label {found[0]!r}, which stands for a missing value and is no perturbation. "
+            f"adata.obs[{key!r}] has the label {found[0]!r}, which stands for a missing value. "
             f"Drop these cells: adata = adata[adata.obs[{key!r}].astype(str) != {found[0]!r}].copy(), or name their "
             f"target, e.g. targets={{{found[0]!r}: 'control'}}."
         )
@@ -79,7 +79,8 @@ def guides_in_words(guides: dict[str, str], key: str) -> str:
     """What is wrong with names of guides, and what to do, in words."""
     label, target = next(iter(guides.items()))
     return (
-        f"{len(guides)} labels of adata.obs[{key!r}] look like names of guides (e.g. {some(guides)}). Two guides of the "
-        "same gene then count as different perturbations, and one can be in train while the other is in test. Pass "
-        f"targets=, a mapping from guides to genes such as {{{label!r}: {target!r}}}, or a column of obs with the genes."
+        f"{len(guides)} labels of adata.obs[{key!r}] look like names of guides (e.g. {some(guides)}). Two guides of "
+        "the same gene then count as different perturbations, and one can be in train while the other is in test. Pass "
+        f"targets=, a mapping from guides to genes such as {{{label!r}: {target!r}}}, or a column of obs with the "
+        "genes."
     )

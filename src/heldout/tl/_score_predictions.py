@@ -61,8 +61,8 @@ def score_predictions(
         with the dose if the screen has doses, in columns with the same names as in ``adata``. Or a DataFrame with a row
         for each perturbation and a column for each gene: the index has the perturbation, and further levels of the
         index or columns have the covariates and the dose. Or the path of one of them (``.h5ad``, ``.csv``, ``.tsv``,
-        ``.parquet``). Or a mapping from names of methods to several of these. ``"B+A"`` is ``"A+B"``. Rows of controls and of perturbations that are not judged are left
-        out. Rows of NaN count as not predicted.
+        ``.parquet``). Or a mapping from names of methods to several of these. ``"B+A"`` is ``"A+B"``. Rows of controls
+        and of perturbations that are not judged are left out. Rows of NaN count as not predicted.
     perturbation_key
         Column of ``obs`` with the perturbation. A split of perturbations knows it, and the next four arguments.
     control, targets, separator, covariate_keys, dose_key
@@ -102,8 +102,8 @@ def score_predictions(
     TypeError, FileNotFoundError
         If a prediction is something else, or there is no such file.
     ValueError
-        If a column is missing or has no numbers, fewer than half of the genes are predicted, no judged perturbation is predicted, or the
-        values are raw counts, changes instead of profiles, or on another scale than ``adata``.
+        If a column is missing or has no numbers, fewer than half of the genes are predicted, no judged perturbation is
+        predicted, or the values are raw counts, changes instead of profiles, or on another scale than ``adata``.
 
     Notes
     -----

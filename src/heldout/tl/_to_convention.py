@@ -68,8 +68,8 @@ def to_convention(
     Raises
     ------
     ValueError
-        If there is no such convention or column, the convention has no column for a context or a dose or lacks it, ``X``
-        holds other values than the tool reads, or a name could not be read back.
+        If there is no such convention or column, the convention has no column for a context or a dose or lacks it,
+        ``X`` holds other values than the tool reads, or a name could not be read back.
 
     See Also
     --------
@@ -80,8 +80,10 @@ def to_convention(
     >>> import heldout as ho
     >>> adata = ho.datasets.perturbations_simulated(n_singles=12, n_doubles=8, n_genes=100, n_cells=20)
     >>> other = ho.tl.to_convention(adata, "scperturb", context_key="cell_line")
-    >>> adata.obs["perturbation"].iloc[-1], other.obs["perturbation"].iloc[-1], int(other.obs["nperts"].iloc[-1])
-    ('GENE00024+GENE00059', 'GENE00024_GENE00059', 2)
+    >>> adata.obs["perturbation"].iloc[-1].replace("+", "_") == other.obs["perturbation"].iloc[-1]
+    True
+    >>> int(other.obs["nperts"].iloc[-1])
+    2
     """
     rules = convention_of(convention)
     column = _column(adata, perturbation_key, "perturbation_key")

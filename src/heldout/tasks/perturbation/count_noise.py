@@ -1,8 +1,9 @@
 """From log-normalised expression to counts: size factors and dispersions of train cells, and draws of counts.
 
 A cell with size factor s and rate m of a gene has a negative binomial count with mean s m and variance
-s m + α (s m)². Its log-normalised expression is log1p(count / s). The size factor of a measured cell is the ratio of its
-counts to its normalised counts, so it does not matter to which total the cells were normalised, and which genes are here.
+s m + α (s m)². Its log-normalised expression is log1p(count / s). The size factor of a measured cell is the ratio of
+its counts to its normalised counts, so it does not matter to which total the cells were normalised, and which genes are
+here.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 FILE = DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad"
+VECTORS = DATA / "gene_sets" / "gene_vectors_go_pfam_svd64.npz"
 NAMES = {"norman": "norman19", "mcfaline": "mcfaline23"}
 USUAL = {"norman": "combination", "mcfaline": "context", "simulation": "combination", "responders": "combination"}
 SHARE = {"combination": 0.5, "single": 0.3, "context": 0.3}
@@ -51,7 +53,12 @@ def load(name: str, how: str) -> ad.AnnData:
     """Load log-normalised cells with the perturbation and the context in obs, and vectors of the targets."""
     if name in NAMES:
         adata = ad.read_h5ad(FILE)
-        return adata[adata.obs["dataset"] == NAMES[name]].copy()
+        adata = adata[adata.obs["dataset"] == NAMES[name]].copy()
+        if VECTORS.exists():
+            stored = np.load(VECTORS)
+            vectors = pd.DataFrame(stored["vectors"], index=stored["genes"].astype(str))
+            ho.pp.embedding(adata, vectors, perturbation_key=KEY, key_added="modules")
+        return adata
     if name == "responders":
         return partial_responders()
     import scanpy as sc
@@ -153,7 +160,7 @@ def board(adata: ad.AnnData, arguments: argparse.Namespace) -> tuple[ad.AnnData,
     """Evaluate on several splits and pool; the table is stored in an AnnData like that of one evaluation."""
     config = None
     if arguments.embedding:
-        config = ho.model.InformedAdditiveConfig(perturbation_embedding="modules")
+        config = replace(METHODS[arguments.method].load().default_config, perturbation_embedding="modules")
     scores, tables = [], []
     for seed in range(arguments.seeds):
         split(adata, arguments.hold_out, seed=seed, test=arguments.test)
@@ -256,7 +263,7 @@ def main() -> None:
     parser.add_argument("--measured", action="store_true", help="score only pairs whose two members are in train alone")
     parser.add_argument("--seeds", type=int, default=10, help="splits")
     parser.add_argument("--method", default="informed_additive", choices=METHODS.names(), help="method to judge")
-    parser.add_argument("--embedding", action="store_true", help="simulation: give the method the modules of the genes")
+    parser.add_argument("--embedding", action="store_true", help="give the method vectors: modules, or GO and Pfam")
     parser.add_argument("--baselines", nargs="+", choices=METHODS.names(), help="default: those of tl.evaluate")
     parser.add_argument("--figure", type=Path, help="file for the picture")
     parser.add_argument("--controls", action="store_true", help="Norman: shared control cells against separate ones")

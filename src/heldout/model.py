@@ -13,11 +13,17 @@ from heldout.tasks.forecast.config import (
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
 from heldout.tasks.perturbation.config import (
+    DoseIsotonicConfig,
+    DoseLinearConfig,
     InformedAdditiveConfig,
     LatentAdditiveConfig,
     LinearConfig,
     MovedCellsConfig,
     NearestConfig,
+    PooledTransferConfig,
+    StackedConfig,
+    VectorKnnConfig,
+    VectorLassoConfig,
 )
 from heldout.tasks.perturbation.config_networks import (
     CompositionalConfig,
@@ -37,6 +43,8 @@ __all__ = [
     "CellForecaster",
     "CompositionalConfig",
     "DampingConfig",
+    "DoseIsotonicConfig",
+    "DoseLinearConfig",
     "FlowConfig",
     "GeneForecaster",
     "GeneNetworkConfig",
@@ -50,10 +58,14 @@ __all__ = [
     "MLPConfig",
     "MovedCellsConfig",
     "NearestConfig",
+    "PooledTransferConfig",
     "PublishedConfig",
     "RidgeConfig",
     "SequenceConfig",
     "SetTransportConfig",
+    "StackedConfig",
+    "VectorKnnConfig",
+    "VectorLassoConfig",
 ]
 
 _NETWORKS = {

@@ -12,6 +12,7 @@ from scipy import sparse
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout.tasks.perturbation.config import LatentAdditiveConfig, MovedCellsConfig
 from heldout.tasks.perturbation.methods.latent_additive import LatentAdditive, latent_change
+from heldout.tasks.perturbation.methods.nearest_dose import at_nearest_dose, stored_doses
 from heldout.tasks.perturbation.pairs import Pairs
 from heldout.tasks.perturbation.predictions import Controls, Generated, dense_rows, drawn_rows
 
@@ -31,7 +32,8 @@ class MovedCells:
     The cells are the first of these that train has: cells of the same perturbation; of the same perturbation in other
     contexts, moved by the difference of the controls; of the target of a combination with the largest change, moved by
     the mean changes of the other targets; control cells, moved by the whole change. Mean changes of targets that train
-    has alone are the measured ones; all others come from ``latent_additive``.
+    has alone are the measured ones; all others come from ``latent_additive``. With doses, cells and mean changes are
+    those at the nearest dose that train has of the perturbation or target.
     """
 
     default_config: ClassVar[MovedCellsConfig] = MovedCellsConfig()
@@ -54,6 +56,7 @@ class MovedCells:
             "context": np.array([pair.context for pair, _ in groups]),
             "change": np.stack([profiles.change[row[pair]] for pair, _ in groups]),
             "control": profiles.control,
+            **stored_doses(Pairs.of([pair for pair, _ in groups])),
             **with_prefix(mean.arrays, _MEAN),
         }
         return Fitted(arrays, {"perturbations": [list(pair.targets) for pair, _ in groups], "mean": mean.info})
@@ -105,30 +108,30 @@ class _Kept:
 
     def source(self, pair: Pair) -> _Source:
         """Where the cells of a perturbation in a context come from."""
-        targets, context = pair.targets, pair.context
+        targets, context, dose = pair
         nothing = np.zeros(self.arrays["control"].shape[1])
-        groups = self.groups(targets, context)
+        groups = self.groups(targets, context, dose)
         if groups:
             return _Source(groups, nothing, fallback=False)
-        parts = [(self.change((target,), context), target) for target in targets]
-        alone = [(change, target) for (change, _), target in parts if self.groups((target,), context)]
+        parts = [(self.change((target,), context, dose), target) for target in targets]
+        alone = [(change, target) for (change, _), target in parts if self.groups((target,), context, dose)]
         fallback = any(missing for (_, missing), _ in parts)
         if not alone or len(targets) == 1:
-            change, fallback = self.change(targets, context)
+            change, fallback = self.change(targets, context, dose)
             return _Source([], change, fallback)
         _, chosen = max(alone, key=lambda part: float(np.linalg.norm(part[0])))
         rest = sum((change for (change, _), target in parts if target != chosen), nothing)
-        return _Source(self.groups((chosen,), context), rest, fallback)
+        return _Source(self.groups((chosen,), context, dose), rest, fallback)
 
-    def groups(self, targets: Targets, context: int) -> list[int]:
-        """Groups of cells of a perturbation: in this context, or else in all others."""
+    def groups(self, targets: Targets, context: int, dose: float | None) -> list[int]:
+        """Groups of cells of a perturbation at the nearest dose: in this context, or else in all others."""
         groups = self.groups_of.get(targets, [])
         here = [group for group in groups if self.arrays["context"][group] == context]
-        return here or groups
+        return at_nearest_dose(here or groups, self.arrays.get("dose"), dose)
 
-    def change(self, targets: Targets, context: int) -> tuple[np.ndarray, bool]:
+    def change(self, targets: Targets, context: int, dose: float | None) -> tuple[np.ndarray, bool]:
         """Mean change of a perturbation, (G,), measured or from ``latent_additive``, and whether that is a fallback."""
-        groups = self.groups(targets, context)
+        groups = self.groups(targets, context, dose)
         if groups:
             return np.asarray(self.arrays["change"][groups].mean(axis=0)), False
         change, fallback = latent_change(self.mean, Pairs([targets], np.array([context])))

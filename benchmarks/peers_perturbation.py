@@ -140,7 +140,11 @@ PEERS = {
 }
 
 
-SHORTENED = {("gears", "responders"): {"epochs": 5}}
+SHORTENED = {
+    ("gears", "responders"): {"epochs": 5},
+    ("biolord", "responders"): {"max_epochs": 40},
+    ("scgen", "responders"): {"max_epochs": 20},
+}
 """Settings by tool and data where the documented ones take too long. GEARS halves its learning rate each epoch."""
 
 

@@ -46,8 +46,8 @@ def changes(adata: AnnData, perturbations: str | Sequence[str] | None = None, *,
 
     Notes
     -----
-    Intervals hold on average over genes and perturbations of the same kind. Of the genes with the largest changes, more
-    than the nominal share can be wrong, because they were chosen by their change.
+    Intervals hold on average over genes and perturbations of the same kind. They can fail more often for the genes with
+    the largest changes, because these genes were chosen by their change.
 
     See Also
     --------

@@ -92,13 +92,15 @@ def changes(adata: AnnData, perturbation: str | None = None, *, n: int = 8, ax: 
     ax.set_xlim(-room * widest, room * widest)
     _label(ax, top)
     coverage = f"{100 * float(table['coverage'].iloc[0]):g} %"
-    ax.annotate(
-        f"{coverage} interval excludes 0", (0.01, 1), xycoords=("axes fraction", "data"), xytext=(0, 2),
-        textcoords="offset points", fontsize=6, color=INK,
-    )  # fmt: skip
+    for x, side, words in (
+        (0.01, "left", f"{coverage} interval excludes 0"),
+        (0.99, "right", f"{int(sure.sum())} of {len(table)} genes"),
+    ):
+        place = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "textcoords": "offset points"}
+        ax.annotate(words, (x, 1), ha=side, fontsize=6, color=INK, **place)
     ax.set_xlabel("predicted change (log-normalised)", fontsize=8)
     ax.set_ylabel("|change| / half-width of interval", fontsize=8)
-    ax.set_title(f"{adata.obs_names[row]}: {int(sure.sum())} of {len(table)} intervals exclude 0", fontsize=8)
+    ax.set_title(str(adata.obs_names[row]), fontsize=8)
     ax.tick_params(labelsize=7)
     despine(ax, "left", "bottom")
     return ax

@@ -71,7 +71,7 @@ def partial_responders() -> ad.AnnData:
     import scanpy as sc
 
     adata = ho.datasets.perturbations_simulated(
-        n_singles=40, n_doubles=60, n_genes=600, n_cells=120, response_share=0.5, effect_strength=10
+        n_singles=40, n_doubles=60, n_genes=600, n_cells=120, responders=0.5, effect_strength=10
     )
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)

@@ -11,7 +11,14 @@ from heldout._core.partition import read_partition
 from heldout.tasks.perturbation.task import Task
 
 CLOSED = ("no_change", "mean", "mean_of_cells", "context_mean", "transfer", "additive", "linear", "latent_additive")
-METHODS = (*CLOSED, "informed_additive", "nearest", "moved_cells")
+CONFIGS = {}
+"""Options with which the networks train in a moment: tiny layers, few steps."""
+
+NETWORKS = tuple(CONFIGS)
+IN_MEMORY = (*CLOSED, "informed_additive", "nearest", "moved_cells")
+"""Methods whose fits do not depend on the kind of matrix; networks draw other batches from a dask array."""
+
+METHODS = (*IN_MEMORY, *NETWORKS)
 
 
 def simulated(**options):

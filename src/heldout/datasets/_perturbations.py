@@ -12,6 +12,7 @@ from scipy import sparse
 from heldout._core.checks import check_integer, check_number, check_rng
 from heldout._core.rng import Rng, generator
 from heldout.datasets._lmna import MAX_STRENGTH
+from heldout.datasets._responders import Response, checked
 from heldout.datasets._screen import COUNTS_PER_GENE, DEPTH_SD, DISPERSION, KINDS, Depths, SimulatedScreen, draw_screen
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def perturbations_simulated(
     interacting: float = 0.5,
     embedding_share: float = 0.6,
     context_share: float = 0.7,
-    response_share: float = 1.0,
+    responders: float | tuple[float, float] = 1.0,
+    joint_response: bool = False,
     rng: Rng = 0,
 ) -> AnnData:
     """Simulate counts of a screen of single and double perturbations, with every effect and interaction known.
@@ -80,9 +82,13 @@ def perturbations_simulated(
         Share of the variance of the effects that the modules explain.
     context_share
         Share of the variance of the effects that cell lines have in common.
-    response_share
-        Probability that a cell responds to a perturbed gene, independently for the two genes of a pair. A cell that
-        does not respond is like a control. All cells respond by default.
+    responders
+        Share of the cells that respond to a perturbed gene, in [0, 1]. With two numbers (low, high), the share of each
+        gene is drawn between them. A cell that does not respond is like a control. All cells respond by default.
+    joint_response
+        How the cells of a pair respond. If False, the responses to the two genes are independent, so some cells respond
+        to one of them and are like cells of this single. If True, a cell that responds to the gene with the smaller
+        share also responds to the other gene.
     rng
         A seed, a :class:`numpy.random.Generator`, or None for a random seed.
 
@@ -96,8 +102,9 @@ def perturbations_simulated(
         One gene, two genes joined by ``+``, or ``control``; and the guides, e.g. ``GENE00007_1+GENE00012_2``.
     `obs['n_targets']` : :class:`pandas.Series` (dtype `int64`)
         Number of perturbed genes.
-    `obs['n_responding']` : :class:`pandas.Series` (dtype `int64`)
-        Truth: number of perturbed genes to which the cell responds.
+    `obs['n_responding']`, `obs['responder']` : :class:`pandas.Series` (dtype `int64`, `bool`)
+        Truth: number of perturbed genes to which the cell responds, and whether it responds to all of them. Controls
+        are no responders.
     `obs['cell_line']`, `obs['library']` : :class:`pandas.Series` (dtype `category`)
         The context, and the library.
     `varm['true_embedding']` : :class:`numpy.ndarray` (n_genes × 8, dtype `float64`)
@@ -107,7 +114,7 @@ def perturbations_simulated(
         ``kind_names``. ``profiles`` (C × P × G): expected log-normalised expression of cells that respond. ``effects``
         (C × singles × G): profile of a single minus that of the control. ``deviations`` (C × D × G): profile of a pair
         minus the sum of control and both effects. ``kinds`` (C × D × G): 0 where the pair is additive, otherwise the
-        number of its kind.
+        number of its kind. ``responders`` (P): expected share of the cells that respond to all their genes.
     `uns['perturbations_simulated']` : :class:`dict`
         The arguments.
 
@@ -151,18 +158,18 @@ def perturbations_simulated(
         },
         {"interacting": interacting, "embedding_share": embedding_share, "context_share": context_share},
     )
-    check_number(response_share, "response_share", least=0, most=1)
+    share = checked(responders)
     check_rng(rng)
     of_truth, of_cells = _generators(rng)
     depths = _depths(n_genes, n_libraries, of_truth)
     screen = draw_screen(depths, of_truth, **design)
-    adata = _cells(
-        screen, depths, of_cells, n_cells=n_cells, n_control=n_control, n_guides=n_guides, share=response_share
-    )
+    response = Response.of(share, n_singles, of_truth, joint=joint_response)
+    adata = _cells(screen, depths, of_cells, response, n_cells=n_cells, n_control=n_control, n_guides=n_guides)
     adata.uns["perturbations_simulated"] = {
         **design,
         **{k: int(v) for k, v in sizes.items()},
-        "response_share": float(response_share),
+        "responders": share if isinstance(share, float) else np.array(share),
+        "joint_response": bool(joint_response),
         "rng": str(rng),
     }
     return adata
@@ -337,11 +344,11 @@ def _cells(
     screen: SimulatedScreen,
     depths: Depths,
     rng: np.random.Generator,
+    response: Response,
     *,
     n_cells: int,
     n_control: int,
     n_guides: int,
-    share: float,
 ) -> AnnData:
     """Draw the cells of each context and perturbation, spread evenly over guides and libraries."""
     names, n_contexts = _names(screen), len(screen.control)
@@ -359,7 +366,8 @@ def _cells(
     libraries = [f"library{i + 1}" for i in range(len(depths.of_library))]
     obs["library"] = pd.Categorical.from_codes(library, categories=libraries)
     obs.index = [f"cell{i:06d}" for i in range(1, len(obs) + 1)]
-    state, obs["n_responding"] = _responses(screen, perturbation, share, rng.spawn(1)[0])
+    state, obs["n_responding"] = response.draw(screen, perturbation, rng.spawn(1)[0])
+    obs["responder"] = (obs["n_responding"] == obs["n_targets"]) & (obs["n_targets"] > 0)
     rates = depths.rate(screen.profiles)
     depth = depths.of_library[library] * rng.lognormal(0, DEPTH_SD, len(obs))
     blocks = []
@@ -368,24 +376,6 @@ def _cells(
         mean = (rates[context[rows], state[rows]] * depth[rows, None]).astype(np.float32)
         mean *= rng.standard_gamma(1 / DISPERSION, size=mean.shape, dtype=np.float32) * np.float32(DISPERSION)
         blocks.append(sparse.csr_matrix(rng.poisson(mean).astype(np.float32)))
-    return _with_truth(AnnData(sparse.vstack(blocks, format="csr"), obs=obs), screen)
-
-
-def _responses(
-    screen: SimulatedScreen, perturbation: NDArray[np.int64], share: float, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number of the profile that each cell has, and number of perturbed genes to which it responds, (n,) each.
-
-    A cell of a pair that responds to one gene only has the profile of this single.
-    """
-    n_singles, n_pairs = len(screen.targets), len(screen.pairs)
-    singles, pairs = np.arange(1, 1 + n_singles), np.arange(1 + n_singles, 1 + n_singles + n_pairs)
-    profile = np.zeros((1 + n_singles + n_pairs, 2, 2), dtype=np.int64)  # by the responses to the first and second gene
-    n_responding = np.zeros_like(profile)
-    profile[singles, 1], n_responding[singles, 1] = singles[:, None], 1
-    profile[pairs, 1, 0], profile[pairs, 0, 1] = singles[screen.pairs].T
-    profile[pairs, 1, 1] = pairs
-    n_responding[pairs] = [[0, 1], [1, 2]]
-    responds = (rng.random((len(perturbation), 2)) < share).astype(np.int64)
-    at = (perturbation, responds[:, 0], responds[:, 1])
-    return profile[at], n_responding[at]
+    adata = _with_truth(AnnData(sparse.vstack(blocks, format="csr"), obs=obs), screen)
+    adata.uns["truth"]["responders"] = response.expected(screen)
+    return adata

@@ -23,12 +23,14 @@ def evaluate_perturbation(
     *,
     partition: Literal["test", "val", "train"] = "test",
     baselines: Sequence[str] | None = None,
+    unit_key: str | None = None,
     n_bootstrap: int = 2000,
     rng: Rng = 0,
 ) -> pd.DataFrame:
     """Score predicted perturbations: predicted against true profiles and changes from control.
 
-    The unit of inference is the perturbation; its scores in several contexts are averaged first. True changes are
+    The unit of inference is the perturbation; its scores in several contexts are averaged first. If the partition has
+    fewer than 3 perturbations in more contexts, the unit is the context, and a note says so. True changes are
     counted from the controls of the partition, predicted changes from the train controls, so that no noise of
     controls is in both. Intervals draw perturbations and the controls of the partition.
 
@@ -44,6 +46,9 @@ def evaluate_perturbation(
         Baselines to fit on train and to score on the same perturbations. If None: ``no_change``, ``mean``,
         ``additive``, ``linear`` and ``latent_additive``; with several contexts also ``context_mean`` and
         ``transfer``; for a generative method also ``moved_cells``.
+    unit_key
+        Column whose values are the units: the column of the perturbation, or a covariate such as the donor. Use it if
+        contexts of a donor are not independent. If None, the perturbation, or the context as described above.
     n_bootstrap
         Number of bootstrap draws.
     rng
@@ -61,10 +66,15 @@ def evaluate_perturbation(
     that predicts means are train controls, moved by the predicted change. See :mod:`heldout.metrics`. Further
     columns:
 
+    ``level``
+        The unit: ``perturbation``, ``context``, or ``unit_key``.
     ``n``
-        Perturbations that the method predicts; a difference is over those that both methods predict.
+        Units that the method predicts; a difference is over those that both methods predict.
     ``n_fallback``
-        Perturbations whose prediction is a fallback, such as the mean change.
+        Units with a prediction that is a fallback, such as the mean change.
+    ``share_harmed``
+        In rows of ``l2``, if ``context_mean`` was scored: share of the units for which the error is larger than that
+        of ``context_mean``.
     ``chance``
         Score of a prediction that knows nothing, where there is such a value.
     ``ceiling``
@@ -84,7 +94,8 @@ def evaluate_perturbation(
     Raises
     ------
     ValueError
-        If the fit is of another task or was made on another split, or the partition has no perturbation.
+        If the fit is of another task or was made on another split, the partition has no perturbation, or ``unit_key``
+        is neither the column of the perturbation nor a covariate.
 
     Examples
     --------
@@ -103,6 +114,14 @@ def evaluate_perturbation(
 
     split = read_partition(adata, fit.split_key)
     table, rows = judge_fit(
-        adata, fit, split, key=key, partition=partition, baselines=baselines, n_bootstrap=n_bootstrap, rng=rng
+        adata,
+        fit,
+        split,
+        key=key,
+        partition=partition,
+        baselines=baselines,
+        n_bootstrap=n_bootstrap,
+        rng=rng,
+        unit_key=unit_key,
     )
     return write_evaluation(adata, key, fit, split, table, rows, partition=partition)

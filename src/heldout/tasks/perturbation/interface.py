@@ -120,6 +120,8 @@ class Data:
         Vectors of the genes, (G × d), or None. A gene without a vector has NaN.
     target_vectors
         Vectors of targets, or None.
+    contexts
+        Values of the covariates of each context, by number, (C,).
     """
 
     genes: np.ndarray
@@ -127,6 +129,7 @@ class Data:
     cells: Callable[[], Cells]
     gene_vectors: np.ndarray | None = None
     target_vectors: Vectors | None = None
+    contexts: Sequence[tuple[str, ...]] = ()
 
 
 class PerturbationMethod(Protocol):

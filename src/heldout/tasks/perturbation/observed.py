@@ -14,7 +14,7 @@ from heldout._core.grouped import group_moments
 from heldout._core.partition import digests
 from heldout._core.types import is_sparse
 from heldout.splitting._read_screen import CONTROL, UNKNOWN
-from heldout.tasks.perturbation.pairs import Pairs
+from heldout.tasks.perturbation.pairs import Pair, Pairs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,9 +77,10 @@ class Observed:
 
     def only(self, rows: np.ndarray) -> Observed:
         """Some of the perturbations, and all controls."""
-        pairs = Pairs([self.pairs.targets[i] for i in rows], self.pairs.context[rows])
         moments = (self.n_cells[rows], self.mean[rows], self.var[rows])
-        return Observed(pairs, self.number[rows], *moments, self.control_n, self.control, self.control_var)
+        return Observed(
+            self.pairs.only(rows), self.number[rows], *moments, self.control_n, self.control, self.control_var
+        )
 
 
 def panels(context: np.ndarray, *, fewest: int = 2) -> list[np.ndarray]:
@@ -197,8 +198,8 @@ class Cells:
         """Expression of some cells in memory, (k × G); sparse where ``X`` is sparse."""
         return self.measured.fetch(rows)
 
-    def train_groups(self, rng: np.random.Generator, most: int) -> list[tuple[Targets, int, np.ndarray]]:
-        """Targets, context and rows of the train cells of each perturbation in each context.
+    def train_groups(self, rng: np.random.Generator, most: int) -> list[tuple[Pair, np.ndarray]]:
+        """Rows of the train cells of each perturbation in each context.
 
         Of more than ``most`` cells some are drawn. Which cells these are does not depend on the order of the rows.
         """
@@ -211,5 +212,5 @@ class Cells:
         for group in np.flatnonzero(number >= 0).tolist():
             rows = np.flatnonzero(codes == group)
             rows = rows[np.argsort(place[rows])[:most]]
-            groups.append((self.targets[number[group]], int(context[group]), rows))
+            groups.append((Pair(self.targets[number[group]], int(context[group])), rows))
         return groups

@@ -75,9 +75,9 @@ class _Request:
                     "perturbations to predict, e.g. perturbations=['A+B']."
                 )
                 raise ValueError(msg)
-            targets, numbers = _held_out(adata, fit, key=key)
-            keep = np.ones(len(targets), dtype=bool) if wanted is None else np.isin(numbers, wanted)
-            pairs = Pairs([t for t, kept in zip(targets, keep, strict=True) if kept], numbers[keep])
+            held_out = _held_out(adata, fit, key=key)
+            keep = np.ones(len(held_out), dtype=bool) if wanted is None else np.isin(held_out.context, wanted)
+            pairs = held_out.only(keep)
         else:
             asked = _parsed(perturbations, names)
             _warn_of_unknown(fit, asked)
@@ -166,8 +166,8 @@ def predicted_cells(
     request = _Request.of(adata, fit, key=key, perturbations=perturbations, contexts=contexts, reference=reference)
     prediction, seed = request.predict(), seed_of(rng)
     parts, rows = [], []
-    for i, (targets, context) in enumerate(zip(request.pairs.targets, request.pairs.context.tolist(), strict=True)):
-        cells = prediction.cells(i, n_cells, rng_of(seed, targets, context, stream=2)).astype(np.float32)
+    for i, pair in enumerate(request.pairs):
+        cells = prediction.cells(i, n_cells, rng_of(seed, pair, stream=2)).astype(np.float32)
         if np.isfinite(cells).all():
             parts.append(cells)
             rows.append(i)
@@ -180,7 +180,7 @@ def predicted_cells(
     return AnnData(np.concatenate(parts), obs=obs, var=var, uns={keys.UNS: {"predicted": request.made_by(key)}})
 
 
-def _held_out(adata: AnnData, fit: Fit, *, key: str) -> tuple[list[Targets], np.ndarray]:
+def _held_out(adata: AnnData, fit: Fit, *, key: str) -> Pairs:
     """Perturbations and contexts of the test cells."""
     partition = read_partition(adata, fit.split_key)
     check_split(adata, fit, partition, key=key)
@@ -188,7 +188,7 @@ def _held_out(adata: AnnData, fit: Fit, *, key: str) -> tuple[list[Targets], np.
     screen = task_of_fit(adata, partition, fit, key=key).screen
     number, context, _ = screen.groups(partition.mask("test"))
     rows = number >= 0
-    return [screen.perturbations[i] for i in number[rows]], context[rows]
+    return Pairs([screen.perturbations[i] for i in number[rows]], context[rows])
 
 
 def _parsed(perturbations: Sequence[str], names: ScreenNames) -> list[Targets]:

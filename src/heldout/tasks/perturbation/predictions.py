@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -13,11 +14,10 @@ from heldout._core.arrays import loaded, take
 from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from heldout._core.types import Matrix, MatrixOrDask
-    from heldout.splitting._perturbations import Targets
-    from heldout.tasks.perturbation.pairs import Pairs
+    from heldout.tasks.perturbation.pairs import Pair, Pairs
 
 N_DRAWS = 500
 """Cells that the mean of a generated prediction is taken over."""
@@ -121,7 +121,8 @@ class Generated:
     Parameters
     ----------
     sampler
-        Function from the targets, the context, the number of cells and a generator to predicted cells, (n × G).
+        Function from a :class:`heldout.tasks.perturbation.pairs.Pair`, the number of cells and a generator to predicted
+        cells, (n × G).
     fallback
         Whether a row uses a fallback, (m,).
     pairs
@@ -133,41 +134,42 @@ class Generated:
     n_draws
         Number of these draws.
     n_distinct
-        Function from the targets and the context to the number of different cells that can be drawn. If None, it is not
-        limited. Scores use no more, because a cell that is drawn twice looks like a too narrow distribution.
+        Function from a pair to the number of different cells that can be drawn. If None, it is not limited. Scores use
+        no more, because a cell that is drawn twice looks like a too narrow distribution.
     """
 
-    sampler: Callable[[Targets, int, int, np.random.Generator], np.ndarray]
+    sampler: Callable[[Pair, int, np.random.Generator], np.ndarray]
     fallback: np.ndarray
     pairs: Pairs
     controls: Controls
     seed: int
     n_draws: int = N_DRAWS
-    n_distinct: Callable[[Targets, int], int] | None = None
+    n_distinct: Callable[[Pair], int] | None = None
 
     @cached_property
     def change(self) -> np.ndarray:
         """Mean of the draws minus the mean of the controls, (m × G)."""
         change = np.empty((len(self.pairs), self.controls.mean.shape[1]))
-        for i, (targets, context) in enumerate(zip(self.pairs.targets, self.pairs.context.tolist(), strict=True)):
-            rng = rng_of(self.seed, targets, context)
-            change[i] = self.cells(i, self.n_draws, rng).mean(axis=0) - self.controls.mean[context]
+        for i, pair in enumerate(self.pairs):
+            cells = self.cells(i, self.n_draws, rng_of(self.seed, pair))
+            change[i] = cells.mean(axis=0) - self.controls.mean[pair.context]
         return change
 
     def cells(self, i: int, n: int, rng: np.random.Generator) -> np.ndarray:
         """Predicted cells of row ``i``, (n × G)."""
-        return self.sampler(self.pairs.targets[i], int(self.pairs.context[i]), n, rng)
+        return self.sampler(self.pairs[i], n, rng)
 
     def distinct_cells(self, i: int, most: int, rng: np.random.Generator) -> np.ndarray:
         """Up to ``most`` predicted cells of row ``i``, none of them drawn twice, (n × G)."""
         limit = self.n_distinct
-        n = most if limit is None else min(most, limit(self.pairs.targets[i], int(self.pairs.context[i])))
+        n = most if limit is None else min(most, limit(self.pairs[i]))
         return self.cells(i, n, rng)
 
 
-def rng_of(seed: int, targets: Sequence[str], context: int, *, stream: int = 0) -> np.random.Generator:
+def rng_of(seed: int, pair: Pair, *, stream: int = 0) -> np.random.Generator:
     """Generator of a perturbation in a context. It does not depend on what else is predicted in the same call."""
-    return np.random.default_rng([seed, zlib.crc32("\n".join(targets).encode()), context, stream])
+    dose = [] if pair.dose is None else [zlib.crc32(struct.pack("<d", pair.dose))]
+    return np.random.default_rng([seed, zlib.crc32("\n".join(pair.targets).encode()), pair.context, stream, *dose])
 
 
 def drawn_rows(k: int, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -121,7 +121,8 @@ class Task:
             control=train.control,
             half_difference=cache(lambda: half_difference(cells, in_train, train)),
         )
-        return Data(self.genes, profiles, cells=cache(lambda: Cells.of(cells, in_train, in_val)))
+        contexts = tuple(self.screen.names.contexts)
+        return Data(self.genes, profiles, cells=cache(lambda: Cells.of(cells, in_train, in_val)), contexts=contexts)
 
     def controls(self, mean: np.ndarray) -> Controls:
         """The train controls; their means are given, their cells are read from the matrix when they are needed."""
@@ -142,8 +143,12 @@ class Task:
         data: Data | None = None,
         replacement: Replacement | None = None,
         start: Start | None = None,
+        trainer_options: Mapping[str, Any] | None = None,
     ) -> Fit:
-        """Fit one method of the registry on the train perturbations, from ``start`` if it is given."""
+        """Fit one method of the registry on the train perturbations, from ``start`` if it is given.
+
+        ``trainer_options`` are options of Lightning's Trainer, for networks only.
+        """
         config = METHODS[method].check_config(config)
         data = self.data(self.observed("train")) if data is None else data
         separator = self.screen.names.separator or "+"
@@ -154,7 +159,9 @@ class Task:
         data = replace(data, **extra)
         if implementation.reads == "profiles":
             data = replace(data, cells=_no_cells)
-        fitted = implementation.fit(data, config, seed=seed, start=None if start is None else start.fitted)
+        of_network = {} if trainer_options is None else {"trainer_options": trainer_options}
+        begin = None if start is None else start.fitted
+        fitted = implementation.fit(data, config, seed=seed, start=begin, **of_network)
         parents = [*([] if start is None else start.parents), *foreign_parents(self.adata, config)]
         info = {
             "names": self.screen.names.to_json(),

@@ -22,6 +22,7 @@ from heldout.tasks.perturbation.judging.cells import MOST_CELLS, CellSpace, Scor
 from heldout.tasks.perturbation.judging.resampling import drawn_controls, halves
 from heldout.tasks.perturbation.judging.scores import N_TOP, Reference, centroids
 from heldout.tasks.perturbation.judging.table import Draws, evaluation_table
+from heldout.tasks.perturbation.judging.units import Units
 from heldout.tasks.perturbation.predictions import Generated, rng_of
 from heldout.tasks.perturbation.side_information import embeddings_of
 from heldout.tasks.perturbation.start import pretraining_note
@@ -54,9 +55,12 @@ class Judged:
     data: Data
     truth: Observed
     reference: Reference
+    units: Units
 
     @classmethod
-    def of(cls, task: Task, partition: str, *, control: np.ndarray | None = None) -> Judged:
+    def of(
+        cls, task: Task, partition: str, *, control: np.ndarray | None = None, unit_key: str | None = None
+    ) -> Judged:
         """Take pseudobulks of the judged cells and of train."""
         task.partition.require("train", partition, purpose=f"Scoring the perturbations of {partition!r} with baselines")
         task.check_train()
@@ -74,6 +78,7 @@ class Judged:
             task.data(train),
             truth,
             Reference(start, centroids(train), metrics.top_genes(level, N_TOP), columns),
+            Units.of(truth, task.screen.names, unit_key),
         )
 
     def baselines(
@@ -110,7 +115,7 @@ class Judged:
         seed, pairs = int(fit.config["seed"]), self.truth.pairs
 
         def cells(i: int) -> np.ndarray:
-            rng = rng_of(seed, pairs.targets[i], int(pairs.context[i]), stream=1)
+            rng = rng_of(seed, pairs[i], stream=1)
             return prediction.distinct_cells(i, MOST_CELLS, rng)
 
         return Scored(name, role, prediction.change, prediction.fallback, cells)
@@ -120,12 +125,11 @@ class Judged:
         draws, task = generator(rng), self.task
         mask = task.partition.mask(self.partition)
         controls = drawn_controls(task.cells, mask, self.truth.control, draws)
-        n_units = len(np.unique(self.truth.number))
-        drawn = Draws.of(n_units, controls, n_bootstrap=n_bootstrap, rng=draws)
+        drawn = Draws.of(self.units.n, controls, n_bootstrap=n_bootstrap, rng=draws)
         train, top = task.partition.mask("train"), self.reference.top
         space = CellSpace.of(task.cells, self.truth, train, mask, draws, top=top)
         table, rows = evaluation_table(
-            scored, self.truth, self.reference, halves(task.cells, mask, draws), drawn, space
+            scored, self.truth, self.reference, halves(task.cells, mask, draws), drawn, space, self.units
         )
         by_pair = [self._rows(method, scores) for method, scores in zip(scored, rows, strict=True)]
         return table, pd.concat(by_pair, ignore_index=True)
@@ -161,12 +165,13 @@ def judge_fit(
     baselines: Sequence[str] | None,
     n_bootstrap: int,
     rng: Rng,
+    unit_key: str | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score a stored fit over perturbations: the table of the evaluation, and the scores behind it."""
     check_how(partition, baselines, n_bootstrap)
     check_split(adata, fit, split, key=key)
     task = task_of_fit(adata, split, fit, key=key)
-    judged = Judged.of(task, partition, control=fit.arrays["control"])
+    judged = Judged.of(task, partition, control=fit.arrays["control"], unit_key=unit_key)
     method = METHODS.method_of(fit).name
     model = judged.scored(fit, method, "model")
     scored = [model, *judged.baselines(baselines, leave_out=method, generative=model.cells is not None)]

@@ -17,6 +17,7 @@ from heldout._core.grouped import group_moments
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.judging.cells import Scored
 from heldout.tasks.perturbation.judging.judge import Judged, shifted_controls
+from heldout.tasks.perturbation.pairs import Pair
 from heldout.tasks.perturbation.task import Task, check_logged
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _judged_rows(judged: Judged, name: str, predicted: AnnData) -> np.ndarray:
         context = np.array([number_of.get(tuple(row), -1) for row in zip(*values, strict=True)], dtype=np.int64)
     row = pairs.rows_of()
     number = np.array(
-        [row.get((parsed[code], int(c)), -1) for code, c in zip(codes, context, strict=True)], dtype=np.int64
+        [row.get(Pair(parsed[code], int(c)), -1) for code, c in zip(codes, context, strict=True)], dtype=np.int64
     )
     if (number < 0).all():
         if set(pairs.targets).intersection(parsed):

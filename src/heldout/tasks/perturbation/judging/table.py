@@ -11,6 +11,7 @@ import pandas as pd
 from heldout._core.metric import metric_of
 from heldout._core.verdict import against, few_units, interval
 from heldout._core.versus import with_versus
+from heldout._core.words import plural
 from heldout.metrics import variance_ratio
 from heldout.tasks.perturbation.judging.scores import (
     METRICS,
@@ -24,13 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from heldout.tasks.perturbation.judging.cells import CellSpace, Scored
+    from heldout.tasks.perturbation.judging.units import Units
     from heldout.tasks.perturbation.observed import Observed
 
-UNIT = "perturbation"
-
 COLUMNS = (
-    "method", "role", "level", "metric", "estimate", "ci_low", "ci_high", "n", "n_fallback", "baseline", "difference",
-    "difference_low", "difference_high", "chance", "ceiling", "verdict", "note",
+    "method", "role", "level", "metric", "estimate", "ci_low", "ci_high", "n", "n_fallback", "share_harmed", "baseline",
+    "difference", "difference_low", "difference_high", "chance", "ceiling", "verdict", "note",
 )  # fmt: skip
 """Columns of an evaluation, before the partition and the look."""
 
@@ -45,9 +45,12 @@ _WORDS = {
     "better": "better than {}",
     "not better": "not better than {}",
     "undecided": "undecided whether better than {}",
-    "unidentifiable": "too few perturbations to compare with {}",
+    "unidentifiable": "too few {units} to compare with {}",
 }
 """Note on the comparison with a control, by verdict."""
+
+HARM_METRIC, HARM_BASELINE = "l2", "context_mean"
+"""A method harms a unit if its error by this metric is larger than that of this baseline."""
 
 _CORRELATIONS = ("pearson_delta", "pearson_delta_perturbed", "cosine_logfc")
 
@@ -112,16 +115,17 @@ def evaluation_table(
     halves: Sequence[tuple[Observed, Observed]],
     draws: Draws,
     space: CellSpace,
+    units: Units,
 ) -> tuple[pd.DataFrame, list[dict[str, np.ndarray]]]:
     """One row per method and metric, and the scores of the perturbations and contexts of each method."""
-    _, unit = np.unique(truth.number, return_inverse=True)
-    n_units = int(unit.max()) + 1
+    unit = units.of_row
     of_cells = space.scores(list(scored))
     values = [
         _scores(method, cells, truth, reference, draws.controls, unit)
         for method, cells in zip(scored, of_cells, strict=True)
     ]
     best_possible = {**ceilings(truth, halves, reference), **space.halves()}
+    harmed = _shares_harmed(scored, values)
     table, versus = [], []
     for metric in METRICS:
         for i, method in enumerate(scored):
@@ -136,20 +140,21 @@ def evaluation_table(
             row = {
                 "method": method.method,
                 "role": method.role,
-                "level": UNIT,
+                "level": units.name,
                 "metric": metric,
                 "estimate": float(drawn[0]),
                 "ci_low": low,
                 "ci_high": high,
                 "n": n,
                 "n_fallback": len(np.unique(unit[method.fallback])),
+                "share_harmed": harmed[i] if metric == HARM_METRIC else np.nan,
                 "chance": np.nan if metric_of(metric).chance is None else metric_of(metric).chance,
                 "ceiling": best_possible[metric],
-                "note": _note(n, n_units, method, unit),
+                "note": _note(n, units, method, harmed[i] if metric == HARM_METRIC else np.nan),
             }
             if method.role == "model" and metric != _UNJUDGED:
-                row |= _judge(metric, i, scored, values, draws)
-                versus += _versus(metric, i, scored, values, draws)
+                row |= _judge(metric, i, scored, values, draws, units)
+                versus += _versus(metric, i, scored, values, draws, units.name)
             table.append(row)
     empty = {"baseline": "", "verdict": "", "note": ""}
     frame = pd.DataFrame(table, columns=list(COLUMNS)).fillna(empty)
@@ -250,7 +255,24 @@ def _spread(scored: Scored, truth: Observed, draws: Draws, unit: np.ndarray) -> 
     return np.asarray(variance_ratio(truth.change, scored.change, weights=draws.weights[:, unit]))
 
 
-def _judge(metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows], draws: Draws) -> dict[str, object]:
+def _shares_harmed(scored: Sequence[Scored], values: Sequence[Rows]) -> list[float]:
+    """Share of the units for which each method is worse than the mean of the context; NaN if this was not scored."""
+    against = [
+        of.units[HARM_METRIC] for method, of in zip(scored, values, strict=True) if method.method == HARM_BASELINE
+    ]
+    if not against:
+        return [float("nan")] * len(scored)
+    shares = []
+    for method, of_method in zip(scored, values, strict=True):
+        error, known = of_method.units[HARM_METRIC], np.isfinite(of_method.units[HARM_METRIC] + against[0])
+        worse = error[known] > against[0][known] * (1 + 1e-9)
+        shares.append(float(worse.mean()) if len(worse) and method.method != HARM_BASELINE else float("nan"))
+    return shares
+
+
+def _judge(
+    metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows], draws: Draws, units: Units
+) -> dict[str, object]:
     """Compare a method with the best baseline and with its controls, on the perturbations that both predict.
 
     The best baseline is the one with the largest lead on these perturbations, so it does not matter how easy they are.
@@ -272,7 +294,7 @@ def _judge(metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows]
         return _compare(metric, i, j, scored, values, draws)
 
     notes = [
-        _WORDS[str(compare(j)["verdict"])].format(other.replaced[1])
+        _WORDS[str(compare(j)["verdict"])].format(other.replaced[1], units=plural(units.name))
         for j, other in enumerate(scored)
         if other.replaced is not None and other.replaced[0] == scored[i].method and (defined[i] & defined[j]).any()
     ]
@@ -280,11 +302,11 @@ def _judge(metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows]
 
 
 def _versus(
-    metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows], draws: Draws
+    metric: str, i: int, scored: Sequence[Scored], values: Sequence[Rows], draws: Draws, level: str
 ) -> list[dict[str, object]]:
     """A method against each baseline."""
     return [
-        {"method": scored[i].method, "level": UNIT, "metric": metric, **_compare(metric, i, j, scored, values, draws)}
+        {"method": scored[i].method, "level": level, "metric": metric, **_compare(metric, i, j, scored, values, draws)}
         for j, method in enumerate(scored)
         if method.role == "baseline"
     ]
@@ -305,9 +327,11 @@ def _difference(metric: str, model: Rows, other: Rows, draws: Draws, use: np.nda
     return draws.means(values, moved, use)
 
 
-def _note(n: int, n_units: int, scored: Scored, unit: np.ndarray) -> str:
-    predicted = int(_predicted(scored, unit).sum())
-    notes = [] if predicted == n_units else [f"predicts {predicted} of {n_units} {UNIT}s"]
+def _note(n: int, units: Units, scored: Scored, harmed: float) -> str:
+    predicted = int(_predicted(scored, units.of_row).sum())
+    notes = [] if predicted == units.n else [f"predicts {predicted} of {units.n} {plural(units.name)}"]
     if n < predicted:
         notes.append(f"not defined for {predicted - n}")
-    return "; ".join([*notes, few_units(n, UNIT)] if few_units(n, UNIT) else notes)
+    if np.isfinite(harmed):
+        notes.append(f"a larger error than {HARM_BASELINE} for {harmed:.0%} of the {plural(units.name)}")
+    return "; ".join([*notes, *(note for note in (few_units(n, units.name), units.note) if note)])

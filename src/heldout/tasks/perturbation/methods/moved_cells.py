@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from heldout._core.types import Matrix
     from heldout.splitting._perturbations import Targets
     from heldout.tasks.perturbation.interface import Data
+    from heldout.tasks.perturbation.pairs import Pair
 
 _MEAN = "mean."
 """Prefix of the arrays of the method that predicts means."""
@@ -42,36 +43,36 @@ class MovedCells:
         profiles, cells = data.profiles, data.cells()
         groups = cells.train_groups(np.random.default_rng(seed), config.max_cells)
         row = profiles.pairs.rows_of()
-        kept = cells.fetch(np.concatenate([rows for _, _, rows in groups]))
+        kept = cells.fetch(np.concatenate([rows for _, rows in groups]))
         stored = sparse.csr_matrix(kept, dtype=np.float32)
         mean = LatentAdditive().fit(data, LatentAdditiveConfig(), seed=seed)
         arrays = {
             "values": stored.data,
             "genes": stored.indices,
             "cells": stored.indptr,
-            "groups": np.cumsum([0, *(len(rows) for _, _, rows in groups)]),
-            "context": np.array([context for _, context, _ in groups]),
-            "change": np.stack([profiles.change[row[targets, context]] for targets, context, _ in groups]),
+            "groups": np.cumsum([0, *(len(rows) for _, rows in groups)]),
+            "context": np.array([pair.context for pair, _ in groups]),
+            "change": np.stack([profiles.change[row[pair]] for pair, _ in groups]),
             "control": profiles.control,
             **with_prefix(mean.arrays, _MEAN),
         }
-        return Fitted(arrays, {"perturbations": [list(targets) for targets, _, _ in groups], "mean": mean.info})
+        return Fitted(arrays, {"perturbations": [list(pair.targets) for pair, _ in groups], "mean": mean.info})
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Generated:
         """Draw cells of train and move them; a row that needs the mean effect of an unseen target uses a fallback."""
         kept = _Kept(fitted)
-        sources = [kept.source(t, int(c)) for t, c in zip(pairs.targets, pairs.context, strict=True)]
+        sources = [kept.source(pair) for pair in pairs]
         fallback = np.array([source.fallback for source in sources], dtype=bool)
 
-        def sample(targets: Targets, context: int, n: int, rng: np.random.Generator) -> np.ndarray:
-            source = kept.source(targets, context)
+        def sample(pair: Pair, n: int, rng: np.random.Generator) -> np.ndarray:
+            source = kept.source(pair)
             if not source.groups:
-                return controls.draw(context, n, rng) + source.shift
-            return kept.draw(source.groups, controls.mean[context], n, rng) + source.shift
+                return controls.draw(pair.context, n, rng) + source.shift
+            return kept.draw(source.groups, controls.mean[pair.context], n, rng) + source.shift
 
-        def n_distinct(targets: Targets, context: int) -> int:
-            groups = kept.source(targets, context).groups
-            return kept.n_distinct(groups) if groups else controls.pool(context).shape[0]
+        def n_distinct(pair: Pair) -> int:
+            groups = kept.source(pair).groups
+            return kept.n_distinct(groups) if groups else controls.pool(pair.context).shape[0]
 
         return Generated(sample, fallback, pairs, controls, seed, n_distinct=n_distinct)
 
@@ -102,8 +103,9 @@ class _Kept:
         stored = tuple(self.arrays[name] for name in ("values", "genes", "cells"))
         return sparse.csr_matrix(stored, shape=(len(self.arrays["cells"]) - 1, self.arrays["control"].shape[1]))
 
-    def source(self, targets: Targets, context: int) -> _Source:
+    def source(self, pair: Pair) -> _Source:
         """Where the cells of a perturbation in a context come from."""
+        targets, context = pair.targets, pair.context
         nothing = np.zeros(self.arrays["control"].shape[1])
         groups = self.groups(targets, context)
         if groups:

@@ -16,6 +16,7 @@ from heldout.tasks.perturbation.config import (
     InformedAdditiveConfig,
     LatentAdditiveConfig,
     LinearConfig,
+    ComposedCellsConfig,
     MovedCellsConfig,
     NearestConfig,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "LinearConfig",
     "LogisticConfig",
     "MLPConfig",
+    "ComposedCellsConfig",
     "MovedCellsConfig",
     "NearestConfig",
     "PublishedConfig",

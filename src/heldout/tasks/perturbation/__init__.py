@@ -69,6 +69,12 @@ METHODS = Registry(
         default_baseline=True,
         requires="cells",
     ),
+    Method(
+        "composed_cells",
+        "model",
+        "measured cells, moved by their responses to the missing targets, with the mean of the best closed form",
+        f"{_METHODS}.composed_cells:ComposedCells",
+    ),
 )
 
 __all__ = ["METHODS"]

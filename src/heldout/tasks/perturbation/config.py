@@ -115,3 +115,20 @@ class MovedCellsConfig(Config):
     """
 
     max_cells: int = option(200, at_least=2)
+
+
+@dataclass(frozen=True)
+class ComposedCellsConfig(Config):
+    """Options of ``composed_cells``.
+
+    Parameters
+    ----------
+    max_cells
+        Largest number of cells that are kept of each perturbation in each context. The fit stores these cells.
+    perturbation_embedding
+        Key of an embedding (:func:`heldout.pp.embedding`) with vectors of the targets, which ``informed_additive``
+        uses for the mean changes.
+    """
+
+    max_cells: int = option(200, at_least=2)
+    perturbation_embedding: str | None = None

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-_N_BISECTIONS = 30
+_N_STEPS = 12
 _EXTRA_SHARE = 0.1
 """Weight of the other train cells among the values that a gene can take."""
 
@@ -79,15 +79,23 @@ def with_mean(cells: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _tilted(values: np.ndarray, weights: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Weights that give each gene its mean, not normalised, (n × G); as near as the values allow."""
+    """Weights that give each gene its mean, not normalised, (n × G); as near as the values allow.
+
+    Newton steps, which bisection replaces where they leave the interval in which the solution is.
+    """
     spread = np.maximum(values.std(axis=0), 1e-6)
-    low, high = -50 / spread, 50 / spread
-    for step in range(_N_BISECTIONS + 1):
-        theta = (low + high) / 2
-        exponents = weights + theta * values
-        tilted = np.exp(exponents - exponents.max(axis=0))
-        if step == _N_BISECTIONS:
+    low, high, theta = -50 / spread, 50 / spread, np.zeros(len(spread))
+    for step in range(_N_STEPS + 1):
+        tilted = theta * values
+        tilted += weights
+        tilted -= tilted.max(axis=0)
+        np.exp(tilted, out=tilted)
+        if step == _N_STEPS:
             break
-        above = (tilted * values).sum(axis=0) > mean * tilted.sum(axis=0)
-        low, high = np.where(above, low, theta), np.where(above, theta, high)
+        total = tilted.sum(axis=0)
+        found = np.einsum("ng,ng->g", tilted, values) / total
+        variance = np.einsum("ng,ng,ng->g", tilted, values, values) / total - found**2
+        low, high = np.where(found > mean, low, theta), np.where(found > mean, theta, high)
+        newton = theta + np.divide(mean - found, variance, out=np.full_like(mean, np.inf), where=variance > 0)
+        theta = np.where((newton > low) & (newton < high), newton, (low + high) / 2)
     return tilted

@@ -20,6 +20,7 @@ _LEAST_T = 4.0
 _RIDGE = 0.1
 _N_STEPS = 200
 _N_HALVINGS = 2
+_N_PLACES = 200
 
 
 def response_weights(cells: np.ndarray, controls: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -109,13 +110,14 @@ def _direction(cells: np.ndarray, controls: np.ndarray) -> np.ndarray:
 def _likelihoods(v: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Density of each projected cell at each response of the grid, (n × K): controls, shifted and smoothed."""
     width = 1.06 * u.std() * len(u) ** -0.2
-    z = (v[:, None, None] - GRID[:, None] - u) / width
-    return np.exp(-0.5 * z**2).mean(axis=2) / width + 1e-12
+    places = np.linspace(u.min() - 4 * width, u.max() + 4 * width, _N_PLACES)
+    density = np.exp(-0.5 * ((places[:, None] - u) / width) ** 2).mean(axis=1) / width
+    return np.interp((v[:, None] - GRID).ravel(), places, density, left=0, right=0).reshape(len(v), -1) + 1e-12
 
 
 def _mixture(likelihoods: np.ndarray) -> np.ndarray:
     """Weights of the grid of highest likelihood, (K,), by expectation and maximisation."""
     weights = np.full(likelihoods.shape[1], 1 / likelihoods.shape[1])
     for _ in range(_N_STEPS):
-        weights = weights * (likelihoods / (likelihoods @ weights)[:, None]).mean(axis=0)
+        weights = weights * ((1 / (likelihoods @ weights)) @ likelihoods) / len(likelihoods)
     return weights / weights.sum()

@@ -13,45 +13,72 @@ from heldout.tasks.forecast.config import (
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
 from heldout.tasks.perturbation.config import (
+    DoseIsotonicConfig,
+    DoseLinearConfig,
     InformedAdditiveConfig,
     LatentAdditiveConfig,
     LinearConfig,
     ComposedCellsConfig,
     MovedCellsConfig,
     NearestConfig,
+    PooledTransferConfig,
+    StackedConfig,
+    VectorKnnConfig,
+    VectorLassoConfig,
+)
+from heldout.tasks.perturbation.config_networks import (
+    CompositionalConfig,
+    GraphConfig,
+    LatentAdditiveNetworkConfig,
+    PerturbationFlowConfig,
+    SetTransportConfig,
 )
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast.networks._model import CellForecaster
     from heldout.tasks.forecast_genes.networks._model import GeneForecaster
     from heldout.tasks.genotype.networks._model import GenotypeClassifier
+    from heldout.tasks.perturbation.networks.flow._model import PerturbationFlow
 
 __all__ = [
     "AttentionConfig",
     "BoostingConfig",
     "CellForecaster",
+    "CompositionalConfig",
     "DampingConfig",
+    "DoseIsotonicConfig",
+    "DoseLinearConfig",
     "FlowConfig",
     "GeneForecaster",
     "GeneNetworkConfig",
     "GenotypeClassifier",
+    "GraphConfig",
     "InformedAdditiveConfig",
     "LatentAdditiveConfig",
+    "LatentAdditiveNetworkConfig",
     "LinearConfig",
     "LogisticConfig",
     "MLPConfig",
     "ComposedCellsConfig",
     "MovedCellsConfig",
     "NearestConfig",
+    "PerturbationFlow",
+    "PerturbationFlowConfig",
+    "PooledTransferConfig",
     "PublishedConfig",
     "RidgeConfig",
     "SequenceConfig",
+    "SetTransportConfig",
+    "StackedConfig",
+    "VectorKnnConfig",
+    "VectorLassoConfig",
 ]
 
 _NETWORKS = {
     "CellForecaster": "heldout.tasks.forecast.networks._model",
     "GeneForecaster": "heldout.tasks.forecast_genes.networks._model",
     "GenotypeClassifier": "heldout.tasks.genotype.networks._model",
+    "PerturbationFlow": "heldout.tasks.perturbation.networks.flow._model",
 }
 
 

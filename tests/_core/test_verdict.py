@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from heldout._core.metric import METRICS
 from heldout._core.verdict import against, interval
 from heldout.tasks.perturbation.judging.cells import Scored
 from heldout.tasks.perturbation.judging.table import Draws, Rows, _judge
+from heldout.tasks.perturbation.judging.units import Units
 
 
 @pytest.mark.parametrize("n_units", [3, 5, 10, 30])
@@ -39,7 +43,7 @@ def test_a_baseline_that_answers_only_what_is_easy_is_no_yardstick():
     names = (("judged", "model"), ("full", "baseline"), ("partial", "baseline"))
     scored = [Scored(name, role, *nothing) for name, role in names]
     draws = Draws.of(20, np.empty((0, 1, 1)), n_bootstrap=300, rng=rng)
-    row = _judge("l2", 0, scored, values, draws)
+    row = _judge("l2", 0, scored, values, draws, Units("perturbation", np.arange(20)))
     assert row["baseline"] == "full"
     assert row["verdict"] == "not better"
 
@@ -54,4 +58,53 @@ def test_the_best_baseline_is_the_one_furthest_ahead_where_both_predict():
     names = (("judged", "model"), ("full", "baseline"), ("half", "baseline"))
     scored = [Scored(name, role, *nothing) for name, role in names]
     draws = Draws.of(20, np.empty((0, 1, 1)), n_bootstrap=300, rng=rng)
-    assert _judge("l2", 0, scored, values, draws)["baseline"] == "full"
+    assert _judge("l2", 0, scored, values, draws, Units("perturbation", np.arange(20)))["baseline"] == "full"
+
+
+RANGES = st.sampled_from(sorted({metric.bounds for metric in METRICS.values()}))
+
+
+@st.composite
+def scores_in_range(draw):
+    """Scores of 3 to 12 units in a range, many of them at its ends, the range, and noise of controls that passes it."""
+    low, high = draw(RANGES)
+    inside = st.floats(max(low, -50), min(high, 50), width=32)
+    ends = [end for end in (low, high) if np.isfinite(end)]
+    values = draw(st.lists(st.one_of(inside, st.sampled_from(ends)) if ends else inside, min_size=3, max_size=12))
+    return np.array(values), (low, high), draw(st.floats(0, 2))
+
+
+@given(scores_in_range(), st.integers(0, 2**16))
+@settings(max_examples=60, deadline=None)
+def test_intervals_lie_in_the_range_of_the_metric_and_contain_the_estimate(case, seed):
+    values, bounds, noise = case
+    rng = np.random.default_rng(seed)
+    n = len(values)
+    draws = Draws.of(n, np.empty((0, 1, 1)), n_bootstrap=200, rng=rng)
+    moved = values + noise * rng.normal(size=(20, n))  # other controls can pass the range
+    drawn = draws.means(values, moved, np.ones(n, dtype=bool))
+    low, high = interval(drawn, n, bounds=bounds)
+    rounding = 1e-6 * max(1, abs(values).max())
+    assert bounds[0] <= low <= high <= bounds[1]
+    if noise == 0:
+        assert low - rounding <= drawn[0] <= high + rounding
+
+
+@pytest.mark.parametrize("n_units", [3, 5, 10])
+def test_an_interval_in_a_range_covers_at_least_as_often_as_a_clipped_one(n_units):
+    rng = np.random.default_rng(n_units)
+    hits = []
+    for _ in range(400):
+        draws = Draws.of(n_units, np.empty((0, 1, 1)), n_bootstrap=300, rng=rng)
+        drawn = draws.means(rng.beta(8, 0.5, n_units), None, np.ones(n_units, dtype=bool))
+        both = interval(drawn, n_units, bounds=(0, 1)), np.clip(interval(drawn, n_units), 0, 1)
+        hits.append([low <= 8 / 8.5 <= high for low, high in both])
+    covered = np.mean(hits, axis=0)
+    assert covered[0] >= covered[1]
+
+
+def test_a_difference_is_at_most_the_range():
+    difference = np.array([0.8, *np.linspace(0.2, 1.0, 200)])
+    row = against("rival", difference, sign=1.0, n_units=3, bounds=(0.0, 1.0))
+    assert row["difference_high"] == 1.0
+    assert row["difference_low"] == against("rival", difference, sign=1.0, n_units=3)["difference_low"]

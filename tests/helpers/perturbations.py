@@ -11,14 +11,32 @@ from heldout._core.partition import read_partition
 from heldout.tasks.perturbation.task import Task
 
 CLOSED = ("no_change", "mean", "mean_of_cells", "context_mean", "transfer", "additive", "linear", "latent_additive")
-CONFIGS = {}
+TINY = {"batch_size": 64, "n_updates": 10, "n_hidden": 16}
+CONFIGS = {
+    "flow": ho.model.PerturbationFlowConfig(width=8, n_condition=4, n_layers=1, n_steps=2, max_epochs=1),
+    "latent_additive_network": ho.model.LatentAdditiveNetworkConfig(**TINY, n_latent=8),
+    "compositional": ho.model.CompositionalConfig(**TINY, n_latent=8),
+    "graph": ho.model.GraphConfig(**TINY, n_latent=8),
+    "set_transport": ho.model.SetTransportConfig(**TINY),
+}
 """Options with which the networks train in a moment: tiny layers, few steps."""
 
 NETWORKS = tuple(CONFIGS)
-IN_MEMORY = (*CLOSED, "informed_additive", "nearest", "moved_cells")
+IN_MEMORY = (
+    *CLOSED,
+    "informed_additive",
+    "nearest",
+    "moved_cells",
+    "pooled_transfer",
+    "vector_knn",
+    "vector_lasso",
+    "stacked",
+)
 """Methods whose fits do not depend on the kind of matrix; networks draw other batches from a dask array."""
 
 METHODS = (*IN_MEMORY, *NETWORKS)
+DOSED = ("dose_linear", "dose_isotonic")
+"""Methods that need doses, which the other screens here do not have."""
 
 
 def simulated(**options):
@@ -44,6 +62,18 @@ def contexts(**options):
     ho.pp.split_perturbations(
         adata, "perturbation", hold_out="context", covariate_keys="cell_line", val=0, test=0.2, max_contexts=1
     )
+    return adata
+
+
+def dose_series(*, hold_out="dose", val=0, test=0.3, **options):
+    """Log-normalised cells of a simulated screen of dose series, with its split."""
+    split = {name: options.pop(name) for name in ("held_out_doses", "covariate_keys", "contexts") if name in options}
+    adata = ho.datasets.doses_simulated(
+        **{"n_perturbations": 6, "n_genes": 60, "n_cells": 12, "doses": (0.1, 1.0, 10.0, 100.0), **options}
+    )
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    ho.pp.split_perturbations(adata, "perturbation", dose_key="dose", hold_out=hold_out, val=val, test=test, **split)
     return adata
 
 

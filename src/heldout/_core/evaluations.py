@@ -12,7 +12,7 @@ from heldout._core import keys, store
 from heldout._core.ledger import judged_digest, next_look, read_ledger
 from heldout._core.metric import metric_of
 from heldout._core.report import Evaluation, about_table
-from heldout._core.versus import take_versus
+from heldout._core.versus import take_remark, take_versus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,8 @@ def write_evaluation(
         The fit that was scored, and its split.
     table
         One row for each method, level and metric; rows of judged methods have the role ``model``. What
-        :func:`heldout._core.versus.with_versus` attached is stored next to it.
+        :func:`heldout._core.versus.with_versus` attached is stored next to it, and the remark of
+        :func:`heldout._core.versus.with_remark` is a part of the report.
     scores
         Scores of single units by each method.
     partition
@@ -63,7 +64,7 @@ def write_evaluation(
     for name in dict.fromkeys(table["metric"]):
         metric_of(name)
     table = table.copy()
-    versus = take_versus(table)
+    versus, remark = take_versus(table), take_remark(table)
     missing = split.missing(partition)
     if missing:
         what = "cells" if split.axis == "obs" else "genes"
@@ -85,6 +86,7 @@ def write_evaluation(
         fit=fit.hash,
         label_key=fit.info.get("label_key"),
         answer=answer,
+        remark=remark or None,
         summary=summary,
         order=_next_order(adata),
     )

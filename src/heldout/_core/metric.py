@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,7 +12,10 @@ from heldout._core.store import suggest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Direction = Literal["higher", "lower", "one"]
+Direction = Literal["higher", "lower", "one", "zero"]
+
+_NEAREST = {"one": 1.0, "zero": 0.0}
+"""The best value of a metric that is best in the middle."""
 
 TASKS = ("genotype", "forecast", "forecast_genes", "perturbation", "interactions")
 """The tasks whose results are scored."""
@@ -27,7 +30,7 @@ class Metric:
     name
         Name in the column ``metric`` of a table.
     direction
-        ``higher`` or ``lower`` is better, or the value nearest to ``one`` is best.
+        ``higher`` or ``lower`` is better, or the value nearest to ``one`` or ``zero`` is best.
     chance
         Score of a prediction that knows nothing. None where the metric has no such value, or where the value depends on
         the data.
@@ -40,6 +43,8 @@ class Metric:
         What the metric measures, in one line.
     title
         Name in reports and plots, where ``name`` with spaces is not clear enough.
+    bounds
+        Lowest and highest value that the metric can have; infinite where there is no limit. Intervals lie in it.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Metric:
     tasks: tuple[str, ...]
     words: str
     title: str = ""
+    bounds: tuple[float, float] = (-np.inf, np.inf)
 
     @property
     def label(self) -> str:
@@ -68,19 +74,22 @@ class Metric:
     @property
     def arrow(self) -> str:
         """Label of an axis, with an arrow that points to the better side."""
-        if self.direction == "one":
+        if self.direction in _NEAREST:
             return f"→ {self.label} ←"
         return f"← {self.label}" if self.direction == "lower" else f"{self.label} →"
 
     @property
     def better(self) -> str:
         """Which values are better, in words."""
-        return {"higher": "higher is better", "lower": "lower is better", "one": "1 is best"}[self.direction]
+        words = {"higher": "higher is better", "lower": "lower is better", "one": "1 is best", "zero": "0 is best"}
+        return words[self.direction]
 
     def badness(self, values: np.ndarray) -> np.ndarray:
         """Values to sort by: the best method has the lowest."""
         values = np.asarray(values, dtype=float)
-        return np.abs(values - 1) if self.direction == "one" else -self.sign * values
+        if self.direction in _NEAREST:
+            return np.abs(values - _NEAREST[self.direction])
+        return -self.sign * values
 
     def best(self, values: Iterable[float]) -> int:
         """Position of the best value; values that are not finite are never the best."""
@@ -99,13 +108,15 @@ _FORECAST = ("forecast",)
 
 _SKILL_CORRECTED = "Skill, corrected for noise: 0 is persistence, 1 is the noise floor."
 _PEARSON_DELTA = "Correlation of true and predicted change from control."
-_PEARSON_PERTURBED = "Correlation of differences from the mean train perturbation."
+_PEARSON_PERTURBED = "Correlation of changes from the mean train perturbation."
 _RANK = "Share of other predictions that are nearer to the truth."
 _DISCRIMINATION = "Share of other truths that are further from the prediction."
 _DEG_RECALL = "Share of the 50 genes with the largest response that are predicted."
 _GENE_WASSERSTEIN = "Mean over genes of the Wasserstein-1 distance."
+_COEXPRESSION = "Mean squared difference of gene-gene correlations, corrected for noise."
+_LOG_VARIANCE = "Mean over genes of log(predicted / true variance of cells)."
 _ZERO_SHARE = "Mean over genes of the difference of the shares of zeros."
-_AVERAGE_PRECISION = "Area under the precision-recall curve; chance: share of interactions."
+_AVERAGE_PRECISION = "Area under precision-recall; chance: share of interactions."
 _TPR = "True positive rate at a false discovery proportion of"
 
 _ALL = (
@@ -124,6 +135,8 @@ _ALL = (
     Metric("variance_error", "lower", None, "cells", _CELLS, "Distance of the standard deviations of the cells."),
     Metric("gene_wasserstein", "lower", None, "cells", _PERTURBATION, _GENE_WASSERSTEIN, "Wasserstein per gene"),
     Metric("zero_share_error", "lower", None, "cells", _PERTURBATION, _ZERO_SHARE, "error of the share of zeros"),
+    Metric("coexpression_error", "lower", None, "cells", _PERTURBATION, _COEXPRESSION),
+    Metric("log_variance_ratio", "zero", None, "cells", _PERTURBATION, _LOG_VARIANCE),
     Metric("wasserstein2", "lower", None, "cells", _FORECAST, "2-Wasserstein distance of the cells.", "W2"),
     Metric("rmse", "lower", None, "units", _MEANS, "Root mean squared error of mean expression.", "RMSE"),
     Metric("mae", "lower", None, "units", _FORECASTS, "Mean absolute error of mean expression.", "MAE"),
@@ -145,7 +158,28 @@ _ALL = (
     Metric("tpr_at_50", "higher", 0.0, "units", _INTERACTIONS, f"{_TPR} 50 %."),
 )
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+_BOUNDS: dict[tuple[float, float], tuple[str, ...]] = {
+    (0, 1): (
+        "auc", "block_auc", "cell_auc", "accuracy", "accuracy_calibrated", "calibration_error", "zero_share_error",
+        "change_sign_accuracy", "rank", "discrimination", "deg_recall", "average_precision", "tpr_at_5", "tpr_at_20",
+        "tpr_at_50",
+    ),
+    (0, 2): ("brier",),
+    (0, np.inf): (
+        "loss", "variance_error", "gene_wasserstein", "wasserstein2", "rmse", "mae", "l2", "weighted_mse",
+        "variance_ratio",
+    ),
+    (-np.inf, 1): ("skill", "r2"),
+    (-1, 1): ("change_correlation", "pearson_delta", "pearson_delta_perturbed", "cosine_logfc"),
+    (-2, 2): ("mmd",),
+}  # fmt: skip
+"""Metrics by their range; the others can have any value."""
+
+_RANGE = {name: bounds for bounds, names in _BOUNDS.items() for name in names}
+
+METRICS: dict[str, Metric] = {
+    metric.name: replace(metric, bounds=_RANGE.get(metric.name, metric.bounds)) for metric in _ALL
+}
 """All metrics by name, in the order of the documentation."""
 
 PRIMARY: dict[str, tuple[str, ...]] = {
@@ -180,7 +214,7 @@ _PAGE = """# Metrics
 Each metric has one record in `heldout._core.metric`. Tables, leaderboards, plots and verdicts read it. The metrics that
 answer the question of a task are in bold. *Compares* says whether a metric compares one value or mean profile for each
 unit (library, gene, perturbation), or single cells. *Chance* is the score of a prediction that knows nothing, where
-there is such a value.
+there is such a value. *Range* has the values that a metric can have; intervals lie in it.
 """
 """The start of the page in the documentation."""
 
@@ -215,8 +249,8 @@ def page() -> str:
         lines += [
             f"## {_HEADINGS[task]}",
             "",
-            "| metric | compares | better | chance | meaning |",
-            "|---|---|---|---|---|",
+            "| metric | compares | better | chance | range | meaning |",
+            "|---|---|---|---|---|---|",
         ]
         lines += [_row(metric, task) for metric in METRICS.values() if task in metric.tasks]
         lines.append("")
@@ -226,8 +260,15 @@ def page() -> str:
 def _row(metric: Metric, task: str) -> str:
     name = f"**`{metric.name}`**" if metric.name in PRIMARY[task] else f"`{metric.name}`"
     chance = "" if metric.chance is None else f"{metric.chance:g}"
-    better = "nearest to 1" if metric.direction == "one" else metric.direction
-    return f"| {name} | {metric.of} | {better} | {chance} | {metric.words} |"
+    better = f"nearest to {_NEAREST[metric.direction]:g}" if metric.direction in _NEAREST else metric.direction
+    return f"| {name} | {metric.of} | {better} | {chance} | {_range(metric)} | {metric.words} |"
+
+
+def _range(metric: Metric) -> str:
+    low, high = (f"{value:g}".replace("-", "−") for value in metric.bounds)
+    if np.isfinite(metric.bounds).all():
+        return f"{low} to {high}"
+    return f"≥ {low}" if np.isfinite(metric.bounds[0]) else f"≤ {high}" if np.isfinite(metric.bounds[1]) else ""
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ class Evaluation(pd.DataFrame):
     def __str__(self) -> str:
         about = self._about
         lines = [title(self, about), about["question"], "", *_wrapped(about["answer"]), ""]
+        lines += [*_wrapped(about["remark"]), ""] if "remark" in about else []
         for block in blocks(self, about["task"]):
             lines += [*_wrapped(block.heading), *block.lines(), ""]
         lines += [line for note in notes(self, about["task"]) for line in _wrapped(f"Note: {note}.")]
@@ -82,6 +83,7 @@ class Evaluation(pd.DataFrame):
         about = self._about
         parts = [f"<p><b>{escape(title(self, about))}</b><br>{escape(about['question'])}</p>"]
         parts.append(f"<p><b>{escape(about['answer'])}</b></p>")
+        parts += [f"<p>{escape(about['remark'])}</p>"] if "remark" in about else []
         parts += [block.html() for block in blocks(self, about["task"])]
         parts += [f"<p>Note: {escape(note)}.</p>" for note in notes(self, about["task"])]
         return "".join([*parts, f"<p>{escape(_more(self, about))}</p>"])

@@ -1,4 +1,4 @@
-"""The judged methods against each baseline, not only the best one; an evaluation stores this next to its table."""
+"""What a wing adds to its table: the judged methods against each baseline, and a remark for the report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = (
     "verdict",
 )
 
-_ATTRIBUTE = "versus"
+_ATTRIBUTE, _REMARK = "versus", "remark"
 
 
 def with_versus(table: pd.DataFrame, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
@@ -48,3 +48,14 @@ def take_versus(table: pd.DataFrame) -> pd.DataFrame | None:
         return None
     numbers = [name for name in COLUMNS if name.startswith("difference")]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(numbers, float))
+
+
+def with_remark(table: pd.DataFrame, remark: str) -> pd.DataFrame:
+    """Attach sentences to a table, which the report adds to its answer; :func:`take_remark` reads them."""
+    table.attrs[_REMARK] = remark
+    return table
+
+
+def take_remark(table: pd.DataFrame) -> str:
+    """Return what :func:`with_remark` attached, and detach it; empty if nothing was attached."""
+    return str(table.attrs.pop(_REMARK, ""))

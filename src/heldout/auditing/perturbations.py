@@ -22,7 +22,8 @@ def perturbations(case: Case) -> list[Finding]:
     """Compare the perturbations of train and val with those of test as sets of targets in each context.
 
     The record of the split defines how names are read. Without a record, ``"A+B"`` has the targets A and B, and names
-    such as control, ctrl, non-targeting and DMSO are controls.
+    such as control, ctrl, non-targeting and DMSO are controls. All doses of a perturbation must be on one side, unless
+    the split holds out doses; then each dose must be on one side.
     """
     if case.perturbation_key is None:
         msg = "No perturbation_key is known. Pass perturbation_key if the split holds out perturbations."
@@ -81,11 +82,13 @@ def _crossing(
         msg = "Train and val, or test, have no perturbed cells."
         raise NotRun(msg)
 
-    def pairs(mask: np.ndarray) -> dict[tuple[tuple[str, ...], str], set[str]]:
-        found: dict[tuple[tuple[str, ...], str], set[str]] = {}
+    doses, dose = _held_out_doses(case)
+
+    def pairs(mask: np.ndarray) -> dict[tuple[tuple[str, ...], str, str], set[str]]:
+        found: dict[tuple[tuple[str, ...], str, str], set[str]] = {}
         context_names, context = np.unique(contexts.astype(str), return_inverse=True)
-        for code, where in np.unique(np.stack([codes[mask], context[mask]]), axis=1).T:
-            found.setdefault((targets[code], str(context_names[where])), set()).add(str(names[code]))
+        for code, where, at in np.unique(np.stack([codes[mask], context[mask], dose[mask]]), axis=1).T:
+            found.setdefault((targets[code], str(context_names[where]), doses[at]), set()).add(str(names[code]))
         return found
 
     in_train, in_test = pairs(train), pairs(test)
@@ -101,17 +104,32 @@ def _crossing(
         return found.says(
             "fail", text, f"Hold out whole perturbations: heldout.pp.split_perturbations(adata, {key!r}, ...)."
         )
-    elsewhere = {of_pair for of_pair, _ in in_train}
-    known = sum(of_pair in elsewhere for of_pair, _ in in_test)
+    elsewhere = {of_pair for of_pair, _, _ in in_train}
+    known = sum(of_pair in elsewhere for of_pair, _, _ in in_test)
     members = {target for of_pair in elsewhere for target in of_pair}
-    more = f" Train or val has {known} of {len(in_test)} in other contexts." if known else ""
-    combined = [of_pair for of_pair, _ in in_test if len(of_pair) > 1]
+    is_dose = doses != [""]
+    other = "doses or contexts, because the split holds out doses" if is_dose else "contexts"
+    more = f" Train or val has {known} of {len(in_test)} in other {other}." if known else ""
+    combined = [of_pair for of_pair, _, _ in in_test if len(of_pair) > 1]
     if combined:
         counts = np.bincount([sum(target in members for target in of_pair) for of_pair in combined])
         seen = [f"{n} with {counted(k, 'target')}" for k, n in enumerate(counts) if n]
         more += f" Test combinations by the number of their targets that are in train or val: {', '.join(seen)}."
-    where = " in the same context" if contexts.any() else ""
+    where = " at the same dose" if is_dose else ""
+    where += " in the same context" if contexts.any() else ""
     return found.says("pass", f"No test perturbation is in train or val under any name{where}.{more}")
+
+
+def _held_out_doses(case: Case) -> tuple[list[str], np.ndarray]:
+    """Doses as text, and the number of the dose of each cell, (n,); a single empty text if doses are not held out."""
+    params = _recorded(case)
+    if params.get("hold_out") != "dose":
+        return [""], np.zeros(case.adata.n_obs, dtype=np.int64)
+    if params["dose_key"] not in case.adata.obs:
+        msg = f"The split holds out doses, but adata.obs has no column {params['dose_key']!r}. Restore it."
+        raise NotRun(msg)
+    values, codes = store.factorize(store.as_names(case.adata.obs[params["dose_key"]]))
+    return [str(value) for value in values], codes
 
 
 def _controls(case: Case, targets: list[tuple[str, ...]], codes: np.ndarray, contexts: np.ndarray) -> Finding:

@@ -2,6 +2,7 @@
 
 from heldout.datasets._branching import branching_cells, branching_simulated
 from heldout.datasets._chu import chu16
+from heldout.datasets._dose_series import doses_simulated
 from heldout.datasets._lmna import lmna_simulated
 from heldout.datasets._lmna_study import lmna
 from heldout.datasets._perturbations import perturbation_profiles_simulated, perturbations_simulated
@@ -12,6 +13,7 @@ __all__ = [
     "branching_cells",
     "branching_simulated",
     "chu16",
+    "doses_simulated",
     "lmna",
     "lmna_simulated",
     "norman19",

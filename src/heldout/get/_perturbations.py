@@ -9,6 +9,7 @@ import pandas as pd
 
 from heldout._core import cells, store
 from heldout._core.partition import PARTITIONS, Partition, read_partition
+from heldout.splitting._doses import read_doses
 from heldout.splitting._perturbations import Perturbations, seen_in_train
 
 if TYPE_CHECKING:
@@ -34,14 +35,17 @@ def perturbations(adata: AnnData | MuData, split_key: str = "split") -> pd.DataF
 
     Returns
     -------
-    One row per perturbation and context, and one row per context and pool of control cells, sorted by partition,
-    context and name, controls last. Columns:
+    One row per perturbation and context (and dose), and one row per context and pool of control cells, sorted by
+    partition, context and name, controls last. Columns:
 
     ``perturbation``, ``targets``
         Name, which joins the sorted targets, and the tuple of targets, which is empty for a control.
     one column for each of ``covariate_keys``
         The context as text, with the name of the column of ``obs`` (with the prefix ``covariate_`` if the table already
         has a column of this name).
+    a column for ``dose_key``
+        The dose, 0 for a control, if the split has a ``dose_key``. The name follows the same rule, with the prefix
+        ``dose_``.
     ``partition``, ``n_cells``
         Partition, and number of its cells in ``adata``.
     ``n_targets``, ``n_seen``, ``n_seen_alone``
@@ -84,7 +88,9 @@ def perturbations(adata: AnnData | MuData, split_key: str = "split") -> pd.DataF
     for name, numbers in (("n_targets", found.sizes), ("n_seen", n_seen), ("n_seen_alone", n_alone)):
         rows[name] = np.append(numbers, 0)[rows["number"]]
     table = _named(rows, found, params)
-    order = ["partition", "control", *table.columns[2 : 2 + len(params["covariate_keys"])], "perturbation"]
+    n_keys = len(params["covariate_keys"])
+    order = ["partition", "control", *table.columns[2 : 2 + n_keys], "perturbation"]
+    order += [table.columns[2 + n_keys]] if "dose_key" in params else []
     return table.sort_values(order, ignore_index=True)
 
 
@@ -95,10 +101,13 @@ def _counted(adata: AnnData | MuData, partition: Partition) -> pd.DataFrame:
     number = pd.Series(names).map(params["names"])
     columns = [cells.column(adata, key, argument="covariate_keys") for key in params["covariate_keys"]]
     frame = pd.DataFrame({"number": number, "context": _contexts(columns, params["contexts"], adata.n_obs)})
+    if "dose_key" in params:
+        frame["dose"] = _doses(adata, params, (number < 0).to_numpy())
     frame["code"] = partition.codes.astype(np.int64)
     new = frame.isna().any(axis=1).to_numpy()
     if new.any():
         where = f"perturbation_key={params['perturbation_key']!r} or covariate_keys={params['covariate_keys']}"
+        where += f" or dose_key={params['dose_key']!r}" if "dose_key" in params else ""
         if (partition.codes[new] != PARTITIONS.index("unused")).any():
             msg = (
                 f"{int(new.sum())} cells have values of {where} that the split did not have when it was made (e.g. "
@@ -118,19 +127,28 @@ def _contexts(columns: list[pd.Series], contexts: list[list[str]], n_obs: int) -
     return np.where(at < 0, np.nan, at)
 
 
+def _doses(adata: AnnData | MuData, params: dict[str, Any], control: np.ndarray) -> np.ndarray:
+    """Number of the dose of each cell, -1 for a control, NaN for a dose that is not in the split."""
+    dose = read_doses(adata, params["dose_key"], control, used=np.zeros(adata.n_obs, dtype=bool))
+    at = pd.Index(params["doses"]).get_indexer(dose)
+    return np.where(control, -1, np.where(at < 0, np.nan, at))
+
+
 def _rows(counted: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
     """Pairs of the split with their cells, pools of controls, and unused cells that were added later."""
-    by = ["number", "context", "code"]
-    pairs = params["pairs"]
-    made = pd.DataFrame(dict(zip(by, (pairs[name] for name in ("perturbation", "context", "partition")), strict=True)))
+    pairs, doses = params["pairs"], ["dose"] if "dose_key" in params else []
+    by = ["number", "context", *doses, "code"]
+    recorded = ("perturbation", "context", *doses, "partition")
+    made = pd.DataFrame(dict(zip(by, (pairs[name] for name in recorded), strict=True)))
     rows = made.merge(counted, on=by, how="outer", indicator="from").sort_values(by, ignore_index=True)
     moved = (rows["from"] == "right_only") & (rows["number"] >= 0) & (rows["code"] != PARTITIONS.index("unused"))
     if moved.any():
+        dosed = f"or dose_key={params['dose_key']!r} " if doses else ""
         msg = (
             f"{int(rows.loc[moved, 'n_cells'].sum())} cells are in another partition than their perturbation, so the "
             f"column perturbation_key={params['perturbation_key']!r} or one of "
-            f"covariate_keys={params['covariate_keys']} was changed since the split was made. Restore it, or make the "
-            "split again."
+            f"covariate_keys={params['covariate_keys']} {dosed}was changed since the split was made. Restore it, or "
+            "make the split again."
         )
         raise ValueError(msg)
     return rows.drop(columns="from")
@@ -144,6 +162,9 @@ def _named(rows: pd.DataFrame, found: Perturbations, params: dict[str, Any]) -> 
     for place, key in enumerate(params["covariate_keys"]):
         called = f"covariate_{key}" if key in _COLUMNS else key
         table[called] = [params["contexts"][context][place] for context in rows["context"]]
+    if "dose_key" in params:
+        key = params["dose_key"]
+        table[f"dose_{key}" if key in (*_COLUMNS, *table) else key] = np.append(params["doses"], 0.0)[rows["dose"]]
     return pd.DataFrame(
         {
             **table,

@@ -203,9 +203,15 @@ def interaction_scores(
     for name, of_method in values.items():
         of_method["excess"] = of_method["average_precision"] - first
         result[name] = {
-            metric: Interval(float(array[0]), *interval(array, n_pairs), n_pairs) for metric, array in of_method.items()
+            metric: Interval(float(array[0]), *interval(array, n_pairs, bounds=_bounds(metric)), n_pairs)
+            for metric, array in of_method.items()
         }
     return result
+
+
+def _bounds(metric: str) -> tuple[float, float]:
+    """Range of a score: shares, and the difference of two shares."""
+    return (-1.0, 1.0) if metric == "excess" else (0.0, 1.0)
 
 
 def _truth_and_score(

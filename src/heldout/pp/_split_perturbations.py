@@ -12,7 +12,8 @@ from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, write_partition
 from heldout._core.rng import Rng, generator
 from heldout.pp._split import checked_fractions, recorded_seed, recorded_shares
-from heldout.splitting._context_pairs import Caps, ContextPairs, control_codes, pair_codes
+from heldout.splitting._context_pairs import Caps, ContextPairs, allowed_contexts, control_codes, pair_codes
+from heldout.splitting._doses import HeldOutDoses, dose_codes, read_doses
 from heldout.splitting._groups import CODE
 from heldout.splitting._screen import as_list, read_perturbations
 from heldout.splitting._unseen import draw_combinations, draw_seen, draw_singles
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from heldout.splitting._perturbations import Perturbations
 
-HoldOut = Literal["single", "combination", "context"]
+HoldOut = Literal["single", "combination", "context", "dose"]
 
 
 def split_perturbations(
@@ -37,11 +38,13 @@ def split_perturbations(
     targets: str | Mapping[str, str | Sequence[str]] | None = None,
     separator: str | None = "+",
     covariate_keys: str | Sequence[str] = (),
+    dose_key: str | None = None,
     group_key: str | Sequence[str] | None = None,
     val: float = 0.2,
     test: float = 0.2,
     n_seen: int | None = None,
     contexts: Sequence[Any] | None = None,
+    held_out_doses: HeldOutDoses = "inner",
     max_contexts: int | None = None,
     max_fraction: float | None = None,
     max_perturbations: int | None = None,
@@ -51,7 +54,7 @@ def split_perturbations(
     key_added: str = "split",
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Hold out perturbations: single targets, combinations, or known perturbations in some contexts.
+    """Hold out perturbations: single targets, combinations, or known perturbations in some contexts or at some doses.
 
     A perturbation is the set of its targets. ``"A+B"`` is ``"B+A"``, ``"A+control"`` and ``"A+A"`` are ``"A"``, and all
     guides of a gene are one target. Control cells are divided too. In every context, train, val and test have separate
@@ -73,6 +76,7 @@ def split_perturbations(
           combination with a test target is test, any other combination with a val target is val, and the rest is train.
         - ``"combination"``: a share of the combinations. All perturbations of a single target are train.
         - ``"context"``: a share of the perturbations × contexts. Train has the same perturbations in other contexts.
+        - ``"dose"``: a share of the doses, see ``held_out_doses``. Train has the same perturbations at other doses.
     targets
         Targets of each name: a column of ``obs``, or a mapping from guides or whole names to one target (text) or
         several targets (list). The mapping has priority over ``separator``, and a name in the mapping is never divided.
@@ -82,22 +86,32 @@ def split_perturbations(
         Text between the targets of a combination. If None, each name is one target.
     covariate_keys
         Column(s) of ``obs`` that define the context (cell line, treatment). Without them, there is one context.
+    dose_key
+        Numeric column of ``obs`` with the dose, in one unit and not logged: > 0 for perturbed cells, and 0 or missing
+        for controls. A cell of a combination has one dose. All doses of a perturbation are in one partition, except
+        with ``hold_out="dose"``. If None, the screen has no doses.
     group_key
         Column(s) of ``obs`` with the independent unit (library, donor) of the control cells. All control cells of a
         group are in one pool. If None, control cells are divided one by one. Perturbed cells are not kept together by
         this column.
     val, test
-        Wanted share of what is held out: targets, combinations, or perturbations × contexts that may be held out.
-        Numbers are rounded to the nearest integer, at least one each. 0 leaves a partition out. With ``"combination"``
-        the shares may sum to 1.
+        Wanted share of what is held out: targets, combinations, perturbations × contexts, or doses that may be held
+        out. Numbers are rounded to the nearest integer, at least one each. 0 leaves a partition out. With
+        ``"combination"`` the shares may sum to 1.
     n_seen
         For ``"combination"``: hold out only combinations with exactly this number of targets in train. With 2, these
         are pairs whose targets both stay in train. With 0 and 1, targets leave train, and any other perturbation with
         such a target is ``unused``. A target of a test combination that is not in train is not in val either. If None,
         any combination may be held out.
     contexts
-        For ``"context"``: the contexts in which to hold out, as values of the covariate, or as tuples of several
-        covariates. If None, all contexts.
+        For ``"context"`` and ``"dose"``: the contexts in which to hold out, as values of the covariate, or as tuples of
+        several covariates. If None, all contexts.
+    held_out_doses
+        For ``"dose"``: which doses of a perturbation may be held out. A dose is held out in all ``contexts`` at once.
+
+        - ``"inner"``: doses between two others in each context where they occur (interpolation). Train keeps the lowest
+          and the highest dose.
+        - ``"highest"`` or ``"lowest"``: the highest or the lowest dose (extrapolation). Train keeps the others.
     max_contexts
         For ``"context"``: largest number of contexts in which a perturbation is held out, an integer >= 1. None sets no
         limit.
@@ -124,8 +138,8 @@ def split_perturbations(
         Categorical with the values train, val, test and unused.
     ``uns["heldout"]["splits"][key_added]``
         Scheme ``perturbations``, parameters and hash. The parameters have the targets of each name and the partition of
-        each perturbation × context. The argument ``group_key`` is stored there as ``control_group_key``. Read the
-        record with :func:`heldout.get.perturbations`.
+        each perturbation × context (× dose). The argument ``group_key`` is stored there as ``control_group_key``. Read
+        the record with :func:`heldout.get.perturbations`.
     ``uns["heldout"]["assignments"]``
         The partition of each cell name, as digests, under the hash.
 
@@ -133,8 +147,9 @@ def split_perturbations(
     ------
     ValueError
         If a column is missing or has missing values, or if a name cannot be divided into targets without guessing. If
-        there are too few perturbations for the shares, or if ``n_seen`` or the limits cannot be met. If a context has
-        too few control cells (or groups) for its partitions.
+        doses are not numbers, controls have a dose, or perturbed cells have none. If there are too few perturbations
+        for the shares, or if ``n_seen`` or the limits cannot be met. If a context has too few control cells (or groups)
+        for its partitions.
     TypeError
         If ``targets`` is not a column, a mapping or None.
 
@@ -152,14 +167,18 @@ def split_perturbations(
     keys = as_list(covariate_keys)
     caps = Caps(contexts, max_contexts, max_fraction, max_perturbations, min_train_contexts)
     _check_options(hold_out, perturbation_key, keys, n_seen, caps)
+    _check_dose_options(hold_out, dose_key, held_out_doses, [perturbation_key, *keys])
     check_number(control_share, "control_share", above=0, below=0.5)
     fractions = _fractions(hold_out, val=val, test=test)
     controls = as_list(control)
     names, parsed, found = read_perturbations(adata, perturbation_key, controls, targets, separator)
-    pairs = ContextPairs.of(adata, keys, found.of_cell)
+    plain = ContextPairs.of(adata, keys, found.of_cell)
+    pairs = plain if dose_key is None else plain.with_doses(read_doses(adata, dose_key, found.of_cell < 0))
     draws = generator(rng)
-    if hold_out == "context":
-        of_pair = pair_codes(pairs, fractions, caps, draws)
+    if hold_out == "dose":
+        of_pair = dose_codes(pairs, fractions, held_out_doses, allowed_contexts(pairs, contexts), draws)
+    elif hold_out == "context":
+        of_pair = pairs.of_each_dose(pair_codes(plain, fractions, caps, draws), plain)
     else:
         of_pair = _unseen(found, hold_out, fractions, n_seen, draws)[pairs.perturbation]
     _check_train(of_pair, val=val, test=test)
@@ -179,6 +198,8 @@ def split_perturbations(
         **recorded_shares(fractions),
         **({"n_seen": None if n_seen is None else int(n_seen)} if hold_out == "combination" else {}),
         **(caps.recorded() if hold_out == "context" else {}),
+        **({} if dose_key is None else {"dose_key": dose_key}),
+        **({"held_out_doses": held_out_doses, **caps.recorded_contexts()} if hold_out == "dose" else {}),
         "control_share": float(control_share),
         "rng": recorded_seed(rng),
     }
@@ -213,11 +234,26 @@ def _check_options(hold_out: str, perturbation_key: str, keys: Sequence[str], n_
             raise ValueError(msg)
         check_integer(n_seen, "n_seen", least=0, or_else="None")
     given = caps.given()
+    if hold_out == "dose":
+        given.pop("contexts", None)
     if given and hold_out != "context":
         name, value = next(iter(given.items()))
         msg = f"{name}={value!r} works only with hold_out='context', not {hold_out!r}. Leave it out."
         raise ValueError(msg)
     caps.check()
+
+
+def _check_dose_options(hold_out: str, dose_key: str | None, held_out_doses: str, others: Sequence[str]) -> None:
+    check_choice(held_out_doses, "held_out_doses", get_args(HeldOutDoses))
+    if hold_out == "dose" and dose_key is None:
+        msg = "hold_out='dose' needs dose_key, the numeric obs column with the dose of each cell."
+        raise ValueError(msg)
+    if held_out_doses != "inner" and hold_out != "dose":
+        msg = f"held_out_doses={held_out_doses!r} works only with hold_out='dose', not {hold_out!r}. Leave it out."
+        raise ValueError(msg)
+    if dose_key is not None and dose_key in others:
+        msg = f"dose_key={dose_key!r} is also perturbation_key or one of covariate_keys. Remove it there."
+        raise ValueError(msg)
 
 
 def _fractions(hold_out: str, *, val: float, test: float) -> dict[str, float]:
@@ -255,7 +291,9 @@ def _recorded(
             "perturbation": pairs.perturbation.tolist(),
             "context": pairs.context.tolist(),
             "partition": of_pair.tolist(),
+            **({} if pairs.dose is None else {"dose": pairs.dose.tolist()}),
         },
+        **({} if pairs.doses is None else {"doses": pairs.doses.tolist()}),
     }
 
 

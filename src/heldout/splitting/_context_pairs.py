@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class ContextPairs:
 
     ``names`` has one tuple of covariate values for each context. ``perturbation`` and ``context``, (m,) each, are the
     numbers that make up the pairs. ``context_of_cell``, (n,), is the context of each cell. ``pair_of_cell``, (n,), is
-    the pair of each cell, -1 for a control.
+    the pair of each cell, -1 for a control. In a screen with doses a pair has one dose: ``dose``, (m,), is its number
+    in the sorted ``doses``.
     """
 
     keys: list[str]
@@ -41,6 +42,8 @@ class ContextPairs:
     context: np.ndarray
     context_of_cell: np.ndarray
     pair_of_cell: np.ndarray
+    dose: np.ndarray | None = None
+    doses: np.ndarray | None = None
 
     @classmethod
     def of(cls, adata: AnnData | MuData, keys: list[str], perturbation_of_cell: np.ndarray) -> ContextPairs:
@@ -52,6 +55,30 @@ class ContextPairs:
         pair_of_cell = np.full(adata.n_obs, -1, dtype=np.int64)
         pair_of_cell[perturbed] = pair
         return cls(keys, names, distinct // len(names), distinct % len(names), of_cell, pair_of_cell)
+
+    def with_doses(self, dose_of_cell: np.ndarray) -> ContextPairs:
+        """Divide each pair by the dose of its cells."""
+        perturbed = self.pair_of_cell >= 0
+        doses, number = np.unique(dose_of_cell[perturbed], return_inverse=True)
+        distinct, pair = np.unique(self.pair_of_cell[perturbed] * len(doses) + number, return_inverse=True)
+        pair_of_cell = np.full(len(self.pair_of_cell), -1, dtype=np.int64)
+        pair_of_cell[perturbed] = pair
+        plain, dose = distinct // len(doses), distinct % len(doses)
+        return replace(
+            self,
+            perturbation=self.perturbation[plain],
+            context=self.context[plain],
+            pair_of_cell=pair_of_cell,
+            dose=dose,
+            doses=doses,
+        )
+
+    def of_each_dose(self, codes: np.ndarray, plain: ContextPairs) -> np.ndarray:
+        """Return for each pair of this screen the code of its pair without dose in ``plain``."""
+        if self.dose is None:
+            return codes
+        joint, among = ((p.perturbation * len(self.names) + p.context) for p in (self, plain))
+        return np.asarray(codes[np.searchsorted(among, joint)])
 
     def shown(self, context: int) -> str:
         """Return the name of a context for a message."""
@@ -84,10 +111,14 @@ class Caps:
 
     def recorded(self) -> dict[str, Any]:
         """Return all limits as JSON values."""
-        contexts = None if self.contexts is None else [list(_as_tuple(context)) for context in self.contexts]
         numbers = {name: None if (value := getattr(self, name)) is None else int(value) for name in _INTEGER_CAPS}
         share = None if self.max_fraction is None else float(self.max_fraction)
-        return {"held_out_contexts": contexts, "max_fraction": share, **numbers}
+        return {**self.recorded_contexts(), "max_fraction": share, **numbers}
+
+    def recorded_contexts(self) -> dict[str, Any]:
+        """Return the contexts in which to hold out as JSON values."""
+        named = None if self.contexts is None else [list(_as_tuple(context)) for context in self.contexts]
+        return {"held_out_contexts": named}
 
 
 def _as_tuple(context: Any) -> tuple[str, ...]:
@@ -106,7 +137,7 @@ def pair_codes(pairs: ContextPairs, fractions: Mapping[str, float], caps: Caps, 
             "covariate_keys."
         )
         raise ValueError(msg)
-    allowed = _allowed(pairs, caps.contexts)
+    allowed = allowed_contexts(pairs, caps.contexts)
     n_contexts = np.bincount(pairs.perturbation)
     n_perturbations = np.bincount(pairs.context, minlength=len(pairs.names))
     may = np.flatnonzero(allowed[pairs.context] & (n_contexts[pairs.perturbation] > caps.min_train_contexts))
@@ -126,7 +157,8 @@ def pair_codes(pairs: ContextPairs, fractions: Mapping[str, float], caps: Caps, 
     return codes
 
 
-def _allowed(pairs: ContextPairs, contexts: Sequence[Any] | None) -> np.ndarray:
+def allowed_contexts(pairs: ContextPairs, contexts: Sequence[Any] | None) -> np.ndarray:
+    """Return which contexts the user names, (C,); all of them if ``contexts`` is None."""
     if contexts is None:
         return np.ones(len(pairs.names), dtype=bool)
     known = {name: number for number, name in enumerate(pairs.names)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from heldout._core import cells, store
+from heldout.splitting._doses import read_doses
 from heldout.splitting._perturbations import Parser, Targets
 from heldout.splitting._screen import as_list, context_codes, read_perturbations
 
@@ -42,6 +43,8 @@ class ScreenNames:
         Targets of the names (guides) that cannot be read from the name alone.
     contexts
         Values of the covariates in each context.
+    dose_key
+        Column of ``obs`` with the dose, or None.
     """
 
     perturbation_key: str
@@ -50,6 +53,7 @@ class ScreenNames:
     separator: str | None
     known: dict[str, Targets]
     contexts: list[tuple[str, ...]]
+    dose_key: str | None = None
 
     def parse(self, names: Sequence[str]) -> list[Targets]:
         """Return the targets of each name. A control has none. ``"B+A"`` has the targets of ``"A+B"``."""
@@ -66,7 +70,8 @@ class ScreenNames:
 
     def to_json(self) -> dict[str, Any]:
         """Return the rules as JSON values."""
-        return {**vars(self), "known": {name: list(targets) for name, targets in self.known.items()}}
+        rules = {name: value for name, value in vars(self).items() if name != "dose_key" or value is not None}
+        return {**rules, "known": {name: list(targets) for name, targets in self.known.items()}}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> ScreenNames:
@@ -91,12 +96,15 @@ class Screen:
         Perturbation number of each cell, (n,): -1 for a control, -2 for a cell that is not in the split.
     context
         Context number of each cell, (n,).
+    dose
+        Dose of each cell, (n,), 0 for a control; None if the screen has no doses.
     """
 
     names: ScreenNames
     perturbations: list[Targets]
     of_cell: np.ndarray
     context: np.ndarray
+    dose: np.ndarray | None = None
 
     @property
     def n_contexts(self) -> int:
@@ -116,6 +124,20 @@ class Screen:
         codes[inside] = number
         return distinct // self.n_contexts - 1, distinct % self.n_contexts, codes
 
+    def groups_by_dose(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
+        """Return the same as :meth:`groups`, with a group for each dose, and its dose in the third place.
+
+        Doses of a perturbation in a context are sorted. Without doses the third value is None.
+        """
+        number, context, codes = self.groups(mask)
+        if self.dose is None:
+            return number, context, None, codes
+        inside = codes >= 0
+        doses, of_cell = np.unique(self.dose[inside], return_inverse=True)
+        distinct, codes[inside] = np.unique(codes[inside] * len(doses) + of_cell, return_inverse=True)
+        plain, dose = distinct // max(len(doses), 1), doses[distinct % max(len(doses), 1)]
+        return number[plain], context[plain], dose, codes
+
 
 def screen_of(
     adata: AnnData,
@@ -126,6 +148,7 @@ def screen_of(
     targets: str | Mapping[str, str | Sequence[str]] | None = None,
     separator: str | None = "+",
     covariate_keys: str | Sequence[str] | None = None,
+    dose_key: str | None = None,
 ) -> Screen:
     """Read the screen from the record of its split, or from the arguments if the split has no such record.
 
@@ -136,14 +159,15 @@ def screen_of(
     """
     if partition.scheme == "perturbations":
         given = {"control": control, "covariate_keys": covariate_keys}
-        return _recorded(adata, partition, perturbation_key, given)
+        screen = _recorded(adata, partition, perturbation_key, given)
+        return _with_recorded_doses(adata, partition, screen, dose_key)
     if perturbation_key is None:
         msg = (
             f"obs[{partition.key!r}] is a split of scheme {partition.scheme!r}, which has no perturbation_key. Pass "
             "perturbation_key."
         )
         raise ValueError(msg)
-    return read_screen(
+    screen = read_screen(
         adata,
         perturbation_key,
         control="control" if control is None else control,
@@ -151,6 +175,7 @@ def screen_of(
         separator=separator,
         covariate_keys=() if covariate_keys is None else covariate_keys,
     )
+    return with_doses(adata, screen, dose_key, partition.mask("train", "val", "test"))
 
 
 def read_screen(
@@ -250,7 +275,40 @@ def reread_screen(adata: AnnData, partition: Partition, names: ScreenNames) -> S
             "have. Restore these columns, or fit again."
         )
         raise ValueError(msg)
-    return Screen(names, perturbations, np.where(context < 0, UNKNOWN, of_cell), np.maximum(context, 0))
+    screen = Screen(names, perturbations, np.where(context < 0, UNKNOWN, of_cell), np.maximum(context, 0))
+    return with_doses(adata, screen, names.dose_key, partition.mask("train", "val", "test"))
+
+
+def with_doses(adata: AnnData, screen: Screen, dose_key: str | None, used: np.ndarray) -> Screen:
+    """Add the dose of each cell to a screen. Cells outside ``used`` (n,) without a valid dose become unknown."""
+    if dose_key is None:
+        return screen
+    if dose_key in (screen.names.perturbation_key, *screen.names.covariate_keys):
+        msg = f"dose_key={dose_key!r} is also perturbation_key or one of covariate_keys. Remove it there."
+        raise ValueError(msg)
+    dose = read_doses(adata, dose_key, screen.of_cell == CONTROL, used & (screen.of_cell > UNKNOWN))
+    without = (screen.of_cell >= 0) & ~(np.isfinite(dose) & (dose > 0))
+    names = replace(screen.names, dose_key=dose_key)
+    return replace(screen, names=names, of_cell=np.where(without, UNKNOWN, screen.of_cell), dose=np.nan_to_num(dose))
+
+
+def _with_recorded_doses(adata: AnnData, partition: Partition, screen: Screen, dose_key: str | None) -> Screen:
+    """Add doses to the screen of a split by :func:`heldout.pp.split_perturbations`, which may have a ``dose_key``."""
+    recorded = partition.params.get("dose_key")
+    if dose_key is not None and recorded is not None and dose_key != recorded:
+        _contradicts("dose_key", dose_key, recorded, partition.key)
+    used = partition.mask("train", "val", "test")
+    screen = with_doses(adata, screen, recorded or dose_key, used)
+    if recorded is None or screen.dose is None:
+        return screen
+    new = (screen.of_cell >= 0) & ~np.isin(screen.dose, partition.params["doses"])
+    if (new & used).any():
+        msg = (
+            f"{int((new & used).sum())} cells have a dose in dose_key={recorded!r} that the split did not have when it "
+            f"was made (e.g. {screen.dose[new & used][0]:g}). Restore this column, or make the split again."
+        )
+        raise ValueError(msg)
+    return replace(screen, of_cell=np.where(new, UNKNOWN, screen.of_cell))
 
 
 def _contradicts(name: str, value: Any, recorded: Any, split_key: str) -> None:

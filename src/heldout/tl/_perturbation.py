@@ -29,6 +29,7 @@ def perturbation(
     targets: str | Mapping[str, str | Sequence[str]] | None = None,
     separator: str | None = "+",
     covariate_keys: str | Sequence[str] | None = None,
+    dose_key: str | None = None,
     split_key: str = "split",
     mask_var: str | None = DEFAULT,
     layer: str | None = None,
@@ -53,7 +54,7 @@ def perturbation(
         :func:`heldout.pp.split_perturbations`.
     perturbation_key
         Column of ``obs`` with the perturbation of each cell. A split of perturbations knows it, and the next four
-        arguments.
+        arguments, and ``dose_key`` if it was made with one.
     method
         One of:
 
@@ -66,9 +67,20 @@ def perturbation(
         - ``linear``: Y = G W Pᵀ + b, with vectors of genes and targets;
         - ``latent_additive``: effects of targets by ridge regression, in components of the train changes;
         - ``informed_additive``: the same, shrunk towards what the vectors of the targets predict;
+        - ``pooled_transfer``: the change of the same perturbation in other contexts, weighted by reliability and shrunk
+          towards the mean of the context;
+        - ``vector_knn``, ``vector_lasso``: effects of unseen targets from the most similar vectors, or by a lasso;
+        - ``stacked``: a weighted sum of simple methods, with weights from held-out perturbations of train;
         - ``nearest``: the change of the most similar train perturbation;
+        - ``dose_linear``: changes that grow with the logarithm of the dose, with a shrunk slope for each perturbation;
+        - ``dose_isotonic``: changes that only rise or only fall with the dose in each gene, interpolated;
         - ``moved_cells``: measured cells of the nearest perturbation, moved by the missing mean change. It predicts how
-          cells vary, and its fit stores train cells.
+          cells vary, and its fit stores train cells;
+        - ``latent_additive_network``: a network that decodes the sum of an encoded control cell and vectors of targets;
+        - ``compositional``: an autoencoder of cells with vectors of targets and contexts, trained with an adversary;
+        - ``graph``: ``latent_additive_network`` with vectors of unseen targets from a graph of genes;
+        - ``set_transport``: attention over sets of control cells, trained on the distance to sets of perturbed cells;
+        - ``flow``: conditional flow matching, which generates cells from noise, controls or composed cells.
     control
         Name(s) of the controls. If None, ``"control"``.
     targets
@@ -77,6 +89,10 @@ def perturbation(
         Text between the targets of a combination. None if each name is one target.
     covariate_keys
         Column(s) of ``obs`` that make up the context (cell line, treatment).
+    dose_key
+        Numeric column of ``obs`` with the dose, see :func:`heldout.pp.split_perturbations`. ``dose_linear`` and
+        ``dose_isotonic`` need it. ``additive``, ``transfer`` and ``moved_cells`` use the nearest measured dose, by the
+        logarithm. Other closed forms predict the same change at each dose.
     split_key
         The split.
     mask_var
@@ -85,14 +101,20 @@ def perturbation(
         Layer to use instead of ``X``. If None, ``X`` is used.
     config
         Options of the method: :class:`heldout.model.LinearConfig`, :class:`heldout.model.LatentAdditiveConfig`,
-        :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig` or
-        :class:`heldout.model.MovedCellsConfig`. The first, third and fourth may name an embedding of
-        :func:`heldout.pp.embedding`.
+        :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig`,
+        :class:`heldout.model.PooledTransferConfig`, :class:`heldout.model.VectorKnnConfig`,
+        :class:`heldout.model.VectorLassoConfig`, :class:`heldout.model.StackedConfig`,
+        :class:`heldout.model.MovedCellsConfig`, :class:`heldout.model.LatentAdditiveNetworkConfig`,
+        :class:`heldout.model.CompositionalConfig`, :class:`heldout.model.GraphConfig`,
+        :class:`heldout.model.SetTransportConfig`, :class:`heldout.model.PerturbationFlowConfig`,
+        :class:`heldout.model.DoseLinearConfig` or :class:`heldout.model.DoseIsotonicConfig`. Options with a field
+        ``perturbation_embedding`` may name an embedding of :func:`heldout.pp.embedding`.
     start
         Key of an earlier fit of the same method to start from (pretraining). ``latent_additive`` and
         ``informed_additive`` shrink the effects of targets towards those of the earlier fit, as far as the train cells
-        support it. Targets that only the earlier fit has seen keep its effects. An earlier fit is refused if its train
-        or val had test cells or test perturbations of this split.
+        support it. Targets that only the earlier fit has seen keep its effects. Networks continue from the weights of
+        the earlier fit. An earlier fit is refused if its train or val had test cells or test perturbations of this
+        split.
     reference
         AnnData with the earlier fit. If None, it is ``adata``. It may be another screen, and must have all genes of
         this fit.
@@ -152,6 +174,7 @@ def perturbation(
         targets=targets,
         separator=separator,
         covariate_keys=covariate_keys,
+        dose_key=dose_key,
         mask_var=mask_var,
         layer=layer,
     )

@@ -28,6 +28,7 @@ def predict_cells(
     at: float | Sequence[float] | None = None,
     perturbations: Sequence[str] | None = None,
     contexts: Sequence[Any] | None = None,
+    doses: float | Sequence[float] | None = None,
     n_cells: int | None = None,
     reference: AnnData | None = None,
     layer: str | None = None,
@@ -56,6 +57,9 @@ def predict_cells(
     contexts
         Contexts to predict in, for a perturbation fit: values of the covariate, or tuples of several values. If None,
         all.
+    doses
+        Dose or doses at which to predict each perturbation, for a perturbation fit with a ``dose_key``, see
+        :func:`predict_profiles`.
     n_cells
         Number of cells of each perturbation and context, for a perturbation fit. If None, 200. A forecast predicts as
         many cells as it starts from.
@@ -72,8 +76,9 @@ def predict_cells(
     -------
     A new AnnData of predicted cells with expression in ``X`` (float32) and the hash of the fit in ``uns``. For a
     forecast, ``obsm`` has the coordinates, and ``obs`` the time, ``start_time`` and ``start_cell`` (empty for a method
-    that keeps no cell). For a perturbation fit, ``obs`` has the perturbation, the context, ``n_targets``, ``n_seen``
-    (targets that are in train) and ``fallback``; perturbations that cannot be predicted have no cells.
+    that keeps no cell). For a perturbation fit, ``obs`` has the perturbation, the context, the dose if
+    the fit has doses, ``n_targets``, ``n_seen`` (targets that are in train) and ``fallback``; perturbations that cannot
+    be predicted have no cells.
 
     Raises
     ------
@@ -96,7 +101,7 @@ def predict_cells(
     """
     key, fit = fit_to_predict(adata, key, "predict_cells", reference=reference)
     is_forecast = fit.method.startswith("forecast.")
-    of_perturbations = {"perturbations": perturbations, "contexts": contexts, "n_cells": n_cells}
+    of_perturbations = {"perturbations": perturbations, "contexts": contexts, "doses": doses, "n_cells": n_cells}
     for name, value in (of_perturbations if is_forecast else {"at": at, "layer": layer}).items():
         if value is not None:
             msg = f"{name}={value!r} is not an option for fit {key!r}, a {fit.method!r}. Leave it out."
@@ -109,6 +114,7 @@ def predict_cells(
             key=key,
             perturbations=perturbations,
             contexts=contexts,
+            doses=doses,
             n_cells=n_cells,
             reference=reference,
             rng=rng,

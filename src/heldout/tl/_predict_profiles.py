@@ -19,6 +19,7 @@ def predict_profiles(
     *,
     perturbations: Sequence[str] | None = None,
     contexts: Sequence[Any] | None = None,
+    doses: float | Sequence[float] | None = None,
     coverage: float = 0.9,
     reference: AnnData | None = None,
 ) -> AnnData:
@@ -36,6 +37,9 @@ def predict_profiles(
         Names of perturbations, such as ``"A+B"``. If None, the perturbations of the test cells, in their contexts.
     contexts
         Contexts to predict in: values of the covariate, or tuples of several values. If None, all.
+    doses
+        Dose or doses at which to predict each perturbation, numbers > 0, for a fit with a ``dose_key``. They need not
+        be in train. If None, the doses of the test cells, or all doses of train if ``perturbations`` is given.
     coverage
         Nominal coverage of the intervals: 0.5, 0.6, 0.7, 0.8, 0.9 or 0.95.
     reference
@@ -50,9 +54,14 @@ def predict_profiles(
     - ``layers["change"]``: the predicted change;
     - ``layers["lower"]``, ``layers["upper"]``: the interval, if val has perturbations; NaN where val has too few of a
       kind;
-    - ``obs``: the perturbation, the context, ``n_targets``, ``n_seen`` (targets that are in train), ``predicted``
-      (whether the method can predict it; otherwise the row is NaN) and ``fallback`` (whether the prediction is a
-      fallback, such as the mean effect of a target).
+    - ``obs``: the perturbation, the context, the dose if the fit has doses, ``n_targets``, ``n_seen`` (targets that are
+      in train), ``predicted`` (whether the method can predict it; otherwise the row is NaN) and ``fallback`` (whether
+      the prediction is a fallback, such as the mean effect of a target); ``interval`` (``calibrated``, ``too few val
+      perturbations`` or ``not predicted``), ``coverage`` (NaN without an interval) and ``n_val`` (val perturbations
+      with the same number of targets and of targets in train; a coverage needs coverage / (1 - coverage) of them).
+
+    A warning says which perturbations have no interval, how many val perturbations they need, and which coverage is
+    possible.
 
     Raises
     ------
@@ -74,5 +83,12 @@ def predict_profiles(
     """
     key, fit = fit_to_predict(adata, key, "predict_profiles", reference=reference)
     return predicted_profiles(
-        adata, fit, key=key, perturbations=perturbations, contexts=contexts, coverage=coverage, reference=reference
+        adata,
+        fit,
+        key=key,
+        perturbations=perturbations,
+        contexts=contexts,
+        doses=doses,
+        coverage=coverage,
+        reference=reference,
     )

@@ -31,6 +31,7 @@ def score_predictions(
     targets: str | Mapping[str, str | Sequence[str]] | None = None,
     separator: str | None = "+",
     covariate_keys: str | Sequence[str] | None = None,
+    dose_key: str | None = None,
     split_key: str = "split",
     partition: Literal["test", "val", "train"] = "test",
     mask_var: str | None = DEFAULT,
@@ -51,13 +52,14 @@ def score_predictions(
     adata
         The screen with its split, (n_obs × n_vars), log-normalised.
     predicted
-        AnnData with the perturbation of each row in ``obs``, and with the covariates if there are several contexts, in
-        columns with the same names as in ``adata``; or several AnnData by name of the method. ``"B+A"`` is ``"A+B"``.
-        Rows of controls and of perturbations that are not judged are left out. Rows of NaN count as not predicted.
+        AnnData with the perturbation of each row in ``obs``, with the covariates if there are several contexts, and
+        with the dose if the screen has doses, in columns with the same names as in ``adata``; or several AnnData by
+        name of the method. ``"B+A"`` is ``"A+B"``. Rows of controls and of perturbations that are not judged are left
+        out. Rows of NaN count as not predicted.
     perturbation_key
         Column of ``obs`` with the perturbation. A split of perturbations knows it, and the next four arguments.
-    control, targets, separator, covariate_keys
-        How names are read, see :func:`perturbation`.
+    control, targets, separator, covariate_keys, dose_key
+        How names and doses are read, see :func:`perturbation`.
     split_key
         The split.
     partition
@@ -128,6 +130,7 @@ def score_predictions(
         targets=targets,
         separator=separator,
         covariate_keys=covariate_keys,
+        dose_key=dose_key,
         mask_var=mask_var,
         layer=layer,
     )

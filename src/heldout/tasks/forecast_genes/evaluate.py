@@ -130,12 +130,12 @@ def evaluation_table(
     n_moving = int((np.abs(truth.change) > 2 * truth.error).sum())
     rows, versus = [], []
     for metric in METRICS:
-        sign = metric_of(metric).sign
+        sign, bounds = metric_of(metric).sign, metric_of(metric).bounds
         baselines = [each.method for each in scored[1:] if np.isfinite(values[each.method][metric][0])]
         best = max(baselines, key=lambda name: sign * values[name][metric][0], default=None)
         n = n_moving if metric.startswith("change_") else len(truth.change)
         for each in scored:
-            low, high = interval(values[each.method][metric], n_units)
+            low, high = interval(values[each.method][metric], n_units, bounds=bounds)
             row = {
                 "method": each.method,
                 "role": each.role,
@@ -157,10 +157,10 @@ def evaluation_table(
             if each is scored[0]:
                 of_judged = values[each.method][metric]
                 difference = np.full_like(of_judged, np.nan) if best is None else of_judged - values[best][metric]
-                row |= against(best, difference, sign=sign, n_units=n_units)
+                row |= against(best, difference, sign=sign, n_units=n_units, bounds=bounds)
             rows.append(row)
         for baseline in baselines:
             difference = values[scored[0].method][metric] - values[baseline][metric]
-            found = against(baseline, difference, sign=sign, n_units=n_units)
+            found = against(baseline, difference, sign=sign, n_units=n_units, bounds=bounds)
             versus.append({"method": scored[0].method, "level": unit, "metric": metric, **found})
     return with_versus(pd.DataFrame(rows), versus)

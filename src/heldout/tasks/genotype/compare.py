@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 METRICS = ("auc", "accuracy", "accuracy_calibrated", "loss", "brier", "cell_auc")
 MIN_FOLDS = 3
 _NOTHING = 1e-12
-_BOUNDED = frozenset({"auc", "accuracy", "accuracy_calibrated", "brier", "cell_auc"})
 
 
 def fold_scores(scores: pd.DataFrame) -> pd.DataFrame:
@@ -157,5 +156,5 @@ def _against(gap: Interval, best: str, metric: str, *, decidable: bool) -> dict[
 
 def _clipped(found: Interval, metric: str) -> Interval:
     """Limit the interval to values that the metric can have."""
-    top = 1.0 if metric in _BOUNDED else np.inf
-    return found._replace(low=float(np.clip(found.low, 0, top)), high=float(np.clip(found.high, 0, top)))
+    low, high = np.clip([found.low, found.high], *metric_of(metric).bounds)
+    return found._replace(low=float(low), high=float(high))

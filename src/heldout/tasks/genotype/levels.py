@@ -94,7 +94,9 @@ class Level:
         estimate = self.estimate(method, metric)
         if self.design.smallest < 2 or metric == "calibration_error":
             return Interval(estimate, np.nan, np.nan, self.design.smallest)
-        return self._interval(estimate, method, metric)
+        found = self._interval(estimate, method, metric)
+        low, high = np.clip([found.low, found.high], *metric_of(metric).bounds)  # ± t × se can pass an end of the range
+        return found._replace(low=float(low), high=float(high))
 
     def difference(self, method: str, other: str, metric: str) -> Interval:
         """95 % interval of the paired difference."""

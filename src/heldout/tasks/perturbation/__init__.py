@@ -3,6 +3,7 @@
 from heldout._core.method import Method, Registry
 
 _METHODS = "heldout.tasks.perturbation.methods"
+_NETWORKS = "heldout.tasks.perturbation.networks"
 
 METHODS = Registry(
     "perturbation",
@@ -55,10 +56,52 @@ METHODS = Registry(
         requires="contexts",
     ),
     Method(
+        "pooled_transfer",
+        "baseline",
+        "same perturbation in other contexts, weighted by reliability, shrunk towards the context mean",
+        f"{_METHODS}.pooled_transfer:PooledTransfer",
+        default_baseline=True,
+        requires="contexts",
+    ),
+    Method(
+        "dose_linear",
+        "baseline",
+        "changes linear in the logarithm of the dose",
+        f"{_METHODS}.dose:DoseLinear",
+        default_baseline=True,
+        requires="doses",
+    ),
+    Method(
+        "dose_isotonic",
+        "baseline",
+        "changes that only rise or only fall with the dose",
+        f"{_METHODS}.dose:DoseIsotonic",
+        default_baseline=True,
+        requires="doses",
+    ),
+    Method(
         "informed_additive",
         "model",
         "latent_additive, shrunk towards what the vectors of the targets predict",
         f"{_METHODS}.informed_additive:InformedAdditive",
+    ),
+    Method(
+        "vector_knn",
+        "baseline",
+        "mean of the train targets with the most similar vectors, without the common template",
+        f"{_METHODS}.vector_knn:VectorKnn",
+    ),
+    Method(
+        "vector_lasso",
+        "baseline",
+        "lasso on the vectors of the targets, without the common template",
+        f"{_METHODS}.vector_lasso:VectorLasso",
+    ),
+    Method(
+        "stacked",
+        "model",
+        "non-negative weights of several methods, from held-out perturbations of train",
+        f"{_METHODS}.stacked:Stacked",
     ),
     Method("nearest", "baseline", "most similar train perturbation", f"{_METHODS}.nearest:Nearest"),
     Method(
@@ -74,6 +117,31 @@ METHODS = Registry(
         "model",
         "measured cells, moved by their responses to the missing targets, with the mean of the best closed form",
         f"{_METHODS}.composed_cells:ComposedCells",
+    ),
+    Method("flow", "model", "conditional flow matching of cells", f"{_NETWORKS}.flow._method:GeneFlow"),
+    Method(
+        "latent_additive_network",
+        "model",
+        "network whose latent coordinates of cell, targets and context add up",
+        f"{_NETWORKS}.latent_additive._method:LatentAdditiveNetwork",
+    ),
+    Method(
+        "compositional",
+        "model",
+        "autoencoder of cells with vectors of targets and contexts that add up",
+        f"{_NETWORKS}.compositional._method:Compositional",
+    ),
+    Method(
+        "graph",
+        "model",
+        "latent_additive_network with vectors of unseen targets from a graph of genes",
+        f"{_NETWORKS}.graph._method:Graph",
+    ),
+    Method(
+        "set_transport",
+        "model",
+        "attention over sets of control cells, trained on the distance between sets",
+        f"{_NETWORKS}.set_transport._method:SetTransport",
     ),
 )
 

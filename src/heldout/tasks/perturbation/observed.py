@@ -127,17 +127,18 @@ class Measured:
     def observe(self, mask: np.ndarray) -> Observed:
         """Moments of the cells in ``mask`` by perturbation and context, in one pass over the matrix."""
         screen = self.screen
-        number, context, codes = screen.groups(mask)
+        number, context, dose, codes = screen.groups_by_dose(mask)
         moments = group_moments(self.X, codes, len(number), columns=self.columns)
         assert moments.var is not None
         control = number < 0
-        pairs = Pairs([screen.perturbations[i] for i in number[~control]], context[~control])
+        of_pairs = None if dose is None else dose[~control]
+        pairs = Pairs([screen.perturbations[i] for i in number[~control]], context[~control], of_pairs)
         n = np.zeros(screen.n_contexts, dtype=np.int64)
         n[context[control]] = moments.n[control]
         mean, var = (np.full((screen.n_contexts, len(self.columns)), np.nan) for _ in range(2))
         mean[context[control]], var[context[control]] = moments.mean[control], moments.var[control]
-        of_pairs = (moments.n[~control], moments.mean[~control], moments.var[~control])
-        return Observed(pairs, number[~control], *of_pairs, n, mean, var)
+        perturbed = (moments.n[~control], moments.mean[~control], moments.var[~control])
+        return Observed(pairs, number[~control], *perturbed, n, mean, var)
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,9 @@ class Cells:
         Number of the context of each cell, (n,).
     train, val
         Rows of the train and of the val cells, sorted.
+    dose
+        Dose of each cell, (n,), 0 for a control and for a cell of neither train nor val; None if the screen has no
+        doses.
     """
 
     measured: Measured
@@ -164,15 +168,16 @@ class Cells:
     context: np.ndarray
     train: np.ndarray
     val: np.ndarray
+    dose: np.ndarray | None = None
 
     @classmethod
     def of(cls, measured: Measured, train: np.ndarray, val: np.ndarray) -> Cells:
         """Hide the perturbations of all cells but those of train and val, which are masks (n,)."""
         screen = measured.screen
         perturbation = np.where(train | val, screen.of_cell, UNKNOWN)
-        return cls(
-            measured, screen.perturbations, perturbation, screen.context, np.flatnonzero(train), np.flatnonzero(val)
-        )
+        dose = None if screen.dose is None else np.where(train | val, screen.dose, 0.0)
+        rows = (np.flatnonzero(train), np.flatnonzero(val))
+        return cls(measured, screen.perturbations, perturbation, screen.context, *rows, dose)
 
     @property
     def X(self) -> MatrixOrDask:
@@ -205,12 +210,13 @@ class Cells:
         """
         mask = np.zeros(len(self.perturbation), dtype=bool)
         mask[self.train] = True
-        number, context, codes = self.measured.screen.groups(mask)
+        number, context, dose, codes = self.measured.screen.groups_by_dose(mask)
         place = np.empty(len(codes), dtype=np.int64)
         place[rng.permutation(self.measured.order)] = np.arange(len(codes))
         groups = []
         for group in np.flatnonzero(number >= 0).tolist():
             rows = np.flatnonzero(codes == group)
             rows = rows[np.argsort(place[rows])[:most]]
-            groups.append((Pair(self.targets[number[group]], int(context[group])), rows))
+            of_group = None if dose is None else float(dose[group])
+            groups.append((Pair(self.targets[number[group]], int(context[group]), of_group), rows))
         return groups

@@ -70,6 +70,11 @@ class Pairs:
         """Row of each perturbation and context."""
         return {pair: i for i, pair in enumerate(self)}
 
+    def at_doses(self, doses: np.ndarray) -> Pairs:
+        """Return each perturbation and context once, at each of these doses, (k,)."""
+        distinct = list(dict.fromkeys((pair.targets, pair.context) for pair in self))
+        return Pairs.of([Pair(targets, context, float(dose)) for targets, context in distinct for dose in doses])
+
     def only(self, rows: np.ndarray) -> Pairs:
         """Return some of the rows."""
         dose = None if self.dose is None else self.dose[rows]

@@ -13,18 +13,28 @@ import pandas as pd
 
 from heldout._core import keys, store
 from heldout._core.arrays import get_matrix
-from heldout._core.checks import check_integer
+from heldout._core.checks import check_integer, check_number
 from heldout._core.fits import check_split
 from heldout._core.grouped import group_moments
 from heldout._core.partition import digests, read_partition
 from heldout._core.rng import Rng, seed_of
+from heldout.splitting._doses import shown_dose
 from heldout.splitting._read_screen import ScreenNames
 from heldout.splitting._screen import as_list, context_codes
 from heldout.tasks.perturbation import METHODS
-from heldout.tasks.perturbation.judging.calibration import half_widths, seen_targets
+from heldout.tasks.perturbation.judging.calibration import (
+    CALIBRATED,
+    NOT_PREDICTED,
+    TOO_FEW,
+    fewest,
+    half_widths,
+    lacking_intervals,
+    n_calibrating,
+    seen_targets,
+)
 from heldout.tasks.perturbation.pairs import Pairs
 from heldout.tasks.perturbation.predictions import Controls, Prediction, rng_of
-from heldout.tasks.perturbation.task import Task, check_logged, predict, strata_of, task_of_fit
+from heldout.tasks.perturbation.task import DOSES, Task, check_logged, predict, strata_of, task_of_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,9 +70,11 @@ class _Request:
         perturbations: Sequence[str] | None,
         contexts: Sequence[Any] | None,
         reference: AnnData | None,
+        doses: float | Sequence[float] | None = None,
     ) -> _Request:
         """Read what the user asks for; without ``perturbations``, those of the test cells in their contexts."""
         names = ScreenNames.from_json(fit.info["names"])
+        at = _asked_doses(doses, fit, names)
         if reference is None:
             known, controls = names.contexts, _train_controls(adata, fit, key=key)
         else:
@@ -78,12 +90,14 @@ class _Request:
             held_out = _held_out(adata, fit, key=key)
             keep = np.ones(len(held_out), dtype=bool) if wanted is None else np.isin(held_out.context, wanted)
             pairs = held_out.only(keep)
+            pairs = pairs if doses is None or at is None else pairs.at_doses(at)
         else:
             asked = _parsed(perturbations, names)
             _warn_of_unknown(fit, asked)
             wanted = np.arange(len(known)) if wanted is None else wanted
             wanted = wanted[np.isfinite(controls.mean[wanted]).all(axis=1)]
             pairs = Pairs([t for t in asked for _ in wanted], np.tile(wanted, len(asked)))
+            pairs = pairs if at is None else pairs.at_doses(at)
         return cls(fit, names, pairs, known, controls)
 
     def predict(self) -> Prediction:
@@ -100,7 +114,11 @@ class _Request:
             frame[column] = [self.contexts[context][place] for context in self.pairs.context]
         frame["n_targets"] = [len(of_row) for of_row in targets]
         frame["n_seen"] = seen_targets(targets, set(self.fit.info["seen"]))
-        text = frame[[names.perturbation_key, *names.covariate_keys]].agg("|".join, axis=1) if len(frame) else []
+        shown = frame[[names.perturbation_key, *names.covariate_keys]]
+        if names.dose_key is not None and self.pairs.dose is not None:
+            frame.insert(1 + len(names.covariate_keys), names.dose_key, self.pairs.dose)
+            shown = shown.assign(dose=[shown_dose(dose) for dose in self.pairs.dose])
+        text = shown.agg("|".join, axis=1) if len(frame) else []
         frame.index = pd.Index(list(text), dtype=object)
         return frame
 
@@ -119,11 +137,14 @@ def predicted_profiles(
     contexts: Sequence[Any] | None,
     coverage: float,
     reference: AnnData | None,
+    doses: float | Sequence[float] | None = None,
 ) -> AnnData:
     """Profile of each perturbation in each context; see :func:`heldout.tl.predict_profiles`."""
     from anndata import AnnData
 
-    request = _Request.of(adata, fit, key=key, perturbations=perturbations, contexts=contexts, reference=reference)
+    request = _Request.of(
+        adata, fit, key=key, perturbations=perturbations, contexts=contexts, doses=doses, reference=reference
+    )
     pairs, prediction = request.pairs, request.predict()
     profile = request.controls.mean[pairs.context] + prediction.change
     layers, made_by = {"change": prediction.change.astype(np.float32)}, request.made_by(key)
@@ -134,6 +155,7 @@ def predicted_profiles(
         made_by["coverage"] = coverage
     obs = request.obs()
     obs["predicted"], obs["fallback"] = np.isfinite(prediction.change).all(axis=1), prediction.fallback
+    obs = obs.assign(**_interval_columns(fit, pairs, obs["predicted"].to_numpy(), coverage))
     var = pd.DataFrame(index=pd.Index(fit.genes.astype(str)))
     return AnnData(profile.astype(np.float32), obs=obs, var=var, layers=layers, uns={keys.UNS: {"predicted": made_by}})
 
@@ -147,6 +169,7 @@ def predicted_cells(
     contexts: Sequence[Any] | None = None,
     n_cells: int = 200,
     reference: AnnData | None = None,
+    doses: float | Sequence[float] | None = None,
     rng: Rng = 0,
 ) -> AnnData:
     """Cells of each perturbation in each context; see :func:`heldout.tl.predict_cells`.
@@ -163,7 +186,9 @@ def predicted_cells(
     from anndata import AnnData
 
     check_integer(n_cells, "n_cells", least=1)
-    request = _Request.of(adata, fit, key=key, perturbations=perturbations, contexts=contexts, reference=reference)
+    request = _Request.of(
+        adata, fit, key=key, perturbations=perturbations, contexts=contexts, doses=doses, reference=reference
+    )
     prediction, seed = request.predict(), seed_of(rng)
     parts, rows = [], []
     for i, pair in enumerate(request.pairs):
@@ -180,15 +205,46 @@ def predicted_cells(
     return AnnData(np.concatenate(parts), obs=obs, var=var, uns={keys.UNS: {"predicted": request.made_by(key)}})
 
 
+def _interval_columns(fit: Fit, pairs: Pairs, predicted: np.ndarray, coverage: float) -> dict[str, np.ndarray]:
+    """The nominal coverage, the status and the basis of the interval of each row, (m,) each; logs what is missing."""
+    strata = strata_of(fit, pairs)
+    n_val = n_calibrating(fit.info.get("calibration", {}), strata)
+    calibrated = predicted & (n_val >= fewest(coverage))
+    if "half_widths" in fit.arrays:
+        for sentence in lacking_intervals(n_val[predicted], strata[predicted], coverage):
+            logger.warning("%s", sentence)
+    else:
+        logger.info("The fit has no intervals, because val has no perturbations. Make the split with val=0.2 or more.")
+    status = np.where(calibrated, CALIBRATED, np.where(predicted, TOO_FEW, NOT_PREDICTED)).astype(object)
+    return {"coverage": np.where(calibrated, coverage, np.nan), "interval": status, "n_val": n_val}
+
+
 def _held_out(adata: AnnData, fit: Fit, *, key: str) -> Pairs:
     """Perturbations and contexts of the test cells."""
     partition = read_partition(adata, fit.split_key)
     check_split(adata, fit, partition, key=key)
     partition.require("test", purpose="predict without perturbations=")
     screen = task_of_fit(adata, partition, fit, key=key).screen
-    number, context, _ = screen.groups(partition.mask("test"))
+    number, context, dose, _ = screen.groups_by_dose(partition.mask("test"))
     rows = number >= 0
-    return Pairs([screen.perturbations[i] for i in number[rows]], context[rows])
+    of_pairs = None if dose is None else dose[rows]
+    return Pairs([screen.perturbations[i] for i in number[rows]], context[rows], of_pairs)
+
+
+def _asked_doses(doses: float | Sequence[float] | None, fit: Fit, names: ScreenNames) -> np.ndarray | None:
+    """Doses to predict, each once, in the given order; by default those of train, None if the fit has no doses."""
+    if names.dose_key is None:
+        if doses is not None:
+            msg = f"doses={doses!r} is given, but the fit has no doses. Leave it out, or fit again with dose_key."
+            raise ValueError(msg)
+        return None
+    if doses is None:
+        return np.array(fit.info[DOSES], dtype=np.float64)
+    asked = [doses] if isinstance(doses, int | float | np.number) else list(doses)
+    if not asked:
+        msg = "doses is empty. Name the doses to predict, e.g. doses=[1, 10]."
+        raise ValueError(msg)
+    return np.array(list(dict.fromkeys(check_number(dose, "doses", above=0) for dose in asked)), dtype=np.float64)
 
 
 def _parsed(perturbations: Sequence[str], names: ScreenNames) -> list[Targets]:

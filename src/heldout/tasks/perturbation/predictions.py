@@ -37,10 +37,13 @@ class Controls:
     pool
         Function from the number of a context to its control cells, (k × G), dense or sparse. It reads the matrix when
         it is called, so methods that need only the means cost no reading.
+    has_cells
+        Whether ``pool`` has cells. If not, it raises an error.
     """
 
     mean: np.ndarray
     pool: Callable[[int], Matrix]
+    has_cells: bool = True
 
     @classmethod
     def of(
@@ -57,7 +60,7 @@ class Controls:
             msg = "These controls have no cells, only means. Pass the AnnData that holds the control cells."
             raise ValueError(msg)
 
-        return cls(mean, pool)
+        return cls(mean, pool, has_cells=False)
 
     def draw(self, context: int, n: int, rng: np.random.Generator) -> np.ndarray:
         """Random control cells of a context, dense, (n × G); each cell is drawn equally often, up to one."""

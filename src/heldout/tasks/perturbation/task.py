@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from heldout.tasks.perturbation.side_information import Replacement
     from heldout.tasks.perturbation.start import Start
 
+DOSES = "doses"
+"""Name in ``info`` of a fit: the sorted doses of train, if the screen has doses."""
+
 _SAMPLE = 2000
 
 
@@ -63,6 +66,7 @@ class Task:
         targets: str | Mapping[str, str | Sequence[str]] | None = None,
         separator: str | None = "+",
         covariate_keys: str | Sequence[str] | None = None,
+        dose_key: str | None = None,
         mask_var: str | None = DEFAULT,
         layer: str | None = None,
     ) -> Task:
@@ -76,6 +80,7 @@ class Task:
             targets=targets,
             separator=separator,
             covariate_keys=covariate_keys,
+            dose_key=dose_key,
         )
         task = cls(adata, partition, screen, gene_columns(adata, mask_var), layer, mask_var)
         task.check_train()
@@ -120,6 +125,7 @@ class Task:
             n_cells=train.n_cells,
             control=train.control,
             half_difference=cache(lambda: half_difference(cells, in_train, train)),
+            control_n=train.control_n,
         )
         contexts = tuple(self.screen.names.contexts)
         return Data(self.genes, profiles, cells=cache(lambda: Cells.of(cells, in_train, in_val)), contexts=contexts)
@@ -155,7 +161,7 @@ class Task:
         joined = {separator.join(members) for members in self.screen.perturbations}
         every = sorted(joined | {target for members in self.screen.perturbations for target in members})
         extra = side_information(self.adata, self.genes, every, config, replacement, separator=separator, seed=seed)
-        implementation = METHODS[method].load()()
+        implementation = METHODS.implementation(method)
         data = replace(data, **extra)
         if implementation.reads == "profiles":
             data = replace(data, cells=_no_cells)
@@ -168,6 +174,7 @@ class Task:
             "layer": self.layer,
             "mask_var": self.mask_var,
             "seen": sorted({target for targets in data.profiles.pairs.targets for target in targets}),
+            **({} if data.profiles.pairs.dose is None else {DOSES: np.unique(data.profiles.pairs.dose).tolist()}),
             SEEN: seen_pairs(self.screen, self.partition.mask("train", "val")),
             **({PARENTS: [parent.to_json() for parent in parents]} if parents else {}),
         }
@@ -222,7 +229,10 @@ def task_of_fit(adata: AnnData, partition: Partition, fit: Fit, *, key: str) -> 
     """Rebuild the task of a stored fit, with the genes in the order of the fit."""
     names = ScreenNames.from_json(fit.info["names"])
     recorded = partition.scheme == "perturbations"
-    screen = screen_of(adata, partition, names.perturbation_key) if recorded else reread_screen(adata, partition, names)
+    if recorded:
+        screen = screen_of(adata, partition, names.perturbation_key, dose_key=names.dose_key)
+    else:
+        screen = reread_screen(adata, partition, names)
     columns = fit.columns(adata.var_names, key=key)
     return Task(adata, partition, screen, columns, fit.info["layer"], fit.info["mask_var"])
 

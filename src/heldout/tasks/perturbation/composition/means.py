@@ -8,13 +8,12 @@ import numpy as np
 from scipy.optimize import nnls
 
 from heldout._core.method import Fitted, with_prefix, without_prefix
-from heldout._core.options import NoConfig
 from heldout._core.progress import progress
 from heldout.tasks.perturbation.composition.held_out import contexts_of, folds, kind_of, without
-from heldout.tasks.perturbation.config import InformedAdditiveConfig, LatentAdditiveConfig
-from heldout.tasks.perturbation.methods.baselines import ContextMean, Transfer
+from heldout.tasks.perturbation.config import InformedAdditiveConfig, LatentAdditiveConfig, PooledTransferConfig
 from heldout.tasks.perturbation.methods.informed_additive import InformedAdditive
 from heldout.tasks.perturbation.methods.latent_additive import LatentAdditive
+from heldout.tasks.perturbation.methods.pooled_transfer import PooledTransfer
 from heldout.tasks.perturbation.predictions import Controls
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from heldout.tasks.perturbation.pairs import Pairs
 
 DEFAULT = "informed_additive"
-"""Closed form that is used alone where train cannot tell which is better."""
+"""Closed form that is used alone where train cannot tell which is better, and for unseen targets."""
 
 LEAST_ROWS = 6
 """Least number of held-out rows from which weights are estimated."""
@@ -36,13 +35,12 @@ _OF_SUM = 100.0
 _ADDITIVE = (DEFAULT, "latent_additive")
 _OF_KIND: dict[Kind, Sequence[str]] = {
     "combination": _ADDITIVE,
-    "context": (*_ADDITIVE, "transfer", "context_mean"),
+    "context": ("pooled_transfer",),
 }
 _FORMS: dict[str, tuple[Any, Any]] = {
     "informed_additive": (InformedAdditive(), InformedAdditiveConfig()),
     "latent_additive": (LatentAdditive(), LatentAdditiveConfig()),
-    "transfer": (Transfer(), NoConfig()),
-    "context_mean": (ContextMean(), NoConfig()),
+    "pooled_transfer": (PooledTransfer(), PooledTransferConfig()),
 }
 
 
@@ -90,11 +88,11 @@ def _predicted(
 
 
 def _weights(data: Data, kind: Kind, names: Sequence[str], seed: int) -> dict[str, float]:
-    """Weight of each closed form for one kind of question, without those of weight 0."""
-    profiles = data.profiles
+    """Weight of each closed form for one kind of question, without those of weight 0; the first is the default."""
+    profiles, default = data.profiles, np.eye(len(names))[0]
     parts = folds(profiles.pairs, kind, np.random.default_rng(seed))
-    if sum(map(len, parts)) < LEAST_ROWS:
-        return {DEFAULT: 1.0}
+    if len(names) == 1 or sum(map(len, parts)) < LEAST_ROWS:
+        return {names[0]: 1.0} if parts else {}
     errors, grams, rights = [], [], []
     for rows in progress(parts, f"closed forms, {kind}"):
         fits = _fits(without(data, rows), names, seed)
@@ -103,8 +101,10 @@ def _weights(data: Data, kind: Kind, names: Sequence[str], seed: int) -> dict[st
         grams.append(np.einsum("arg,brg->rab", stacked, stacked))
         rights.append(np.einsum("arg,rg->ra", stacked, truth))
         errors.append((truth**2).sum(axis=1))
-    found = [_solved(np.concatenate(grams[:i] + grams[i + 1 :]), np.concatenate(rights[:i] + rights[i + 1 :])) for i in range(len(parts))]
-    default = np.eye(len(names))[names.index(DEFAULT)]
+    found = [
+        _solved(np.concatenate(grams[:i] + grams[i + 1 :]), np.concatenate(rights[:i] + rights[i + 1 :]))
+        for i in range(len(parts))
+    ]
     gains = np.concatenate(
         [
             np.sqrt(np.maximum(_error(default, *fold), 0)) - np.sqrt(np.maximum(_error(weights, *fold), 0))
@@ -112,7 +112,7 @@ def _weights(data: Data, kind: Kind, names: Sequence[str], seed: int) -> dict[st
         ]
     )
     if gains.mean() <= gains.std() / np.sqrt(len(gains)):
-        return {DEFAULT: 1.0}
+        return {names[0]: 1.0}
     weights = _solved(np.concatenate(grams), np.concatenate(rights))
     return {name: float(weight) for name, weight in zip(names, weights, strict=True) if weight > 0}
 

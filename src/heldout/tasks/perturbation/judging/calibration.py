@@ -21,6 +21,9 @@ COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 _FLOOR = 0.05
 
+CALIBRATED, TOO_FEW, NOT_PREDICTED = "calibrated", "too few val perturbations", "not predicted"
+"""What a row of predicted profiles says about its interval."""
+
 
 def seen_targets(targets: list[Targets] | tuple[Targets, ...], seen: set[str]) -> np.ndarray:
     """Number of targets of each perturbation that train has in any perturbation, (m,)."""
@@ -96,3 +99,37 @@ def half_widths(
     of_row[at >= 0] = widths[at[at >= 0], COVERAGES.index(coverage)]
     of_row[np.isinf(of_row)] = np.nan
     return np.asarray(of_row[:, None] * scale)
+
+
+def fewest(coverage: float) -> int:
+    """Number of val perturbations that an interval of this coverage needs: coverage / (1 - coverage), rounded up."""
+    check_choice(coverage, "coverage", COVERAGES)
+    return int(np.ceil(coverage / (1 - coverage) - 1e-9))
+
+
+def n_calibrating(info: dict[str, Any], strata: np.ndarray) -> np.ndarray:
+    """Number of val perturbations of the same kind as each row, (m,)."""
+    known = dict(zip(info["strata"], info["n_perturbations"], strict=True)) if info else {}
+    return np.array([known.get(int(number), 0) for number in strata], dtype=np.int64)
+
+
+def lacking_intervals(n_val: np.ndarray, strata: np.ndarray, coverage: float) -> list[str]:
+    """Why rows have no interval, and what would give one: a sentence for each kind of perturbation."""
+    needed, sentences = fewest(coverage), []
+    for number in np.unique(strata[n_val < needed]).tolist():
+        rows = strata == number
+        n = int(n_val[rows][0])
+        possible = [level for level in COVERAGES if fewest(level) <= n]
+        remedy = f"coverage={possible[-1]} is possible. " if possible else ""
+        sentences.append(
+            f"{_kind(number)}: the intervals are NaN, because val has {n} such perturbations and coverage={coverage} "
+            f"needs {needed}. {remedy}A split with a larger val has more."
+        )
+    return sentences
+
+
+def _kind(number: int) -> str:
+    """A stratum in words, such as "pairs with 2 of 2 targets in train"."""
+    n_targets, n_seen = divmod(number, 100)
+    what = {1: "Single perturbations", 2: "Pairs"}.get(n_targets, f"Combinations of {n_targets}")
+    return f"{what} with {n_seen} of {n_targets} targets in train"

@@ -87,7 +87,7 @@ class Judged:
         """Fit baselines on train and predict the judged perturbations.
 
         By default, baselines of contexts are used if there are several, or if train has seen a judged perturbation; the
-        baseline of cells is used with a generative method.
+        baseline of cells is used with a generative method, and baselines of doses are used if the screen has doses.
         """
         wanted = METHODS.baselines(names, known=self._known(generative=generative))
         scored = []
@@ -105,7 +105,9 @@ class Judged:
     def _known(self, *, generative: bool) -> Collection[str]:
         seen = set(self.data.profiles.pairs.targets)
         again = self.task.screen.n_contexts > 1 or any(targets in seen for targets in self.truth.pairs.targets)
-        return {name for name, known in (("contexts", again), ("cells", generative)) if known}
+        doses = self.truth.pairs.dose is not None
+        known = (("contexts", again), ("cells", generative), ("doses", doses))
+        return {name for name, is_known in known if is_known}
 
     def scored(self, fit: Fit, name: str, role: Literal["model", "baseline", "control"]) -> Scored:
         """Predict the judged perturbations with a fit."""
@@ -116,7 +118,7 @@ class Judged:
 
         def cells(i: int) -> np.ndarray:
             rng = rng_of(seed, pairs[i], stream=1)
-            return prediction.distinct_cells(i, MOST_CELLS, rng)
+            return prediction.distinct_cells(i, min(MOST_CELLS, int(self.truth.n_cells[i])), rng)
 
         return Scored(name, role, prediction.change, prediction.fallback, cells)
 
@@ -141,6 +143,8 @@ class Judged:
         for place, column in enumerate(names.covariate_keys):
             frame[column] = [names.contexts[c][place] for c in truth.pairs.context]
         seen = {target for targets in self.data.profiles.pairs.targets for target in targets}
+        if names.dose_key is not None and truth.pairs.dose is not None:
+            frame[names.dose_key] = truth.pairs.dose
         frame["n_cells"] = truth.n_cells
         frame["n_targets"] = [len(targets) for targets in truth.pairs.targets]
         frame["n_seen"] = seen_targets(list(truth.pairs.targets), seen)

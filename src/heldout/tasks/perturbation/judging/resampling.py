@@ -53,7 +53,7 @@ def _every_other(cells: Measured, mask: np.ndarray, rng: np.random.Generator) ->
 
     The draw depends on the names of the cells, not on the order of the rows.
     """
-    _, _, codes = cells.screen.groups(mask)
+    *_, codes = cells.screen.groups_by_dose(mask)
     order = cells.order[rng.permutation(len(codes))]
     order = order[np.argsort(codes[order], kind="stable")]
     first = np.concatenate([[0], np.flatnonzero(np.diff(codes[order])) + 1])

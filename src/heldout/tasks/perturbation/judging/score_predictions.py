@@ -14,6 +14,7 @@ from heldout._core.alignment import NameIndex
 from heldout._core.arrays import get_matrix, loaded, take
 from heldout._core.fits import Fit
 from heldout._core.grouped import group_moments
+from heldout.splitting._doses import numeric_doses, shown_dose
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.judging.cells import Scored
 from heldout.tasks.perturbation.judging.judge import Judged, shifted_controls
@@ -148,12 +149,22 @@ def _judged_rows(judged: Judged, name: str, predicted: AnnData) -> np.ndarray:
         values = [store.as_names(_column(predicted, key, name)) for key in names.covariate_keys]
         number_of = {known: i for i, known in enumerate(names.contexts)}
         context = np.array([number_of.get(tuple(row), -1) for row in zip(*values, strict=True)], dtype=np.int64)
-    row = pairs.rows_of()
+    row, dose = pairs.rows_of(), _doses_of(judged, name, predicted)
     number = np.array(
-        [row.get(Pair(parsed[code], int(c)), -1) for code, c in zip(codes, context, strict=True)], dtype=np.int64
+        [row.get(Pair(parsed[code], int(c), d), -1) for code, c, d in zip(codes, context, dose, strict=True)],
+        dtype=np.int64,
     )
     if (number < 0).all():
-        if set(pairs.targets).intersection(parsed):
+        if names.dose_key is not None and {p[:2] for p in pairs} & {
+            (parsed[code], int(c)) for code, c in zip(codes, context, strict=True)
+        }:
+            known_doses = store.some(shown_dose(d) for d in sorted({pair.dose or 0.0 for pair in pairs}))
+            msg = (
+                f"{name!r} predicts the perturbations of {judged.partition} only at other doses than those judged "
+                f"({known_doses}). Predict at these doses, in the unit of obs[{names.dose_key!r}]."
+            )
+            raise ValueError(msg)
+        if screen.n_contexts > 1 and set(pairs.targets).intersection(parsed):
             there = dict.fromkeys(zip(*values, strict=True))
             here = dict.fromkeys(names.contexts[c] for c in pairs.context)
             msg = (
@@ -176,10 +187,21 @@ def _judged_rows(judged: Judged, name: str, predicted: AnnData) -> np.ndarray:
     return number
 
 
+def _doses_of(judged: Judged, name: str, predicted: AnnData) -> list[float] | list[None]:
+    """Dose of each row; None if the screen has no doses. A dose within the precision of float32 is the judged dose."""
+    key, judged_doses = judged.task.screen.names.dose_key, judged.truth.pairs.dose
+    if key is None or judged_doses is None:
+        return [None] * predicted.n_obs
+    dose, known = numeric_doses(_column(predicted, key, name), key), np.unique(judged_doses)
+    nearest = known[np.argmin(np.abs(np.nan_to_num(dose)[:, None] - known), axis=1)]
+    same: list[float] = np.where(np.isclose(dose, nearest, rtol=1e-6, atol=0), nearest, dose).tolist()
+    return same
+
+
 def _column(predicted: AnnData, key: str, name: str) -> pd.Series:
     if key not in predicted.obs.columns:
         hint = store.suggest(key, predicted.obs.columns)
-        msg = f"{name!r} has no column obs[{key!r}] with the perturbation or context of each row. {hint}"
+        msg = f"{name!r} has no column obs[{key!r}] with the perturbation, context or dose of each row. {hint}"
         raise ValueError(msg)
     return predicted.obs[key]
 

@@ -10,9 +10,10 @@ import pandas as pd
 
 from heldout._core.metric import metric_of
 from heldout._core.verdict import against, few_units, interval
-from heldout._core.versus import with_versus
+from heldout._core.versus import with_remark, with_versus
 from heldout._core.words import plural
 from heldout.metrics import variance_ratio
+from heldout.tasks.perturbation.judging.adding_up import answers, combinations_of
 from heldout.tasks.perturbation.judging.scores import (
     METRICS,
     Reference,
@@ -40,7 +41,10 @@ MOST_MOVED = 100
 _PSEUDOCOUNT = 0.1
 """Pseudocount of ``cosine_logfc``."""
 
-_UNJUDGED = "variance_ratio"
+_SPREAD = "variance_ratio"
+_UNJUDGED = frozenset({_SPREAD, "log_variance_ratio"})
+"""Metrics that describe a prediction. They are not compared with baselines."""
+
 _WORDS = {
     "better": "better than {}",
     "not better": "not better than {}",
@@ -129,14 +133,14 @@ def evaluation_table(
     table, versus = [], []
     for metric in METRICS:
         for i, method in enumerate(scored):
-            if metric == _UNJUDGED:
+            if metric == _SPREAD:
                 use = _predicted(method, unit)
                 drawn = _spread(method, truth, draws, unit)
             else:
                 use = np.isfinite(values[i].units[metric])
                 drawn = draws.means(values[i].units[metric], values[i].moved.get(metric), use)
             n = int(use.sum())
-            low, high = interval(drawn, n)
+            low, high = interval(drawn, n, bounds=metric_of(metric).bounds)
             row = {
                 "method": method.method,
                 "role": method.role,
@@ -152,13 +156,16 @@ def evaluation_table(
                 "ceiling": best_possible[metric],
                 "note": _note(n, units, method, harmed[i] if metric == HARM_METRIC else np.nan),
             }
-            if method.role == "model" and metric != _UNJUDGED:
+            if method.role == "model" and metric not in _UNJUDGED:
                 row |= _judge(metric, i, scored, values, draws, units)
                 versus += _versus(metric, i, scored, values, draws, units.name)
             table.append(row)
     empty = {"baseline": "", "verdict": "", "note": ""}
     frame = pd.DataFrame(table, columns=list(COLUMNS)).fillna(empty)
-    return with_versus(frame, versus), [of_method.rows for of_method in values]
+    n_targets = np.array([len(targets) for targets in truth.pairs.targets])
+    pairs = combinations_of(n_targets, unit)
+    remark = answers(scored, pairs, lambda metric, i, j: _compare(metric, i, j, scored, values, draws, among=pairs))
+    return with_remark(with_versus(frame, versus), remark), [of_method.rows for of_method in values]
 
 
 def ceilings(truth: Observed, halves: Sequence[tuple[Observed, Observed]], reference: Reference) -> dict[str, float]:
@@ -183,7 +190,7 @@ def ceilings(truth: Observed, halves: Sequence[tuple[Observed, Observed]], refer
             Reference(control, reference.centroid, reference.top, reference.targets),
         )
         ratio = float(variance_ratio(first.change, second.change))
-        found.append({**{name: _mean(values) for name, values in rows.items()}, **correlations, _UNJUDGED: ratio})
+        found.append({**{name: _mean(values) for name, values in rows.items()}, **correlations, _SPREAD: ratio})
     return {name: _mean(np.array([values[name] for values in found if name in values])) for name in METRICS}
 
 
@@ -313,12 +320,21 @@ def _versus(
 
 
 def _compare(
-    metric: str, i: int, j: int, scored: Sequence[Scored], values: Sequence[Rows], draws: Draws
+    metric: str,
+    i: int,
+    j: int,
+    scored: Sequence[Scored],
+    values: Sequence[Rows],
+    draws: Draws,
+    *,
+    among: np.ndarray | None = None,
 ) -> dict[str, object]:
-    """Difference of two methods and its verdict, on the perturbations that both predict."""
+    """Difference of two methods and its verdict, on the perturbations that both predict, ``among`` some (U,)."""
     both = np.isfinite(values[i].units[metric]) & np.isfinite(values[j].units[metric])
+    both = both if among is None else both & among
     difference = _difference(metric, values[i], values[j], draws, both)
-    return against(scored[j].method, difference, sign=metric_of(metric).sign, n_units=int(both.sum()))
+    record = metric_of(metric)
+    return against(scored[j].method, difference, sign=record.sign, n_units=int(both.sum()), bounds=record.bounds)
 
 
 def _difference(metric: str, model: Rows, other: Rows, draws: Draws, use: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from heldout._core.method import Fitted
 from heldout._core.options import NoConfig
+from heldout.tasks.perturbation.methods.nearest_dose import at_nearest_dose, stored_doses
 from heldout.tasks.perturbation.predictions import Controls, Shifted
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class ContextMean(ClosedForm):
 class Transfer(ClosedForm):
     """Predict the change of the same perturbation in the same context, or its mean over the other contexts.
 
-    For a perturbation that is absent from train, the mean change is the fallback.
+    With doses, it is the change at the nearest dose that train has of the perturbation. For a perturbation that is
+    absent from train, the mean change is the fallback.
     """
 
     def fit(self, data: Data, config: NoConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
@@ -85,7 +87,7 @@ class Transfer(ClosedForm):
         number = {targets: i for i, targets in enumerate(distinct)}
         codes = np.array([number[targets] for targets in profiles.pairs.targets])
         arrays = {"change": profiles.change, "perturbation": codes, "context": profiles.pairs.context, "means": means}
-        return Fitted(arrays, {"targets": [list(targets) for targets in distinct]})
+        return Fitted({**arrays, **stored_doses(profiles.pairs)}, {"targets": [list(targets) for targets in distinct]})
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Shifted:
         """Look up each perturbation."""
@@ -96,10 +98,15 @@ class Transfer(ClosedForm):
         }
         change = np.empty((len(pairs), arrays["change"].shape[1]))
         fallback = np.zeros(len(pairs), dtype=bool)
-        for i, (targets, context) in enumerate(zip(pairs.targets, pairs.context.tolist(), strict=True)):
+        for i, (targets, context, dose) in enumerate(pairs):
             known = number.get(targets)
             if known is None:
                 change[i], fallback[i] = arrays["means"].mean(axis=0), True
+            elif "dose" in arrays:
+                same = np.flatnonzero(arrays["perturbation"] == known)
+                here = same[arrays["context"][same] == context]
+                rows = at_nearest_dose((here if len(here) else same).tolist(), arrays["dose"], dose)
+                change[i] = arrays["change"][rows].mean(axis=0)
             else:
                 at = row.get((known, context))
                 change[i] = arrays["means"][known] if at is None else arrays["change"][at]
@@ -110,7 +117,8 @@ class Additive(ClosedForm):
     """Predict the sum of the changes of the single targets in the same context.
 
     If train has a target alone only in other contexts, the mean over these contexts is the fallback. If train never has
-    the target alone, the mean change of the single targets is the fallback.
+    the target alone, the mean change of the single targets is the fallback. With doses, the changes are those at the
+    nearest dose that train has of the target.
     """
 
     def fit(self, data: Data, config: NoConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
@@ -131,6 +139,7 @@ class Additive(ClosedForm):
                 "change": data.profiles.change[rows],
                 "target": np.array([number[pairs.targets[i][0]] for i in rows.tolist()]),
                 "context": pairs.context[rows],
+                **stored_doses(pairs, rows),
             },
             {"targets": names},
         )
@@ -140,16 +149,16 @@ class Additive(ClosedForm):
         single = Singles(fitted)
         change = np.zeros((len(pairs), fitted.arrays["change"].shape[1]))
         fallback = np.zeros(len(pairs), dtype=bool)
-        for i, (targets, context) in enumerate(zip(pairs.targets, pairs.context, strict=True)):
+        for i, (targets, context, dose) in enumerate(pairs):
             for target in targets:
-                effect, measured = single.change(target, int(context))
+                effect, measured = single.change(target, context, dose)
                 change[i] += effect
                 fallback[i] |= not measured
         return Shifted.of(pairs, controls, change, fallback)
 
 
 class Singles:
-    """Changes of single targets, looked up by target and context."""
+    """Changes of single targets, looked up by target, context and nearest dose."""
 
     def __init__(self, fitted: Fitted) -> None:
         self._change = fitted.arrays["change"].astype(np.float64)
@@ -159,13 +168,18 @@ class Singles:
         for i, t in enumerate(number):
             self._rows[int(t)].append(i)
         self._number = {name: i for i, name in enumerate(fitted.info["targets"])}
+        self._context, self._dose = context, fitted.arrays.get("dose")
         self._mean = np.mean([self._change[rows].mean(axis=0) for rows in self._rows.values()], axis=0)
 
-    def change(self, target: str, context: int) -> tuple[np.ndarray, bool]:
+    def change(self, target: str, context: int, dose: float | None = None) -> tuple[np.ndarray, bool]:
         """The change, and whether it was measured in this context."""
         number = self._number.get(target)
         if number is None:
             return self._mean, False
+        if self._dose is not None:
+            here = [row for row in self._rows[number] if self._context[row] == context]
+            rows = at_nearest_dose(here or self._rows[number], self._dose, dose)
+            return self._change[rows].mean(axis=0), bool(here)
         row = self._row.get((number, context))
         if row is None:
             return self._change[self._rows[number]].mean(axis=0), False

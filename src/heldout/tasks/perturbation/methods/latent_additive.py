@@ -93,7 +93,7 @@ class Latent:
         them, which is held between 0 and 1; it is 1 if train has no target of the earlier fit.
         """
         targets = sorted({target for of_row in profiles.pairs.targets for target in of_row})
-        basis = _components(profiles, n_comps)
+        basis = change_components(profiles, n_comps)
         if start is not None:
             targets = sorted({*targets, *start.info["targets"]})
             basis = _widened(basis, start.arrays["effects"] @ start.arrays["basis"], n_comps)
@@ -119,7 +119,7 @@ def fit_effects(latent: Latent, rest: np.ndarray, profiles: Profiles, penalty: f
     """Effects of the targets by weighted ridge regression, (T × K); weights and penalty by empirical Bayes if None."""
     if penalty is not None:
         return _effects(latent.design, rest, profiles.n_cells, np.full(len(latent.basis), penalty))
-    noise = _noise(latent, profiles)
+    noise = variance_of_cells(latent.basis, profiles)
     if noise is None:
         return _effects(latent.design, rest, profiles.n_cells, np.ones(len(latent.basis)))
     spread, between = _spreads(rest, latent.design.sum(axis=1), noise, profiles)
@@ -137,7 +137,7 @@ def latent_change(fitted: Fitted, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]
     return latent @ arrays["basis"], unseen | arrays["lacking"][context]
 
 
-def _components(profiles: Profiles, n: int | None) -> np.ndarray:
+def change_components(profiles: Profiles, n: int | None) -> np.ndarray:
     """First principal directions of the train changes, not centred, weighted by the root of their cells, (K × G)."""
     weighted = profiles.change * np.sqrt(profiles.n_cells / profiles.n_cells.mean())[:, None]
     _, S, Vt = np.linalg.svd(weighted, full_matrices=False)
@@ -197,13 +197,13 @@ def _mean_effects(
     return means, lacking
 
 
-def _noise(latent: Latent, profiles: Profiles) -> np.ndarray | None:
+def variance_of_cells(basis: np.ndarray, profiles: Profiles) -> np.ndarray | None:
     """Variance of a cell in each component, (K,); 4 / n of it is that of the difference of halves of n cells."""
     difference = profiles.half_difference()
     known = np.isfinite(difference).all(axis=1)
     if not known.any():
         return None
-    return np.asarray((profiles.n_cells[known][:, None] * (difference[known] @ latent.basis.T) ** 2 / 4).mean(axis=0))
+    return np.asarray((profiles.n_cells[known][:, None] * (difference[known] @ basis.T) ** 2 / 4).mean(axis=0))
 
 
 def _spreads(
@@ -223,7 +223,7 @@ def _spreads(
     np.subtract.at(sums_of_squares := sums**2, number, rest**2)
     pairs = float((again[number] - 1) @ n_targets)
     shared = sums_of_squares.sum(axis=0) / pairs if pairs else total
-    least = _LEAST * np.maximum((rest**2).sum(axis=0) / n_targets.sum(), np.finfo(np.float64).tiny)
+    least = _LEAST * np.maximum((rest**2).sum(axis=0) / n_targets.sum(), 1e-200)
     spread = np.maximum(np.minimum(shared, total), least)
     between = max(0.0, float((total - spread).sum())) * float(n_targets.mean())
     return spread, between / max(float(noise.sum()), np.finfo(np.float64).tiny) if pairs else 0.0

@@ -12,6 +12,7 @@ from scipy import sparse
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout.tasks.perturbation.config import LatentAdditiveConfig, MovedCellsConfig
 from heldout.tasks.perturbation.methods.latent_additive import LatentAdditive, latent_change
+from heldout.tasks.perturbation.methods.nearest_dose import at_nearest_dose, stored_doses
 from heldout.tasks.perturbation.pairs import Pairs
 from heldout.tasks.perturbation.predictions import Controls, Generated, dense_rows, drawn_rows
 
@@ -31,7 +32,8 @@ class MovedCells:
     The cells are the first of these that train has: cells of the same perturbation; of the same perturbation in other
     contexts, moved by the difference of the controls; of the target of a combination with the largest change, moved by
     the mean changes of the other targets; control cells, moved by the whole change. Mean changes of targets that train
-    has alone are the measured ones; all others come from ``latent_additive``.
+    has alone are the measured ones; all others come from ``latent_additive``. With doses, cells and mean changes are
+    those at the nearest dose that train has of the perturbation or target.
     """
 
     default_config: ClassVar[MovedCellsConfig] = MovedCellsConfig()
@@ -40,27 +42,13 @@ class MovedCells:
 
     def fit(self, data: Data, config: MovedCellsConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
         """Keep some cells of each train perturbation, the mean changes, and a fit of ``latent_additive``."""
-        profiles, cells = data.profiles, data.cells()
-        groups = cells.train_groups(np.random.default_rng(seed), config.max_cells)
-        row = profiles.pairs.rows_of()
-        kept = cells.fetch(np.concatenate([rows for _, rows in groups]))
-        stored = sparse.csr_matrix(kept, dtype=np.float32)
+        kept = keep_cells(data, config.max_cells, seed=seed)
         mean = LatentAdditive().fit(data, LatentAdditiveConfig(), seed=seed)
-        arrays = {
-            "values": stored.data,
-            "genes": stored.indices,
-            "cells": stored.indptr,
-            "groups": np.cumsum([0, *(len(rows) for _, rows in groups)]),
-            "context": np.array([pair.context for pair, _ in groups]),
-            "change": np.stack([profiles.change[row[pair]] for pair, _ in groups]),
-            "control": profiles.control,
-            **with_prefix(mean.arrays, _MEAN),
-        }
-        return Fitted(arrays, {"perturbations": [list(pair.targets) for pair, _ in groups], "mean": mean.info})
+        return Fitted({**kept.arrays, **with_prefix(mean.arrays, _MEAN)}, {**kept.info, "mean": mean.info})
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Generated:
         """Draw cells of train and move them; a row that needs the mean effect of an unseen target uses a fallback."""
-        kept = _Kept(fitted)
+        kept = KeptCells(fitted)
         sources = [kept.source(pair) for pair in pairs]
         fallback = np.array([source.fallback for source in sources], dtype=bool)
 
@@ -77,8 +65,27 @@ class MovedCells:
         return Generated(sample, fallback, pairs, controls, seed, n_distinct=n_distinct)
 
 
+def keep_cells(data: Data, most: int, *, seed: int) -> Fitted:
+    """Up to ``most`` cells of each train perturbation in each context, and their mean changes; see KeptCells."""
+    profiles, cells = data.profiles, data.cells()
+    groups = cells.train_groups(np.random.default_rng(seed), most)
+    row = profiles.pairs.rows_of()
+    stored = sparse.csr_matrix(cells.fetch(np.concatenate([rows for _, rows in groups])), dtype=np.float32)
+    arrays = {
+        "values": stored.data,
+        "genes": stored.indices,
+        "cells": stored.indptr,
+        "groups": np.cumsum([0, *(len(rows) for _, rows in groups)]),
+        "context": np.array([pair.context for pair, _ in groups]),
+        "change": np.stack([profiles.change[row[pair]] for pair, _ in groups]),
+        "control": profiles.control,
+        **stored_doses(Pairs.of([pair for pair, _ in groups])),
+    }
+    return Fitted(arrays, {"perturbations": [list(pair.targets) for pair, _ in groups]})
+
+
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """Groups of kept cells to draw from, or none for controls, and the change that moves them, (G,)."""
 
     groups: list[int]
@@ -86,12 +93,12 @@ class _Source:
     fallback: bool
 
 
-class _Kept:
+class KeptCells:
     """The kept cells and mean changes of a fit."""
 
     def __init__(self, fitted: Fitted) -> None:
-        self.arrays = arrays = fitted.arrays
-        self.mean = Fitted(without_prefix(arrays, _MEAN), fitted.info["mean"])
+        self.arrays = fitted.arrays
+        self.mean = Fitted(without_prefix(fitted.arrays, _MEAN), fitted.info.get("mean", {}))
         self.targets = [tuple(targets) for targets in fitted.info["perturbations"]]
         self.groups_of: dict[Targets, list[int]] = {}
         for group, targets in enumerate(self.targets):
@@ -103,32 +110,32 @@ class _Kept:
         stored = tuple(self.arrays[name] for name in ("values", "genes", "cells"))
         return sparse.csr_matrix(stored, shape=(len(self.arrays["cells"]) - 1, self.arrays["control"].shape[1]))
 
-    def source(self, pair: Pair) -> _Source:
+    def source(self, pair: Pair) -> Source:
         """Where the cells of a perturbation in a context come from."""
-        targets, context = pair.targets, pair.context
+        targets, context, dose = pair
         nothing = np.zeros(self.arrays["control"].shape[1])
-        groups = self.groups(targets, context)
+        groups = self.groups(targets, context, dose)
         if groups:
-            return _Source(groups, nothing, fallback=False)
-        parts = [(self.change((target,), context), target) for target in targets]
-        alone = [(change, target) for (change, _), target in parts if self.groups((target,), context)]
+            return Source(groups, nothing, fallback=False)
+        parts = [(self.change((target,), context, dose), target) for target in targets]
+        alone = [(change, target) for (change, _), target in parts if self.groups((target,), context, dose)]
         fallback = any(missing for (_, missing), _ in parts)
         if not alone or len(targets) == 1:
-            change, fallback = self.change(targets, context)
-            return _Source([], change, fallback)
+            change, fallback = self.change(targets, context, dose)
+            return Source([], change, fallback)
         _, chosen = max(alone, key=lambda part: float(np.linalg.norm(part[0])))
         rest = sum((change for (change, _), target in parts if target != chosen), nothing)
-        return _Source(self.groups((chosen,), context), rest, fallback)
+        return Source(self.groups((chosen,), context, dose), rest, fallback)
 
-    def groups(self, targets: Targets, context: int) -> list[int]:
-        """Groups of cells of a perturbation: in this context, or else in all others."""
+    def groups(self, targets: Targets, context: int, dose: float | None) -> list[int]:
+        """Groups of cells of a perturbation at the nearest dose: in this context, or else in all others."""
         groups = self.groups_of.get(targets, [])
         here = [group for group in groups if self.arrays["context"][group] == context]
-        return here or groups
+        return at_nearest_dose(here or groups, self.arrays.get("dose"), dose)
 
-    def change(self, targets: Targets, context: int) -> tuple[np.ndarray, bool]:
+    def change(self, targets: Targets, context: int, dose: float | None) -> tuple[np.ndarray, bool]:
         """Mean change of a perturbation, (G,), measured or from ``latent_additive``, and whether that is a fallback."""
-        groups = self.groups(targets, context)
+        groups = self.groups(targets, context, dose)
         if groups:
             return np.asarray(self.arrays["change"][groups].mean(axis=0)), False
         change, fallback = latent_change(self.mean, Pairs([targets], np.array([context])))

@@ -9,6 +9,7 @@ import numpy as np
 from heldout._core.method import Fitted
 from heldout.tasks.perturbation.config import NearestConfig
 from heldout.tasks.perturbation.interface import Vectors
+from heldout.tasks.perturbation.methods.nearest_dose import stored_doses
 from heldout.tasks.perturbation.methods.vectors import no_vectors, vectors_of_targets
 from heldout.tasks.perturbation.predictions import Controls, Shifted
 
@@ -21,8 +22,8 @@ class Nearest:
     """Predict the change of the train perturbations whose vectors have the highest cosine.
 
     Train perturbations of the same context are compared. If train has none there, those of all contexts are the
-    fallback. A combination has the sum of the vectors of its targets. A perturbation with a target without a vector
-    cannot be predicted.
+    fallback. If a train perturbation has several doses, the nearest dose comes first. A combination has the sum of the
+    vectors of its targets. A perturbation with a target without a vector cannot be predicted.
     """
 
     default_config: ClassVar[NearestConfig] = NearestConfig()
@@ -42,6 +43,7 @@ class Nearest:
             "train": P[seen],
             "change": profiles.change[seen],
             "context": profiles.pairs.context[seen],
+            **stored_doses(profiles.pairs, seen),
         }
         info = {"targets": vectors.to_json(), "n_neighbors": config.n_neighbors}
         return Fitted(arrays, {**info, "n_used": int(seen.sum())})
@@ -57,7 +59,11 @@ class Nearest:
             candidates = np.flatnonzero(arrays["context"] == pairs.context[i])
             if not len(candidates):
                 candidates, fallback[i] = np.arange(len(arrays["context"])), True
-            best = candidates[np.argsort(-cosine[i, candidates], kind="stable")[:k]]
+            order = np.argsort(-cosine[i, candidates], kind="stable")
+            if pairs.dose is not None and "dose" in arrays:
+                distance = np.abs(np.log(arrays["dose"][candidates]) - np.log(pairs.dose[i]))
+                order = np.lexsort((distance, -cosine[i, candidates]))
+            best = candidates[order[:k]]
             change[i] = arrays["change"][best].mean(axis=0)
         return Shifted.of(pairs, controls, change, fallback)
 

@@ -62,7 +62,7 @@ class Conditions:
         contexts = tuple(tuple(context) for context in data.contexts) or tuple(
             (str(number),) for number in range(profiles.n_contexts)
         )
-        dose = getattr(pairs, "dose", None)
+        dose = pairs.dose
         scale = 0.0 if dose is None else float(np.log1p(dose).mean())
         return cls(tuple(names), contexts, np.isfinite(profiles.control).all(axis=1), vectors, scale)
 
@@ -79,7 +79,7 @@ class Conditions:
         """
         of_targets, missing = self.encode_targets(pairs.targets)
         context, unknown = self.encode_context(pairs.context)
-        dose = getattr(pairs, "dose", None)
+        dose = pairs.dose
         of_dose = self.encode_dose(np.zeros(len(pairs)) if dose is None else dose)
         tensors = {**of_targets, "context": torch.from_numpy(context), "dose": torch.from_numpy(of_dose)}
         return tensors, missing | unknown
@@ -87,12 +87,13 @@ class Conditions:
     def encode_targets(self, targets: Sequence[Targets]) -> tuple[Batch, np.ndarray]:
         """Numbers of the learned vectors of each row, (m × K), and its fixed vector, (m × d); rows that lack one, (m,).
 
-        The number T stands for no vector. Controls have no targets, and so no vectors.
+        The number T stands for no vector. Controls have no targets, and so no vectors. ``unseen`` is the number of
+        targets of each row without any vector, (m,).
         """
         number = {name: i for i, name in enumerate(self.targets)}
         numbers = np.full((len(targets), max(1, max(map(len, targets), default=1))), len(number), dtype=np.int64)
         fixed = np.zeros((len(targets), self.n_vector_dims), dtype=np.float32)
-        missing = np.zeros(len(targets), dtype=bool)
+        unseen = np.zeros(len(targets), dtype=np.float32)
         known = self._fixed({target for members in targets for target in members}, targets)
         for i, members in enumerate(targets):
             whole = known.get(members)
@@ -103,8 +104,9 @@ class Conditions:
                 elif part[0] in number:
                     numbers[i, place] = number[part[0]]
                 else:
-                    missing[i] = True
-        return {"targets": torch.from_numpy(numbers), "vectors": torch.from_numpy(fixed)}, missing
+                    unseen[i] += 1
+        arrays = {"targets": numbers, "vectors": fixed, "unseen": unseen}
+        return {name: torch.from_numpy(values) for name, values in arrays.items()}, unseen > 0
 
     def _fixed(self, single: set[str], whole: Sequence[Targets]) -> dict[Targets, np.ndarray]:
         """Fixed vectors of targets, and of combinations that have a vector of all their members."""
@@ -159,11 +161,56 @@ def _standardised(vectors: Vectors) -> Vectors:
     return Vectors(vectors.names, values, vectors.aliases, vectors.what, vectors.separator)
 
 
-class ConditionEncoder(nn.Module):
+class TargetEncoder(nn.Module):
+    """Vectors of perturbations and of contexts, for the networks to combine.
+
+    The vector of a perturbation is the sum of the vectors of its targets: learned vectors, and a function of the sum of
+    the fixed vectors. The dose scales and shifts this sum.
+
+    Parameters
+    ----------
+    conditions
+        The targets, contexts and vectors.
+    width
+        Length of the vectors.
+    fixed
+        Function of the fixed vectors that maps zero to zero, (batch × d) to (batch × width).
+    """
+
+    seen: torch.Tensor
+
+    def __init__(self, conditions: Conditions, width: int, fixed: nn.Module | None) -> None:
+        super().__init__()
+        n_targets, n_contexts = len(conditions.targets), len(conditions.contexts)
+        self.targets = nn.Embedding(n_targets + 1, width, padding_idx=n_targets)
+        self.contexts = nn.Embedding(n_contexts, width)
+        self.fixed = fixed if conditions.n_vector_dims else None
+        self.dose = nn.Linear(1, 2 * width, bias=False) if conditions.dose_scale else None
+        self.register_buffer("seen", torch.from_numpy(conditions.seen.astype(np.float32)), persistent=False)
+
+    def context(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Vector of the context, (batch × width); the mean of those of train for an unknown context."""
+        mean = self.seen @ self.contexts.weight / self.seen.sum()
+        return torch.cat([self.contexts.weight, mean[None]])[batch["context"]]
+
+    def perturbation(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Sum of the vectors of the targets, scaled and shifted by the dose, (batch × width); 0 for controls."""
+        total = self.targets_of(batch)
+        if self.dose is not None:
+            scale, shift = self.dose(batch["dose"][:, None]).chunk(2, dim=1)
+            total = total * (1 + scale) + shift
+        return total
+
+    def targets_of(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Sum of the vectors of the targets, (batch × width)."""
+        total: torch.Tensor = self.targets(batch["targets"]).sum(dim=1)
+        return total if self.fixed is None else total + self.fixed(batch["vectors"])
+
+
+class ConditionEncoder(TargetEncoder):
     """One vector for each perturbation in its context, (batch × width).
 
-    The vectors of the targets are summed: learned vectors, and a network of the sum of the fixed vectors. The dose
-    scales and shifts this sum. The vector of the context is added, and a small network of the result lets targets
+    The vector of the context is added to that of the perturbation, and a small network of the result lets targets
     interact.
 
     Parameters
@@ -174,18 +221,11 @@ class ConditionEncoder(nn.Module):
         Length of the result.
     """
 
-    seen: torch.Tensor
-
     def __init__(self, conditions: Conditions, width: int) -> None:
-        super().__init__()
-        n_targets, n_contexts = len(conditions.targets), len(conditions.contexts)
-        self.targets = nn.Embedding(n_targets + 1, width, padding_idx=n_targets)
-        self.contexts = nn.Embedding(n_contexts, width)
-        self.fixed = _without_bias(conditions.n_vector_dims, width) if conditions.n_vector_dims else None
-        self.dose = nn.Linear(1, 2 * width, bias=False) if conditions.dose_scale else None
+        fixed = _without_bias(conditions.n_vector_dims, width) if conditions.n_vector_dims else None
+        super().__init__(conditions, width, fixed)
         self.dropped = nn.Parameter(torch.zeros(width))
         self.mix = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.register_buffer("seen", torch.from_numpy(conditions.seen.astype(np.float32)), persistent=False)
 
     def forward(self, batch: Mapping[str, torch.Tensor], drop: torch.Tensor | None = None) -> torch.Tensor:
         """Encode the rows of a batch.
@@ -200,20 +240,40 @@ class ConditionEncoder(nn.Module):
         perturbation = self.perturbation(batch)
         if drop is not None:
             perturbation = torch.where(drop[:, None], self.dropped, perturbation)
-        mean = self.seen @ self.contexts.weight / self.seen.sum()
-        context = torch.cat([self.contexts.weight, mean[None]])[batch["context"]]
-        encoded: torch.Tensor = self.mix(perturbation + context)
+        encoded: torch.Tensor = self.mix(perturbation + self.context(batch))
         return encoded
 
-    def perturbation(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Sum of the vectors of the targets, scaled and shifted by the dose, (batch × width); 0 for controls."""
-        total: torch.Tensor = self.targets(batch["targets"]).sum(dim=1)
-        if self.fixed is not None:
-            total = total + self.fixed(batch["vectors"])
-        if self.dose is not None:
-            scale, shift = self.dose(batch["dose"][:, None]).chunk(2, dim=1)
-            total = total * (1 + scale) + shift
-        return total
+
+class AdditiveEncoder(TargetEncoder):
+    """Sum of the vectors of the targets, of the dose and of the context, (batch × width); targets do not interact.
+
+    Learned vectors of targets begin at zero. A target without any vector has the mean of the learned vectors, so that
+    its prediction is that of a mean target.
+
+    Parameters
+    ----------
+    conditions
+        The targets, contexts and vectors.
+    width
+        Length of the result.
+    """
+
+    def __init__(self, conditions: Conditions, width: int) -> None:
+        n = conditions.n_vector_dims
+        super().__init__(conditions, width, nn.Linear(n, width, bias=False) if n else None)
+        nn.init.zeros_(self.targets.weight)
+        nn.init.normal_(self.contexts.weight, std=0.1)
+
+    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Encode the rows of a batch."""
+        return self.perturbation(batch) + self.context(batch)
+
+    def targets_of(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Sum of the vectors of the targets, (batch × width)."""
+        learned = self.targets.weight[:-1]
+        if not len(learned):
+            return super().targets_of(batch)
+        return super().targets_of(batch) + batch["unseen"][:, None] * learned.mean(dim=0)
 
 
 def _without_bias(n_in: int, width: int) -> nn.Module:

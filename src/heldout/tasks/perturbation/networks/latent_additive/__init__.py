@@ -1,0 +1,1 @@
+"""A network whose latent coordinates add up: those of a control cell, its targets and its context."""

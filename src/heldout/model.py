@@ -13,12 +13,12 @@ from heldout.tasks.forecast.config import (
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
 from heldout.tasks.perturbation.config import (
+    ComposedCellsConfig,
     DoseIsotonicConfig,
     DoseLinearConfig,
     InformedAdditiveConfig,
     LatentAdditiveConfig,
     LinearConfig,
-    ComposedCellsConfig,
     MovedCellsConfig,
     NearestConfig,
     PooledTransferConfig,
@@ -44,6 +44,7 @@ __all__ = [
     "AttentionConfig",
     "BoostingConfig",
     "CellForecaster",
+    "ComposedCellsConfig",
     "CompositionalConfig",
     "DampingConfig",
     "DoseIsotonicConfig",
@@ -59,7 +60,6 @@ __all__ = [
     "LinearConfig",
     "LogisticConfig",
     "MLPConfig",
-    "ComposedCellsConfig",
     "MovedCellsConfig",
     "NearestConfig",
     "PerturbationFlow",

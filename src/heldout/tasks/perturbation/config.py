@@ -164,6 +164,7 @@ class ComposedCellsConfig(Config):
     perturbation_embedding: str | None = None
 
 
+@dataclass(frozen=True)
 class PooledTransferConfig(Config):
     """Options of ``pooled_transfer``.
 

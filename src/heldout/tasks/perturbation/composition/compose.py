@@ -55,7 +55,7 @@ def composed(
     mean
         Mean of the composed cells, (G,), at least 0 if values are not negative.
     others
-        Other train cells, whose values a gene can take too.
+        Other train cells; each gene can take their values, too.
     rng
         Generator of the responses.
     non_negative

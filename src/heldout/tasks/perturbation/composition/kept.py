@@ -14,12 +14,11 @@ from heldout.tasks.perturbation.predictions import dense_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from heldout._core.types import Matrix
     from heldout.tasks.perturbation.observed import Cells
 
 
 @dataclass(frozen=True)
-class KeptCells:
+class StoredCells:
     """Some train cells of each perturbation in each context.
 
     Parameters
@@ -32,12 +31,12 @@ class KeptCells:
         Perturbation of each group.
     """
 
-    X: Matrix
+    X: Any
     ends: np.ndarray
     pairs: list[Pair]
 
     @classmethod
-    def of(cls, cells: Cells, rng: np.random.Generator, most: int) -> KeptCells:
+    def of(cls, cells: Cells, rng: np.random.Generator, most: int) -> StoredCells:
         """Draw cells of train; which cells these are does not depend on the order of the rows."""
         groups = cells.train_groups(rng, most)
         rows = np.concatenate([rows for _, rows in groups])
@@ -55,7 +54,7 @@ class KeptCells:
         return [[list(pair.targets), pair.context, pair.dose] for pair in self.pairs]
 
     @classmethod
-    def load(cls, arrays: Mapping[str, np.ndarray], stored: list[list[Any]], n_genes: int) -> KeptCells:
+    def load(cls, arrays: Mapping[str, np.ndarray], stored: list[list[Any]], n_genes: int) -> StoredCells:
         """Inverse of :meth:`arrays` and :meth:`to_json`."""
         parts = tuple(arrays[name] for name in ("values", "genes", "cells"))
         X = sparse.csr_matrix(parts, shape=(len(arrays["cells"]) - 1, n_genes))

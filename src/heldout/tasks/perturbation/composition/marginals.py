@@ -16,8 +16,8 @@ _EXTRA_SHARE = 0.1
 class Marginals:
     """Values of each gene in some cells, and how they change if the mean changes.
 
-    The distribution of a gene at another mean is the distribution in the cells, tilted exponentially: values are weighted
-    by exp(θ · value), with the θ that gives the mean. A cell keeps its rank. So a gene that falls gets more
+    The distribution of a gene at another mean is the distribution in the cells, tilted exponentially: values are
+    weighted by exp(θ · value), with the θ that gives the mean. A cell keeps its rank. So a gene that falls gets more
     zeros, and a gene that rises gets fewer. Some values of other train cells are included with a low weight, because a
     gene can rise above all values that these cells have.
 
@@ -79,7 +79,7 @@ def with_mean(cells: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _tilted(values: np.ndarray, weights: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Weights that give each gene its mean, not normalised, (n × G); as near as the values allow.
+    """Weights that give each gene its mean, not normalised, (n × G), as far as the values allow.
 
     Newton steps, which bisection replaces where they leave the interval in which the solution is.
     """

@@ -47,8 +47,9 @@ _FORMS: dict[str, tuple[Any, Any]] = {
 def fit_means(data: Data, *, seed: int) -> Fitted:
     """Fit the closed forms, and their weights for each kind of question.
 
-    Weights are not negative, their sum is 1, and they minimise the squared error over held-out perturbations of train. They are used if the
-    weights of the other folds predict a fold better than the default does, by more than one standard error.
+    Weights are not negative, their sum is 1, and they minimise the squared error over held-out perturbations of train.
+    They are used if the weights of the other folds predict a fold better than the default does, by more than one
+    standard error. The same perturbation in other contexts is pooled by ``pooled_transfer`` alone.
     """
     weights = {kind: _weights(data, kind, names, seed) for kind, names in _OF_KIND.items()}
     used = sorted({DEFAULT, *(name for of_kind in weights.values() for name in of_kind)})

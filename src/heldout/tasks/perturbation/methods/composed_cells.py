@@ -13,7 +13,7 @@ from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout._core.progress import progress
 from heldout._core.types import is_sparse
 from heldout.tasks.perturbation.composition.compose import Part, composed
-from heldout.tasks.perturbation.composition.kept import KeptCells
+from heldout.tasks.perturbation.composition.kept import StoredCells
 from heldout.tasks.perturbation.composition.means import fit_means, mean_change
 from heldout.tasks.perturbation.composition.responses import response_weights
 from heldout.tasks.perturbation.config import ComposedCellsConfig
@@ -29,7 +29,7 @@ MEAN = "mean."
 """Prefix of the arrays of the closed forms."""
 
 N_OTHERS = 100
-"""Train cells of all perturbations whose values a gene can take."""
+"""Train cells of all perturbations; each gene can take their values."""
 
 MOST_CONTROLS = 200
 """Controls that are compared with the cells of a perturbation, or that are moved."""
@@ -47,8 +47,8 @@ class ComposedCells:
     the distribution of each gene is tilted to its new mean, so that zeros have a realistic share. The mean over the
     composed cells is exactly that of the closed form. If the closed form is below zero, the mean is zero.
 
-    The closed form is ``informed_additive``. With combinations or with several contexts, held-out perturbations of
-    train decide whether a weighted mean of several closed forms is better.
+    The closed form is ``informed_additive``. For combinations, held-out combinations of train decide whether a weighted
+    mean with ``latent_additive`` is better. A perturbation that train has in other contexts uses ``pooled_transfer``.
     """
 
     default_config: ClassVar[ComposedCellsConfig] = ComposedCellsConfig()
@@ -58,7 +58,7 @@ class ComposedCells:
     def fit(self, data: Data, config: ComposedCellsConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
         """Keep some cells of each train perturbation, estimate responses, and fit the closed forms."""
         cells, control = data.cells(), data.profiles.control
-        kept = KeptCells.of(cells, np.random.default_rng(seed), config.max_cells)
+        kept = StoredCells.of(cells, np.random.default_rng(seed), config.max_cells)
         mean = fit_means(data, seed=seed)
         references = {context: _some_controls(cells, context) for context in {pair.context for pair in kept.pairs}}
         responses = [
@@ -72,7 +72,7 @@ class ComposedCells:
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Composed:
         """Compose cells; a row whose mean change uses a fallback is flagged."""
-        return Composed.of(Composer(fitted, controls, seed), pairs)
+        return Composed.of(CellComposer(fitted, controls, seed), pairs)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Composed(Generated):
         return self.means
 
     @classmethod
-    def of(cls, composer: Composer, pairs: Pairs) -> Composed:
+    def of(cls, composer: CellComposer, pairs: Pairs) -> Composed:
         """Predict some perturbations."""
         means, fallback = composer.changes(pairs)
 
@@ -108,7 +108,7 @@ class Composed(Generated):
         return cls(sample, fallback, pairs, composer.controls, composer.seed, n_distinct=n_distinct, means=means)
 
 
-class Composer:
+class CellComposer:
     """Composes cells from a fit and from the controls of each context."""
 
     def __init__(self, fitted: Fitted, controls: Controls, seed: int) -> None:
@@ -117,7 +117,7 @@ class Composer:
         self.mean = Fitted(without_prefix(arrays, MEAN), fitted.info["mean"])
         self.responses = arrays["responses"]
         self.non_negative = bool(fitted.info["non_negative"])
-        self.kept = KeptCells.load(arrays, fitted.info["pairs"], arrays["control"].shape[1])
+        self.kept = StoredCells.load(arrays, fitted.info["pairs"], arrays["control"].shape[1])
         self.group = {pair: group for group, pair in enumerate(self.kept.pairs)}
         self.others = self.kept.some(N_OTHERS)
         self.cells = lru_cache(maxsize=16)(self._cells)

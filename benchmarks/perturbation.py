@@ -1,7 +1,9 @@
-"""Leaderboard of perturbation prediction with verdicts: Norman 2019, McFaline-Figueroa 2023, or a simulation.
+"""Leaderboard of perturbation prediction with verdicts: Norman 2019, McFaline-Figueroa 2023, or another screen.
 
     python benchmarks/perturbation.py [--data norman] [--hold-out combination] [--seeds 10] [--figure board.png]
     python benchmarks/perturbation.py --data responders --method moved_cells    # simulation: half of the cells respond
+    python benchmarks/perturbation.py --data kang --method pooled_transfer      # one perturbation in many contexts
+    python benchmarks/perturbation.py --data norman --hold-out single --method vector_knn --embedding   # GO and Pfam
     python benchmarks/perturbation.py --controls    # Norman: the effect of counting both changes from the same controls
     python benchmarks/perturbation.py --time        # seconds of each method (bench_perturbation.py)
 
@@ -9,7 +11,7 @@ Each seed is another split of the same screen. The scores of a perturbation are 
 which it was held out. Then perturbations are the units. Each counts once, and methods are compared on the perturbations
 that both predict. The intervals are over the perturbations of this one screen and are not valid for another screen.
 Perturbations that share a target, or are predicted from almost the same train cells, are less independent than a
-bootstrap assumes. The pooled intervals do not include the sampling of control cells (heldout.tl.evaluate, on a single
+bootstrap assumes. In a screen with one perturbation, the units are contexts. The pooled intervals do not include the sampling of control cells (heldout.tl.evaluate, on a single
 split, does). For these reasons, read a narrow win as a tie.
 """
 
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+from _screens import SCREENS
 
 import heldout as ho
 from heldout._core import keys, store
@@ -41,6 +44,8 @@ DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shar
 FILE = DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad"
 NAMES = {"norman": "norman19", "mcfaline": "mcfaline23"}
 USUAL = {"norman": "combination", "mcfaline": "context", "simulation": "combination", "responders": "combination"}
+USUAL |= dict.fromkeys(SCREENS, "context")
+VECTORS = DATA / "gene_sets" / "gene_vectors_go_pfam_svd64.npz"
 SHARE = {"combination": 0.5, "single": 0.3, "context": 0.3}
 SHOWN = ("pearson_delta", "pearson_delta_perturbed", "discrimination", "l2", "deg_recall", "energy_distance")
 METRICS = tuple(name for name in ALL_METRICS if name != "variance_ratio")  # it has no value for one perturbation
@@ -51,7 +56,14 @@ def load(name: str, how: str) -> ad.AnnData:
     """Load log-normalised cells with the perturbation and the context in obs, and vectors of the targets."""
     if name in NAMES:
         adata = ad.read_h5ad(FILE)
-        return adata[adata.obs["dataset"] == NAMES[name]].copy()
+        adata = adata[adata.obs["dataset"] == NAMES[name]].copy()
+        if VECTORS.exists():
+            stored = np.load(VECTORS)
+            vectors = pd.DataFrame(stored["vectors"].astype(np.float64), index=stored["genes"])
+            ho.pp.embedding(adata, vectors, perturbation_key=KEY, key_added="modules")
+        return adata
+    if name in SCREENS:
+        return SCREENS[name]()
     if name == "responders":
         return partial_responders()
     import scanpy as sc
@@ -84,7 +96,7 @@ def split(adata: ad.AnnData, how: str, *, seed: int, test: float | None = None) 
     options: dict[str, Any] = {}
     if adata.obs[CONTEXT].nunique() > 1:
         options["covariate_keys"] = CONTEXT
-    if how == "context":
+    if how == "context" and adata.obs[KEY].nunique() > 2:
         options["max_contexts"] = 1
     ho.pp.split_perturbations(adata, KEY, hold_out=how, val=0, test=test or SHARE[how], rng=seed, **options)
 
@@ -100,23 +112,40 @@ def evaluated(adata: ad.AnnData, method: str, config: Any, baselines: Sequence[s
 def pooled(scores: pd.DataFrame, tables: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Compute the table of an evaluation from the scores of several splits."""
     roles = scores.drop_duplicates("method").set_index("method")["role"]
-    units = scores[KEY].unique()
+    unit = "at" if scores[KEY].nunique() == 1 else KEY
+    units = scores[unit].unique()
     weights = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), size=N_BOOTSTRAP)
     weights = np.vstack([np.ones(len(units)), weights])
     ceiling = tables.groupby("metric")["ceiling"].mean()
     rows = []
     for metric in METRICS:
         wide = scores.pivot_table(
-            index=[KEY, "seed", "at"], columns="method", values=metric, dropna=False, observed=True
+            index=list(dict.fromkeys([unit, KEY, "seed", "at"])),
+            columns="method",
+            values=metric,
+            dropna=False,
+            observed=True,
         )
         wide = wide.reindex(columns=roles.index)
         for method, role in roles.items():
             draws, n = _means(wide[method], units, weights)
             low, high = interval(draws, n)
-            row = {"method": method, "role": role, "level": KEY, "metric": metric, "estimate": draws[0], "ci_low": low}
+            level = "context" if unit == "at" else KEY
+            row = {
+                "method": method,
+                "role": role,
+                "level": level,
+                "metric": metric,
+                "estimate": draws[0],
+                "ci_low": low,
+            }
             row |= {"ci_high": high, "n": n, "chance": metric_of(metric).chance, "ceiling": ceiling[metric]}
             lost = scores.loc[scores["method"] == method, "l2"].isna().all()
-            row |= {"note": f"predicts 0 of {len(units)}" if lost else few_units(n, KEY), "verdict": "", "baseline": ""}
+            row |= {
+                "note": f"predicts 0 of {len(units)}" if lost else few_units(n, level),
+                "verdict": "",
+                "baseline": "",
+            }
             rows.append(row | (_judged(metric, method, wide, roles, units, weights) if role == "model" else {}))
     return pd.DataFrame(rows)
 
@@ -153,7 +182,7 @@ def board(adata: ad.AnnData, arguments: argparse.Namespace) -> tuple[ad.AnnData,
     """Evaluate on several splits and pool; the table is stored in an AnnData like that of one evaluation."""
     config = None
     if arguments.embedding:
-        config = ho.model.InformedAdditiveConfig(perturbation_embedding="modules")
+        config = type(METHODS[arguments.method].check_config(None))(perturbation_embedding="modules")
     scores, tables = [], []
     for seed in range(arguments.seeds):
         split(adata, arguments.hold_out, seed=seed, test=arguments.test)
@@ -164,14 +193,25 @@ def board(adata: ad.AnnData, arguments: argparse.Namespace) -> tuple[ad.AnnData,
         tables.append(ho.get.evaluation(fitted, KEY).assign(seed=seed))
     all_scores = pd.concat(scores, ignore_index=True)
     if arguments.measured:
-        all_scores = _without_fallbacks(all_scores)
+        all_scores = without_fallbacks(all_scores)
     table = pooled(all_scores, pd.concat(tables), np.random.default_rng(0))
     kept = ad.AnnData(np.zeros((1, 1), dtype=np.float32))
     store.commit(kept, heldout={keys.EVALUATIONS: {KEY: table.rename(index=str)}})
     return kept, all_scores
 
 
-def _without_fallbacks(scores: pd.DataFrame) -> pd.DataFrame:
+def shares_harmed(scores: pd.DataFrame) -> pd.Series:
+    """Share of the units with a larger error than the mean of the context, for each method."""
+    unit = "at" if scores[KEY].nunique() == 1 else KEY
+    wide = (
+        scores.pivot_table(index=[unit, "seed"], columns="method", values="l2", observed=True).groupby(level=0).mean()
+    )
+    if "context_mean" not in wide:
+        return pd.Series(dtype=float)
+    return wide.drop(columns="context_mean").gt(wide["context_mean"] * (1 + 1e-9), axis=0).mean()
+
+
+def without_fallbacks(scores: pd.DataFrame) -> pd.DataFrame:
     """Keep the scores of perturbations that the additive baseline predicts from measured members only."""
     sure = scores[(scores["method"] == "additive") & ~scores["fallback"]].set_index([KEY, "seed", "at"]).index
     return scores[scores.set_index([KEY, "seed", "at"]).index.isin(sure)]
@@ -195,12 +235,15 @@ def report(kept: ad.AnnData, scores: pd.DataFrame, arguments: argparse.Namespace
         same = row["difference"] == row["difference_low"] == row["difference_high"] == 0
         found = f"{row['difference']:+.3g} ({row['difference_low']:+.3g} to {row['difference_high']:+.3g})"
         print(f"  {metric:24s}{row['baseline']:17s} {'the same predictions' if same else found:37s} {row['verdict']}")
+    harmed = ", ".join(f"{name} {share:.0%}" for name, share in shares_harmed(scores).items())
+    if harmed:
+        print(f"\nshare of units with a larger L2 than context_mean: {harmed}")
     print("\nother metrics, estimate by method")
     print(
         table.pivot(index="method", columns="metric", values="estimate").drop(columns=list(SHOWN)).round(3).to_string()
     )
     print(
-        f"\nunit: perturbation ({int(judged['n'].max())}), mean over contexts and splits; "
+        f"\nunit: {judged['level'].iloc[0]} ({int(judged['n'].max())}), mean over contexts and splits; "
         "control cells are not resampled; see --help"
     )
 
@@ -256,7 +299,7 @@ def main() -> None:
     parser.add_argument("--measured", action="store_true", help="score only pairs whose two members are in train alone")
     parser.add_argument("--seeds", type=int, default=10, help="splits")
     parser.add_argument("--method", default="informed_additive", choices=METHODS.names(), help="method to judge")
-    parser.add_argument("--embedding", action="store_true", help="simulation: give the method the modules of the genes")
+    parser.add_argument("--embedding", action="store_true", help="give the method vectors of the targets")
     parser.add_argument("--baselines", nargs="+", choices=METHODS.names(), help="default: those of tl.evaluate")
     parser.add_argument("--figure", type=Path, help="file for the picture")
     parser.add_argument("--controls", action="store_true", help="Norman: shared control cells against separate ones")

@@ -193,7 +193,7 @@ def board(adata: ad.AnnData, arguments: argparse.Namespace) -> tuple[ad.AnnData,
         tables.append(ho.get.evaluation(fitted, KEY).assign(seed=seed))
     all_scores = pd.concat(scores, ignore_index=True)
     if arguments.measured:
-        all_scores = _without_fallbacks(all_scores)
+        all_scores = without_fallbacks(all_scores)
     table = pooled(all_scores, pd.concat(tables), np.random.default_rng(0))
     kept = ad.AnnData(np.zeros((1, 1), dtype=np.float32))
     store.commit(kept, heldout={keys.EVALUATIONS: {KEY: table.rename(index=str)}})
@@ -211,7 +211,7 @@ def shares_harmed(scores: pd.DataFrame) -> pd.Series:
     return wide.drop(columns="context_mean").gt(wide["context_mean"] * (1 + 1e-9), axis=0).mean()
 
 
-def _without_fallbacks(scores: pd.DataFrame) -> pd.DataFrame:
+def without_fallbacks(scores: pd.DataFrame) -> pd.DataFrame:
     """Keep the scores of perturbations that the additive baseline predicts from measured members only."""
     sure = scores[(scores["method"] == "additive") & ~scores["fallback"]].set_index([KEY, "seed", "at"]).index
     return scores[scores.set_index([KEY, "seed", "at"]).index.isin(sure)]

@@ -94,14 +94,16 @@ def _simulated(adata: ad.AnnData) -> ad.AnnData:
     return adata
 
 
-def with_vectors(adata: ad.AnnData, kind: str) -> None:
-    """Add vectors of the perturbed genes: the true modules of a simulation, or vectors from GO and Pfam."""
+def with_vectors(adata: ad.AnnData) -> str:
+    """Add vectors of the perturbed genes, the true modules of a simulation or GO and Pfam; return their key."""
+    kind = "modules" if "true_embedding" in adata.varm else "go"
     if kind == "modules":
         vectors = pd.DataFrame(adata.varm["true_embedding"], index=adata.var_names)
     else:
         with np.load(DATA / "gene_sets" / "gene_vectors_go_pfam_svd64.npz", allow_pickle=False) as stored:
             vectors = pd.DataFrame(stored["vectors"].astype(np.float64), index=stored["genes"])
-    ho.pp.embedding(adata, vectors, key_added=kind)
+    ho.pp.embedding(adata, vectors, perturbation_key=KEY, key_added=kind)
+    return kind
 
 
 def split(adata: ad.AnnData, how: str, *, seed: int, test: float | None = None) -> None:
@@ -109,7 +111,7 @@ def split(adata: ad.AnnData, how: str, *, seed: int, test: float | None = None) 
     options: dict[str, Any] = {}
     if adata.obs[CONTEXT].nunique() > 1:
         options["covariate_keys"] = CONTEXT
-    if how == "context":
+    if how == "context" and adata.obs[KEY].nunique() > 2:
         options["max_contexts"] = 1
     ho.pp.split_perturbations(adata, KEY, hold_out=how, val=0, test=test or SHARE[how], rng=seed, **options)
 

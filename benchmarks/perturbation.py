@@ -2,7 +2,8 @@
 
     python benchmarks/perturbation.py [--data norman] [--hold-out combination] [--seeds 10] [--figure board.png]
     python benchmarks/perturbation.py --data responders --methods moved_cells residual_flow --csv responders.csv
-    python benchmarks/perturbation.py --data mcfaline --hold-out single --vectors go --methods vector_knn vector_lasso
+    python benchmarks/perturbation.py --data kang --method pooled_transfer      # one perturbation in many contexts
+    python benchmarks/perturbation.py --hold-out single --embedding --methods vector_knn vector_lasso   # GO and Pfam
     python benchmarks/perturbation.py --controls    # Norman: the effect of counting both changes from the same controls
     python benchmarks/perturbation.py --time        # seconds of each method (bench_perturbation.py)
 
@@ -48,7 +49,9 @@ SHOWN = (
 )  # fmt: skip
 
 
-def scored(adata: ad.AnnData, arguments: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def scored(
+    adata: ad.AnnData, arguments: argparse.Namespace, vectors: str | None
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Judge all methods on several splits: scores of perturbations, tables of the splits, and seconds of each fit."""
     scores, tables, seconds = [], [], []
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
@@ -59,7 +62,7 @@ def scored(adata: ad.AnnData, arguments: argparse.Namespace) -> tuple[pd.DataFra
             arguments.methods,
             arguments.baselines,
             options=arguments.options,
-            vectors=arguments.vectors,
+            vectors=vectors,
             replaced=arguments.replaced,
             seed=seed,
         )
@@ -157,7 +160,7 @@ def parsed() -> argparse.Namespace:
         "--methods", "--method", nargs="+", default=["informed_additive"], choices=METHODS.names(), help="to judge"
     )
     parser.add_argument("--options", type=json.loads, default={}, help='e.g. {"flow": {"max_epochs": 50}}')
-    parser.add_argument("--vectors", choices=["modules", "go"], help="vectors of the targets; modules: simulation only")
+    parser.add_argument("--embedding", action="store_true", help="give methods vectors: true modules, or GO and Pfam")
     parser.add_argument("--replaced", action="store_true", help="also fit with shuffled and random vectors")
     parser.add_argument("--baselines", nargs="+", choices=METHODS.names(), help="default: those of tl.evaluate")
     parser.add_argument("--references", nargs="+", default=[], choices=METHODS.names(), help="compare all with these")
@@ -184,9 +187,8 @@ def main() -> None:
     if arguments.controls:
         print(controls(adata).round(2).to_string())
         return
-    if arguments.vectors:
-        with_vectors(adata, arguments.vectors)
-    scores, tables, seconds = scored(adata, arguments)
+    vectors = with_vectors(adata) if arguments.embedding else None
+    scores, tables, seconds = scored(adata, arguments, vectors)
     table = pooled(scores, tables, np.random.default_rng(0), unit=unit_of(scores))
     report(table, scores, seconds, arguments)
     if arguments.csv:

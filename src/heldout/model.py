@@ -29,6 +29,7 @@ from heldout.tasks.perturbation.config_networks import (
     CompositionalConfig,
     GraphConfig,
     LatentAdditiveNetworkConfig,
+    PerturbationFlowConfig,
     SetTransportConfig,
 )
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from heldout.tasks.forecast.networks._model import CellForecaster
     from heldout.tasks.forecast_genes.networks._model import GeneForecaster
     from heldout.tasks.genotype.networks._model import GenotypeClassifier
+    from heldout.tasks.perturbation.networks.flow._model import PerturbationFlow
 
 __all__ = [
     "AttentionConfig",
@@ -58,6 +60,8 @@ __all__ = [
     "MLPConfig",
     "MovedCellsConfig",
     "NearestConfig",
+    "PerturbationFlow",
+    "PerturbationFlowConfig",
     "PooledTransferConfig",
     "PublishedConfig",
     "RidgeConfig",
@@ -72,6 +76,7 @@ _NETWORKS = {
     "CellForecaster": "heldout.tasks.forecast.networks._model",
     "GeneForecaster": "heldout.tasks.forecast_genes.networks._model",
     "GenotypeClassifier": "heldout.tasks.genotype.networks._model",
+    "PerturbationFlow": "heldout.tasks.perturbation.networks.flow._model",
 }
 
 

@@ -13,6 +13,7 @@ from heldout.tasks.perturbation.task import Task
 CLOSED = ("no_change", "mean", "mean_of_cells", "context_mean", "transfer", "additive", "linear", "latent_additive")
 TINY = {"batch_size": 64, "n_updates": 10, "n_hidden": 16}
 CONFIGS = {
+    "flow": ho.model.PerturbationFlowConfig(width=8, n_condition=4, n_layers=1, n_steps=2, max_epochs=1),
     "latent_additive_network": ho.model.LatentAdditiveNetworkConfig(**TINY, n_latent=8),
     "compositional": ho.model.CompositionalConfig(**TINY, n_latent=8),
     "graph": ho.model.GraphConfig(**TINY, n_latent=8),

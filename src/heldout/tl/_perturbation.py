@@ -79,7 +79,8 @@ def perturbation(
         - ``latent_additive_network``: a network that decodes the sum of an encoded control cell and vectors of targets;
         - ``compositional``: an autoencoder of cells with vectors of targets and contexts, trained with an adversary;
         - ``graph``: ``latent_additive_network`` with vectors of unseen targets from a graph of genes;
-        - ``set_transport``: attention over sets of control cells, trained on the distance to sets of perturbed cells.
+        - ``set_transport``: attention over sets of control cells, trained on the distance to sets of perturbed cells;
+        - ``flow``: conditional flow matching, which generates cells from noise, controls or composed cells.
     control
         Name(s) of the controls. If None, ``"control"``.
     targets
@@ -105,14 +106,15 @@ def perturbation(
         :class:`heldout.model.VectorLassoConfig`, :class:`heldout.model.StackedConfig`,
         :class:`heldout.model.MovedCellsConfig`, :class:`heldout.model.LatentAdditiveNetworkConfig`,
         :class:`heldout.model.CompositionalConfig`, :class:`heldout.model.GraphConfig`,
-        :class:`heldout.model.SetTransportConfig`, :class:`heldout.model.DoseLinearConfig` or
-        :class:`heldout.model.DoseIsotonicConfig`. Options with a field ``perturbation_embedding`` may name an embedding
-        of :func:`heldout.pp.embedding`.
+        :class:`heldout.model.SetTransportConfig`, :class:`heldout.model.PerturbationFlowConfig`,
+        :class:`heldout.model.DoseLinearConfig` or :class:`heldout.model.DoseIsotonicConfig`. Options with a field
+        ``perturbation_embedding`` may name an embedding of :func:`heldout.pp.embedding`.
     start
         Key of an earlier fit of the same method to start from (pretraining). ``latent_additive`` and
         ``informed_additive`` shrink the effects of targets towards those of the earlier fit, as far as the train cells
-        support it. Targets that only the earlier fit has seen keep its effects. An earlier fit is refused if its train
-        or val had test cells or test perturbations of this split.
+        support it. Targets that only the earlier fit has seen keep its effects. Networks continue from the weights of
+        the earlier fit. An earlier fit is refused if its train or val had test cells or test perturbations of this
+        split.
     reference
         AnnData with the earlier fit. If None, it is ``adata``. It may be another screen, and must have all genes of
         this fit.

@@ -181,7 +181,7 @@ def test_losses_are_the_formulas_written_out(screen):
                 rng.normal(size=(len(conditions.targets), config.n_latent)).astype(np.float32)
             )
         rows = cells.train[cells.perturbation[cells.train] >= 0][:6]
-        batch = next(iter(method.blocks(data, config, conditions, arrays, rows, batch_size=6, seed=None)))[0]
+        batch = next(iter(method.blocks(data, config, conditions, arrays, info, rows, batch_size=6, seed=None)))[0]
         found = module(batch)[2].loss.item()
         total = 0.0
         for x, control, row in zip(batch["X"], batch["controls"], rows.tolist(), strict=True):

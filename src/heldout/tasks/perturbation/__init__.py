@@ -112,6 +112,7 @@ METHODS = Registry(
         default_baseline=True,
         requires="cells",
     ),
+    Method("flow", "model", "conditional flow matching of cells", f"{_NETWORKS}.flow._method:GeneFlow"),
     Method(
         "latent_additive_network",
         "model",

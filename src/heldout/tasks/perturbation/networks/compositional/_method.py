@@ -57,6 +57,7 @@ class Compositional(LatentAdditiveNetwork):
         config: Any,
         conditions: Conditions,
         arrays: Mapping[str, np.ndarray],
+        info: Mapping[str, Any],
         rows: np.ndarray,
         *,
         batch_size: int,

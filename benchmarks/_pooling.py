@@ -7,7 +7,7 @@ import pandas as pd
 from _screens import KEY
 
 from heldout._core.metric import metric_of
-from heldout._core.verdict import against, few_units, interval
+from heldout._core.verdict import FEWEST, against, few_units, interval
 from heldout.tasks.perturbation.judging.scores import METRICS as ALL_METRICS
 
 METRICS = tuple(name for name in ALL_METRICS if name != "variance_ratio")  # it has no value for one perturbation
@@ -15,12 +15,14 @@ N_BOOTSTRAP = 5000
 HARM_METRIC, HARM_BASELINE = "l2", "context_mean"
 
 
-def pooled(scores: pd.DataFrame, tables: pd.DataFrame, rng: np.random.Generator, *, unit: str = KEY) -> pd.DataFrame:
+def pooled(scores: pd.DataFrame, tables: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Compute the table of an evaluation from the scores of several splits.
 
     The scores of a unit (a perturbation, or a context where there is one perturbation) are averaged over the splits in
     which it was held out. Each model is compared with the baseline that is best by the metric.
     """
+    unit = unit_of(scores)
+    level = "context" if unit == "at" else unit
     roles = scores.drop_duplicates("method").set_index("method")["role"]
     units = scores[unit].unique()
     weights = _weights(len(units), rng)
@@ -31,14 +33,14 @@ def pooled(scores: pd.DataFrame, tables: pd.DataFrame, rng: np.random.Generator,
         for method, role in roles.items():
             draws, n = means(wide[method], units, weights)
             low, high = interval(draws, n, bounds=metric_of(metric).bounds)
-            row = {"method": method, "role": role, "level": unit, "metric": metric, "estimate": draws[0]}
+            row = {"method": method, "role": role, "level": level, "metric": metric, "estimate": draws[0]}
             row |= {"ci_low": low, "ci_high": high, "n": n, "chance": metric_of(metric).chance}
             row |= {"ceiling": ceiling[metric], "share_harmed": np.nan}
             if metric == HARM_METRIC and HARM_BASELINE in wide and method != HARM_BASELINE:
                 row["share_harmed"] = _share_harmed(wide, str(method), units)
             lost = scores.loc[scores["method"] == method, "l2"].isna().all()
             row |= {
-                "note": f"predicts 0 of {len(units)}" if lost else few_units(n, unit),
+                "note": f"predicts 0 of {len(units)}" if lost else few_units(n, level),
                 "verdict": "",
                 "baseline": "",
             }
@@ -47,8 +49,9 @@ def pooled(scores: pd.DataFrame, tables: pd.DataFrame, rng: np.random.Generator,
     return pd.DataFrame(rows)
 
 
-def differences(scores: pd.DataFrame, reference: str, rng: np.random.Generator, *, unit: str = KEY) -> pd.DataFrame:
+def differences(scores: pd.DataFrame, reference: str, rng: np.random.Generator) -> pd.DataFrame:
     """Compare each method with one method, paired, by each metric."""
+    unit = unit_of(scores)
     units, models = scores[unit].unique(), scores.loc[scores["role"] != "baseline", "method"].unique()
     weights = _weights(len(units), rng)
     rows = []
@@ -63,6 +66,11 @@ def differences(scores: pd.DataFrame, reference: str, rng: np.random.Generator, 
             row = against(reference, draws, sign=metric_of(metric).sign, n_units=n)
             rows.append({"method": method, "metric": metric, "n": n, **row})
     return pd.DataFrame(rows)
+
+
+def unit_of(scores: pd.DataFrame) -> str:
+    """Return the column of the units: perturbations, or contexts if there are too few perturbations."""
+    return "at" if scores[KEY].nunique() < FEWEST <= scores["at"].nunique() else KEY
 
 
 def _weights(n: int, rng: np.random.Generator) -> np.ndarray:

@@ -131,5 +131,11 @@ LOADERS: dict[str, Callable[[str], ad.AnnData]] = {
 }
 """Loaders of all screens by name; their argument is what is held out."""
 
-USUAL = {"norman": "combination", "simulation": "combination", "responders": "combination"}
-"""What is held out by default; elsewhere it is the context."""
+_PAIRS = ("norman", "simulation", "responders")
+USUAL = {name: "combination" if name in _PAIRS else "context" for name in LOADERS}
+"""What is held out by default."""
+
+
+def load(name: str, how: str) -> ad.AnnData:
+    """Load log-normalised cells with the perturbation and the context in obs."""
+    return LOADERS[name](how)

@@ -24,19 +24,18 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 from _judging import judge
-from _pooling import METRICS, differences, pooled
-from _screens import CONTEXT, FILE, KEY, LOADERS, SHARE, USUAL, split, with_vectors
+from _pooling import METRICS, differences, pooled, unit_of
+from _screens import CONTEXT, DATA, FILE, KEY, LOADERS, SHARE, USUAL, load, split, with_vectors
 from _shared_controls import controls
 
 import heldout as ho
 from heldout._core import keys, store
-from heldout._core.verdict import FEWEST
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.judging.strata import stratified
 
@@ -72,19 +71,14 @@ def scored(
         seconds.append(times)
     all_scores = pd.concat(scores, ignore_index=True)
     if arguments.measured:
-        all_scores = _without_fallbacks(all_scores)
+        all_scores = without_fallbacks(all_scores)
     return all_scores, pd.concat(tables), pd.DataFrame(seconds)
 
 
-def _without_fallbacks(scores: pd.DataFrame) -> pd.DataFrame:
+def without_fallbacks(scores: pd.DataFrame) -> pd.DataFrame:
     """Keep the scores of perturbations that the additive baseline predicts from measured members only."""
     sure = scores[(scores["method"] == "additive") & ~scores["fallback"]].set_index([KEY, "seed", "at"]).index
     return scores[scores.set_index([KEY, "seed", "at"]).index.isin(sure)]
-
-
-def unit_of(scores: pd.DataFrame) -> str:
-    """Return the column of the units: perturbations, or contexts if there are too few perturbations."""
-    return "at" if scores[KEY].nunique() < FEWEST <= scores["at"].nunique() else KEY
 
 
 def report(table: pd.DataFrame, scores: pd.DataFrame, seconds: pd.DataFrame, arguments: argparse.Namespace) -> None:
@@ -104,7 +98,7 @@ def report(table: pd.DataFrame, scores: pd.DataFrame, seconds: pd.DataFrame, arg
         of_method = table[(table["method"] == method) & (table["verdict"] != "")]
         _print_differences(of_method.set_index("metric"))
     for reference in arguments.references:
-        found = differences(scores, reference, np.random.default_rng(0), unit=unit_of(scores))
+        found = differences(scores, reference, np.random.default_rng(0))
         for method, of_method in found.groupby("method", sort=False):
             print(f"{method} against {reference}")
             _print_differences(of_method.set_index("metric"))
@@ -136,6 +130,14 @@ def _print_differences(rows: pd.DataFrame) -> None:
         found = f"{row['difference']:+.3g} ({row['difference_low']:+.3g} to {row['difference_high']:+.3g})"
         print(f"  {metric:24s}{row['baseline']:17s} {'the same predictions' if same else found:37s} {row['verdict']}")
     print()
+
+
+def evaluated(adata: ad.AnnData, method: str, config: Any, baselines: Sequence[str] | None) -> ad.AnnData:
+    """Return a copy with the fit and its evaluation, on all genes."""
+    adata = adata.copy()
+    ho.tl.perturbation(adata, method=method, config=config, mask_var=None)
+    ho.tl.evaluate(adata, KEY, baselines=baselines, n_bootstrap=20)  # intervals come from the pooled scores
+    return adata
 
 
 def stored(table: pd.DataFrame) -> ad.AnnData:
@@ -171,7 +173,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--time", action="store_true", help="time all methods instead")
     arguments = parser.parse_args()
     arguments.data = arguments.data or ("norman" if FILE.exists() else "simulation")
-    arguments.hold_out = arguments.hold_out or USUAL.get(arguments.data, "context")
+    arguments.hold_out = arguments.hold_out or USUAL[arguments.data]
     return arguments
 
 
@@ -183,13 +185,13 @@ def main() -> None:
         subprocess.run([sys.executable, str(Path(__file__).with_name("bench_perturbation.py"))], check=True)
         return
     pd.set_option("display.width", 250, "display.max_columns", 30)
-    adata = LOADERS[arguments.data](arguments.hold_out)
+    adata = load(arguments.data, arguments.hold_out)
     if arguments.controls:
         print(controls(adata).round(2).to_string())
         return
     vectors = with_vectors(adata) if arguments.embedding else None
     scores, tables, seconds = scored(adata, arguments, vectors)
-    table = pooled(scores, tables, np.random.default_rng(0), unit=unit_of(scores))
+    table = pooled(scores, tables, np.random.default_rng(0))
     report(table, scores, seconds, arguments)
     if arguments.csv:
         table.to_csv(arguments.csv, index=False)
@@ -197,6 +199,8 @@ def main() -> None:
     if arguments.figure:
         ho.pl.leaderboard(stored(table))[0].figure.savefig(arguments.figure, dpi=150)
 
+
+__all__ = ["CONTEXT", "DATA", "KEY", "METRICS", "USUAL", "evaluated", "load", "pooled", "split", "without_fallbacks"]
 
 if __name__ == "__main__":
     main()

@@ -75,6 +75,23 @@ def scored(
     return all_scores, pd.concat(tables), pd.DataFrame(seconds)
 
 
+def read(files: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Read what earlier runs on the same screen wrote, and keep each method once on each split."""
+    scores = pd.concat([pd.read_csv(_scores_of(file), keep_default_na=True) for file in files], ignore_index=True)
+    scores["at"] = scores["at"].fillna("")
+    twice = scores.duplicated(["method", KEY, "at", "seed"])
+    seconds = pd.concat([pd.read_csv(_seconds_of(file)) for file in files])
+    return scores[~twice], pd.concat([pd.read_csv(file) for file in files]), seconds
+
+
+def _scores_of(file: Path) -> Path:
+    return file.with_name(f"{file.stem}_scores.csv")
+
+
+def _seconds_of(file: Path) -> Path:
+    return file.with_name(f"{file.stem}_seconds.csv")
+
+
 def without_fallbacks(scores: pd.DataFrame) -> pd.DataFrame:
     """Keep the scores of perturbations that the additive baseline predicts from measured members only."""
     sure = scores[(scores["method"] == "additive") & ~scores["fallback"]].set_index([KEY, "seed", "at"]).index
@@ -126,8 +143,9 @@ def _ceiling(table: pd.DataFrame, metric: str) -> float:
 
 def _print_differences(rows: pd.DataFrame) -> None:
     for metric, row in rows.iterrows():
-        same = row["difference"] == row["difference_low"] == row["difference_high"] == 0
-        found = f"{row['difference']:+.3g} ({row['difference_low']:+.3g} to {row['difference_high']:+.3g})"
+        difference, low, high = (row.get(f"difference{end}", np.nan) for end in ("", "_low", "_high"))
+        same = difference == low == high == 0
+        found = f"{difference:+.3g} ({low:+.3g} to {high:+.3g})"
         print(f"  {metric:24s}{row['baseline']:17s} {'the same predictions' if same else found:37s} {row['verdict']}")
     print()
 
@@ -167,7 +185,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--baselines", nargs="+", choices=METHODS.names(), help="default: those of tl.evaluate")
     parser.add_argument("--references", nargs="+", default=[], choices=METHODS.names(), help="compare all with these")
     parser.add_argument("--strata", nargs="*", default=["l2", "energy_distance"], help="metrics to split results by")
-    parser.add_argument("--csv", type=Path, help="file for the table; the scores go to a second file, *_scores.csv")
+    parser.add_argument("--csv", type=Path, help="file for the table; files with _scores and _seconds beside it")
+    parser.add_argument("--pool", nargs="+", type=Path, default=[], help="tables of earlier runs to report together")
     parser.add_argument("--figure", type=Path, help="file for the picture")
     parser.add_argument("--controls", action="store_true", help="Norman: shared control cells against separate ones")
     parser.add_argument("--time", action="store_true", help="time all methods instead")
@@ -185,17 +204,18 @@ def main() -> None:
         subprocess.run([sys.executable, str(Path(__file__).with_name("bench_perturbation.py"))], check=True)
         return
     pd.set_option("display.width", 250, "display.max_columns", 30)
-    adata = load(arguments.data, arguments.hold_out)
+    adata = None if arguments.pool else load(arguments.data, arguments.hold_out)
     if arguments.controls:
         print(controls(adata).round(2).to_string())
         return
     vectors = with_vectors(adata) if arguments.embedding else None
-    scores, tables, seconds = scored(adata, arguments, vectors)
+    scores, tables, seconds = read(arguments.pool) if arguments.pool else scored(adata, arguments, vectors)
     table = pooled(scores, tables, np.random.default_rng(0))
     report(table, scores, seconds, arguments)
     if arguments.csv:
         table.to_csv(arguments.csv, index=False)
-        scores.to_csv(arguments.csv.with_name(f"{arguments.csv.stem}_scores.csv"), index=False)
+        scores.to_csv(_scores_of(arguments.csv), index=False)
+        seconds.to_csv(_seconds_of(arguments.csv), index=False)
     if arguments.figure:
         ho.pl.leaderboard(stored(table))[0].figure.savefig(arguments.figure, dpi=150)
 

@@ -42,7 +42,7 @@ def saturation(error: np.ndarray, nothing: np.ndarray, ceiling: float, *, sign: 
 
 
 def stratified(
-    scores: pd.DataFrame, ceiling: float, *, metric: str = "l2", unit: str = "perturbation", rng: int = 0
+    scores: pd.DataFrame, ceiling: float, *, metric: str = "l2", unit: str | list[str] = "perturbation", rng: int = 0
 ) -> pd.DataFrame:
     """Compare each model with the best baseline within each stratum.
 
@@ -55,7 +55,7 @@ def stratified(
     metric
         Metric by which strata are made and methods compared. "No change" must have a score by it.
     unit
-        Column of the units. Scores of one unit are averaged.
+        Column (or columns) of the units. Scores of one unit are averaged.
     rng
         Seed of the bootstrap over units.
 
@@ -66,17 +66,14 @@ def stratified(
     """
     record = metric_of(metric)
     roles = scores.drop_duplicates("method").set_index("method")["role"]
-    wide = scores.pivot_table(index=unit, columns="method", values=metric, observed=True)
+    wide = scores.pivot_table(
+        index=unit, columns="method", values=metric, observed=True
+    )
     rivals = [name for name in wide if roles[name] == "baseline" and name != NOTHING]
-    lacking = [
-        what
-        for what, there in ((f"a score of {NOTHING!r}", NOTHING in wide), ("another baseline", rivals))
-        if not there
-    ]
-    if lacking or record.direction not in ("higher", "lower"):
-        problem = f"the evaluation has no {lacking[0].removeprefix('a ')}" if lacking else f"{metric!r} is not judged"
+    if NOTHING not in wide or not rivals or record.direction not in ("higher", "lower"):
         msg = (
-            f"metric={metric!r} makes no strata: {problem}. Evaluate with no_change and another baseline, by e.g. 'l2'."
+            f"metric={metric!r} must be a judged metric by which {NOTHING!r} and another baseline have a score, such as "
+            f"'l2' or 'energy_distance'. Evaluate with baselines=[{NOTHING!r}, ...]."
         )
         raise ValueError(msg)
     most = wide[rivals].notna().sum()
@@ -90,8 +87,8 @@ def stratified(
     draws = np.random.default_rng(rng)
     rows = []
     for stratum in GROUPS:
-        for method in roles.index[roles == "model"]:
-            both = wide.loc[of_unit == stratum, [method, best]].dropna() if method != best else pd.DataFrame()
+        for method in [name for name in roles.index[roles == "model"] if name in wide]:
+            both = wide.loc[of_unit == stratum, [method, best]].dropna()
             if len(both):
                 rows.append(_row(stratum, str(method), best, both, share, record.sign, draws))
     return pd.DataFrame(rows)

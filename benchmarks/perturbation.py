@@ -134,7 +134,7 @@ def _estimates(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     table = table[table["metric"].isin(metrics)]
     wide = table.pivot_table(index="method", columns="metric", values="estimate", sort=False)
     wide.loc["ceiling"] = table.groupby("metric")["ceiling"].first()
-    return wide[[metric for metric in metrics if metric in wide]].round(3)
+    return wide[[metric for metric in metrics if metric in wide]].round(4)
 
 
 def _ceiling(table: pd.DataFrame, metric: str) -> float:

@@ -66,13 +66,11 @@ def stratified(
     """
     record = metric_of(metric)
     roles = scores.drop_duplicates("method").set_index("method")["role"]
-    wide = scores.pivot_table(
-        index=unit, columns="method", values=metric, observed=True
-    )
+    wide = scores.pivot_table(index=unit, columns="method", values=metric, observed=True)
     rivals = [name for name in wide if roles[name] == "baseline" and name != NOTHING]
     if NOTHING not in wide or not rivals or record.direction not in ("higher", "lower"):
         msg = (
-            f"metric={metric!r} must be a judged metric by which {NOTHING!r} and another baseline have a score, such as "
+            f"metric={metric!r} must be a judged metric by which {NOTHING!r} and another baseline have a score, e.g. "
             f"'l2' or 'energy_distance'. Evaluate with baselines=[{NOTHING!r}, ...]."
         )
         raise ValueError(msg)
@@ -97,7 +95,8 @@ def stratified(
 def _row(
     stratum: str, method: str, best: str, both: pd.DataFrame, share: pd.Series, sign: float, rng: np.random.Generator
 ) -> dict[str, object]:
-    difference = (both[method] - both[best]).to_numpy()
+    values, of_best = both[method].to_numpy(), both[best].to_numpy()
+    difference = np.where(np.isclose(values, of_best, rtol=1e-9, atol=0), 0.0, values - of_best)
     drawn = difference[rng.integers(0, len(both), (_N_BOOTSTRAP, len(both)))].mean(axis=1)
     low, high = interval(np.concatenate([[difference.mean()], drawn]), len(both))
     return {

@@ -60,8 +60,8 @@ class LatentAdditiveNetworkConfig(TrainedConfig):
     dropout
         Dropout after the hidden layers.
     cells
-        ``"moved"``: control cells, moved by the difference between the decoded cells and the mean of the controls.
-        ``"decoded"``: the decoded cells, as published; their variance is far too small.
+        ``"moved"``: control cells, moved by the decoded change. ``"decoded"``: the decoded cells, as published; their
+        variance is too small.
     max_controls
         Largest number of control cells of each context that the fit keeps.
     """
@@ -135,7 +135,7 @@ class SetTransportConfig(TrainedConfig):
     dropout
         Dropout in the attention layers.
     loss
-        Distance between the predicted and the measured set: ``"energy"`` or ``"mmd"``.
+        Distance between the predicted and the measured set: ``"mmd"``, the maximum mean discrepancy, or ``"energy"``.
     max_cells
         Largest number of cells of each perturbation, and of controls, in each context that are kept in memory.
     max_controls
@@ -149,7 +149,7 @@ class SetTransportConfig(TrainedConfig):
     n_layers: int = option(2, at_least=1)
     n_heads: int = option(4, at_least=1)
     dropout: float = option(0.0, at_least=0, below=1)
-    loss: Literal["energy", "mmd"] = "energy"
+    loss: Literal["mmd", "energy"] = "mmd"
     max_cells: int = option(1000, at_least=2)
     max_controls: int = option(200, at_least=1)
 
@@ -162,7 +162,7 @@ class SetTransportConfig(TrainedConfig):
 
 @dataclass(frozen=True)
 class PerturbationFlowConfig(TrainedConfig):
-    """Options of ``flow``, conditional flow matching from a source of cells to perturbed cells.
+    """Options of ``flow``, conditional flow matching; see :class:`TrainedConfig` for those that all networks share.
 
     Parameters
     ----------
@@ -208,6 +208,7 @@ class PerturbationFlowConfig(TrainedConfig):
         Largest number of cells of each perturbation that ``source="composed"`` stores.
     """
 
+    n_updates: int = option(1000, at_least=1)
     network: Literal["skip_mlp", "mlp", "unet", "latents"] = "skip_mlp"
     prediction: Literal["v", "x"] = "v"
     source: Literal["noise", "matched", "control", "composed"] = "matched"

@@ -13,6 +13,7 @@ from heldout.tasks.forecast.config import (
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
 from heldout.tasks.perturbation.config import (
+    ComposedCellsConfig,
     DoseIsotonicConfig,
     DoseLinearConfig,
     InformedAdditiveConfig,
@@ -43,6 +44,7 @@ __all__ = [
     "AttentionConfig",
     "BoostingConfig",
     "CellForecaster",
+    "ComposedCellsConfig",
     "CompositionalConfig",
     "DampingConfig",
     "DoseIsotonicConfig",

@@ -31,6 +31,7 @@ IN_MEMORY = (
     "vector_knn",
     "vector_lasso",
     "stacked",
+    "composed_cells",
 )
 """Methods whose fits do not depend on the kind of matrix; networks draw other batches from a dask array."""
 

@@ -76,6 +76,8 @@ def perturbation(
         - ``dose_isotonic``: changes that only rise or only fall with the dose in each gene, interpolated;
         - ``moved_cells``: measured cells of the nearest perturbation, moved by the missing mean change. It predicts how
           cells vary, and its fit stores train cells;
+        - ``composed_cells``: measured cells, moved by the response of each cell to the missing targets, with exactly
+          the mean of a closed form. Zeros have a realistic share, and no value is negative. Its fit stores train cells;
         - ``latent_additive_network``: a network that decodes the sum of an encoded control cell and vectors of targets;
         - ``compositional``: an autoencoder of cells with vectors of targets and contexts, trained with an adversary;
         - ``graph``: ``latent_additive_network`` with vectors of unseen targets from a graph of genes;
@@ -104,7 +106,8 @@ def perturbation(
         :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig`,
         :class:`heldout.model.PooledTransferConfig`, :class:`heldout.model.VectorKnnConfig`,
         :class:`heldout.model.VectorLassoConfig`, :class:`heldout.model.StackedConfig`,
-        :class:`heldout.model.MovedCellsConfig`, :class:`heldout.model.LatentAdditiveNetworkConfig`,
+        :class:`heldout.model.MovedCellsConfig`, :class:`heldout.model.ComposedCellsConfig`,
+        :class:`heldout.model.LatentAdditiveNetworkConfig`,
         :class:`heldout.model.CompositionalConfig`, :class:`heldout.model.GraphConfig`,
         :class:`heldout.model.SetTransportConfig`, :class:`heldout.model.PerturbationFlowConfig`,
         :class:`heldout.model.DoseLinearConfig` or :class:`heldout.model.DoseIsotonicConfig`. Options with a field

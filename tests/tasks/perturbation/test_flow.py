@@ -5,10 +5,12 @@ import sys
 from dataclasses import replace
 
 import anndata as ad
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from sklearn.decomposition import PCA
 
 import heldout as ho
@@ -26,7 +28,7 @@ from heldout.tasks.perturbation.networks.flow._zeros import thresholds, with_zer
 from heldout.tasks.perturbation.pairs import Pair, Pairs
 from heldout.tasks.perturbation.predictions import Controls
 from heldout.tasks.perturbation.task import predict
-from tests.helpers.perturbations import CONFIGS, brute_means, combinations, exact, task_of
+from tests.helpers.perturbations import CONFIGS, brute_means, combinations, exact, simulated, task_of
 
 TINY = CONFIGS["flow"]
 
@@ -219,6 +221,49 @@ def test_a_flow_learns_the_means_of_train_and_spreads_like_its_cells():
         cells = prediction.cells(i, 400, np.random.default_rng(1))
         np.testing.assert_allclose(cells.mean(axis=0), means[name], atol=0.35)
         np.testing.assert_allclose(cells.std(axis=0), 0.7, atol=0.25)
+
+
+@pytest.mark.parametrize("kind", ["csc", "dense", "dask"])
+def test_matrices_in_memory_give_the_same_fit_and_dask_another_order_of_cells(screen, fitted, kind):
+    adata = screen.copy()
+    adata.X = {
+        "csc": sparse.csc_matrix,
+        "dense": lambda X: X.toarray(),
+        "dask": lambda X: da.from_array(X.toarray(), chunks=(100, -1)),
+    }[kind](adata.X)
+    _, found, _ = module_of(adata, TINY)
+    for name, array in fitted[1].arrays.items():
+        if kind == "dask" and (name.startswith("net.") or name == "threshold"):
+            assert np.isfinite(found.arrays[name]).all(), name
+        elif name in ("centre", "spread", "scale"):
+            np.testing.assert_allclose(found.arrays[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+        else:
+            np.testing.assert_allclose(found.arrays[name], array, atol=1e-4, err_msg=name)
+
+
+def test_an_unseen_gene_has_a_condition_through_an_embedding():
+    adata = simulated(n_doubles=0)
+    values = pd.DataFrame(adata.varm["true_embedding"], index=adata.var_names)
+    ho.pp.embedding(adata, values, key_added="modules")
+    ho.pp.split_perturbations(adata, "perturbation", hold_out="single", val=0, test=0.3)
+    ho.tl.perturbation(adata, method="flow", config=replace(TINY, perturbation_embedding="modules"))
+    predicted = ho.tl.predict_profiles(adata, "perturbation")
+    assert not predicted.obs["fallback"].any()
+    assert len(np.unique(predicted.X, axis=0)) == predicted.n_obs
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"network": "transformer"}, "network='transformer' must be one of 'skip_mlp'"),
+        ({"condition_dropout": 1.0}, "condition_dropout=1.0 must be a number"),
+        ({"n_steps": 0}, "n_steps=0 must be an integer >= 1"),
+        ({"source": "sum"}, "source='sum' must be one of 'noise'"),
+    ],
+)
+def test_impossible_options_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        ho.model.PerturbationFlowConfig(**options)
 
 
 def test_control_cells_are_needed_where_the_source_is_controls(screen):

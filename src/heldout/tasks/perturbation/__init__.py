@@ -112,6 +112,12 @@ METHODS = Registry(
         default_baseline=True,
         requires="cells",
     ),
+    Method(
+        "composed_cells",
+        "model",
+        "measured cells, moved by their responses to the missing targets, with the mean of the best closed form",
+        f"{_METHODS}.composed_cells:ComposedCells",
+    ),
     Method("flow", "model", "conditional flow matching of cells", f"{_NETWORKS}.flow._method:GeneFlow"),
     Method(
         "latent_additive_network",

@@ -148,6 +148,23 @@ class MovedCellsConfig(Config):
 
 
 @dataclass(frozen=True)
+class ComposedCellsConfig(Config):
+    """Options of ``composed_cells``.
+
+    Parameters
+    ----------
+    max_cells
+        Largest number of cells that are kept of each perturbation in each context. The fit stores these cells.
+    perturbation_embedding
+        Key of an embedding (:func:`heldout.pp.embedding`) with vectors of the targets, which ``informed_additive``
+        uses for the mean changes.
+    """
+
+    max_cells: int = option(200, at_least=2)
+    perturbation_embedding: str | None = None
+
+
+@dataclass(frozen=True)
 class PooledTransferConfig(Config):
     """Options of ``pooled_transfer``.
 

@@ -39,7 +39,8 @@ class TargetEffects:
     names
         Train targets with a vector, (N,).
     P, Y
-        Vectors (N × d) and effects (N × Q) of these targets; the effects are in their own leading components.
+        Vectors (N × d) of these targets and their effects (N × Q), measured alone where train has them alone and not
+        shrunk. The effects are in their own leading components.
     directions
         These components, (Q × K).
     """
@@ -69,8 +70,9 @@ class TargetEffects:
         if not known.any():
             raise ValueError(no_vectors(method, vectors))
         names = [target for target, has in zip(latent.targets, known, strict=True) if has]
-        directions = _directions(effects[known])
-        return cls(latent, effects, vectors, names, P[known], effects[known] @ directions.T, directions)
+        responses = _responses(latent, effects, data.profiles.n_cells)[known]
+        directions = _directions(responses)
+        return cls(latent, effects, vectors, names, P[known], responses @ directions.T, directions)
 
     def fitted(self, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> Fitted:
         """A fit with further arrays and values."""
@@ -99,6 +101,15 @@ def predict_from_vectors(
         here = pairs.context[i] < len(lacking) - 1 and not lacking[pairs.context[i]]
         fallback[i] = not has.all() or not here
     return Shifted.of(pairs, controls, change, fallback)
+
+
+def _responses(latent: Latent, effects: np.ndarray, n_cells: np.ndarray) -> np.ndarray:
+    """Mean difference of each target alone from the template, weighted by cells, (T × K); else its estimated effect."""
+    alone = latent.design * ((latent.design.sum(axis=1) == 1) * n_cells)[:, None]
+    total = alone.sum(axis=0)[:, None]
+    return np.where(
+        total > 0, np.divide(alone.T @ latent.rest, total, where=total > 0, out=np.zeros_like(effects)), effects
+    )
 
 
 def _directions(effects: np.ndarray) -> np.ndarray:

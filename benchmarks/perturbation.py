@@ -129,7 +129,7 @@ def pooled(scores: pd.DataFrame, tables: pd.DataFrame, rng: np.random.Generator)
         wide = wide.reindex(columns=roles.index)
         for method, role in roles.items():
             draws, n = _means(wide[method], units, weights)
-            low, high = interval(draws, n)
+            low, high = interval(draws, n, bounds=metric_of(metric).bounds)
             level = "context" if unit == "at" else KEY
             row = {
                 "method": method,

@@ -1,17 +1,22 @@
-"""Load the screens in which the same perturbation is measured in several contexts, log-normalised, for benchmarks."""
+"""Load or simulate screens for benchmarks, log-normalised, and split them."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
+import numpy as np
+import pandas as pd
+
+import heldout as ho
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Callable
 
 DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
+FILE = DATA / "norman2019" / "norman19_mcfaline23_devel.h5ad"
 KEY, CONTEXT = "perturbation", "cell_type"
 
 FEWEST_CELLS = 20
@@ -56,5 +61,81 @@ def _ready(adata: ad.AnnData, condition: pd.Series, names: dict[str, str], *, co
     return adata
 
 
+def _of_study(name: str) -> Callable[[str], ad.AnnData]:
+    def load(hold_out: str) -> ad.AnnData:
+        adata = ad.read_h5ad(FILE)
+        return adata[adata.obs["dataset"] == name].copy()
+
+    return load
+
+
+def simulation(hold_out: str) -> ad.AnnData:
+    """Simulate 100 singles, and 124 pairs or three cell lines; all cells respond."""
+    options = {"n_doubles": 0, "n_contexts": 3} if hold_out == "context" else {"n_doubles": 124}
+    adata = ho.datasets.perturbations_simulated(n_singles=100, n_genes=1000, n_cells=40, **options)
+    return _simulated(adata)
+
+
+def responders(hold_out: str) -> ad.AnnData:
+    """Simulate a screen in which half of the cells respond to each perturbed gene, independently."""
+    return _simulated(
+        ho.datasets.perturbations_simulated(
+            n_singles=40, n_doubles=60, n_genes=600, n_cells=120, responders=0.5, effect_strength=10
+        )
+    )
+
+
+def _simulated(adata: ad.AnnData) -> ad.AnnData:
+    import scanpy as sc
+
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    adata.obs[CONTEXT] = adata.obs["cell_line"]
+    return adata
+
+
+def with_vectors(adata: ad.AnnData) -> str:
+    """Add vectors of the perturbed genes, the true modules of a simulation or GO and Pfam; return their key."""
+    kind = "modules" if "true_embedding" in adata.varm else "go"
+    if kind == "modules":
+        vectors = pd.DataFrame(adata.varm["true_embedding"], index=adata.var_names)
+    else:
+        with np.load(DATA / "gene_sets" / "gene_vectors_go_pfam_svd64.npz", allow_pickle=False) as stored:
+            vectors = pd.DataFrame(stored["vectors"].astype(np.float64), index=stored["genes"])
+    ho.pp.embedding(adata, vectors, perturbation_key=KEY, key_added=kind)
+    return kind
+
+
+def split(adata: ad.AnnData, how: str, *, seed: int, test: float | None = None) -> None:
+    """Hold out a part of the screen. val stays empty, because no method here chooses anything on it."""
+    options: dict[str, Any] = {}
+    if adata.obs[CONTEXT].nunique() > 1:
+        options["covariate_keys"] = CONTEXT
+    if how == "context" and adata.obs[KEY].nunique() > 2:
+        options["max_contexts"] = 1
+    ho.pp.split_perturbations(adata, KEY, hold_out=how, val=0, test=test or SHARE[how], rng=seed, **options)
+
+
+SHARE = {"combination": 0.5, "single": 0.3, "context": 0.3}
+"""Share of the perturbations that is held out."""
+
 SCREENS = {"kang": kang, "kang_100_genes": kang_100_genes, "zhao": zhao}
-"""Loaders by name; each returns cells with the perturbation (``control``) and the context in obs."""
+"""Loaders of contexts by name; each returns cells with the perturbation (``control``) and the context in obs."""
+
+LOADERS: dict[str, Callable[[str], ad.AnnData]] = {
+    "norman": _of_study("norman19"),
+    "mcfaline": _of_study("mcfaline23"),
+    "simulation": simulation,
+    "responders": responders,
+    **{name: lambda _, load=load: load() for name, load in SCREENS.items()},
+}
+"""Loaders of all screens by name; their argument is what is held out."""
+
+_PAIRS = ("norman", "simulation", "responders")
+USUAL = {name: "combination" if name in _PAIRS else "context" for name in LOADERS}
+"""What is held out by default."""
+
+
+def load(name: str, how: str) -> ad.AnnData:
+    """Load log-normalised cells with the perturbation and the context in obs."""
+    return LOADERS[name](how)

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     import anndata as ad
 
+    from heldout._core.fits import Fit
+
 
 DATA = {"norman": 10, "mcfaline": 5, "responders": 2, "shift": 3, "no_shift": 3}
 """Data, and the number of splits. The last two are simulations of singles with and without a shift that all share."""
@@ -117,11 +119,18 @@ def flow_scores(data: str, seeds: int, config: object, *, weights: Sequence[floa
         task = Task.of(adata, read_partition(adata, "split"), board.KEY, mask_var=None)
         judged = Judged.of(task, "test")
         fit = task.fit("flow", config, seed=seed, data=judged.data)
-        guided = [replace(fit, info=fit.info | {"network": fit.info["network"] | {"guidance": w}}) for w in weights]
+        guided = [_guided(fit, weight) for weight in weights]
         scored = [judged.scored(of, f"flow, w={w:g}", "model") for w, of in zip(weights, guided, strict=True)]
         scored += judged.baselines(["latent_additive", "no_change"])
         rows.append(judged.table(scored, n_bootstrap=20, rng=seed)[1].assign(seed=seed))
     return pd.concat(rows, ignore_index=True)
+
+
+def _guided(fit: Fit, weight: float) -> Fit:
+    """The same flow with another weight of guidance, which only matters when cells are generated."""
+    fitted = fit.info["fitted"]
+    network = fitted["network"] | {"guidance": weight}
+    return replace(fit, info=fit.info | {"fitted": fitted | {"network": network}})
 
 
 def collapse(data: str, scores: pd.DataFrame) -> str:
@@ -196,7 +205,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--findings", nargs="+", choices=list(FINDINGS), default=["collapse", "disagree"])
     parser.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA))
-    parser.add_argument("--seeds", type=int, help="splits; default: 10 for Norman, 5 for McFaline, 2 or 3 for simulations")
+    parser.add_argument(
+        "--seeds", type=int, help="splits; default: 10 for Norman, 5 for McFaline, 2 or 3 for simulations"
+    )
     parser.add_argument("--updates", type=int, default=2000, help="training steps of the flow")
     arguments = parser.parse_args()
     logging.getLogger("heldout").setLevel(logging.ERROR)

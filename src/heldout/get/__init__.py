@@ -14,6 +14,7 @@ from heldout.get._lineages import lineages
 from heldout.get._perturbations import perturbations
 from heldout.get._pseudobulk import pseudobulk
 from heldout.get._split_table import split_table
+from heldout.get._strata import strata
 from heldout.get._tables import fits, history, ledger, predictions, split
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "scores",
     "split",
     "split_table",
+    "strata",
     "summary",
     "sweep",
 ]

@@ -6,8 +6,8 @@ import pytest
 
 import heldout as ho
 from heldout._core.fits import read_fit
-from heldout.tasks.perturbation.methods.vector_knn import cosines, neighbour_mean
-from heldout.tasks.perturbation.methods.vector_lasso import largest_penalty, lasso
+from heldout.tasks.perturbation.methods.vector_knn import _chosen, cosines, neighbour_mean
+from heldout.tasks.perturbation.methods.vector_lasso import _best_penalty, largest_penalty, lasso
 from tests.helpers.perturbations import simulated
 
 METHODS = {"vector_knn": ho.model.VectorKnnConfig, "vector_lasso": ho.model.VectorLassoConfig}
@@ -101,3 +101,19 @@ def test_options_are_kept_and_checked(screen):
     ho.pp.embedding(screen, nothing, key_added="other")
     with pytest.raises(ValueError, match="method='vector_lasso' needs a vector"):
         fitted(screen, "vector_lasso", "other")
+
+
+def test_few_targets_with_many_dimensions_are_not_fitted():
+    """A fold must not be predicted from a template that contains it: random vectors of six targets help nobody."""
+    rng = np.random.default_rng(0)
+    used = [
+        np.isfinite(_best_penalty(rng.normal(size=(6, 64)), centred(rng.normal(size=(6, 20))), rng)) for _ in range(20)
+    ]
+    assert np.mean(used) <= 0.15
+    shrinkages = [_chosen(rng.normal(size=(6, 64)), centred(rng.normal(size=(6, 20))), None)[1] for _ in range(20)]
+    assert np.mean(np.array(shrinkages) > 0) <= 0.15
+
+
+def centred(values):
+    """Effects without their mean, the template."""
+    return values - values.mean(axis=0)

@@ -162,7 +162,7 @@ class SetTransportConfig(TrainedConfig):
 
 @dataclass(frozen=True)
 class PerturbationFlowConfig(TrainedConfig):
-    """Options of ``flow``, conditional flow matching from a source of cells to perturbed cells.
+    """Options of ``flow``, conditional flow matching; see :class:`TrainedConfig` for those that all networks share.
 
     Parameters
     ----------
@@ -208,6 +208,7 @@ class PerturbationFlowConfig(TrainedConfig):
         Largest number of cells of each perturbation that ``source="composed"`` stores.
     """
 
+    n_updates: int = option(1000, at_least=1)
     network: Literal["skip_mlp", "mlp", "unet", "latents"] = "skip_mlp"
     prediction: Literal["v", "x"] = "v"
     source: Literal["noise", "matched", "control", "composed"] = "matched"

@@ -41,6 +41,9 @@ MOST_MOVED = 100
 _PSEUDOCOUNT = 0.1
 """Pseudocount of ``cosine_logfc``."""
 
+_ROUNDING = 1e-9
+"""Two scores with a smaller relative difference are equal."""
+
 _SPREAD = "variance_ratio"
 _UNJUDGED = frozenset({_SPREAD, "log_variance_ratio"})
 """Metrics that describe a prediction. They are not compared with baselines."""
@@ -339,6 +342,7 @@ def _compare(
 
 def _difference(metric: str, model: Rows, other: Rows, draws: Draws, use: np.ndarray) -> np.ndarray:
     values = model.units[metric] - other.units[metric]
+    values[np.abs(values) < _ROUNDING * np.abs(other.units[metric])] = 0  # the same predictions, computed in two ways
     moved = model.moved[metric] - other.moved[metric] if metric in model.moved else None
     return draws.means(values, moved, use)
 

@@ -71,11 +71,14 @@ def _chosen(P: np.ndarray, Y: np.ndarray, n_neighbors: int | None) -> tuple[int,
     cosine = cosines(P, P)
     np.fill_diagonal(cosine, -np.inf)
     best, chosen = 0.0, (max(1, min(asked[0], n)), 0.0)
+    templates = (Y.sum(axis=0) - Y) / max(n - 1, 1)  # without the target itself
+    rest = Y - templates
+    similar = np.where((cosine > 0).any(axis=1), 1.0, 0.0)[:, None]
     for k in candidates:
-        predicted = neighbour_mean(cosine, Y, k)
+        predicted = similar * (neighbour_mean(cosine, Y, k) - templates)
         power = float((predicted**2).sum())
-        shrinkage = float(np.clip((predicted * Y).sum() / power, 0, 1)) if power > 0 else 0.0
-        gains = (Y**2).sum(axis=1) - ((Y - shrinkage * predicted) ** 2).sum(axis=1)
+        shrinkage = float(np.clip((predicted * rest).sum() / power, 0, 1)) if power > 0 else 0.0
+        gains = (rest**2).sum(axis=1) - ((rest - shrinkage * predicted) ** 2).sum(axis=1)
         if helps(gains) and gains.sum() > best:
             best, chosen = float(gains.sum()), (k, shrinkage)
     return chosen

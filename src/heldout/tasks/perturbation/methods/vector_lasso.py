@@ -88,10 +88,11 @@ def _best_penalty(X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> flo
     gains = np.zeros((len(_PATH), n))
     for number in range(int(fold.max()) + 1):
         train, test = fold != number, fold == number
+        centre, template = X[train].mean(axis=0), Y[train].mean(axis=0)  # without the fold, whose values they contain
         slopes = np.zeros((X.shape[1], Y.shape[1]))
         for i, share in enumerate(_PATH):
-            slopes = lasso(X[train], Y[train], share * top, slopes)
-            left = Y[test] - X[test] @ slopes
-            gains[i, test] = (Y[test] ** 2).sum(axis=1) - (left**2).sum(axis=1)
+            slopes = lasso(X[train] - centre, Y[train] - template, share * top, slopes)
+            left = Y[test] - template - (X[test] - centre) @ slopes
+            gains[i, test] = ((Y[test] - template) ** 2).sum(axis=1) - (left**2).sum(axis=1)
     best = int(np.argmax(gains.sum(axis=1)))
     return float(_PATH[best] * top) if helps(gains[best]) else float("inf")

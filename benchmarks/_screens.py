@@ -85,6 +85,15 @@ def responders(hold_out: str) -> ad.AnnData:
     )
 
 
+def responders_varied(hold_out: str) -> ad.AnnData:
+    """Simulate another screen, in which 20 to 90 % of the cells respond, another share for each perturbed gene."""
+    return _simulated(
+        ho.datasets.perturbations_simulated(
+            n_singles=40, n_doubles=60, n_genes=600, n_cells=120, responders=(0.2, 0.9), effect_strength=10, rng=1
+        )
+    )
+
+
 def _simulated(adata: ad.AnnData) -> ad.AnnData:
     import scanpy as sc
 
@@ -127,11 +136,12 @@ LOADERS: dict[str, Callable[[str], ad.AnnData]] = {
     "mcfaline": _of_study("mcfaline23"),
     "simulation": simulation,
     "responders": responders,
+    "responders_varied": responders_varied,
     **{name: lambda _, load=load: load() for name, load in SCREENS.items()},
 }
 """Loaders of all screens by name; their argument is what is held out."""
 
-_PAIRS = ("norman", "simulation", "responders")
+_PAIRS = ("norman", "simulation", "responders", "responders_varied")
 USUAL = {name: "combination" if name in _PAIRS else "context" for name in LOADERS}
 """What is held out by default."""
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import perturbation as board
-from peers.exchange import CONTROL, KEY, Question, read_answer, write_question
+from peers.exchange import CONTROL, KEY, Question, read_answer, write_answer, write_question
 
 import heldout as ho
 from heldout.tasks.perturbation import METHODS
@@ -210,8 +210,12 @@ def asked(name: str, adata: ad.AnnData, place: Path, *, data: str, seed: int, en
     return answer
 
 
-def of_heldout(name: str, adata: ad.AnnData, *, seed: int) -> tuple[ad.AnnData, dict[str, Any]]:
-    """What a method of heldout predicts, and its seconds; ``"informed_additive+vectors"`` has vectors of the targets."""
+def of_heldout(name: str, adata: ad.AnnData, place: Path, *, seed: int) -> Path:
+    """Let a method of heldout predict, unless it has; ``"informed_additive+vectors"`` has vectors of the targets."""
+    answer = place / f"{name}_heldout.h5ad"
+    if answer.exists():
+        return answer
+    place.mkdir(parents=True, exist_ok=True)
     adata, config = adata.copy(), None
     if name == "informed_additive+vectors":
         names, parts = adata.obs[KEY].astype(str), adata.obs["split"].astype(str)
@@ -222,7 +226,12 @@ def of_heldout(name: str, adata: ad.AnnData, *, seed: int) -> tuple[ad.AnnData, 
     ho.tl.perturbation(adata, method=name.split("+")[0], config=config, mask_var=None, rng=seed)
     is_profile = name.startswith("informed_additive")
     predicted = ho.tl.predict_profiles(adata) if is_profile else ho.tl.predict_cells(adata)
-    return predicted, {"version": version("heldout"), "seconds": time.perf_counter() - start}
+    seconds = time.perf_counter() - start
+    names = predicted.obs[KEY].astype(str).to_numpy()
+    rows = {known: np.asarray(predicted.X[names == known]) for known in dict.fromkeys(names)}
+    question = question_of(adata, seed=seed, settings={})
+    write_answer(answer, question, rows, version=version("heldout"), seconds=seconds, note="")
+    return answer
 
 
 def judged(adata: ad.AnnData, answers: dict[str, ad.AnnData]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -260,7 +269,7 @@ def compared(arguments: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame]
             print(f"split {seed}: {name} {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
         for name in arguments.networks:
             label = f"{name} (heldout)"
-            answers[label], found = of_heldout(name, adata, seed=seed)
+            answers[label], found = read_answer(of_heldout(name, adata, place, seed=seed))
             facts.append({"method": label, **found})
         facts += closed_seconds(adata)
         rows, table = judged(adata, answers)
@@ -287,6 +296,32 @@ def shown(pooled: pd.DataFrame, facts: pd.DataFrame, metrics: Sequence[str] = SH
     return rows.reindex(order)
 
 
+def published() -> pd.DataFrame:
+    """Scores that two studies published for the pairs of the Norman subset, from their source data."""
+    names = board.load("norman", "combination").obs[KEY].astype(str).unique()
+    pairs = {_sorted(name) for name in names if "+" in name}
+    first = pd.read_excel(board.DATA / "ahlmann_eltze2025" / "perturbation_prediction.xlsx", sheet_name="Panel A")
+    first = first.assign(pair=first["perturbation"].map(_sorted))
+    second = pd.read_csv(board.DATA / "scperturbench" / "genetic_combo_performance_top5000.csv")
+    second = second[second["DataSet"] == "Norman"]
+    second = second.assign(pair=second["op"].str.rsplit("_", n=1).str[0].map(_sorted))
+    columns = {}
+    for study, table, metrics in (
+        ("Ahlmann-Eltze", first, {"l2": "l2", "r2_delta": "pearson_delta"}),
+        ("scPerturBench", second, {"cor": "pearson_delta"}),
+    ):
+        here = table[table["pair"].isin(pairs)]
+        for metric, ours in metrics.items():
+            columns[f"{study}, {ours}, {here['pair'].nunique()} pairs here"] = here.groupby("method")[metric].mean()
+            columns[f"{study}, {ours}, all {table['pair'].nunique()}"] = table.groupby("method")[metric].mean()
+    return pd.DataFrame(columns).round(3)
+
+
+def _sorted(name: str) -> str:
+    """The name of a pair, with its members in alphabetical order."""
+    return "+".join(sorted(name.split("+")))
+
+
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -301,6 +336,7 @@ def main() -> None:
     parser.add_argument("--environments", type=Path, help="folder with an environment for each tool")
     parser.add_argument("--install", nargs="+", choices=list(PEERS), help="make these environments and stop")
     parser.add_argument("--measured", action="store_true", help="score only pairs whose two members are in train alone")
+    parser.add_argument("--published", action="store_true", help="print what two studies published for these pairs")
     parser.add_argument("--work", type=Path, default=Path("peers_work"), help="folder for questions and answers")
     parser.add_argument("--table", type=Path, help="CSV file for the pooled table of all metrics")
     arguments = parser.parse_args()
@@ -308,6 +344,9 @@ def main() -> None:
     if arguments.install:
         for name in arguments.install:
             install(name, arguments.environments)
+        return
+    if arguments.published:
+        print(published().to_string())
         return
     pooled, facts = compared(arguments)
     with pd.option_context("display.width", 250, "display.max_columns", 20, "display.max_colwidth", 60):

@@ -127,7 +127,8 @@ def report(table: pd.DataFrame, scores: pd.DataFrame, seconds: pd.DataFrame, arg
     print("other metrics\n" + _estimates(table, others).to_string())
     print("\nseconds, mean over splits\n" + seconds.mean().round(1).to_string())
     n = int(table.loc[table["role"] == "model", "n"].max())
-    print(f"\nunit: {unit_of(scores)} ({n}), mean over splits; control cells are not resampled; see --help")
+    unit = "context" if unit_of(scores) == "at" else unit_of(scores)
+    print(f"\nunit: {unit} ({n}), mean over splits; control cells are not resampled; see --help")
 
 
 def _estimates(table: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:

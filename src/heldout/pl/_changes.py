@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -96,7 +96,7 @@ def changes(adata: AnnData, perturbation: str | None = None, *, n: int = 8, ax: 
         (0.01, "left", f"{coverage} interval excludes 0"),
         (0.99, "right", f"{int(sure.sum())} of {len(table)} genes"),
     ):
-        place = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "textcoords": "offset points"}
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "textcoords": "offset points"}
         ax.annotate(words, (x, 1), ha=side, fontsize=6, color=INK, **place)
     ax.set_xlabel("predicted change (log-normalised)", fontsize=8)
     ax.set_ylabel("|change| / half-width of interval", fontsize=8)

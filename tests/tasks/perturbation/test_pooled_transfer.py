@@ -99,6 +99,15 @@ def test_one_normal_part_is_the_closed_form():
     np.testing.assert_allclose(posterior_share(mean, of_mean, prior), spread / (spread + of_mean))
 
 
+def test_a_gene_without_variance_is_finite():
+    mean, of_mean = pooled(np.zeros((2, 1)), np.array([[0.0], [0.0]]), np.ones(2))
+    assert mean[0] == 0
+    assert np.isfinite(of_mean[0])
+    simulation = Hierarchy()
+    simulation.measured[:, :, 0] = simulation.half[:, :, 0] = simulation.truth[:, :, 0] = 0
+    assert np.isfinite(simulation.errors(PooledTransfer(), PooledTransferConfig()))
+
+
 def test_a_mixture_is_the_posterior_mean():
     """Numerical integration over the prior gives the same."""
     spread, variance, value = 2.0, 0.7, 1.3

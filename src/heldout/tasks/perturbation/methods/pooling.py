@@ -122,7 +122,7 @@ def leave_one_out_errors(values: np.ndarray, number: np.ndarray, near: np.ndarra
 def pooled(values: np.ndarray, variance: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean over rows and its variance, (G,) each; weights are ``near`` (k,) / ``variance`` (k × G)."""
     safe = np.maximum(variance, 1e-300)
-    weights = near[:, None] / safe
+    weights = near[:, None] * (safe.min(axis=0) / safe)  # at most 1, so that their squares are finite
     total = weights.sum(axis=0)
     return (weights * values).sum(axis=0) / total, (weights**2 * safe).sum(axis=0) / total**2
 

@@ -1,4 +1,4 @@
-"""Velocity networks of flow_in_gene_space.py: those of the package without a condition, and two for single questions."""
+"""Velocity networks of flow_in_gene_space.py: those of the package without a condition, and two others."""
 
 from __future__ import annotations
 

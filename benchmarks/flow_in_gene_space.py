@@ -168,7 +168,7 @@ def networks(arguments: argparse.Namespace) -> None:
             runs[f"MLP of width {width}, {target}, {source}"] = Run("mlp", width, target, source)
     for width in (64, 256, 1024):
         runs[f"residual MLP of width {width}, v, noise"] = Run("residual_mlp", width)
-    runs["residual MLP of width 64 with a path from each gene to itself, v, noise"] = Run("skip_mlp", 64)
+    runs["residual MLP of width 64 with a path per gene, v, noise"] = Run("skip_mlp", 64)
     runs["U-Net, v, noise"] = Run("unet", 8)
     runs["U-Net, genes permuted, v, noise"] = Run("unet", 8, permuted=True)
     runs["U-Net with gene identity, v, noise"] = Run("unet_identity", 8)
@@ -193,7 +193,7 @@ def patches(arguments: argparse.Namespace) -> None:
     for genes, widths in ((1, (8,)), (10, (8, 32)), (50, (8, 32, 128)), (200, (32, 128, 512))):
         for width in widths:
             runs[f"{genes} genes in a token of width {width}"] = Run(f"patches_{genes}", width)
-    runs["10 genes in a token of width 32, one map for all tokens, no identity"] = Run("shared_10", 32)
+    runs["10 genes in a token of width 32, no identity"] = Run("shared_10", 32)
     table("Genes in a token against the width of a token; v, noise, 200 genes", runs, arguments)
 
 

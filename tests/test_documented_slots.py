@@ -21,6 +21,8 @@ NOT_TESTED = {
     "pp.read_libraries": "it returns a new AnnData",
     "tl.predict_cells": "it returns a new AnnData",
     "tl.predict_profiles": "it returns a new AnnData",
+    "tl.to_convention": "it returns a new AnnData",
+    "tl.to_counts": "it returns a new AnnData",
     "pp.subsample": "it removes cells and writes nothing",
 }
 
@@ -36,6 +38,12 @@ def log(adata: ad.AnnData) -> ad.AnnData:
 
 def counts() -> ad.AnnData:
     return ho.datasets.lmna_simulated(n_cells=12, n_genes=100)
+
+
+def labelled() -> ad.AnnData:
+    adata = counts()
+    adata.obs["perturbation"] = (["control", "A", "A_control"] * adata.n_obs)[: adata.n_obs]
+    return adata
 
 
 def split_counts() -> ad.AnnData:
@@ -120,6 +128,7 @@ MATCHED = {"group_key": "library", "match_key": "day", "label_key": "genotype", 
 FEW = {"n_bootstrap": 20}
 CALLS: dict[str, tuple[Callable[[], ad.AnnData], dict[str, object]]] = {
     "pp.embedding": (counts, {"source": lambda adata: adata.to_df().T}),
+    "pp.from_convention": (labelled, {"convention": "pertpy"}),
     "pp.highly_variable_genes": (logged, {"n_top_genes": 40}),
     "pp.lineages": (prepared, {"time_key": "day", "n_chains": 10}),
     "pp.pca": (logged, {"n_comps": 3}),

@@ -84,7 +84,7 @@ def test_docstring_names_every_method_and_its_options(wing):
         assert config == "NoConfig" or config in ho.model.__all__
 
 
-CLASSES = [("model", name) for name in ("CellForecaster", "GeneForecaster", "GenotypeClassifier")]
+CLASSES = [("model", name) for name in ("CellForecaster", "GeneForecaster", "GenotypeClassifier", "PerturbationFlow")]
 
 
 @pytest.mark.parametrize(("name", "member"), [*FUNCTIONS, *CLASSES])

@@ -13,7 +13,7 @@ from anndata import AnnData, register_anndata_namespace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NEW = frozenset({"predict_cells", "predict_profiles"})
+NEW = frozenset({"predict_cells", "predict_profiles", "to_convention", "to_counts"})
 """Functions of ``tl`` that return a new AnnData; a chain does not go on with ``adata`` after them."""
 
 
@@ -66,9 +66,9 @@ class Heldout:
     """Call the functions of heldout as methods of an AnnData, one after the other.
 
     For example ``adata.ho.pp.split_groups(...).ho.tl.genotype(...)``. Each call of ``pp`` and ``tl`` returns ``adata``
-    (or the changed copy, with ``copy=True``), so that the next call can follow. Only ``tl.predict_cells`` and
-    ``tl.predict_profiles`` return a new AnnData, the predicted cells or profiles. ``get`` returns tables, ``pl``
-    returns axes. Print ``adata.ho`` or ``adata.ho.tl`` to list the functions.
+    (or the changed copy, with ``copy=True``), so that the next call can follow. Only ``tl.predict_cells``,
+    ``tl.predict_profiles``, ``tl.to_counts`` and ``tl.to_convention`` return a new AnnData. ``get`` returns tables,
+    ``pl`` returns axes. Print ``adata.ho`` or ``adata.ho.tl`` to list the functions.
     """
 
     def __init__(self, adata: AnnData) -> None:

@@ -13,6 +13,7 @@ from heldout.tasks.forecast.config import (
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
 from heldout.tasks.perturbation.config import (
+    ComposedCellsConfig,
     DoseIsotonicConfig,
     DoseLinearConfig,
     InformedAdditiveConfig,
@@ -20,11 +21,16 @@ from heldout.tasks.perturbation.config import (
     LinearConfig,
     MovedCellsConfig,
     NearestConfig,
+    PooledTransferConfig,
+    StackedConfig,
+    VectorKnnConfig,
+    VectorLassoConfig,
 )
 from heldout.tasks.perturbation.config_networks import (
     CompositionalConfig,
     GraphConfig,
     LatentAdditiveNetworkConfig,
+    PerturbationFlowConfig,
     SetTransportConfig,
 )
 
@@ -32,11 +38,13 @@ if TYPE_CHECKING:
     from heldout.tasks.forecast.networks._model import CellForecaster
     from heldout.tasks.forecast_genes.networks._model import GeneForecaster
     from heldout.tasks.genotype.networks._model import GenotypeClassifier
+    from heldout.tasks.perturbation.networks.flow._model import PerturbationFlow
 
 __all__ = [
     "AttentionConfig",
     "BoostingConfig",
     "CellForecaster",
+    "ComposedCellsConfig",
     "CompositionalConfig",
     "DampingConfig",
     "DoseIsotonicConfig",
@@ -54,16 +62,23 @@ __all__ = [
     "MLPConfig",
     "MovedCellsConfig",
     "NearestConfig",
+    "PerturbationFlow",
+    "PerturbationFlowConfig",
+    "PooledTransferConfig",
     "PublishedConfig",
     "RidgeConfig",
     "SequenceConfig",
     "SetTransportConfig",
+    "StackedConfig",
+    "VectorKnnConfig",
+    "VectorLassoConfig",
 ]
 
 _NETWORKS = {
     "CellForecaster": "heldout.tasks.forecast.networks._model",
     "GeneForecaster": "heldout.tasks.forecast_genes.networks._model",
     "GenotypeClassifier": "heldout.tasks.genotype.networks._model",
+    "PerturbationFlow": "heldout.tasks.perturbation.networks.flow._model",
 }
 
 

@@ -40,7 +40,7 @@ def test_the_metrics_of_a_task_are_those_that_it_writes(task):
 def test_records_are_complete():
     for name, one in METRICS.items():
         assert one.name == name
-        assert one.direction in ("higher", "lower", "one")
+        assert one.direction in ("higher", "lower", "one", "zero")
         assert one.of in ("units", "cells")
         assert one.words.endswith(".")
         assert set(one.tasks) <= set(TASKS)

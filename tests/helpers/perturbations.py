@@ -13,6 +13,7 @@ from heldout.tasks.perturbation.task import Task
 CLOSED = ("no_change", "mean", "mean_of_cells", "context_mean", "transfer", "additive", "linear", "latent_additive")
 TINY = {"batch_size": 64, "n_updates": 10, "n_hidden": 16}
 CONFIGS = {
+    "flow": ho.model.PerturbationFlowConfig(width=8, n_condition=4, n_layers=1, n_steps=2, max_epochs=1),
     "latent_additive_network": ho.model.LatentAdditiveNetworkConfig(**TINY, n_latent=8),
     "compositional": ho.model.CompositionalConfig(**TINY, n_latent=8),
     "graph": ho.model.GraphConfig(**TINY, n_latent=8),
@@ -21,7 +22,17 @@ CONFIGS = {
 """Options with which the networks train in a moment: tiny layers, few steps."""
 
 NETWORKS = tuple(CONFIGS)
-IN_MEMORY = (*CLOSED, "informed_additive", "nearest", "moved_cells")
+IN_MEMORY = (
+    *CLOSED,
+    "informed_additive",
+    "nearest",
+    "moved_cells",
+    "pooled_transfer",
+    "vector_knn",
+    "vector_lasso",
+    "stacked",
+    "composed_cells",
+)
 """Methods whose fits do not depend on the kind of matrix; networks draw other batches from a dask array."""
 
 METHODS = (*IN_MEMORY, *NETWORKS)

@@ -13,10 +13,17 @@ if TYPE_CHECKING:
 
 
 def load(path: str) -> ModuleType:
-    """Run a script, for example ``"tutorials/donor_leak.py"``, and return it as a module."""
+    """Run a script, for example ``"tutorials/donor_leak.py"``, and return it as a module.
+
+    It can import the scripts beside it, as it can when Python runs it.
+    """
     file = ROOT / path
     spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(file.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(file.parent))
     return module

@@ -84,7 +84,10 @@ def test_gene2go_joins_genes_by_the_jaccard_index(tmp_path):
         "NOT_AT_HAND": {"GO:0"},
     }
     (tmp_path / "gene2go.pkl").write_bytes(pickle.dumps(terms))
-    adata = screen()
+    lines = [f"{gene}\t{' '.join(sorted(of))}\n" for gene, of in terms.items()]
+    (tmp_path / "terms.tsv").write_text("symbol\tgo_id\n" + "".join(lines))
+    adata, from_table = screen(), screen()
+    ho.pp.embedding(from_table, tmp_path / "terms.tsv", format="gene2go", n_comps=2)
     ho.pp.embedding(adata, tmp_path, format="gene2go", n_comps=2)
     adjacency = np.zeros((4, 4))  # GATA1, KLF1, MYC, TP53
     adjacency[0, 1] = adjacency[1, 0] = 2 / 10
@@ -92,6 +95,7 @@ def test_gene2go_joins_genes_by_the_jaccard_index(tmp_path):
     table = ho.get.embedding(adata)
     assert list(table.index) == ["GATA1", "KLF1", "MYC", "TP53"]
     np.testing.assert_allclose(np.abs(table), np.abs(reference(adjacency, 2)), atol=1e-6)
+    pd.testing.assert_frame_equal(ho.get.embedding(from_table), table)
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_other_tools_have_names_of_their_own(screen, elsewhere, refuses):
     twice.var_names = ["G", "G", *twice.var_names[2:]]
     refuses(lambda a: ho.tl.score_predictions(a, {"tool": twice}, **FEW), screen, "'tool'", "1 duplicated genes")
     with pytest.raises(TypeError, match="'tool' must be an AnnData"):
-        ho.tl.score_predictions(screen, {"tool": elsewhere.to_df()}, **FEW)
+        ho.tl.score_predictions(screen, {"tool": elsewhere.X}, **FEW)
 
 
 def test_what_was_not_predicted_is_counted(screen, elsewhere):
@@ -202,3 +202,71 @@ def test_three_targets(screen):
     )
     table = ho.tl.score_predictions(adata, predicted, baselines=["additive"], n_bootstrap=20)
     assert table.set_index(["method", "metric"]).loc[("predicted", "l2"), "n"] == 2
+
+
+def as_table(profiles, *columns):
+    """Predicted profiles as a table, with the perturbation and covariates in the index."""
+    index = pd.MultiIndex.from_frame(profiles.obs[list(columns)].astype(str)) if len(columns) > 1 else None
+    names = profiles.obs[columns[0]].astype(str).to_numpy()
+    return pd.DataFrame(profiles.X, index=names if index is None else index, columns=profiles.var_names)
+
+
+@pytest.mark.parametrize(
+    "kind", ["table", "named index", "column", "csv", "csv.gz", "tsv", "column.csv", "h5ad", "parquet"]
+)
+def test_tables_and_files_are_scored_as_the_same_anndata(screen, elsewhere, tmp_path, kind):
+    expected = ho.tl.score_predictions(screen, {"tool": elsewhere}, **FEW)
+    table = as_table(elsewhere, "perturbation")
+    path = tmp_path / f"predicted.{kind.removeprefix('column.')}"
+    if kind == "named index":
+        table = table.rename_axis("perturbation")
+    elif "column" in kind:
+        table = table.rename_axis("perturbation").reset_index()
+    if kind in ("csv", "csv.gz"):
+        table.to_csv(path)
+    elif kind == "tsv":
+        table.to_csv(path, sep="\t")
+    elif kind == "column.csv":
+        table.to_csv(path, index=False)
+    elif kind == "parquet":
+        pytest.importorskip("pyarrow")
+        table.to_parquet(path)
+    elif kind == "h5ad":
+        elsewhere.write_h5ad(path)
+    predicted = str(path) if path.exists() else table
+    found = ho.tl.score_predictions(screen, {"tool": predicted}, **FEW)
+    pd.testing.assert_frame_equal(found.table, expected.table.assign(look=found["look"]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("as_levels", [True, False])
+def test_contexts_of_a_table_are_levels_of_its_index_or_columns(as_levels, tmp_path):
+    adata = contexts()
+    ho.tl.perturbation(adata, method="mean")
+    profiles = ho.tl.predict_profiles(adata)
+    expected = judged(ho.tl.score_predictions(adata, profiles, **FEW))
+    table = as_table(profiles, "perturbation", "cell_line")
+    if not as_levels:
+        table = table.reset_index("cell_line")
+        table.to_csv(tmp_path / "table.csv")
+        table = tmp_path / "table.csv"
+    pd.testing.assert_series_equal(judged(ho.tl.score_predictions(adata, table, **FEW)), expected, rtol=1e-5)
+
+
+def test_tables_that_cannot_be_read_are_refused(screen, elsewhere, tmp_path):
+    table = as_table(elsewhere, "perturbation")
+    with pytest.raises(ValueError, match=r"'predicted' has columns without numbers \(e.g. 'batch'\)"):
+        ho.tl.score_predictions(screen, table.assign(batch="b1"), **FEW)
+    with pytest.raises(FileNotFoundError, match="which does not exist"):
+        ho.tl.score_predictions(screen, tmp_path / "no.csv", **FEW)
+    (tmp_path / "some.xlsx").write_text("")
+    with pytest.raises(ValueError, match=r"must be an AnnData, a DataFrame, or the path of a .h5ad, .csv"):
+        ho.tl.score_predictions(screen, {"tool": tmp_path / "some.xlsx"}, **FEW)
+    with pytest.raises(TypeError, match="got ndarray"):
+        ho.tl.score_predictions(screen, table.to_numpy(), **FEW)
+
+
+def test_equal_profiles_of_all_perturbations_are_scored(screen, elsewhere):
+    """All rows have the same sum, which looks like values that were not logged."""
+    equal = elsewhere.copy()
+    equal.X = np.tile(np.asarray(elsewhere.X).mean(axis=0), (elsewhere.n_obs, 1))
+    assert np.isfinite(judged(ho.tl.score_predictions(screen, equal, **FEW))["l2"])

@@ -157,9 +157,16 @@ class Registry:
         """Method of a stored fit of this wing."""
         return self[fit.method.removeprefix(f"{self.wing}.")]
 
+    def implementation(self, name: str) -> Any:
+        """New instance of the class of a method. A class that combines methods has ``registry``, which is set here."""
+        made = self[name].load()()
+        if hasattr(made, "registry"):
+            made.registry = self
+        return made
+
     def implementation_of(self, fit: Fit) -> Any:
         """New instance of the class that made a stored fit."""
-        return self.method_of(fit).load()()
+        return self.implementation(self.method_of(fit).name)
 
     def config_of(self, fit: Fit) -> Any:
         """Options of a stored fit, as an instance of its option class."""

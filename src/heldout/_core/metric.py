@@ -12,7 +12,10 @@ from heldout._core.store import suggest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Direction = Literal["higher", "lower", "one"]
+Direction = Literal["higher", "lower", "one", "zero"]
+
+_NEAREST = {"one": 1.0, "zero": 0.0}
+"""The best value of a metric that is best in the middle."""
 
 TASKS = ("genotype", "forecast", "forecast_genes", "perturbation", "interactions")
 """The tasks whose results are scored."""
@@ -27,7 +30,7 @@ class Metric:
     name
         Name in the column ``metric`` of a table.
     direction
-        ``higher`` or ``lower`` is better, or the value nearest to ``one`` is best.
+        ``higher`` or ``lower`` is better, or the value nearest to ``one`` or ``zero`` is best.
     chance
         Score of a prediction that knows nothing. None where the metric has no such value, or where the value depends on
         the data.
@@ -71,19 +74,22 @@ class Metric:
     @property
     def arrow(self) -> str:
         """Label of an axis, with an arrow that points to the better side."""
-        if self.direction == "one":
+        if self.direction in _NEAREST:
             return f"→ {self.label} ←"
         return f"← {self.label}" if self.direction == "lower" else f"{self.label} →"
 
     @property
     def better(self) -> str:
         """Which values are better, in words."""
-        return {"higher": "higher is better", "lower": "lower is better", "one": "1 is best"}[self.direction]
+        words = {"higher": "higher is better", "lower": "lower is better", "one": "1 is best", "zero": "0 is best"}
+        return words[self.direction]
 
     def badness(self, values: np.ndarray) -> np.ndarray:
         """Values to sort by: the best method has the lowest."""
         values = np.asarray(values, dtype=float)
-        return np.abs(values - 1) if self.direction == "one" else -self.sign * values
+        if self.direction in _NEAREST:
+            return np.abs(values - _NEAREST[self.direction])
+        return -self.sign * values
 
     def best(self, values: Iterable[float]) -> int:
         """Position of the best value; values that are not finite are never the best."""
@@ -107,6 +113,8 @@ _RANK = "Share of other predictions that are nearer to the truth."
 _DISCRIMINATION = "Share of other truths that are further from the prediction."
 _DEG_RECALL = "Share of the 50 genes with the largest response that are predicted."
 _GENE_WASSERSTEIN = "Mean over genes of the Wasserstein-1 distance."
+_COEXPRESSION = "Mean squared difference of gene-gene correlations, corrected for noise."
+_LOG_VARIANCE = "Mean over genes of log(predicted / true variance of cells)."
 _ZERO_SHARE = "Mean over genes of the difference of the shares of zeros."
 _AVERAGE_PRECISION = "Area under precision-recall; chance: share of interactions."
 _TPR = "True positive rate at a false discovery proportion of"
@@ -127,6 +135,8 @@ _ALL = (
     Metric("variance_error", "lower", None, "cells", _CELLS, "Distance of the standard deviations of the cells."),
     Metric("gene_wasserstein", "lower", None, "cells", _PERTURBATION, _GENE_WASSERSTEIN, "Wasserstein per gene"),
     Metric("zero_share_error", "lower", None, "cells", _PERTURBATION, _ZERO_SHARE, "error of the share of zeros"),
+    Metric("coexpression_error", "lower", None, "cells", _PERTURBATION, _COEXPRESSION),
+    Metric("log_variance_ratio", "zero", None, "cells", _PERTURBATION, _LOG_VARIANCE),
     Metric("wasserstein2", "lower", None, "cells", _FORECAST, "2-Wasserstein distance of the cells.", "W2"),
     Metric("rmse", "lower", None, "units", _MEANS, "Root mean squared error of mean expression.", "RMSE"),
     Metric("mae", "lower", None, "units", _FORECASTS, "Mean absolute error of mean expression.", "MAE"),
@@ -250,7 +260,7 @@ def page() -> str:
 def _row(metric: Metric, task: str) -> str:
     name = f"**`{metric.name}`**" if metric.name in PRIMARY[task] else f"`{metric.name}`"
     chance = "" if metric.chance is None else f"{metric.chance:g}"
-    better = "nearest to 1" if metric.direction == "one" else metric.direction
+    better = f"nearest to {_NEAREST[metric.direction]:g}" if metric.direction in _NEAREST else metric.direction
     return f"| {name} | {metric.of} | {better} | {chance} | {_range(metric)} | {metric.words} |"
 
 

@@ -133,6 +133,6 @@ def _words(kind: Any, rule: Rule) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(repr, get_args(kind)))}"
     if get_origin(kind) is tuple:
-        plural = "integers" if get_args(kind)[0] is int else "numbers"
+        plural = {int: "integers", str: "strings"}.get(get_args(kind)[0], "numbers")
         return f"a sequence of one or more {plural}{rule}"
     return {bool: "True or False", str: "a string", int: f"an integer{rule}", float: f"a number{rule}"}[kind]

@@ -1,6 +1,7 @@
 """Tidy tables of what is stored in the AnnData."""
 
 from heldout.get._audit import audit
+from heldout.get._changes import changes
 from heldout.get._claims import claims, summary
 from heldout.get._comparison import comparison, sweep
 from heldout.get._embedding import embedding
@@ -13,10 +14,12 @@ from heldout.get._lineages import lineages
 from heldout.get._perturbations import perturbations
 from heldout.get._pseudobulk import pseudobulk
 from heldout.get._split_table import split_table
+from heldout.get._strata import strata
 from heldout.get._tables import fits, history, ledger, predictions, split
 
 __all__ = [
     "audit",
+    "changes",
     "claims",
     "comparison",
     "embedding",
@@ -39,6 +42,7 @@ __all__ = [
     "scores",
     "split",
     "split_table",
+    "strata",
     "summary",
     "sweep",
 ]

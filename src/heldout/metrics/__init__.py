@@ -11,6 +11,7 @@ from heldout.metrics.classification import (
     log_loss,
     roc_auc,
 )
+from heldout.metrics.coexpression import coexpression_error
 from heldout.metrics.differential import Differential, differential, rest_moments, t_scores
 from heldout.metrics.discrimination import centroid_accuracy, discrimination_score, perturbation_rank
 from heldout.metrics.distribution import (
@@ -35,7 +36,7 @@ from heldout.metrics.intervals import (
     jackknife_interval,
     proportion_interval,
 )
-from heldout.metrics.marginals import gene_wasserstein, zero_share_error
+from heldout.metrics.marginals import gene_wasserstein, log_variance_ratio, zero_share_error
 from heldout.metrics.permutation import Permutation, auc_permutation, permutation_test, swap_test
 from heldout.metrics.profiles import (
     profile_l2,
@@ -71,6 +72,7 @@ __all__ = [
     "challenge_score",
     "change_correlation",
     "change_sign_accuracy",
+    "coexpression_error",
     "collapse",
     "correlation_error",
     "cosine_logfc",
@@ -99,6 +101,7 @@ __all__ = [
     "lfc_nmae",
     "log_fold_change",
     "log_loss",
+    "log_variance_ratio",
     "mae",
     "median_bandwidths",
     "mmd",

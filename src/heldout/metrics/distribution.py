@@ -9,6 +9,7 @@ import numpy as np
 from heldout._core.checks import check_integer
 from heldout.metrics._checks import as_numbers, as_pair, as_samples
 from heldout.metrics._pairs import draw_rows, mean_over_pairs
+from heldout.metrics.coexpression import correlations
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -229,7 +230,8 @@ def correlation_error(X: ArrayLike, Y: ArrayLike) -> float:
     -----
     With n cells, correlations have an error of about 1 / √n even for a perfect sample; compare with :func:`split_half`.
     Where most pairs of genes are uncorrelated, independent or constant genes are hard to improve on. For this reason
-    the score is not part of :func:`distribution_scores`. Memory use grows with the square of the number of genes.
+    the score is not part of :func:`distribution_scores`. :func:`coexpression_error` removes the noise. Memory use
+    grows with the square of the number of genes.
 
     Examples
     --------
@@ -242,17 +244,10 @@ def correlation_error(X: ArrayLike, Y: ArrayLike) -> float:
     varies = np.ptp(first, axis=0) > 0
     if varies.sum() < 2:
         return float("nan")
-    difference = _correlations(first[:, varies]) - _correlations(second[:, varies])
+    difference = correlations(first[:, varies]) - correlations(second[:, varies])
     np.fill_diagonal(difference, 0)
     n_genes = len(difference)
     return float(np.sqrt(np.sum(difference**2) / (n_genes * (n_genes - 1))))
-
-
-def _correlations(cells: np.ndarray) -> np.ndarray:
-    centred = cells - cells.mean(axis=0)
-    length = np.linalg.norm(centred, axis=0)
-    scaled = np.divide(centred, length, out=np.zeros_like(centred), where=np.ptp(cells, axis=0) > 0)
-    return scaled.T @ scaled
 
 
 def collapse(X: ArrayLike) -> np.ndarray:

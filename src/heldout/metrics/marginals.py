@@ -11,6 +11,9 @@ from heldout.metrics._checks import as_pair
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+_MOST_RATIO = 100.0
+"""Largest ratio of two variances that is told from larger ones."""
+
 
 def gene_wasserstein(X: ArrayLike, Y: ArrayLike) -> float:
     """Return the mean over genes of the Wasserstein-1 distance between the values of a gene; lower is better.
@@ -88,3 +91,49 @@ def zero_share_error(X: ArrayLike, Y: ArrayLike) -> float:
     """
     first, second = as_pair(X, Y)
     return float(np.abs((first <= 0).mean(axis=0) - (second <= 0).mean(axis=0)).mean())
+
+
+def log_variance_ratio(X: ArrayLike, Y: ArrayLike) -> float:
+    """Return the mean over genes of log(variance in Y / variance in X); 0 is best.
+
+    A number below 0 says that the predicted cells vary too little.
+
+    Parameters
+    ----------
+    X
+        Cells of the truth, (n × n_genes), n at least 2.
+    Y
+        Predicted cells with the same genes, (m × n_genes), m at least 2.
+
+    Returns
+    -------
+    A number without unit. 0 if the variances of the genes agree on average: too much variance in some genes cancels
+    too little in others, and :func:`variance_error` counts both. NaN if no gene varies in either set.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 rows, NaN, or different numbers of columns.
+
+    Notes
+    -----
+    Genes that vary in neither set are left out. A ratio below 0.01 counts as 0.01, and one above 100 as 100, so
+    :func:`collapse` scores -4.6, and a gene that is expressed in a single cell has a limited weight. With the same
+    number of cells in both sets, the noise of the variances cancels.
+
+    Examples
+    --------
+    >>> import numpy as np, heldout as ho
+    >>> X = np.array([[0.0, 1.0], [2.0, 3.0]])
+    >>> round(ho.metrics.log_variance_ratio(X, X / 2), 3)
+    -1.386
+    """
+    first, second = as_pair(X, Y)
+    of_first, of_second = (
+        np.where(np.ptp(cells, axis=0) > 0, cells.var(axis=0, ddof=1), 0) for cells in (first, second)
+    )
+    varies = (of_first > 0) | (of_second > 0)
+    if not varies.any():
+        return float("nan")
+    ratio = np.divide(of_second, of_first, out=np.full(len(of_first), _MOST_RATIO), where=of_first > 0)
+    return float(np.log(np.clip(ratio[varies], 1 / _MOST_RATIO, _MOST_RATIO)).mean())

@@ -2,6 +2,7 @@
 
 from heldout.pp._embedding import embedding
 from heldout.pp._folds import folds
+from heldout.pp._from_convention import from_convention
 from heldout.pp._highly_variable_genes import highly_variable_genes
 from heldout.pp._lineages import lineages
 from heldout.pp._pca import pca
@@ -20,6 +21,7 @@ from heldout.pp._subsample import subsample
 __all__ = [
     "embedding",
     "folds",
+    "from_convention",
     "highly_variable_genes",
     "lineages",
     "pca",

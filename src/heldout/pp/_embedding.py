@@ -68,11 +68,11 @@ def embedding(
         are perturbations, for example pseudobulk of another screen; or the path of a file or folder.
     format
         ``"table"`` (DataFrame, AnnData, csv, tsv) or ``"npz"`` (arrays ``names`` and ``values``). ``"graph"`` (an edge
-        list, such as ``go.csv`` of GEARS) and ``"gene2go"`` (``gene2go.pkl`` of GEARS) compute the spectral embedding
-        of a graph. The files of a model are ``"scgpt"`` :cite:p:`cui2024`, ``"scfoundation"`` :cite:p:`hao2024`,
-        ``"geneformer"`` :cite:p:`theodoris2023`, ``"scbert"`` :cite:p:`yang2022`, ``"gene2vec"`` :cite:p:`du2019` and
-        ``"uce"`` :cite:p:`rosen2023`. None recognises tables, npz files, and edge lists with the columns ``source`` and
-        ``target``.
+        list, such as ``go.csv`` of GEARS) and ``"gene2go"`` (``gene2go.pkl`` of GEARS, or a tsv of genes and terms)
+        compute the spectral embedding of a graph. The files of a model are ``"scgpt"`` :cite:p:`cui2024`,
+        ``"scfoundation"`` :cite:p:`hao2024`, ``"geneformer"`` :cite:p:`theodoris2023`, ``"scbert"``
+        :cite:p:`yang2022`, ``"gene2vec"`` :cite:p:`du2019` and ``"uce"`` :cite:p:`rosen2023`. None recognises tables,
+        npz files, and edge lists with the columns ``source`` and ``target``.
     names
         Names of the rows, if the file of the model does not contain them: a sequence, or the path of the vocabulary,
         token dictionary or gene list of the model.

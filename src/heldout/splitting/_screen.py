@@ -9,6 +9,7 @@ import numpy as np
 
 from heldout._core import cells, store
 from heldout.splitting._groups import name_list
+from heldout.splitting._labels import check_missing, warn_of_guides
 from heldout.splitting._perturbations import Parser, Perturbations, check_controls, read_mapping
 
 if TYPE_CHECKING:
@@ -49,13 +50,16 @@ def read_perturbations(
         msg = "control is empty. Name the control(s) of perturbation_key."
         raise ValueError(msg)
     names, codes = store.factorize(store.as_names(column))
+    check_missing(names.tolist(), key, known=[*control, *(targets if isinstance(targets, Mapping) else ())])
     if isinstance(targets, Mapping):
         whole, strict = read_mapping(targets, separator=separator)
         parsed = Parser(control, separator, whole, strict).parse(names.tolist())
     elif isinstance(targets, str):
         of_name = _column_targets(adata, targets, names, codes, control)
+        check_missing([text for text, name in zip(of_name, names, strict=True) if name not in control], targets)
         parsed = Parser(control, separator).parse(of_name)
     elif targets is None:
+        warn_of_guides(names.tolist(), key)
         parsed = Parser(control, separator).parse(names.tolist())
     else:
         msg = (

@@ -17,6 +17,8 @@ from heldout.tl._predict_cells import predict_cells
 from heldout.tl._predict_profiles import predict_profiles
 from heldout.tl._score_predictions import score_predictions
 from heldout.tl._sweep import sweep
+from heldout.tl._to_convention import to_convention
+from heldout.tl._to_counts import to_counts
 
 __all__ = [
     "audit",
@@ -36,4 +38,6 @@ __all__ = [
     "predict_profiles",
     "score_predictions",
     "sweep",
+    "to_convention",
+    "to_counts",
 ]

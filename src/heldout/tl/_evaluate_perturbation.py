@@ -44,8 +44,8 @@ def evaluate_perturbation(
         Partition to score. The first evaluation of a fit on ``test`` is a look at the test set.
     baselines
         Baselines to fit on train and to score on the same perturbations. If None: ``no_change``, ``mean``,
-        ``additive``, ``linear`` and ``latent_additive``; with several contexts also ``context_mean`` and
-        ``transfer``; for a generative method also ``moved_cells``.
+        ``additive``, ``linear`` and ``latent_additive``; with several contexts also ``context_mean``,
+        ``transfer`` and ``pooled_transfer``; for a generative method also ``moved_cells``.
     unit_key
         Column whose values are the units: the column of the perturbation, or a covariate such as the donor. Use it if
         contexts of a donor are not independent. If None, the perturbation, or the context as described above.
@@ -60,10 +60,12 @@ def evaluate_perturbation(
     controls are ``l2`` and ``rmse`` (of profiles), ``pearson_delta`` (of changes from control),
     ``pearson_delta_perturbed`` (of differences from the mean of the train perturbations) and ``rank``. Metrics over
     all genes are ``cosine_logfc`` (predicted means below 0 count as 0), ``discrimination`` (2026 edition, without
-    genes that are a target), ``weighted_mse``, ``deg_recall`` (50 genes) and ``variance_ratio``. Five metrics compare
-    up to 200 measured with 200 predicted cells: ``energy_distance`` and ``mmd`` in up to 50 components of the train
-    cells, ``variance_error``, ``gene_wasserstein`` and ``zero_share_error`` in the 1,000 genes. The cells of a method
-    that predicts means are train controls, moved by the predicted change. See :mod:`heldout.metrics`. Further
+    genes that are a target), ``weighted_mse``, ``deg_recall`` (50 genes) and ``variance_ratio``. Seven metrics compare
+    up to 200 measured cells with as many predicted cells: ``energy_distance`` and ``mmd`` in up to 50 components of the
+    train cells, ``coexpression_error`` in the 100 most variable of the 1,000 genes, and ``variance_error``,
+    ``log_variance_ratio``, ``gene_wasserstein`` and ``zero_share_error`` in the 1,000 genes. The cells of a method that
+    predicts means are train controls, moved by the predicted change. ``variance_ratio`` and ``log_variance_ratio``
+    describe a prediction and have no verdict. See :mod:`heldout.metrics`. Further
     columns:
 
     ``level``

@@ -67,15 +67,22 @@ def perturbation(
         - ``linear``: Y = G W Pᵀ + b, with vectors of genes and targets;
         - ``latent_additive``: effects of targets by ridge regression, in components of the train changes;
         - ``informed_additive``: the same, shrunk towards what the vectors of the targets predict;
+        - ``pooled_transfer``: the change of the same perturbation in other contexts, weighted by reliability and shrunk
+          towards the mean of the context;
+        - ``vector_knn``, ``vector_lasso``: effects of unseen targets from the most similar vectors, or by a lasso;
+        - ``stacked``: a weighted sum of simple methods, with weights from held-out perturbations of train;
         - ``nearest``: the change of the most similar train perturbation;
         - ``dose_linear``: changes that grow with the logarithm of the dose, with a shrunk slope for each perturbation;
         - ``dose_isotonic``: changes that only rise or only fall with the dose in each gene, interpolated;
         - ``moved_cells``: measured cells of the nearest perturbation, moved by the missing mean change. It predicts how
           cells vary, and its fit stores train cells;
+        - ``composed_cells``: measured cells, moved by the response of each cell to the missing targets, with exactly
+          the mean of a closed form. Zeros have a realistic share, and no value is negative. Its fit stores train cells;
         - ``latent_additive_network``: a network that decodes the sum of an encoded control cell and vectors of targets;
         - ``compositional``: an autoencoder of cells with vectors of targets and contexts, trained with an adversary;
         - ``graph``: ``latent_additive_network`` with vectors of unseen targets from a graph of genes;
-        - ``set_transport``: attention over sets of control cells, trained on the distance to sets of perturbed cells.
+        - ``set_transport``: attention over sets of control cells, trained on the distance to sets of perturbed cells;
+        - ``flow``: conditional flow matching, which generates cells from noise, controls or composed cells.
     control
         Name(s) of the controls. If None, ``"control"``.
     targets
@@ -97,16 +104,20 @@ def perturbation(
     config
         Options of the method: :class:`heldout.model.LinearConfig`, :class:`heldout.model.LatentAdditiveConfig`,
         :class:`heldout.model.InformedAdditiveConfig`, :class:`heldout.model.NearestConfig`,
-        :class:`heldout.model.MovedCellsConfig`, :class:`heldout.model.LatentAdditiveNetworkConfig`,
+        :class:`heldout.model.PooledTransferConfig`, :class:`heldout.model.VectorKnnConfig`,
+        :class:`heldout.model.VectorLassoConfig`, :class:`heldout.model.StackedConfig`,
+        :class:`heldout.model.MovedCellsConfig`, :class:`heldout.model.ComposedCellsConfig`,
+        :class:`heldout.model.LatentAdditiveNetworkConfig`,
         :class:`heldout.model.CompositionalConfig`, :class:`heldout.model.GraphConfig`,
-        :class:`heldout.model.SetTransportConfig`, :class:`heldout.model.DoseLinearConfig` or
-        :class:`heldout.model.DoseIsotonicConfig`. Those of ``linear``, ``informed_additive``, ``nearest`` and the
-        networks may name an embedding of :func:`heldout.pp.embedding`.
+        :class:`heldout.model.SetTransportConfig`, :class:`heldout.model.PerturbationFlowConfig`,
+        :class:`heldout.model.DoseLinearConfig` or :class:`heldout.model.DoseIsotonicConfig`. Options with a field
+        ``perturbation_embedding`` may name an embedding of :func:`heldout.pp.embedding`.
     start
         Key of an earlier fit of the same method to start from (pretraining). ``latent_additive`` and
         ``informed_additive`` shrink the effects of targets towards those of the earlier fit, as far as the train cells
-        support it. Targets that only the earlier fit has seen keep its effects. An earlier fit is refused if its train
-        or val had test cells or test perturbations of this split.
+        support it. Targets that only the earlier fit has seen keep its effects. Networks continue from the weights of
+        the earlier fit. An earlier fit is refused if its train or val had test cells or test perturbations of this
+        split.
     reference
         AnnData with the earlier fit. If None, it is ``adata``. It may be another screen, and must have all genes of
         this fit.

@@ -14,6 +14,7 @@ from heldout.tasks.perturbation.judging.score_predictions import judge_predictio
 from heldout.tasks.perturbation.task import Task
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
 def score_predictions(
     adata: AnnData,
-    predicted: AnnData | Mapping[str, AnnData],
+    predicted: AnnData
+    | pd.DataFrame
+    | str
+    | os.PathLike[str]
+    | Mapping[str, AnnData | pd.DataFrame | str | os.PathLike[str]],
     perturbation_key: str | None = None,
     *,
     control: str | Sequence[str] | None = None,
@@ -53,9 +58,11 @@ def score_predictions(
         The screen with its split, (n_obs × n_vars), log-normalised.
     predicted
         AnnData with the perturbation of each row in ``obs``, with the covariates if there are several contexts, and
-        with the dose if the screen has doses, in columns with the same names as in ``adata``; or several AnnData by
-        name of the method. ``"B+A"`` is ``"A+B"``. Rows of controls and of perturbations that are not judged are left
-        out. Rows of NaN count as not predicted.
+        with the dose if the screen has doses, in columns with the same names as in ``adata``. Or a DataFrame with a row
+        for each perturbation and a column for each gene: the index has the perturbation, and further levels of the
+        index or columns have the covariates and the dose. Or the path of one of them (``.h5ad``, ``.csv``, ``.tsv``,
+        ``.parquet``). Or a mapping from names of methods to several of these. ``"B+A"`` is ``"A+B"``. Rows of controls
+        and of perturbations that are not judged are left out. Rows of NaN count as not predicted.
     perturbation_key
         Column of ``obs`` with the perturbation. A split of perturbations knows it, and the next four arguments.
     control, targets, separator, covariate_keys, dose_key
@@ -92,9 +99,11 @@ def score_predictions(
 
     Raises
     ------
+    TypeError, FileNotFoundError
+        If a prediction is something else, or there is no such file.
     ValueError
-        If a column is missing, fewer than half of the genes are predicted, no judged perturbation is predicted, or the
-        values are raw counts, changes instead of profiles, or on another scale than ``adata``.
+        If a column is missing or has no numbers, fewer than half of the genes are predicted, no judged perturbation is
+        predicted, or the values are raw counts, changes instead of profiles, or on another scale than ``adata``.
 
     Notes
     -----

@@ -293,8 +293,10 @@ def test_scores_of_cells_are_those_of_the_metrics(partial):
     rows = adata.uns["heldout"]["scores"]["predictions"].query("method == 'no_change'").iloc[0]
     truth = few[few.obs["perturbation"] == rows["perturbation"]].X.toarray().astype(float)
     train = adata[(adata.obs["split"] == "train") & (adata.obs["perturbation"] == "control")].X.toarray()
-    pooled = np.mean([wasserstein_distance(truth[:, g], train[:, g]) for g in range(adata.n_vars)])
-    assert rows["gene_wasserstein"] == pytest.approx(pooled, rel=0.15)  # 200 of the train controls
+    rng = np.random.default_rng(0)
+    as_many = [train[rng.choice(len(train), len(truth), replace=False)] for _ in range(5)]  # as there are measured
+    drawn = [[wasserstein_distance(truth[:, g], few[:, g]) for g in range(adata.n_vars)] for few in as_many]
+    assert rows["gene_wasserstein"] == pytest.approx(np.mean(drawn), rel=0.1)
     assert rows["energy_distance"] == pytest.approx(energy_distance(truth, train), rel=0.4, abs=0.1)
 
 

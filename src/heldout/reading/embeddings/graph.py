@@ -49,12 +49,13 @@ def _used(table: pd.DataFrame) -> list[str]:
 
 
 def read_gene2go(source: Any, n_comps: int | None, genes: set[str]) -> EmbeddingSource:
-    """Read ``gene2go.pkl`` of GEARS (gene to its GO terms) for the genes of the AnnData.
+    """Read GO terms of genes for the genes of the AnnData: ``gene2go.pkl`` of GEARS, or a table.
 
+    A table (tsv) has a gene in the first column, and its terms, separated by spaces, in the second column.
     As in GEARS, two genes are joined if the Jaccard index of their terms is above 0.1. The index is the weight.
     """
     path = find(source, "gene2go*.pkl", "gene2go*.json", what="GO terms of genes (gene2go.pkl)")
-    terms_of = {gene: sorted(set(terms)) for gene, terms in sorted(dictionary(path).items()) if gene in genes}
+    terms_of = {gene: sorted(set(terms)) for gene, terms in sorted(_terms(path).items()) if gene in genes}
     terms_of = {gene: terms for gene, terms in terms_of.items() if terms}
     if len(terms_of) < 2:
         msg = f"{path} has GO terms of {len(terms_of)} of the {len(genes)} names in adata (e.g. {some(sorted(genes))})."
@@ -62,6 +63,17 @@ def read_gene2go(source: Any, n_comps: int | None, genes: set[str]) -> Embedding
     names = np.array(list(terms_of), dtype=object)
     first, second, weight = _jaccard(list(terms_of.values()))
     return _embedded(names[first], names[second], weight, n_comps=n_comps, where=str(path), files=recorded(path))
+
+
+def _terms(path: Path) -> dict[str, Any]:
+    """Terms of each gene."""
+    if ".tsv" not in path.suffixes:
+        return dictionary(path)
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    if table.shape[1] < 2:
+        msg = f"{path} must have two columns, a gene and its GO terms; it has the columns {some(table.columns)}."
+        raise ValueError(msg)
+    return {gene: terms.split() for gene, terms in table.iloc[:, :2].itertuples(index=False)}
 
 
 def spectral_embedding(adjacency: sparse.csr_array, n_comps: int) -> np.ndarray:

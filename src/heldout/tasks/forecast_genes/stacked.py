@@ -9,6 +9,7 @@ import numpy as np
 
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout._core.options import NoConfig
+from heldout._core.stacking import nonnegative_weights
 from heldout.tasks.forecast_genes.baselines import LowRank
 from heldout.tasks.forecast_genes.coexpression import Coexpression
 from heldout.tasks.forecast_genes.gaussian_process import GaussianProcess
@@ -39,7 +40,8 @@ class Stacked:
         """Fit the members, then the weights by non-negative least squares."""
         members = {name: method().fit(data, NoConfig(), seed=seed) for name, method in _MEMBERS.items()}
         held_out = np.stack([fitted.arrays["held_out"] for fitted in members.values()], axis=1)
-        weights = _weights(held_out, data.change[data.train])
+        truth = data.change[data.train]
+        weights = nonnegative_weights(held_out, truth, _PRIOR, strength=_STRENGTH, sum_to_one=True)
         arrays: dict[str, np.ndarray] = {}
         for name, fitted in members.items():
             arrays |= with_prefix(fitted.arrays, f"{name}.")
@@ -58,14 +60,3 @@ class Stacked:
                 member = replace(fitted, arrays=member_arrays, info=fitted.info["members"][name])
                 total += weight * method().predict(member, history)
         return total
-
-
-def _weights(held_out: np.ndarray, change: np.ndarray) -> np.ndarray:
-    from scipy.optimize import nnls
-
-    size, k = np.sqrt((change**2).sum()) or 1.0, held_out.shape[1]
-    heavy = 1e3  # a row with so much weight that the weights sum to one
-    A = np.vstack([held_out / size, np.sqrt(_STRENGTH) * np.eye(k), np.full((1, k), heavy)])
-    b = np.concatenate([change / size, np.sqrt(_STRENGTH) * _PRIOR, [heavy]])
-    weights = nnls(A, b)[0]
-    return np.asarray(weights / weights.sum())

@@ -56,6 +56,14 @@ METHODS = Registry(
         requires="contexts",
     ),
     Method(
+        "pooled_transfer",
+        "baseline",
+        "same perturbation in other contexts, weighted by reliability, shrunk towards the context mean",
+        f"{_METHODS}.pooled_transfer:PooledTransfer",
+        default_baseline=True,
+        requires="contexts",
+    ),
+    Method(
         "dose_linear",
         "baseline",
         "changes linear in the logarithm of the dose",
@@ -77,6 +85,24 @@ METHODS = Registry(
         "latent_additive, shrunk towards what the vectors of the targets predict",
         f"{_METHODS}.informed_additive:InformedAdditive",
     ),
+    Method(
+        "vector_knn",
+        "baseline",
+        "mean of the train targets with the most similar vectors, without the common template",
+        f"{_METHODS}.vector_knn:VectorKnn",
+    ),
+    Method(
+        "vector_lasso",
+        "baseline",
+        "lasso on the vectors of the targets, without the common template",
+        f"{_METHODS}.vector_lasso:VectorLasso",
+    ),
+    Method(
+        "stacked",
+        "model",
+        "non-negative weights of several methods, from held-out perturbations of train",
+        f"{_METHODS}.stacked:Stacked",
+    ),
     Method("nearest", "baseline", "most similar train perturbation", f"{_METHODS}.nearest:Nearest"),
     Method(
         "moved_cells",
@@ -86,6 +112,13 @@ METHODS = Registry(
         default_baseline=True,
         requires="cells",
     ),
+    Method(
+        "composed_cells",
+        "model",
+        "measured cells, moved by their responses to the missing targets, with the mean of the best closed form",
+        f"{_METHODS}.composed_cells:ComposedCells",
+    ),
+    Method("flow", "model", "conditional flow matching of cells", f"{_NETWORKS}.flow._method:GeneFlow"),
     Method(
         "latent_additive_network",
         "model",

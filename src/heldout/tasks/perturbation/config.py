@@ -145,3 +145,99 @@ class MovedCellsConfig(Config):
     """
 
     max_cells: int = option(200, at_least=2)
+
+
+@dataclass(frozen=True)
+class ComposedCellsConfig(Config):
+    """Options of ``composed_cells``.
+
+    Parameters
+    ----------
+    max_cells
+        Largest number of cells that are kept of each perturbation in each context. The fit stores these cells.
+    perturbation_embedding
+        Key of an embedding (:func:`heldout.pp.embedding`) with vectors of the targets, which ``informed_additive``
+        uses for the mean changes.
+    """
+
+    max_cells: int = option(200, at_least=2)
+    perturbation_embedding: str | None = None
+
+
+@dataclass(frozen=True)
+class PooledTransferConfig(Config):
+    """Options of ``pooled_transfer``.
+
+    Parameters
+    ----------
+    matched_spread
+        Whether predicted deviations from the mean of the context vary as much as the true deviations (constrained
+        empirical Bayes :cite:p:`ghosh1992`). If False, they are posterior means, which have the smallest squared error,
+        but large effects are too small.
+    similarity
+        Whether contexts with similar controls have a higher weight, if this helps on left-out contexts of train.
+    """
+
+    matched_spread: bool = True
+    similarity: bool = True
+
+
+@dataclass(frozen=True)
+class VectorKnnConfig(Config):
+    """Options of ``vector_knn``.
+
+    Parameters
+    ----------
+    perturbation_embedding
+        Key of an embedding (:func:`heldout.pp.embedding`) with vectors of the targets. If None, targets that are genes
+        of the data get the principal components of the train pseudobulks, with genes as observations.
+    n_comps
+        Number of these components.
+    n_neighbors
+        Number of train targets that are averaged. If None, leaving out train targets chooses it.
+    """
+
+    perturbation_embedding: str | None = None
+    n_comps: int = option(30, at_least=1)
+    n_neighbors: int | None = option(None, at_least=1)
+
+
+@dataclass(frozen=True)
+class VectorLassoConfig(Config):
+    """Options of ``vector_lasso``.
+
+    Parameters
+    ----------
+    perturbation_embedding
+        Key of an embedding (:func:`heldout.pp.embedding`) with vectors of the targets. If None, targets that are genes
+        of the data get the principal components of the train pseudobulks, with genes as observations.
+    n_comps
+        Number of these components.
+    penalty
+        Penalty of the lasso. If None, leaving out folds of train targets chooses it.
+    """
+
+    perturbation_embedding: str | None = None
+    n_comps: int = option(30, at_least=1)
+    penalty: float | None = option(None, above=0)
+
+
+@dataclass(frozen=True)
+class StackedConfig(Config):
+    """Options of ``stacked``.
+
+    Parameters
+    ----------
+    members
+        Names of the methods that are weighted, with their default options. If None, the simple methods that fit the
+        data: those of contexts only with several contexts, those of vectors only with an embedding. A network can be
+        named too; it is then trained once for each fold of train.
+    perturbation_embedding
+        Key of an embedding (:func:`heldout.pp.embedding`) with vectors of the targets, for the members that use them.
+    n_modules
+        Number of gene modules, which have weights of their own. If None, 1 to 5, by the number of train perturbations.
+    """
+
+    members: tuple[str, ...] | None = None
+    perturbation_embedding: str | None = None
+    n_modules: int | None = option(None, at_least=1)

@@ -60,8 +60,8 @@ class LatentAdditiveNetworkConfig(TrainedConfig):
     dropout
         Dropout after the hidden layers.
     cells
-        ``"moved"``: control cells, moved by the difference between the decoded cells and the mean of the controls.
-        ``"decoded"``: the decoded cells, as published; their variance is far too small.
+        ``"moved"``: control cells, moved by the decoded change. ``"decoded"``: the decoded cells, as published; their
+        variance is too small.
     max_controls
         Largest number of control cells of each context that the fit keeps.
     """
@@ -135,7 +135,7 @@ class SetTransportConfig(TrainedConfig):
     dropout
         Dropout in the attention layers.
     loss
-        Distance between the predicted and the measured set: ``"energy"`` or ``"mmd"``.
+        Distance between the predicted and the measured set: ``"mmd"``, the maximum mean discrepancy, or ``"energy"``.
     max_cells
         Largest number of cells of each perturbation, and of controls, in each context that are kept in memory.
     max_controls
@@ -149,7 +149,7 @@ class SetTransportConfig(TrainedConfig):
     n_layers: int = option(2, at_least=1)
     n_heads: int = option(4, at_least=1)
     dropout: float = option(0.0, at_least=0, below=1)
-    loss: Literal["energy", "mmd"] = "energy"
+    loss: Literal["mmd", "energy"] = "mmd"
     max_cells: int = option(1000, at_least=2)
     max_controls: int = option(200, at_least=1)
 
@@ -158,3 +158,73 @@ class SetTransportConfig(TrainedConfig):
         if self.n_hidden % self.n_heads:
             msg = f"SetTransportConfig: n_heads={self.n_heads} must divide n_hidden={self.n_hidden}."
             raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class PerturbationFlowConfig(TrainedConfig):
+    """Options of ``flow``, conditional flow matching; see :class:`TrainedConfig` for those that all networks share.
+
+    Parameters
+    ----------
+    network
+        Network of the velocity. ``"skip_mlp"`` is a residual perceptron with a skip path from each gene to the same
+        gene, ``"mlp"`` a plain perceptron, ``"unet"`` a U-Net along the genes, and ``"latents"`` mixes genes by
+        attention to learned latents, so that their order does not matter.
+    prediction
+        What the network predicts: ``"v"`` for the velocity, ``"x"`` for the cell at the end of the path.
+    source
+        Where paths begin: ``"noise"`` (standard normal), ``"matched"`` (normal, with the variance of each gene in
+        train), ``"control"`` (train controls of the context), or ``"composed"`` (measured cells of a part of the
+        perturbation, moved by the mean change of the other parts; train cells are stored in the fit).
+    coupling
+        ``"independent"``, or ``"transport"``: in each batch, source cells and cells of the same perturbation are paired
+        by optimal transport.
+    space
+        ``"genes"``, or ``"pca"`` for the principal components of the train cells.
+    n_comps
+        Number of principal components.
+    width, n_layers
+        Width and number of the hidden layers. Of ``"unet"``, ``width`` is the number of channels of the first level.
+    n_condition
+        Length of the vector of a condition.
+    n_latents, patch
+        Number of latents, and genes in a token, of ``"latents"``.
+    gene_identity
+        Whether ``"unet"`` has a learned embedding of each gene as further input.
+    condition_dropout
+        Share of the cells whose perturbation is hidden in training.
+    guidance
+        Weight w of the conditional velocity: v = v_hidden + w (v_conditional - v_hidden). With 1 it is the conditional
+        velocity alone.
+    solver
+        Solver of torchdiffeq: ``"euler"``, ``"midpoint"`` or ``"rk4"`` with ``n_steps`` steps, or the adaptive
+        ``"dopri5"`` with ``tolerance``.
+    n_steps, tolerance
+        Number of steps, and absolute and relative tolerance.
+    zeros
+        ``"threshold"``: values below a threshold become 0. The threshold of each gene is learned on train, so that the
+        share of zeros is that of train. ``"none"``: values stay as they are, and can be below 0.
+    max_cells
+        Largest number of cells of each perturbation that ``source="composed"`` stores.
+    """
+
+    n_updates: int = option(1000, at_least=1)
+    network: Literal["skip_mlp", "mlp", "unet", "latents"] = "skip_mlp"
+    prediction: Literal["v", "x"] = "v"
+    source: Literal["noise", "matched", "control", "composed"] = "matched"
+    coupling: Literal["independent", "transport"] = "independent"
+    space: Literal["genes", "pca"] = "genes"
+    n_comps: int = option(50, at_least=1)
+    width: int = option(384, at_least=4)
+    n_layers: int = option(3, at_least=1)
+    n_condition: int = option(128, at_least=1)
+    n_latents: int = option(32, at_least=1)
+    patch: int = option(1, at_least=1)
+    gene_identity: bool = False
+    condition_dropout: float = option(0.2, at_least=0, below=1)
+    guidance: float = option(1.0, at_least=0)
+    solver: Literal["euler", "midpoint", "rk4", "dopri5"] = "midpoint"
+    n_steps: int = option(8, at_least=1)
+    tolerance: float = option(1e-4, above=0)
+    zeros: Literal["threshold", "none"] = "threshold"
+    max_cells: int = option(200, at_least=2)

@@ -90,6 +90,8 @@ class Profiles:
     half_difference
         Function that returns the difference of the means of two random halves of the cells of each row, (m × G), NaN
         for a single cell: the noise of a row, in any direction. It reads the matrix when it is first called.
+    control_n
+        Number of train controls of each context, (C,), or None if it is not known.
     """
 
     pairs: Pairs
@@ -97,6 +99,7 @@ class Profiles:
     n_cells: np.ndarray
     control: np.ndarray
     half_difference: Callable[[], np.ndarray]
+    control_n: np.ndarray | None = None
 
     @property
     def n_contexts(self) -> int:

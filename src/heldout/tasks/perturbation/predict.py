@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("heldout")
 
+ABOUT_ROWS = ("n_targets", "n_seen", "predicted", "fallback", "coverage", "interval", "n_val")
+"""Columns of ``obs`` of predicted profiles that are not the perturbation, a covariate or the dose."""
+
 
 @dataclass(frozen=True)
 class _Request:

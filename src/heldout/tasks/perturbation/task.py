@@ -125,6 +125,7 @@ class Task:
             n_cells=train.n_cells,
             control=train.control,
             half_difference=cache(lambda: half_difference(cells, in_train, train)),
+            control_n=train.control_n,
         )
         contexts = tuple(self.screen.names.contexts)
         return Data(self.genes, profiles, cells=cache(lambda: Cells.of(cells, in_train, in_val)), contexts=contexts)
@@ -160,7 +161,7 @@ class Task:
         joined = {separator.join(members) for members in self.screen.perturbations}
         every = sorted(joined | {target for members in self.screen.perturbations for target in members})
         extra = side_information(self.adata, self.genes, every, config, replacement, separator=separator, seed=seed)
-        implementation = METHODS[method].load()()
+        implementation = METHODS.implementation(method)
         data = replace(data, **extra)
         if implementation.reads == "profiles":
             data = replace(data, cells=_no_cells)

@@ -10,7 +10,16 @@ from scipy import sparse
 
 from heldout._core.arrays import row_chunks, take
 from heldout._core.types import is_sparse
-from heldout.metrics import energy_distance, median_bandwidths, mmd, variance_error, zero_share_error
+from heldout.metrics import (
+    coexpression_error,
+    energy_distance,
+    log_variance_ratio,
+    median_bandwidths,
+    mmd,
+    variance_error,
+    zero_share_error,
+)
+from heldout.metrics._pairs import draw_rows
 from heldout.metrics.marginals import sorted_wasserstein
 from heldout.splitting._read_screen import CONTROL
 from heldout.tasks.perturbation.pairs import Pairs
@@ -27,8 +36,19 @@ N_COMPS = 50
 MOST_CELLS = 200
 """Cells of a perturbation that are compared; if there are more, a random part is used."""
 
-METRICS = ("energy_distance", "mmd", "variance_error", "gene_wasserstein", "zero_share_error")
-"""Metrics of cells. The first two are in components, the others are in the genes that errors are taken over."""
+N_COEXPRESSED = 100
+"""Genes whose correlations are compared: those with the largest variance between train cells."""
+
+METRICS = (
+    "energy_distance",
+    "mmd",
+    "coexpression_error",
+    "variance_error",
+    "log_variance_ratio",
+    "gene_wasserstein",
+    "zero_share_error",
+)
+"""Metrics of cells. The first two are in components, the others in the genes that errors are taken over."""
 
 BIASED = frozenset({"variance_error", "gene_wasserstein", "zero_share_error"})
 """Metrics that are above 0 for two samples of one distribution; the others are U-statistics, whose mean is 0."""
@@ -81,6 +101,8 @@ class CellSpace:
         Components, (K × G). Coordinates are not centred, because distances do not depend on it.
     top
         Columns of the genes that are compared one by one, (T,).
+    variable
+        Those of them whose correlations are compared, (V,), as numbers within ``top``.
     truth, truth_genes
         Measured cells of each judged perturbation and context: m arrays (n × K), and m matrices (n × T).
     start, start_genes
@@ -91,6 +113,7 @@ class CellSpace:
 
     directions: np.ndarray
     top: np.ndarray
+    variable: np.ndarray
     truth: list[np.ndarray]
     truth_genes: list[Matrix]
     start: list[np.ndarray]
@@ -118,7 +141,9 @@ class CellSpace:
             rows = np.flatnonzero(mask)
             return rows[np.argsort(place[rows])[:most]]
 
-        directions = _directions(cells.dense(drawn(train, _MOST_FITTED)))
+        fitted = cells.dense(drawn(train, _MOST_FITTED))
+        directions = _directions(fitted)
+        variable = np.sort(np.argsort(-fitted[:, top].var(axis=0), kind="stable")[:N_COEXPRESSED])
         screen = cells.screen
         number, context, dose, codes = screen.groups_by_dose(judged)
         perturbed = np.flatnonzero(number >= 0)
@@ -129,25 +154,31 @@ class CellSpace:
         is_control = train & (screen.of_cell == CONTROL)
         controls = [drawn(is_control & (screen.context == c), MOST_CELLS) for c in range(screen.n_contexts)]
         measured, start = (_fetched(cells, groups, directions, top) for groups in (rows, controls))
-        return cls(directions, top, *measured, *start, truth.pairs.context)
+        return cls(directions, top, variable, *measured, *start, truth.pairs.context)
 
     def scores(self, methods: list[Scored]) -> list[dict[str, np.ndarray]]:
-        """Metrics of cells of each method, (m,) each; NaN where too few cells are measured or none are predicted."""
+        """Metrics of cells of each method, (m,) each; NaN where too few cells are measured or none are predicted.
+
+        No more predicted cells are used than are measured, because some metrics depend on the number of cells.
+        """
         found = [{metric: np.full(len(self.context), np.nan) for metric in METRICS} for _ in methods]
-        controls = [np.sort(_dense(cells), axis=0) for cells in self.start_genes]
+        controls = [_dense(cells) for cells in self.start_genes]
         shifts = [None if method.cells is not None else method.change @ self.directions.T for method in methods]
         for i, context in enumerate(self.context):
             if len(self.truth[i]) < 2:
                 continue
-            measured = _MeasuredCells.of(self.truth[i], _dense(self.truth_genes[i]))
+            measured, n = (
+                _MeasuredCells.of(self.truth[i], _dense(self.truth_genes[i]), self.variable),
+                len(self.truth[i]),
+            )
             for method, shift, values in zip(methods, shifts, found, strict=True):
                 if shift is not None:
-                    predicted = self.start[context] + shift[i]
-                    in_genes, is_sorted = controls[context] + method.change[i, self.top], True
+                    predicted = self.start[context][:n] + shift[i]
+                    in_genes = controls[context][:n] + method.change[i, self.top]
                 elif method.cells is not None:
-                    cells = method.cells(i)
-                    predicted, in_genes, is_sorted = cells @ self.directions.T, cells[:, self.top], False
-                for metric, value in measured.against(predicted, in_genes, is_sorted=is_sorted).items():
+                    cells = draw_rows(method.cells(i), n, np.random.default_rng(0))
+                    predicted, in_genes = cells @ self.directions.T, cells[:, self.top]
+                for metric, value in measured.against(predicted, in_genes).items():
                     values[metric][i] = value
         return found
 
@@ -162,9 +193,9 @@ class CellSpace:
             n = len(truth)
             if n < 4:
                 continue
-            genes, m = _dense(matrix), max(len(self.start[context]), 1)
-            half = _MeasuredCells.of(truth[::2], genes[::2])
-            values = half.against(truth[1::2], genes[1::2], is_sorted=False)
+            genes, m = _dense(matrix), min(n, max(len(self.start[context]), 1))
+            half = _MeasuredCells.of(truth[::2], genes[::2], self.variable)
+            values = half.against(truth[1::2], genes[1::2])
             shrinkage = np.sqrt((1 / n + 1 / m) / (1 / len(truth[::2]) + 1 / len(truth[1::2])))
             found.append({name: value * (shrinkage if name in BIASED else 1) for name, value in values.items()})
         return {metric: _mean([values.get(metric, np.nan) for values in found]) for metric in METRICS}
@@ -177,27 +208,29 @@ class _MeasuredCells:
     components: np.ndarray
     genes: np.ndarray
     sorted_genes: np.ndarray
+    variable: np.ndarray
     bandwidths: np.ndarray | None
 
     @classmethod
-    def of(cls, components: np.ndarray, genes: np.ndarray) -> _MeasuredCells:
+    def of(cls, components: np.ndarray, genes: np.ndarray, variable: np.ndarray) -> _MeasuredCells:
         try:
             bandwidths = median_bandwidths(components)
         except ValueError:  # most cells coincide
             bandwidths = None
-        return cls(components, genes, np.sort(genes, axis=0), bandwidths)
+        return cls(components, genes, np.sort(genes, axis=0), variable, bandwidths)
 
-    def against(self, predicted: np.ndarray, in_genes: np.ndarray, *, is_sorted: bool) -> dict[str, float]:
+    def against(self, predicted: np.ndarray, in_genes: np.ndarray) -> dict[str, float]:
         """Each metric of predicted cells, in components and in genes; none if cells are too few or not finite."""
         if len(predicted) < 2 or not np.isfinite(predicted).all():
             return {}
         values = {"energy_distance": energy_distance(self.components, predicted)}
         if self.bandwidths is not None:
             values["mmd"] = mmd(self.components, predicted, bandwidths=self.bandwidths)
-        in_order = in_genes if is_sorted else np.sort(in_genes, axis=0)
         return values | {
+            "coexpression_error": coexpression_error(self.genes[:, self.variable], in_genes[:, self.variable]),
             "variance_error": variance_error(self.genes, in_genes),
-            "gene_wasserstein": sorted_wasserstein(self.sorted_genes, in_order),
+            "log_variance_ratio": log_variance_ratio(self.genes, in_genes),
+            "gene_wasserstein": sorted_wasserstein(self.sorted_genes, np.sort(in_genes, axis=0)),
             "zero_share_error": zero_share_error(self.genes, in_genes),
         }
 

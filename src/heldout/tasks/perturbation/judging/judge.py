@@ -118,7 +118,7 @@ class Judged:
 
         def cells(i: int) -> np.ndarray:
             rng = rng_of(seed, pairs[i], stream=1)
-            return prediction.distinct_cells(i, MOST_CELLS, rng)
+            return prediction.distinct_cells(i, min(MOST_CELLS, int(self.truth.n_cells[i])), rng)
 
         return Scored(name, role, prediction.change, prediction.fallback, cells)
 

@@ -18,6 +18,7 @@ from heldout.splitting._doses import numeric_doses, shown_dose
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.judging.cells import Scored
 from heldout.tasks.perturbation.judging.judge import Judged, shifted_controls
+from heldout.tasks.perturbation.judging.read_predictions import as_anndata
 from heldout.tasks.perturbation.pairs import Pair
 from heldout.tasks.perturbation.task import Task, check_logged
 
@@ -38,7 +39,7 @@ _SLOPES = (1 / 3, 3)
 
 def judge_predictions(
     task: Task,
-    named: Mapping[str, AnnData],
+    predictions: Mapping[str, object],
     *,
     partition: str,
     baselines: Sequence[str] | None,
@@ -46,6 +47,7 @@ def judge_predictions(
     rng: Rng,
 ) -> tuple[pd.DataFrame, pd.DataFrame, Fit]:
     """Score predictions by name: the table of the evaluation, the scores behind it, and a fit that stands for them."""
+    named = {name: as_anndata(name, predicted, task.screen.names) for name, predicted in predictions.items()}
     task, columns = common_genes(task, named)
     judged = Judged.of(task, partition)
     models = [scored_prediction(judged, name, adata, columns[name]) for name, adata in named.items()]
@@ -56,19 +58,19 @@ def judge_predictions(
     return table, rows, _as_fit(task, models)
 
 
-def named_predictions(predicted: AnnData | Mapping[str, AnnData]) -> dict[str, AnnData]:
+def named_predictions(predicted: object) -> dict[str, object]:
     """Predictions by name. The names of methods of heldout are refused, because they name baselines in the table."""
     if not isinstance(predicted, Mapping):
         return {"predicted": predicted}
     taken = [name for name in predicted if name in METHODS.names()]
     if taken or not predicted:
         what = f"{store.some(taken)} is a method of heldout; choose another name" if taken else "it is empty"
-        msg = f"predicted must map names of methods to AnnData: {what}, e.g. predicted={{'GEARS': adata_of_gears}}."
+        msg = f"predicted must map names of methods to predictions: {what}, e.g. predicted={{'GEARS': adata_of_gears}}."
         raise ValueError(msg)
     return {str(name): adata for name, adata in predicted.items()}
 
 
-def _check_genes(name: str, predicted: AnnData) -> None:
+def check_predicted_genes(name: str, predicted: AnnData) -> None:
     """Refuse anything but an AnnData with unique gene names; names of rows do not matter."""
     from anndata import AnnData
 
@@ -88,7 +90,7 @@ def common_genes(task: Task, named: Mapping[str, AnnData]) -> tuple[Task, dict[s
     """The task on the genes that all predictions have, and the column of each gene in each prediction."""
     rows = {}
     for name, predicted in named.items():
-        _check_genes(name, predicted)
+        check_predicted_genes(name, predicted)
         matches = NameIndex(predicted.var_names.to_numpy()).match(task.genes)
         found = matches.rows >= 0
         if found.mean() < _FEWEST_GENES:
@@ -208,7 +210,7 @@ def _column(predicted: AnnData, key: str, name: str) -> pd.Series:
 
 def _check_scale(X: Matrix, name: str, mean: np.ndarray, start: np.ndarray) -> None:
     """Refuse counts, changes and other scales: a profile is close to the controls in most genes."""
-    state = _values_of(X[_finite(X)], name)
+    state = values_in_words(X[finite_rows(X)], repr(name))
     predicted, measured = mean.mean(axis=0), start.mean(axis=0)
     if len(predicted) < 3 or measured.std() == 0:
         return
@@ -224,7 +226,7 @@ def _check_scale(X: Matrix, name: str, mean: np.ndarray, start: np.ndarray) -> N
         raise ValueError(msg)
 
 
-def _finite(X: Matrix) -> np.ndarray:
+def finite_rows(X: Matrix) -> np.ndarray:
     """Rows without NaN or infinite values, (n,)."""
     if isinstance(X, np.ndarray):
         return np.asarray(np.isfinite(X).all(axis=1))
@@ -234,10 +236,17 @@ def _finite(X: Matrix) -> np.ndarray:
     return result
 
 
-def _values_of(X: Matrix, name: str) -> str:
-    """Describe the values; values below zero are allowed, because networks predict some."""
+def values_in_words(X: Matrix, name: str) -> str:
+    """Describe predicted values. Values below zero are allowed, because networks predict some.
+
+    Raises
+    ------
+    ValueError
+        If they are counts or not logged.
+    """
+    same = (X[[0] * X.shape[0]] != X).sum() == 0  # equal profiles have a common total
     try:
-        return str(check_logged(X, None, name=repr(name)))
+        return str(check_logged(X[:1] if same else X, None, name=name))
     except ValueError as problem:
         if "below zero" not in str(problem):
             raise

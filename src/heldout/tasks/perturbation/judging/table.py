@@ -41,7 +41,13 @@ MOST_MOVED = 100
 _PSEUDOCOUNT = 0.1
 """Pseudocount of ``cosine_logfc``."""
 
-_UNJUDGED = "variance_ratio"
+_ROUNDING = 1e-9
+"""Two scores with a smaller relative difference are equal."""
+
+_SPREAD = "variance_ratio"
+_UNJUDGED = frozenset({_SPREAD, "log_variance_ratio"})
+"""Metrics that describe a prediction. They are not compared with baselines."""
+
 _WORDS = {
     "better": "better than {}",
     "not better": "not better than {}",
@@ -130,7 +136,7 @@ def evaluation_table(
     table, versus = [], []
     for metric in METRICS:
         for i, method in enumerate(scored):
-            if metric == _UNJUDGED:
+            if metric == _SPREAD:
                 use = _predicted(method, unit)
                 drawn = _spread(method, truth, draws, unit)
             else:
@@ -153,7 +159,7 @@ def evaluation_table(
                 "ceiling": best_possible[metric],
                 "note": _note(n, units, method, harmed[i] if metric == HARM_METRIC else np.nan),
             }
-            if method.role == "model" and metric != _UNJUDGED:
+            if method.role == "model" and metric not in _UNJUDGED:
                 row |= _judge(metric, i, scored, values, draws, units)
                 versus += _versus(metric, i, scored, values, draws, units.name)
             table.append(row)
@@ -187,7 +193,7 @@ def ceilings(truth: Observed, halves: Sequence[tuple[Observed, Observed]], refer
             Reference(control, reference.centroid, reference.top, reference.targets),
         )
         ratio = float(variance_ratio(first.change, second.change))
-        found.append({**{name: _mean(values) for name, values in rows.items()}, **correlations, _UNJUDGED: ratio})
+        found.append({**{name: _mean(values) for name, values in rows.items()}, **correlations, _SPREAD: ratio})
     return {name: _mean(np.array([values[name] for values in found if name in values])) for name in METRICS}
 
 
@@ -336,6 +342,7 @@ def _compare(
 
 def _difference(metric: str, model: Rows, other: Rows, draws: Draws, use: np.ndarray) -> np.ndarray:
     values = model.units[metric] - other.units[metric]
+    values[np.abs(values) < _ROUNDING * np.abs(other.units[metric])] = 0  # the same predictions, computed in two ways
     moved = model.moved[metric] - other.moved[metric] if metric in model.moved else None
     return draws.means(values, moved, use)
 

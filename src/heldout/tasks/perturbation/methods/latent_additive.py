@@ -223,7 +223,7 @@ def _spreads(
     np.subtract.at(sums_of_squares := sums**2, number, rest**2)
     pairs = float((again[number] - 1) @ n_targets)
     shared = sums_of_squares.sum(axis=0) / pairs if pairs else total
-    least = _LEAST * np.maximum((rest**2).sum(axis=0) / n_targets.sum(), np.finfo(np.float64).tiny)
+    least = _LEAST * np.maximum((rest**2).sum(axis=0) / n_targets.sum(), 1e-200)
     spread = np.maximum(np.minimum(shared, total), least)
     between = max(0.0, float((total - spread).sum())) * float(n_targets.mean())
     return spread, between / max(float(noise.sum()), np.finfo(np.float64).tiny) if pairs else 0.0

@@ -42,28 +42,13 @@ class MovedCells:
 
     def fit(self, data: Data, config: MovedCellsConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
         """Keep some cells of each train perturbation, the mean changes, and a fit of ``latent_additive``."""
-        profiles, cells = data.profiles, data.cells()
-        groups = cells.train_groups(np.random.default_rng(seed), config.max_cells)
-        row = profiles.pairs.rows_of()
-        kept = cells.fetch(np.concatenate([rows for _, rows in groups]))
-        stored = sparse.csr_matrix(kept, dtype=np.float32)
+        kept = keep_cells(data, config.max_cells, seed=seed)
         mean = LatentAdditive().fit(data, LatentAdditiveConfig(), seed=seed)
-        arrays = {
-            "values": stored.data,
-            "genes": stored.indices,
-            "cells": stored.indptr,
-            "groups": np.cumsum([0, *(len(rows) for _, rows in groups)]),
-            "context": np.array([pair.context for pair, _ in groups]),
-            "change": np.stack([profiles.change[row[pair]] for pair, _ in groups]),
-            "control": profiles.control,
-            **stored_doses(Pairs.of([pair for pair, _ in groups])),
-            **with_prefix(mean.arrays, _MEAN),
-        }
-        return Fitted(arrays, {"perturbations": [list(pair.targets) for pair, _ in groups], "mean": mean.info})
+        return Fitted({**kept.arrays, **with_prefix(mean.arrays, _MEAN)}, {**kept.info, "mean": mean.info})
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Generated:
         """Draw cells of train and move them; a row that needs the mean effect of an unseen target uses a fallback."""
-        kept = _Kept(fitted)
+        kept = KeptCells(fitted)
         sources = [kept.source(pair) for pair in pairs]
         fallback = np.array([source.fallback for source in sources], dtype=bool)
 
@@ -80,8 +65,27 @@ class MovedCells:
         return Generated(sample, fallback, pairs, controls, seed, n_distinct=n_distinct)
 
 
+def keep_cells(data: Data, most: int, *, seed: int) -> Fitted:
+    """Up to ``most`` cells of each train perturbation in each context, and their mean changes; see KeptCells."""
+    profiles, cells = data.profiles, data.cells()
+    groups = cells.train_groups(np.random.default_rng(seed), most)
+    row = profiles.pairs.rows_of()
+    stored = sparse.csr_matrix(cells.fetch(np.concatenate([rows for _, rows in groups])), dtype=np.float32)
+    arrays = {
+        "values": stored.data,
+        "genes": stored.indices,
+        "cells": stored.indptr,
+        "groups": np.cumsum([0, *(len(rows) for _, rows in groups)]),
+        "context": np.array([pair.context for pair, _ in groups]),
+        "change": np.stack([profiles.change[row[pair]] for pair, _ in groups]),
+        "control": profiles.control,
+        **stored_doses(Pairs.of([pair for pair, _ in groups])),
+    }
+    return Fitted(arrays, {"perturbations": [list(pair.targets) for pair, _ in groups]})
+
+
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """Groups of kept cells to draw from, or none for controls, and the change that moves them, (G,)."""
 
     groups: list[int]
@@ -89,12 +93,12 @@ class _Source:
     fallback: bool
 
 
-class _Kept:
+class KeptCells:
     """The kept cells and mean changes of a fit."""
 
     def __init__(self, fitted: Fitted) -> None:
-        self.arrays = arrays = fitted.arrays
-        self.mean = Fitted(without_prefix(arrays, _MEAN), fitted.info["mean"])
+        self.arrays = fitted.arrays
+        self.mean = Fitted(without_prefix(fitted.arrays, _MEAN), fitted.info.get("mean", {}))
         self.targets = [tuple(targets) for targets in fitted.info["perturbations"]]
         self.groups_of: dict[Targets, list[int]] = {}
         for group, targets in enumerate(self.targets):
@@ -106,22 +110,22 @@ class _Kept:
         stored = tuple(self.arrays[name] for name in ("values", "genes", "cells"))
         return sparse.csr_matrix(stored, shape=(len(self.arrays["cells"]) - 1, self.arrays["control"].shape[1]))
 
-    def source(self, pair: Pair) -> _Source:
+    def source(self, pair: Pair) -> Source:
         """Where the cells of a perturbation in a context come from."""
         targets, context, dose = pair
         nothing = np.zeros(self.arrays["control"].shape[1])
         groups = self.groups(targets, context, dose)
         if groups:
-            return _Source(groups, nothing, fallback=False)
+            return Source(groups, nothing, fallback=False)
         parts = [(self.change((target,), context, dose), target) for target in targets]
         alone = [(change, target) for (change, _), target in parts if self.groups((target,), context, dose)]
         fallback = any(missing for (_, missing), _ in parts)
         if not alone or len(targets) == 1:
             change, fallback = self.change(targets, context, dose)
-            return _Source([], change, fallback)
+            return Source([], change, fallback)
         _, chosen = max(alone, key=lambda part: float(np.linalg.norm(part[0])))
         rest = sum((change for (change, _), target in parts if target != chosen), nothing)
-        return _Source(self.groups((chosen,), context, dose), rest, fallback)
+        return Source(self.groups((chosen,), context, dose), rest, fallback)
 
     def groups(self, targets: Targets, context: int, dose: float | None) -> list[int]:
         """Groups of cells of a perturbation at the nearest dose: in this context, or else in all others."""

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 class PairedBlocks(BatchBlocks):
     """Mini-batches of cells with random train controls of the same contexts, as lists of batches.
 
-    A batch has ``X`` and ``controls``, (batch × G) float32; ``row``, (batch,) int64, the numbers of the cells; and the
-    tensors of :class:`heldout.tasks.perturbation.networks._condition.Conditions`: ``targets``, ``vectors``,
-    ``unseen``, ``context`` and ``dose``. A cell gets another control in each epoch; without a seed it always gets the
-    same. ``X`` of the AnnData stays sparse or dask: rows become dense in batches only, and only the controls are loaded
-    as a whole.
+    A batch has ``X`` and ``controls``, (batch × G) float32; ``row``, ``number`` and ``in``, (batch,) int64, the numbers
+    of the cells, of their perturbations (-1: control) and of their contexts; and ``targets``, ``vectors``, ``unseen``,
+    ``context`` and ``dose``, the tensors of :class:`heldout.tasks.perturbation.networks._condition.Conditions`. A cell
+    gets another control in each epoch; without a seed it always gets the same. ``X`` of the AnnData stays sparse or
+    dask: rows become dense in batches only, and only the controls are loaded as a whole.
 
     A subclass adds columns in :meth:`more`.
 
@@ -65,7 +65,7 @@ class PairedBlocks(BatchBlocks):
     ) -> None:
         X = take(cells.X, None, cells.columns)
         of_cells = {"row": np.arange(len(cells.perturbation)), "number": cells.perturbation, "in": cells.context}
-        dose = getattr(cells, "dose", None)
+        dose = cells.dose
         if dose is not None:
             of_cells["dose"] = conditions.encode_dose(dose)
         self.cells: BatchBlocks
@@ -99,7 +99,7 @@ class PairedBlocks(BatchBlocks):
         number = batch["number"]
         made = {
             "X": batch["X"],
-            "row": batch["row"],
+            **{name: batch[name] for name in ("row", "number", "in")},
             "targets": self.encoded["targets"][number],
             "vectors": self.encoded["vectors"][number],
             "unseen": self.encoded["unseen"][number],

@@ -62,7 +62,7 @@ class Conditions:
         contexts = tuple(tuple(context) for context in data.contexts) or tuple(
             (str(number),) for number in range(profiles.n_contexts)
         )
-        dose = getattr(pairs, "dose", None)
+        dose = pairs.dose
         scale = 0.0 if dose is None else float(np.log1p(dose).mean())
         return cls(tuple(names), contexts, np.isfinite(profiles.control).all(axis=1), vectors, scale)
 
@@ -79,7 +79,7 @@ class Conditions:
         """
         of_targets, missing = self.encode_targets(pairs.targets)
         context, unknown = self.encode_context(pairs.context)
-        dose = getattr(pairs, "dose", None)
+        dose = pairs.dose
         of_dose = self.encode_dose(np.zeros(len(pairs)) if dose is None else dose)
         tensors = {**of_targets, "context": torch.from_numpy(context), "dose": torch.from_numpy(of_dose)}
         return tensors, missing | unknown

@@ -88,6 +88,7 @@ class NetworkMethod(ABC):
         config: Any,
         conditions: Conditions,
         arrays: Mapping[str, np.ndarray],
+        info: Mapping[str, Any],
         rows: np.ndarray,
         *,
         batch_size: int,
@@ -95,6 +96,21 @@ class NetworkMethod(ABC):
     ) -> BatchBlocks:
         """Batches of some rows; shuffled with a seed for training, in order without it for validation."""
         return PairedBlocks(data.cells(), rows, conditions, batch_size, seed=seed)
+
+    def finish(
+        self,
+        module: Any,
+        data: Data,
+        config: Any,
+        conditions: Conditions,
+        arrays: Mapping[str, np.ndarray],
+        info: Mapping[str, Any],
+        rows: np.ndarray,
+        *,
+        seed: int,
+    ) -> dict[str, np.ndarray]:
+        """Further arrays of the fit that need the trained module; ``rows`` are the train rows. There are none here."""
+        return {}
 
     def fit(
         self,
@@ -114,14 +130,16 @@ class NetworkMethod(ABC):
         arrays, info = self.prepare(data, config, seed=seed, start=start)
         conditions = self.conditions_of(data, info, start)
         train, val = self.rows(data.cells())
+        shared = (data, config, conditions, arrays, info)
         with local_seed(seed):
             module = self.build(config, conditions, arrays, info)
             if start is not None:
                 begin(module, conditions, start)
-            history = self._train(module, data, config, conditions, arrays, (train, val), seed, trainer_options)
+            history = self._train(module, shared, (train, val), seed, trainer_options)
+            further = self.finish(module, *shared, train, seed=seed)
         weights = with_prefix(weights_of(module), WEIGHTS)
         record = {**info, "network": asdict(config), "conditions": conditions.to_json()}
-        return Fitted({**arrays, **conditions.arrays(), **weights}, record, history)
+        return Fitted({**arrays, **further, **conditions.arrays(), **weights}, record, history)
 
     def rows(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Rows to train on and to stop on. Only dask arrays are read in the order of the rows."""
@@ -133,17 +151,14 @@ class NetworkMethod(ABC):
     def _train(
         self,
         module: BaseModuleClass,
-        data: Data,
-        config: Any,
-        conditions: Conditions,
-        arrays: Mapping[str, np.ndarray],
+        shared: tuple[Data, Any, Conditions, dict[str, np.ndarray], dict[str, Any]],
         rows: tuple[np.ndarray, np.ndarray],
         seed: int,
         trainer_options: Mapping[str, Any] | None,
     ) -> pd.DataFrame:
+        data, config = shared[:2]
         train, val = rows
         size = max(config.batch_size, ROWS)
-        shared = (data, config, conditions, arrays)
         batches = SplitDataModule(
             data.cells().X,
             train,
@@ -172,7 +187,7 @@ class NetworkMethod(ABC):
         return self._conditions
 
     def module(self, fitted: Fitted) -> Any:
-        """The trained module, on the device that predicts. It is rebuilt once for all predictions of a fit."""
+        """The trained module, on the CPU. It is rebuilt once for all predictions of a fit."""
         if self._fitted is not fitted:
             conditions = Conditions.load(fitted.info["conditions"], fitted.arrays)
             with local_seed(0):  # a new module draws initial weights
@@ -180,6 +195,11 @@ class NetworkMethod(ABC):
             set_weights(module, without_prefix(fitted.arrays, WEIGHTS))
             self._fitted, self._module, self._conditions = fitted, module.eval(), conditions
         return self._module
+
+
+def predicting_device() -> str:
+    """Device that predicts: a GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def n_epochs(config: Any, n_rows: int) -> int:

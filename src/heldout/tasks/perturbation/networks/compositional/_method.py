@@ -51,12 +51,20 @@ class Compositional(LatentAdditiveNetwork):
         """The module with initial weights."""
         return CompositionalModule(config, conditions, arrays, info["n_classes"])
 
+    def cells_of(
+        self, module: CompositionalModule, x: torch.Tensor, mean: torch.Tensor, condition: Batch
+    ) -> torch.Tensor:
+        """Decoded cells, or control cells that are moved by the difference from the same cells, rebuilt."""
+        decoded = module.decoded(x, condition)
+        return decoded if module.as_decoded else x + decoded - module.decoded(x, module.without_targets(condition))
+
     def blocks(
         self,
         data: Data,
         config: Any,
         conditions: Conditions,
         arrays: Mapping[str, np.ndarray],
+        info: Mapping[str, Any],
         rows: np.ndarray,
         *,
         batch_size: int,

@@ -39,9 +39,14 @@ class CompositionalModule(LatentAdditiveModule):
         self, config: CompositionalConfig, conditions: Conditions, arrays: Mapping[str, np.ndarray], n_classes: int
     ) -> None:
         super().__init__(config, conditions, arrays)
-        self.n_classes = n_classes
+        self.n_classes, self.nothing = n_classes, len(conditions.targets)
 
     def predicted(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Latent coordinates of the cells, (batch × n_latent), and the rebuilt cells, (batch × G)."""
         latent = self.encode(self.standardised(batch["X" if self.training else "controls"]))
         return {"latent": latent, "cells": self.expression(self.decode(latent + self.encoder(batch)))}
+
+    def without_targets(self, condition: Batch) -> Batch:
+        """The condition of the controls in the same context."""
+        nothing = {name: values.clone().zero_() for name, values in condition.items() if name != "context"}
+        return {**nothing, "context": condition["context"], "targets": condition["targets"] * 0 + self.nothing}

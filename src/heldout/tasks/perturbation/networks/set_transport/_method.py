@@ -49,6 +49,7 @@ class SetTransport(ControlCellsMethod):
         config: SetTransportConfig,
         conditions: Conditions,
         arrays: Mapping[str, np.ndarray],
+        info: Mapping[str, Any],
         rows: np.ndarray,
         *,
         batch_size: int,

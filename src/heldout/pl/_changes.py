@@ -1,0 +1,137 @@
+"""Plot of the predicted changes of one perturbation, with their intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heldout._core.checks import check_integer
+from heldout.get._changes import changes as table_of
+from heldout.get._changes import rows_of
+from heldout.pl._style import FAINT, INK, PARTITION_COLORS, despine, new_axes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_COLOR = PARTITION_COLORS["test"]
+_SIZE = (3.5, 2.8)
+_PER_LETTER = 0.036
+"""Width of a letter of a label, as a share of half of the width."""
+
+_SPACING = 0.06
+"""Least distance of two labels, as a share of the height."""
+
+
+def changes(adata: AnnData, perturbation: str | None = None, *, n: int = 8, ax: Axes | None = None) -> Axes:
+    """Plot the predicted change of each gene against its certainty, as a volcano.
+
+    The certainty of a gene is its change divided by the half-width of its interval. From 1 on, the interval excludes 0.
+    The ``n`` genes with the largest change have their name and their interval.
+
+    Parameters
+    ----------
+    adata
+        Result of :func:`heldout.tl.predict_profiles`, with intervals, (n_profiles × n_genes).
+    perturbation
+        Name of a perturbation, or of a row of ``adata`` if it has several contexts. Can be left out if there is only
+        one profile.
+    n
+        Number of genes with names.
+    ax
+        Axes to draw on. If None, a new figure of 89 mm width.
+
+    Returns
+    -------
+    The :class:`~matplotlib.axes.Axes`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such profile, several have this name, or it has no interval.
+
+    See Also
+    --------
+    heldout.get.changes : The same as a table.
+
+    Examples
+    --------
+    >>> import heldout as ho, scanpy as sc
+    >>> adata = ho.datasets.perturbations_simulated(n_singles=12, n_doubles=12, n_genes=100, n_cells=20)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0.4, test=0.4)
+    >>> ho.tl.perturbation(adata, method="additive")
+    >>> profiles = ho.tl.predict_profiles(adata, coverage=0.7)
+    >>> ax = ho.pl.changes(profiles, profiles.obs_names[0])
+    """
+    check_integer(n, "n", least=0)
+    row = _row(adata, perturbation)
+    table = table_of(adata, adata.obs_names[row], n=None)
+    half = (table["upper"] - table["lower"]) / 2
+    if not np.isfinite(half).all():
+        why = str(adata.obs["interval"].iloc[row]) if "interval" in adata.obs else "none was calibrated"
+        msg = (
+            f"{adata.obs_names[row]!r} has no intervals ({why}). Pass a lower coverage to heldout.tl.predict_profiles, "
+            "or make the split with more perturbations in val."
+        )
+        raise ValueError(msg)
+    table = table.assign(certainty=table["change"].abs() / half)
+    ax = new_axes(ax, _SIZE)
+    sure = table["excludes_zero"].to_numpy(dtype=bool)
+    ax.axvline(0, color=FAINT, linewidth=0.8)
+    ax.axhline(1, color=FAINT, linewidth=0.8, linestyle="--")
+    for rows, color, size in ((~sure, FAINT, 6), (sure, _COLOR, 10)):
+        ax.scatter(table["change"][rows], table["certainty"][rows], s=size, color=color, linewidth=0, zorder=3)
+    top = table.head(n)
+    ax.set_ylim(0, 1.12 * max(float(table["certainty"].max()), 1.0))
+    widest = 1.02 * float(np.nanmax(np.abs([*top["lower"], *top["upper"], *table["change"], 1e-9])))
+    room = 1 / max(1 - _PER_LETTER * max((len(str(gene)) for gene in top["gene"]), default=0) - 0.06, 0.4)
+    ax.set_xlim(-room * widest, room * widest)
+    _label(ax, top)
+    coverage = f"{100 * float(table['coverage'].iloc[0]):g} %"
+    for x, side, words in (
+        (0.01, "left", f"{coverage} interval excludes 0"),
+        (0.99, "right", f"{int(sure.sum())} of {len(table)} genes"),
+    ):
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "textcoords": "offset points"}
+        ax.annotate(words, (x, 1), ha=side, fontsize=6, color=INK, **place)
+    ax.set_xlabel("predicted change (log-normalised)", fontsize=8)
+    ax.set_ylabel("|change| / half-width of interval", fontsize=8)
+    ax.set_title(str(adata.obs_names[row]), fontsize=8)
+    ax.tick_params(labelsize=7)
+    despine(ax, "left", "bottom")
+    return ax
+
+
+def _row(adata: AnnData, perturbation: str | None) -> int:
+    rows = rows_of(adata, perturbation)
+    if len(rows) == 1:
+        return rows[0]
+    what = "perturbation=None" if perturbation is None else f"perturbation={perturbation!r}"
+    names = ", ".join(repr(str(name)) for name in adata.obs_names[rows][:4])
+    msg = (
+        f"{what} has {len(rows)} predicted profiles, but one can be plotted. Name a row, e.g. {names or 'another one'}."
+    )
+    raise ValueError(msg)
+
+
+def _label(ax: Axes, top: pd.DataFrame) -> None:
+    """Draw the intervals and the names of genes, at the side to which they change; names do not overlap."""
+    least = _SPACING * ax.get_ylim()[1]
+    for side in (-1, 1):
+        rows = top[np.sign(top["change"]) == side].sort_values("certainty")
+        last = -np.inf
+        for _, gene in rows.iterrows():
+            y, color = float(gene["certainty"]), _COLOR if gene["excludes_zero"] else FAINT
+            ax.plot([gene["lower"], gene["upper"]], [y, y], color=color, linewidth=0.8, alpha=0.6, zorder=2)
+            end = gene["upper"] if side > 0 else gene["lower"]
+            height = max(y, last + least)
+            last = height
+            ax.annotate(
+                str(gene["gene"]), (end, y), xytext=(end + side * 0.03 * ax.get_xlim()[1], height),
+                ha="left" if side > 0 else "right", va="center", fontsize=6, color=INK,
+                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": FAINT, "shrinkA": 0, "shrinkB": 0},
+            )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Cells of a perturbation that was not measured, composed of measured cells."""

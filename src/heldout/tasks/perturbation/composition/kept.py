@@ -1,0 +1,71 @@
+"""Measured cells that a fit keeps, and how they are stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from heldout.tasks.perturbation.pairs import Pair
+from heldout.tasks.perturbation.predictions import dense_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from heldout.tasks.perturbation.observed import Cells
+
+
+@dataclass(frozen=True)
+class StoredCells:
+    """Some train cells of each perturbation in each context.
+
+    Parameters
+    ----------
+    X
+        The cells, csr float32, (n × G).
+    ends
+        First row of each group, and the number of rows at the end, (groups + 1,).
+    pairs
+        Perturbation of each group.
+    """
+
+    X: Any
+    ends: np.ndarray
+    pairs: list[Pair]
+
+    @classmethod
+    def of(cls, cells: Cells, rng: np.random.Generator, most: int) -> StoredCells:
+        """Draw cells of train; which cells these are does not depend on the order of the rows."""
+        groups = cells.train_groups(rng, most)
+        rows = np.concatenate([rows for _, rows in groups])
+        order = np.argsort(rows, kind="stable")
+        X = sparse.csr_matrix(cells.fetch(rows[order]), dtype=np.float32)[np.argsort(order, kind="stable")]
+        X.sort_indices()
+        return cls(X, np.cumsum([0, *(len(of_group) for _, of_group in groups)]), [pair for pair, _ in groups])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays for :meth:`load`."""
+        return {"values": self.X.data, "genes": self.X.indices, "cells": self.X.indptr, "groups": self.ends}
+
+    def to_json(self) -> list[list[Any]]:
+        """Targets, context and dose of each group."""
+        return [[list(pair.targets), pair.context, pair.dose] for pair in self.pairs]
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, np.ndarray], stored: list[list[Any]], n_genes: int) -> StoredCells:
+        """Inverse of :meth:`arrays` and :meth:`to_json`."""
+        parts = tuple(arrays[name] for name in ("values", "genes", "cells"))
+        X = sparse.csr_matrix(parts, shape=(len(arrays["cells"]) - 1, n_genes))
+        return cls(X, arrays["groups"], [Pair(tuple(targets), context, dose) for targets, context, dose in stored])
+
+    def dense(self, group: int) -> np.ndarray:
+        """Cells of a group, float64, (n × G)."""
+        return dense_rows(self.X, np.arange(self.ends[group], self.ends[group + 1]))
+
+    def some(self, n: int) -> np.ndarray:
+        """A few cells, as many of each perturbation as possible, float64, (n × G)."""
+        sizes = np.diff(self.ends)
+        place = np.arange(len(self.X.indptr) - 1) - np.repeat(self.ends[:-1], sizes)
+        return dense_rows(self.X, np.sort(np.argsort(place, kind="stable")[:n]))

@@ -11,7 +11,17 @@ from heldout._core.fits import read_fit
 from heldout.tasks.perturbation.methods.dose import isotonic, monotone
 from heldout.tasks.perturbation.pairs import Pair, Pairs
 from heldout.tasks.perturbation.task import predict
-from tests.helpers.perturbations import DOSED, METHODS, NETWORKS, brute_means, dose_series, exact, simulated, task_of
+from tests.helpers.perturbations import (
+    CONFIGS,
+    DOSED,
+    METHODS,
+    NETWORKS,
+    brute_means,
+    dose_series,
+    exact,
+    simulated,
+    task_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -193,13 +203,18 @@ def test_other_closed_forms_take_the_nearest_dose_or_the_mean():
     np.testing.assert_allclose(means[30.0 if 30.0 in means else "30.0"] - control, 3 * slopes["A"], atol=1e-5)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in NETWORKS])
-def test_every_closed_form_fits_a_dose_series(screen, method):
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_fits_a_dose_series(screen, method):
+    """Networks see the dose as a number, so that their cells depend on it."""
     adata = screen.copy()
-    ho.tl.perturbation(adata, method=method)
+    ho.tl.perturbation(adata, method=method, config=CONFIGS.get(method))
     predicted = ho.tl.predict_profiles(adata)
     assert predicted.obs["predicted"].all()
     assert set(predicted.obs["dose"]) <= {1.0, 10.0}
+    if method in NETWORKS:
+        name = adata.uns["truth"]["perturbations"][0]
+        found = ho.tl.predict_profiles(adata, perturbations=[name], doses=[0.1, 100])
+        assert np.abs(found.X[0] - found.X[1]).max() > 0.01
 
 
 # --- the verbs ------------------------------------------------------------------------------------------------------

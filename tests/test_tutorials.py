@@ -92,7 +92,7 @@ def test_donor_leak_explains_itself(tmp_path):
     assert "random label" in run([str(ROOT / "tutorials" / "donor_leak.py"), "--help"], tmp_path)
 
 
-BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("_"))
 ASK_FOR_HELP = """
 import contextlib, io, json, runpy, sys
 sys.path.insert(0, "{folder}")

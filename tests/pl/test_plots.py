@@ -62,7 +62,17 @@ def tiles(ax):
 
 def test_public_names_are_sorted_and_exist():
     assert ho.pl.__all__ == sorted(ho.pl.__all__)
-    elsewhere = {"audit", "coverage", "forecast", "genes_per_cell", "history", "interactions", "leaderboard", "paired"}
+    elsewhere = {
+        "audit",
+        "changes",
+        "coverage",
+        "forecast",
+        "genes_per_cell",
+        "history",
+        "interactions",
+        "leaderboard",
+        "paired",
+    }
     assert set(PLOTS) | elsewhere | {"qc", "skill", "trajectories"} == set(ho.pl.__all__)
 
 

@@ -37,7 +37,9 @@ def test_what_is_free_of_noise_does_not_beat_the_ceiling_and_comes_near_it():
     rows = pd.concat(tables).query("method == 'predicted'").groupby("metric")[["estimate", "ceiling"]].mean()
     for metric, row in rows.drop("variance_ratio").iterrows():
         lead = (row["ceiling"] - row["estimate"]) * metric_of(metric).sign
-        assert lead >= -0.03 * abs(row["ceiling"]) - 1e-9, metric
+        # Genes are independent here, so this error is 0 but for sampling, and its ceiling is too.
+        noise = 0.002 if metric == "coexpression_error" else 1e-9
+        assert lead >= -0.03 * abs(row["ceiling"]) - noise, metric
     for metric in ("l2", "rmse", "pearson_delta", "pearson_delta_perturbed", "cosine_logfc", "discrimination"):
         assert rows.loc[metric, "estimate"] == pytest.approx(rows.loc[metric, "ceiling"], rel=0.06), metric
 

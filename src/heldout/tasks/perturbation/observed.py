@@ -12,7 +12,7 @@ from heldout import metrics
 from heldout._core.arrays import loaded, take
 from heldout._core.grouped import group_moments
 from heldout._core.partition import digests
-from heldout._core.types import is_sparse
+from heldout._core.types import is_dask, is_sparse
 from heldout.splitting._read_screen import CONTROL, UNKNOWN
 from heldout.tasks.perturbation.pairs import Pair, Pairs
 
@@ -117,7 +117,10 @@ class Measured:
 
     def fetch(self, rows: np.ndarray) -> Matrix:
         """Expression of some cells in memory, (k × G); sparse where ``X`` is sparse."""
-        return take(loaded(self.X[rows]), None, self.columns)
+        if not is_dask(self.X):
+            return take(loaded(self.X[rows]), None, self.columns)
+        order = np.argsort(rows, kind="stable")  # a dask array is read block by block
+        return take(loaded(self.X[rows[order]]), np.argsort(order, kind="stable"), self.columns)
 
     def dense(self, rows: np.ndarray) -> np.ndarray:
         """Expression of some cells, dense, float64, (k × G)."""
@@ -202,6 +205,11 @@ class Cells:
     def fetch(self, rows: np.ndarray) -> Matrix:
         """Expression of some cells in memory, (k × G); sparse where ``X`` is sparse."""
         return self.measured.fetch(rows)
+
+    def in_order(self, rows: np.ndarray) -> np.ndarray:
+        """Rows sorted by a digest of the names of their cells, so that draws do not depend on the order of the rows."""
+        order = self.measured.order
+        return order[np.isin(order, rows)]
 
     def train_groups(self, rng: np.random.Generator, most: int) -> list[tuple[Pair, np.ndarray]]:
         """Rows of the train cells of each perturbation in each context.

@@ -39,9 +39,7 @@ class StoredCells:
     def of(cls, cells: Cells, rng: np.random.Generator, most: int) -> StoredCells:
         """Draw cells of train; which cells these are does not depend on the order of the rows."""
         groups = cells.train_groups(rng, most)
-        rows = np.concatenate([rows for _, rows in groups])
-        order = np.argsort(rows, kind="stable")
-        X = sparse.csr_matrix(cells.fetch(rows[order]), dtype=np.float32)[np.argsort(order, kind="stable")]
+        X = sparse.csr_matrix(cells.fetch(np.concatenate([rows for _, rows in groups])), dtype=np.float32)
         X.sort_indices()
         return cls(X, np.cumsum([0, *(len(of_group) for _, of_group in groups)]), [pair for pair, _ in groups])
 

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from heldout._core.arrays import loaded
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout._core.progress import progress
-from heldout._core.types import is_sparse
 from heldout.tasks.perturbation.composition.compose import Part, composed
 from heldout.tasks.perturbation.composition.kept import StoredCells
 from heldout.tasks.perturbation.composition.means import fit_means, mean_change
@@ -177,9 +175,4 @@ class CellComposer:
 
 def _some_controls(cells: Cells, context: int) -> np.ndarray:
     """Some train controls of a context, dense, (k × G); which ones does not depend on the order of the rows."""
-    is_control = np.zeros(len(cells.perturbation), dtype=bool)
-    is_control[cells.controls(context)] = True
-    order = cells.measured.order
-    rows = order[is_control[order]][:MOST_CONTROLS]
-    X = loaded(cells.fetch(np.sort(rows)))[np.argsort(np.argsort(rows))]
-    return np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64)
+    return cells.measured.dense(cells.in_order(cells.controls(context))[:MOST_CONTROLS])

@@ -116,7 +116,7 @@ class PairedBlocks(BatchBlocks):
 
 def _pool(cells: Cells, context: int) -> Matrix:
     """Train controls of a context, in an order that does not depend on the rows; a random part of very many."""
-    rows = in_order(cells, cells.controls(context))
+    rows = cells.in_order(cells.controls(context))
     if not len(rows):
         msg = f"Context {context} has no train controls, which each batch needs. Make a split with controls in train."
         raise ValueError(msg)
@@ -124,9 +124,3 @@ def _pool(cells: Cells, context: int) -> Matrix:
         rows = np.random.default_rng(0).permutation(rows)[:MOST_CONTROLS]
     pool = cells.fetch(rows)
     return pool.tocsr() if is_sparse(pool) else pool
-
-
-def in_order(cells: Cells, rows: np.ndarray) -> np.ndarray:
-    """Rows sorted by the names of their cells, so that what is drawn does not depend on the order of the rows."""
-    order = cells.measured.order
-    return order[np.isin(order, rows)]

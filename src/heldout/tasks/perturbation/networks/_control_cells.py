@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from heldout.tasks.perturbation.networks._batches import in_order
 from heldout.tasks.perturbation.networks._network import NetworkMethod, coordinates
 from heldout.tasks.perturbation.pairs import Pairs
 from heldout.tasks.perturbation.predictions import Controls, Generated, dense_rows, drawn_rows
@@ -64,7 +63,7 @@ class ControlCellsMethod(NetworkMethod):
 def kept_controls(cells: Cells, most: int, seed: int) -> dict[str, np.ndarray]:
     """Random train controls of each context, at most ``most``, as arrays; they do not depend on the order of rows."""
     rng = np.random.default_rng(seed)
-    rows = [rng.permutation(in_order(cells, cells.controls(context)))[:most] for context in range(cells.n_contexts)]
+    rows = [rng.permutation(cells.in_order(cells.controls(context)))[:most] for context in range(cells.n_contexts)]
     kept = sparse.csr_matrix(cells.fetch(np.concatenate(rows)), dtype=np.float32)
     groups = np.cumsum([0, *map(len, rows)])
     return dict(zip(_KEPT, (kept.data, kept.indices, kept.indptr, groups), strict=True))

@@ -16,7 +16,7 @@ from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout._core.model import set_weights, weights_of
 from heldout._core.training import local_seed, run_trainer
 from heldout._core.types import is_dask
-from heldout.tasks.perturbation.networks._batches import PairedBlocks, in_order
+from heldout.tasks.perturbation.networks._batches import PairedBlocks
 from heldout.tasks.perturbation.networks._condition import Conditions
 from heldout.tasks.perturbation.networks._trainingplan import NetworkTrainingPlan, check_trainer_options
 
@@ -146,7 +146,7 @@ class NetworkMethod(ABC):
         lowest = -1 if self.with_controls else 0
         train = cells.train[cells.perturbation[cells.train] >= lowest]
         val = cells.val[cells.perturbation[cells.val] >= 0]
-        return (train, val) if is_dask(cells.X) else (in_order(cells, train), in_order(cells, val))
+        return (train, val) if is_dask(cells.X) else (cells.in_order(train), cells.in_order(val))
 
     def _train(
         self,

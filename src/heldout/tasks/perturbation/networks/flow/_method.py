@@ -11,7 +11,7 @@ from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout._core.types import is_dask
 from heldout.tasks.perturbation.config_networks import PerturbationFlowConfig
 from heldout.tasks.perturbation.methods.moved_cells import KeptCells, keep_cells
-from heldout.tasks.perturbation.networks._batches import PairedBlocks, in_order
+from heldout.tasks.perturbation.networks._batches import PairedBlocks
 from heldout.tasks.perturbation.networks._network import NetworkMethod, coordinates, predicting_device
 from heldout.tasks.perturbation.networks.flow._module import ConditionalFlow
 from heldout.tasks.perturbation.networks.flow._sources import ComposedBlocks, Composer
@@ -65,7 +65,7 @@ class GeneFlow(NetworkMethod):
                 arrays |= {name: of_start[name] for name in names}
             else:
                 arrays |= components_of(
-                    cells, in_order(cells, cells.train), arrays["centre"].astype(np.float64), config.n_comps
+                    cells, cells.in_order(cells.train), arrays["centre"].astype(np.float64), config.n_comps
                 )
         if config.source == "composed":
             kept = keep_cells(data, config.max_cells, seed=seed)

@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout._core.types import is_sparse
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from heldout.tasks.perturbation.interface import Data, Vectors
-    from heldout.tasks.perturbation.observed import Cells
 
 _MOST_CELLS = 5000
 _ROWS = 1024
@@ -81,18 +78,10 @@ def _of_vectors(vectors: Vectors) -> tuple[list[str], np.ndarray]:
 def _of_cells(data: Data) -> tuple[list[str], np.ndarray]:
     """Genes of the data and their standardised expression in train cells: cosines are then absolute correlations."""
     cells = data.cells()
-    rows = _some(cells)
-    X = cells.fetch(rows)
-    dense = np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64)
+    some = np.random.default_rng(0).permutation(cells.in_order(cells.train))[:_MOST_CELLS]
+    dense = cells.measured.dense(np.sort(some))
     centred = dense - dense.mean(axis=0)
     return [str(gene) for gene in data.genes], _unit(centred.T)
-
-
-def _some(cells: Cells) -> np.ndarray:
-    """Random train cells, sorted, that do not depend on the order of the rows."""
-    order = cells.measured.order
-    train = order[np.isin(order, cells.train)]
-    return np.sort(np.random.default_rng(0).permutation(train)[:_MOST_CELLS])
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

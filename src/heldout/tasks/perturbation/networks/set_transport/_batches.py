@@ -10,7 +10,6 @@ import torch
 from heldout._core.blocks import Batch, BatchBlocks, to_tensor
 from heldout._core.types import is_sparse
 from heldout.splitting._read_screen import CONTROL
-from heldout.tasks.perturbation.networks._batches import in_order
 from heldout.tasks.perturbation.pairs import Pair, Pairs
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class SetBlocks(BatchBlocks):
         self.pairs = Pairs.of([pair for pair, _ in groups])
         self.encoded, _ = conditions.encode(self.pairs)
         self.rows_of_set = [rows_of_group for _, rows_of_group in groups]
-        used = {context: in_order(cells, cells.controls(context)) for context in np.unique(self.pairs.context).tolist()}
+        used = {context: cells.in_order(cells.controls(context)) for context in np.unique(self.pairs.context).tolist()}
         self.pools = {context: np.random.default_rng(0).permutation(of)[:most] for context, of in used.items()}
         kept = np.unique(np.concatenate([*self.rows_of_set, *self.pools.values()]))
         self.place = np.full(len(cells.perturbation), -1)

@@ -7,10 +7,8 @@ import pytest
 import heldout as ho
 from heldout._core.fits import read_fit
 from heldout.tasks.perturbation.composition.compose import Part, composed
-from heldout.tasks.perturbation.composition.held_out import folds
 from heldout.tasks.perturbation.composition.marginals import Marginals, ranks_of, with_mean
 from heldout.tasks.perturbation.composition.responses import FULL, GRID, drawn_responses, response_weights
-from heldout.tasks.perturbation.pairs import Pairs
 from heldout.tasks.perturbation.task import predict
 from tests.helpers.perturbations import combinations, contexts, task_of
 
@@ -107,14 +105,3 @@ def test_values_below_zero_are_shifted_by_the_responses():
     np.testing.assert_allclose(cells.mean(axis=0), mean)
     moved = np.round((cells - base)[:, 0], 6)
     assert pd.Series(moved).value_counts().to_dict() == {0.0: 25, 8.0: 25}
-
-
-def test_folds_leave_out_each_row_once_and_keep_a_context():
-    context = np.array([0, 1, 0, 1, 0, 0, 1])
-    pairs = Pairs([("a",), ("a",), ("b",), ("b",), ("c",), ("a", "b"), ("a", "b")], context)
-    for kind, expected in (("combination", {5, 6}), ("context", {0, 1, 2, 3, 5, 6}), ("single", set())):
-        found = folds(pairs, kind, np.random.default_rng(0))
-        assert sorted(row for rows in found for row in rows) == sorted(expected)
-        for rows in found:
-            targets = [pairs.targets[row] for row in rows]
-            assert kind != "context" or len(targets) == len(set(targets))

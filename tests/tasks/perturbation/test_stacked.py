@@ -6,7 +6,7 @@ import pytest
 import heldout as ho
 from heldout._core.fits import read_fit
 from heldout._core.stacking import condensed, helps, nonnegative_weights
-from heldout.tasks.perturbation.methods.questions import folds, questions_of
+from heldout.tasks.perturbation.methods.questions import fold_codes, folds, questions_of
 from heldout.tasks.perturbation.methods.stacked import gene_modules
 from heldout.tasks.perturbation.pairs import Pairs
 from tests.helpers.perturbations import combinations, contexts, simulated, task_of
@@ -71,6 +71,21 @@ def test_folds_hold_out_what_the_question_asks():
                     assert targets.issuperset(pair.targets)
                 else:
                     assert not targets & set(pair.targets)
+
+
+def test_folds_leave_out_each_row_once_and_keep_a_context():
+    context = np.array([0, 1, 0, 1, 0, 0, 1])
+    pairs = Pairs([("a",), ("a",), ("b",), ("b",), ("c",), ("a", "b"), ("a", "b")], context)
+    for question, expected in (
+        ("combination", {5, 6}),
+        ("context", {0, 1, 2, 3, 5, 6}),
+        ("single", {0, 1, 2, 3, 4}),
+    ):
+        fold, _ = fold_codes(pairs, question, np.random.default_rng(0))
+        assert set(np.flatnonzero(fold >= 0)) == expected
+        for number in np.unique(fold[fold >= 0]):
+            targets = [pairs.targets[row] for row in np.flatnonzero(fold == number)]
+            assert question != "context" or len(targets) == len(set(targets))
 
 
 def test_cells_of_a_fold_lack_what_is_held_out():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from heldout.splitting._perturbations import Targets
     from heldout.tasks.perturbation.interface import Data, Profiles
     from heldout.tasks.perturbation.observed import Cells
-    from heldout.tasks.perturbation.pairs import Pairs
+    from heldout.tasks.perturbation.pairs import Pair, Pairs
 
 Question = Literal["context", "combination", "single"]
 QUESTIONS: tuple[Question, ...] = ("context", "combination", "single")
@@ -55,7 +55,7 @@ class Fold:
 def folds(data: Data, question: Question, rng: np.random.Generator) -> Iterator[Fold]:
     """Folds of train that ask a question; none if train has too few perturbations for it."""
     pairs = data.profiles.pairs
-    fold, removed = _codes(pairs, question, rng)
+    fold, removed = fold_codes(pairs, question, rng)
     if (fold >= 0).sum() < FEWEST_ROWS:
         return
     for number in np.unique(fold[fold >= 0]):
@@ -64,7 +64,7 @@ def folds(data: Data, question: Question, rng: np.random.Generator) -> Iterator[
             yield Fold(_part(data, kept), np.flatnonzero(fold == number))
 
 
-def _codes(
+def fold_codes(
     pairs: Pairs, question: Question, rng: np.random.Generator
 ) -> tuple[np.ndarray, Callable[[int], np.ndarray]]:
     """Fold in which each row is predicted, (m,), or -1; and a function from a fold to the rows that it removes."""
@@ -106,20 +106,15 @@ def _part(data: Data, rows: np.ndarray) -> Data:
         n_cells=profiles.n_cells[rows],
         half_difference=lambda: profiles.half_difference()[rows],
     )
-    kept = {(pair.targets, pair.context) for pair in part.pairs}
+    kept = set(part.pairs)
     return replace(data, profiles=part, cells=lambda: _cells_of(data.cells(), kept))
 
 
-def _cells_of(cells: Cells, kept: set[tuple[Targets, int]]) -> Cells:
+def _cells_of(cells: Cells, kept: set[Pair]) -> Cells:
     """The controls of train, and the train cells of some perturbations; all others are hidden."""
-    train = np.array(
-        [
-            i
-            for i in cells.train.tolist()
-            if cells.perturbation[i] < 0 or (cells.targets[cells.perturbation[i]], int(cells.context[i])) in kept
-        ],
-        dtype=np.int64,
-    )
+    groups = cells.train_groups(np.random.default_rng(0), len(cells.train))
+    controls = cells.train[cells.perturbation[cells.train] < 0]
+    train = np.sort(np.concatenate([controls, *(rows for pair, rows in groups if pair in kept)]))
     perturbation = np.full(len(cells.perturbation), UNKNOWN)
     perturbation[train] = cells.perturbation[train]
     return replace(cells, perturbation=perturbation, train=train, val=np.array([], dtype=np.int64))

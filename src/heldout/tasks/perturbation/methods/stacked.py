@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -11,23 +9,17 @@ import numpy as np
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout._core.stacking import condensed, helps, nonnegative_weights
 from heldout.tasks.perturbation.config import StackedConfig
-from heldout.tasks.perturbation.methods.questions import (
-    QUESTIONS,
-    Question,
-    folds,
-    questions_of,
-    train_controls,
-)
+from heldout.tasks.perturbation.methods.members import HeldOut, fit_members, held_out, predictions
+from heldout.tasks.perturbation.methods.questions import QUESTIONS, questions_of
 from heldout.tasks.perturbation.predictions import Controls, Shifted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from heldout._core.method import Registry
     from heldout.tasks.perturbation.interface import Data, PerturbationMethod
+    from heldout.tasks.perturbation.methods.questions import Question
     from heldout.tasks.perturbation.pairs import Pairs
-
-logger = logging.getLogger("heldout")
 
 MEMBERS = ("mean", "additive", "linear", "latent_additive", "informed_additive")
 WITH_CONTEXTS = ("context_mean", "transfer", "pooled_transfer")
@@ -70,14 +62,14 @@ class Stacked:
     def fit(self, data: Data, config: StackedConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
         """Fit the members, predict folds of train with them, and find the weights."""
         methods = self._methods(_names(data, config))
-        members = _fit_members(data, methods, seed)
+        members = fit_members(data, methods, seed)
         if not members:
             msg = "None of the members of method='stacked' can be fitted on train. Name others in config.members."
             raise ValueError(msg)
         module = gene_modules(data.profiles.change, _n_modules(config, len(data.profiles.pairs)))
         weights, used = np.empty((len(QUESTIONS), int(module.max()) + 1, len(members))), {}
         for q, question in enumerate(QUESTIONS):
-            asked = _held_out(data, question, {name: methods[name] for name in members}, seed)
+            asked = held_out(data, question, {name: methods[name] for name in members}, seed)
             weights[q], used[question] = _weights(asked, module, list(members), question)
         arrays: dict[str, np.ndarray] = {"weights": weights, "module": module}
         for name, fitted in members.items():
@@ -106,31 +98,12 @@ class Stacked:
             members = {
                 name: Fitted(without_prefix(fitted.arrays, f"{name}."), fitted.info["members"][name]) for name in names
             }
-            predicted, fallback = _predictions(
+            predicted, fallback = predictions(
                 self._methods(names), members, pairs.only(rows), controls, seed, n_genes=len(module)
             )
             change[rows] = np.einsum("hgm,gm->hg", predicted, weights[q][module][:, used])
             lost[rows] = fallback
         return Shifted.of(pairs, controls, change, lost)
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What the members predict for held-out perturbations of train.
-
-    Parameters
-    ----------
-    truth
-        Measured changes, (h × G).
-    predicted
-        Changes predicted by each member, (h × G × M).
-    fold
-        Fold of each row, (h,).
-    """
-
-    truth: np.ndarray
-    predicted: np.ndarray
-    fold: np.ndarray
 
 
 def gene_modules(change: np.ndarray, n: int) -> np.ndarray:
@@ -155,58 +128,6 @@ def _names(data: Data, config: StackedConfig) -> list[str]:
 
 def _n_modules(config: StackedConfig, n_rows: int) -> int:
     return config.n_modules or max(1, min(_MOST_MODULES, n_rows // _ROWS_OF_MODULE))
-
-
-def _fit_members(data: Data, methods: Mapping[str, PerturbationMethod], seed: int) -> dict[str, Fitted]:
-    """Fits of the members; a member that cannot be fitted is left out."""
-    members = {}
-    for name, method in methods.items():
-        try:
-            members[name] = method.fit(data, method.default_config, seed=seed)
-        except ValueError as problem:
-            logger.info("member %r of the stack is left out: %s", name, problem)
-    return members
-
-
-def _predictions(
-    methods: Mapping[str, PerturbationMethod],
-    members: Mapping[str, Fitted],
-    pairs: Pairs,
-    controls: Controls,
-    seed: int,
-    *,
-    n_genes: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Changes by each member, (m × G × M), and whether a member uses a fallback, (m,).
-
-    What a member cannot predict is replaced by the first member, or by no change.
-    """
-    predicted, fallback = np.zeros((len(pairs), n_genes, len(members))), np.zeros(len(pairs), dtype=bool)
-    for j, (name, fitted) in enumerate(members.items()):
-        prediction = methods[name].predict(fitted, pairs, controls, seed=seed)
-        lacking = ~np.isfinite(prediction.change).all(axis=1)
-        predicted[:, :, j] = np.where(lacking[:, None], predicted[:, :, 0], prediction.change)
-        fallback |= prediction.fallback | lacking
-    return predicted, fallback
-
-
-def _held_out(data: Data, question: Question, methods: Mapping[str, PerturbationMethod], seed: int) -> HeldOut | None:
-    """Predictions of held-out train perturbations; None if train is too small for the question."""
-    truth, predicted, number, names = [], [], [], list(methods)
-    for fold, part in enumerate(folds(data, question, np.random.default_rng(seed))):
-        fits = _fit_members(part.data, methods, seed)
-        rows = data.profiles.pairs.only(part.held_out)
-        controls = train_controls(part.data, with_cells=any(methods[name].reads == "cells" for name in fits))
-        of_fold = np.zeros((len(rows), data.profiles.change.shape[1], len(names)))
-        of_fold[:, :, [names.index(name) for name in fits]] = _predictions(
-            methods, fits, rows, controls, seed, n_genes=of_fold.shape[1]
-        )[0]
-        truth.append(data.profiles.change[part.held_out])
-        predicted.append(of_fold)
-        number.append(np.full(len(rows), fold))
-    if len(truth) < 2:
-        return None
-    return HeldOut(np.concatenate(truth), np.concatenate(predicted), np.concatenate(number))
 
 
 def _weights(asked: HeldOut | None, module: np.ndarray, names: list[str], question: Question) -> tuple[np.ndarray, str]:

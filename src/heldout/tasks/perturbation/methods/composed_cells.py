@@ -11,10 +11,10 @@ import numpy as np
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout._core.progress import progress
 from heldout.tasks.perturbation.composition.compose import Part, composed
-from heldout.tasks.perturbation.composition.kept import StoredCells
 from heldout.tasks.perturbation.composition.means import fit_means, mean_change
 from heldout.tasks.perturbation.composition.responses import response_weights
 from heldout.tasks.perturbation.config import ComposedCellsConfig
+from heldout.tasks.perturbation.kept import StoredCells
 from heldout.tasks.perturbation.pairs import Pair, Pairs
 from heldout.tasks.perturbation.predictions import Generated, drawn_rows, rng_of
 

@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from scipy import sparse
 
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout.tasks.perturbation.config import LatentAdditiveConfig, MovedCellsConfig
+from heldout.tasks.perturbation.kept import StoredCells, matrix_of
 from heldout.tasks.perturbation.methods.latent_additive import LatentAdditive, latent_change
 from heldout.tasks.perturbation.methods.nearest_dose import at_nearest_dose, stored_doses
 from heldout.tasks.perturbation.pairs import Pairs
@@ -67,21 +67,16 @@ class MovedCells:
 
 def keep_cells(data: Data, most: int, *, seed: int) -> Fitted:
     """Up to ``most`` cells of each train perturbation in each context, and their mean changes; see KeptCells."""
-    profiles, cells = data.profiles, data.cells()
-    groups = cells.train_groups(np.random.default_rng(seed), most)
-    row = profiles.pairs.rows_of()
-    stored = sparse.csr_matrix(cells.fetch(np.concatenate([rows for _, rows in groups])), dtype=np.float32)
+    profiles = data.profiles
+    kept, row = StoredCells.of(data.cells(), np.random.default_rng(seed), most), profiles.pairs.rows_of()
     arrays = {
-        "values": stored.data,
-        "genes": stored.indices,
-        "cells": stored.indptr,
-        "groups": np.cumsum([0, *(len(rows) for _, rows in groups)]),
-        "context": np.array([pair.context for pair, _ in groups]),
-        "change": np.stack([profiles.change[row[pair]] for pair, _ in groups]),
+        **kept.arrays(),
+        "context": np.array([pair.context for pair in kept.pairs]),
+        "change": np.stack([profiles.change[row[pair]] for pair in kept.pairs]),
         "control": profiles.control,
-        **stored_doses(Pairs.of([pair for pair, _ in groups])),
+        **stored_doses(Pairs.of(kept.pairs)),
     }
-    return Fitted(arrays, {"perturbations": [list(pair.targets) for pair, _ in groups]})
+    return Fitted(arrays, {"perturbations": [list(pair.targets) for pair in kept.pairs]})
 
 
 @dataclass(frozen=True)
@@ -107,8 +102,7 @@ class KeptCells:
     @cached_property
     def X(self) -> Matrix:
         """The kept cells, csr, (n × G)."""
-        stored = tuple(self.arrays[name] for name in ("values", "genes", "cells"))
-        return sparse.csr_matrix(stored, shape=(len(self.arrays["cells"]) - 1, self.arrays["control"].shape[1]))
+        return matrix_of(self.arrays, self.arrays["control"].shape[1])
 
     def source(self, pair: Pair) -> Source:
         """Where the cells of a perturbation in a context come from."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from heldout.tasks.perturbation.kept import arrays_of, matrix_of
 from heldout.tasks.perturbation.networks._network import NetworkMethod, coordinates
 from heldout.tasks.perturbation.pairs import Pairs
 from heldout.tasks.perturbation.predictions import Controls, Generated, dense_rows, drawn_rows
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from heldout.tasks.perturbation.observed import Cells
     from heldout.tasks.perturbation.pairs import Pair
 
-_KEPT = ("control_values", "control_genes", "control_cells", "control_groups")
+_KEPT = "control_"
+"""Prefix of the arrays of the kept control cells."""
 
 
 class ControlCellsMethod(NetworkMethod):
@@ -65,8 +67,7 @@ def kept_controls(cells: Cells, most: int, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     rows = [rng.permutation(cells.in_order(cells.controls(context)))[:most] for context in range(cells.n_contexts)]
     kept = sparse.csr_matrix(cells.fetch(np.concatenate(rows)), dtype=np.float32)
-    groups = np.cumsum([0, *map(len, rows)])
-    return dict(zip(_KEPT, (kept.data, kept.indices, kept.indptr, groups), strict=True))
+    return {**arrays_of(kept, _KEPT), f"{_KEPT}groups": np.cumsum([0, *map(len, rows)])}
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,11 @@ class ControlCells:
 
     @property
     def _groups(self) -> np.ndarray:
-        return self.fitted.arrays["control_groups"]
+        return self.fitted.arrays[f"{_KEPT}groups"]
 
     @cached_property
     def _kept(self) -> Matrix:
-        values, genes, starts, _ = (self.fitted.arrays[name] for name in _KEPT)
-        return sparse.csr_matrix(
-            (values, genes, starts), shape=(len(starts) - 1, self.fitted.arrays["control"].shape[1])
-        )
+        return matrix_of(self.fitted.arrays, self.fitted.arrays["control"].shape[1], _KEPT)
 
 
 def _float(values: np.ndarray) -> torch.Tensor:

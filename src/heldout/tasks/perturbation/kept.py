@@ -1,4 +1,4 @@
-"""Measured cells that a fit keeps, and how they are stored."""
+"""Measured cells that a fit keeps, and how they are stored as arrays."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from heldout._core.method import with_prefix
 from heldout.tasks.perturbation.pairs import Pair
 from heldout.tasks.perturbation.predictions import dense_rows
 
@@ -45,7 +46,7 @@ class StoredCells:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays for :meth:`load`."""
-        return {"values": self.X.data, "genes": self.X.indices, "cells": self.X.indptr, "groups": self.ends}
+        return {**arrays_of(self.X), "groups": self.ends}
 
     def to_json(self) -> list[list[Any]]:
         """Targets, context and dose of each group."""
@@ -54,9 +55,11 @@ class StoredCells:
     @classmethod
     def load(cls, arrays: Mapping[str, np.ndarray], stored: list[list[Any]], n_genes: int) -> StoredCells:
         """Inverse of :meth:`arrays` and :meth:`to_json`."""
-        parts = tuple(arrays[name] for name in ("values", "genes", "cells"))
-        X = sparse.csr_matrix(parts, shape=(len(arrays["cells"]) - 1, n_genes))
-        return cls(X, arrays["groups"], [Pair(tuple(targets), context, dose) for targets, context, dose in stored])
+        return cls(
+            matrix_of(arrays, n_genes),
+            arrays["groups"],
+            [Pair(tuple(targets), context, dose) for targets, context, dose in stored],
+        )
 
     def dense(self, group: int) -> np.ndarray:
         """Cells of a group, float64, (n × G)."""
@@ -67,3 +70,14 @@ class StoredCells:
         sizes = np.diff(self.ends)
         place = np.arange(len(self.X.indptr) - 1) - np.repeat(self.ends[:-1], sizes)
         return dense_rows(self.X, np.sort(np.argsort(place, kind="stable")[:n]))
+
+
+def arrays_of(X: sparse.csr_matrix, prefix: str = "") -> dict[str, np.ndarray]:
+    """Cells, csr, as arrays with a prefix in their names."""
+    return with_prefix({"values": X.data, "genes": X.indices, "cells": X.indptr}, prefix)
+
+
+def matrix_of(arrays: Mapping[str, np.ndarray], n_genes: int, prefix: str = "") -> sparse.csr_matrix:
+    """Inverse of :func:`arrays_of`, (n × G)."""
+    values, genes, cells = (arrays[f"{prefix}{name}"] for name in ("values", "genes", "cells"))
+    return sparse.csr_matrix((values, genes, cells), shape=(len(cells) - 1, n_genes))

@@ -125,10 +125,10 @@ def registered(page: types.ModuleType, method: perturbation.Method) -> None:
 
 
 def metric_record(page: types.ModuleType, record: metric.Metric) -> None:
-    """The record of the page is the one of the list, for one of its tasks."""
+    """The record of the page is the one of the list, for one of its tasks; ranges are listed apart."""
     listed = next(m for m in metric.METRICS.values() if m.name == record.name)
     assert set(record.tasks) <= set(listed.tasks)
-    assert dataclasses.replace(record, tasks=listed.tasks) == listed
+    assert dataclasses.replace(record, tasks=listed.tasks, bounds=listed.bounds) == listed
 
 
 def _has(page: types.ModuleType, module: types.ModuleType, *names: str) -> None:

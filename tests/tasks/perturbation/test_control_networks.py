@@ -14,6 +14,7 @@ from heldout._core.method import Fitted
 from heldout.metrics import energy_distance
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.networks._condition import Conditions
+from heldout.tasks.perturbation.networks._network import Blueprint
 from heldout.tasks.perturbation.networks.graph._graph import graph_of, joined_to
 from heldout.tasks.perturbation.networks.set_transport._batches import SetBlocks
 from heldout.tasks.perturbation.networks.set_transport._module import BANDWIDTHS, energy, mmd
@@ -175,13 +176,14 @@ def test_losses_are_the_formulas_written_out(screen):
         config = CONFIGS[name] if power == 2 else ho.model.GraphConfig(loss="autofocus", n_hidden=8, n_latent=4)
         arrays, info = method.prepare(data, config, seed=0, start=None)
         conditions = method.conditions_of(data, info, None)
-        module = method.build(config, conditions, arrays, info).eval()
+        blueprint = Blueprint(config, conditions, arrays, info)
+        module = method.build(blueprint).eval()
         with torch.no_grad():
             module.encoder.targets.weight[:-1] = torch.from_numpy(
                 rng.normal(size=(len(conditions.targets), config.n_latent)).astype(np.float32)
             )
         rows = cells.train[cells.perturbation[cells.train] >= 0][:6]
-        batch = next(iter(method.blocks(data, config, conditions, arrays, info, rows, batch_size=6, seed=None)))[0]
+        batch = next(iter(method.blocks(cells, blueprint, rows, batch_size=6, seed=None)))[0]
         found = module(batch)[2].loss.item()
         total = 0.0
         for x, control, row in zip(batch["X"], batch["controls"], rows.tolist(), strict=True):

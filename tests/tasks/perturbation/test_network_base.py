@@ -63,8 +63,8 @@ class Toy(NetworkMethod):
     default_config = TOY
     gene_axes = {"centre": 0, "spread": 0, "net.out.weight": 0, "net.out.bias": 0}
 
-    def build(self, config, conditions, arrays, info):
-        return MeanModule(config, conditions, arrays)
+    def build(self, blueprint):
+        return MeanModule(blueprint.config, blueprint.conditions, blueprint.arrays)
 
     def predict(self, fitted, pairs, controls, *, seed):
         module = self.module(fitted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -35,12 +35,31 @@ WEIGHTS = "net."
 """Prefix of the weights among the arrays of a fit."""
 
 
+@dataclass(frozen=True)
+class Blueprint:
+    """What a network is built from.
+
+    Parameters
+    ----------
+    config
+        The options.
+    conditions
+        Targets, vectors and contexts that the network knows.
+    arrays, info
+        What :meth:`NetworkMethod.prepare` returned: arrays, and JSON values.
+    """
+
+    config: Any
+    conditions: Conditions
+    arrays: Mapping[str, np.ndarray]
+    info: Mapping[str, Any]
+
+
 class NetworkMethod(ABC):
     """Base of the networks. A subclass has the options, :meth:`build` and :meth:`predict`.
 
     A fit has the weights as arrays with the prefix ``net.``, what :meth:`prepare` returns, and the conditions. The
-    options need ``batch_size``, ``lr``, ``max_epochs``, ``n_updates`` and ``patience``; ``weight_decay``,
-    ``accumulate`` and ``compile`` are read where they exist.
+    options are a :class:`heldout.tasks.perturbation.config_networks.TrainedConfig`.
     """
 
     default_config: ClassVar[Any]
@@ -59,10 +78,8 @@ class NetworkMethod(ABC):
     _conditions: Conditions
 
     @abstractmethod
-    def build(
-        self, config: Any, conditions: Conditions, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]
-    ) -> BaseModuleClass:
-        """The module with initial weights, from the options, the conditions and what :meth:`prepare` returned.
+    def build(self, blueprint: Blueprint) -> BaseModuleClass:
+        """The module with initial weights.
 
         Called with a batch, the third result of the module has the ``loss``. The attribute ``encoder`` of the module is
         its :class:`heldout.tasks.perturbation.networks._condition.ConditionEncoder`, if it has one.
@@ -83,31 +100,13 @@ class NetworkMethod(ABC):
         return Conditions.of(data, start)
 
     def blocks(
-        self,
-        data: Data,
-        config: Any,
-        conditions: Conditions,
-        arrays: Mapping[str, np.ndarray],
-        info: Mapping[str, Any],
-        rows: np.ndarray,
-        *,
-        batch_size: int,
-        seed: int | None,
+        self, cells: Cells, blueprint: Blueprint, rows: np.ndarray, *, batch_size: int, seed: int | None
     ) -> BatchBlocks:
         """Batches of some rows; shuffled with a seed for training, in order without it for validation."""
-        return PairedBlocks(data.cells(), rows, conditions, batch_size, seed=seed)
+        return PairedBlocks(cells, rows, blueprint.conditions, batch_size, seed=seed)
 
     def finish(
-        self,
-        module: Any,
-        data: Data,
-        config: Any,
-        conditions: Conditions,
-        arrays: Mapping[str, np.ndarray],
-        info: Mapping[str, Any],
-        rows: np.ndarray,
-        *,
-        seed: int,
+        self, module: Any, cells: Cells, blueprint: Blueprint, rows: np.ndarray, *, seed: int
     ) -> dict[str, np.ndarray]:
         """Further arrays of the fit that need the trained module; ``rows`` are the train rows. There are none here."""
         return {}
@@ -128,15 +127,15 @@ class NetworkMethod(ABC):
         """
         check_trainer_options(trainer_options)
         arrays, info = self.prepare(data, config, seed=seed, start=start)
-        conditions = self.conditions_of(data, info, start)
-        train, val = self.rows(data.cells())
-        shared = (data, config, conditions, arrays, info)
+        cells, conditions = data.cells(), self.conditions_of(data, info, start)
+        blueprint = Blueprint(config, conditions, arrays, info)
+        train, val = self.rows(cells)
         with local_seed(seed):
-            module = self.build(config, conditions, arrays, info)
+            module = self.build(blueprint)
             if start is not None:
                 begin(module, conditions, start)
-            history = self._train(module, shared, (train, val), seed, trainer_options)
-            further = self.finish(module, *shared, train, seed=seed)
+            history = self._train(module, cells, blueprint, (train, val), seed, trainer_options)
+            further = self.finish(module, cells, blueprint, train, seed=seed)
         weights = with_prefix(weights_of(module), WEIGHTS)
         record = {**info, "network": asdict(config), "conditions": conditions.to_json()}
         return Fitted({**arrays, **further, **conditions.arrays(), **weights}, record, history)
@@ -151,23 +150,18 @@ class NetworkMethod(ABC):
     def _train(
         self,
         module: BaseModuleClass,
-        shared: tuple[Data, Any, Conditions, dict[str, np.ndarray], dict[str, Any]],
+        cells: Cells,
+        blueprint: Blueprint,
         rows: tuple[np.ndarray, np.ndarray],
         seed: int,
         trainer_options: Mapping[str, Any] | None,
     ) -> pd.DataFrame:
-        data, config = shared[:2]
-        train, val = rows
+        (train, val), config = rows, blueprint.config
+        of_train = self.blocks(cells, blueprint, train, batch_size=config.batch_size, seed=seed)
         size = max(config.batch_size, ROWS)
+        of_val = self.blocks(cells, blueprint, val, batch_size=size, seed=None) if len(val) else None
         batches = SplitDataModule(
-            data.cells().X,
-            train,
-            val,
-            {},
-            config.batch_size,
-            seed=seed,
-            train_blocks=self.blocks(*shared, train, batch_size=config.batch_size, seed=seed),
-            val_blocks=self.blocks(*shared, val, batch_size=size, seed=None) if len(val) else None,
+            cells.X, train, val, {}, config.batch_size, seed=seed, train_blocks=of_train, val_blocks=of_val
         )
         return run_trainer(
             self.plan(module, config),
@@ -191,7 +185,7 @@ class NetworkMethod(ABC):
         if self._fitted is not fitted:
             conditions = Conditions.load(fitted.info["conditions"], fitted.arrays)
             with local_seed(0):  # a new module draws initial weights
-                module = self.build(self.config_of(fitted), conditions, fitted.arrays, fitted.info)
+                module = self.build(Blueprint(self.config_of(fitted), conditions, fitted.arrays, fitted.info))
             set_weights(module, without_prefix(fitted.arrays, WEIGHTS))
             self._fitted, self._module, self._conditions = fitted, module.eval(), conditions
         return self._module
@@ -206,7 +200,7 @@ def n_epochs(config: Any, n_rows: int) -> int:
     """Number of epochs: that of the options, or enough for ``n_updates`` steps of the optimiser."""
     if config.max_epochs is not None:
         return int(config.max_epochs)
-    each = max(1, math.ceil(n_rows / (config.batch_size * getattr(config, "accumulate", 1))))
+    each = max(1, math.ceil(n_rows / (config.batch_size * config.accumulate)))
     return max(1, math.ceil(config.n_updates / each))
 
 

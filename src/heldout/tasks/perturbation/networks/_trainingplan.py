@@ -30,7 +30,7 @@ class NetworkTrainingPlan(BlockTrainingPlan):
 
     def __init__(self, module: BaseModuleClass, config: Any) -> None:
         super().__init__(module, config)
-        self.accumulate = int(getattr(config, "accumulate", 1))
+        self.accumulate = config.accumulate
         self.n_batches = self.n_steps = 0
         self.n_total = 1
 
@@ -39,7 +39,7 @@ class NetworkTrainingPlan(BlockTrainingPlan):
         super().on_fit_start()
         each = math.ceil(self.trainer.datamodule.n_train / self.config.batch_size)
         self.n_total = max(1, each * int(self.trainer.max_epochs or 1) // self.accumulate)
-        if getattr(self.config, "compile", False):
+        if self.config.compile:
             net: Any = getattr(self.module, "net", self.module)
             net.compile()
 

@@ -14,12 +14,11 @@ from heldout.tasks.perturbation.networks.compositional._trainingplan import Comp
 from heldout.tasks.perturbation.networks.latent_additive._method import LatentAdditiveNetwork
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from heldout._core.blocks import Batch
     from heldout._core.method import Fitted
     from heldout.tasks.perturbation.interface import Data
     from heldout.tasks.perturbation.networks._condition import Conditions
+    from heldout.tasks.perturbation.networks._network import Blueprint
     from heldout.tasks.perturbation.networks._trainingplan import NetworkTrainingPlan
     from heldout.tasks.perturbation.observed import Cells
 
@@ -41,15 +40,11 @@ class Compositional(LatentAdditiveNetwork):
         arrays, info = super().prepare(data, config, seed=seed, start=start)
         return arrays, {**info, "n_classes": len(_classes(data.cells()))}
 
-    def build(
-        self,
-        config: Any,
-        conditions: Conditions,
-        arrays: Mapping[str, np.ndarray],
-        info: Mapping[str, Any],
-    ) -> CompositionalModule:
+    def build(self, blueprint: Blueprint) -> CompositionalModule:
         """The module with initial weights."""
-        return CompositionalModule(config, conditions, arrays, info["n_classes"])
+        return CompositionalModule(
+            blueprint.config, blueprint.conditions, blueprint.arrays, blueprint.info["n_classes"]
+        )
 
     def cells_of(
         self, module: CompositionalModule, x: torch.Tensor, mean: torch.Tensor, condition: Batch
@@ -59,19 +54,10 @@ class Compositional(LatentAdditiveNetwork):
         return decoded if module.as_decoded else x + decoded - module.decoded(x, module.without_targets(condition))
 
     def blocks(
-        self,
-        data: Data,
-        config: Any,
-        conditions: Conditions,
-        arrays: Mapping[str, np.ndarray],
-        info: Mapping[str, Any],
-        rows: np.ndarray,
-        *,
-        batch_size: int,
-        seed: int | None,
+        self, cells: Cells, blueprint: Blueprint, rows: np.ndarray, *, batch_size: int, seed: int | None
     ) -> PairedBlocks:
         """Cells with control cells and their class."""
-        return ClassBlocks(data.cells(), rows, conditions, batch_size, seed=seed)
+        return ClassBlocks(cells, rows, blueprint.conditions, batch_size, seed=seed)
 
 
 class ClassBlocks(PairedBlocks):

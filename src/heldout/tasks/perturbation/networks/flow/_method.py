@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from heldout.tasks.perturbation.interface import Data
-    from heldout.tasks.perturbation.networks._condition import Conditions
+    from heldout.tasks.perturbation.networks._network import Blueprint
+    from heldout.tasks.perturbation.observed import Cells
     from heldout.tasks.perturbation.predictions import Controls
 
 _KEPT = "kept."
@@ -72,55 +73,31 @@ class GeneFlow(NetworkMethod):
             arrays, info = {**arrays, **with_prefix(kept.arrays, _KEPT)}, {"kept": kept.info}
         return arrays, info
 
-    def build(
-        self,
-        config: PerturbationFlowConfig,
-        conditions: Conditions,
-        arrays: Mapping[str, np.ndarray],
-        info: Mapping[str, Any],
-    ) -> ConditionalFlow:
+    def build(self, blueprint: Blueprint) -> ConditionalFlow:
         """The flow with initial weights."""
-        return ConditionalFlow(config, conditions, Space.of(arrays))
+        return ConditionalFlow(blueprint.config, blueprint.conditions, Space.of(blueprint.arrays))
 
     def blocks(
-        self,
-        data: Data,
-        config: PerturbationFlowConfig,
-        conditions: Conditions,
-        arrays: Mapping[str, np.ndarray],
-        info: Mapping[str, Any],
-        rows: np.ndarray,
-        *,
-        batch_size: int,
-        seed: int | None,
+        self, cells: Cells, blueprint: Blueprint, rows: np.ndarray, *, batch_size: int, seed: int | None
     ) -> PairedBlocks:
         """Batches with the source cells that the options ask for."""
-        if config.source == "composed":
-            composer = _composer(arrays, info)
-            assert composer is not None
-            return ComposedBlocks(data.cells(), rows, conditions, batch_size, composer, seed=seed)
-        return PairedBlocks(data.cells(), rows, conditions, batch_size, seed=seed, controls=config.source == "control")
+        composer, conditions = _composer(blueprint.arrays, blueprint.info), blueprint.conditions
+        if composer is not None:
+            return ComposedBlocks(cells, rows, conditions, batch_size, composer, seed=seed)
+        with_controls = blueprint.config.source == "control"
+        return PairedBlocks(cells, rows, conditions, batch_size, seed=seed, controls=with_controls)
 
     def finish(
-        self,
-        module: ConditionalFlow,
-        data: Data,
-        config: PerturbationFlowConfig,
-        conditions: Conditions,
-        arrays: Mapping[str, np.ndarray],
-        info: Mapping[str, Any],
-        rows: np.ndarray,
-        *,
-        seed: int,
+        self, module: ConditionalFlow, cells: Cells, blueprint: Blueprint, rows: np.ndarray, *, seed: int
     ) -> dict[str, np.ndarray]:
         """Thresholds below which a value is zero, from cells that are generated for train conditions."""
-        if config.zeros == "none":
+        if blueprint.config.zeros == "none":
             return {}
         rng = np.random.default_rng([seed, 1])
         chosen = rng.permutation(rows)[:_N_LEARNED]
-        chosen = np.sort(chosen) if is_dask(data.cells().X) else chosen
-        blocks = self.blocks(data, config, conditions, arrays, info, chosen, batch_size=512, seed=None)
-        generated, n_zeros = [], np.zeros(len(arrays["centre"]))
+        chosen = np.sort(chosen) if is_dask(cells.X) else chosen
+        blocks = self.blocks(cells, blueprint, chosen, batch_size=512, seed=None)
+        generated, n_zeros = [], np.zeros(len(blueprint.arrays["centre"]))
         module.to(predicting_device())
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         for batch in (batch for block in blocks for batch in block):

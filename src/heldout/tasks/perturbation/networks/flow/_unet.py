@@ -9,7 +9,9 @@ from heldout.tasks.perturbation.networks.flow._nets import Joint, zeroed
 
 
 class UNet(nn.Module):
-    """One-dimensional U-Net: convolutions along the genes, in the order of the data, which has no meaning.
+    """One-dimensional U-Net along the genes.
+
+    The convolutions mix genes that are neighbours in the data. The order of the genes has no meaning.
 
     Parameters
     ----------

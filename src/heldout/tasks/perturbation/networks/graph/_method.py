@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from heldout._core.method import Fitted
     from heldout.tasks.perturbation.interface import Data
+    from heldout.tasks.perturbation.networks._network import Blueprint
 
 logger = logging.getLogger("heldout")
 
@@ -57,8 +58,6 @@ class Graph(LatentAdditiveNetwork):
         """The nodes of the graph, train targets first; they have no fixed vectors."""
         return replace(Conditions.of(replace(data, target_vectors=None), start), targets=tuple(info["nodes"]))
 
-    def build(
-        self, config: Any, conditions: Conditions, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]
-    ) -> GraphModule:
+    def build(self, blueprint: Blueprint) -> GraphModule:
         """The module with initial weights."""
-        return GraphModule(config, conditions, arrays)
+        return GraphModule(blueprint.config, blueprint.conditions, blueprint.arrays)

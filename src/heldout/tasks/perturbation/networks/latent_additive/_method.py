@@ -9,13 +9,10 @@ from heldout.tasks.perturbation.networks._control_cells import ControlCellsMetho
 from heldout.tasks.perturbation.networks.latent_additive._module import LatentAdditiveModule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
     import torch
 
     from heldout._core.blocks import Batch
-    from heldout.tasks.perturbation.networks._condition import Conditions
+    from heldout.tasks.perturbation.networks._network import Blueprint
 
 GENE_AXES = {
     **dict.fromkeys(("centre", "spread", "net.decode.4.weight", "net.decode.4.bias"), 0),
@@ -34,15 +31,9 @@ class LatentAdditiveNetwork(ControlCellsMethod):
     default_config: ClassVar[Any] = LatentAdditiveNetworkConfig()
     gene_axes: ClassVar[dict[str, int]] = GENE_AXES
 
-    def build(
-        self,
-        config: Any,
-        conditions: Conditions,
-        arrays: Mapping[str, np.ndarray],
-        info: Mapping[str, Any],
-    ) -> LatentAdditiveModule:
+    def build(self, blueprint: Blueprint) -> LatentAdditiveModule:
         """The module with initial weights."""
-        return LatentAdditiveModule(config, conditions, arrays)
+        return LatentAdditiveModule(blueprint.config, blueprint.conditions, blueprint.arrays)
 
     def cells_of(
         self, module: LatentAdditiveModule, x: torch.Tensor, mean: torch.Tensor, condition: Batch

@@ -99,7 +99,7 @@ class SetBlocks(BatchBlocks):
 def _groups(cells: Cells, rows: np.ndarray, most: int) -> list[tuple[Pair, np.ndarray]]:
     """Rows of each perturbation in each context, at most ``most``, in an order that the names of the cells fix."""
     rows = rows[np.argsort(np.argsort(cells.measured.order, kind="stable")[rows], kind="stable")]
-    dose = getattr(cells, "dose", None)
+    dose = cells.dose
     rng, groups = np.random.default_rng(0), []
     of_row = np.zeros(len(rows)) if dose is None else np.nan_to_num(dose[rows])
     keys = np.stack([cells.perturbation[rows], cells.context[rows], of_row], axis=1)

@@ -13,11 +13,9 @@ from heldout.tasks.perturbation.networks.set_transport._batches import SetBlocks
 from heldout.tasks.perturbation.networks.set_transport._module import SetTransportModule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from heldout._core.blocks import Batch, BatchBlocks
-    from heldout.tasks.perturbation.interface import Data
-    from heldout.tasks.perturbation.networks._condition import Conditions
+    from heldout.tasks.perturbation.networks._network import Blueprint
+    from heldout.tasks.perturbation.observed import Cells
 
 
 class SetTransport(ControlCellsMethod):
@@ -33,30 +31,23 @@ class SetTransport(ControlCellsMethod):
         **dict.fromkeys(("control", "net.encode.weight"), 1),
     }
 
-    def build(
-        self,
-        config: SetTransportConfig,
-        conditions: Conditions,
-        arrays: Mapping[str, np.ndarray],
-        info: Mapping[str, Any],
-    ) -> SetTransportModule:
+    def build(self, blueprint: Blueprint) -> SetTransportModule:
         """The module with initial weights."""
-        return SetTransportModule(config, conditions, arrays)
+        return SetTransportModule(blueprint.config, blueprint.conditions, blueprint.arrays)
 
     def blocks(
-        self,
-        data: Data,
-        config: SetTransportConfig,
-        conditions: Conditions,
-        arrays: Mapping[str, np.ndarray],
-        info: Mapping[str, Any],
-        rows: np.ndarray,
-        *,
-        batch_size: int,
-        seed: int | None,
+        self, cells: Cells, blueprint: Blueprint, rows: np.ndarray, *, batch_size: int, seed: int | None
     ) -> BatchBlocks:
         """Batches of whole sets."""
-        return SetBlocks(data.cells(), rows, conditions, batch_size, config.set_size, config.max_cells, seed=seed)
+        return SetBlocks(
+            cells,
+            rows,
+            blueprint.conditions,
+            batch_size,
+            blueprint.config.set_size,
+            blueprint.config.max_cells,
+            seed=seed,
+        )
 
     def cells_of(
         self, module: SetTransportModule, x: torch.Tensor, mean: torch.Tensor, condition: Batch

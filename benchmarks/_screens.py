@@ -94,6 +94,22 @@ def responders_varied(hold_out: str) -> ad.AnnData:
     )
 
 
+def responders_joint(hold_out: str) -> ad.AnnData:
+    """Simulate a screen in which half of the cells respond, and the same cells respond to both genes of a pair."""
+    return _simulated(
+        ho.datasets.perturbations_simulated(
+            n_singles=40,
+            n_doubles=60,
+            n_genes=600,
+            n_cells=120,
+            responders=0.5,
+            joint_response=True,
+            effect_strength=10,
+            rng=2,
+        )
+    )
+
+
 def _simulated(adata: ad.AnnData) -> ad.AnnData:
     import scanpy as sc
 
@@ -137,11 +153,12 @@ LOADERS: dict[str, Callable[[str], ad.AnnData]] = {
     "simulation": simulation,
     "responders": responders,
     "responders_varied": responders_varied,
+    "responders_joint": responders_joint,
     **{name: lambda _, load=load: load() for name, load in SCREENS.items()},
 }
 """Loaders of all screens by name; their argument is what is held out."""
 
-_PAIRS = ("norman", "simulation", "responders", "responders_varied")
+_PAIRS = ("norman", "simulation", "responders", "responders_varied", "responders_joint")
 USUAL = {name: "combination" if name in _PAIRS else "context" for name in LOADERS}
 """What is held out by default."""
 

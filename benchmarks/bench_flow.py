@@ -22,7 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from heldout.model import PerturbationFlowConfig
-from heldout.tasks.perturbation.networks._condition import Conditions
+from heldout.tasks.perturbation.networks._condition import ConditionEncoder, Conditions
 from heldout.tasks.perturbation.networks.flow._module import ConditionalFlow
 from heldout.tasks.perturbation.networks.flow._space import Space
 
@@ -41,7 +41,8 @@ CONFIGS = {
 def module_of(config: PerturbationFlowConfig, n_genes: int) -> ConditionalFlow:
     """A flow with initial weights for 100 targets."""
     conditions = Conditions(tuple(f"T{i}" for i in range(100)), (("one",),), np.ones(1, dtype=bool))
-    return ConditionalFlow(config, conditions, Space(torch.zeros(n_genes), 1.0, torch.ones(n_genes)))
+    encoder = ConditionEncoder(conditions, config.n_condition)
+    return ConditionalFlow(config, encoder, Space.unscaled(n_genes))
 
 
 def batch_of(n: int, n_genes: int, device: str) -> dict[str, torch.Tensor]:

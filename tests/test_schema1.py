@@ -18,7 +18,7 @@ from heldout.tasks.perturbation import METHODS as PERTURBATION
 
 ARCHIVE = Path(__file__).parent / "schema1" / "schema1.tar.xz"
 MIDDLE = ("ot_interpolation", "neighbour_mixture")
-SINCE = {"moved_cells", "composed_cells", "flow", "dose_linear", "dose_isotonic"}
+SINCE = {"moved_cells", "composed_cells", "residual_flow", "flow", "dose_linear", "dose_isotonic"}
 SINCE |= {"latent_additive_network", "compositional", "graph", "set_transport"}
 SINCE |= {"pooled_transfer", "vector_knn", "vector_lasso", "stacked"}
 """Methods that the first version did not have."""

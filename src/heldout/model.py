@@ -31,6 +31,7 @@ from heldout.tasks.perturbation.config_networks import (
     GraphConfig,
     LatentAdditiveNetworkConfig,
     PerturbationFlowConfig,
+    ResidualFlowConfig,
     SetTransportConfig,
 )
 
@@ -66,6 +67,7 @@ __all__ = [
     "PerturbationFlowConfig",
     "PooledTransferConfig",
     "PublishedConfig",
+    "ResidualFlowConfig",
     "RidgeConfig",
     "SequenceConfig",
     "SetTransportConfig",

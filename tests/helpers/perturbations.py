@@ -18,6 +18,7 @@ CONFIGS = {
     "compositional": ho.model.CompositionalConfig(**TINY, n_latent=8),
     "graph": ho.model.GraphConfig(**TINY, n_latent=8),
     "set_transport": ho.model.SetTransportConfig(**TINY),
+    "residual_flow": ho.model.ResidualFlowConfig(n_updates=5, width=4, n_layers=1, n_steps=1),
 }
 """Options with which the networks train in a moment: tiny layers, few steps."""
 

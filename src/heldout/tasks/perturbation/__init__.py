@@ -118,6 +118,12 @@ METHODS = Registry(
         "measured cells, moved by their responses to the missing targets, with the mean of the best closed form",
         f"{_METHODS}.composed_cells:ComposedCells",
     ),
+    Method(
+        "residual_flow",
+        "model",
+        "composed_cells, corrected by a flow as far as held-out perturbations of train support it",
+        f"{_NETWORKS}.residual._method:ResidualFlow",
+    ),
     Method("flow", "model", "conditional flow matching of cells", f"{_NETWORKS}.flow._method:GeneFlow"),
     Method(
         "latent_additive_network",

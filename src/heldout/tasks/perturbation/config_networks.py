@@ -228,3 +228,34 @@ class PerturbationFlowConfig(TrainedConfig):
     tolerance: float = option(1e-4, above=0)
     zeros: Literal["threshold", "none"] = "threshold"
     max_cells: int = option(200, at_least=2)
+
+
+@dataclass(frozen=True)
+class ResidualFlowConfig(TrainedConfig):
+    """Options of ``residual_flow``, see :class:`TrainedConfig` for those that all networks share.
+
+    Parameters
+    ----------
+    perturbation_embedding
+        Key of an embedding (:func:`heldout.pp.embedding`) with vectors of the targets, which ``informed_additive`` uses
+        for the mean changes.
+    coordinates
+        Where residuals are learnt. ``"responses"``: how far a cell went along the mean change of its perturbation, and
+        along the contrast between its targets. ``"genes"``: all genes, which needs many more perturbations.
+    width, n_layers
+        Width and number of the hidden layers.
+    n_steps
+        Number of midpoint steps along the flow.
+    max_cells
+        Largest number of cells that are kept of each perturbation in each context. The fit stores these cells.
+    """
+
+    batch_size: int = option(512, at_least=2)
+    lr: float = option(3e-3, above=0)
+    weight_decay: float = option(1e-3, at_least=0)
+    n_updates: int = option(300, at_least=1)
+    coordinates: Literal["responses", "genes"] = "responses"
+    width: int = option(64, at_least=4)
+    n_layers: int = option(2, at_least=1)
+    n_steps: int = option(8, at_least=1)
+    max_cells: int = option(200, at_least=2)

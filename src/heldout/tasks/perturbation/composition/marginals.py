@@ -78,6 +78,13 @@ def with_mean(cells: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return result
 
 
+def with_zeros_of(cells: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Cells in which each gene has at least as many zeros as in the reference, (n × G): its lowest values become 0."""
+    n_zeros = (reference == 0).sum(axis=0)
+    highest = np.sort(cells, axis=0)[np.maximum(n_zeros - 1, 0), np.arange(cells.shape[1])]
+    return np.where(cells <= np.where(n_zeros > 0, np.maximum(highest, 0), 0), 0, cells)
+
+
 def _tilted(values: np.ndarray, weights: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Weights that give each gene its mean, not normalised, (n × G), as far as the values allow.
 

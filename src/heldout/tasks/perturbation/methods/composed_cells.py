@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from heldout.tasks.perturbation.pairs import Pair, Pairs
 from heldout.tasks.perturbation.predictions import Generated, drawn_rows, rng_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from heldout.tasks.perturbation.interface import Data
     from heldout.tasks.perturbation.observed import Cells
     from heldout.tasks.perturbation.predictions import Controls
@@ -53,24 +55,52 @@ class ComposedCells:
     stochastic: ClassVar[bool] = True
     reads: ClassVar[Literal["profiles", "cells"]] = "cells"
 
-    def fit(self, data: Data, config: ComposedCellsConfig, *, seed: int, start: Fitted | None = None) -> Fitted:
-        """Keep some cells of each train perturbation, estimate responses, and fit the closed forms."""
+    def fit(
+        self,
+        data: Data,
+        config: ComposedCellsConfig,
+        *,
+        seed: int,
+        start: Fitted | None = None,
+        responses: Mapping[Pair, np.ndarray] | None = None,
+    ) -> Fitted:
+        """Keep some cells of each train perturbation, estimate responses, and fit the closed forms.
+
+        ``responses`` are those of a fit with the same seed, whose train perturbations include these.
+        """
         cells, control = data.cells(), data.profiles.control
         kept = StoredCells.of(cells, np.random.default_rng(seed), config.max_cells)
         mean = fit_means(data, seed=seed)
         references = {context: _some_controls(cells, context) for context in {pair.context for pair in kept.pairs}}
-        responses = [
-            response_weights(kept.dense(group), references[pair.context], rng_of(seed, pair))
-            for group, pair in enumerate(progress(kept.pairs, "responses"))
+        known = responses or {}
+        estimated = [
+            known[pair]
+            if pair in known
+            else response_weights(kept.dense(group), references[pair.context], rng_of(seed, pair))
+            for group, pair in enumerate(kept.pairs if known else progress(kept.pairs, "responses"))
         ]
         least = min([float(kept.X.min()), *(float(reference.min()) for reference in references.values())])
-        arrays = {**kept.arrays(), "responses": np.stack(responses), "control": control}
+        arrays = {**kept.arrays(), "responses": np.stack(estimated), "control": control}
         info = {"pairs": kept.to_json(), "mean": mean.info, "non_negative": least >= 0}
         return Fitted({**arrays, **with_prefix(mean.arrays, MEAN)}, info)
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Composed:
         """Compose cells; a row whose mean change uses a fallback is flagged."""
         return Composed.of(CellComposer(fitted, controls, seed), pairs)
+
+
+class CellSource(Protocol):
+    """Composes cells from a fit and from the controls of each context."""
+
+    controls: Controls
+    seed: int
+
+    @property
+    def cells(self) -> Callable[[Pair], np.ndarray]:
+        """Function from a perturbation to all of its composed cells, (n × G), which are different cells."""
+
+    def changes(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+        """Mean change of each perturbation, (m × G), and whether a row is a fallback, (m,)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +122,7 @@ class Composed(Generated):
         return self.means
 
     @classmethod
-    def of(cls, composer: CellComposer, pairs: Pairs) -> Composed:
+    def of(cls, composer: CellSource, pairs: Pairs) -> Composed:
         """Predict some perturbations."""
         means, fallback = composer.changes(pairs)
 

@@ -12,6 +12,7 @@ from heldout._core.types import is_dask
 from heldout.tasks.perturbation.config_networks import PerturbationFlowConfig
 from heldout.tasks.perturbation.methods.moved_cells import KeptCells, keep_cells
 from heldout.tasks.perturbation.networks._batches import PairedBlocks
+from heldout.tasks.perturbation.networks._condition import ConditionEncoder
 from heldout.tasks.perturbation.networks._network import NetworkMethod, coordinates, predicting_device
 from heldout.tasks.perturbation.networks.flow._module import ConditionalFlow
 from heldout.tasks.perturbation.networks.flow._sources import ComposedBlocks, Composer
@@ -75,7 +76,8 @@ class GeneFlow(NetworkMethod):
 
     def build(self, blueprint: Blueprint) -> ConditionalFlow:
         """The flow with initial weights."""
-        return ConditionalFlow(blueprint.config, blueprint.conditions, Space.of(blueprint.arrays))
+        encoder = ConditionEncoder(blueprint.conditions, blueprint.config.n_condition)
+        return ConditionalFlow(blueprint.config, encoder, Space.of(blueprint.arrays))
 
     def blocks(
         self, cells: Cells, blueprint: Blueprint, rows: np.ndarray, *, batch_size: int, seed: int | None

@@ -10,7 +10,6 @@ from scipy.optimize import linear_sum_assignment
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import nn
 
-from heldout.tasks.perturbation.networks._condition import ConditionEncoder
 from heldout.tasks.perturbation.networks.flow._nets import Latents, PlainMLP, SkipMLP
 from heldout.tasks.perturbation.networks.flow._solvers import solve
 from heldout.tasks.perturbation.networks.flow._unet import UNet
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from heldout._core.blocks import Batch
     from heldout.tasks.perturbation.config_networks import PerturbationFlowConfig
-    from heldout.tasks.perturbation.networks._condition import Conditions
     from heldout.tasks.perturbation.networks.flow._space import Space
 
 SHORTEST = 0.05
@@ -50,16 +48,15 @@ class ConditionalFlow(BaseModuleClass):
     ----------
     config
         Options, see :class:`heldout.model.PerturbationFlowConfig`.
-    conditions
-        What the network knows of perturbations.
+    encoder
+        Function of a batch, and of the rows whose perturbation is hidden, to conditions, (batch × n_condition).
     space
         The coordinates.
     """
 
-    def __init__(self, config: PerturbationFlowConfig, conditions: Conditions, space: Space) -> None:
+    def __init__(self, config: PerturbationFlowConfig, encoder: nn.Module, space: Space) -> None:
         super().__init__()
-        self.config, self.space = config, space
-        self.encoder = ConditionEncoder(conditions, config.n_condition)
+        self.config, self.space, self.encoder = config, space, encoder
         self.net = build_net(config, space.n_dims)
 
     def velocity(self, x: torch.Tensor, t: torch.Tensor, c: torch.Tensor) -> torch.Tensor:

@@ -49,6 +49,11 @@ class Space:
         scale = float(of_comps.square().mean().sqrt())
         return cls(centre, scale, of_comps / scale, components)
 
+    @classmethod
+    def unscaled(cls, n_dims: int) -> Space:
+        """Numbers as they are."""
+        return cls(torch.zeros(n_dims), 1.0, torch.ones(n_dims))
+
     def to(self, device: torch.device | str) -> Space:
         """The same on a device."""
         components = None if self.components is None else self.components.to(device)

@@ -18,11 +18,11 @@ CONFIGS = {
     "compositional": ho.model.CompositionalConfig(**TINY, n_latent=8),
     "graph": ho.model.GraphConfig(**TINY, n_latent=8),
     "set_transport": ho.model.SetTransportConfig(**TINY),
-    "residual_flow": ho.model.ResidualFlowConfig(n_updates=5, width=4, n_layers=1, n_steps=1),
 }
+NETWORKS = tuple(CONFIGS)
+CONFIGS["residual_flow"] = ho.model.ResidualFlowConfig(n_updates=5, width=4, n_layers=1, n_steps=1)
 """Options with which the networks train in a moment: tiny layers, few steps."""
 
-NETWORKS = tuple(CONFIGS)
 IN_MEMORY = (
     *CLOSED,
     "informed_additive",
@@ -33,6 +33,7 @@ IN_MEMORY = (
     "vector_lasso",
     "stacked",
     "composed_cells",
+    "residual_flow",
 )
 """Methods whose fits do not depend on the kind of matrix; networks draw other batches from a dask array."""
 

@@ -78,7 +78,7 @@ def perturbation(
           cells vary, and its fit stores train cells;
         - ``composed_cells``: measured cells, moved by the response of each cell to the missing targets, with exactly
           the mean of a closed form. Zeros have a realistic share, and no value is negative. Its fit stores train cells;
-        - ``residual_flow``: ``composed_cells``, corrected by a flow as far as held-out perturbations of train support it;
+        - ``residual_flow``: ``composed_cells``, corrected by a flow as far as held-out train perturbations support it;
         - ``latent_additive_network``: a network that decodes the sum of an encoded control cell and vectors of targets;
         - ``compositional``: an autoencoder of cells with vectors of targets and contexts, trained with an adversary;
         - ``graph``: ``latent_additive_network`` with vectors of unseen targets from a graph of genes;

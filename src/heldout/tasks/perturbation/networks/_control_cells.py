@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,6 +88,16 @@ class ControlCells:
         chosen = drawn_rows(len(rows), n, rng)
         shift = self.controls.mean[context] - self.fitted.arrays["control"][contexts[chosen]]
         return dense_rows(self._kept, rows[chosen]) + shift
+
+    def as_controls(self) -> Controls:
+        """The controls, with cells in every context."""
+
+        def pool(context: int) -> Matrix:
+            if self._at_hand(context):
+                return self.controls.pool(context)
+            return self.draw(context, self.n_cells(context), np.random.default_rng(0))
+
+        return Controls(self.controls.mean, cache(pool))
 
     def n_cells(self, context: int) -> int:
         """Number of different control cells of a context."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from heldout.tasks.perturbation.config import ComposedCellsConfig
     from heldout.tasks.perturbation.interface import Data
     from heldout.tasks.perturbation.methods.questions import Question
-    from heldout.tasks.perturbation.networks.residual._frames import Frame
+    from heldout.tasks.perturbation.networks.residual._frames import Frame, Geometry
     from heldout.tasks.perturbation.pairs import Pair
 
 MOST = 100
@@ -65,15 +65,12 @@ def held_out_cells(
     config: ComposedCellsConfig,
     *,
     responses: Mapping[Pair, np.ndarray],
-    precision: np.ndarray,
-    directions: np.ndarray,
-    coordinates: str,
+    geometry: Geometry,
     seed: int,
 ) -> list[Example]:
     """Hold out train perturbations as a question does, and compose their cells; none if train has too few.
 
-    ``responses`` are those of the fit to all of train, ``directions`` (K × G) are the components in which distances are taken, ``precision`` (G,) are the weights of the
-    genes in projections.
+    ``responses`` are those of the fit to all of train.
     """
     rng = np.random.default_rng(seed)
     parts = list(folds(data, question, rng))
@@ -90,9 +87,9 @@ def held_out_cells(
             measured = data.cells().measured.dense(rows[pair])
             if min(len(composed), len(measured)) < 2 or not np.isfinite(composed).all():
                 continue
-            frame = frame_of(composer, pair, precision, coordinates)
+            frame = frame_of(composer, pair, geometry.precision, geometry.coordinates)
             encoded = frame.encode(measured).astype(np.float32)
-            of_measured = (encoded, measured @ directions.T, measured.mean(axis=0))
+            of_measured = (encoded, measured @ geometry.directions.T, measured.mean(axis=0))
             found.append(Example(pair, frame, composed.astype(np.float32), *of_measured))
     return found
 

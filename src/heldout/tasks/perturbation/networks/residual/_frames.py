@@ -40,7 +40,7 @@ class Frame(Protocol):
 
 
 @dataclass(frozen=True)
-class Responses:
+class ResponseFrame:
     """How far a cell went along each direction of its perturbation; the control is 0.
 
     Parameters
@@ -73,7 +73,7 @@ class Responses:
 
 
 @dataclass(frozen=True)
-class Genes:
+class GeneFrame:
     """The genes themselves, divided by one scale.
 
     Parameters
@@ -97,6 +97,25 @@ class Genes:
     def decode(self, moves: np.ndarray) -> np.ndarray:
         """Changes of the genes, (n × G)."""
         return np.asarray(moves, dtype=np.float64) * self.scale
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How cells are projected and compared.
+
+    Parameters
+    ----------
+    precision
+        Weights of the genes in projections on the changes of a perturbation, (G,).
+    directions
+        Components in which distances between cells are taken, (K × G).
+    coordinates
+        ``"responses"`` or ``"genes"``, see :class:`heldout.model.ResidualFlowConfig`.
+    """
+
+    precision: np.ndarray
+    directions: np.ndarray
+    coordinates: str
 
 
 def frame_of(composer: CellComposer, pair: Pair, precision: np.ndarray, coordinates: str) -> Frame:
@@ -124,8 +143,8 @@ def frame_of(composer: CellComposer, pair: Pair, precision: np.ndarray, coordina
         contrast, lengths = np.zeros_like(change), (lengths[0], 0.0)
     features = np.array([*(np.log(length) if length > _TINY else 0.0 for length in lengths), cosine])
     if coordinates == "genes":
-        return Genes(features, start, float(1 / np.sqrt(precision.mean())))
-    return Responses(features, start, np.stack([change, contrast]), precision)
+        return GeneFrame(features, start, float(1 / np.sqrt(precision.mean())))
+    return ResponseFrame(features, start, np.stack([change, contrast]), precision)
 
 
 def precision_of(kept: StoredCells) -> np.ndarray:

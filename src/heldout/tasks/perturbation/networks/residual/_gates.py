@@ -47,9 +47,10 @@ class Gate:
         return self.shape == self.mean == 0
 
     def applied(self, cells: np.ndarray, residuals: np.ndarray, *, non_negative: bool) -> np.ndarray:
-        """Composed cells with their residuals, (n × G). Their mean is exactly the mean of the cells, plus the mean part.
+        """Composed cells with their residuals, (n × G).
 
-        Where values cannot be negative, each gene keeps its number of zeros, and a mean below 0 becomes 0.
+        Their mean is exactly the mean of the cells, plus the used part of the mean of the residuals. Where values
+        cannot be negative, each gene keeps its number of zeros, and a mean below 0 becomes 0.
         """
         if self.closed:
             return cells
@@ -67,7 +68,8 @@ def gate_of(
     """Choose the strengths by networks that have not seen the perturbations they are judged on.
 
     The shape is judged by the energy distance in the components ``directions`` (K × G), and then the mean by the L2
-    distance. A strength is used if its gain over no residual is above 0 by one-sided 95 % confidence over perturbations.
+    distance. A strength is used if the lower end of the one-sided 95 % interval of its gain, over perturbations, is
+    above 0.
     """
     fold = _folds(examples, np.random.default_rng([seed, 2]))
     distances = np.empty((len(examples), len(STRENGTHS)))
@@ -105,7 +107,7 @@ def _strength(losses: np.ndarray) -> float:
 
 
 def _folds(examples: Sequence[Example], rng: np.random.Generator) -> np.ndarray:
-    """Fold of each example, (h,): all contexts of a perturbation in the same fold, or contexts if it is the only one."""
+    """Fold of each example, (h,): all contexts of a perturbation in one fold; of one perturbation, its contexts."""
     names = [example.pair.targets for example in examples]
     keys = names if len(set(names)) > 1 else [example.pair[1:] for example in examples]
     distinct = {key: i for i, key in enumerate(sorted(set(keys)))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,12 @@ import pandas as pd
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout.tasks.perturbation.config import ComposedCellsConfig
 from heldout.tasks.perturbation.config_networks import ResidualFlowConfig
-from heldout.tasks.perturbation.methods.composed_cells import CellComposer, Composed, ComposedCells
+from heldout.tasks.perturbation.methods.composed_cells import MOST_CONTROLS, CellComposer, Composed, ComposedCells
 from heldout.tasks.perturbation.methods.questions import FEWEST_ROWS, QUESTIONS, questions_of
+from heldout.tasks.perturbation.networks._control_cells import ControlCells, kept_controls
 from heldout.tasks.perturbation.networks.flow._space import components_of
 from heldout.tasks.perturbation.networks.residual._examples import held_out_cells
-from heldout.tasks.perturbation.networks.residual._frames import frame_of, precision_of
+from heldout.tasks.perturbation.networks.residual._frames import Geometry, frame_of, precision_of
 from heldout.tasks.perturbation.networks.residual._gates import Gate, gate_of
 from heldout.tasks.perturbation.networks.residual._network import ResidualNetwork
 from heldout.tasks.perturbation.pairs import Pairs
@@ -57,22 +58,19 @@ class ResidualFlow:
         of_base = ComposedCellsConfig(config.max_cells, config.perturbation_embedding)
         base = ComposedCells().fit(data, of_base, seed=seed)
         composer = CellComposer(base, Controls.without_cells(data.profiles.control), seed)
-        precision, cells = precision_of(composer.kept), data.cells()
-        centre = np.asarray(data.profiles.control[np.isfinite(data.profiles.control).all(axis=1)].mean(axis=0))
-        directions = components_of(cells, cells.in_order(cells.train), centre, _N_COMPS)["components"]
-        directions = directions.astype(np.float64)
-        space: dict[str, Any] = {
-            "responses": dict(zip(composer.kept.pairs, composer.responses, strict=True)),
-            "precision": precision,
-            "directions": directions,
-            "coordinates": config.coordinates,
+        cells, responses = data.cells(), dict(zip(composer.kept.pairs, composer.responses, strict=True))
+        geometry = _geometry(data, precision_of(composer.kept), config)
+        arrays = {
+            "precision": geometry.precision,
+            "control": data.profiles.control,
+            **kept_controls(cells, MOST_CONTROLS, seed),
         }
-        arrays, gates, history = {"precision": precision}, {}, []
+        gates, history = {}, []
         for question in QUESTIONS:
-            examples = held_out_cells(data, question, of_base, **space, seed=seed)
+            examples = held_out_cells(data, question, of_base, responses=responses, geometry=geometry, seed=seed)
             gate = Gate()
             if len(examples) >= FEWEST_ROWS:
-                gate = gate_of(examples, config, directions, non_negative=composer.non_negative, seed=seed)
+                gate = gate_of(examples, config, geometry.directions, non_negative=composer.non_negative, seed=seed)
             if not gate.closed:
                 network, of_network = ResidualNetwork.trained(examples, config, seed=seed)
                 arrays |= with_prefix(network.arrays(), f"{question}.")
@@ -93,7 +91,8 @@ class ResidualComposer:
 
     def __init__(self, fitted: Fitted, controls: Controls, seed: int) -> None:
         base = Fitted(without_prefix(fitted.arrays, _BASE), fitted.info["base"])
-        self.base, self.controls, self.seed = CellComposer(base, controls, seed), controls, seed
+        self.controls, self.seed = ControlCells(fitted, controls).as_controls(), seed
+        self.base = CellComposer(base, self.controls, seed)
         self.config = ResidualFlowConfig.from_stored(fitted.info["network"])
         self.precision = fitted.arrays["precision"]
         self.seen = {tuple(targets) for targets in fitted.info["perturbations"]}
@@ -127,6 +126,14 @@ class ResidualComposer:
         frame = frame_of(self.base, pair, self.precision, self.config.coordinates)
         residuals = self.networks[question].residuals(frame, cells)
         return gate.applied(cells, residuals, non_negative=self.base.non_negative)
+
+
+def _geometry(data: Data, precision: np.ndarray, config: ResidualFlowConfig) -> Geometry:
+    """Principal components of the train cells, and the given weights of the genes."""
+    cells, control = data.cells(), data.profiles.control
+    centre = np.asarray(control[np.isfinite(control).all(axis=1)].mean(axis=0))
+    found = components_of(cells, cells.in_order(cells.train), centre, _N_COMPS)["components"]
+    return Geometry(precision, found.astype(np.float64), config.coordinates)
 
 
 def _tell(question: str, gate: Gate, n: int) -> None:

@@ -85,10 +85,10 @@ def _of_table(name: str, table: pd.DataFrame, names: ScreenNames) -> AnnData:
     levels = {level: table.index.get_level_values(i) for i, level in enumerate(table.index.names) if level in wanted}
     if not levels and names.perturbation_key not in table.columns:  # the perturbation comes first, then the covariates
         levels = {key: table.index.get_level_values(i) for i, key in enumerate(wanted[: table.index.nlevels])}
-    obs = {key: table[key] if key in table.columns else levels.get(key) for key in wanted}
+    found = {key: table[key] if key in table.columns else levels.get(key) for key in wanted}
     obs = {
         key: np.asarray(values) if key == names.dose_key else store.as_names(pd.Series(values))
-        for key, values in obs.items()
+        for key, values in found.items()
         if values is not None
     }
     genes = table.drop(columns=[key for key in wanted if key in table.columns])

@@ -132,8 +132,8 @@ def scored_prediction(judged: Judged, name: str, predicted: AnnData, columns: np
     partly = ~known & ~np.isnan(moments.mean).all(axis=1)
     if partly.any():
         msg = (
-            f"{name!r} has NaN in some genes or infinite values in {int(partly.sum())} perturbations. Drop these genes, "
-            "or set the whole row to NaN if it was not predicted."
+            f"{name!r} has NaN in some genes or infinite values in {int(partly.sum())} perturbations. Drop these "
+            "genes, or set the whole row to NaN if it was not predicted."
         )
         raise ValueError(msg)
     cells = _cells_of(X, number, columns) if (moments.n > 1).any() else None

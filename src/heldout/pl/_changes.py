@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -92,15 +92,11 @@ def changes(adata: AnnData, perturbation: str | None = None, *, n: int = 8, ax: 
     ax.set_xlim(-room * widest, room * widest)
     _label(ax, top)
     coverage = f"{100 * float(table['coverage'].iloc[0]):g} %"
-    for x, side, words in (
-        (0.01, "left", f"{coverage} interval excludes 0"),
-        (0.99, "right", f"{int(sure.sum())} of {len(table)} genes"),
-    ):
-        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "textcoords": "offset points"}
-        ax.annotate(words, (x, 1), ha=side, fontsize=6, color=INK, **place)
+    words = f"{int(sure.sum())} of {len(table)} genes above the line: {coverage} interval excludes 0"
+    ax.text(0.5, 1.02, words, transform=ax.transAxes, ha="center", fontsize=6, color=INK)
     ax.set_xlabel("predicted change (log-normalised)", fontsize=8)
     ax.set_ylabel("|change| / half-width of interval", fontsize=8)
-    ax.set_title(str(adata.obs_names[row]), fontsize=8)
+    ax.set_title(str(adata.obs_names[row]), fontsize=8, pad=14)
     ax.tick_params(labelsize=7)
     despine(ax, "left", "bottom")
     return ax

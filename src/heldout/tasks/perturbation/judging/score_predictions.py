@@ -129,11 +129,11 @@ def scored_prediction(judged: Judged, name: str, predicted: AnnData, columns: np
         raise ValueError(msg)
     start = judged.reference.control[judged.truth.pairs.context]
     _check_scale(X, name, moments.mean[known], start[known])
-    partly = np.isnan(moments.mean).any(axis=1) & ~np.isnan(moments.mean).all(axis=1)
+    partly = ~known & ~np.isnan(moments.mean).all(axis=1)
     if partly.any():
         msg = (
-            f"{name!r} has NaN in some genes of {int(partly.sum())} perturbations. Drop these genes, or set the whole "
-            "row to NaN if it was not predicted."
+            f"{name!r} has NaN in some genes or infinite values in {int(partly.sum())} perturbations. Drop these "
+            "genes, or set the whole row to NaN if it was not predicted."
         )
         raise ValueError(msg)
     cells = _cells_of(X, number, columns) if (moments.n > 1).any() else None

@@ -167,7 +167,12 @@ def evaluation_table(
     frame = pd.DataFrame(table, columns=list(COLUMNS)).fillna(empty)
     n_targets = np.array([len(targets) for targets in truth.pairs.targets])
     pairs = combinations_of(n_targets, unit)
-    remark = answers(scored, pairs, lambda metric, i, j: _compare(metric, i, j, scored, values, draws, among=pairs))
+
+    def compare(metric: str, i: int, j: int) -> tuple[dict[str, object], int]:
+        n = int((_both(metric, values[i], values[j]) & pairs).sum())
+        return _compare(metric, i, j, scored, values, draws, among=pairs), n
+
+    remark = answers(scored, pairs, compare)
     return with_remark(with_versus(frame, versus), remark), [of_method.rows for of_method in values]
 
 
@@ -333,11 +338,15 @@ def _compare(
     among: np.ndarray | None = None,
 ) -> dict[str, object]:
     """Difference of two methods and its verdict, on the perturbations that both predict, ``among`` some (U,)."""
-    both = np.isfinite(values[i].units[metric]) & np.isfinite(values[j].units[metric])
-    both = both if among is None else both & among
+    both = _both(metric, values[i], values[j]) & (True if among is None else among)
     difference = _difference(metric, values[i], values[j], draws, both)
     record = metric_of(metric)
     return against(scored[j].method, difference, sign=record.sign, n_units=int(both.sum()), bounds=record.bounds)
+
+
+def _both(metric: str, model: Rows, other: Rows) -> np.ndarray:
+    """Units that both methods predict, (U,)."""
+    return np.asarray(np.isfinite(model.units[metric]) & np.isfinite(other.units[metric]))
 
 
 def _difference(metric: str, model: Rows, other: Rows, draws: Draws, use: np.ndarray) -> np.ndarray:

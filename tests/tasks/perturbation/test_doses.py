@@ -227,7 +227,7 @@ def test_the_unit_of_doses_does_not_matter(screen, method):
     adata.obs["nM"] = 1000 * adata.obs["dose"]
     adata.uns.pop("heldout")
     ho.pp.split_assigned(adata, "split", key_added="plain", train=["train"], test=["test"])
-    asked = [pair for pair in task_of(screen).observed("test").pairs]
+    asked = list(task_of(screen).observed("test").pairs)
     cells = []
     for dose_key, unit in (("dose", 1.0), ("nM", 1000.0)):
         task = Task.of(adata, read_partition(adata, "plain"), "perturbation", dose_key=dose_key)

@@ -209,7 +209,7 @@ def _is_round(total: float) -> bool:
 
 def _is_one_cell(sample: Matrix) -> bool:
     """Whether all rows with entries are the same. A single cell always has one total."""
-    rows = np.flatnonzero(np.asarray(abs(sample).sum(axis=1)).ravel() > 0)
+    rows = np.flatnonzero(np.asarray(sample.sum(axis=1)).ravel() > 0)
     first = sample[np.repeat(rows[:1], len(rows))]
     return bool((first != sample[rows]).sum() == 0)
 

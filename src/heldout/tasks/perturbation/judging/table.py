@@ -136,29 +136,8 @@ def evaluation_table(
     table, versus = [], []
     for metric in METRICS:
         for i, method in enumerate(scored):
-            if metric == _SPREAD:
-                use = _predicted(method, unit)
-                drawn = _spread(method, truth, draws, unit)
-            else:
-                use = np.isfinite(values[i].units[metric])
-                drawn = draws.means(values[i].units[metric], values[i].moved.get(metric), use)
-            n = int(use.sum())
-            low, high = interval(drawn, n, bounds=metric_of(metric).bounds)
-            row = {
-                "method": method.method,
-                "role": method.role,
-                "level": units.name,
-                "metric": metric,
-                "estimate": float(drawn[0]),
-                "ci_low": low,
-                "ci_high": high,
-                "n": n,
-                "n_fallback": len(np.unique(unit[method.fallback])),
-                "share_harmed": harmed[i] if metric == HARM_METRIC else np.nan,
-                "chance": np.nan if metric_of(metric).chance is None else metric_of(metric).chance,
-                "ceiling": best_possible[metric],
-                "note": _note(n, units, method, harmed[i] if metric == HARM_METRIC else np.nan),
-            }
+            harm = harmed[i] if metric == HARM_METRIC else np.nan
+            row = _row(metric, method, values[i], truth, draws, units, harm) | {"ceiling": best_possible[metric]}
             if method.role == "model" and metric not in _UNJUDGED:
                 row |= _judge(metric, i, scored, values, draws, units)
                 versus += _versus(metric, i, scored, values, draws, units.name)
@@ -174,6 +153,34 @@ def evaluation_table(
 
     remark = answers(scored, pairs, compare)
     return with_remark(with_versus(frame, versus), remark), [of_method.rows for of_method in values]
+
+
+def _row(
+    metric: str, method: Scored, values: Rows, truth: Observed, draws: Draws, units: Units, harm: float
+) -> dict[str, object]:
+    """The score of a method by a metric, with its interval and a note."""
+    unit = units.of_row
+    if metric == _SPREAD:
+        use, drawn = _predicted(method, unit), _spread(method, truth, draws, unit)
+    else:
+        use = np.isfinite(values.units[metric])
+        drawn = draws.means(values.units[metric], values.moved.get(metric), use)
+    n, record = int(use.sum()), metric_of(metric)
+    low, high = interval(drawn, n, bounds=record.bounds)
+    return {
+        "method": method.method,
+        "role": method.role,
+        "level": units.name,
+        "metric": metric,
+        "estimate": float(drawn[0]),
+        "ci_low": low,
+        "ci_high": high,
+        "n": n,
+        "n_fallback": len(np.unique(unit[method.fallback])),
+        "share_harmed": harm,
+        "chance": np.nan if record.chance is None else record.chance,
+        "note": _note(n, units, method, harm),
+    }
 
 
 def ceilings(truth: Observed, halves: Sequence[tuple[Observed, Observed]], reference: Reference) -> dict[str, float]:

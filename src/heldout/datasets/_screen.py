@@ -45,7 +45,10 @@ def gene_names(n_genes: int) -> np.ndarray:
 def check_targets(n: int, name: str, n_genes: int) -> None:
     """Refuse more perturbed genes than there are genes that are expressed enough."""
     if n > 3 * n_genes // 4:
-        msg = f"{name}={n} must be at most three quarters of n_genes={n_genes}. Pass a larger n_genes or a smaller {name}."
+        msg = (
+            f"{name}={n} must be at most three quarters of n_genes={n_genes}. Pass a larger n_genes or a smaller "
+            f"{name}."
+        )
         raise ValueError(msg)
 
 

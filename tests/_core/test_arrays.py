@@ -159,6 +159,23 @@ def test_describe_a_single_cell(lmna):
     assert describe(np.array([[0.5, 0.25, 3.1]])).kind == "other"  # any one cell agrees with itself
 
 
+def test_describe_equal_rows_as_one_cell(array_type):
+    X = np.tile(np.array([0.5, 0.25, 3.1]), (5, 1))
+    X[2] = 0
+    assert describe(array_type(X)).kind == "other"
+
+
+def test_describe_equal_sums_of_logged_values_as_other(array_type):
+    """Effects that add up to 0 leave the sum of a cell as it was."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(1, 9, 30) + rng.permuted(np.tile(np.linspace(-0.9, 0.9, 30), (40, 1)), axis=1)
+    assert describe(array_type(X)).kind == "other"
+    assert describe(array_type(100 * X)).kind == "normalised"  # no logarithm is so large
+    assert describe(array_type(X / X.sum(axis=1, keepdims=True))).kind == "normalised"  # shares
+    counts = rng.poisson(1.0, (40, 30)) + (np.arange(30) < 2)
+    assert describe(array_type(counts / counts.sum(axis=1, keepdims=True) * 62.5)).kind == "normalised"
+
+
 def test_describe_other_and_centred(lmna, array_type):
     sc.pp.normalize_total(lmna, target_sum=1e4)
     sc.pp.log1p(lmna)

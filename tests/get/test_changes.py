@@ -2,7 +2,9 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
 
 import heldout as ho
 from tests.helpers.perturbations import contexts, simulated
@@ -44,6 +46,24 @@ def test_without_an_interval_nothing_is_said_about_zero():
     assert table["lower"].isna().all()
     with pytest.raises(ValueError, match="has no intervals"):
         ho.pl.changes(profiles, profiles.obs_names[0])
+
+
+def test_names_that_are_numbers_and_sparse_profiles():
+    adata = simulated(n_singles=8, n_doubles=0, n_genes=60)
+    number = {"control": 0} | {
+        name: i + 1 for i, name in enumerate(sorted(set(adata.obs["perturbation"]) - {"control"}))
+    }
+    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).map(number)
+    ho.pp.split_perturbations(adata, "perturbation", control=0, val=0, test=0.4)
+    ho.tl.perturbation(adata, method="mean")
+    profiles = ho.tl.predict_profiles(adata, perturbations=np.int64(3))
+    expected = ho.get.changes(profiles, "3")
+    assert len(expected) == 20
+    pd.testing.assert_frame_equal(ho.get.changes(profiles, 3), expected)
+    pd.testing.assert_frame_equal(ho.get.changes(profiles, [3]), expected)
+    profiles.X = sparse.csr_matrix(profiles.X)
+    profiles.layers["change"] = sparse.csc_matrix(profiles.layers["change"])
+    pd.testing.assert_frame_equal(ho.get.changes(profiles), expected)
 
 
 def test_the_plot_shows_every_gene_and_names_the_largest(profiles):

@@ -80,6 +80,21 @@ def test_what_is_written_is_read_again(perturbations, convention):
     assert other.obs["again"].tolist() == labels
 
 
+@pytest.mark.parametrize("name", ["control_A", "A_control"])
+def test_a_target_that_would_be_read_as_another_is_not_written(name):
+    adata = cells_of(["none", name], "perturbation")
+    with pytest.raises(ValueError, match=f"The target '{name}' has the label of controls in this convention"):
+        ho.tl.to_convention(adata, "scperturb", control="none")
+
+
+def test_gene_names_of_targets_are_kept_for_gears():
+    adata = cells_of(["control", "A", "B"], "perturbation")
+    adata.X = np.log1p(adata.X / adata.X.sum(axis=1, keepdims=True) * 100)
+    adata.var["gene_name"] = GENES
+    adata.var_names = [f"ENSG{i}" for i in range(adata.n_vars)]
+    assert ho.tl.to_convention(adata, "gears").var["gene_name"].tolist() == GENES
+
+
 def test_a_prediction_is_written_for_another_tool():
     adata = cells_of(["control", "A", "A+B"], "perturbation", line="K562", dose=[0.0, 1.0, 2.0])
     other = adata.copy()

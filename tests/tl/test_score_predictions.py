@@ -182,6 +182,7 @@ def test_contexts_need_their_column():
         ),
         (lambda p: setattr(p, "X", np.full(p.shape, np.nan, dtype=np.float32)), ["NaN"]),
         (lambda p: p.X.__setitem__((0, 3), np.nan), ["NaN in some genes"]),
+        (lambda p: p.X.__setitem__((0, 3), -np.inf), ["infinite values in 1 perturbations"]),
     ],
 )
 def test_refused(screen, elsewhere, refuses, spoil, words):
@@ -252,10 +253,16 @@ def test_contexts_of_a_table_are_levels_of_its_index_or_columns(as_levels, tmp_p
     pd.testing.assert_series_equal(judged(ho.tl.score_predictions(adata, table, **FEW)), expected, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
 def test_tables_that_cannot_be_read_are_refused(screen, elsewhere, tmp_path):
     table = as_table(elsewhere, "perturbation")
     with pytest.raises(ValueError, match=r"'predicted' has columns without numbers \(e.g. 'batch'\)"):
         ho.tl.score_predictions(screen, table.assign(batch="b1"), **FEW)
+    with pytest.raises(ValueError, match="has 1 duplicated genes"):
+        ho.tl.score_predictions(screen, pd.concat([table, table.iloc[:, :1]], axis=1), **FEW)
+    again = table.iloc[:1].rename(lambda name: "+".join(reversed(name.split("+"))))
+    with pytest.raises(ValueError, match=rf"is a table with several rows for '{table.index[0]}'".replace("+", r"\+")):
+        ho.tl.score_predictions(screen, pd.concat([table, again]), **FEW)
     with pytest.raises(FileNotFoundError, match="which does not exist"):
         ho.tl.score_predictions(screen, tmp_path / "no.csv", **FEW)
     (tmp_path / "some.xlsx").write_text("")

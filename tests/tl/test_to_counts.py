@@ -11,8 +11,8 @@ from scipy import sparse
 
 import heldout as ho
 from heldout._core.partition import read_partition
-from heldout.tasks.perturbation.count_noise import Rates, rounded, without_negatives
-from heldout.tasks.perturbation.counts import Columns, learnt
+from heldout.tasks.perturbation.counts.noise import Rates, rounded, without_negatives
+from heldout.tasks.perturbation.counts.predicted import Columns, learnt
 
 DISPERSIONS = np.array([0.0, 0.1, 0.5, 2.0])
 
@@ -142,6 +142,42 @@ def test_counts_are_read_from_train_only(screen):
     np.testing.assert_array_equal(ho.tl.to_counts(screen, profile, n_cells=5).X.toarray(), expected.X.toarray())
 
 
+def test_one_cell_of_each_perturbation_is_a_cell(screen):
+    ho.tl.perturbation(screen, method="moved_cells")
+    counts = ho.tl.to_counts(screen, ho.tl.predict_cells(screen, n_cells=1))
+    assert counts.uns["heldout"]["counts"]["noise"] == "rounding"
+    assert counts.n_obs == 1
+
+
+def test_rows_of_nan_are_left_out_of_sparse_profiles(screen):
+    ho.tl.perturbation(screen, method="mean")
+    profiles = ho.tl.predict_profiles(screen, perturbations=["A", "B"])
+    expected = ho.tl.to_counts(screen, profiles, n_cells=20)[:20]
+    profiles.X[1] = np.nan
+    for make in (np.array, sparse.csr_matrix, sparse.csc_matrix):
+        spoilt = profiles.copy()
+        spoilt.X = make(profiles.X)
+        found = ho.tl.to_counts(screen, spoilt, n_cells=20)
+        np.testing.assert_array_equal(found.X.toarray(), expected.X.toarray())
+
+
+def test_doses_that_the_split_does_not_know():
+    adata = ho.datasets.doses_simulated(n_perturbations=6, n_genes=60, n_cells=12, doses=(0.1, 1.0, 10.0))
+    adata.layers["counts"] = adata.X.copy()
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    adata.obs.loc[adata.obs["perturbation"] == "control", "dose"] = np.nan
+    ho.pp.split_perturbations(adata, "perturbation", val=0, test=0.3)
+    ho.tl.perturbation(adata, method="dose_linear", dose_key="dose")
+    profiles = ho.tl.predict_profiles(adata)
+    counts = ho.tl.to_counts(adata, profiles, n_cells=10)
+    assert counts.n_obs == 10 * profiles.n_obs
+    assert counts.uns["heldout"]["counts"]["noise"] == "negative_binomial"
+    del profiles.uns["heldout"]  # as from another tool
+    again = ho.tl.to_counts(adata, profiles, dose_key="dose", n_cells=10)
+    np.testing.assert_array_equal(again.X.toarray(), counts.X.toarray())
+
+
 def test_the_counts_go_to_the_challenge(screen):
     ho.tl.perturbation(screen, method="mean")
     cells = ho.tl.predict_cells(screen, n_cells=20)
@@ -169,6 +205,22 @@ def _counts_already(adata, cells):
     cells.X = np.round(np.abs(cells.X) * 3)
 
 
+def _not_logged(adata, cells):
+    cells.X = np.expm1(cells.X.toarray()) * np.linspace(1, 2, cells.n_obs)[:, None]
+
+
+def _zero_counts(adata, cells):
+    adata.layers["counts"] = adata.layers["counts"] * 0
+
+
+def _unnamed(adata, cells):
+    cells.obs["perturbation"] = pd.Series([None, *cells.obs["perturbation"][1:]], index=cells.obs_names, dtype=object)
+
+
+def _without_names(adata, cells):
+    del cells.obs["perturbation"]
+
+
 @pytest.mark.parametrize(
     ("spoil", "options", "words"),
     [
@@ -176,6 +228,10 @@ def _counts_already(adata, cells):
         (_other_counts, {}, r"adata.X is not log1p of the normalised counts"),
         (_other_genes, {}, "80 genes that adata lacks"),
         (_counts_already, {}, "predicted.X holds raw counts"),
+        (_not_logged, {}, "predicted.X has values up to .*, which are not log-normalised"),
+        (_zero_counts, {}, "No train cell has counts"),
+        (_unnamed, {}, r"predicted.obs\['perturbation'\] has 1 missing values"),
+        (_without_names, {}, "predicted.obs has no column 'perturbation'"),
         (None, {"n_cells": 5}, "n_cells=5 is for profiles"),
         (None, {"noise": "poisson"}, "noise='poisson' must be one of"),
     ],

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _CHUNK = 4096
 _ENTRIES = 2**20
-_SAMPLE = 2000
+_SAMPLE, _SAMPLE_OF_MULTIPLES = 2000, 200
+_HIGHEST_LOG = 20.0
+"""Highest value of log-normalised expression: log1p of a total of 5e8."""
 
 
 @overload
@@ -158,7 +160,7 @@ def describe(X: MatrixOrDask, *, name: str = "adata.X") -> MatrixState:
     if np.array_equal(stored, np.round(stored)):
         return MatrixState("counts")
     total = _common_total(sample)
-    if total is not None:
+    if total is not None and (high > _HIGHEST_LOG or _is_round(total) or _multiples(sample)):
         return MatrixState("normalised", total)
     if high < 50:
         total = _common_total(sample.expm1() if is_sparse(sample) else np.expm1(sample))
@@ -193,12 +195,32 @@ def _common_total(sample: Matrix, tolerance: float = 1e-3) -> float | None:
     totals = np.asarray(sample.sum(axis=1), dtype=np.float64).ravel()
     totals = totals[totals > 0]
     middle = float(np.median(totals)) if len(totals) else np.nan
-    rounded = float(f"{middle:.1g}")
-    if len(totals) < 2 and not np.isclose(middle, rounded, rtol=1e-5):  # a single cell always has one total
-        return None
     if not len(totals) or np.abs(totals / middle - 1).max() > tolerance:
         return None
-    return rounded if np.isclose(middle, rounded, rtol=1e-5) else float(f"{middle:.7g}")
+    if _is_round(middle):
+        return float(f"{middle:.1g}")
+    return None if _is_one_cell(sample) else float(f"{middle:.7g}")
+
+
+def _is_round(total: float) -> bool:
+    """Whether a total has one significant digit, like 10,000. It is then no accident that cells have it."""
+    return bool(np.isclose(total, float(f"{total:.1g}"), rtol=1e-5))
+
+
+def _is_one_cell(sample: Matrix) -> bool:
+    """Whether all rows with entries are the same. A single cell always has one total."""
+    rows = np.flatnonzero(np.asarray(sample.sum(axis=1)).ravel() > 0)
+    first = sample[np.repeat(rows[:1], len(rows))]
+    return bool((first != sample[rows]).sum() == 0)
+
+
+def _multiples(sample: Matrix) -> bool:
+    """Whether most rows hold multiples of their smallest entry above 0, as counts that were divided by a number do."""
+    dense = np.asarray(sample[:_SAMPLE_OF_MULTIPLES].toarray() if is_sparse(sample) else sample[:_SAMPLE_OF_MULTIPLES])
+    dense = dense[dense.max(axis=1) > 0].astype(np.float64)
+    unit = np.where(dense > 0, dense, np.inf).min(axis=1, keepdims=True)
+    ratio = dense / unit
+    return bool(np.mean((np.abs(ratio - np.round(ratio)) <= 1e-3 * np.maximum(ratio, 1)).all(axis=1)) > 0.5)
 
 
 @dataclass(frozen=True)

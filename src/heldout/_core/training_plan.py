@@ -71,14 +71,18 @@ class BlockTrainingPlan(TrainingPlan):
             raise ValueError(msg)
 
     def training_step(self, block: list[Batch], batch_idx: int) -> None:
-        """Do one optimiser step for each batch of a block."""
+        """Learn from each batch of a block."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         for batch in share_of(block, self.trainer) if self.shares_batches else block:
-            optimizer.zero_grad()
-            self.manual_backward(self.step(batch, "train"))
-            if self.clip is not None:
-                torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
-            optimizer.step()
+            self.learn(batch, optimizer)
+
+    def learn(self, batch: Batch, optimizer: Any) -> None:
+        """Do one optimiser step."""
+        optimizer.zero_grad()
+        self.manual_backward(self.step(batch, "train"))
+        if self.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
+        optimizer.step()
 
     def validation_step(self, block: list[Batch], batch_idx: int) -> None:
         """Sum the metrics of the batches of a block."""

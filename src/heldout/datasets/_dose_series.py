@@ -8,18 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy import sparse
 
 from heldout._core.checks import check_integer, check_number, check_rng
-from heldout._core.rng import Rng, generator
 from heldout.datasets._lmna import MAX_STRENGTH
-from heldout.datasets._screen import COUNTS_PER_GENE, DEPTH_SD, DISPERSION, Depths, draw_screen
+from heldout.datasets._screen import (
+    COUNTS_PER_GENE,
+    DEPTH_SD,
+    MIN_GENES,
+    Depths,
+    check_targets,
+    draw_counts,
+    draw_screen,
+    gene_names,
+    generators,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from heldout._core.rng import Rng
+
 CONTROL = "control"
-_MIN_GENES, _BLOCK = 50, 2048
 _STEEPNESS = (1.0, 2.0)
 """Range of the Hill coefficients."""
 
@@ -101,20 +110,15 @@ def doses_simulated(
         "n_contexts": n_contexts,
     }
     for name, value in numbers.items():
-        check_integer(value, name, least={"n_genes": _MIN_GENES, "n_perturbations": 2}.get(name, 1))
-    if n_perturbations > 3 * n_genes // 4:
-        msg = (
-            f"n_perturbations={n_perturbations} must be at most three quarters of n_genes={n_genes}. Pass more genes "
-            "or fewer perturbations."
-        )
-        raise ValueError(msg)
+        check_integer(value, name, least={"n_genes": MIN_GENES, "n_perturbations": 2}.get(name, 1))
+    check_targets(n_perturbations, "n_perturbations", n_genes)
     check_number(effect_strength, "effect_strength", least=0, most=MAX_STRENGTH)
     shares = {"embedding_share": embedding_share, "context_share": context_share}
     for name, share in shares.items():
         check_number(share, name, least=0, most=1)
     at = _checked_doses(doses)
     check_rng(rng)
-    of_truth, of_cells = np.random.default_rng(int(generator(rng).integers(2**63))).spawn(2)
+    of_truth, of_cells = generators(rng)
     depths = Depths(np.array([COUNTS_PER_GENE * n_genes]))
     truth = _truth(depths, at, numbers, {"effect_strength": float(effect_strength), **shares}, of_truth)
     adata = _cells(truth, depths, of_cells, n_cells=n_cells, n_control=n_control)
@@ -164,7 +168,7 @@ def _truth(
     levels = screen.control[:, None, None] + response[None, :, :, None] * effects[:, :, None]
     rates = depths.rate(levels)
     profiles = depths.level(rates / rates.sum(axis=-1, keepdims=True))
-    genes = np.array([f"GENE{i:05d}" for i in range(1, numbers["n_genes"] + 1)], dtype=object)
+    genes = gene_names(numbers["n_genes"])
     return {
         "perturbations": genes[screen.targets],
         "cell_lines": np.array([f"line{c + 1}" for c in range(n_contexts)], dtype=object),
@@ -196,12 +200,6 @@ def _cells(truth: dict[str, Any], depths: Depths, rng: np.random.Generator, *, n
         np.concatenate([truth["control"][:, None], truth["profiles"].reshape(n_contexts, -1, n_genes)], axis=1)
     )
     depth = depths.of_library[0] * rng.lognormal(0, DEPTH_SD, len(obs))
-    blocks = []
-    for first in range(0, len(obs), _BLOCK):
-        rows = slice(first, first + _BLOCK)
-        mean = (rates[context[rows], state[rows]] * depth[rows, None]).astype(np.float32)
-        mean *= rng.standard_gamma(1 / DISPERSION, size=mean.shape, dtype=np.float32) * np.float32(DISPERSION)
-        blocks.append(sparse.csr_matrix(rng.poisson(mean).astype(np.float32)))
-    adata = AnnData(sparse.vstack(blocks, format="csr"), obs=obs)
+    adata = AnnData(draw_counts(rates, context, state, depth, rng), obs=obs)
     adata.var_names = truth["genes"]
     return adata

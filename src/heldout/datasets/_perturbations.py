@@ -7,22 +7,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy import sparse
 
 from heldout._core.checks import check_integer, check_number, check_rng
-from heldout._core.rng import Rng, generator
 from heldout.datasets._lmna import MAX_STRENGTH
 from heldout.datasets._responders import Response, checked
-from heldout.datasets._screen import COUNTS_PER_GENE, DEPTH_SD, DISPERSION, KINDS, Depths, SimulatedScreen, draw_screen
+from heldout.datasets._screen import (
+    COUNTS_PER_GENE,
+    DEPTH_SD,
+    KINDS,
+    MIN_GENES,
+    Depths,
+    SimulatedScreen,
+    check_targets,
+    draw_counts,
+    draw_screen,
+    gene_names,
+    generators,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from heldout._core.rng import Rng
+
 CONTROL, SEPARATOR = "control", "+"
 CONTROLS_PER_PERTURBATION, PROFILE_CELLS = 5, 100
 LIBRARY_DEPTH_SD = 0.2
-CELLS_PER_BLOCK = 2048
-MIN_GENES = 50
 
 
 def perturbations_simulated(
@@ -160,7 +170,7 @@ def perturbations_simulated(
     )
     share = checked(responders)
     check_rng(rng)
-    of_truth, of_cells = _generators(rng)
+    of_truth, of_cells = generators(rng)
     depths = _depths(n_genes, n_libraries, of_truth)
     screen = draw_screen(depths, of_truth, **design)
     response = Response.of(share, n_singles, of_truth, joint=joint_response)
@@ -248,7 +258,7 @@ def perturbation_profiles_simulated(
     )
     check_number(noise, "noise", least=0)
     check_rng(rng)
-    of_truth, of_noise = _generators(rng)
+    of_truth, of_noise = generators(rng)
     screen = draw_screen(_depths(n_genes, 2, of_truth), of_truth, **design)
     names = _names(screen)
     n_cells = np.full(len(names), PROFILE_CELLS)
@@ -269,12 +279,7 @@ def _checked(counts: dict[str, int], strengths: dict[str, float], shares: dict[s
     for name, value in counts.items():
         check_integer(value, name, least={"n_genes": MIN_GENES, "n_doubles": 0, "n_singles": 2}.get(name, 1))
     n_singles, n_genes = counts["n_singles"], counts["n_genes"]
-    if n_singles > 3 * n_genes // 4:
-        msg = (
-            f"n_singles={n_singles} must be at most three quarters of n_genes={n_genes}. "
-            "Pass more genes or fewer singles."
-        )
-        raise ValueError(msg)
+    check_targets(n_singles, "n_singles", n_genes)
     most = n_singles * (n_singles - 1) // 2
     if counts["n_doubles"] > most:
         msg = (
@@ -291,22 +296,13 @@ def _checked(counts: dict[str, int], strengths: dict[str, float], shares: dict[s
     }
 
 
-def _generators(rng: Rng) -> list[np.random.Generator]:
-    """Return a generator of the truth and one of the data, so that the truth does not depend on the number of cells."""
-    return np.random.default_rng(int(generator(rng).integers(2**63))).spawn(2)
-
-
 def _depths(n_genes: int, n_libraries: int, rng: np.random.Generator) -> Depths:
     return Depths(COUNTS_PER_GENE * n_genes * np.exp(LIBRARY_DEPTH_SD * rng.standard_normal(n_libraries)))
 
 
-def _gene_names(n_genes: int) -> np.ndarray:
-    return np.array([f"GENE{i:05d}" for i in range(1, n_genes + 1)], dtype=object)
-
-
 def _names(screen: SimulatedScreen) -> list[str]:
     """Return the names of the perturbations: the control, the singles, and the pairs, whose genes are sorted."""
-    genes = _gene_names(screen.control.shape[1])[screen.targets]
+    genes = gene_names(screen.control.shape[1])[screen.targets]
     return [CONTROL, *genes, *(SEPARATOR.join(sorted(pair)) for pair in genes[screen.pairs])]
 
 
@@ -324,12 +320,12 @@ def _labels(screen: SimulatedScreen, perturbation: NDArray[np.int64], context: N
 
 def _with_truth(adata: AnnData, screen: SimulatedScreen) -> AnnData:
     names, n_singles = np.array(_names(screen), dtype=object), len(screen.targets)
-    adata.var_names = _gene_names(adata.n_vars)
+    adata.var_names = gene_names(adata.n_vars)
     adata.varm["true_embedding"] = screen.embedding
     adata.uns["truth"] = {
         "perturbations": names,
         "cell_lines": np.array(adata.obs["cell_line"].cat.categories, dtype=object),
-        "genes": _gene_names(adata.n_vars),
+        "genes": gene_names(adata.n_vars),
         "pairs": names[1 + n_singles :],
         "profiles": screen.profiles,
         "effects": screen.singles - screen.control[:, None],
@@ -370,12 +366,6 @@ def _cells(
     obs["responder"] = (obs["n_responding"] == obs["n_targets"]) & (obs["n_targets"] > 0)
     rates = depths.rate(screen.profiles)
     depth = depths.of_library[library] * rng.lognormal(0, DEPTH_SD, len(obs))
-    blocks = []
-    for first in range(0, len(obs), CELLS_PER_BLOCK):
-        rows = slice(first, first + CELLS_PER_BLOCK)
-        mean = (rates[context[rows], state[rows]] * depth[rows, None]).astype(np.float32)
-        mean *= rng.standard_gamma(1 / DISPERSION, size=mean.shape, dtype=np.float32) * np.float32(DISPERSION)
-        blocks.append(sparse.csr_matrix(rng.poisson(mean).astype(np.float32)))
-    adata = _with_truth(AnnData(sparse.vstack(blocks, format="csr"), obs=obs), screen)
+    adata = _with_truth(AnnData(draw_counts(rates, context, state, depth, rng), obs=obs), screen)
     adata.uns["truth"]["responders"] = response.expected(screen)
     return adata

@@ -7,8 +7,11 @@ from functools import cached_property
 from itertools import combinations
 
 import numpy as np
+from scipy import sparse
 from scipy.interpolate import PchipInterpolator
 from scipy.stats import nbinom, norm
+
+from heldout._core.rng import Rng, generator
 
 TARGET_SUM = 1e4
 """Total counts to which a cell is normalised before the logarithm."""
@@ -25,6 +28,53 @@ MOST_DOWN, MOST_UP, MOST_RATE = -0.45, 1.2, 0.02  # share of the expression, log
 INTERACTING_GENES, LEAST_ADDITIVE = 0.05, 0.3
 FLOOR = 0.02
 DISPERSION, COUNTS_PER_GENE, DEPTH_SD = 0.1, 3.0, 0.25
+MIN_GENES = 50
+_CELLS_PER_BLOCK = 2048
+
+
+def generators(rng: Rng) -> list[np.random.Generator]:
+    """Return a generator of the truth and one of the data, so that the truth does not depend on the number of cells."""
+    return np.random.default_rng(int(generator(rng).integers(2**63))).spawn(2)
+
+
+def gene_names(n_genes: int) -> np.ndarray:
+    """Return the names of the genes, (n_genes,)."""
+    return np.array([f"GENE{i:05d}" for i in range(1, n_genes + 1)], dtype=object)
+
+
+def check_targets(n: int, name: str, n_genes: int) -> None:
+    """Refuse more perturbed genes than there are genes that are expressed enough."""
+    if n > 3 * n_genes // 4:
+        msg = (
+            f"{name}={n} must be at most three quarters of n_genes={n_genes}. Pass a larger n_genes or a smaller "
+            f"{name}."
+        )
+        raise ValueError(msg)
+
+
+def draw_counts(
+    rates: np.ndarray, context: np.ndarray, state: np.ndarray, depth: np.ndarray, rng: np.random.Generator
+) -> sparse.csr_matrix:
+    """Draw negative binomial counts, (n × G); few dense rows are in memory at a time.
+
+    Parameters
+    ----------
+    rates
+        Share of all counts of each gene, (C × states × G).
+    context, state
+        Context and state of each cell, (n,).
+    depth
+        Expected counts of each cell, (n,).
+    rng
+        Generator of the draws.
+    """
+    blocks = []
+    for first in range(0, len(depth), _CELLS_PER_BLOCK):
+        rows = slice(first, first + _CELLS_PER_BLOCK)
+        mean = (rates[context[rows], state[rows]] * depth[rows, None]).astype(np.float32)
+        mean *= rng.standard_gamma(1 / DISPERSION, size=mean.shape, dtype=np.float32) * np.float32(DISPERSION)
+        blocks.append(sparse.csr_matrix(rng.poisson(mean).astype(np.float32)))
+    return sparse.vstack(blocks, format="csr")
 
 
 @dataclass(frozen=True)

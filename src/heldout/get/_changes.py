@@ -9,12 +9,16 @@ import pandas as pd
 
 from heldout._core import keys, store
 from heldout._core.checks import check_integer
+from heldout._core.types import is_sparse
+from heldout.splitting._screen import as_list
 from heldout.tasks.perturbation.predict import ABOUT_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+
+    from heldout._core.types import Matrix
 
 _DTYPES = {"lower": np.float64, "upper": np.float64, "excludes_zero": "boolean"}
 
@@ -91,10 +95,11 @@ def rows_of(adata: AnnData, perturbations: str | Sequence[str] | None) -> list[i
             "profiles = heldout.tl.predict_profiles(adata)."
         )
         raise ValueError(msg)
-    predicted = np.flatnonzero(np.isfinite(np.asarray(adata.layers["change"])).all(axis=1)).tolist()
+    change = adata.layers["change"]
+    predicted = np.flatnonzero(np.isfinite(change.toarray() if is_sparse(change) else change).all(axis=1)).tolist()
     if perturbations is None:
         return predicted
-    asked = [perturbations] if isinstance(perturbations, str) else list(perturbations)
+    asked = as_list(perturbations)
     names, rows = store.as_names(adata.obs.iloc[:, 0]), adata.obs_names.to_numpy()
     for name in asked:
         if not ((names == name) | (rows == name)).any():
@@ -107,13 +112,11 @@ def rows_of(adata: AnnData, perturbations: str | Sequence[str] | None) -> list[i
 
 def _of_row(adata: AnnData, row: int, labels: list[str], n: int | None) -> pd.DataFrame:
     """The table of one profile."""
-    change = np.asarray(adata.layers["change"][row], dtype=np.float64)
-    control = np.asarray(adata.X[row], dtype=np.float64).ravel() - change
+    change = _row(adata.layers["change"], row)
+    control = _row(adata.X, row) - change
     order = np.argsort(-np.abs(change), kind="stable")[:n]
     ends = [
-        np.asarray(adata.layers[name][row], dtype=np.float64) - control
-        if name in adata.layers
-        else np.full(len(change), np.nan)
+        _row(adata.layers[name], row) - control if name in adata.layers else np.full(len(change), np.nan)
         for name in ("lower", "upper")
     ]
     table = pd.DataFrame({label: [adata.obs[label].iloc[row]] * len(order) for label in labels})
@@ -123,3 +126,9 @@ def _of_row(adata: AnnData, row: int, labels: list[str], n: int | None) -> pd.Da
     table["excludes_zero"] = outside.astype("boolean").mask(table["lower"].isna())
     table["coverage"] = float(adata.obs["coverage"].iloc[row]) if "coverage" in adata.obs else np.nan
     return table
+
+
+def _row(X: Matrix, row: int) -> np.ndarray:
+    """A row of a dense or sparse matrix, float64, (G,)."""
+    values = X[[row]]
+    return np.asarray(values.toarray() if is_sparse(values) else values, dtype=np.float64).ravel()

@@ -69,11 +69,19 @@ class Convention:
             return self.control
         divides = self.separator is not None and (len(targets) > 1 or self.number_key is None)
         bad = [target for target in targets if divides and str(self.separator) in target]
-        if bad or set(targets).intersection(self.controls):
-            what = f"contains {self.separator!r}, which separates targets" if bad else "is the label of controls"
-            msg = f"The target {(bad or list(targets))[0]!r} {what} in this convention. Rename the target."
+        control = [target for target in targets if self._has_control(target)]
+        if bad or control:
+            what = f"contains {self.separator!r}, which separates targets" if bad else "has the label of controls"
+            msg = f"The target {(bad or control)[0]!r} {what} in this convention. Rename the target."
             raise ValueError(msg)
         return (self.separator or "+").join(targets) + (self.single if len(targets) == 1 else "")
+
+    def _has_control(self, target: str) -> bool:
+        """Whether a target is the label of controls, or is this label and another target."""
+        if target in self.controls:
+            return True
+        ends = [] if self.separator is None else [(c + self.separator, self.separator + c) for c in self.controls]
+        return any(target.startswith(first) or target.endswith(last) for first, last in ends)
 
     def targets(self, label: str, *, known: Collection[str], n: int | None = None) -> Targets:
         """The sorted targets of a label; none of a control.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from heldout.splitting._perturbations import Targets
+
 _WANTED = {
     "counts": "raw counts. Turn predicted expression into counts first: heldout.tl.to_counts(adata, predicted)",
     "log": "log-normalised expression. Normalise and log first: scanpy.pp.normalize_total(adata), "
@@ -62,8 +64,8 @@ def to_convention(
     Returns
     -------
     A new AnnData with the same ``X``, and in ``obs`` the columns of the convention in place of the given ones. For
-    ``gears``, ``var["gene_name"]`` has the names of the genes. For ``scperturb`` and ``pertpy``, ``obs["nperts"]`` has
-    the number of targets. For ``vcc``, control cells are left out.
+    ``gears``, ``var["gene_name"]`` has the names of the genes, by which targets are found. For ``scperturb`` and
+    ``pertpy``, ``obs["nperts"]`` has the number of targets. For ``vcc``, control cells are left out.
 
     Raises
     ------
@@ -103,13 +105,22 @@ def to_convention(
         obs[name] = adata.obs[key]
     if rules.number_key is not None:
         obs[rules.number_key] = np.array([len(of_name) for of_name in targets], dtype=np.int64)[codes]
-    var = adata.var if rules.gene_key is None else adata.var.assign(**{rules.gene_key: adata.var_names.astype(str)})
+    var = adata.var if rules.gene_key is None else _with_gene_names(adata, rules.gene_key, targets)
     kept = np.ones(adata.n_obs, dtype=bool)
     if not rules.with_controls:
         kept = np.array([bool(of_name) for of_name in targets])[codes]
         if not kept.all():
             store.logger.info("%d control cells are left out, because %r takes none", int((~kept).sum()), convention)
     return _new(adata, obs, var, kept)
+
+
+def _with_gene_names(adata: AnnData, key: str, targets: Sequence[Targets]) -> pd.DataFrame:
+    """``var`` with the names of the genes. A column that is there is kept if more targets are found in it."""
+    every = {target for of_name in targets for target in of_name}
+    names = adata.var_names.astype(str)
+    if key in adata.var and len(every.intersection(store.as_names(adata.var[key]))) > len(every.intersection(names)):
+        return adata.var
+    return adata.var.assign(**{key: names})
 
 
 def _new(adata: AnnData, obs: pd.DataFrame, var: pd.DataFrame, kept: np.ndarray) -> AnnData:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from heldout._core import store
 from heldout._core.checks import check_choice, check_integer, check_rng
 from heldout._core.partition import read_partition
-from heldout.tasks.perturbation.counts import NOISE, Columns, predicted_counts
+from heldout.tasks.perturbation.counts.predicted import NOISE, Columns, predicted_counts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ def to_counts(
     perturbation_key: str | None = None,
     *,
     covariate_keys: str | Sequence[str] | None = None,
+    dose_key: str | None = None,
     split_key: str = "split",
     counts_layer: str = "counts",
     layer: str | None = None,
@@ -44,6 +45,9 @@ def to_counts(
         same scale. Its genes must be genes of ``adata``.
     perturbation_key, covariate_keys
         Columns of ``obs`` of both AnnData with the perturbation and the context. A split of perturbations knows them.
+    dose_key
+        Column of ``obs`` of both AnnData with the dose. If None, it is that of the split, or of the fit that made
+        ``predicted``.
     split_key
         The split. Only its train cells are used.
     counts_layer
@@ -105,7 +109,7 @@ def to_counts(
     check_rng(rng)
     partition = read_partition(adata, split_key)
     partition.require("train", purpose="learn size factors and dispersions")
-    columns = Columns.of(partition, perturbation_key, covariate_keys)
+    columns = Columns.of(partition, perturbation_key, covariate_keys, dose_key)
     return predicted_counts(
         adata,
         predicted,

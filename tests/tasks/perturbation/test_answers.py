@@ -49,6 +49,15 @@ def test_singles_do_not_count_as_combinations():
     assert f"Over {n} combination" in " ".join(str(report).split())
 
 
+def test_only_compared_combinations_are_counted(screen):
+    adata = screen.copy()
+    profiles = ho.tl.predict_profiles(adata)
+    report = ho.tl.score_predictions(adata, {"tool": profiles[:7].copy()}, baselines=["additive"], n_bootstrap=20)
+    assert "Is tool better than adding up single effects (additive)? Over 7 combinations:" in " ".join(
+        str(report).split()
+    )
+
+
 def test_intervals_of_bounded_scores_are_bounded(screen):
     table = ho.get.evaluation(screen).table
     for _, row in table.dropna(subset=["ci_low"]).iterrows():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import anndata as ad
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 import heldout as ho
+from heldout._core.fits import read_fit
 from heldout._core.method import Fitted
 from heldout.metrics import energy_distance
 from heldout.tasks.perturbation import METHODS
@@ -222,6 +224,8 @@ def test_distances_of_sets_are_those_of_loops():
         for p, t in zip(x, y, strict=True)
     ]
     np.testing.assert_allclose(mmd(predicted, truth), expected, rtol=1e-6)
+    equal = torch.ones((2, 5, 3), dtype=torch.float64)
+    assert torch.isfinite(mmd(predicted.requires_grad_(), equal)).all()
 
 
 def test_a_set_has_cells_of_one_perturbation_and_controls_of_its_context():
@@ -263,3 +267,38 @@ def test_cells_start_from_the_controls_at_hand_or_from_kept_ones(screen, method)
     found = predict(fit, pairs, task.controls(fit.arrays["control"]))
     n = len(task.data(task.observed("train")).cells().controls(0))
     assert found.distinct_cells(0, 10_000, np.random.default_rng(0)).shape == (n, 80)
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_a_dask_array_is_fitted_with_the_same_coordinates(screen, method):
+    lazy = screen.copy()
+    lazy.X = da.from_array(screen.X.toarray(), chunks=(200, -1))
+    fit, found = (task_of(adata).fit(method, CONFIGS[method]) for adata in (screen, lazy))
+    assert fit.arrays.keys() == found.arrays.keys()
+    for name, array in found.arrays.items():
+        if "net." in name:  # trained on other batches
+            assert np.isfinite(array).all(), name
+        else:
+            np.testing.assert_allclose(array, fit.arrays[name], atol=1e-5, err_msg=name)
+    task = task_of(lazy)
+    prediction = predict(found, task.observed("test").pairs, task.controls(found.arrays["control"]))
+    assert np.isfinite(prediction.change).all()
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_a_network_continues_from_a_fit_of_another_screen(screen, method):
+    """Without steps of a size, the predictions are those of the start, with genes and targets by name."""
+    parent = screen.copy()
+    ho.tl.perturbation(parent, method=method, config=CONFIGS[method], key_added="base")
+    other = simulated(n_doubles=0, n_cells=10)[:, ::-1].copy()
+    ho.pp.split_assigned(other, "perturbation", train=list(other.obs["perturbation"].cat.categories))
+    still = replace(CONFIGS[method], lr=1e-12, n_updates=1, max_epochs=1)
+    ho.tl.perturbation(other, "perturbation", method=method, config=still, start="base", reference=parent)
+    task, fit = task_of(other, perturbation_key="perturbation"), read_fit(parent, "base")
+    task = replace(task, columns=fit.columns(other.var_names, key="base"))
+    train = task.observed("train")
+    controls, pairs = task.controls(train.control), train.pairs
+    expected = predict(fit, pairs, controls).change
+    found = ho.tl.predict_profiles(other, perturbations=["+".join(targets) for targets in pairs.targets])
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(found[:, screen.var_names].layers["change"], expected, atol=1e-3)

@@ -8,9 +8,10 @@ from sklearn.isotonic import IsotonicRegression
 
 import heldout as ho
 from heldout._core.fits import read_fit
+from heldout._core.partition import read_partition
 from heldout.tasks.perturbation.methods.dose import isotonic, monotone
 from heldout.tasks.perturbation.pairs import Pair, Pairs
-from heldout.tasks.perturbation.task import predict
+from heldout.tasks.perturbation.task import Task, predict
 from tests.helpers.perturbations import (
     CONFIGS,
     DOSED,
@@ -218,6 +219,23 @@ def test_every_method_fits_a_dose_series(screen, method):
 
 
 # --- the verbs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [*DOSED, *NETWORKS])
+def test_the_unit_of_doses_does_not_matter(screen, method):
+    adata = screen.copy()
+    adata.obs["nM"] = 1000 * adata.obs["dose"]
+    adata.uns.pop("heldout")
+    ho.pp.split_assigned(adata, "split", key_added="plain", train=["train"], test=["test"])
+    asked = list(task_of(screen).observed("test").pairs)
+    cells = []
+    for dose_key, unit in (("dose", 1.0), ("nM", 1000.0)):
+        task = Task.of(adata, read_partition(adata, "plain"), "perturbation", dose_key=dose_key)
+        fit = task.fit(method, CONFIGS.get(method))
+        pairs = Pairs.of([pair._replace(dose=unit * pair.dose) for pair in asked])
+        prediction = predict(fit, pairs, task.controls(fit.arrays["control"]))
+        cells.append([prediction.cells(i, 5, np.random.default_rng(0)) for i in range(len(pairs))])
+    np.testing.assert_allclose(cells[1], cells[0], atol=1e-4)
 
 
 def test_the_unit_of_an_evaluation_is_the_perturbation():

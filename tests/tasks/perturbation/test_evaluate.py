@@ -268,6 +268,19 @@ def test_predicted_intervals_are_there_where_val_supports_them():
     assert 0.8 < np.mean(inside) <= 1
 
 
+def test_a_perturbation_without_a_prediction_has_no_coverage():
+    adata = simulated(n_singles=30, n_doubles=0, n_genes=60, n_cells=6)
+    drugs = sorted(set(adata.obs["perturbation"].astype(str)) - {"control"})[::2]
+    adata.obs["perturbation"] = adata.obs["perturbation"].astype(str).replace({name: f"drug {name}" for name in drugs})
+    ho.pp.split_perturbations(adata, "perturbation", val=0.4, test=0.4)
+    ho.tl.perturbation(adata, method="nearest")  # drugs have no vectors
+    ho.tl.evaluate(adata, baselines=["mean"], n_bootstrap=10)
+    scores = ho.get.scores(adata).query("role == 'model'")
+    predicted = ~scores["perturbation"].str.startswith("drug")
+    assert 0 < predicted.sum() < len(scores)
+    assert scores["coverage_0.5"].notna().tolist() == scores["l2"].notna().tolist() == predicted.tolist()
+
+
 def test_the_task_says_where_it_comes_from():
     adata = combinations()
     assert task_of(adata).screen.names.perturbation_key == "perturbation"

@@ -260,3 +260,17 @@ def test_a_fit_survives_a_file(screen, through_file):
     assert read_fit(back, "kept").hash == read_fit(screen, "kept").hash
     after = ho.tl.predict_profiles(back, "kept")
     np.testing.assert_array_equal(after.X, before.X)
+
+
+@pytest.mark.parametrize("method", ["latent_additive", "pooled_transfer", "stacked"])
+@pytest.mark.parametrize("n_singles", [3, 6])
+def test_cells_without_noise_in_two_contexts_are_predicted(method, n_singles):
+    adata = simulated(n_singles=n_singles, n_doubles=0, n_genes=60, n_contexts=2)
+    groups = adata.obs.groupby(["perturbation", "cell_line"], observed=True).ngroup().to_numpy()
+    _, first = np.unique(groups, return_index=True)
+    adata.X = adata.X[first[groups]]  # all cells of a group are equal
+    ho.pp.split_perturbations(adata, "perturbation", val=0, test=0.67, covariate_keys="cell_line")
+    ho.tl.perturbation(adata, method=method)
+    seen = ho.get.perturbations(adata).query("partition == 'train' and not control")["perturbation"].unique()
+    profiles = ho.tl.predict_profiles(adata, perturbations=list(seen))
+    assert np.isfinite(profiles.X).all()

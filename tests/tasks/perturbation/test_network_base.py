@@ -221,3 +221,12 @@ def test_options_without_effect_are_refused():
 def test_mixed_precision_trains(screen):
     fitted = Toy().fit(data_of(screen), TOY, seed=0, trainer_options={"precision": "bf16-mixed"})
     assert all(np.isfinite(array).all() for array in fitted.arrays.values())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch itself
+def test_a_compiled_network_has_the_same_fit(screen):
+    """Kernels are not built, which takes half a minute; the compiled calls run without them."""
+    data, once = data_of(screen), replace(TOY, max_epochs=1)
+    plain = Toy().fit(data, once, seed=0)
+    with torch.compiler.set_stance("force_eager"):
+        same(plain, Toy().fit(data, replace(once, compile=True), seed=0))

@@ -57,6 +57,14 @@ def test_units_of_several_splits_are_averaged_and_missing_scores_left_out():
     assert stratified(scores(model=few, no_change=NOTHING, additive=BASELINE), 1.0)["n"].tolist() == [2, 3]
 
 
+def test_without_a_ceiling_nothing_is_called_solved():
+    adata = combinations(n_singles=20, n_doubles=10, n_cells=1)
+    ho.tl.perturbation(adata, method="linear")
+    ho.tl.evaluate(adata, baselines=["no_change", "additive"], n_bootstrap=10)
+    with pytest.raises(ValueError, match="The ceiling of metric='l2' is not known"):
+        ho.get.strata(adata)
+
+
 @pytest.mark.parametrize("left_out", ["no_change", "additive"])
 def test_strata_need_no_change_and_a_baseline(left_out):
     methods = {"model": MODEL, "no_change": NOTHING, "additive": BASELINE}

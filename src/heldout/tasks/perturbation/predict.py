@@ -252,11 +252,11 @@ def _asked_doses(doses: float | Sequence[float] | None, fit: Fit, names: ScreenN
 
 def _parsed(perturbations: Sequence[str], names: ScreenNames) -> list[Targets]:
     """Targets of the requested perturbations, each once, in the given order."""
-    asked = [perturbations] if isinstance(perturbations, str) else list(perturbations)
+    asked = as_list(perturbations)
     if not asked:
         msg = "perturbations is empty. Name the perturbations to predict, e.g. ['A+B']."
         raise ValueError(msg)
-    parsed = names.parse(store.as_names(asked).tolist())
+    parsed = names.parse(asked)
     if () in parsed:
         msg = f"perturbations has {asked[parsed.index(())]!r}, which is a control. Leave it out."
         raise ValueError(msg)

@@ -27,7 +27,9 @@ def combinations_of(n_targets: np.ndarray, unit: np.ndarray) -> np.ndarray:
 
 
 def answers(
-    scored: Sequence[Scored], combination: np.ndarray, compare: Callable[[str, int, int], Mapping[str, object]]
+    scored: Sequence[Scored],
+    combination: np.ndarray,
+    compare: Callable[[str, int, int], tuple[Mapping[str, object], int]],
 ) -> str:
     """Compare each judged method with the sum of single effects, on combinations only.
 
@@ -38,7 +40,8 @@ def answers(
     combination
         Whether each unit is a combination, (U,).
     compare
-        Function from a metric and the numbers of two methods to their difference over combinations, with its verdict.
+        Function from a metric and the numbers of two methods to their difference over the combinations that both
+        predict, with its verdict, and the number of these combinations.
 
     Returns
     -------
@@ -47,12 +50,13 @@ def answers(
     sums = [j for j, method in enumerate(scored) if method.method == ADDITIVE]
     if not sums or not combination.any():
         return ""
-    n = counted(int(combination.sum()), "combination")
     sentences = []
     for i, method in enumerate(scored):
         if method.role != "model" or method.method == ADDITIVE:
             continue
-        parts = [_part(metric, compare(metric, i, sums[0])) for metric in PRIMARY["perturbation"]]
+        found = {metric: compare(metric, i, sums[0]) for metric in PRIMARY["perturbation"]}
+        n = counted(max(n for _, n in found.values()), "combination")
+        parts = [_part(metric, difference) for metric, (difference, _) in found.items()]
         sentences.append(
             f"Is {method.method} better than adding up single effects ({ADDITIVE})? Over {n}: {'; '.join(parts)}."
         )

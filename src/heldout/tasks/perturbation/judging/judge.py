@@ -228,7 +228,7 @@ def with_coverage(rows: pd.DataFrame, judged: Judged, fit: Fit, change: np.ndarr
         stored = (fit.arrays["half_widths"], fit.info["calibration"], fit.arrays["scale"])
         width = half_widths(*stored, strata_of(fit, truth.pairs), nominal)
         share = np.full(len(rows), np.nan)
-        share[is_model] = np.where(np.isfinite(width).all(axis=1), (error <= width).mean(axis=1), np.nan)
+        share[is_model] = np.where(np.isfinite(width + error).all(axis=1), (error <= width).mean(axis=1), np.nan)
         rows[f"coverage_{nominal:g}"] = share
     return rows
 

@@ -12,6 +12,8 @@ import pandas as pd
 from heldout._core import store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
 
     from heldout.splitting._read_screen import ScreenNames
@@ -83,20 +85,39 @@ def _of_table(name: str, table: pd.DataFrame, names: ScreenNames) -> AnnData:
     levels = {level: table.index.get_level_values(i) for i, level in enumerate(table.index.names) if level in wanted}
     if not levels and names.perturbation_key not in table.columns:  # the perturbation comes first, then the covariates
         levels = {key: table.index.get_level_values(i) for i, key in enumerate(wanted[: table.index.nlevels])}
-    obs = {key: table[key] if key in table.columns else levels.get(key) for key in wanted}
+    found = {key: table[key] if key in table.columns else levels.get(key) for key in wanted}
     obs = {
         key: np.asarray(values) if key == names.dose_key else store.as_names(pd.Series(values))
-        for key, values in obs.items()
+        for key, values in found.items()
         if values is not None
     }
     genes = table.drop(columns=[key for key in wanted if key in table.columns])
-    text = [column for column in genes.columns if not pd.api.types.is_numeric_dtype(genes[column].dtype)]
+    types = zip(genes.columns, genes.dtypes, strict=True)
+    text = [column for column, dtype in types if not pd.api.types.is_numeric_dtype(dtype)]
     if text:
         msg = (
             f"{name!r} has columns without numbers (e.g. {store.some(text)}). Each column must be a gene, or one of "
             f"{wanted}. Drop the other columns."
         )
         raise ValueError(msg)
+    _check_rows(name, obs, names)
     rows = pd.Index([str(i) for i in range(len(table))], dtype=object)
     var = pd.DataFrame(index=pd.Index(genes.columns.astype(str), dtype=object))
     return AnnData(genes.to_numpy(dtype=np.float32), obs=pd.DataFrame(obs, index=rows), var=var)
+
+
+def _check_rows(name: str, obs: Mapping[str, np.ndarray], names: ScreenNames) -> None:
+    """Refuse a table with two rows for a perturbation; they would be scored as its cells."""
+    if names.perturbation_key not in obs:
+        return
+    targets = names.parse(obs[names.perturbation_key].tolist())
+    others = [values.tolist() for key, values in obs.items() if key != names.perturbation_key]
+    seen = set()
+    for row in zip(targets, *others, strict=True):
+        if row in seen and row[0]:
+            msg = (
+                f"{name!r} is a table with several rows for {names.joined(row[0])!r}. A table has a row for each "
+                "perturbation, context and dose. Add the columns that tell the rows apart, or pass cells as an AnnData."
+            )
+            raise ValueError(msg)
+        seen.add(row)

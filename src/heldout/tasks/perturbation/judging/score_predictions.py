@@ -23,13 +23,14 @@ from heldout.tasks.perturbation.pairs import Pair
 from heldout.tasks.perturbation.task import Task, check_logged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
     from anndata import AnnData
 
     from heldout._core.rng import Rng
     from heldout._core.types import Matrix
+    from heldout.splitting._perturbations import Targets
 
 logger = logging.getLogger("heldout")
 
@@ -129,11 +130,11 @@ def scored_prediction(judged: Judged, name: str, predicted: AnnData, columns: np
         raise ValueError(msg)
     start = judged.reference.control[judged.truth.pairs.context]
     _check_scale(X, name, moments.mean[known], start[known])
-    partly = np.isnan(moments.mean).any(axis=1) & ~np.isnan(moments.mean).all(axis=1)
+    partly = ~known & ~np.isnan(moments.mean).all(axis=1)
     if partly.any():
         msg = (
-            f"{name!r} has NaN in some genes of {int(partly.sum())} perturbations. Drop these genes, or set the whole "
-            "row to NaN if it was not predicted."
+            f"{name!r} has NaN in some genes or infinite values in {int(partly.sum())} perturbations. Drop these "
+            "genes, or set the whole row to NaN if it was not predicted."
         )
         raise ValueError(msg)
     cells = _cells_of(X, number, columns) if (moments.n > 1).any() else None
@@ -157,36 +158,38 @@ def _judged_rows(judged: Judged, name: str, predicted: AnnData) -> np.ndarray:
         dtype=np.int64,
     )
     if (number < 0).all():
-        if names.dose_key is not None and {p[:2] for p in pairs} & {
-            (parsed[code], int(c)) for code, c in zip(codes, context, strict=True)
-        }:
-            known_doses = store.some(shown_dose(d) for d in sorted({pair.dose or 0.0 for pair in pairs}))
-            msg = (
-                f"{name!r} predicts the perturbations of {judged.partition} only at other doses than those judged "
-                f"({known_doses}). Predict at these doses, in the unit of obs[{names.dose_key!r}]."
-            )
-            raise ValueError(msg)
-        if screen.n_contexts > 1 and set(pairs.targets).intersection(parsed):
-            there = dict.fromkeys(zip(*values, strict=True))
-            here = dict.fromkeys(names.contexts[c] for c in pairs.context)
-            msg = (
-                f"{name!r} predicts the perturbations of {judged.partition} only in other contexts. "
-                f"{names.covariate_keys} "
-                f"are judged in {store.some(here)}, the prediction has {store.some(there)}. Name the contexts as in "
-                "adata."
-            )
-            raise ValueError(msg)
-        wanted = [names.joined(targets) for targets in pairs.targets]
-        msg = (
-            f"{name!r} predicts none of the {len(pairs)} perturbations of {judged.partition} (e.g. "
-            f"{store.some(wanted)}). It "
-            f"has e.g. {store.some(text)}. Check obs[{names.perturbation_key!r}] and the separator."
-        )
-        raise ValueError(msg)
+        asked = [(parsed[code], int(c)) for code, c in zip(codes, context, strict=True)]
+        there = [] if screen.n_contexts == 1 else dict.fromkeys(zip(*values, strict=True))
+        raise ValueError(_why_none(judged, name, asked, text, there))
     other = len({parsed[code] for code in np.unique(codes[number < 0])} - {()} - set(pairs.targets))
     if other:
         logger.info("%r: %d perturbations are left out, because they are not judged", name, other)
     return number
+
+
+def _why_none(
+    judged: Judged, name: str, asked: Sequence[tuple[Targets, int]], text: np.ndarray, there: Iterable[tuple[str, ...]]
+) -> str:
+    """Say which of dose, context and name keeps each row from being a judged perturbation."""
+    names, pairs = judged.task.screen.names, judged.truth.pairs
+    if names.dose_key is not None and {pair[:2] for pair in pairs}.intersection(asked):
+        known_doses = store.some(shown_dose(d) for d in sorted({pair.dose or 0.0 for pair in pairs}))
+        return (
+            f"{name!r} predicts the perturbations of {judged.partition} only at other doses than those judged "
+            f"({known_doses}). Predict at these doses, in the unit of obs[{names.dose_key!r}]."
+        )
+    if there and set(pairs.targets).intersection(targets for targets, _ in asked):
+        here = dict.fromkeys(names.contexts[c] for c in pairs.context)
+        return (
+            f"{name!r} predicts the perturbations of {judged.partition} only in other contexts. "
+            f"{names.covariate_keys} are judged in {store.some(here)}, the prediction has {store.some(there)}. Name "
+            "the contexts as in adata."
+        )
+    wanted = [names.joined(targets) for targets in pairs.targets]
+    return (
+        f"{name!r} predicts none of the {len(pairs)} perturbations of {judged.partition} (e.g. {store.some(wanted)}). "
+        f"It has e.g. {store.some(text)}. Check obs[{names.perturbation_key!r}] and the separator."
+    )
 
 
 def _doses_of(judged: Judged, name: str, predicted: AnnData) -> list[float] | list[None]:
@@ -244,9 +247,8 @@ def values_in_words(X: Matrix, name: str) -> str:
     ValueError
         If they are counts or not logged.
     """
-    same = (X[[0] * X.shape[0]] != X).sum() == 0  # equal profiles have a common total
     try:
-        return str(check_logged(X[:1] if same else X, None, name=name))
+        return str(check_logged(X, None, name=name))
     except ValueError as problem:
         if "below zero" not in str(problem):
             raise

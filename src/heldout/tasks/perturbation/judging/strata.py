@@ -74,6 +74,12 @@ def stratified(
             f"'l2' or 'energy_distance'. Evaluate with baselines=[{NOTHING!r}, ...]."
         )
         raise ValueError(msg)
+    if not np.isfinite(ceiling):
+        msg = (
+            f"The ceiling of metric={metric!r} is not known, because no judged perturbation has cells for two halves, "
+            "so no saturation can be computed. Evaluate perturbations with at least two cells."
+        )
+        raise ValueError(msg)
     most = wide[rivals].notna().sum()
     complete = [name for name in rivals if 2 * most[name] >= most.max()]
     best = max(complete, key=lambda name: record.sign * wide[name].mean())

@@ -136,29 +136,8 @@ def evaluation_table(
     table, versus = [], []
     for metric in METRICS:
         for i, method in enumerate(scored):
-            if metric == _SPREAD:
-                use = _predicted(method, unit)
-                drawn = _spread(method, truth, draws, unit)
-            else:
-                use = np.isfinite(values[i].units[metric])
-                drawn = draws.means(values[i].units[metric], values[i].moved.get(metric), use)
-            n = int(use.sum())
-            low, high = interval(drawn, n, bounds=metric_of(metric).bounds)
-            row = {
-                "method": method.method,
-                "role": method.role,
-                "level": units.name,
-                "metric": metric,
-                "estimate": float(drawn[0]),
-                "ci_low": low,
-                "ci_high": high,
-                "n": n,
-                "n_fallback": len(np.unique(unit[method.fallback])),
-                "share_harmed": harmed[i] if metric == HARM_METRIC else np.nan,
-                "chance": np.nan if metric_of(metric).chance is None else metric_of(metric).chance,
-                "ceiling": best_possible[metric],
-                "note": _note(n, units, method, harmed[i] if metric == HARM_METRIC else np.nan),
-            }
+            harm = harmed[i] if metric == HARM_METRIC else np.nan
+            row = _row(metric, method, values[i], truth, draws, units, harm) | {"ceiling": best_possible[metric]}
             if method.role == "model" and metric not in _UNJUDGED:
                 row |= _judge(metric, i, scored, values, draws, units)
                 versus += _versus(metric, i, scored, values, draws, units.name)
@@ -167,8 +146,41 @@ def evaluation_table(
     frame = pd.DataFrame(table, columns=list(COLUMNS)).fillna(empty)
     n_targets = np.array([len(targets) for targets in truth.pairs.targets])
     pairs = combinations_of(n_targets, unit)
-    remark = answers(scored, pairs, lambda metric, i, j: _compare(metric, i, j, scored, values, draws, among=pairs))
+
+    def compare(metric: str, i: int, j: int) -> tuple[dict[str, object], int]:
+        n = int((_both(metric, values[i], values[j]) & pairs).sum())
+        return _compare(metric, i, j, scored, values, draws, among=pairs), n
+
+    remark = answers(scored, pairs, compare)
     return with_remark(with_versus(frame, versus), remark), [of_method.rows for of_method in values]
+
+
+def _row(
+    metric: str, method: Scored, values: Rows, truth: Observed, draws: Draws, units: Units, harm: float
+) -> dict[str, object]:
+    """The score of a method by a metric, with its interval and a note."""
+    unit = units.of_row
+    if metric == _SPREAD:
+        use, drawn = _predicted(method, unit), _spread(method, truth, draws, unit)
+    else:
+        use = np.isfinite(values.units[metric])
+        drawn = draws.means(values.units[metric], values.moved.get(metric), use)
+    n, record = int(use.sum()), metric_of(metric)
+    low, high = interval(drawn, n, bounds=record.bounds)
+    return {
+        "method": method.method,
+        "role": method.role,
+        "level": units.name,
+        "metric": metric,
+        "estimate": float(drawn[0]),
+        "ci_low": low,
+        "ci_high": high,
+        "n": n,
+        "n_fallback": len(np.unique(unit[method.fallback])),
+        "share_harmed": harm,
+        "chance": np.nan if record.chance is None else record.chance,
+        "note": _note(n, units, method, harm),
+    }
 
 
 def ceilings(truth: Observed, halves: Sequence[tuple[Observed, Observed]], reference: Reference) -> dict[str, float]:
@@ -333,11 +345,15 @@ def _compare(
     among: np.ndarray | None = None,
 ) -> dict[str, object]:
     """Difference of two methods and its verdict, on the perturbations that both predict, ``among`` some (U,)."""
-    both = np.isfinite(values[i].units[metric]) & np.isfinite(values[j].units[metric])
-    both = both if among is None else both & among
+    both = _both(metric, values[i], values[j]) & (True if among is None else among)
     difference = _difference(metric, values[i], values[j], draws, both)
     record = metric_of(metric)
     return against(scored[j].method, difference, sign=record.sign, n_units=int(both.sum()), bounds=record.bounds)
+
+
+def _both(metric: str, model: Rows, other: Rows) -> np.ndarray:
+    """Units that both methods predict, (U,)."""
+    return np.asarray(np.isfinite(model.units[metric]) & np.isfinite(other.units[metric]))
 
 
 def _difference(metric: str, model: Rows, other: Rows, draws: Draws, use: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from heldout.tasks.perturbation.pairs import Pairs
 
 _LEAST = 1e-3
+_EXACT, _TINY = 1e-15, 1e-200
+"""Least variance of a cell, as a share of the mean squared change, and as a number."""
 
 
 class LatentAdditive:
@@ -122,7 +124,10 @@ def fit_effects(latent: Latent, rest: np.ndarray, profiles: Profiles, penalty: f
     noise = variance_of_cells(latent.basis, profiles)
     if noise is None:
         return _effects(latent.design, rest, profiles.n_cells, np.ones(len(latent.basis)))
-    spread, between = _spreads(rest, latent.design.sum(axis=1), noise, profiles)
+    n_targets = latent.design.sum(axis=1)
+    power = (profiles.change @ latent.basis.T) ** 2
+    noise = np.maximum(noise, max(_EXACT * float(power.mean()), _TINY))  # cells without noise give no weights
+    spread, between = _spreads(rest, n_targets, noise, profiles)
     return _effects(latent.design, rest, 1 / (1 / profiles.n_cells + between), noise / spread)
 
 

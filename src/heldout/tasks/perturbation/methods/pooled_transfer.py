@@ -158,7 +158,7 @@ def _templates(profiles: Profiles) -> tuple[np.ndarray, np.ndarray]:
 
 def _reliable(noise: np.ndarray) -> np.ndarray:
     """Variances that are safe to divide by."""
-    return np.asarray(np.maximum(noise, 1e-9 * max(float(noise.max()), 1e-300)))
+    return np.asarray(np.maximum(noise, 1e-9 * max(float(noise.max()), 1e-280)))
 
 
 def _bandwidth(

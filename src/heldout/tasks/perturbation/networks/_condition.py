@@ -38,15 +38,16 @@ class Conditions:
         Whether train has cells of each context, (C,).
     vectors
         Fixed vectors of targets from an embedding, or None.
-    dose_scale
-        Mean of log1p(dose) in train, by which doses are divided; 0 if the screen has no doses.
+    typical_dose
+        Median of the train doses, by which doses are divided, so that their unit does not matter; 0 if the screen has
+        no doses.
     """
 
     targets: tuple[str, ...]
     contexts: tuple[tuple[str, ...], ...]
     seen: np.ndarray
     vectors: Vectors | None = None
-    dose_scale: float = 0.0
+    typical_dose: float = 0.0
 
     @classmethod
     def of(cls, data: Data, start: Fitted | None = None) -> Conditions:
@@ -62,9 +63,8 @@ class Conditions:
         contexts = tuple(tuple(context) for context in data.contexts) or tuple(
             (str(number),) for number in range(profiles.n_contexts)
         )
-        dose = pairs.dose
-        scale = 0.0 if dose is None else float(np.log1p(dose).mean())
-        return cls(tuple(names), contexts, np.isfinite(profiles.control).all(axis=1), vectors, scale)
+        typical = 0.0 if pairs.dose is None else float(np.median(pairs.dose))
+        return cls(tuple(names), contexts, np.isfinite(profiles.control).all(axis=1), vectors, typical)
 
     @property
     def n_vector_dims(self) -> int:
@@ -124,10 +124,10 @@ class Conditions:
         return np.where(known, context, C).astype(np.int64), ~known
 
     def encode_dose(self, dose: np.ndarray) -> np.ndarray:
-        """log1p(dose) divided by its mean in train, (m,) float32; 0 for controls and in a screen without doses."""
-        if self.dose_scale == 0:
+        """log1p(dose / typical dose), (m,) float32; 0 for controls and in a screen without doses."""
+        if self.typical_dose == 0:
             return np.zeros(len(dose), dtype=np.float32)
-        return (np.log1p(np.nan_to_num(dose)) / self.dose_scale).astype(np.float32)
+        return np.log1p(np.nan_to_num(dose) / self.typical_dose).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What :meth:`load` needs, as arrays."""
@@ -140,7 +140,7 @@ class Conditions:
             "contexts": [list(context) for context in self.contexts],
             "seen": [bool(seen) for seen in self.seen],
             "vectors": None if self.vectors is None else self.vectors.to_json(),
-            "dose_scale": self.dose_scale,
+            "typical_dose": self.typical_dose,
         }
 
     @classmethod
@@ -149,7 +149,7 @@ class Conditions:
         vectors = None if stored["vectors"] is None else Vectors.load(stored["vectors"], arrays[VECTORS])
         contexts = tuple(tuple(context) for context in stored["contexts"])
         seen = np.array(stored["seen"], dtype=bool)
-        return cls(tuple(stored["targets"]), contexts, seen, vectors, float(stored["dose_scale"]))
+        return cls(tuple(stored["targets"]), contexts, seen, vectors, float(stored["typical_dose"]))
 
 
 def _standardised(vectors: Vectors) -> Vectors:
@@ -185,7 +185,7 @@ class TargetEncoder(nn.Module):
         self.targets = nn.Embedding(n_targets + 1, width, padding_idx=n_targets)
         self.contexts = nn.Embedding(n_contexts, width)
         self.fixed = fixed if conditions.n_vector_dims else None
-        self.dose = nn.Linear(1, 2 * width, bias=False) if conditions.dose_scale else None
+        self.dose = nn.Linear(1, 2 * width, bias=False) if conditions.typical_dose else None
         self.register_buffer("seen", torch.from_numpy(conditions.seen.astype(np.float32)), persistent=False)
 
     def context(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:

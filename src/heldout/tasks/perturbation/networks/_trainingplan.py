@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from heldout._core.training_plan import BlockTrainingPlan, share_of
+from heldout._core.training_plan import BlockTrainingPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,20 +43,19 @@ class NetworkTrainingPlan(BlockTrainingPlan):
             net: Any = getattr(self.module, "net", self.module)
             net.compile()
 
-    def training_step(self, block: list[Batch], batch_idx: int) -> None:
-        """Do an optimiser step for each ``accumulate`` batches."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        for batch in share_of(block, self.trainer) if self.shares_batches else block:
-            if self.n_batches % self.accumulate == 0:
-                optimizer.zero_grad()
-            self.manual_backward(self.step(batch, "train") / self.accumulate)
-            self.n_batches += 1
-            if self.n_batches % self.accumulate == 0:
-                torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip or math.inf)
-                for group in optimizer.param_groups:
-                    group["lr"] = self.config.lr * schedule(self.n_steps / self.n_total)
-                optimizer.step()
-                self.n_steps += 1
+    def learn(self, batch: Batch, optimizer: Any) -> None:
+        """Add the gradient of a batch, and do an optimiser step after each ``accumulate`` batches."""
+        if self.n_batches % self.accumulate == 0:
+            optimizer.zero_grad()
+        self.manual_backward(self.step(batch, "train") / self.accumulate)
+        self.n_batches += 1
+        if self.n_batches % self.accumulate:
+            return
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip or math.inf)
+        for group in optimizer.param_groups:
+            group["lr"] = self.config.lr * schedule(self.n_steps / self.n_total)
+        optimizer.step()
+        self.n_steps += 1
 
 
 def schedule(done: float) -> float:

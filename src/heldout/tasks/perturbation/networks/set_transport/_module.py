@@ -112,7 +112,7 @@ def mmd(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
     The kernel is the mean of Gaussian kernels with the bandwidths of :data:`BANDWIDTHS`.
     """
-    unit = _off_diagonal_mean(_squared(truth, truth)).mean()
+    unit = _off_diagonal_mean(_squared(truth, truth)).mean().clamp(min=1e-6)  # all cells of a set can be equal
 
     def kernel(squared: torch.Tensor) -> torch.Tensor:
         return torch.stack([torch.exp(-squared / (width * unit)) for width in BANDWIDTHS]).mean(dim=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +11,12 @@ import pandas as pd
 from scipy import sparse
 
 from heldout._core import keys, store
-from heldout._core.arrays import get_matrix, loaded, take
+from heldout._core.arrays import get_matrix, loaded, take, values
+from heldout._core.fits import read_header
 from heldout._core.rng import Rng, seed_of
 from heldout._core.types import is_sparse
 from heldout.splitting._screen import as_list, context_codes
-from heldout.tasks.perturbation.count_noise import (
+from heldout.tasks.perturbation.counts.noise import (
     MOST_GROUPS,
     CountNoise,
     Rates,
@@ -30,17 +31,20 @@ from heldout.tasks.perturbation.predictions import rng_of
 from heldout.tasks.perturbation.task import check_logged
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
     from heldout._core.partition import Partition
-    from heldout._core.types import Matrix, MatrixOrDask
+    from heldout._core.types import Matrix, MatrixOrDask, Sparse
 
 logger = logging.getLogger("heldout")
 
 ROUNDING, NEGATIVE_BINOMIAL = "rounding", "negative_binomial"
 NOISE = ("auto", ROUNDING, NEGATIVE_BINOMIAL)
+
+_HIGHEST = 30
+"""Highest log-normalised value, because no cell has exp(30) counts."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,15 @@ class Columns:
 
     perturbation_key: str
     covariate_keys: list[str]
-    dose_keys: list[str]
+    dose_key: str | None = None
 
     @classmethod
     def of(
-        cls, partition: Partition, perturbation_key: str | None, covariate_keys: str | Sequence[str] | None
+        cls,
+        partition: Partition,
+        perturbation_key: str | None,
+        covariate_keys: str | Sequence[str] | None,
+        dose_key: str | None = None,
     ) -> Columns:
         """Take them from the split, or from the arguments."""
         recorded = partition.params if partition.scheme == "perturbations" else {}
@@ -65,12 +73,28 @@ class Columns:
             )
             raise ValueError(msg)
         covariates = recorded.get("covariate_keys", []) if covariate_keys is None else as_list(covariate_keys)
-        dose = recorded.get("dose_key")
-        return cls(str(key), list(covariates), [] if dose is None else [str(dose)])
+        return cls(str(key), list(covariates), recorded.get("dose_key") if dose_key is None else dose_key)
+
+    def check(self, predicted: AnnData) -> None:
+        """Refuse predictions without these columns, or with missing names."""
+        for key in (self.perturbation_key, *self.covariate_keys, *([] if self.dose_key is None else [self.dose_key])):
+            if key not in predicted.obs.columns:
+                msg = f"predicted.obs has no column {key!r}. {store.suggest(key, predicted.obs.columns)}"
+                raise ValueError(msg)
+            missing = int(predicted.obs[key].isna().sum())
+            if missing:
+                msg = f"predicted.obs[{key!r}] has {missing} missing values. Fill them, or drop these rows."
+                raise ValueError(msg)
 
     def groups(self, adata: AnnData) -> tuple[list[tuple[str, ...]], np.ndarray]:
         """Distinct (perturbation, covariates, dose), and the number of the group of each cell."""
-        return context_codes(adata, [self.perturbation_key, *self.covariate_keys, *self.dose_keys])
+        names, codes = context_codes(adata, [self.perturbation_key, *self.covariate_keys])
+        if self.dose_key is None:
+            return names, codes
+        dose = store.column(adata, self.dose_key, argument="dose_key", allow_missing=True)  # controls may have none
+        doses, of_cell = store.factorize(store.as_names(dose))
+        distinct, codes = np.unique(codes * len(doses) + of_cell, return_inverse=True)
+        return [(*names[joint // len(doses)], doses[joint % len(doses)]) for joint in distinct], codes
 
     def context(self, group: tuple[str, ...]) -> tuple[str, ...]:
         """The covariates of a group."""
@@ -124,34 +148,63 @@ def predicted_counts(
 
     counts_of(adata, counts_layer)
     genes = _genes(adata, predicted)
+    columns = columns if columns.dose_key else replace(columns, dose_key=_dose_of_fit(adata, predicted))
+    columns.check(predicted)
     X = loaded(get_matrix(predicted, dask=True))
     names, number = columns.groups(predicted)
-    is_profile = len(names) == predicted.n_obs
+    is_profile = _are_profiles(predicted, len(names))
     if n_cells is not None and not is_profile:
         msg = f"n_cells={n_cells} is for profiles, but predicted has several cells of a perturbation. Leave it out."
         raise ValueError(msg)
     finite = finite_rows(X)
-    if not finite.any():
-        msg = "predicted has NaN in every row. Predict at least one perturbation."
-        raise ValueError(msg)
-    values_in_words(X[finite], "predicted.X")
+    _check_values(X, finite)
     model = learnt(adata, partition, columns, genes, counts_layer=counts_layer, layer=layer)
     noise = (NEGATIVE_BINOMIAL if is_profile else ROUNDING) if noise == "auto" else noise
-    n_cells = 200 if n_cells is None else n_cells
-    seed, highest = seed_of(rng), float(np.nanmax(X.max() if is_sparse(X) else X))
-    rows, size, parts, n_negative, tables = [], [], [], 0, {}
-    for group, name in enumerate(names):
-        of_group = np.flatnonzero((number == group) & finite)
-        if not len(of_group):
-            continue
-        of_group = np.repeat(of_group, n_cells) if is_profile else of_group
+    n_cells = (200 if n_cells is None else n_cells) if is_profile else 1
+    groups = [(name, np.flatnonzero((number == i) & finite)) for i, name in enumerate(names)]
+    drawn = _drawn(X, [group for group in groups if len(group[1])], model, columns, noise, n_cells, seed_of(rng))
+    obs = predicted.obs.iloc[drawn.rows].assign(size_factor=drawn.size)
+    if is_profile:
+        obs.index = pd.Index([f"{label}|{k % n_cells}" for k, label in enumerate(obs.index)], dtype=object)
+    _log(drawn.n_negative, X, int((~finite).sum()))
+    about = {
+        **predicted.uns.get(keys.UNS, {}),
+        "counts": {"noise": noise, "counts_layer": counts_layer, "n_negative": drawn.n_negative},
+    }
+    return AnnData(drawn.counts, obs=obs, var=predicted.var, uns={keys.UNS: about})
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Counts, (k × G), with the number of the predicted row and the size factor of each, (k,)."""
+
+    counts: Sparse
+    rows: np.ndarray
+    size: np.ndarray
+    n_negative: int
+
+
+def _drawn(
+    X: Matrix,
+    groups: Sequence[tuple[tuple[str, ...], np.ndarray]],
+    model: CountNoise,
+    columns: Columns,
+    noise: str,
+    n_cells: int,
+    seed: int,
+) -> _Drawn:
+    """Draw ``n_cells`` cells around each row, group by group, in the order of the rows."""
+    highest = max(float(values(take(X, of_group, None)).max(initial=0)) for _, of_group in groups)
+    rows, size, parts, n_negative = [], [], [], 0
+    tables: dict[tuple[str, ...], Rates] = {}
+    for name, of_group in groups:
         block = take(X, of_group, None)
         x = np.asarray(block.toarray() if is_sparse(block) else block, dtype=np.float64)
         n_negative += int((x < 0).sum())
+        x = np.repeat(without_negatives(x), n_cells, axis=0)
         context = columns.context(name)
         draw = rng_of(seed, Pair(name, 0), stream=3)
-        s = draw.choice(model.sizes_of(context), len(of_group))
-        x = without_negatives(x)
+        s = draw.choice(model.sizes_of(context), len(x))
         if noise == ROUNDING:
             counts = rounded(x, s, draw)
         else:
@@ -159,19 +212,52 @@ def predicted_counts(
                 tables[context] = Rates.of(model.dispersion, model.sizes_of(context), highest)
             counts = tables[context].drawn(x, s, draw)
         parts.append(sparse.csr_matrix(counts.astype(np.float32)))
-        rows.append(of_group)
+        rows.append(np.repeat(of_group, n_cells))
         size.append(s)
     at = np.concatenate(rows)
-    order = np.argsort(at, kind="stable")  # in the order of predicted
-    obs = predicted.obs.iloc[at[order]].assign(size_factor=np.concatenate(size)[order])
-    if is_profile:
-        obs.index = pd.Index([f"{label}|{k % n_cells}" for k, label in enumerate(obs.index)], dtype=object)
-    _log(n_negative, X, int((~finite).sum()))
-    about = {
-        **predicted.uns.get(keys.UNS, {}),
-        "counts": {"noise": noise, "counts_layer": counts_layer, "n_negative": n_negative},
-    }
-    return AnnData(sparse.vstack(parts, format="csr")[order], obs=obs, var=predicted.var, uns={keys.UNS: about})
+    order = np.argsort(at, kind="stable")
+    return _Drawn(sparse.vstack(parts, format="csr")[order], at[order], np.concatenate(size)[order], n_negative)
+
+
+def _made_by(predicted: AnnData) -> Mapping[str, str] | None:
+    """What the functions of heldout write about a prediction; None for a prediction of another tool."""
+    about: Mapping[str, str] | None = predicted.uns.get(keys.UNS, {}).get("predicted")
+    return about
+
+
+def _dose_of_fit(adata: AnnData, predicted: AnnData) -> str | None:
+    """Column of the dose of the fit that made the prediction, because a split need not know of doses."""
+    key = (_made_by(predicted) or {}).get("key")
+    if key is None or key not in store.section(adata, keys.FITS):
+        return None
+    dose_key: str | None = read_header(adata, key).info["names"].get("dose_key")
+    return dose_key
+
+
+def _are_profiles(predicted: AnnData, n_groups: int) -> bool:
+    """Whether rows are profiles. One cell of each perturbation looks like a profile, but has no changes stored."""
+    if _made_by(predicted) is not None:
+        return "change" in predicted.layers
+    return n_groups == predicted.n_obs
+
+
+def _check_values(X: Matrix, finite: np.ndarray) -> None:
+    """Refuse predictions without a finite row, and values that are not log-normalised."""
+    if not finite.any():
+        msg = (
+            "predicted has no rows. Predict at least one perturbation."
+            if not len(finite)
+            else "predicted has NaN or infinite values in every row. Predict at least one perturbation."
+        )
+        raise ValueError(msg)
+    values_in_words(X[finite], "predicted.X")
+    highest = float(values(X[finite]).max(initial=0))
+    if highest > _HIGHEST:
+        msg = (
+            f"predicted.X has values up to {highest:.3g}, which are not log-normalised (at most {_HIGHEST}). Take "
+            "log1p first: scanpy.pp.log1p(predicted)"
+        )
+        raise ValueError(msg)
 
 
 def _genes(adata: AnnData, predicted: AnnData) -> np.ndarray:

@@ -120,6 +120,9 @@ def learn(
         size[part] = size_factors(block, log_block)
         moments.add(take(block, None, columns), size[part], groups[part])
     known = np.isfinite(size) & (size > 0)
+    if not known.any():
+        msg = "No train cell has counts, so there are no size factors. Pass the layer with the counts as counts_layer."
+        raise ValueError(msg)
     of_context = {
         name: np.sort(size[known & (context == i)]) for i, name in enumerate(contexts) if (known & (context == i)).any()
     }

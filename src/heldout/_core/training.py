@@ -115,7 +115,7 @@ def run_trainer(
     batches: SplitDataModule,
     *,
     max_epochs: int,
-    patience: int,
+    patience: int | None,
     monitor: str = "val_loss",
     mode: str = "min",
     options: Mapping[str, Any] | None = None,
@@ -127,7 +127,8 @@ def run_trainer(
     plan, batches
         What is trained, and on which rows. Without validation rows training runs all epochs.
     max_epochs, patience, monitor, mode
-        When training stops: after ``patience`` epochs without a better value of ``monitor``.
+        When training stops: after ``patience`` epochs without a better value of ``monitor``. With a patience of None
+        it runs all epochs by design, and nothing is said of a missing val partition.
     options
         Options of Lightning's Trainer. They replace the defaults set here, but the history is always kept, next to a
         ``logger`` of the user.
@@ -140,8 +141,8 @@ def run_trainer(
     from scvi.train import Trainer
 
     options = dict(options or {})
-    callbacks = stopping(monitor, mode, patience) if batches.n_val else []
-    if not batches.n_val:
+    callbacks = stopping(monitor, mode, patience) if batches.n_val and patience is not None else []
+    if not batches.n_val and patience is not None:
         logger.warning("There is no val partition, so training runs all %d epochs.", max_epochs)
     history, given = EpochLogger(), options.get("logger")
     others = [] if given is None or isinstance(given, bool) else [*given] if isinstance(given, Iterable) else [given]

@@ -234,6 +234,8 @@ class PerturbationFlowConfig(TrainedConfig):
 class ResidualFlowConfig(TrainedConfig):
     """Options of ``residual_flow``, see :class:`TrainedConfig` for those that all networks share.
 
+    ``patience`` has no effect, because the flow does not stop on val.
+
     Parameters
     ----------
     perturbation_embedding
@@ -242,6 +244,10 @@ class ResidualFlowConfig(TrainedConfig):
     coordinates
         Where residuals are learnt. ``"responses"``: how far a cell went along the mean change of its perturbation, and
         along the contrast between its targets. ``"genes"``: all genes, which needs many more perturbations.
+    questions
+        Kinds of perturbations for which residuals are learnt: ``"combination"`` of seen targets, ``"context"`` for a
+        known perturbation elsewhere, ``"single"`` for an unseen target. Others have composed cells. Each kind is
+        trained apart, so fewer kinds take less time. If None, all that train can hold out.
     width, n_layers
         Width and number of the hidden layers.
     n_steps
@@ -255,7 +261,17 @@ class ResidualFlowConfig(TrainedConfig):
     weight_decay: float = option(1e-3, at_least=0)
     n_updates: int = option(300, at_least=1)
     coordinates: Literal["responses", "genes"] = "responses"
+    questions: tuple[str, ...] | None = None
     width: int = option(64, at_least=4)
     n_layers: int = option(2, at_least=1)
     n_steps: int = option(8, at_least=1)
     max_cells: int = option(200, at_least=2)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = sorted(set(self.questions or ()) - {"combination", "context", "single"})
+        if unknown:
+            msg = (
+                f"ResidualFlowConfig: questions={self.questions!r} may have 'combination', 'context' and 'single' only."
+            )
+            raise ValueError(msg)

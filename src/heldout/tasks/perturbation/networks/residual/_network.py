@@ -75,7 +75,7 @@ class ResidualNetwork:
                 NetworkTrainingPlan(module, config),
                 batches,
                 max_epochs=n_epochs(config, len(rows)),
-                patience=config.patience,
+                patience=None,
                 options=options,
             )
         return cls(module.eval(), scaling), history

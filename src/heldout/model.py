@@ -32,6 +32,7 @@ from heldout.tasks.perturbation.config_networks import (
     LatentAdditiveNetworkConfig,
     PerturbationFlowConfig,
     SetTransportConfig,
+    TrainedConfig,
 )
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ __all__ = [
     "SequenceConfig",
     "SetTransportConfig",
     "StackedConfig",
+    "TrainedConfig",
     "VectorKnnConfig",
     "VectorLassoConfig",
 ]

@@ -33,6 +33,7 @@ from heldout.tasks.perturbation.config_networks import (
     PerturbationFlowConfig,
     ResidualFlowConfig,
     SetTransportConfig,
+    TrainedConfig,
 )
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ __all__ = [
     "SequenceConfig",
     "SetTransportConfig",
     "StackedConfig",
+    "TrainedConfig",
     "VectorKnnConfig",
     "VectorLassoConfig",
 ]

@@ -20,7 +20,9 @@ CONFIGS = {
     "set_transport": ho.model.SetTransportConfig(**TINY),
 }
 NETWORKS = tuple(CONFIGS)
-CONFIGS["residual_flow"] = ho.model.ResidualFlowConfig(n_updates=5, width=4, n_layers=1, n_steps=1)
+CONFIGS["residual_flow"] = ho.model.ResidualFlowConfig(
+    n_updates=5, width=4, n_layers=1, n_steps=1, questions=("combination",)
+)
 """Options with which the networks train in a moment: tiny layers, few steps."""
 
 IN_MEMORY = (
@@ -33,11 +35,10 @@ IN_MEMORY = (
     "vector_lasso",
     "stacked",
     "composed_cells",
-    "residual_flow",
 )
 """Methods whose fits do not depend on the kind of matrix; networks draw other batches from a dask array."""
 
-METHODS = (*IN_MEMORY, *NETWORKS)
+METHODS = (*IN_MEMORY, "residual_flow", *NETWORKS)
 DOSED = ("dose_linear", "dose_isotonic")
 """Methods that need doses, which the other screens here do not have."""
 

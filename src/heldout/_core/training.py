@@ -128,7 +128,7 @@ def run_trainer(
         What is trained, and on which rows. Without validation rows training runs all epochs.
     max_epochs, patience, monitor, mode
         When training stops: after ``patience`` epochs without a better value of ``monitor``. With a patience of None
-        it runs all epochs by design, and nothing is said of a missing val partition.
+        it runs all epochs by design, and does not warn of a missing val partition.
     options
         Options of Lightning's Trainer. They replace the defaults set here, but the history is always kept, next to a
         ``logger`` of the user.

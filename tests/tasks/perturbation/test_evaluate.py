@@ -268,6 +268,17 @@ def test_predicted_intervals_are_there_where_val_supports_them():
     assert 0.8 < np.mean(inside) <= 1
 
 
+def test_genes_that_never_vary_are_not_recalled():
+    adata = combinations()
+    X = adata.X.toarray()
+    X[:, 45:] = 0
+    adata.X = X
+    ho.tl.perturbation(adata, method="additive")
+    table = ho.tl.evaluate(adata, baselines=["mean"], n_bootstrap=10)
+    assert table[table["metric"] == "deg_recall"]["estimate"].isna().all()
+    assert table[table["metric"] == "l2"]["estimate"].notna().all()
+
+
 def test_a_perturbation_without_a_prediction_has_no_coverage():
     adata = simulated(n_singles=30, n_doubles=0, n_genes=60, n_cells=6)
     drugs = sorted(set(adata.obs["perturbation"].astype(str)) - {"control"})[::2]

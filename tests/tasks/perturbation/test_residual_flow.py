@@ -12,9 +12,9 @@ from heldout.tasks.perturbation.networks.residual._gates import STRENGTHS, Gate,
 from heldout.tasks.perturbation.networks.residual._network import ResidualNetwork
 from heldout.tasks.perturbation.pairs import Pair
 from heldout.tasks.perturbation.task import predict
-from tests.helpers.perturbations import combinations, task_of
+from tests.helpers.perturbations import combinations, contexts, task_of
 
-QUICK = ho.model.ResidualFlowConfig(n_updates=150, width=32)
+QUICK = ho.model.ResidualFlowConfig(n_updates=150, width=32, questions=("combination",))
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +155,26 @@ def test_folds_keep_the_contexts_of_a_perturbation_together():
 def test_genes_as_coordinates():
     adata = combinations(n_singles=10, n_doubles=14, n_cells=20)
     ho.tl.perturbation(
-        adata, method="residual_flow", config=ho.model.ResidualFlowConfig(coordinates="genes", n_updates=5, width=8)
+        adata, method="residual_flow", config=ho.model.ResidualFlowConfig(coordinates="genes", n_updates=5, width=8, questions=("single",))
     )
-    assert set(gates(adata)["combination"]) == {"shape", "mean", "n_held_out"}
+    assert gates(adata)["single"]["n_held_out"] == 10
+    assert gates(adata)["combination"]["n_held_out"] == 0
+
+
+def test_an_unknown_question_is_refused():
+    with pytest.raises(ValueError, match="questions=.*'pair'.* may have 'combination'"):
+        ho.model.ResidualFlowConfig(questions=("pair",))
+
+
+def test_contexts_have_a_flow_of_their_own_and_exact_means():
+    adata = contexts(n_singles=8, n_doubles=0, n_cells=25)
+    config = ho.model.ResidualFlowConfig(n_updates=40, width=16, questions=("context",))
+    ho.tl.perturbation(adata, method="residual_flow", config=config)
+    assert gates(adata)["context"]["n_held_out"] >= 4
+    fit, task = read_fit(adata, "perturbation"), task_of(adata)
+    pairs = task.observed("test").pairs
+    prediction = predict(fit, pairs, task.controls(fit.arrays["control"]))
+    for i in range(2):
+        cells = prediction.cells(i, prediction.n_distinct(pairs[i]), np.random.default_rng(i))
+        start = fit.arrays["control"][pairs.context[i]]
+        np.testing.assert_allclose(cells.mean(axis=0), start + prediction.change[i], atol=1e-9)

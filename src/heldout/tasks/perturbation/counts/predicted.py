@@ -25,7 +25,12 @@ from heldout.tasks.perturbation.counts.noise import (
     rounded,
     without_negatives,
 )
-from heldout.tasks.perturbation.judging.score_predictions import check_predicted_genes, finite_rows, values_in_words
+from heldout.tasks.perturbation.judging.score_predictions import (
+    check_predicted_genes,
+    finite_part,
+    finite_rows,
+    values_in_words,
+)
 from heldout.tasks.perturbation.pairs import Pair
 from heldout.tasks.perturbation.predictions import rng_of
 from heldout.tasks.perturbation.task import check_logged
@@ -250,8 +255,9 @@ def _check_values(X: Matrix, finite: np.ndarray) -> None:
             else "predicted has NaN or infinite values in every row. Predict at least one perturbation."
         )
         raise ValueError(msg)
-    values_in_words(X[finite], "predicted.X")
-    highest = float(values(X[finite]).max(initial=0))
+    part = finite_part(X, finite)
+    values_in_words(part, "predicted.X")
+    highest = float(values(part).max(initial=0))
     if highest > _HIGHEST:
         msg = (
             f"predicted.X has values up to {highest:.3g}, which are not log-normalised (at most {_HIGHEST}). Take "

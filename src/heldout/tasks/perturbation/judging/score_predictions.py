@@ -213,7 +213,7 @@ def _column(predicted: AnnData, key: str, name: str) -> pd.Series:
 
 def _check_scale(X: Matrix, name: str, mean: np.ndarray, start: np.ndarray) -> None:
     """Refuse counts, changes and other scales: a profile is close to the controls in most genes."""
-    state = values_in_words(X[finite_rows(X)], repr(name))
+    state = values_in_words(finite_part(X, finite_rows(X)), repr(name))
     predicted, measured = mean.mean(axis=0), start.mean(axis=0)
     if len(predicted) < 3 or measured.std() == 0:
         return
@@ -237,6 +237,11 @@ def finite_rows(X: Matrix) -> np.ndarray:
     result = np.ones(X.shape[0], dtype=bool)
     result[entries.row[~np.isfinite(entries.data)]] = False
     return result
+
+
+def finite_part(X: Matrix, finite: np.ndarray) -> Matrix:
+    """The rows in ``finite`` (n,); the matrix is not copied if these are all rows."""
+    return X if finite.all() else X[finite]
 
 
 def values_in_words(X: Matrix, name: str) -> str:

@@ -127,8 +127,8 @@ def _responding(truth: Observed, change: np.ndarray, reference: Reference) -> di
     if known.any():
         predicted = (reference.control[context] + change)[known]
         result["weighted_mse"][known] = metrics.weighted_mse(truth.mean[known], predicted, weights[known])
-    known = np.isfinite(scores).any(axis=1)
-    if known.any() and change.shape[1] > N_RECALL:
+    known = np.isfinite(scores).all(axis=1) & ((scores != 0).sum(axis=1) > N_RECALL)  # of fewer all are found
+    if known.any():
         spread = np.sqrt(truth.control_var[context[known]])
         result["deg_recall"][known] = metrics.deg_recall(scores[known], _in_spreads(change[known], spread), k=N_RECALL)
     return result

@@ -67,6 +67,9 @@ class ResidualFlow:
         }
         gates, history = {}, []
         for question in QUESTIONS:
+            if config.questions is not None and question not in config.questions:
+                gates[question] = {"shape": 0.0, "mean": 0.0, "n_held_out": 0}
+                continue
             examples = held_out_cells(data, question, of_base, responses=responses, geometry=geometry, seed=seed)
             gate = Gate()
             if len(examples) >= FEWEST_ROWS:

@@ -73,12 +73,12 @@ def simulation(hold_out: str) -> ad.AnnData:
     """Simulate 100 singles, and 124 pairs or three cell lines; all cells respond."""
     options = {"n_doubles": 0, "n_contexts": 3} if hold_out == "context" else {"n_doubles": 124}
     adata = ho.datasets.perturbations_simulated(n_singles=100, n_genes=1000, n_cells=40, **options)
-    return _simulated(adata)
+    return log_normalised(adata)
 
 
 def responders(hold_out: str) -> ad.AnnData:
     """Simulate a screen in which half of the cells respond to each perturbed gene, independently."""
-    return _simulated(
+    return log_normalised(
         ho.datasets.perturbations_simulated(
             n_singles=40, n_doubles=60, n_genes=600, n_cells=120, responders=0.5, effect_strength=10
         )
@@ -87,7 +87,7 @@ def responders(hold_out: str) -> ad.AnnData:
 
 def responders_varied(hold_out: str) -> ad.AnnData:
     """Simulate another screen, in which 20 to 90 % of the cells respond, another share for each perturbed gene."""
-    return _simulated(
+    return log_normalised(
         ho.datasets.perturbations_simulated(
             n_singles=40, n_doubles=60, n_genes=600, n_cells=120, responders=(0.2, 0.9), effect_strength=10, rng=1
         )
@@ -96,7 +96,7 @@ def responders_varied(hold_out: str) -> ad.AnnData:
 
 def responders_joint(hold_out: str) -> ad.AnnData:
     """Simulate a screen in which half of the cells respond, and the same cells respond to both genes of a pair."""
-    return _simulated(
+    return log_normalised(
         ho.datasets.perturbations_simulated(
             n_singles=40,
             n_doubles=60,
@@ -110,7 +110,8 @@ def responders_joint(hold_out: str) -> ad.AnnData:
     )
 
 
-def _simulated(adata: ad.AnnData) -> ad.AnnData:
+def log_normalised(adata: ad.AnnData) -> ad.AnnData:
+    """Log-normalise simulated counts, and name the context as in the other screens."""
     import scanpy as sc
 
     sc.pp.normalize_total(adata, target_sum=1e4)

@@ -82,7 +82,11 @@ class ResidualFlow:
             _tell(question, gate, len(examples))
         perturbations = [list(targets) for targets in sorted(set(data.profiles.pairs.targets))]
         info = {"base": base.info, "gates": gates, "perturbations": perturbations, "network": asdict(config)}
-        return Fitted({**arrays, **with_prefix(base.arrays, _BASE)}, info, pd.concat(history) if history else None)
+        return Fitted(
+            {**arrays, **with_prefix(base.arrays, _BASE)},
+            info,
+            pd.concat([pd.DataFrame(), *history], ignore_index=True),
+        )
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Composed:
         """Compose cells and move them; a row whose mean change uses a fallback is flagged."""

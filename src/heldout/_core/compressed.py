@@ -6,10 +6,12 @@ matrix, which ends the process without an error message.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from scipy import sparse
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def problem_of_parts(data: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> str | None:

@@ -108,8 +108,8 @@ def _compressed(
     """Return a stored sparse matrix, after its sizes, indices and pointers were checked."""
     check_shape(source, shape)
     try:
-        parts = [group[name] for name in ("data", "indices", "indptr")]
-        return sparse.csr_matrix(compressed(*parts, shape, by_column=by_column))
+        data, indices, indptr = (group[name] for name in ("data", "indices", "indptr"))
+        return sparse.csr_matrix(compressed(data, indices, indptr, shape, by_column=by_column))
     except ValueError as problem:
         msg = f"its matrix is damaged: {problem} Download or copy the file again."
         raise source.error(msg) from problem
@@ -132,13 +132,14 @@ def _names_anndata(root: Any) -> tuple[np.ndarray, Genes]:
 def _counts_anndata(source: LibrarySource, root: Any) -> sparse.csr_matrix:
     from anndata.io import read_elem
 
-    stored = root["X"] if "X" in root else None
-    kind = None if stored is None else str(stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format", "")))
+    stored = root.get("X", None)
+    attributes = {} if stored is None else stored.attrs
+    kind = str(attributes.get("encoding-type", attributes.get("h5sparse_format", "")))
     if stored is None or kind == "null":  # anndata 0.12.0 wrote None as null
         msg = "it has no X. The counts must be in X."
         raise source.error(msg)
     if kind.startswith(("csr", "csc")):
-        shape = stored.attrs.get("shape", stored.attrs.get("h5sparse_shape"))
-        return _compressed(source, stored, tuple(int(n) for n in shape), by_column=kind.startswith("csc"))
+        n_cells, n_genes = (int(n) for n in attributes["shape" if "shape" in attributes else "h5sparse_shape"])
+        return _compressed(source, stored, (n_cells, n_genes), by_column=kind.startswith("csc"))
     check_shape(source, getattr(stored, "shape", ()))
     return sparse.csr_matrix(read_elem(stored))

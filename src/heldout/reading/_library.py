@@ -102,14 +102,20 @@ def checked(source: LibrarySource) -> LibrarySource:
     return source
 
 
-def as_counts(source: LibrarySource, X: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Return cells × genes as float32 without stored zeros, with sorted genes. Refuse values that are not counts."""
-    if X.shape != (len(source.barcodes), len(source.genes)):
+def check_shape(source: LibrarySource, shape: tuple[int, ...]) -> None:
+    """Refuse a matrix that is not barcodes × genes. It is called before memory is taken for the matrix."""
+    if tuple(shape) != (len(source.barcodes), len(source.genes)):
+        has = f"{shape[0]} cells and {shape[1]} genes" if len(shape) == 2 else f"the shape {tuple(shape)}"
         msg = (
-            f"its matrix has {X.shape[0]} cells and {X.shape[1]} genes, but it lists {len(source.barcodes)} barcodes "
-            f"and {len(source.genes)} genes."
+            f"its matrix has {has}, but it lists {len(source.barcodes)} barcodes and {len(source.genes)} genes. The "
+            "file is damaged or was changed by hand."
         )
         raise source.error(msg)
+
+
+def as_counts(source: LibrarySource, X: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return cells × genes as float32 without stored zeros, with sorted genes. Refuse values that are not counts."""
+    check_shape(source, X.shape)
     if len(X.data) and not np.isfinite(X.data.sum()):
         msg = "it has NaN or infinite values."
         raise source.error(msg)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 from os import PathLike
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from heldout._core.plain_json import read_json
 from heldout._core.store import some
 from heldout.reading.embeddings.plain_pickle import read_plain_pickle
 
@@ -143,7 +143,7 @@ def safetensor(path: Path, key: str) -> np.ndarray:
 def _entry(header: bytes, path: Path, key: str) -> tuple[str, tuple[int, ...], int, int]:
     """Return the type of the numbers, the shape, and the first and last byte of a matrix."""
     try:
-        entries = dict(json.loads(header))
+        entries = dict(read_json(header))
     except (ValueError, TypeError) as error:
         msg = f"{path} is not a complete safetensors file: its header cannot be read ({error}). Download it again."
         raise ValueError(msg) from error
@@ -209,7 +209,7 @@ def dictionary(path: Path) -> dict[str, Any]:
     if path.suffix.lower() in {".pkl", ".pickle"}:
         return read_plain_pickle(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         msg = f"{path} is not JSON ({error})."
         raise ValueError(msg) from error

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import store
+from heldout._core.compressed import check_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,9 @@ def _read(name: str, path: Path, names: ScreenNames) -> AnnData | pd.DataFrame:
     if kind == ".h5ad":
         from anndata import read_h5ad
 
-        return read_h5ad(path)
+        read = read_h5ad(path)
+        check_matrix(read.X, f"X of {str(path)!r}")
+        return read
     if kind == ".parquet":
         return pd.read_parquet(path)
     if kind not in (".csv", ".tsv"):

@@ -46,8 +46,8 @@ def test_reads(case):
     adata = course(values)
     before = adata.obs["time"].copy()
     ho.pp.numeric_time(adata, "time")
-    np.testing.assert_allclose(adata.obs["time_numeric"], expected)
-    assert adata.obs["time_numeric"].dtype == np.float64
+    np.testing.assert_allclose(adata.obs["numeric_time"], expected)
+    assert adata.obs["numeric_time"].dtype == np.float64
     pd.testing.assert_series_equal(adata.obs["time"], before)
 
 
@@ -65,7 +65,7 @@ def test_values_that_are_not_times_are_given():
     with pytest.raises(ValueError, match="'iPSC', 'mixed'.*values="):
         ho.pp.numeric_time(adata, "time")
     ho.pp.numeric_time(adata, "time", values={"iPSC": 0, "mixed": None})
-    np.testing.assert_allclose(adata.obs["time_numeric"], [0, 3, 7, np.nan])
+    np.testing.assert_allclose(adata.obs["numeric_time"], [0, 3, 7, np.nan])
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_advice_of_split_time_runs():
     adata = course(["100-130", "130-170", "170-210", "> 210"])
     with pytest.raises(ValueError, match="numeric_time") as caught:
         ho.pp.split_time(adata, "time", test=210)
-    call = str(caught.value).split("Run heldout.")[1].split(" and use")[0]
+    call = str(caught.value).split("Run heldout.")[1].split(" and pass")[0]
     eval(f"ho.{call}", {"ho": ho, "adata": adata})
-    ho.pp.split_time(adata, "time_numeric", test=210)
+    ho.pp.split_time(adata, "numeric_time", test=210)
     assert adata.obs["split"].tolist() == ["train", "train", "train", "test"]

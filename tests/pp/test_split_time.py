@@ -237,7 +237,7 @@ def test_the_advice_for_text_works():
         split_time(adata, "time", test=96)
     assert "heldout.pp.numeric_time(adata, 'time')" in str(caught.value)
     ho.pp.numeric_time(adata, "time")
-    split_time(adata, "time_numeric", test=96)
+    split_time(adata, "numeric_time", test=96)
 
 
 def test_no_such_column_no_cells_no_anndata(refuses):

@@ -29,7 +29,7 @@ def as_times(values: pd.Series, time_key: str) -> pd.Series:
     if numeric.dtype.kind not in "iuf":
         msg = (
             f"adata.obs[{time_key!r}] (time_key) is {values.dtype}, not numeric (e.g. {store.some(numeric.unique())}). "
-            f"Run {numeric_time_call(time_key)} and use the column that it writes as time_key."
+            f"Run {numeric_time_call(time_key)} and pass time_key='numeric_time'."
         )
         raise ValueError(msg)
     infinite = int((~np.isfinite(numeric.to_numpy(dtype=np.float64))).sum())

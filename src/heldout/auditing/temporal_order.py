@@ -24,8 +24,8 @@ def temporal_order(case: Case) -> list[Finding]:
         times[case.used] = case.adata.obs[case.time_key][case.used].astype(object).astype(float)
     except (TypeError, ValueError) as problem:
         msg = (
-            f"The column {case.time_key} is not numeric. Run {numeric_time_call(case.time_key)} and pass the column "
-            "that it writes as time_key."
+            f"The column {case.time_key} is not numeric. Run {numeric_time_call(case.time_key)} and pass "
+            "time_key='numeric_time'."
         )
         raise NotRun(msg) from problem
     seen, test = np.unique(times[case.mask("train", "val")]), np.unique(times[case.mask("test")])

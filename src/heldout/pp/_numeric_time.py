@@ -25,7 +25,7 @@ def numeric_time(
     *,
     unit: str | None = None,
     values: Mapping[str, float | None] | None = None,
-    key_added: str | None = None,
+    key_added: str = "numeric_time",
     copy: bool = False,
 ) -> AnnData | None:
     """Turn times that are text, categories, bins or time differences into numbers.
@@ -50,7 +50,7 @@ def numeric_time(
         Number of each value that cannot be read or should be read otherwise, for example
         ``{"iPSC": 0, "> 650": 700, "mixed": None}``. None stands for a missing time.
     key_added
-        Name of the new column. If None, it is ``f"{time_key}_numeric"``.
+        Name of the new column.
     copy
         Return a changed copy instead of changing ``adata``.
 
@@ -64,7 +64,7 @@ def numeric_time(
     Raises
     ------
     ValueError
-            If the column is missing or has no times, if a value is not a time, if prefixes or units differ, if two
+        If the column is missing or has no times, if a value is not a time, if prefixes or units differ, if two
         different times get the same number, or if the numbers contradict the order of an ordered categorical.
 
     Examples
@@ -73,14 +73,13 @@ def numeric_time(
     >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
     >>> adata.obs["stage"] = "day " + adata.obs["day"].astype(str)
     >>> ho.pp.numeric_time(adata, "stage")
-    >>> ho.pp.split_time(adata, "stage_numeric", test=30)
+    >>> ho.pp.split_time(adata, "numeric_time", test=30)
     """
-    added = f"{time_key}_numeric" if key_added is None else key_added
-    check_key("key_added", added)
+    check_key("key_added", key_added)
     adata = store.start(adata, copy=copy)
     column = store.column(adata, time_key, argument="time_key", allow_missing=True)
-    if added == time_key:
-        msg = f"key_added={added!r} is time_key, whose values would be lost. Choose another name."
+    if key_added == time_key:
+        msg = f"key_added={key_added!r} is time_key, whose values would be lost. Choose another name."
         raise ValueError(msg)
     missing = column.isna().to_numpy()
     if missing.all():
@@ -92,8 +91,8 @@ def numeric_time(
     numbers = np.full(adata.n_obs, np.nan)
     numbers[~missing] = [found.numbers[text] for text in texts]
     _check_order(column, numbers, time_key)
-    _say(found, time_key, added, int(np.isnan(numbers).sum()))
-    store.commit(adata, obs={added: numbers})
+    _say(found, time_key, key_added, int(np.isnan(numbers).sum()))
+    store.commit(adata, obs={key_added: numbers})
     return store.finish(adata, copy=copy)
 
 

@@ -52,9 +52,11 @@ def read_libraries(
     sheet
         Table with one row per library. It has the columns ``library`` (the name), ``path``, and any metadata, which
         become columns of ``obs``. It is a csv file (paths are relative to it), a DataFrame, a mapping of column names
-        to columns, or a mapping of libraries to paths. A path is a 10x folder (versions 2 and 3), the prefix of such
-        files in a shared folder (as in GEO, ``raw/GSM8325046``), a 10x ``.h5``, an ``.h5ad`` or a ``.zarr`` with counts
-        in ``X``.
+        to columns, or a mapping of libraries to paths. A csv file may be as a spreadsheet program saves it (UTF-8,
+        UTF-16 or Windows-1252; commas, semicolons or tabs). Its columns of plain numbers become numbers. All other
+        values stay as they are written: ``None``, ``NA`` and ``001`` are text, and only an empty cell is missing.
+        A path is a 10x folder (versions 2 and 3), the prefix of such files in a shared folder (as in GEO,
+        ``raw/GSM8325046``), a 10x ``.h5``, an ``.h5ad`` or a ``.zarr`` with counts in ``X``.
     out
         Path of the store to write, for example ``"lmna.zarr"``.
     min_genes, max_genes

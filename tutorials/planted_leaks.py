@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 from scipy import sparse
+from sklearn.feature_selection import f_classif
 
 import heldout as ho
 from heldout.auditing.registry import ITEMS
@@ -186,6 +187,15 @@ def _genes(adata):
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     sc.pp.highly_variable_genes(adata, n_top_genes=100)
+    return {}
+
+
+@leak("genes chosen by the label on all cells", "label_selection")
+def _by_label(adata):
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    score = f_classif(adata.X, adata.obs["label"])[0]
+    adata.var["chosen"] = score >= np.sort(score)[-40]
     return {}
 
 

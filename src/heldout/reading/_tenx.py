@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _WINDOW = 2**22
+_DENSEST = 1032
+"""Largest number of bytes that one byte of a gzip file can stand for. An entry has at least 6 bytes: ``1 1 1``."""
 _MATRIX = ("matrix.mtx.gz", "matrix.mtx")
 
 
@@ -168,6 +170,13 @@ def _header(source: LibrarySource, stream: IO[bytes]) -> _Header:
             f"truncated.{turned}"
         )
         raise source.error(msg)
+    if n_entries > n_genes * n_cells:
+        msg = f"its header has {n_entries} entries, but there are only {n_genes * n_cells} pairs of a gene and a cell."
+        raise source.error(msg)
+    most = source.path.stat().st_size * (_DENSEST if source.path.suffix == ".gz" else 1)
+    if 6 * n_entries > most + 1:
+        msg = f"its header has {n_entries} entries, but the file is too short for them. The file is truncated."
+        raise source.error(msg)
     return _Header(n_entries, words[3] == "integer", n_lines)
 
 
@@ -192,9 +201,6 @@ def _entries(
     from heldout.reading import _parse
 
     n, shape = header.n_entries, (len(source.barcodes), len(source.genes))
-    if n > shape[0] * shape[1]:
-        msg = f"its header has {n} entries, but there are only {shape[0] * shape[1]} pairs of a gene and a cell."
-        raise source.error(msg)
     genes, counts, cells = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n * any_order, np.int32)
     lengths, state = np.zeros(shape[0], np.int32), np.zeros(8, dtype=np.int64)
     state[_parse.LINE] = header.n_lines

@@ -137,8 +137,8 @@ def check_out(out: Path, sources: Sequence[LibrarySource], *, overwrite: bool) -
         raise ValueError(msg)
     if out.exists() and record_of(out) is None:
         msg = (
-            f"out={str(out)!r} exists, but read_libraries has not made it, or it was changed since. It is not replaced, "
-            "also with overwrite=True. Choose another name, or remove it."
+            f"out={str(out)!r} exists, but read_libraries has not made it, or it was changed since. It is not "
+            "replaced, also with overwrite=True. Choose another name, or remove it."
         )
         raise ValueError(msg)
     if not folder.exists() or (out.exists() and not overwrite):

@@ -243,7 +243,8 @@ def record_of(path: Path) -> dict[str, Any] | None:
     import zarr
 
     try:
-        record: dict[str, Any] = read_json(zarr.open_group(path, mode="r")[_RECORD][()])  # type: ignore[arg-type, index]
+        text: Any = zarr.open_group(path, mode="r")[_RECORD]
+        record: dict[str, Any] = read_json(text[()])
     except (OSError, KeyError, ValueError, TypeError):
         return None
     sections = path / "uns" / keys.UNS

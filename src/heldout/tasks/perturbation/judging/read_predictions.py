@@ -11,6 +11,7 @@ import pandas as pd
 
 from heldout._core import store
 from heldout._core.compressed import check_matrix
+from heldout._core.text_tables import pandas_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,11 +73,12 @@ def _read(name: str, path: Path, names: ScreenNames) -> AnnData | pd.DataFrame:
     if kind not in (".csv", ".tsv"):
         msg = f"{name!r} is the path {str(path)!r}, but must be {_ALLOWED}."
         raise ValueError(msg)
-    separator = "," if kind == ".csv" else "\t"
-    header = pd.read_csv(path, sep=separator, nrows=0).columns
+    options = pandas_options(path)
+    header = pd.read_csv(path, nrows=0, **options).columns
     labels = [key for key in (names.perturbation_key, *names.covariate_keys) if key in header]
     text = labels if names.perturbation_key in labels else [header[0], *labels]
-    table = pd.read_csv(path, sep=separator, dtype=dict.fromkeys(text, str))
+    missing = {column: [""] if column in text else ["", "NA", "N/A", "NaN", "nan", "None", "null"] for column in header}
+    table = pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=missing, **options)
     return table if names.perturbation_key in labels else table.set_index(header[0])
 
 

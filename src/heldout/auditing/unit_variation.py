@@ -243,8 +243,9 @@ def _said(case: Case, subject: str, found: Variation, classes: np.ndarray, level
     )
     if found.low.any() and found.p_label <= level:
         text = (
-            f"{text} Real {units} cannot vary less than samples. The labels explain the {units}, or how much they vary, "
-            f"better than permuted labels (p = {found.p_label:.2g}), so they were centred or corrected with the label."
+            f"{text} Real {units} cannot vary less than samples. The labels explain the {units}, or how much they "
+            f"vary, better than permuted labels (p = {found.p_label:.2g}), so they were centred or corrected with the "
+            "label."
         )
         advice = f"Use values from before the correction, or correct without {case.label_key} and without test cells."
         return about.says("fail", text, advice)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +32,11 @@ class LibraryError(ValueError):
         super().__init__(f"library {library!r}, {path}: {what}")
 
 
+def digest_of(*lists: np.ndarray) -> str:
+    """Return the sha256 of lists of names."""
+    return hashlib.sha256("\n\n".join("\n".join(map(str, names)) for names in lists).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Genes:
     """Genes of a library as its file lists them: ids, symbols and types, (n,) text each."""
@@ -40,6 +47,11 @@ class Genes:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the ids, symbols and types in their order."""
+        return digest_of(self.ids, self.symbols, self.types)
 
     def take(self, columns: np.ndarray) -> Genes:
         """Return the genes in these columns."""

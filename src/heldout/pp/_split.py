@@ -241,8 +241,8 @@ def read_groups(
     if pair_key is not None and (label_key is None or pair_key in group_keys):
         what = "needs label_key" if label_key is None else "is also in group_key"
         msg = (
-            f"pair_key={pair_key!r} {what}. A pair has several groups, such as the samples of a patient, which differ in "
-            "their label. Name the sample in group_key and its label in label_key."
+            f"pair_key={pair_key!r} {what}. A pair has several groups, such as the samples of a patient, which differ "
+            "in their label. Name the sample in group_key and its label in label_key."
         )
         raise ValueError(msg)
     columns = {key: store.as_names(cells.column(adata, key, argument="group_key")) for key in group_keys}

@@ -119,8 +119,8 @@ def split_groups(
     ------
     ValueError
         If a column is missing or has missing values, if a group has two labels, if a pair lacks a label, if a value
-        stands for cells without a group, or if a class has fewer groups than there are partitions to fill. Also if ``stable`` leaves a class out of a partition or does not fit the other
-        arguments.
+        stands for cells without a group, or if a class has fewer groups than there are partitions to fill. Also if
+        ``stable`` leaves a class out of a partition or does not fit the other arguments.
     TypeError
         If ``adata`` is not an AnnData or a MuData, or if ``stable=True`` and ``rng`` is not an integer.
 

@@ -120,8 +120,8 @@ def several_labels_advice(
         f"pair_key={group_key!r}) or folds(adata, {sample!r}, {label_key!r}, pair_key={group_key!r}). To hold out a "
         f"{group_key} that you name, use split_matched(adata, {sample!r}, {group_key!r}, label_key={label_key!r}, "
         f"test={most!r}). To hold out each in turn, use folds(adata, {sample!r}, {label_key!r}, "
-        f"scheme='leave_one_match_out', match_key={group_key!r}). If a {group_key} should have one label, check the two "
-        "columns."
+        f"scheme='leave_one_match_out', match_key={group_key!r}). If a {group_key} should have one label, check the "
+        "two columns."
     )
 
 

@@ -141,6 +141,33 @@ def _variable(adata, leak, seed):
     return _marked(adata, X.var(axis=0) / np.maximum(X.mean(axis=0), 0.01), 200)
 
 
+def _means(X: np.ndarray, names: pd.Series) -> np.ndarray:
+    return pd.DataFrame(X).groupby(names.to_numpy()).transform("mean").to_numpy()
+
+
+@plant("unit_variation", "donors moved by 0.7 to the mean of their class; twin: counts")
+def _by_class(adata, leak, seed):
+    X = lognormalised(adata).X.toarray()
+    if leak:
+        adata.X = (X - 0.7 * (_means(X, adata.obs["donor"]) - _means(X, adata.obs["label"]))).astype(np.float32)
+    return adata
+
+
+@plant("unit_variation", "donors moved by 0.4 to the mean of their class; twin: moved to the mean of all donors")
+def _weakly(adata, leak, seed):
+    X = lognormalised(adata).X.toarray()
+    share, target = (0.4, _means(X, adata.obs["label"])) if leak else (0.9, X.mean(axis=0))
+    adata.X = (X - share * (_means(X, adata.obs["donor"]) - target)).astype(np.float32)
+    return adata
+
+
+@plant("unit_variation", "components with donors moved to their class; twin: components")
+def _components(adata, leak, seed):
+    Z = sc.pp.pca(lognormalised(adata).X.toarray(), n_comps=15)
+    adata.obsm["X_corrected"] = Z - 0.8 * (_means(Z, adata.obs["donor"]) - _means(Z, adata.obs["label"])) * leak
+    return adata
+
+
 def alarm(adata: ad.AnnData, item: str) -> str:
     """The most serious status of an item."""
     table = ho.tl.audit(adata, group_key="donor", label_key="label", items=[item])

@@ -10,6 +10,7 @@ import io
 import logging
 import lzma
 import re
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import pandas as pd
 from heldout._core.words import first_few
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 logger = logging.getLogger("heldout")
 
@@ -58,29 +59,31 @@ def encoding_of(path: str | Path) -> str:
         If the file is not text.
     """
     with _opener(path)(path, "rb") as stream:
-        head = stream.read(2048)
-        if head.startswith(_EXCEL):
-            msg = (
-                f"{path} is an Excel or zip file, not text. Save the table as csv (UTF-8), or read it yourself "
-                "with pandas.read_excel and pass the DataFrame."
-            )
-            raise ValueError(msg)
-        marked = next((encoding for mark, encoding in _BOMS if head.startswith(mark)), None) or _without_mark(head)
-        if marked:
-            return marked
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        try:
-            block = head
-            while block:
-                if b"\x00" in block:
-                    msg = f"{path} is not a text file. It has bytes of value 0. Save the table as csv (UTF-8)."
-                    raise ValueError(msg)
-                decoder.decode(block)
-                block = stream.read(_WINDOW)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            logger.warning("%s is not UTF-8 and is read as Windows-1252. Check names with accents.", path)
-            return "cp1252"
+        return _encoding(iter(lambda: stream.read(_WINDOW), b""), path)
+
+
+def _encoding(blocks: Iterator[bytes], path: str | Path) -> str:
+    head = next(blocks, b"")
+    if head.startswith(_EXCEL):
+        msg = (
+            f"{path} is an Excel or zip file, not text. Save the table as csv (UTF-8), or read it yourself with "
+            "pandas.read_excel and pass the DataFrame."
+        )
+        raise ValueError(msg)
+    marked = next((encoding for mark, encoding in _BOMS if head.startswith(mark)), None) or _without_mark(head[:2048])
+    if marked:
+        return marked
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for block in chain([head], blocks):
+            if b"\x00" in block:
+                msg = f"{path} is not a text file. It has bytes of value 0. Save the table as csv (UTF-8)."
+                raise ValueError(msg)
+            decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        logger.warning("%s is not UTF-8 and is read as Windows-1252. Check names with accents.", path)
+        return "cp1252"
     return "utf-8"
 
 
@@ -94,13 +97,17 @@ def _without_mark(head: bytes) -> str | None:
     return "utf-16-be" if even.count(0) > 0.8 * len(even) and 0 not in odd else None
 
 
-def read_text(path: str | Path) -> str:
-    """Return the text of a plain or compressed file (gzip, bz2, xz), without a byte order mark."""
-    encoding = encoding_of(path)
-    with _opener(path)(path, "rb") as stream:
-        content = stream.read()
+def decoded(content: bytes, path: str | Path) -> str:
+    """Return the text of the bytes of a file, without a byte order mark."""
+    encoding = _encoding(iter([content]), path)
     errors = "replace" if encoding == "cp1252" else "strict"  # five bytes have no meaning in Windows-1252
     return content.decode(encoding, errors=errors).removeprefix("\ufeff")
+
+
+def read_text(path: str | Path) -> str:
+    """Return the text of a plain or compressed file (gzip, bz2, xz), without a byte order mark."""
+    with _opener(path)(path, "rb") as stream:
+        return decoded(stream.read(), path)
 
 
 def pandas_options(path: str | Path) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def read_libraries(
         UTF-16 or Windows-1252; commas, semicolons or tabs). Its columns of plain numbers become numbers. All other
         values stay as they are written: ``None``, ``NA`` and ``001`` are text, and only an empty cell is missing.
         A path is a 10x folder (versions 2 and 3), the prefix of such files in a shared folder (as in GEO,
-        ``raw/GSM8325046``), a 10x ``.h5``, an ``.h5ad`` or a ``.zarr`` with counts in ``X``.
+        ``raw/GSM8325046``), one ``.mtx`` file next to its barcodes and genes, a 10x ``.h5``, an ``.h5ad`` or a
+        ``.zarr`` with counts in ``X``.
     out
         Path of the store to write, for example ``"lmna.zarr"``.
     min_genes, max_genes

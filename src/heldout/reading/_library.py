@@ -135,7 +135,7 @@ def as_counts(source: LibrarySource, X: sparse.csr_matrix) -> sparse.csr_matrix:
     if wrong:
         msg = (
             f"{len(wrong)} of its values are not counts (e.g. {store.some(wrong[:3])}). Raw counts are integers >= "
-            "0. Use the file before normalisation or background removal."
+            f"0. {_whole_counts(source)}"
         )
         raise source.error(msg)
     if len(X.data) and X.data.max() >= 2**24:
@@ -150,6 +150,15 @@ def as_counts(source: LibrarySource, X: sparse.csr_matrix) -> sparse.csr_matrix:
     if not X.data.all():
         X.eliminate_zeros()
     return X
+
+
+def _whole_counts(source: LibrarySource) -> str:
+    if source.kind == "mtx":
+        return (
+            "Use the file before normalisation or background removal. If reads of several genes were divided among "
+            "them (UniqueAndMult of STARsolo), use the matrix of unique reads."
+        )
+    return "Use the file before normalisation or background removal."
 
 
 def _not_counts(values: np.ndarray) -> list[float]:

@@ -108,15 +108,15 @@ def _of_units(case: Case, subject: str, column: UnitColumn, codes: np.ndarray, s
     """A column with one value in each unit that is associated with the label."""
     found = Finding.about(subject, _MEASURE, strength, 1.0)
     what = {"number": "a number", "date": "a date", "category": f"a category with {column.n_values} values"}
-    one = f"{subject} is {what[column.kind]} that each {unit_in_words(case)} has once"
+    start = f"{subject} is {what[column.kind]} that each {unit_in_words(case)} has once"
     pairs = len({*zip(column.values.tolist(), codes.tolist(), strict=True)})
     if pairs == column.n_values == codes.max() + 1:
-        return found.says("fail", f"{one}. It is obs[{case.label_key!r}] under another name (p = {p:.2g}).", _ADVICE)
+        return found.says("fail", f"{start}. It is obs[{case.label_key!r}] under another name (p = {p:.2g}).", _ADVICE)
     if strength >= _ALWAYS and (column.kind != "category" or 2 * column.n_values <= len(codes)):
-        text = f"{one}. It determines the {case.label_key} of every {unit_in_words(case)} (p = {p:.2g})."
+        text = f"{start}. It determines the {case.label_key} of every {unit_in_words(case)} (p = {p:.2g})."
         return found.says("fail", text, _ADVICE)
     text = (
-        f"{one}. It separates the classes of {case.label_key} more than permuted labels allow (association "
+        f"{start}. It separates the classes of {case.label_key} more than permuted labels allow (association "
         f"{strength:.2f}, p = {p:.2g})."
     )
     return found.says("warn", text, _ADVICE)

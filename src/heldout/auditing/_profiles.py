@@ -26,7 +26,7 @@ DETECTED = 0.02
 
 
 @dataclass(frozen=True)
-class Profiles:
+class UnitProfiles:
     """Profiles of the units, of length 1.
 
     Parameters
@@ -47,7 +47,7 @@ class Profiles:
     markers: np.ndarray
 
 
-def profiles_of(case: Case, exclude: np.ndarray) -> Profiles:
+def profiles_of(case: Case, exclude: np.ndarray) -> UnitProfiles:
     """Compute the profiles from the cells of train, val and test. ``exclude`` (p,) marks genes to leave out."""
     half_of_cell = _halves(case)
     n, total, rate, markers = _half_sums(case, half_of_cell, np.flatnonzero(exclude))
@@ -68,18 +68,26 @@ def profiles_of(case: Case, exclude: np.ndarray) -> Profiles:
     whole = (first + second)[:, genes] / np.maximum(n[::2] + n[1::2], 1)[:, None]
     fitted = design @ np.linalg.lstsq(design, whole, rcond=None)[0]
     values = residual(first + second, n[::2] + n[1::2], fitted)
-    one, other = residual(first, n[::2], fitted), residual(second, n[1::2], fitted)
+    halves = residual(first, n[::2], fitted), residual(second, n[1::2], fitted)
     both = (n[::2] > 0) & (n[1::2] > 0)
-    variance = (values**2).mean(axis=0)
-    noise = ((one - other)[both] ** 2).mean(axis=0) / 4 if both.any() else np.zeros(len(genes))
-    weight = np.clip(1 - noise / np.maximum(variance, 1e-12), 0, 1) / np.sqrt(np.maximum(variance, 1e-12))
-    weight[variance <= 1e-12] = 0
+    weight = _weights(values, (halves[0] - halves[1])[both])
+    cosine = (_to_length_one(halves[0] * weight) * _to_length_one(halves[1] * weight)).sum(axis=1)
+    whole = _to_length_one(values * weight)
+    return UnitProfiles(n[::2] + n[1::2], whole, np.where(both, cosine, np.nan), markers[::2] + markers[1::2])
+
+
+def _weights(values: np.ndarray, differences: np.ndarray) -> np.ndarray:
+    """Weight of each gene, (p,): the share of its variance that sampling does not explain, over its deviation.
+
+    ``values`` are the profiles of the units, and ``differences`` those of the halves of each unit.
+    """
+    variance = np.maximum((values**2).mean(axis=0), 1e-12)
+    noise = (differences**2).mean(axis=0) / 4 if len(differences) else np.zeros(len(variance))
+    weight = np.where(variance > 1e-12, np.clip(1 - noise / variance, 0, 1) / np.sqrt(variance), 0)
     if not weight.any():
         msg = "No gene varies more between units than the sampling of their cells explains."
         raise NotRun(msg)
-    cosine = (_to_length_one(one * weight) * _to_length_one(other * weight)).sum(axis=1)
-    halves = np.where(both, cosine, np.nan)
-    return Profiles(n[::2] + n[1::2], _to_length_one(values * weight), halves, markers[::2] + markers[1::2])
+    return np.asarray(weight)
 
 
 def _halves(case: Case) -> np.ndarray:
@@ -148,7 +156,7 @@ def _design(case: Case) -> np.ndarray:
     keys = dict.fromkeys([case.match_key, *case.covariate_keys])
     values = [units.labels, *(units.values(case.covariate(key)) for key in keys if key is not None)]
     for value in values:
-        levels = [] if value is None else np.unique(value.astype(str))[1:]
+        levels = np.array([]) if value is None else np.unique(value.astype(str))[1:]
         if len(levels) and len(columns) + len(levels) <= len(units.names) / 2:
             columns += [(value == level).astype(float) for level in levels]
     return np.stack(columns, axis=1)

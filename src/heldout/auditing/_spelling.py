@@ -33,8 +33,8 @@ _PLACEHOLDERS = frozenset(
     ]
 )
 _SUFFIX = re.compile(
-    r"(?:[ _.\-]+(?:bis|copy|dup|duplicate|again|new|old|resequenced|reseq|tech|techrep|rep|replicate|repeat|run|aliquot)"
-    r"[ _.\-]*\d*|(?<=\d)(?:rep|bis)\d*|(?<=\d)[ _.\-]?[a-d])$"
+    r"(?:[ _.\-]+(?:again|aliquot|bis|copy|dup|duplicate|new|old|rep|repeat|replicate|reseq|resequenced|run|tech|"
+    r"techrep)[ _.\-]*\d*|(?<=\d)(?:rep|bis)\d*|(?<=\d)[ _.\-]?[a-d])$"
 )
 
 

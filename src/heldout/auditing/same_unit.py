@@ -10,7 +10,7 @@ import numpy as np
 from heldout._core.words import counted, first_few
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._known import kind
-from heldout.auditing._profiles import Profiles, profiles_of
+from heldout.auditing._profiles import UnitProfiles, profiles_of
 from heldout.auditing._sums import gene_symbols
 from heldout.auditing._words import numbered, unit_in_words, units_in_words
 
@@ -90,7 +90,7 @@ def same_unit(case: Case) -> list[Finding]:
     return [_finding(case, found, profiles)]
 
 
-def similarities(profiles: Profiles, groups: np.ndarray, test: np.ndarray, train: np.ndarray) -> Similarities:
+def similarities(profiles: UnitProfiles, groups: np.ndarray, test: np.ndarray, train: np.ndarray) -> Similarities:
     """Similarities between test and train units, and between the halves of the units."""
     used = np.flatnonzero(test | train)
     every = profiles.whole[used] @ profiles.whole[used].T
@@ -131,7 +131,7 @@ def _marker_genes(case: Case) -> np.ndarray:
     return np.array([kind(symbol) in {"the sex", "the genome of the donor"} for symbol in gene_symbols(case)])
 
 
-def _finding(case: Case, found: Similarities, profiles: Profiles) -> Finding:
+def _finding(case: Case, found: Similarities, profiles: UnitProfiles) -> Finding:
     p = found.p_value(found.pairs)
     alike = (p <= ALPHA) & (found.pairs >= found.expected)
     hits = []
@@ -152,8 +152,8 @@ def _finding(case: Case, found: Similarities, profiles: Profiles) -> Finding:
     pairs = [f"{names[found.test[t]]} in test and {names[found.train[r]]} in train or val" for _, t, r in hits]
     text = (
         f"{len(units)} of {numbered(case, len(found.test))} of test {'has' if len(units) == 1 else 'have'} a partner in "
-        f"train or val that is as similar as two samples of one {unit_in_words(case)}, e.g. {first_few(pairs, 2)} (p = "
-        f"{least:.2g} over {counted(p.size, 'pair')}). {tells}"
+        f"train or val that is as similar as two samples of one {unit_in_words(case)}, e.g. "
+        f"{first_few(pairs, 2)} (p = {least:.2g} over {counted(p.size, 'pair')}). {tells}"
     )
     advice = (
         "Check whether they are replicates, or one donor under two names. If so, name the donor in group_key and make "
@@ -186,7 +186,7 @@ def _power_in_words(case: Case, found: Similarities) -> str:
     )
 
 
-def _contradicts(profiles: Profiles, first: int, second: int) -> bool:
+def _contradicts(profiles: UnitProfiles, first: int, second: int) -> bool:
     """Whether a sex gene, or a gene with a common deletion, is on in one unit and off in the other."""
     n, detected = profiles.n[[first, second]], profiles.markers[[first, second]]
     rate = detected / np.maximum(n, 1)[:, None]

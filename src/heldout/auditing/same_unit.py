@@ -150,8 +150,9 @@ def _finding(case: Case, found: Similarities, profiles: UnitProfiles) -> Finding
         return about.says("pass", f"{_nothing_in_words(case, found, p)} {tells}")
     names = case.units.names
     pairs = [f"{names[found.test[t]]} in test and {names[found.train[r]]} in train or val" for _, t, r in hits]
+    have = "has" if len(units) == 1 else "have"
     text = (
-        f"{len(units)} of {numbered(case, len(found.test))} of test {'has' if len(units) == 1 else 'have'} a partner in "
+        f"{len(units)} of {numbered(case, len(found.test))} of test {have} a partner in "
         f"train or val that is as similar as two samples of one {unit_in_words(case)}, e.g. "
         f"{first_few(pairs, 2)} (p = {least:.2g} over {counted(p.size, 'pair')}). {tells}"
     )

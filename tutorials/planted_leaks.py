@@ -141,6 +141,26 @@ def _lane(adata):
     return {}
 
 
+@leak("a donor of test in train with another spelling", "aliases")
+def _spelling(adata):
+    name = adata.obs["donor"].iloc[rows_of(adata, "test")[0]]
+    donor = adata.obs["donor"].astype(str).to_numpy(dtype=object)
+    donor[rows_of(adata, "train")[:30]] = f" {name.lower()}"
+    adata.obs["donor"] = donor
+    return {"group_key": "donor", "label_key": None}
+
+
+@leak("half of each test donor in train under another name", "same_unit")
+def _two_names(adata):
+    test = rows_of(adata, "test")
+    half = test[np.random.default_rng(0).random(len(test)) < 0.5]
+    donor, side = (adata.obs[key].astype(str).to_numpy(dtype=object) for key in ("donor", "split"))
+    donor[half], side[half] = "x" + donor[half], "train"
+    adata.obs["donor"], adata.obs["split"] = donor, side
+    del adata.uns["heldout"]
+    return {"group_key": "donor", "label_key": "label"}
+
+
 @leak("cells moved to test after the split", "integrity")
 def _moved(adata):
     adata.obs.iloc[rows_of(adata, "train")[:5], adata.obs.columns.get_loc("split")] = "test"
@@ -207,6 +227,14 @@ def _centred(adata):
     of_library = X.groupby(adata.obs["library"].to_numpy()).transform("mean")
     of_class = X.groupby(adata.obs["label"].to_numpy()).transform("mean")
     adata.layers["corrected"] = (X - 0.9 * (of_library - of_class)).to_numpy(dtype=np.float32)
+    return {}
+
+
+@leak("dates that separate the classes", "disguised_label")
+def _dates(adata):
+    day = pd.factorize(adata.obs["donor"], sort=True)[0] % 28 + 1
+    month = np.where(adata.obs["label"] == "patient", 3, 1)
+    adata.obs["processed"] = [f"2020-{m:02d}-{d:02d}" for m, d in zip(month, day, strict=True)]
     return {}
 
 

@@ -1,4 +1,4 @@
-"""Check that perturbations of the test cells are not in train under any name."""
+"""Check that perturbations of the test cells are not in train under another name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ import numpy as np
 from heldout._core import store
 from heldout._core.words import counted, first_few
 from heldout.auditing._finding import Finding, NotRun
+from heldout.auditing._relatives import relatives
 from heldout.splitting._perturbations import Parser
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
 
-_CONTROL = re.compile(r"(control|ctrl|non[-_ ]?targeting|ntc?|dmso|vehicle|untreated|unperturbed)", re.IGNORECASE)
+_CONTROL = re.compile(
+    r"(control|ctrl|non[-_ ]?targeting|ntc?|dmso|pbs|mock|vehicle|untreated|unperturbed|unstimulated)s?([-_ ]?\d+)?",
+    re.IGNORECASE,
+)
+"""Names of controls, also with a number, such as ``non-targeting_00025``."""
 
 
 def perturbations(case: Case) -> list[Finding]:
@@ -23,7 +28,8 @@ def perturbations(case: Case) -> list[Finding]:
 
     The record of the split defines how names are read. Without a record, ``"A+B"`` has the targets A and B, and names
     such as control, ctrl, non-targeting and DMSO are controls. All doses of a perturbation must be on one side, unless
-    the split holds out doses; then each dose must be on one side.
+    the split holds out doses; then each dose must be on one side. Test perturbations are also compared with train and
+    val by columns such as ``drug`` and ``gene``, and by the stems of their names.
     """
     if case.perturbation_key is None:
         msg = "No perturbation_key is known. Pass perturbation_key if the split holds out perturbations."
@@ -39,7 +45,8 @@ def perturbations(case: Case) -> list[Finding]:
     except ValueError as problem:
         raise NotRun(str(problem)) from problem
     contexts = _contexts(case)
-    return [_crossing(case, names, targets, codes, contexts), _controls(case, targets, codes, contexts)]
+    crossing = _crossing(case, names, targets, codes, contexts)
+    return [crossing, *relatives(case, names, targets, codes), _controls(case, targets, codes, contexts)]
 
 
 def targets_of_names(case: Case, names: np.ndarray) -> list[tuple[str, ...]]:
@@ -48,8 +55,8 @@ def targets_of_names(case: Case, names: np.ndarray) -> list[tuple[str, ...]]:
     if params:
         found = [*params["perturbations"], []]
         if all(name in params["names"] for name in names):
-            return [tuple(found[params["names"][name]]) for name in names]
-    control = [name for name in names if _CONTROL.fullmatch(name)]
+            return [() if name in case.control else tuple(found[params["names"][name]]) for name in names]
+    control = [name for name in names if (name in case.control if case.control else _CONTROL.fullmatch(name))]
     return Parser(control, "+").parse(names.tolist())
 
 
@@ -101,9 +108,10 @@ def _crossing(
             f"{len(both)} of {len(in_test)} test perturbations {'is' if len(both) == 1 else 'are'} also in train or "
             f"val, e.g. {names_in_test} in test is {names_in_train} in train or val."
         )
-        return found.says(
-            "fail", text, f"Hold out whole perturbations: heldout.pp.split_perturbations(adata, {key!r}, ...)."
-        )
+        advice = f"Hold out whole perturbations: heldout.pp.split_perturbations(adata, {key!r}, ...)."
+        if all(targets):
+            advice += f" No name is known as a control; if {names_in_test} is one, pass control={names_in_test!r}."
+        return found.says("fail", text, advice)
     elsewhere = {of_pair for of_pair, _, _ in in_train}
     known = sum(of_pair in elsewhere for of_pair, _, _ in in_test)
     members = {target for of_pair in elsewhere for target in of_pair}
@@ -117,7 +125,7 @@ def _crossing(
         more += f" Test combinations by the number of their targets that are in train or val: {', '.join(seen)}."
     where = " at the same dose" if is_dose else ""
     where += " in the same context" if contexts.any() else ""
-    return found.says("pass", f"No test perturbation is in train or val under any name{where}.{more}")
+    return found.says("pass", f"No test perturbation is in train or val with the same targets{where}.{more}")
 
 
 def _held_out_doses(case: Case) -> tuple[list[str], np.ndarray]:
@@ -139,7 +147,9 @@ def _controls(case: Case, targets: list[tuple[str, ...]], codes: np.ndarray, con
     found = Finding.about("control", "contexts without test controls", len(lacking), 0)
     if not (control & case.used).any():
         text = "No cell is a control, so changes against control cannot be scored."
-        return found.says("warn", text, "Name the controls: heldout.pp.split_perturbations with control.")
+        return found.says(
+            "warn", text, "Name the controls: heldout.tl.audit or heldout.pp.split_perturbations with control."
+        )
     if lacking:
         where = "" if lacking == [""] else f" in context {' and context '.join(lacking)}"
         if len(lacking) > 3:

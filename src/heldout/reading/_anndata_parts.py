@@ -22,7 +22,7 @@ _SAMPLE = 10_000
 
 
 def place_of_counts(root: Any) -> tuple[str, str]:
-    """Return the place of the counts and of their genes: ``X``, unless X has other values and another matrix has counts."""
+    """Return the place of the counts and of their genes. It is ``X``, unless only another matrix has counts."""
     present = [(X, var) for X, var in PLACES if X in root and var in root]
     return next((place for place in present if _whole(root[place[0]])), PLACES[0])
 

@@ -40,7 +40,7 @@ def run_audit(
     keys
         Names of columns, as passed to :func:`heldout.tl.audit`. The record of the split replaces missing names.
     options
-        ``layer``, ``n_cells`` and ``seed`` of the case.
+        ``control``, ``layer``, ``n_cells`` and ``seed`` of the case.
 
     Returns
     -------

@@ -27,6 +27,7 @@ def audit(
     match_key: str | None = None,
     time_key: str | None = None,
     perturbation_key: str | None = None,
+    control: str | Sequence[str] = (),
     split_key: str = "split",
     items: str | Sequence[str] = "cheap",
     layer: str | None = None,
@@ -58,6 +59,10 @@ def audit(
         Numeric column of ``obs`` for a split by time. If None, the record of the split is used.
     perturbation_key
         Column of ``obs`` with the perturbation for a split by perturbation. If None, the record of the split is used.
+    control
+        Name(s) of the control in ``perturbation_key``, for a split that was not made by
+        :func:`heldout.pp.split_perturbations`. Controls may be in every partition. If empty, the record of the split is
+        used; without a record, names such as ``control``, ``non-targeting``, ``DMSO`` and ``PBS`` are controls.
     split_key
         Column of ``obs`` with the split.
     items
@@ -123,7 +128,14 @@ def audit(
         "perturbation_key": perturbation_key,
     }
     table, record = run_audit(
-        adata, selected, split_key=split_key, keys=columns, layer=layer, n_cells=n_cells, seed=seed_of(rng)
+        adata,
+        selected,
+        split_key=split_key,
+        keys=columns,
+        control=[control] if isinstance(control, str) else list(control),
+        layer=layer,
+        n_cells=n_cells,
+        seed=seed_of(rng),
     )
     stored = {"table": table.astype({"status": str}).rename(index=str), "json": json.dumps(record, sort_keys=True)}
     store.commit(adata, heldout={keys.AUDITS: {**store.section(adata, keys.AUDITS), key_added: stored}})

@@ -108,7 +108,7 @@ def perturbation(
         :class:`heldout.model.PooledTransferConfig`, :class:`heldout.model.VectorKnnConfig`,
         :class:`heldout.model.VectorLassoConfig`, :class:`heldout.model.StackedConfig`,
         :class:`heldout.model.MovedCellsConfig`, :class:`heldout.model.ComposedCellsConfig`,
-        :class:`heldout.model.LatentAdditiveNetworkConfig`,
+        :class:`heldout.model.ResidualFlowConfig`, :class:`heldout.model.LatentAdditiveNetworkConfig`,
         :class:`heldout.model.CompositionalConfig`, :class:`heldout.model.GraphConfig`,
         :class:`heldout.model.SetTransportConfig`, :class:`heldout.model.PerturbationFlowConfig`,
         :class:`heldout.model.DoseLinearConfig` or :class:`heldout.model.DoseIsotonicConfig`. Options with a field

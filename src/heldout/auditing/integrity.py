@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from heldout._core import keys
+from heldout._core import keys, store
 from heldout._core.partition import PARTITIONS
-from heldout._core.store import section
+from heldout._core.partition_names import adoption
+from heldout._core.store import section, some
 from heldout.auditing._finding import Finding
 
 if TYPE_CHECKING:
@@ -20,13 +21,17 @@ def integrity(case: Case) -> list[Finding]:
     lost = int((case.codes < 0).sum())
     found = Finding.about(case.split_key, "cells in no partition", float(lost), 0.0)
     if lost:
+        others = sorted(set(store.as_names(case.adata.obs[case.split_key][case.codes < 0])))
         text = (
             f"{lost} of {len(case.codes)} cells {'has' if lost == 1 else 'have'} no partition. The value in {where} "
-            f"must be one of {', '.join(PARTITIONS)}."
+            f"must be one of {', '.join(PARTITIONS)}; it also has {some(others)}."
         )
         return [
             found.says(
-                "fail", text, f"Make the split again on this AnnData, or set {where} of these cells to 'unused'."
+                "fail",
+                text,
+                f"Make the split again on this AnnData, set {where} of these cells to 'unused', or say with rename which "
+                "partition these values are.",
             )
         ]
     empty = [name for name in ("train", "test") if not case.mask(name).any()]
@@ -42,7 +47,7 @@ def integrity(case: Case) -> list[Finding]:
         text = re.sub(r" Make the split again[^.]*\.$", "", case.problem)  # it is the advice
         return [found.says("fail", text, "Make the split again on this AnnData.")]
     text = f"{where} has no record. The audit cannot check how the split was made, or whether it has changed since."
-    advice = f"Record it: heldout.pp.split_assigned(adata, {case.split_key!r}, train=['train'], …, key_added='split')."
+    advice = f"Record it with its unit: {adoption(case.adata.obs, case.split_key)}."
     return [found.says("warn", text, advice)]
 
 

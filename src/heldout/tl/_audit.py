@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heldout._core import keys, store
 from heldout._core.keys import check_key
@@ -12,7 +12,7 @@ from heldout.auditing._run import run_audit
 from heldout.auditing.registry import chosen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -28,6 +28,7 @@ def audit(
     time_key: str | None = None,
     perturbation_key: str | None = None,
     split_key: str = "split",
+    rename: Mapping[Any, str] | None = None,
     items: str | Sequence[str] = "cheap",
     layer: str | None = None,
     n_cells: int = 20_000,
@@ -60,6 +61,8 @@ def audit(
         Column of ``obs`` with the perturbation for a split by perturbation. If None, the record of the split is used.
     split_key
         Column of ``obs`` with the split.
+    rename
+        Partition of each value of a column that was made elsewhere, e.g. ``{"tr": "train", "te": "test"}``.
     items
         ``"cheap"``, ``"all"``, or names of items. See Notes.
     layer
@@ -83,7 +86,7 @@ def audit(
     Raises
     ------
     ValueError
-        If a column or an item does not exist, if a column that is not a covariate has missing values in cells of train,
+        If a column or an item does not exist, if ``split_key`` has no partitions or ``rename`` does not fit it, if a column that is not a covariate has missing values in cells of train,
         val or test, if ``n_cells`` is too small, or if ``adata`` is a view of a backed AnnData.
 
     Notes
@@ -123,7 +126,14 @@ def audit(
         "perturbation_key": perturbation_key,
     }
     table, record = run_audit(
-        adata, selected, split_key=split_key, keys=columns, layer=layer, n_cells=n_cells, seed=seed_of(rng)
+        adata,
+        selected,
+        split_key=split_key,
+        keys=columns,
+        rename=rename,
+        layer=layer,
+        n_cells=n_cells,
+        seed=seed_of(rng),
     )
     stored = {"table": table.astype({"status": str}).rename(index=str), "json": json.dumps(record, sort_keys=True)}
     store.commit(adata, heldout={keys.AUDITS: {**store.section(adata, keys.AUDITS), key_added: stored}})

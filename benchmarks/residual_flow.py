@@ -69,7 +69,7 @@ def main() -> None:
     table = pd.DataFrame({name: values.mean() for name, values in by_method.items()})
     table["difference"] = difference.mean()
     table["low"], table["high"] = np.quantile(means, [0.025, 0.975], axis=0)
-    table["screens with a gain"] = ((difference < 0) != (table.index == "pearson_delta")).sum()
+    table["screens with a gain"] = (difference.assign(pearson_delta=-difference["pearson_delta"]) < 0).sum()
     table["screens without a change"] = (difference == 0).sum()
     print(table.round(4).to_string())
     print(f"\nunit: screen ({len(difference)}); 95 % bootstrap intervals")

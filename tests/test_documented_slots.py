@@ -131,6 +131,7 @@ CALLS: dict[str, tuple[Callable[[], ad.AnnData], dict[str, object]]] = {
     "pp.from_convention": (labelled, {"convention": "pertpy"}),
     "pp.highly_variable_genes": (logged, {"n_top_genes": 40}),
     "pp.lineages": (prepared, {"time_key": "day", "n_chains": 10}),
+    "pp.numeric_time": (counts, {"time_key": "day"}),
     "pp.pca": (logged, {"n_comps": 3}),
     "pp.recipe_karpe26": (split_counts, {"n_top_genes": 40}),
     "pp.scale": (logged, {}),

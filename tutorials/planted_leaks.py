@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 from scipy import sparse
+from sklearn.feature_selection import f_classif
 
 import heldout as ho
 from heldout.auditing.registry import ITEMS
@@ -186,6 +187,26 @@ def _genes(adata):
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     sc.pp.highly_variable_genes(adata, n_top_genes=100)
+    return {}
+
+
+@leak("genes chosen by the label on all cells", "label_selection")
+def _by_label(adata):
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    score = f_classif(adata.X, adata.obs["label"])[0]
+    adata.var["chosen"] = score >= np.sort(score)[-40]
+    return {}
+
+
+@leak("donors centred on the mean of their class", "unit_variation")
+def _centred(adata):
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    X = pd.DataFrame(adata.X.toarray())
+    of_library = X.groupby(adata.obs["library"].to_numpy()).transform("mean")
+    of_class = X.groupby(adata.obs["label"].to_numpy()).transform("mean")
+    adata.layers["corrected"] = (X - 0.9 * (of_library - of_class)).to_numpy(dtype=np.float32)
     return {}
 
 

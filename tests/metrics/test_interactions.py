@@ -188,3 +188,21 @@ def test_values_far_out():
 def test_no_null(values, words):
     with pytest.raises(ValueError, match=words):
         ho.metrics.empirical_null(values)
+
+
+@pytest.mark.parametrize("width", [0.02, 0.1, 0.2])
+@pytest.mark.parametrize("shift", [0, 1e-9, 0.1])
+def test_two_peaks_are_refused_without_a_warning(width, shift):
+    """The likelihood has no maximum here, and whether a search overflows on its way would depend on last digits."""
+    half = width * quantiles(150_000)
+    with pytest.raises(ValueError, match="not peaked"):
+        ho.metrics.empirical_null(np.concatenate([half - 1, half + 1 + shift]))
+
+
+def test_null_does_not_depend_on_last_digits():
+    values = np.concatenate([0.05 * quantiles(9500), 0.4 + 0.1 * quantiles(500)])
+    null = ho.metrics.empirical_null(values)
+    for again in (ho.metrics.empirical_null(values[::-1]), ho.metrics.empirical_null(values * (1 + 1e-15))):
+        np.testing.assert_allclose([again.delta, again.sigma, again.p0], [null.delta, null.sigma, null.p0], rtol=1e-11)
+    scaled = ho.metrics.empirical_null(values * 1e-6 + 3)  # about 10 digits are left
+    np.testing.assert_allclose([scaled.sigma, scaled.p0], [null.sigma * 1e-6, null.p0], rtol=1e-7)

@@ -268,7 +268,7 @@ def test_refused_arguments(adata, refuses, arguments, words):
 def test_refused_times(adata, refuses):
     refuses(lambda a: ho.pp.lineages(a, "tme"), adata, "time_key='tme'", "'time'")
     adata.obs["text"] = adata.obs["time"].map("{:g}h".format)
-    refuses(lambda a: ho.pp.lineages(a, "text"), adata, "not numeric", "pd.to_numeric")
+    refuses(lambda a: ho.pp.lineages(a, "text"), adata, "not numeric", "pp.numeric_time")
     adata.obs["gap"] = adata.obs["time"].replace(12, np.nan)
     refuses(lambda a: ho.pp.lineages(a, "gap"), adata, "missing or infinite for 60 of 240 train cells")
     adata.obs["one"] = 3.0

@@ -116,8 +116,9 @@ def test_a_name_that_a_csv_cannot_hold_is_refused(lmna, refuses, tmp_path):
     refuses(lambda a: split_from(a, path), lmna, "table['partition'] must have only")
 
 
-def test_a_csv_that_passed_a_spreadsheet(split, fresh, table, tmp_path):
-    table.to_csv(tmp_path / "split.csv", encoding="utf-8-sig", lineterminator="\r\n")
+@pytest.mark.parametrize(("encoding", "sep"), [("utf-8-sig", ","), ("utf-16", "\t"), ("cp1252", ";")])
+def test_a_csv_that_passed_a_spreadsheet(encoding, sep, split, fresh, table, tmp_path):
+    table.to_csv(tmp_path / "split.csv", encoding=encoding, sep=sep, lineterminator="\r\n")
     split_from(fresh, tmp_path / "split.csv")
     assert_same_split(fresh, split)
 

@@ -180,6 +180,15 @@ def test_a_gene_called_na_is_no_missing_value(tmp_path):
     np.testing.assert_array_equal(adata.varm["embedding"], [[1], [2]])
 
 
+@pytest.mark.parametrize(("encoding", "sep"), [("utf-8-sig", ","), ("utf-16", "\t"), ("utf-8", ";")])
+def test_a_table_that_passed_a_spreadsheet(encoding, sep, tmp_path):
+    frame = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]}, index=["NA", "TP53"])
+    frame.to_csv(tmp_path / "a.csv", encoding=encoding, sep=sep, lineterminator="\r\n")
+    adata = screen(genes=["NA", "TP53"])
+    ho.pp.embedding(adata, tmp_path / "a.csv")
+    np.testing.assert_array_equal(adata.varm["embedding"], frame)
+
+
 @pytest.mark.parametrize("as_adata", [False, True])
 def test_another_screen_gives_components_of_its_perturbations(array_type, as_adata):
     profiles = pd.DataFrame(vectors(6, d=30), index=["TP53+ctrl", "ctrl+MYC", "ctrl", "GATA1+ctrl", "KLF1", "MYC+TP53"])

@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -106,6 +108,9 @@ HAND_MADE = {
     "underflow": b"s.",
     "no_memo": b"h\x05.",
     "itself": b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.",
+    "mark_left": b"\x80\x02(}.",
+    "tuple_as_key": b"\x80\x02})K\x01s.",
+    "text_beyond_memory": b"\x80\x04}\x8d" + (2**62).to_bytes(8, "little") + b"a.",
 }
 
 
@@ -116,6 +121,43 @@ def test_the_reader_of_plain_pickles_refuses_anything_else(tmp_path, content, mo
     with pytest.raises(ValueError, match=r"a\.pkl"):
         read_plain_pickle(tmp_path / "a.pkl")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pkl"]
+
+
+BOMBS = {
+    "nested tuples as a key": b"\x80\x02})" + b"\x85" * 250_000 + b"K\x01s.",
+    "nested tuples as a value": b"\x80\x02}X\x01\x00\x00\x00a)" + b"\x85" * 100_000 + b"s.",
+    "nested lists": b"\x80\x02}X\x01\x00\x00\x00a" + b"]" * 50_000 + b"a" * 49_999 + b"s.",
+    "nested dicts": b"\x80\x02" + b"}X\x01\x00\x00\x00a" * 49_999 + b"K\x01" + b"s" * 49_999 + b".",
+    "shared tuples as a key": b"\x80\x02})" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(60)) + b"K\x01s.",
+    "shared tuples as a name": b"\x80\x04)" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(60)) + b"\x93.",
+    "many marks": b"\x80\x02" + b"(" * 60_000 + b"t" * 60_000 + b".",
+    "one list in many sets": b"\x80\x03cbuiltins\nset\nq\x01]q\x02("
+    + b"N" * 100_000
+    + b"e"
+    + b"h\x01h\x02\x85R" * 20_000
+    + b".",
+    "one set under many names": b"\x80\x04}(\x8c\x01a\x8f\x94("
+    + b"".join(b"\x8c\x04%04d" % i for i in range(10_000))
+    + b"\x90"
+    + b"".join(b"\x8c\x05%05dh\x00" % i for i in range(10_000))
+    + b"u.",
+}
+
+
+def test_bombs_are_refused_in_time_that_grows_with_the_file(tmp_path):
+    """In a process of its own, because each file ended the interpreter or kept it busy for ever."""
+    for name, content in BOMBS.items():
+        (tmp_path / f"{name}.pkl").write_bytes(content)
+    script = (
+        "import pathlib, sys\n"
+        "from heldout.reading.embeddings.plain_pickle import read_plain_pickle\n"
+        "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
+        "    try: read_plain_pickle(path)\n"
+        "    except ValueError: print(path.stem)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == sorted(BOMBS)
 
 
 def header(text, size=16):
@@ -132,6 +174,7 @@ DAMAGED = {
     "nothing": b"",
     "huge_header": (2**63).to_bytes(8, "little") + b"{}",
     "no_json": header("{oops"),
+    "nested": header("[" * 100_000),
     "list": header("[]"),
     "beyond_the_end": entry(offsets=(0, 64), shape=(4, 4)),
     "negative": entry(offsets=(-16, 0)),

@@ -213,7 +213,8 @@ def as_table(profiles, *columns):
 
 
 @pytest.mark.parametrize(
-    "kind", ["table", "named index", "column", "csv", "csv.gz", "tsv", "column.csv", "h5ad", "parquet"]
+    "kind",
+    ["table", "named index", "column", "csv", "csv.gz", "tsv", "column.csv", "spreadsheet.csv", "h5ad", "parquet"],
 )
 def test_tables_and_files_are_scored_as_the_same_anndata(screen, elsewhere, tmp_path, kind):
     expected = ho.tl.score_predictions(screen, {"tool": elsewhere}, **FEW)
@@ -227,6 +228,8 @@ def test_tables_and_files_are_scored_as_the_same_anndata(screen, elsewhere, tmp_
         table.to_csv(path)
     elif kind == "tsv":
         table.to_csv(path, sep="\t")
+    elif kind == "spreadsheet.csv":
+        table.to_csv(path, sep=";", encoding="utf-16", lineterminator="\r\n")
     elif kind == "column.csv":
         table.to_csv(path, index=False)
     elif kind == "parquet":

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heldout._core.compressed import problem_of_numbers, problem_of_parts
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -74,12 +76,18 @@ class StoredRows:
         try:
             parts = (data[entries], indices[entries], (ends - ends[0]).astype(np.int32))
         except RuntimeError as problem:
-            msg = (
-                f"Rows {start} to {stop - 1} of {self.path} cannot be read ({problem}). The store may be damaged. "
-                "Make it again."
-            )
-            raise OSError(msg) from problem
-        return self.kind(parts, shape=(stop - start, self.dataset.shape[1]))
+            raise OSError(self._damaged(start, stop, problem)) from problem
+        shape = (stop - start, self.dataset.shape[1])
+        wrong = problem_of_parts(*parts, shape) or problem_of_numbers(parts[1], parts[2], shape[1])
+        if wrong is not None:
+            raise OSError(self._damaged(start, stop, wrong))
+        return self.kind(parts, shape=shape)
+
+    def _damaged(self, start: int, stop: int, problem: object) -> str:
+        return (
+            f"Rows {start} to {stop - 1} of {self.path} cannot be read ({problem}). The store may be damaged. "
+            "Make it again."
+        )
 
 
 @lru_cache(maxsize=4)

@@ -29,8 +29,7 @@ def as_times(values: pd.Series, time_key: str) -> pd.Series:
     if numeric.dtype.kind not in "iuf":
         msg = (
             f"adata.obs[{time_key!r}] (time_key) is {values.dtype}, not numeric (e.g. {store.some(numeric.unique())}). "
-            f"Convert it to numbers first, e.g. adata.obs[{time_key!r}] = "
-            f"pd.to_numeric(adata.obs[{time_key!r}].astype(str).str.extract(r'([-0-9.]+)')[0])"
+            f"Run {numeric_time_call(time_key)} and pass time_key='numeric_time'."
         )
         raise ValueError(msg)
     infinite = int((~np.isfinite(numeric.to_numpy(dtype=np.float64))).sum())
@@ -42,6 +41,11 @@ def as_times(values: pd.Series, time_key: str) -> pd.Series:
         )
         raise ValueError(msg)
     return numeric
+
+
+def numeric_time_call(time_key: str) -> str:
+    """The call that turns a column of times into numbers, for a message."""
+    return f"heldout.pp.numeric_time(adata, {time_key!r})"
 
 
 def cell_times(adata: AnnData, time_key: str) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.times import numeric_time_call
 from heldout._core.words import first_few
 from heldout.auditing._finding import Finding, NotRun
 
@@ -22,7 +23,10 @@ def temporal_order(case: Case) -> list[Finding]:
     try:
         times[case.used] = case.adata.obs[case.time_key][case.used].astype(object).astype(float)
     except (TypeError, ValueError) as problem:
-        msg = f"The column {case.time_key} is not numeric."
+        msg = (
+            f"The column {case.time_key} is not numeric. Run {numeric_time_call(case.time_key)} and pass "
+            "time_key='numeric_time'."
+        )
         raise NotRun(msg) from problem
     seen, test = np.unique(times[case.mask("train", "val")]), np.unique(times[case.mask("test")])
     if not len(seen) or not len(test):

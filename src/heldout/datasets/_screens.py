@@ -15,6 +15,7 @@ from scipy import sparse
 from heldout._core import store
 from heldout._core.arrays import row_chunks
 from heldout._core.checks import check_choice
+from heldout._core.compressed import check_matrix
 from heldout.datasets._download import DELETE, fetched
 
 if TYPE_CHECKING:
@@ -360,10 +361,14 @@ def _n_targets(name: str, separator: str | None) -> int:
 def _rows(X: Any, keep: np.ndarray) -> sparse.csr_matrix:
     """Return the kept rows of a matrix on disk, as csr of float32."""
     if not hasattr(X, "dtype") or getattr(X, "format", "csr") == "csc":
-        X = X.to_memory().tocsr()
+        X = X.to_memory()
+        check_matrix(X, "X of the file")
+        X = X.tocsr()
     data, indices, lengths = [], [], [np.zeros(1, dtype=np.int64)]
     for rows in row_chunks(len(keep)):
-        piece = sparse.csr_matrix(X[rows])[keep[rows]]
+        piece = sparse.csr_matrix(X[rows])
+        check_matrix(piece, "X of the file")
+        piece = piece[keep[rows]]
         data.append(piece.data.astype(np.float32))
         indices.append(piece.indices.astype(np.int32))
         lengths.append(np.diff(piece.indptr).astype(np.int64))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import optimize
 from scipy.interpolate import CubicSpline
-from scipy.special import log_ndtr, ndtr, xlogy
+from scipy.special import logsumexp, xlogy
 
 from heldout._core.checks import check_integer, check_number
 from heldout.metrics._checks import as_numbers
@@ -22,6 +23,10 @@ _LEAST, _HIGHEST = float(np.finfo(np.float64).eps), 300.0
 """Smallest expected count of a bin, and largest logarithm of an expected count."""
 _QUARTILE = 0.6744897501960817
 """Upper quartile of the standard normal distribution."""
+_FLAT = 10.0
+"""Largest standard deviation of a peak, in half-widths of the interval."""
+_STEPS, _SETTLED = 100, 1e-13
+"""Largest number of Newton steps, and the gain in mean log-likelihood below which they end."""
 
 
 @dataclass(frozen=True)
@@ -170,43 +175,72 @@ def _null_parameters(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def _truncated_normal(values: np.ndarray, low: float, high: float) -> tuple[float, float, float]:
-    """Estimate mean and standard deviation from the values in [low, high], and the share p0 that follows from them."""
+    """Estimate mean and standard deviation from the values in [low, high], and the share p0 that follows from them.
+
+    On an interval, normal densities are ``exp(a u + b u² - A(a, b))``, an exponential family. Its likelihood is concave
+    and has one maximum, which Newton's method finds to the last digits. A search for mean and standard deviation would
+    run away to infinity where the middle is not peaked, and where it stops would depend on the processor.
+    """
     inside = values[(values >= low) & (values <= high)]
     middle, scale = (low + high) / 2, (high - low) / 2
     unit = (inside - middle) / scale
-    first, second = float(unit.mean()), float((unit**2).mean())
-
-    def loss(theta: np.ndarray) -> float:
-        mean, log_sd = theta
-        sd = np.exp(log_sd)
-        square = second - 2 * mean * first + mean**2
-        return square / (2 * sd**2) + log_sd + _log_mass((-1 - mean) / sd, (1 - mean) / sd)
-
-    # The likelihood has a maximum only if the middle is more peaked than a uniform distribution. A standard deviation
-    # above 10 half-widths is as flat as a uniform distribution.
-    fit = optimize.minimize(
-        loss,
-        [first, np.log(0.8)],
-        method="Nelder-Mead",
-        options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 5000, "maxfev": 5000},
-    )
-    mean, sd = float(fit.x[0]), float(np.exp(fit.x[1]))
-    if not (fit.success and sd < 10):
+    natural = _natural_parameters(np.array([unit.mean(), (unit**2).mean()]))
+    # A standard deviation above 10 half-widths is as flat as a uniform distribution. With b >= 0 there is no peak.
+    if natural is None or not natural[1] < -1 / (2 * _FLAT**2):
         msg = (
             "The middle of values is not peaked (its histogram is flat or has two peaks), so no normal null can be "
             "fitted. Look at the histogram; there must be many values, most of them noise."
         )
         raise ValueError(msg)
-    mass = float(ndtr((1 - mean) / sd) - ndtr((-1 - mean) / sd))
-    return middle + scale * mean, scale * sd, len(inside) / len(values) / mass
+    variance = -1 / (2 * natural[1])
+    mean, sd = float(natural[0] * variance), float(np.sqrt(variance))
+    log_mass = _log_integral(natural)[0] - mean**2 / (2 * variance) - np.log(sd * np.sqrt(2 * np.pi))
+    p0 = len(inside) / len(values) / float(np.exp(log_mass))
+    return float(middle + scale * mean), float(scale * sd), p0
 
 
-def _log_mass(low: float, high: float) -> float:
-    """Return the log of the standard normal mass between two limits, without cancellation in the tails."""
-    if low > 0:
-        low, high = -high, -low
-    upper = float(log_ndtr(high))
-    return upper + float(np.log1p(-np.exp(float(log_ndtr(low)) - upper)))
+@cache
+def _quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Return u and u² at the nodes of a Gauss rule in 128 equal parts of [-1, 1], (2, 1024), and the log of weights."""
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    centres = (np.arange(128) + 0.5) / 64 - 1
+    u = (centres[:, None] + nodes / 128).ravel()
+    return np.stack([u, u**2]), np.log(np.tile(weights / 128, 128))
+
+
+def _log_integral(natural: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the log of the integral of exp(a u + b u²) over [-1, 1], and the mean and covariance of (u, u²)."""
+    powers, log_weights = _quadrature()
+    exponents = natural @ powers + log_weights
+    total = float(logsumexp(exponents))
+    shares = np.exp(exponents - total)
+    means = powers @ shares
+    apart = powers - means[:, None]
+    return total, means, (apart * shares) @ apart.T
+
+
+def _natural_parameters(moments: np.ndarray) -> np.ndarray | None:
+    """Return (a, b) with which u and u² have the means ``moments``, or None if there is no such pair."""
+    natural = np.array([0.0, -0.5])
+    value, means, covariance = _log_integral(natural)
+    loss = value - natural @ moments
+    for _ in range(_STEPS):
+        if np.linalg.cond(covariance) > 1 / _LEAST:
+            return None
+        step = np.linalg.solve(covariance, moments - means)
+        gain = float(step @ (moments - means))
+        if gain <= _SETTLED:
+            return natural + step
+        length = 1.0
+        while length > _SETTLED:
+            value, means, covariance = _log_integral(natural + length * step)
+            if (new := value - (natural + length * step) @ moments) <= loss - 0.25 * length * gain:
+                break
+            length /= 2
+        else:
+            return None
+        natural, loss = natural + length * step, new
+    return None
 
 
 def _smooth(centres: np.ndarray, counts: np.ndarray, df: int) -> np.ndarray:

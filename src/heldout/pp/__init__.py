@@ -5,6 +5,7 @@ from heldout.pp._folds import folds
 from heldout.pp._from_convention import from_convention
 from heldout.pp._highly_variable_genes import highly_variable_genes
 from heldout.pp._lineages import lineages
+from heldout.pp._numeric_time import numeric_time
 from heldout.pp._pca import pca
 from heldout.pp._read_libraries import read_libraries
 from heldout.pp._recipe_karpe26 import recipe_karpe26
@@ -24,6 +25,7 @@ __all__ = [
     "from_convention",
     "highly_variable_genes",
     "lineages",
+    "numeric_time",
     "pca",
     "read_libraries",
     "recipe_karpe26",

@@ -17,6 +17,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import Partition, digests, read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import Rng, generator, seed_of
+from heldout._core.times import numeric_time_call
 from heldout.tasks.forecast.couplings import BATCH, coupling, sample_chains
 
 if TYPE_CHECKING:
@@ -192,9 +193,12 @@ def _numbers(adata: AnnData, key: str, partition: Partition, *, argument: str) -
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
     if values.dtype.kind not in "iuf":
+        advice = "Name a column of numbers."
+        if argument == "time_key":
+            advice = f"Run {numeric_time_call(key)} and pass time_key='numeric_time'."
         msg = (
             f"adata.obs[{key!r}] ({argument}) is {adata.obs[key].dtype}, not numeric (e.g. "
-            f"{store.some(values.unique())}). Convert it to numbers first, for example with pd.to_numeric."
+            f"{store.some(values.unique())}). {advice}"
         )
         raise ValueError(msg)
     found = np.full(adata.n_obs, np.nan)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from heldout._core.checks import check_choice, check_integer
 from heldout._core.rng import Rng, seed_of
 from heldout.reading._genes import Join, join_genes
-from heldout.reading._libraries import Plan, begin, fill, find_all, finish, mitochondrial_genes, open_same
+from heldout.reading._libraries import Plan, begin, check_out, fill, find_all, finish, mitochondrial_genes, open_same
 from heldout.reading._quality import Limits
 from heldout.reading._sheet import read_sheet
 from heldout.reading._store import is_zarr, open_lazily
@@ -52,9 +52,12 @@ def read_libraries(
     sheet
         Table with one row per library. It has the columns ``library`` (the name), ``path``, and any metadata, which
         become columns of ``obs``. It is a csv file (paths are relative to it), a DataFrame, a mapping of column names
-        to columns, or a mapping of libraries to paths. A path is a 10x folder (versions 2 and 3), the prefix of such
-        files in a shared folder (as in GEO, ``raw/GSM8325046``), a 10x ``.h5``, an ``.h5ad`` or a ``.zarr`` with counts
-        in ``X``.
+        to columns, or a mapping of libraries to paths. A csv file may be as a spreadsheet program saves it (UTF-8,
+        UTF-16 or Windows-1252; commas, semicolons or tabs). Its columns of plain numbers become numbers. All other
+        values stay as they are written: ``None``, ``NA`` and ``001`` are text, and only an empty cell is missing.
+        A path is a 10x folder (versions 2 and 3), the prefix of such files in a shared folder (as in GEO,
+        ``raw/GSM8325046``), one ``.mtx`` file next to its barcodes and genes, a 10x ``.h5``, an ``.h5ad`` or a
+        ``.zarr`` with counts in ``X``.
     out
         Path of the store to write, for example ``"lmna.zarr"``.
     min_genes, max_genes
@@ -76,7 +79,8 @@ def read_libraries(
     n_jobs
         Number of libraries to read at the same time, in threads.
     overwrite
-        Replace a complete or partial store of another call.
+        Replace a complete or partial store of another call. Only what this function has made is replaced. Anything
+        else with the name ``out`` or ``out + ".partial"`` is an error.
     rng
         Seed or Generator of the draw.
 
@@ -97,8 +101,9 @@ def read_libraries(
     Raises
     ------
     ValueError
-        If the sheet is not valid, if ``out`` is something else, or if a library is broken, keeps no cell, or shares no
-        gene with the others. The message names the library, its file and the problem.
+        If the sheet is not valid, or differs from the sheet of the store; if ``out`` is something else, or has a file
+        of the sheet; or if a library is broken, keeps no cell, or shares no gene with the others. The message names the
+        library, its file and the problem.
     TypeError
         If ``sheet`` is not a path, a DataFrame or a mapping.
     FileNotFoundError
@@ -135,8 +140,9 @@ def read_libraries(
         "seed": seed_of(rng),
         "genes_hash": joined.digest,
     }
+    check_out(out, sources, overwrite=overwrite)
     if is_zarr(out) and not overwrite:
-        return open_same(out, config, sources)
+        return open_same(out, config, sources, table)
     building = begin(out, config, sources, overwrite=overwrite)
     plan = Plan(limits, joined, mitochondrial_genes(joined.genes, mito_prefix, max_pct_mito), n_cells, config["seed"])
     fill(building, plan, sources, n_jobs)

@@ -44,8 +44,8 @@ def split_time(
     adata
         Annotated data, (n_obs × n_vars), or a MuData, see :func:`split_groups`.
     time_key
-        Numeric column of ``obs``, or a categorical whose categories are numbers. Text such as ``"36h"`` is refused,
-        because its number would be a guess.
+        Numeric column of ``obs``, or a categorical whose categories are numbers. Text such as ``"36h"`` is refused;
+        :func:`numeric_time` turns it into numbers.
     test, val
         Time point(s) of test and of val. Each must occur in the column. If ``val`` is empty, there is no val. In an
         interpolation, ``val`` may be the first or the last time.

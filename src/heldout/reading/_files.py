@@ -9,12 +9,16 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core import store
+from heldout._core.compressed import compressed
 from heldout.reading import _tenx
-from heldout.reading._library import GENE_EXPRESSION, Genes, LibraryError, LibrarySource, checked
+from heldout.reading._library import GENE_EXPRESSION, Genes, LibraryError, LibrarySource, check_shape, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_NOT_READ = (OSError, LookupError, ValueError, RuntimeError, AttributeError, TypeError, ArithmeticError, MemoryError)
+"""Errors of h5py, zarr and anndata for a damaged file. h5py raises nearly every kind."""
 
 
 def find(library: str, path: Path, known: dict[bytes, Genes]) -> LibrarySource:
@@ -64,7 +68,7 @@ def _opened(library: str, path: Path, kind: str) -> Iterator[Any]:
                 yield root
     except LibraryError:
         raise
-    except (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError) as problem:
+    except _NOT_READ as problem:
         what = f"it cannot be read as {kind} ({type(problem).__name__}: {problem}). Check that the file is complete."
         raise LibraryError(library, path, what) from problem
 
@@ -95,8 +99,20 @@ def _text(dataset: Any) -> np.ndarray:
 def _counts_h5(source: LibrarySource, root: Any) -> sparse.csr_matrix:
     group = _genome(source.library, source.path, root)
     n_genes, n_cells = (int(n) for n in group["shape"][:])
-    parts = (group[name][:] for name in ("data", "indices", "indptr"))
-    return sparse.csr_matrix(tuple(parts), shape=(n_cells, n_genes))
+    return _compressed(source, group, (n_cells, n_genes))
+
+
+def _compressed(
+    source: LibrarySource, group: Any, shape: tuple[int, int], *, by_column: bool = False
+) -> sparse.csr_matrix:
+    """Return a stored sparse matrix, after its sizes, indices and pointers were checked."""
+    check_shape(source, shape)
+    try:
+        data, indices, indptr = (group[name] for name in ("data", "indices", "indptr"))
+        return sparse.csr_matrix(compressed(data, indices, indptr, shape, by_column=by_column))
+    except ValueError as problem:
+        msg = f"its matrix is damaged: {problem} Download or copy the file again."
+        raise source.error(msg) from problem
 
 
 def _names_anndata(root: Any) -> tuple[np.ndarray, Genes]:
@@ -116,8 +132,14 @@ def _names_anndata(root: Any) -> tuple[np.ndarray, Genes]:
 def _counts_anndata(source: LibrarySource, root: Any) -> sparse.csr_matrix:
     from anndata.io import read_elem
 
-    X = read_elem(root["X"]) if "X" in root else None
-    if X is None:  # anndata 0.12.0 wrote None as null
+    stored = root.get("X", None)
+    attributes = {} if stored is None else stored.attrs
+    kind = str(attributes.get("encoding-type", attributes.get("h5sparse_format", "")))
+    if stored is None or kind == "null":  # anndata 0.12.0 wrote None as null
         msg = "it has no X. The counts must be in X."
         raise source.error(msg)
-    return sparse.csr_matrix(X)
+    if kind.startswith(("csr", "csc")):
+        n_cells, n_genes = (int(n) for n in attributes["shape" if "shape" in attributes else "h5sparse_shape"])
+        return _compressed(source, stored, (n_cells, n_genes), by_column=kind.startswith("csc"))
+    check_shape(source, getattr(stored, "shape", ()))
+    return sparse.csr_matrix(read_elem(stored))

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from heldout._core import keys
+from heldout._core import keys, store
 from heldout._core.draws import draws, lowest_per_group
 from heldout._core.memory import give_back
 from heldout._core.progress import progress
 from heldout.reading._files import find, read_counts
 from heldout.reading._genes import place
-from heldout.reading._library import GENE_EXPRESSION, LibraryError, as_counts
+from heldout.reading._library import GENE_EXPRESSION, LibraryError, as_counts, digest_of
 from heldout.reading._quality import REASONS, assess
-from heldout.reading._store import Building, is_zarr, open_lazily, partial_of, record_of
+from heldout.reading._sheet import WRITTEN
+from heldout.reading._store import Building, is_partial, is_zarr, open_lazily, partial_of, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,7 +85,13 @@ class Plan:
 
 def _identity(source: LibrarySource) -> dict[str, Any]:
     """Return what must be equal for a library to count as unchanged."""
-    return {"library": source.library, "path": str(source.path.resolve()), "size": list(source.size)}
+    return {
+        "library": source.library,
+        "path": str(source.path.resolve()),
+        "size": list(source.size),
+        "barcodes": digest_of(source.barcodes),
+        "features": source.genes.digest,
+    }
 
 
 def _none_left(counts: dict[str, int], quality: Quality, limits: Limits) -> str:
@@ -114,60 +121,79 @@ def find_all(table: pd.DataFrame) -> list[LibrarySource]:
     return sources
 
 
-def begin(out: Path, config: dict[str, Any], sources: Sequence[LibrarySource], *, overwrite: bool) -> Building:
-    """Continue the store of an earlier call, or start a new store. Refuse to replace anything else."""
+def check_out(out: Path, sources: Sequence[LibrarySource], *, overwrite: bool) -> None:
+    """Refuse a path with anything that :func:`heldout.pp.read_libraries` has not made, or that has a source."""
+    folder = partial_of(out)
+    for source in sources:
+        for path in (source.path, source.barcodes_in, source.genes_in):
+            if path is not None and _overlap(path.resolve(), out.resolve(), folder.resolve()):
+                msg = (
+                    f"out={str(out)!r} would replace or change a file of library {source.library!r} ({path}). Choose "
+                    "another name."
+                )
+                raise ValueError(msg)
     if out.exists() and not is_zarr(out):
         msg = f"out={str(out)!r} exists and is not a zarr store, so it is not replaced. Choose another name."
         raise ValueError(msg)
+    if out.exists() and record_of(out) is None:
+        msg = (
+            f"out={str(out)!r} exists, but read_libraries has not made it, or it was changed since. It is not "
+            "replaced, also with overwrite=True. Choose another name, or remove it."
+        )
+        raise ValueError(msg)
+    if not folder.exists() or (out.exists() and not overwrite):
+        return
+    advice = (
+        "Pass overwrite=True to start again." if is_partial(folder) else "Move or remove it, or choose another name."
+    )
+    if not is_partial(folder) or (not overwrite and Building.resume(out) is None):
+        msg = f"{folder} exists, but it is not what an interrupted read_libraries leaves. {advice}"
+        raise ValueError(msg)
+
+
+def _overlap(source: Path, *written: Path) -> bool:
+    return any(source.is_relative_to(path) or path.is_relative_to(source) for path in written)
+
+
+def begin(out: Path, config: dict[str, Any], sources: Sequence[LibrarySource], *, overwrite: bool) -> Building:
+    """Continue the store of an earlier call, or start a new store, after :func:`check_out`."""
     folder = partial_of(out)
-    if folder.exists() and not overwrite:
+    if not overwrite and folder.exists():
         building = Building.resume(out)
-        _check_same(building, config, sources, folder)
         assert building is not None
+        _check_same(building, config, sources, folder)
         logger.info("%d of %d libraries are already in %s", len(building.done), len(sources), folder)
         return building
-    if folder.exists():
-        shutil.rmtree(folder)
     try:
+        if folder.exists():
+            shutil.rmtree(folder)
         return Building.start(out, config)
     except OSError as problem:
-        shutil.rmtree(folder, ignore_errors=True)
         msg = f"out={str(out)!r} cannot be written ({problem}). Choose a folder in which you can write."
         raise OSError(msg) from problem
 
 
-def _check_same(
-    building: Building | None, config: dict[str, Any], sources: Sequence[LibrarySource], where: Path
-) -> None:
+def _check_same(building: Building, config: dict[str, Any], sources: Sequence[LibrarySource], where: Path) -> None:
     advice = "Use the same arguments, or pass overwrite=True to start again."
-    if building is None:
-        msg = (
-            f"{where} exists, but it is not what an interrupted read_libraries leaves. Remove it, or pass "
-            "overwrite=True."
-        )
-        raise ValueError(msg)
     differ = [name for name in config if config[name] != building.config.get(name)]
     if differ:
         earlier = ", ".join(f"{name}={building.config.get(name)!r}" for name in differ)
         msg = f"{where} was begun with other arguments ({earlier}). {advice}"
         raise ValueError(msg)
     for record, source in zip(building.done, [*sources, *[None] * len(building.done)], strict=False):
-        if source is None or _identity(source) != {name: record[name] for name in ("library", "path", "size")}:
+        # A record of an older version has no hash of the barcodes and of the features.
+        if source is None or any(record.get(name, value) != value for name, value in _identity(source).items()):
             msg = (
                 f"{where} has library {record['library']!r} of {record['path']}. This library is not in this place "
-                f"of the sheet, or its file has changed since. {advice}"
+                f"of the sheet, or its counts, barcodes or features have changed since. {advice}"
             )
             raise ValueError(msg)
 
 
-def open_same(out: Path, config: dict[str, Any], sources: Sequence[LibrarySource]) -> AnnData:
+def open_same(out: Path, config: dict[str, Any], sources: Sequence[LibrarySource], table: pd.DataFrame) -> AnnData:
     """Open a complete store if this call would make the same store."""
     record = record_of(out)
-    if record is None:
-        msg = (
-            f"out={str(out)!r} exists, but read_libraries has not made it. Choose another name, or pass overwrite=True."
-        )
-        raise ValueError(msg)
+    assert record is not None  # see check_out
     _check_same(Building(out, record["config"], record["done"]), config, sources, out)
     if len(record["done"]) != len(sources):
         msg = (
@@ -175,7 +201,29 @@ def open_same(out: Path, config: dict[str, Any], sources: Sequence[LibrarySource
             "read them all."
         )
         raise ValueError(msg)
-    return open_lazily(out)
+    adata = open_lazily(out)
+    _check_sheet(adata.obs, table, [library["n_cells"] for library in record["done"]], out)
+    return adata
+
+
+def _check_sheet(obs: pd.DataFrame, table: pd.DataFrame, n_cells: list[int], out: Path) -> None:
+    """Refuse a store whose metadata are not those of the sheet."""
+    stored = obs.drop(columns=list(WRITTEN)).iloc[np.cumsum([0, *n_cells[:-1]])]
+    names = [str(name) for name in table.columns.drop("path")]
+    advice = "Use the same sheet, or pass overwrite=True to read the libraries again with this sheet."
+    if sorted(names) != sorted(map(str, stored.columns)):
+        msg = f"{out} was made from a sheet with the columns {sorted(stored.columns)}, not {sorted(names)}. {advice}"
+        raise ValueError(msg)
+    for name in names:
+        old, new = stored[name].reset_index(drop=True), table[name].reset_index(drop=True)
+        differ = (old.isna() != new.isna()) | ((store.as_names(old) != store.as_names(new)) & new.notna())
+        if differ.any():
+            at = int(np.argmax(differ))
+            msg = (
+                f"{out} was made from a sheet with other values of {name!r} (e.g. {str(old.iloc[at])!r} for library "
+                f"{table['library'].iloc[at]!r}, now {str(new.iloc[at])!r}). {advice}"
+            )
+            raise ValueError(msg)
 
 
 def mitochondrial_genes(genes: Genes, prefix: str, limit: float | None) -> np.ndarray:

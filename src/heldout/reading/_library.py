@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +32,11 @@ class LibraryError(ValueError):
         super().__init__(f"library {library!r}, {path}: {what}")
 
 
+def digest_of(*lists: np.ndarray) -> str:
+    """Return the sha256 of lists of names."""
+    return hashlib.sha256("\n\n".join("\n".join(map(str, names)) for names in lists).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Genes:
     """Genes of a library as its file lists them: ids, symbols and types, (n,) text each."""
@@ -40,6 +47,11 @@ class Genes:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the ids, symbols and types in their order."""
+        return digest_of(self.ids, self.symbols, self.types)
 
     def take(self, columns: np.ndarray) -> Genes:
         """Return the genes in these columns."""
@@ -102,14 +114,20 @@ def checked(source: LibrarySource) -> LibrarySource:
     return source
 
 
-def as_counts(source: LibrarySource, X: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Return cells × genes as float32 without stored zeros, with sorted genes. Refuse values that are not counts."""
-    if X.shape != (len(source.barcodes), len(source.genes)):
+def check_shape(source: LibrarySource, shape: tuple[int, ...]) -> None:
+    """Refuse a matrix that is not barcodes × genes. It is called before memory is taken for the matrix."""
+    if tuple(shape) != (len(source.barcodes), len(source.genes)):
+        has = f"{shape[0]} cells and {shape[1]} genes" if len(shape) == 2 else f"the shape {tuple(shape)}"
         msg = (
-            f"its matrix has {X.shape[0]} cells and {X.shape[1]} genes, but it lists {len(source.barcodes)} barcodes "
-            f"and {len(source.genes)} genes."
+            f"its matrix has {has}, but it lists {len(source.barcodes)} barcodes and {len(source.genes)} genes. The "
+            "file is damaged or was changed by hand."
         )
         raise source.error(msg)
+
+
+def as_counts(source: LibrarySource, X: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return cells × genes as float32 without stored zeros, with sorted genes. Refuse values that are not counts."""
+    check_shape(source, X.shape)
     if len(X.data) and not np.isfinite(X.data.sum()):
         msg = "it has NaN or infinite values."
         raise source.error(msg)
@@ -117,7 +135,7 @@ def as_counts(source: LibrarySource, X: sparse.csr_matrix) -> sparse.csr_matrix:
     if wrong:
         msg = (
             f"{len(wrong)} of its values are not counts (e.g. {store.some(wrong[:3])}). Raw counts are integers >= "
-            "0. Use the file before normalisation or background removal."
+            f"0. {_whole_counts(source)}"
         )
         raise source.error(msg)
     if len(X.data) and X.data.max() >= 2**24:
@@ -132,6 +150,15 @@ def as_counts(source: LibrarySource, X: sparse.csr_matrix) -> sparse.csr_matrix:
     if not X.data.all():
         X.eliminate_zeros()
     return X
+
+
+def _whole_counts(source: LibrarySource) -> str:
+    if source.kind == "mtx":
+        return (
+            "Use the file before normalisation or background removal. If reads of several genes were divided among "
+            "them (UniqueAndMult of STARsolo), use the matrix of unique reads."
+        )
+    return "Use the file before normalisation or background removal."
 
 
 def _not_counts(values: np.ndarray) -> list[float]:

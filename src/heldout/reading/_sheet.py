@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from heldout._core import store
+from heldout._core.text_tables import read_text_table
 
 WRITTEN = ("n_genes_by_counts", "total_counts", "pct_counts_mt")
 """Columns of ``obs`` that reading writes. A sheet must not have them."""
@@ -86,4 +87,4 @@ def _table(sheet: str | Path | pd.DataFrame | Mapping[str, Any]) -> tuple[pd.Dat
             "metadata."
         )
         raise FileNotFoundError(msg)
-    return pd.read_csv(path, sep=None, engine="python", dtype={"library": str, "path": str}), path.parent
+    return read_text_table(path, "sheet", ("library", "path")), path.parent

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import keys
+from heldout._core.plain_json import read_json
 from heldout._core.stored_rows import StoredRows, fast, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -35,6 +36,8 @@ CHUNK = 2**19
 _ROWS = 2**16
 _RECORD = f"uns/{keys.UNS}/{keys.LIBRARIES}/record"
 _JOURNAL = "journal.json"
+_BUILT = (_JOURNAL, _JOURNAL + ".new", "store", "replaced")
+_PARTS = ("X", "obs", "var", "uns")
 
 
 def partial_of(out: Path) -> Path:
@@ -84,28 +87,35 @@ class Building:
         """
         building = cls(out, config)
         building.folder.mkdir(parents=True)
+        try:
+            building._create()
+        except OSError:
+            shutil.rmtree(building.folder, ignore_errors=True)
+            raise
+        return building
+
+    def _create(self) -> None:
         import zarr
         from zarr.codecs import BloscCodec
 
-        group = zarr.open_group(building.folder / "store", mode="w", zarr_format=3).create_group("X")
+        group = zarr.open_group(self.folder / "store", mode="w", zarr_format=3).create_group("X")
         by_bits = BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle")
         by_bytes = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
         for name, dtype, codec in (("data", np.float32, by_bits), ("indices", np.int32, by_bytes)):
             group.create_array(name, shape=(0,), dtype=dtype, chunks=(CHUNK,), compressors=codec)
-        building._write_journal([])
-        return building
+        self._write_journal([])
 
     @classmethod
     def resume(cls, out: Path) -> Building | None:
         """Return the store that an interrupted call has left, or None."""
         try:
-            journal = json.loads((partial_of(out) / _JOURNAL).read_text())
+            journal = read_json((partial_of(out) / _JOURNAL).read_text())
             building = cls(out, journal["config"], journal["done"])
             if building.done:
                 with np.load(building._file(len(building.done) - 1)) as last:
                     building.tail = (last["data"], last["indices"])
             building._cut()
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         return building
 
@@ -191,6 +201,9 @@ class Building:
                 write_elem(root, name, value)
         root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         if self.out.exists():
+            if record_of(self.out) is None:
+                msg = f"{self.out} was written by something else in the meantime. Move it"
+                raise FileExistsError(msg)
             self.out.rename(self.folder / "replaced")
         (self.folder / "store").rename(self.out)
         shutil.rmtree(self.folder)
@@ -223,13 +236,43 @@ def _replace(path: Path, write: Any) -> None:
 
 
 def record_of(path: Path) -> dict[str, Any] | None:
-    """Return how a complete store was made, or None if ``read_libraries`` has not made it."""
+    """Return how a complete store was made, or None if ``read_libraries`` has not made it.
+
+    An AnnData that was opened from a store and written again has the record, too. It has more entries than a store.
+    """
     import zarr
 
     try:
-        return json.loads(zarr.open_group(path, mode="r")[_RECORD][()])  # type: ignore[arg-type, index]
+        text: Any = zarr.open_group(path, mode="r")[_RECORD]
+        record: dict[str, Any] = read_json(text[()])
     except (OSError, KeyError, ValueError, TypeError):
         return None
+    sections = path / "uns" / keys.UNS
+    whole = _only(path, _PARTS) and _only(path / "uns", {keys.UNS}) and _only(sections, {keys.LIBRARIES})
+    return record if whole and isinstance(record, dict) and {"config", "done"} <= set(record) else None
+
+
+def is_partial(folder: Path) -> bool:
+    """Whether a folder has only what an interrupted call leaves, so that it can be removed."""
+    if not folder.is_dir() or not _only(folder, _BUILT, r"library_\d{5}\.npz(\.new)?"):
+        return False
+    names = {path.name for path in folder.iterdir()}
+    if _JOURNAL in names:
+        try:
+            journal = read_json((folder / _JOURNAL).read_text())
+        except (OSError, ValueError):
+            return False
+        if not isinstance(journal, dict) or set(journal) != {"config", "done"}:
+            return False
+    elif names - {"store", _JOURNAL + ".new"}:  # the journal is written first of all files
+        return False
+    return "store" not in names or _only(folder / "store", _PARTS)
+
+
+def _only(folder: Path, names: Collection[str], pattern: str = "") -> bool:
+    """Whether a folder has no files and folders except these and those of zarr."""
+    allowed = re.compile("|".join([*map(re.escape, names), r"zarr\.json", r"zarr\..*\.partial", pattern]))
+    return all(allowed.fullmatch(path.name) for path in folder.iterdir())
 
 
 def open_lazily(path: Path, rows: int | None = None) -> Any:

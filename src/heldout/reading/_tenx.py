@@ -5,6 +5,7 @@ Each file may be plain or gzipped, and may have a prefix.
 
 from __future__ import annotations
 
+import io
 import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -13,21 +14,28 @@ import numpy as np
 from isal import igzip, igzip_lib
 from scipy import sparse
 
-from heldout._core import store
+from heldout._core.text_tables import decoded
 from heldout.reading._library import GENE_EXPRESSION, Genes, LibraryError, LibrarySource
+from heldout.reading._mtx_files import BARCODES, GENES, file_next_to, matrix_file
+from heldout.reading._names import fields
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _WINDOW = 2**22
-_MATRIX = ("matrix.mtx.gz", "matrix.mtx")
+_DENSEST = 1032
+"""Largest number of bytes that one byte of a gzip file can stand for. An entry has at least 6 bytes: ``1 1 1``."""
+_REAL = ("real", "double", "float")
 
 
 def open_text(path: Path) -> IO[bytes]:
-    """Open a plain or gzipped file for reading bytes."""
-    if path.suffix != ".gz":
-        return path.open("rb")
-    return igzip.open(path, "rb")
+    """Open a plain or gzipped file for reading bytes, whatever the ending of its name."""
+    return igzip.open(path, "rb") if _gzipped(path) else path.open("rb")
+
+
+def _gzipped(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
 
 
 _ISAL: Any = igzip_lib.IsalError
@@ -37,38 +45,15 @@ BROKEN: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, _ISAL)
 _NOT_PARSED: tuple[type[Exception], ...] = (*BROKEN, ValueError, OverflowError)
 
 
-def matrix_file(library: str, path: Path) -> Path:
-    """Return the matrix file of a 10x folder, of a GEO-style prefix such as ``raw/GSM8325046``, or the file itself."""
-    if path.is_file():
-        found = [path] if path.name.endswith(_MATRIX) else []
-    elif path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.endswith(_MATRIX))
-    else:
-        inside = path.parent.iterdir() if path.parent.is_dir() else iter(())
-        found = sorted(p for p in inside if p.name.startswith(path.name) and p.name.endswith(_MATRIX))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        what = (
-            f"{len(found)} matrices match ({store.some([p.name for p in found])}). Give the prefix of one, for example "
-            f"{str(found[0]).removesuffix('.gz').removesuffix('matrix.mtx')!r}."
-        )
-        raise LibraryError(library, path, what)
-    there = "it does not exist." if not path.exists() else "it has no matrix.mtx or matrix.mtx.gz."
-    what = f"{there} A library is a 10x folder (or the prefix of its files), a 10x .h5, an .h5ad or a .zarr."
-    raise LibraryError(library, path, what)
-
-
 def find(library: str, path: Path, known: dict[bytes, Genes]) -> LibrarySource:
     """Find the three files, and read the barcodes, the genes and the header of the matrix.
 
     ``known`` has the gene lists that were read before, so that equal lists are kept once.
     """
     matrix = matrix_file(library, path)
-    prefix = matrix.name.removesuffix(".gz").removesuffix("matrix.mtx")
-    named = _file_next_to(library, matrix, prefix, ["barcodes.tsv"])
-    barcodes = [line.split("\t")[0] for line in _lines(library, named)]
-    features = _file_next_to(library, matrix, prefix, ["features.tsv", "genes.tsv"])
+    named = file_next_to(library, matrix, BARCODES)
+    barcodes = [row[0] for row in _fields(library, named, _bytes(library, named))]
+    features = file_next_to(library, matrix, GENES)
     genes = _genes(library, features, known)
     stat = matrix.stat()
     size = (stat.st_size, stat.st_mtime_ns)
@@ -76,15 +61,6 @@ def find(library: str, path: Path, known: dict[bytes, Genes]) -> LibrarySource:
     with _open(source) as stream:
         _header(source, stream)
     return source
-
-
-def _file_next_to(library: str, matrix: Path, prefix: str, names: list[str]) -> Path:
-    for name in names:
-        for ending in (".gz", ""):
-            if (path := matrix.with_name(prefix + name + ending)).is_file():
-                return path
-    what = f"there is no {prefix}{' or '.join(names)} (.gz or not) next to {matrix.name}."
-    raise LibraryError(library, matrix.parent, what)
 
 
 def _bytes(library: str, path: Path) -> bytes:
@@ -101,18 +77,17 @@ def _unreadable(problem: Exception) -> str:
     return f"it cannot be read ({problem or type(problem).__name__}). Download or copy it again."
 
 
-def _lines(library: str, path: Path, content: bytes | None = None) -> list[str]:
+def _fields(library: str, path: Path, content: bytes) -> list[list[str]]:
     try:
-        text = (_bytes(library, path) if content is None else content).decode()
-    except UnicodeDecodeError as problem:
-        raise LibraryError(library, path, "it is not UTF-8 text.") from problem
-    return [line for line in text.replace("\r", "").split("\n") if line]
+        return fields(decoded(content, path))
+    except ValueError as problem:
+        raise LibraryError(library, path, f"it is not text ({problem}).") from problem
 
 
 def _genes(library: str, path: Path, known: dict[bytes, Genes]) -> Genes:
     content = _bytes(library, path)
     if content not in known:
-        table = [line.split("\t") for line in _lines(library, path, content)]
+        table = _fields(library, path, content)
         known[content] = Genes(
             np.array([row[0] for row in table], dtype=object),
             np.array([row[1] if len(row) > 1 else row[0] for row in table], dtype=object),
@@ -149,7 +124,7 @@ def _header(source: LibrarySource, stream: IO[bytes]) -> _Header:
     if len(words) != 5 or words[:3] != ["%%matrixmarket", "matrix", "coordinate"] or words[4] != "general":
         msg = f"its first line is {first[:60]!r}, but it must be '%%MatrixMarket matrix coordinate integer general'."
         raise source.error(msg)
-    if words[3] not in {"integer", "real"}:
+    if words[3] not in {"integer", *_REAL}:
         msg = f"its values are declared as {words[3]!r}, but counts are integer."
         raise source.error(msg)
     try:
@@ -161,14 +136,34 @@ def _header(source: LibrarySource, stream: IO[bytes]) -> _Header:
         msg = f"line {n_lines} is {line[:60]!r}, but the number of entries must be >= 0."
         raise source.error(msg)
     if (n_genes, n_cells) != (len(source.genes), len(source.barcodes)):
-        turned = " The matrix seems to be cells × genes. Transpose it." if n_cells == len(source.genes) else ""
+        more = _likely(n_genes, n_cells, source)
         msg = (
             f"its header has {n_genes} genes and {n_cells} cells, but {source.genes_in} has {len(source.genes)} "
-            f"genes and there are {len(source.barcodes)} barcodes. The files are from different runs, or a file is "
-            f"truncated.{turned}"
+            f"genes and {source.barcodes_in} has {len(source.barcodes)} barcodes. The files are from different runs, "
+            f"or a file is truncated.{more}"
         )
         raise source.error(msg)
+    if n_entries > n_genes * n_cells:
+        msg = f"its header has {n_entries} entries, but there are only {n_genes * n_cells} pairs of a gene and a cell."
+        raise source.error(msg)
+    most = source.path.stat().st_size * (_DENSEST if _gzipped(source.path) else 1)
+    if 6 * n_entries > most + 1:
+        msg = f"its header has {n_entries} entries, but the file is too short for them. The file is truncated."
+        raise source.error(msg)
     return _Header(n_entries, words[3] == "integer", n_lines)
+
+
+def _likely(n_genes: int, n_cells: int, source: LibrarySource) -> str:
+    """Return a sentence about the likely reason, if the numbers show it."""
+    if n_cells == len(source.genes):
+        return " The matrix seems to be cells × genes. Transpose it."
+    for n, names, path in (
+        (n_genes, source.genes.ids, source.genes_in),
+        (n_cells, source.barcodes, source.barcodes_in),
+    ):
+        if len(names) == n + 1 and path is not None:
+            return f" The first line of {path.name} ({names[0]!r}) may be a header. Remove it if it is one."
+    return ""
 
 
 def read_counts(source: LibrarySource) -> sparse.csr_matrix:
@@ -192,9 +187,6 @@ def _entries(
     from heldout.reading import _parse
 
     n, shape = header.n_entries, (len(source.barcodes), len(source.genes))
-    if n > shape[0] * shape[1]:
-        msg = f"its header has {n} entries, but there are only {shape[0] * shape[1]} pairs of a gene and a cell."
-        raise source.error(msg)
     genes, counts, cells = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n * any_order, np.int32)
     lengths, state = np.zeros(shape[0], np.int32), np.zeros(8, dtype=np.int64)
     state[_parse.LINE] = header.n_lines
@@ -240,13 +232,22 @@ def _wrong_line(code: int, text: bytes, state: np.ndarray, n: int) -> str:
     return f"line {int(state[_parse.LINE]) + 1} ({line!r}) {what}."
 
 
+def _declared_real(stream: IO[bytes]) -> IO[bytes]:
+    """Return the file with ``real`` in its first line. STARsolo writes ``float``, which is not a word of the format."""
+    first = stream.readline()
+    if first.lower().split()[3] == b"real":
+        stream.seek(0)
+        return stream
+    return io.BytesIO(b"%%MatrixMarket matrix coordinate real general\n" + stream.read())
+
+
 def _read_real(source: LibrarySource, header: _Header) -> sparse.csr_matrix:
     """Read a file that is declared as real with the parser of scipy. Its values are checked later."""
     from scipy.io import mmread
 
     try:
         with open_text(source.path) as stream:
-            found = mmread(stream)
+            found = mmread(_declared_real(stream))
     except _NOT_PARSED as problem:
         raise source.error(_unreadable(problem)) from problem
     if found.nnz != header.n_entries:

@@ -66,10 +66,11 @@ def numeric_doses(values: pd.Series, dose_key: str) -> np.ndarray:
         return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
     if values.isna().all():
         return np.full(len(values), np.nan)
+    example = str(values.dropna().iloc[0])
     msg = (
         f"dose_key={dose_key!r} holds {store.some(dict.fromkeys(store.as_names(values.dropna())))}, but doses must be "
-        f"numbers in one unit. Make a numeric column, e.g. adata.obs['dose_value'] = adata.obs[{dose_key!r}].astype("
-        r"str).str.extract(r'([0-9.]+)')[0].astype(float), and convert all values to one unit."
+        f"numbers in one unit. Make a numeric column with the number of each value, e.g. adata.obs['dose_value'] = "
+        f"adata.obs[{dose_key!r}].map({{{example!r}: ...}}).astype(float)."
     )
     raise ValueError(msg)
 

@@ -14,6 +14,7 @@ import pandas as pd
 from heldout._core import store
 from heldout._core.partition import PARTITIONS, Assignment, Axis, digests
 from heldout._core.split_table import DIGEST, NAMES, SCHEMA
+from heldout._core.text_tables import pandas_options
 
 _COLUMNS = ("partition", "split_hash", "record")
 _UNUSED = PARTITIONS.index("unused")
@@ -76,7 +77,7 @@ def read_table(table: pd.DataFrame | str | os.PathLike[str]) -> pd.DataFrame:
         raise TypeError(msg)
     path = os.fspath(table)
     if path.endswith((".csv", ".csv.gz")):
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return pd.read_csv(path, dtype=str, keep_default_na=False, **pandas_options(path))
     if not path.endswith(".parquet"):
         msg = f"table={path!r} must be a .csv, .csv.gz or .parquet file with the table of heldout.get.split_table."
         raise ValueError(msg)

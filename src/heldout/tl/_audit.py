@@ -93,9 +93,9 @@ def audit(
     -----
     The cheap items are ``integrity`` of the split, ``group_overlap``, ``class_coverage``, ``power`` of the test set,
     ``confounding`` of the label, ``covariate_prediction``, ``temporal_order``, ``perturbations``, ``test_looks``,
-    ``provenance`` of everything that was fitted, ``pretraining``, ``duplicates``, ``single_genes``, ``nuisance`` and
-    ``effective_size``. The costly items are ``near_duplicates``, ``fingerprint``, ``random_labels``, ``leakage_gap``
-    and ``shift``.
+    ``provenance`` of everything that was fitted, ``label_selection`` of genes, ``unit_variation``,
+    ``pretraining``, ``duplicates``, ``single_genes``, ``nuisance`` and ``effective_size``. The costly items are
+    ``near_duplicates``, ``fingerprint``, ``random_labels``, ``leakage_gap`` and ``shift``.
 
     Examples
     --------

@@ -38,6 +38,7 @@ def test_joint_responses_are_learnt_from_train_pairs(joint):
     table = ho.get.evaluation(joint, "perturbation")
     model = table[(table["role"] == "model") & (table["metric"] == "energy_distance")].iloc[0]
     assert model["verdict"] == "better"
+    assert f"residuals used: combination (shape {gates(joint)['combination']['shape']:g}, mean 0" in model["note"]
     energy = table[table["metric"] == "energy_distance"].set_index("method")["estimate"]
     assert energy["residual_flow"] < 0.8 * energy["composed_cells"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 from os import PathLike
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from heldout._core.plain_json import read_json
 from heldout._core.store import some
+from heldout._core.text_tables import pandas_options, read_text
 from heldout.reading.embeddings.plain_pickle import read_plain_pickle
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def safetensor(path: Path, key: str) -> np.ndarray:
 def _entry(header: bytes, path: Path, key: str) -> tuple[str, tuple[int, ...], int, int]:
     """Return the type of the numbers, the shape, and the first and last byte of a matrix."""
     try:
-        entries = dict(json.loads(header))
+        entries = dict(read_json(header))
     except (ValueError, TypeError) as error:
         msg = f"{path} is not a complete safetensors file: its header cannot be read ({error}). Download it again."
         raise ValueError(msg) from error
@@ -199,9 +200,9 @@ def _names_in(path: Path) -> list[str]:
     if suffix in {".json", ".pkl", ".pickle"}:
         return in_order(dictionary(path), path)
     if suffix in {".csv", ".tsv"}:
-        table = pd.read_csv(path, sep="," if suffix == ".csv" else "\t", dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, **pandas_options(path))
         return table["gene_name" if "gene_name" in table else table.columns[0]].tolist()
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def dictionary(path: Path) -> dict[str, Any]:
@@ -209,7 +210,7 @@ def dictionary(path: Path) -> dict[str, Any]:
     if path.suffix.lower() in {".pkl", ".pickle"}:
         return read_plain_pickle(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(read_text(path))
     except ValueError as error:
         msg = f"{path} is not JSON ({error})."
         raise ValueError(msg) from error

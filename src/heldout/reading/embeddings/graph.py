@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from heldout._core.store import some
+from heldout._core.text_tables import pandas_options
 from heldout.reading.embeddings.files import dictionary, find, recorded
 from heldout.reading.embeddings.source import EmbeddingSource, check_components
 
@@ -36,10 +37,10 @@ def read_graph(source: Any, n_comps: int | None) -> EmbeddingSource:
 
 def _edge_table(path: Path) -> pd.DataFrame:
     """Read only the columns that are used. Names are categories, because each is in thousands of edges."""
-    separator = "," if ".csv" in path.suffixes else "\t"
-    columns = _used(pd.read_csv(path, sep=separator, nrows=0))
+    options = pandas_options(path)
+    columns = _used(pd.read_csv(path, nrows=0, **options))
     kinds = dict.fromkeys(columns[:2], "category")
-    return pd.read_csv(path, sep=separator, usecols=columns, dtype=kinds, keep_default_na=False, na_values=[""])
+    return pd.read_csv(path, **options, usecols=columns, dtype=kinds, keep_default_na=False, na_values=[""])
 
 
 def _used(table: pd.DataFrame) -> list[str]:
@@ -69,7 +70,7 @@ def _terms(path: Path) -> dict[str, Any]:
     """Terms of each gene."""
     if ".tsv" not in path.suffixes:
         return dictionary(path)
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, **pandas_options(path))
     if table.shape[1] < 2:
         msg = f"{path} must have two columns, a gene and its GO terms; it has the columns {some(table.columns)}."
         raise ValueError(msg)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core.store import some
+from heldout._core.text_tables import pandas_options
 from heldout._core.types import is_sparse
 from heldout.reading.embeddings.files import find, numpy_file, recorded
 from heldout.reading.embeddings.source import EmbeddingSource
@@ -31,10 +32,10 @@ def read_table(source: Any) -> EmbeddingSource:
     path = find(source, "*.csv", "*.tsv", what="a table (.csv or .tsv)")
     table = pd.read_csv(
         path,
-        sep="," if ".csv" in path.suffixes else "\t",
         index_col=0,
         keep_default_na=False,
         na_values=["", "NaN", "nan"],
+        **pandas_options(path),
     )
     return _framed(table, str(path), recorded(path))
 

@@ -156,4 +156,8 @@ class PerturbationMethod(Protocol):
         """
 
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Prediction:
-        """Predict each perturbation in its context."""
+        """Predict each perturbation in its context.
+
+        A method that chooses something on held-out perturbations of train also has ``chosen(fitted)``, a few words on
+        what it chose, which the table of an evaluation shows.
+        """

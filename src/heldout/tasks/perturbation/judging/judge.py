@@ -12,6 +12,7 @@ import pandas as pd
 from heldout import metrics
 from heldout._core.checks import check_choice, check_integer
 from heldout._core.fits import check_split
+from heldout._core.method import Fitted
 from heldout._core.parents import parents_of
 from heldout._core.partition import PARTITIONS
 from heldout._core.progress import progress
@@ -181,12 +182,13 @@ def judge_fit(
     scored = [model, *judged.baselines(baselines, leave_out=method, generative=model.cells is not None)]
     scored += [*shifted_controls(model), *replaced_embeddings(judged, fit)]
     table, rows = judged.table(scored, n_bootstrap=n_bootstrap, rng=rng)
-    return _with_parents(table, fit), with_coverage(rows, judged, fit, model.change)
+    return _with_notes(table, fit), with_coverage(rows, judged, fit, model.change)
 
 
-def _with_parents(table: pd.DataFrame, fit: Fit) -> pd.DataFrame:
-    """Add a note on the parents of the judged fit."""
-    note = pretraining_note(fit)
+def _with_notes(table: pd.DataFrame, fit: Fit) -> pd.DataFrame:
+    """Add notes on the parents of the judged fit, and on what it chose on held-out perturbations of train."""
+    chosen = getattr(METHODS.implementation(METHODS.method_of(fit).name), "chosen", None)
+    note = "; ".join(filter(None, [pretraining_note(fit), chosen(Fitted.of(fit)) if chosen else ""]))
     if not note:
         return table
     is_model = (table["role"] == "model").to_numpy()

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import store
+from heldout._core.compressed import check_matrix
+from heldout._core.text_tables import pandas_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,17 +65,20 @@ def _read(name: str, path: Path, names: ScreenNames) -> AnnData | pd.DataFrame:
     if kind == ".h5ad":
         from anndata import read_h5ad
 
-        return read_h5ad(path)
+        read = read_h5ad(path)
+        check_matrix(read.X, f"X of {str(path)!r}")
+        return read
     if kind == ".parquet":
         return pd.read_parquet(path)
     if kind not in (".csv", ".tsv"):
         msg = f"{name!r} is the path {str(path)!r}, but must be {_ALLOWED}."
         raise ValueError(msg)
-    separator = "," if kind == ".csv" else "\t"
-    header = pd.read_csv(path, sep=separator, nrows=0).columns
+    options = pandas_options(path)
+    header = pd.read_csv(path, nrows=0, **options).columns
     labels = [key for key in (names.perturbation_key, *names.covariate_keys) if key in header]
     text = labels if names.perturbation_key in labels else [header[0], *labels]
-    table = pd.read_csv(path, sep=separator, dtype=dict.fromkeys(text, str))
+    missing = {column: [""] if column in text else ["", "NA", "N/A", "NaN", "nan", "None", "null"] for column in header}
+    table = pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=missing, **options)
     return table if names.perturbation_key in labels else table.set_index(header[0])
 
 

@@ -83,6 +83,10 @@ class Stacked:
         }
         return Fitted(arrays, info)
 
+    def chosen(self, fitted: Fitted) -> str:
+        """What each question uses, for the table of an evaluation."""
+        return "uses " + ", ".join(f"{what} ({question})" for question, what in fitted.info["used"].items())
+
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Shifted:
         """Add up what the members predict, with the weights of the question and of the module of the gene."""
         weights, module = fitted.arrays["weights"], fitted.arrays["module"]

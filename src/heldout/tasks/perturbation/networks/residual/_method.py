@@ -88,6 +88,16 @@ class ResidualFlow:
             pd.concat([pd.DataFrame(), *history], ignore_index=True),
         )
 
+    def chosen(self, fitted: Fitted) -> str:
+        """The strengths that are used, for the table of an evaluation."""
+        gates = fitted.info["gates"]
+        used = [
+            f"{question} (shape {gate['shape']:g}, mean {gate['mean']:g}, from {gate['n_held_out']} held-out)"
+            for question, gate in gates.items()
+            if gate["shape"] or gate["mean"]
+        ]
+        return f"residuals used: {', '.join(used)}" if used else "no residual is used: the cells are composed cells"
+
     def predict(self, fitted: Fitted, pairs: Pairs, controls: Controls, *, seed: int) -> Composed:
         """Compose cells and move them; a row whose mean change uses a fallback is flagged."""
         return Composed.of(ResidualComposer(fitted, controls, seed), pairs)

@@ -18,7 +18,7 @@ import pandas as pd
 
 from heldout._core import cells, keys
 from heldout._core.parents import parent_splits
-from heldout._core.partition_names import adoption, found_values, renamed, suggested_rename
+from heldout._core.partition_names import adoption, renamed
 from heldout._core.store import commit, section, some, suggest
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def inspect_partition(
     Raises
     ------
     ValueError
-        If there is no such column, ``rename`` does not fit the column, or no cell is in train, val or test.
+        If there is no such column, or ``rename`` does not fit the column.
     """
     try:
         partition = read_partition(adata, key)
@@ -288,12 +288,6 @@ def inspect_partition(
         text = renamed(values, rename, PARTITIONS, key=key)
         known = text.where(text.isin(PARTITIONS), None)  # pandas 3 warns of values outside the categories
         codes = pd.Categorical(known, categories=list(PARTITIONS)).codes.astype(np.int8)
-        if len(codes) and (codes < 0).all():
-            msg = (
-                f"split_key={key!r}: no value of adata.obs[{key!r}] is one of {', '.join(PARTITIONS)}. It has "
-                f"{found_values(values)}. Say which partition each value is, e.g. rename={suggested_rename(values)}."
-            )
-            raise ValueError(msg) from problem
         return codes, None, str(problem)
     if rename:
         msg = f"rename={dict(rename)!r} is not needed, because adata.obs[{key!r}] is a recorded split. Leave it out."

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from heldout._core import keys, store
+from heldout._core import keys
 from heldout._core.partition import PARTITIONS
-from heldout._core.partition_names import adoption
-from heldout._core.store import section, some
+from heldout._core.partition_names import adoption, found_values, suggested_rename
+from heldout._core.store import section
 from heldout.auditing._finding import Finding
 
 if TYPE_CHECKING:
@@ -21,19 +21,16 @@ def integrity(case: Case) -> list[Finding]:
     lost = int((case.codes < 0).sum())
     found = Finding.about(case.split_key, "cells in no partition", float(lost), 0.0)
     if lost:
-        others = sorted(set(store.as_names(case.adata.obs[case.split_key][case.codes < 0])))
+        others = case.adata.obs[case.split_key][case.codes < 0]
         text = (
             f"{lost} of {len(case.codes)} cells {'has' if lost == 1 else 'have'} no partition. The value in {where} "
-            f"must be one of {', '.join(PARTITIONS)}; it also has {some(others)}."
+            f"must be one of {', '.join(PARTITIONS)}; it also has {found_values(others)}."
         )
-        return [
-            found.says(
-                "fail",
-                text,
-                f"Make the split again on this AnnData, set {where} of these cells to 'unused', or say with rename which "
-                "partition these values are.",
-            )
-        ]
+        advice = (
+            f"Say which partition these values are, e.g. rename={suggested_rename(others)}, set {where} of these cells "
+            "to 'unused', or make the split again on this AnnData."
+        )
+        return [found.says("fail", text, advice)]
     empty = [name for name in ("train", "test") if not case.mask(name).any()]
     if empty:
         text = f"{where} has no cells in {' and '.join(empty)}, so no data are held out."

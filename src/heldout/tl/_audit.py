@@ -86,8 +86,9 @@ def audit(
     Raises
     ------
     ValueError
-        If a column or an item does not exist, if ``split_key`` has no partitions or ``rename`` does not fit it, if a column that is not a covariate has missing values in cells of train,
-        val or test, if ``n_cells`` is too small, or if ``adata`` is a view of a backed AnnData.
+        If a column or an item does not exist, if ``rename`` does not fit the column, if a column that is not a
+        covariate has missing values in cells of train, val or test, if ``n_cells`` is too small, or if ``adata`` is a
+        view of a backed AnnData.
 
     Notes
     -----

@@ -250,7 +250,7 @@ def test_donors_on_both_sides_are_not_a_unit():
     adata = split(adata_of(n=60))
     adata.obs["donor"] = np.arange(adata.n_obs) % 4
     fitted(adata, "damped_shift")
-    options = {"baselines": ["persistence"], "n_bootstrap": 20}
+    options = {"baselines": ["persistence"], "n_bootstrap": 200}
     report = ho.tl.evaluate_forecast(adata, "forecast", group_key="donor", **options)
     assert report.answer.startswith("Leaks: 4 of 4 values of donor in test are also in train or val")
     assert set(report["verdict"]) == {"leaks"}

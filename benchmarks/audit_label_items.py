@@ -21,6 +21,7 @@ import pandas as pd
 import scanpy as sc
 from scipy import sparse, stats
 from sklearn.feature_selection import f_classif
+from sklearn.neighbors import NearestNeighbors
 
 import heldout as ho
 
@@ -165,6 +166,30 @@ def _weakly(adata, leak, seed):
 def _components(adata, leak, seed):
     Z = sc.pp.pca(lognormalised(adata).X.toarray(), n_comps=15)
     adata.obsm["X_corrected"] = Z - 0.8 * (_means(Z, adata.obs["donor"]) - _means(Z, adata.obs["label"])) * leak
+    return adata
+
+
+@plant("disguised_label", "dates; twin: 3 random numbers, 3 random categories, 10 components")
+def _dates(adata, leak, seed):
+    rng = np.random.default_rng(seed)
+    donors = np.unique(adata.obs["donor"])
+    for j in range(3):
+        for kind, values in (("number", rng.normal(size=len(donors))), ("category", rng.integers(3, size=len(donors)))):
+            adata.obs[f"{kind}{j}"] = adata.obs["donor"].map(dict(zip(donors, values, strict=True))).to_numpy()
+    if leak:
+        day = pd.factorize(adata.obs["donor"], sort=True)[0] % 28 + 1
+        month = np.where(adata.obs["label"] == "patient", 3, 1)
+        adata.obs["date"] = [f"2020-{m:02d}-{d:02d}" for m, d in zip(month, day, strict=True)]
+    adata.obsm["X_pca"] = sc.pp.pca(lognormalised(adata).X.toarray(), n_comps=10)
+    return adata
+
+
+@plant("disguised_label", "share of patients among 15 neighbours of all cells; twin: of train cells")
+def _share(adata, leak, seed):
+    Z = sc.pp.pca(lognormalised(adata).X.toarray(), n_comps=20)
+    rows = np.flatnonzero(fitted_on(adata, leak))
+    nearest = NearestNeighbors(n_neighbors=16).fit(Z[rows]).kneighbors(Z, return_distance=False)[:, 1:]
+    adata.obs["score"] = (adata.obs["label"] == "patient").to_numpy()[rows[nearest]].mean(axis=1)
     return adata
 
 

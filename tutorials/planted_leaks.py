@@ -210,6 +210,14 @@ def _centred(adata):
     return {}
 
 
+@leak("dates that separate the classes", "disguised_label")
+def _dates(adata):
+    day = pd.factorize(adata.obs["donor"], sort=True)[0] % 28 + 1
+    month = np.where(adata.obs["label"] == "patient", 3, 1)
+    adata.obs["processed"] = [f"2020-{m:02d}-{d:02d}" for m, d in zip(month, day, strict=True)]
+    return {}
+
+
 @leak("scaled by scanpy on all cells", "provenance")
 def _scaled(adata):
     sc.pp.normalize_total(adata, target_sum=1e4)

@@ -91,3 +91,50 @@ def test_without_a_key_it_is_not_run():
     adata = screen()
     adata.obs["split"] = "train"
     assert row(ho.tl.audit(adata, items=["perturbations"]), "perturbations")["status"] == "not run"
+
+
+# --- the control of a split that was made elsewhere -------------------------------------------------------------------
+
+
+def named(control, test=("A", "B")):
+    """A split by hand with half of the control cells in test."""
+    adata = design(n_cells=20, perturbation=[control, "A", "B", "C", "D"])
+    held = adata.obs["perturbation"].isin(test)
+    half = (adata.obs["perturbation"] == control).to_numpy() & (np.arange(adata.n_obs) % 2 == 0)
+    adata.obs["split"] = np.where(held | half, "test", "train")
+    return adata
+
+
+AUDIT = {"perturbation_key": "perturbation", "items": ["perturbations"]}
+
+
+@pytest.mark.parametrize("name", ["AAVS1", "[('DMSO_TF', 0.0, 'uM')]", "PBS", "NT-1"])
+def test_the_control_of_a_split_by_hand_is_named(name):
+    table = ho.tl.audit(named(name), control=name, **AUDIT)
+    found = table[table["item"] == "perturbations"]
+    assert set(found["status"].astype(str)) == {"pass"}
+
+
+@pytest.mark.parametrize("name", ["PBS", "NT-1", "non-targeting_00025", "mock", "unstimulated", "Controls"])
+def test_usual_names_of_controls_are_known(name):
+    assert row(ho.tl.audit(named(name), **AUDIT), "perturbations", "perturbation")["status"] == "pass"
+
+
+def test_an_unknown_control_is_asked_for():
+    found = row(ho.tl.audit(named("AAVS1"), **AUDIT), "perturbations", "perturbation")
+    assert found["status"] == "fail"
+    assert "pass control='AAVS1'" in found["advice"]
+
+
+def test_a_named_control_hides_no_leak():
+    adata = named("AAVS1")
+    adata.obs.iloc[np.flatnonzero(adata.obs["perturbation"] == "A")[:3], adata.obs.columns.get_loc("split")] = "train"
+    found = row(ho.tl.audit(adata, control=["AAVS1"], **AUDIT), "perturbations", "perturbation")
+    assert found["status"] == "fail"
+    assert "A in test" in found["finding"]
+
+
+def test_controls_that_are_refused(refuses):
+    adata = named("AAVS1")
+    refuses(lambda a: ho.tl.audit(a, control="AAVS2", **AUDIT), adata, "control='AAVS2'", "Did you mean 'AAVS1'?")
+    refuses(lambda a: ho.tl.audit(a, control="AAVS1"), adata, "needs perturbation_key")

@@ -121,7 +121,8 @@ def test_missing_and_repeated_names(good, tmp_path):
     for i in range(2):
         write_folder(tmp_path / "many", i, prefix=f"GSM{i}_")
     refused({"both": tmp_path / "many"}, out, "2 matrices match", "GSM0_")
-    apart = {"a": good["a"], "b": write_folder(tmp_path / "apart", 1, ids=np.append(IDS[:1], IDS[1:] + "x"))}
+    other = np.append(IDS[:1], IDS[1:] + "x")
+    apart = {"a": good["a"], "b": write_folder(tmp_path / "apart", 1, ids=other, symbols=other)}
     assert ho.pp.read_libraries(apart, tmp_path / "one.zarr", genes="intersection", min_genes=0).n_vars == 1
 
 

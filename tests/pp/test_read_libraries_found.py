@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import logging
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import heldout as ho
-from tests.helpers.libraries_on_disk import IDS, SYMBOLS, barcodes, counts, mtx, write, write_folder
+from tests.helpers.libraries_on_disk import IDS, N_GENES, SYMBOLS, barcodes, counts, mtx, write, write_folder
 
 OPEN = {"min_genes": None, "max_genes": None, "max_pct_mito": None, "n_cells": None}
 
@@ -154,3 +155,65 @@ def test_a_header_over_the_names(name, tmp_path):
     path.write_text("x\ty\tGene Expression\n" + path.read_text())
     with pytest.raises(ValueError, match=f"first line of {name}.tsv .'x'. may be a header"):
         ho.pp.read_libraries({"a": folder}, tmp_path / "o.zarr", **OPEN)
+
+
+SYMBOLS_ONCE = [*SYMBOLS[:7], "GENE7", *SYMBOLS[8:]]
+LONG = np.array([f"ENSG{i:011d}" for i in range(N_GENES)], dtype=object)
+
+
+def two(tmp_path, ids, symbols=SYMBOLS, first=LONG, **arguments):
+    """Two libraries: the first with the ids ``first``, the second with ``ids``."""
+    sheet = {
+        "a": write_folder(tmp_path / "a", 0, ids=first, gz=False),
+        "b": write_folder(tmp_path / "b", 1, ids=np.array(ids, dtype=object), symbols=symbols, gz=False),
+    }
+    return ho.pp.read_libraries(sheet, tmp_path / "o.zarr", **{**OPEN, **arguments})
+
+
+@pytest.mark.parametrize("join", ["union", "intersection"])
+def test_versions_of_ids_are_joined_with_a_warning(join, tmp_path, caplog):
+    """One shared transgene is enough to hide that all other ids differ."""
+    ids = ["EGFP", *LONG[1:]]
+    versioned = ["EGFP", *(f"{name}.{i % 3}" for i, name in enumerate(LONG[1:]))]
+    with caplog.at_level(logging.WARNING, "heldout"):
+        adata = two(tmp_path, versioned, first=np.array(ids, dtype=object), genes=join)
+    assert adata.var["gene_ids"].tolist() == ids
+    np.testing.assert_array_equal(adata.X.compute().toarray(), np.vstack([counts(0).toarray(), counts(1).toarray()]))
+    assert "without its version, and 119 ids become 60" in caplog.text
+
+
+def test_versions_that_all_libraries_share_stay(tmp_path, caplog):
+    versioned = np.array([f"{name}.4" for name in LONG], dtype=object)
+    adata = two(tmp_path, versioned, first=versioned)
+    assert adata.var["gene_ids"].tolist() == versioned.tolist()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("ids", "symbols", "words"),
+    [
+        (SYMBOLS_ONCE, SYMBOLS_ONCE, "gene ids of this library are symbols"),
+        ([f"hg19_{name}" for name in LONG], [f"hg19_{name}" for name in SYMBOLS], "genome prefix"),
+        ([str(i) for i in range(N_GENES)], SYMBOLS, "Their symbols agree"),
+        ([name.lower() for name in LONG], [f"x{i}" for i in range(N_GENES)], "upper and lower case"),
+        (
+            [f"ENSMUSG{i:011d}" for i in range(N_GENES)],
+            [f"x{i}" for i in range(N_GENES)],
+            "The ids are of two species",
+        ),
+    ],
+)
+def test_other_ids_are_refused_with_the_reason(ids, symbols, words, tmp_path):
+    ids = ["EGFP", *ids[1:]]
+    first = np.array(["EGFP", *LONG[1:]], dtype=object)
+    with pytest.raises(ValueError, match=f"library 'b'.*shares only 1 of 60 gene ids with 'a'.*{words}"):
+        two(tmp_path, ids, np.array(symbols, dtype=object), first=first)
+    assert not (tmp_path / "o.zarr").exists()
+
+
+def test_few_shared_ids_without_a_known_reason_are_said(tmp_path, caplog):
+    ids = [*LONG[:10], *(f"probe{i}" for i in range(N_GENES - 10))]
+    with caplog.at_level(logging.WARNING, "heldout"):
+        two(tmp_path, ids, np.array(ids, dtype=object), genes="intersection")
+    assert "shares only 10 of 60 gene ids with 'a'" in caplog.text
+    assert "keeps only 10 of 110 genes" in caplog.text

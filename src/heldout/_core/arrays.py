@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from scipy import sparse
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from heldout._core.types import DaskArray, Matrix, MatrixOrDask, Sparse
 
-_CHUNK = 4096
+_CHUNK, _CHUNK_CSC = 4096, 2**16
 _ENTRIES = 2**20
 _SAMPLE, _SAMPLE_OF_MULTIPLES = 2000, 200
 _HIGHEST_LOG = 20.0
@@ -147,7 +147,26 @@ def describe(X: MatrixOrDask, *, name: str = "adata.X") -> MatrixState:
     ValueError
         If there are NaN or infinite entries, or if all entries are zero.
     """
-    low, high, sample = _look(X)
+    return _state(*_look(X), name=name)
+
+
+def describe_train(X: MatrixOrDask, train: np.ndarray, *, name: str = "adata.X") -> tuple[MatrixState, MatrixState]:
+    """Describe all rows, for checks, and the train rows alone, for a record that must not depend on the other rows.
+
+    The matrix is read once. ``train`` is a mask (n,). The same errors as of :func:`describe` are raised.
+    """
+    chosen, of_train = _every(np.arange(X.shape[0]), X.shape[0]), _every(np.flatnonzero(train), X.shape[0])
+    blocks: Iterable[Any]
+    if is_dask(X):
+        blocks = (found for _, found in over_blocks(X, _look_at_both, chosen, train, of_train))
+    else:
+        size = _CHUNK_CSC if is_sparse(X) and X.format == "csc" else _CHUNK
+        blocks = (_look_at_both(block, chosen[r], train[r], of_train[r]) for r, block in row_blocks(X, size))
+    whole, part = (_joined(list(found)) for found in zip(*blocks, strict=True))
+    return _state(*whole, name=name), _state(*part, name=f"the train cells of {name}")
+
+
+def _state(low: float, high: float, sample: Matrix, *, name: str) -> MatrixState:
     if not np.isfinite(low + high):
         msg = f"{name} has NaN or infinite values. Find them with np.isfinite and drop or repair those cells or genes."
         raise ValueError(msg)
@@ -171,13 +190,30 @@ def describe(X: MatrixOrDask, *, name: str = "adata.X") -> MatrixState:
 
 def _look(X: MatrixOrDask) -> tuple[float, float, Matrix]:
     """Return the lowest and the highest entry (NaN if any entry is NaN), and a sample of rows at equal distances."""
-    chosen = np.zeros(X.shape[0], dtype=bool)
-    chosen[:: max(1, X.shape[0] // _SAMPLE)] = True
+    chosen = _every(np.arange(X.shape[0]), X.shape[0])
     if not is_dask(X):
         return _look_at_block(X, chosen)
-    low, high, samples = zip(*(found for _, found in over_blocks(X, _look_at_block, chosen)), strict=True)
+    return _joined([found for _, found in over_blocks(X, _look_at_block, chosen)])
+
+
+def _every(rows: np.ndarray, n: int) -> np.ndarray:
+    """Return a mask (n,) of a sample of these rows, at equal distances."""
+    chosen = np.zeros(n, dtype=bool)
+    chosen[rows[:: max(1, len(rows) // _SAMPLE)]] = True
+    return chosen
+
+
+def _joined(found: list[tuple[float, float, Matrix]]) -> tuple[float, float, Matrix]:
+    low, high, samples = zip(*found, strict=True)
     joined = sparse.vstack(samples, format="csr") if is_sparse(samples[0]) else np.concatenate(samples)
     return float(np.min(low)), float(np.max(high)), joined
+
+
+def _look_at_both(
+    block: Matrix, chosen: np.ndarray, train: np.ndarray, of_train: np.ndarray
+) -> tuple[tuple[float, float, Matrix], tuple[float, float, Matrix]]:
+    part = block if train.all() else block[np.flatnonzero(train)]
+    return _look_at_block(block, chosen), _look_at_block(part, of_train[train])
 
 
 def _look_at_block(block: Matrix, chosen: np.ndarray) -> tuple[float, float, Matrix]:

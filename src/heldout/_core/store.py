@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from heldout._core import keys
 from heldout._core.words import first_few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from anndata import AnnData
 
@@ -114,6 +115,27 @@ def actual(adata: AnnData) -> None:
             adata.obs = adata.obs.copy()
 
 
+@contextmanager
+def undone_on_error(adata: AnnData) -> Iterator[None]:
+    """Restore everything except ``X`` and layers if the block fails or is interrupted.
+
+    Entries that the block replaces are restored, so it must not change arrays in place.
+    """
+    frames = adata.obs.copy(deep=False), adata.var.copy(deep=False)
+    entries = [(slot, dict(slot)) for slot in (adata.obsm, adata.varm, adata.uns)]
+    try:
+        yield
+    except BaseException:
+        adata.obs, adata.var = frames
+        for slot, before in entries:
+            for name in set(slot) - set(before):
+                del slot[name]
+            for name, values in before.items():
+                if slot.get(name) is not values:
+                    slot[name] = values
+        raise
+
+
 def commit(
     adata: AnnData,
     *,
@@ -124,23 +146,24 @@ def commit(
     uns: Mapping[str, Any] | None = None,
     heldout: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write all results of a function. It is called once, at the end, so that a failed call changes nothing.
+    """Write all results of a function, or nothing. It is called once, at the end.
 
     ``heldout`` replaces complete sections of ``uns["heldout"]``. The other mappings set single entries.
     """
     actual(adata)
-    for name, values in (obs or {}).items():
-        adata.obs[name] = values
-    for name, values in (var or {}).items():
-        adata.var[name] = values
-    for name, values in (obsm or {}).items():
-        adata.obsm[name] = values
-    for name, values in (varm or {}).items():
-        adata.varm[name] = values
-    for name, values in (uns or {}).items():
-        adata.uns[name] = values
-    if heldout:
-        adata.uns[keys.UNS] = {**adata.uns.get(keys.UNS, {}), **heldout}
+    with undone_on_error(adata):
+        for name, values in (obs or {}).items():
+            adata.obs[name] = values
+        for name, values in (var or {}).items():
+            adata.var[name] = values
+        for name, values in (obsm or {}).items():
+            adata.obsm[name] = values
+        for name, values in (varm or {}).items():
+            adata.varm[name] = values
+        for name, values in (uns or {}).items():
+            adata.uns[name] = values
+        if heldout:
+            adata.uns[keys.UNS] = {**adata.uns.get(keys.UNS, {}), **heldout}
     written = [
         f"{slot}[{name!r}]"
         for slot, entries in (("obs", obs), ("var", var), ("obsm", obsm), ("varm", varm), ("uns", uns))

@@ -68,6 +68,8 @@ class Case:
         The checked split. If the check failed, ``partition`` is None and ``problem`` is the reason.
     group_key, label_key, covariate_keys, match_key, time_key, perturbation_key
         Columns of ``obs``. Empty or None if not known.
+    control
+        Names of the controls in ``perturbation_key``. If empty, they are known from the record or by their names.
     layer
         Layer to read instead of ``X``. If None, ``X`` is used.
     n_cells
@@ -87,6 +89,7 @@ class Case:
     match_key: str | None = None
     time_key: str | None = None
     perturbation_key: str | None = None
+    control: list[str] = field(default_factory=list)
     layer: str | None = None
     n_cells: int = 20_000
     seed: int = 0
@@ -281,10 +284,24 @@ def build(adata: AnnData, **options: Any) -> Case:
             values = store.column(adata, key, argument=argument, allow_missing=True)
             if argument != "covariate_keys":
                 _check_complete(values[case.used], key, argument)
+    _check_control(case)
     if case.label_key is not None and case.label_key in case.covariate_keys:
         msg = f"covariate_keys has {case.label_key!r}, which is label_key. Remove it from covariate_keys."
         raise ValueError(msg)
     return case
+
+
+def _check_control(case: Case) -> None:
+    if not case.control:
+        return
+    if case.perturbation_key is None:
+        msg = f"control={case.control!r} needs perturbation_key, the obs column that has this name."
+        raise ValueError(msg)
+    names = sorted(set(store.as_names(case.adata.obs[case.perturbation_key])))
+    for name in case.control:
+        if name not in names:
+            msg = f"control={name!r} is not a value of {case.perturbation_key!r}. {store.suggest(name, names)}"
+            raise ValueError(msg)
 
 
 def _check_complete(values: pd.Series, key: str, argument: str) -> None:

@@ -48,7 +48,7 @@ def run_audit(
     rename
         Partition of values of the column that are not names of partitions.
     options
-        ``layer``, ``n_cells`` and ``seed`` of the case.
+        ``control``, ``layer``, ``n_cells`` and ``seed`` of the case.
 
     Returns
     -------
@@ -71,7 +71,10 @@ def run_audit(
 
 def _completed(keys: dict[str, Any], partition: Partition | None) -> dict[str, Any]:
     """Names of columns, where the record of the split replaces missing names."""
-    recorded_group = (partition.group_key if partition is not None else None) or []
+    recorded_group = [*((partition.group_key if partition is not None else None) or [])]
+    pair_key = _recorded(partition, "pair_key")
+    if pair_key is not None:
+        recorded_group.append(pair_key)
     completed: dict[str, Any] = {"group_key": _several(keys["group_key"]) or recorded_group}
     for name in _FROM_RECORD:
         completed[name] = keys[name] if keys[name] is not None else _recorded(partition, name)

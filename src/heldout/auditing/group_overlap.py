@@ -78,10 +78,19 @@ def _judged(case: Case, key: str) -> Finding | None:
         f"{len(crossing.names)} values {'has' if len(both) == 1 else 'have'} cells in test and also in train or val "
         f"(e.g. {first_few(both)}). This concerns {counted(crossing.n_test, 'test cell')}."
     )
-    advice = (
-        f"If cells with the same {key} are not independent, make a new split with group_key={[*case.group_key, key]}."
-    )
+    new = f"group_key={[*case.group_key, key]}"
+    if len(case.group_key) == 1 and _has_several_labels(case, key):
+        new = f"group_key={case.group_key[0]!r}, label_key={case.label_key!r} and pair_key={key!r}"
+    advice = f"If cells with the same {key} are not independent, make a new split with {new}."
     return Finding.about(key, "values on both sides", len(both), 0).says("warn", text, advice)
+
+
+def _has_several_labels(case: Case, key: str) -> bool:
+    """Whether a value of a column has cells of several labels, e.g. a patient before and after treatment."""
+    if case.label_key is None:
+        return False
+    labels = case.adata.obs[case.label_key][case.used]
+    return bool((labels.groupby(case.adata.obs[key][case.used], observed=True).nunique() > 1).any())
 
 
 class _Crossing(NamedTuple):

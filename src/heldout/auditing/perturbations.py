@@ -15,7 +15,11 @@ from heldout.splitting._perturbations import Parser
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
 
-_CONTROL = re.compile(r"(control|ctrl|non[-_ ]?targeting|ntc?|dmso|vehicle|untreated|unperturbed)", re.IGNORECASE)
+_CONTROL = re.compile(
+    r"(control|ctrl|non[-_ ]?targeting|ntc?|dmso|pbs|mock|vehicle|untreated|unperturbed|unstimulated)s?([-_ ]?\d+)?",
+    re.IGNORECASE,
+)
+"""Names of controls, also with a number, such as ``non-targeting_00025``."""
 
 
 def perturbations(case: Case) -> list[Finding]:
@@ -48,8 +52,8 @@ def targets_of_names(case: Case, names: np.ndarray) -> list[tuple[str, ...]]:
     if params:
         found = [*params["perturbations"], []]
         if all(name in params["names"] for name in names):
-            return [tuple(found[params["names"][name]]) for name in names]
-    control = [name for name in names if _CONTROL.fullmatch(name)]
+            return [() if name in case.control else tuple(found[params["names"][name]]) for name in names]
+    control = [name for name in names if (name in case.control if case.control else _CONTROL.fullmatch(name))]
     return Parser(control, "+").parse(names.tolist())
 
 
@@ -101,9 +105,10 @@ def _crossing(
             f"{len(both)} of {len(in_test)} test perturbations {'is' if len(both) == 1 else 'are'} also in train or "
             f"val, e.g. {names_in_test} in test is {names_in_train} in train or val."
         )
-        return found.says(
-            "fail", text, f"Hold out whole perturbations: heldout.pp.split_perturbations(adata, {key!r}, ...)."
-        )
+        advice = f"Hold out whole perturbations: heldout.pp.split_perturbations(adata, {key!r}, ...)."
+        if all(targets):
+            advice += f" No name is known as a control; if {names_in_test} is one, pass control={names_in_test!r}."
+        return found.says("fail", text, advice)
     elsewhere = {of_pair for of_pair, _, _ in in_train}
     known = sum(of_pair in elsewhere for of_pair, _, _ in in_test)
     members = {target for of_pair in elsewhere for target in of_pair}
@@ -139,7 +144,9 @@ def _controls(case: Case, targets: list[tuple[str, ...]], codes: np.ndarray, con
     found = Finding.about("control", "contexts without test controls", len(lacking), 0)
     if not (control & case.used).any():
         text = "No cell is a control, so changes against control cannot be scored."
-        return found.says("warn", text, "Name the controls: heldout.pp.split_perturbations with control.")
+        return found.says(
+            "warn", text, "Name the controls: heldout.tl.audit or heldout.pp.split_perturbations with control."
+        )
     if lacking:
         where = "" if lacking == [""] else f" in context {' and context '.join(lacking)}"
         if len(lacking) > 3:

@@ -64,6 +64,7 @@ _ALL = (
     Item("provenance", "cheap", _PREPARATION, "genes, scaling, components and models were fitted on train only"),
     Item("label_selection", "cheap", _FEATURES, "genes were not chosen by the label on test cells"),
     Item("unit_variation", "cheap", _FEATURES, "the units of a class vary at least as much as samples of cells"),
+    Item("disguised_label", "cheap", _FEATURES, "no column of obs or obsm is the label under another name"),
     Item("pretraining", "cheap", _PRETRAINING, "no parent of a fit has seen test cells or test perturbations"),
     Item("duplicates", "cheap", _DUPLICATES, "the same cell on both sides under any name"),
     Item("single_genes", "cheap", _FEATURES, "genes that reveal the label alone: sex genes, reporters"),

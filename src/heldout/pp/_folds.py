@@ -9,12 +9,12 @@ import numpy as np
 from heldout._core import cells, store
 from heldout._core.checks import check_choice
 from heldout._core.keys import check_key
-from heldout._core.partition import PARTITIONS, Assignment, NewSplit, write_partitions
+from heldout._core.partition import Assignment, NewSplit, write_partitions
 from heldout._core.rng import Rng, generator
-from heldout.pp._split import read_groups, recorded_seed
+from heldout.pp._split import read_groups, recorded_pairs, recorded_seed
 from heldout.splitting._fold_codes import check_fold, fold_codes, fold_masks
 from heldout.splitting._folds import FoldUnits
-from heldout.splitting._groups import CODE, Groups
+from heldout.splitting._groups import Groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +37,8 @@ def folds(
     pairs: Literal["each", "all"] = "each",
     val: Literal["next"] | float = "next",
     n_inner: int | None = None,
+    pair_key: str | None = None,
+    unused: str | Sequence[str] | None = None,
     rng: Rng = 0,
     key_added: str = "fold",
     copy: bool = False,
@@ -65,8 +67,8 @@ def folds(
         - ``leave_one_group_out``: each group is a test set. A test set has one class, so pool the predictions before
           scoring.
         - ``leave_one_pair_out``: one group of each class is a test set.
-        - ``leave_one_match_out``: all groups of one day (batch, site) are a test set, for each value of ``match_key``
-          that has every class. Groups with another value stay in train.
+        - ``leave_one_match_out``: all groups of one day (batch, site, patient with both conditions) are a test set, for
+          each value of ``match_key`` that has every class. Groups with another value stay in train.
     match_key
         Column of ``obs`` to match on, with one value per group. Required by ``leave_one_match_out``, not used
         otherwise.
@@ -80,6 +82,9 @@ def folds(
     n_inner
         Nested cross-validation. The groups outside test are divided into this number of inner folds, and each inner
         fold is val once. The columns are then named ``f"{key_added}_{fold}_{inner}"``. Do not set ``val`` with it.
+    pair_key, unused
+        Unit that has groups of several labels and stays whole, and values of the groups that are left out, see
+        :func:`split_groups`. With a ``pair_key``, folds are made of pairs, and each pair has every class.
     rng
         Seed or Generator of the draws.
     key_added
@@ -92,7 +97,7 @@ def folds(
     ``None``, or the AnnData (MuData) if ``copy=True``. For each fold, counted from 0, the function writes:
 
     ``obs[f"{key_added}_{fold}"]``
-        Categorical with the values train, val, test (and unused, which is empty here).
+        Categorical with the values train, val, test (and unused).
     ``uns["heldout"]["splits"][f"{key_added}_{fold}"]``
         Scheme, parameters and hash. The parameter ``folds`` has the names of all columns.
     ``uns["heldout"]["assignments"]``
@@ -113,15 +118,17 @@ def folds(
     {'train': 6, 'val': 3, 'test': 3}
     """
     check_key("key_added", key_added)
-    _check(scheme, match_key, val, n_inner)
+    _check(scheme, match_key, val, n_inner, pair_key)
     adata = cells.start(adata, copy=copy)
-    groups = read_groups(adata, group_key, label_key)
+    groups = read_groups(adata, group_key, label_key, pair_key=pair_key, unused=unused)
+    drawn = groups.drawn
     labels = None if groups.labels is None else groups.labels[groups.of_cell]
-    units = FoldUnits.of(groups.names[groups.of_cell], labels)
+    units = FoldUnits.of(drawn.names[drawn.of_cell], labels)
     draws = generator(rng)
     match = None if match_key is None else _match(adata, groups, match_key)
     tests, of_scheme = fold_masks(units, scheme, draws, n_folds=n_folds, match=match, pairs=pairs)
-    columns = fold_codes(groups, units, tests, draws, scheme=scheme, val=val, n_inner=n_inner)
+    columns = fold_codes(drawn, units, tests, draws, scheme=scheme, val=val, n_inner=n_inner)
+    columns = {name: groups.spread(codes) for name, codes in columns.items()}
     for codes in columns.values():
         check_fold(groups, codes, scheme=scheme, label_key=label_key, val=val)
     params = {
@@ -131,18 +138,25 @@ def folds(
         **({} if match_key is None else {"match_key": match_key}),
         **({"val": val if val == "next" else float(val)} if n_inner is None else {"n_inner": int(n_inner)}),
         **of_scheme,
+        **recorded_pairs(groups, pair_key),
         "rng": recorded_seed(rng),
     }
     _write(adata, groups, {f"{key_added}_{name}": codes for name, codes in columns.items()}, scheme, params)
     return store.finish(adata, copy=copy)
 
 
-def _check(scheme: str, match_key: str | None, val: Any, n_inner: int | None) -> None:
+def _check(scheme: str, match_key: str | None, val: Any, n_inner: int | None, pair_key: str | None) -> None:
     check_choice(scheme, "scheme", SCHEMES)
     if (match_key is not None) != (scheme == "leave_one_match_out"):
         msg = (
             f"match_key={match_key!r} and scheme={scheme!r} do not fit together. Scheme 'leave_one_match_out' needs "
             "a match_key, the other schemes take none. Change one of the two."
+        )
+        raise ValueError(msg)
+    if pair_key is not None and scheme == "leave_one_pair_out":
+        msg = (
+            f"pair_key={pair_key!r} and scheme='leave_one_pair_out' do not fit together, because that scheme makes its "
+            "own pairs of groups. Use scheme='leave_one_group_out', which holds out one value of pair_key at a time."
         )
         raise ValueError(msg)
     number = isinstance(val, int | float | np.number) and not isinstance(val, bool)
@@ -155,8 +169,8 @@ def _check(scheme: str, match_key: str | None, val: Any, n_inner: int | None) ->
 
 
 def _match(adata: AnnData | MuData, groups: Groups, match_key: str) -> np.ndarray:
-    values = store.as_names(cells.column(adata, match_key, argument="match_key"))
-    match = Groups.of(groups.names[groups.of_cell], values, argument=f"match_key={match_key!r}").labels
+    values = groups.among_kept(store.as_names(cells.column(adata, match_key, argument="match_key")))
+    match = Groups.of(groups.drawn.names[groups.drawn.of_cell], values, argument=f"match_key={match_key!r}").labels
     assert match is not None
     return match
 
@@ -166,8 +180,7 @@ def _write(
 ) -> None:
     splits = {}
     for fold, (key, codes) in enumerate(columns.items()):
-        lists = {name: groups.names[codes == CODE[name]].tolist() for name in PARTITIONS}
-        record = {**params, "fold": fold, "folds": list(columns), "groups": lists}
-        of_cell = codes[groups.of_cell]
+        record = {**params, "fold": fold, "folds": list(columns), "groups": groups.listed(codes)}
+        of_cell = groups.codes_of_cells(codes)
         splits[key] = NewSplit(of_cell, Assignment.of(adata.obs_names, of_cell), record)
     write_partitions(adata, splits, scheme=scheme)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core import store
-from heldout._core.arrays import MatrixState, Moments, describe, get_matrix, highest, moments, take
+from heldout._core.arrays import MatrixState, Moments, describe_train, get_matrix, highest, moments, take
 from heldout._core.chain import is_scaled, state_to_json, write_step
 from heldout._core.checks import check_choice, check_integer
 from heldout._core.fits import Fit
@@ -110,12 +110,12 @@ def highly_variable_genes(
     n_top_genes = check_integer(n_top_genes, "n_top_genes", least=1)
     store.check_adata(adata)
     X = get_matrix(adata, layer, dask=True)
-    state = _check_input(adata, X, flavor=flavor, layer=layer)
     partition = read_partition(adata, split_key)
     partition.require("train", purpose="highly_variable_genes")
     train = partition.mask("train")
+    whole, state = _check_input(adata, X, train, flavor=flavor, layer=layer)
     found = moments(X, train)
-    if state.kind == "other":
+    if whole.kind == "other":
         _check_not_unit_variance(found, moments(X))
     fit = choose(
         adata,
@@ -174,9 +174,12 @@ def var_columns(fit: Fit) -> dict[str, np.ndarray]:
     }
 
 
-def _check_input(adata: AnnData, X: MatrixOrDask, *, flavor: str, layer: str | None) -> MatrixState:
+def _check_input(
+    adata: AnnData, X: MatrixOrDask, train: np.ndarray, *, flavor: str, layer: str | None
+) -> tuple[MatrixState, MatrixState]:
+    """Refuse values that the flavor cannot use. Return what all cells and what the train cells hold."""
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    state = describe(X, name=where)
+    state, of_train = describe_train(X, train, name=where)
     advice = "Select genes before scaling. Use the log-normalised matrix, or pass layer=."
     if is_scaled(adata, layer, state) or state.kind == "centred":
         msg = f"{where} is already scaled or has negative values, so variances do not compare genes. {advice}"
@@ -198,7 +201,7 @@ def _check_input(adata: AnnData, X: MatrixOrDask, *, flavor: str, layer: str | N
             "first."
         )
         raise ValueError(msg)
-    return state
+    return state, of_train
 
 
 def _check_not_unit_variance(*found: Moments) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.arrays import describe, get_matrix, moments, row_chunks, take
+from heldout._core.arrays import describe_train, get_matrix, moments, row_chunks, take
 from heldout._core.chain import state_to_json, write_step
 from heldout._core.checks import check_integer
 from heldout._core.fits import Fit
@@ -100,9 +100,9 @@ def pca(
     check_key("key_added", key_added)
     store.check_adata(adata)
     X = get_matrix(adata, layer, dask=True)
-    state = describe(X)
     partition = read_partition(adata, split_key)
     partition.require("train", purpose="pca")
+    _, state = describe_train(X, partition.mask("train"))
     columns = gene_columns(adata, mask_var)
     train = partition.mask("train")
     n_comps, most = check_integer(n_comps, "n_comps", least=1), min(int(train.sum()) - 1, len(columns))

@@ -70,7 +70,9 @@ def read_libraries(
         Largest number of cells to keep of each library, drawn as in :func:`subsample`. None keeps all.
     genes
         ``union``: all genes that occur. A gene that a library does not list is zero there. ``intersection``: the genes
-        that all libraries list. Genes are joined by gene id.
+        that all libraries list. Genes are joined by gene id. If Ensembl ids have other versions in some libraries
+        (``ENSG00000111640.15``), they are joined without versions, with a warning. A library that shares few ids with
+        the first library is refused if the reason is known, for example ids against symbols.
     var_names
         Names of the genes: symbols, made unique, or ids. Both are stored in ``var``.
     gex_only

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core import store
-from heldout._core.arrays import describe, get_matrix, moments, row_chunks
+from heldout._core.arrays import describe_train, get_matrix, moments, row_chunks
 from heldout._core.chain import chain_sections, is_scaled, state_to_json
 from heldout._core.fits import Fit
 from heldout._core.lazy import has_sparse_blocks
@@ -86,7 +86,9 @@ def scale(
     store.check_adata(adata)
     X = get_matrix(adata, layer, dask=True)
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    state = describe(X, name=where)
+    partition = read_partition(adata, split_key)
+    partition.require("train", purpose="scale")
+    state, of_train = describe_train(X, partition.mask("train"), name=where)
     if is_scaled(adata, layer, state):
         msg = (
             f"{where} was scaled before, and scaling twice would hide the first fit. To scale again, restore the "
@@ -100,11 +102,9 @@ def scale(
             "values. Use zero_center=False, or make the matrix dense yourself: adata.X = adata.X.toarray()"
         )
         raise ValueError(msg)
-    partition = read_partition(adata, split_key)
-    partition.require("train", purpose="scale")
     found = moments(X, partition.mask("train"))
     config = {"max_value": max_value, "zero_center": zero_center, "layer": layer}
-    fit = scale_fit(adata.var_names, found, partition, config, state)
+    fit = scale_fit(adata.var_names, found, partition, config, of_train)
     sections = chain_sections(adata, "scale" if layer is None else f"scale_{layer}", fit, partition)
     values = apply_scale(X, fit, columns=np.arange(adata.n_vars))
     adata = store.start(adata, copy=copy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from heldout._core import cells, store
 from heldout._core.checks import check_number
 from heldout._core.keys import check_key
 from heldout._core.leaks import leak_of_codes
-from heldout._core.partition import PARTITIONS, write_partition
+from heldout._core.partition import write_partition
 from heldout._core.rng import Rng, generator
 from heldout.splitting._adopted import check_classes_of_cells, names_partitions
 from heldout.splitting._components import components
 from heldout.splitting._group_draws import draw_cells
 from heldout.splitting._groups import CODE, Groups, by_list, by_match, check_classes, name_list
+from heldout.splitting._pairs import kept_cells, pairs_of, several_labels_advice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,12 +37,14 @@ def split_matched(
     label_key: str,
     test: Any,
     val: Any = (),
+    unused: Any = None,
     key_added: str = "split",
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Hold out all groups of one day (batch, site), so that the classes are compared within it.
+    """Hold out all groups of one day (batch, site, patient with both conditions), so that classes are compared in it.
 
-    A classifier that learned the day instead of the label gains nothing on such a test set.
+    A classifier that learned the day instead of the label gains nothing on such a test set. If each patient gave a
+    sample of each condition, name the sample in ``group_key`` and the patient in ``match_key``.
 
     Parameters
     ----------
@@ -49,12 +53,15 @@ def split_matched(
     group_key
         Column(s) of ``obs`` with the independent unit.
     match_key
-        Column of ``obs`` to match on, for example the day. Each group must have one value.
+        Column of ``obs`` to match on, for example the day, or the patient with both conditions. Each group must have
+        one value.
     label_key
         Column of ``obs`` with the class to predict. Every class must be in train, in val and in test.
     test, val
         Value(s) of ``match_key`` whose groups go to test and to val. All other groups are train. If ``val`` is empty,
         there is no val.
+    unused
+        Values of ``group_key`` whose cells become ``unused``, see :func:`split_groups`.
     key_added
         Name of the new column.
     copy
@@ -80,8 +87,8 @@ def split_matched(
     """
     check_key("key_added", key_added)
     adata = cells.start(adata, copy=copy)
-    groups = read_groups(adata, group_key, label_key)
-    match = store.as_names(cells.column(adata, match_key, argument="match_key"))
+    groups = read_groups(adata, group_key, label_key, unused=unused)
+    match = groups.among_kept(store.as_names(cells.column(adata, match_key, argument="match_key")))
     by_group = Groups.of(groups.names[groups.of_cell], match, argument=f"match_key={match_key!r}")
     chosen = {"val": name_list(val), "test": name_list(test)}
     if not chosen["test"]:
@@ -97,6 +104,7 @@ def split_matched(
         raise ValueError(msg)
     check_classes(groups, codes, label_key=label_key)
     params = {"group_key": group_key, "label_key": label_key, "match_key": match_key, **chosen}
+    params |= recorded_pairs(groups, None)
     write_groups(adata, groups, codes, key=key_added, scheme="matched", params=params)
     return store.finish(adata, copy=copy)
 
@@ -269,30 +277,74 @@ def split_cells(
     return store.finish(adata, copy=copy)
 
 
-def read_groups(adata: AnnData | MuData, group_key: str | Sequence[str], label_key: str | None) -> Groups:
-    """Return the groups and their labels from the columns. The columns are checked."""
+def read_groups(
+    adata: AnnData | MuData,
+    group_key: str | Sequence[str],
+    label_key: str | None,
+    *,
+    pair_key: str | None = None,
+    unused: Any = (),
+) -> Groups:
+    """Return the groups, their labels and their pairs from the columns. The columns are checked.
+
+    ``unused`` are values of the group columns whose cells are left out. If it is None, placeholders are refused.
+    """
     group_keys = [group_key] if isinstance(group_key, str) else list(group_key)
     if not group_keys:
         msg = "group_key is empty. Name the obs column(s) of the independent unit. For single cells, use split_cells."
         raise ValueError(msg)
-    columns = [store.as_names(cells.column(adata, key, argument="group_key")) for key in group_keys]
+    if pair_key is not None and (label_key is None or pair_key in group_keys):
+        what = "needs label_key" if label_key is None else "is also in group_key"
+        msg = (
+            f"pair_key={pair_key!r} {what}. A pair has several groups, such as the samples of a patient, which differ "
+            "in their label. Name the sample in group_key and its label in label_key."
+        )
+        raise ValueError(msg)
+    columns = {key: store.as_names(cells.column(adata, key, argument="group_key")) for key in group_keys}
+    if pair_key is not None:
+        columns[pair_key] = store.as_names(cells.column(adata, pair_key, argument="pair_key"))
     if not adata.n_obs:
         msg = "adata has no cells, so there is nothing to split. Check the filter that was used before."
         raise ValueError(msg)
     labels = None
     if label_key is not None:
         labels = store.as_names(cells.column(adata, label_key, argument="label_key"))
-    return Groups.of(components(*columns), labels, argument=f"label_key={label_key!r}")
+    left_out = None if unused is None else name_list(unused)
+    kept = kept_cells(columns, left_out)
+    rows = slice(None) if kept is None else kept
+    names = components(*(columns[key][rows] for key in group_keys))
+    if labels is not None:
+        labels = labels[rows]
+
+    def advice() -> str:
+        obs = None if cells.is_mudata(adata) else adata.obs[rows]
+        assert labels is not None
+        among = {key: columns[key][rows] for key in group_keys}
+        return several_labels_advice(among, labels, label_key=str(label_key), obs=obs)
+
+    groups = Groups.of(names, labels, argument=f"label_key={label_key!r}", advice=advice)
+    if pair_key is None or label_key is None:
+        return replace(groups, kept=kept, left_out=tuple(left_out or ()))
+    pairs = pairs_of(groups, columns[pair_key][rows], pair_key=pair_key, label_key=label_key)
+    return replace(groups, pairs=pairs, kept=kept, left_out=tuple(left_out or ()))
+
+
+def recorded_pairs(groups: Groups, pair_key: str | None) -> dict[str, Any]:
+    """Return the parameters that are recorded only where they are used: the pairs, and the names left out."""
+    return {
+        **({} if pair_key is None else {"pair_key": pair_key}),
+        **({"left_out": list(groups.left_out)} if groups.left_out else {}),
+    }
 
 
 def write_groups(
     adata: AnnData | MuData, groups: Groups, codes: np.ndarray, *, key: str, scheme: str, params: dict[str, Any]
 ) -> None:
     """Write the split of the groups to their cells. The record lists the groups of each partition."""
-    lists = {name: groups.names[codes == CODE[name]].tolist() for name in PARTITIONS}
     group_key = params["group_key"]
-    params = {**params, "group_key": group_key if isinstance(group_key, str) else list(group_key), "groups": lists}
-    write_partition(adata, codes[groups.of_cell], key=key, scheme=scheme, params=params)
+    group_key = group_key if isinstance(group_key, str) else list(group_key)
+    params = {**params, "group_key": group_key, "groups": groups.listed(codes)}
+    write_partition(adata, groups.codes_of_cells(codes), key=key, scheme=scheme, params=params)
 
 
 def checked_fractions(*, val: float, test: float) -> dict[str, float]:

@@ -10,7 +10,14 @@ from heldout._core import cells, store
 from heldout._core.checks import check_choice
 from heldout._core.keys import check_key
 from heldout._core.rng import Rng, generator
-from heldout.pp._split import checked_fractions, read_groups, recorded_seed, recorded_shares, write_groups
+from heldout.pp._split import (
+    checked_fractions,
+    read_groups,
+    recorded_pairs,
+    recorded_seed,
+    recorded_shares,
+    write_groups,
+)
 from heldout.splitting._group_draws import by_balance, by_fraction, by_hash, check_stable, lasting_names
 from heldout.splitting._groups import Groups, check_classes
 
@@ -33,6 +40,8 @@ def split_groups(
     share_of: Literal["groups", "cells"] = "groups",
     covariate_keys: str | Sequence[str] = (),
     stable: bool = False,
+    pair_key: str | None = None,
+    unused: str | Sequence[str] | None = None,
     rng: Rng = 0,
     key_added: str = "split",
     copy: bool = False,
@@ -78,6 +87,14 @@ def split_groups(
         then never move earlier groups, but the shares are met only on average. It needs one ``group_key``, or several
         of which exactly one has one distinct value for each group. It does not work with ``share_of="cells"`` or
         ``covariate_keys``.
+    pair_key
+        Column of ``obs`` with a unit that has several groups with different labels, for example the patient of a
+        treated and an untreated sample. All groups of a pair are in one partition, and the shares are shares of pairs.
+        Each pair must have every label. :func:`heldout.tl.evaluate` then exchanges labels only within pairs.
+    unused
+        Values of ``group_key`` (or ``pair_key``) whose cells become ``unused``, for example
+        ``["unassigned", "doublet"]``. If None, values that stand for cells without a group are refused. With ``()``
+        every value is a group.
     rng
         Seed or Generator of the draw. It must be a seed if ``stable=True``.
     key_added
@@ -91,7 +108,7 @@ def split_groups(
     to the MuData and to each modality, with the same hash.
 
     ``obs[key_added]``
-        Categorical with the values train, val, test (and unused, which is empty here).
+        Categorical with the values train, val, test and unused.
     ``uns["heldout"]["splits"][key_added]``
         Scheme, parameters and hash. If there was a search, the parameter ``balance`` has the sum above (``deviation``),
         its lower bound (``bound``), and whether the two are equal (``proven``).
@@ -101,9 +118,9 @@ def split_groups(
     Raises
     ------
     ValueError
-        If a column is missing or has missing values, if a group has two labels, or if a class has fewer groups than
-        there are partitions to fill. Also if ``stable`` leaves a class out of a partition or does not fit the other
-        arguments.
+        If a column is missing or has missing values, if a group has two labels, if a pair lacks a label, if a value
+        stands for cells without a group, or if a class has fewer groups than there are partitions to fill. Also if
+        ``stable`` leaves a class out of a partition or does not fit the other arguments.
     TypeError
         If ``adata`` is not an AnnData or a MuData, or if ``stable=True`` and ``rng`` is not an integer.
 
@@ -121,23 +138,35 @@ def split_groups(
     >>> sides = adata.obs.groupby("day")["split"].nunique()
     >>> sides[sides == 2].index.tolist()
     [0, 9, 16, 19]
+
+    Keep the samples of each patient together, if each patient has a sample of each condition:
+
+    >>> adata.obs["patient"] = adata.obs["library"].cat.codes.to_numpy() // 2
+    >>> adata.obs["condition"] = adata.obs["library"].cat.codes.map(lambda code: ["before", "after"][code % 2])
+    >>> ho.pp.split_groups(adata, "library", "condition", pair_key="patient", val=0, test=0.5)
+    >>> adata.obs.groupby("split", observed=True)["patient"].nunique().to_dict()
+    {'train': 3, 'test': 3}
     """
     check_key("key_added", key_added)
     fractions = checked_fractions(val=val, test=test)
     covariate_list = [covariate_keys] if isinstance(covariate_keys, str) else list(covariate_keys)
     _check(share_of, covariate_list, rng, stable=stable)
     adata = cells.start(adata, copy=copy)
-    groups = read_groups(adata, group_key, label_key)
+    groups = read_groups(adata, group_key, label_key, pair_key=pair_key, unused=unused)
     balanced = None
     if stable:
         codes = by_hash(_lasting_names(adata, groups, group_key), fractions, int(rng))  # type: ignore[arg-type]
-        check_stable(groups, codes, fractions, label_key=label_key, seed=rng)
+        check_stable(groups, groups.spread(codes), fractions, label_key=label_key, seed=rng)
     elif covariate_list or share_of == "cells":
-        covariates = [store.as_names(cells.column(adata, key, argument="covariate_keys")) for key in covariate_list]
+        covariates = [
+            groups.among_kept(store.as_names(cells.column(adata, key, argument="covariate_keys")))
+            for key in covariate_list
+        ]
         by_cells = share_of == "cells"
-        codes, balanced = by_balance(groups, fractions, generator(rng), covariates=covariates, by_cells=by_cells)
+        codes, balanced = by_balance(groups.drawn, fractions, generator(rng), covariates=covariates, by_cells=by_cells)
     else:
-        codes = by_fraction(groups, fractions, generator(rng))
+        codes = by_fraction(groups.drawn, fractions, generator(rng))
+    codes = groups.spread(codes)
     if label_key is not None:
         check_classes(groups, codes, label_key=label_key)
     params: dict[str, Any] = {
@@ -147,6 +176,7 @@ def split_groups(
         "share_of": share_of,
         "covariate_keys": covariate_list,
         "stable": bool(stable),
+        **recorded_pairs(groups, pair_key),
         **_recorded(balanced),
         "rng": recorded_seed(rng),
     }
@@ -174,9 +204,11 @@ def _check(share_of: str, covariate_keys: list[str], rng: Rng, *, stable: bool) 
 
 
 def _lasting_names(adata: AnnData | MuData, groups: Groups, group_key: str | Sequence[str]) -> np.ndarray:
-    """Return names of the groups, (G,), that stay the same when groups are added."""
+    """Return names of the drawn groups, (G,), that stay the same when groups are added."""
+    if groups.pairs is not None:
+        return groups.pairs.names
     keys = [group_key] if isinstance(group_key, str) else list(dict.fromkeys(group_key))
-    columns = {key: store.as_names(cells.column(adata, key, argument="group_key")) for key in keys}
+    columns = {key: groups.among_kept(store.as_names(cells.column(adata, key, argument="group_key"))) for key in keys}
     return lasting_names(columns, groups)
 
 

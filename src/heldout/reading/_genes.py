@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -10,11 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from heldout._core import store
+from heldout.reading._id_spaces import check_shared, without_versions
 from heldout.reading._library import Genes, LibrarySource, gene_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+logger = logging.getLogger("heldout")
 
 Join = Literal["union", "intersection"]
 
@@ -45,15 +48,8 @@ def join_genes(sources: Sequence[LibrarySource], join: Join, *, gex_only: bool) 
         earlier = next((i for i, other in enumerate(sources[: len(kept)]) if other.genes is source.genes), None)
         kept.append(gene_columns(source, gex_only=gex_only) if earlier is None else kept[earlier])
         lists.append(source.genes.take(kept[-1]) if earlier is None else lists[earlier])
-    first = pd.Index(lists[0].ids)
-    for source, genes in zip(sources, lists, strict=True):
-        if genes is not lists[0] and not pd.Index(genes.ids).isin(first).any():
-            msg = (
-                f"it shares no gene id with {sources[0].library!r} (e.g. {store.some(genes.ids)} here, "
-                f"{store.some(first)} there). Check if one has symbols and the other ids, or if these are two "
-                "species."
-            )
-            raise source.error(msg)
+    lists = without_versions(lists)
+    check_shared(sources, lists)
     distinct = list({id(genes): genes for genes in lists}.values())
     every = Genes(
         *(np.concatenate([getattr(genes, part) for genes in distinct]) for part in ("ids", "symbols", "types"))
@@ -70,6 +66,13 @@ def join_genes(sources: Sequence[LibrarySource], join: Join, *, gex_only: bool) 
                 "library out."
             )
             raise ValueError(msg)
+        if len(common) < len(index) / 2 and len(common) < min(map(len, distinct)) / 2:
+            logger.warning(
+                "genes='intersection' keeps only %d of %d genes. Look at adata.var of genes='union' for the libraries "
+                "that list few.",
+                len(common),
+                len(index),
+            )
         new = np.full(len(index), -1)
         new[common] = np.arange(len(common))
         at = {key: new[columns] for key, columns in at.items()}

@@ -56,9 +56,8 @@ def matrix_file(library: str, path: Path) -> Path:
 def _no_matrix(path: Path) -> str:
     if path.is_file():
         name = path.name.lower()
-        return next(
-            (what for endings, what in _OTHER.items() if name.endswith(endings)), "it is not a matrix of counts."
-        )
+        known = (what for endings, what in _OTHER.items() if name.endswith(endings))
+        return next(known, "it is not a matrix of counts.")
     if not path.exists():
         return "it does not exist." + (" Write / instead of \\ in paths." if "\\" in str(path) else "")
     deeper = [p.parent for ending in _ANY for p in sorted(path.glob(f"*/*{ending}"))]

@@ -242,7 +242,7 @@ def check_pure(units: FoldUnits) -> None:
         mixed = units.names[units.has.sum(axis=1) > 1]
         msg = (
             f"{len(mixed)} of {len(units.names)} groups have several classes (e.g. {some(mixed)}), but a pair is one "
-            "group of each class. Name a finer group, or use k-fold."
+            "group of each class. Hold out whole groups with leave-one-group-out, or use k-fold."
         )
         raise ValueError(msg)
 

@@ -12,7 +12,7 @@ from heldout._core.partition import PARTITIONS
 from heldout._core.store import as_names, factorize, some, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 CODE = {name: code for code, name in enumerate(PARTITIONS)}
 """Number of each partition in an array of codes."""
@@ -23,18 +23,61 @@ class Groups:
     """The independent units of the data.
 
     ``names`` are the sorted names of the groups, (G,). ``of_cell`` is the group number of each cell, (n,). ``labels``
-    is the class name of each group, (G,), or None.
+    is the class name of each group, (G,), or None. ``pairs`` are larger groups that stay whole, for example the
+    patients of samples, or None. ``kept`` is the mask of the cells that are split, (n_all,), and ``of_cell`` has only
+    these cells; if it is None, all cells are split. ``left_out`` are the names whose cells are not kept.
     """
 
     names: np.ndarray
     of_cell: np.ndarray
     labels: np.ndarray | None = None
+    pairs: Groups | None = None
+    kept: np.ndarray | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def drawn(self) -> Groups:
+        """The groups that are assigned to partitions: the pairs, or the groups themselves."""
+        return self if self.pairs is None else self.pairs
+
+    def spread(self, codes: np.ndarray) -> np.ndarray:
+        """Return the code of each group, (G,), from the codes of the drawn groups."""
+        if self.pairs is None:
+            return codes
+        of_group = np.zeros(len(self.names), dtype=int)
+        of_group[self.of_cell] = self.pairs.of_cell
+        result: np.ndarray = codes[of_group]
+        return result
+
+    def among_kept(self, values: np.ndarray) -> np.ndarray:
+        """Return the values of the cells that are split, from the values of all cells."""
+        return values if self.kept is None else values[self.kept]
+
+    def codes_of_cells(self, codes: np.ndarray) -> np.ndarray:
+        """Return the partition code of each cell, (n_all,), from the codes of the groups. Other cells are unused."""
+        if self.kept is None:
+            return codes[self.of_cell]
+        result = np.full(len(self.kept), CODE["unused"], dtype=np.int8)
+        result[self.kept] = codes[self.of_cell]
+        return result
+
+    def listed(self, codes: np.ndarray) -> dict[str, list[str]]:
+        """Return the names in each partition, for the record of the split."""
+        lists = {name: self.names[codes == CODE[name]].tolist() for name in PARTITIONS}
+        return {**lists, "unused": [*lists["unused"], *self.left_out]}
 
     @classmethod
-    def of(cls, groups: np.ndarray, labels: np.ndarray | None = None, *, argument: str = "label_key") -> Groups:
+    def of(
+        cls,
+        groups: np.ndarray,
+        labels: np.ndarray | None = None,
+        *,
+        argument: str = "label_key",
+        advice: Callable[[], str] | None = None,
+    ) -> Groups:
         """Build the groups from the group and the label of each cell.
 
-        ``argument`` names the source of the labels in an error message.
+        ``argument`` names the source of the labels in an error message, and ``advice`` returns its next step.
 
         Raises
         ------
@@ -52,8 +95,8 @@ class Groups:
             both = classes[pairs[1][pairs[0] == first]]
             msg = (
                 f"{int((times > 1).sum())} of {len(names)} groups have cells with different values of {argument}. "
-                f"For example, {names[first]!r} has {some(both)}. A group must have one value. Check the two "
-                "columns, or name a finer group_key."
+                f"For example, {names[first]!r} has {some(both)}. A group must have one value. "
+                f"{'Check the two columns.' if advice is None else advice()}"
             )
             raise ValueError(msg)
         return cls(names, of_cell, classes[pairs[1]])

@@ -27,6 +27,7 @@ def audit(
     match_key: str | None = None,
     time_key: str | None = None,
     perturbation_key: str | None = None,
+    control: str | Sequence[str] = (),
     split_key: str = "split",
     rename: Mapping[Any, str] | None = None,
     items: str | Sequence[str] = "cheap",
@@ -59,6 +60,10 @@ def audit(
         Numeric column of ``obs`` for a split by time. If None, the record of the split is used.
     perturbation_key
         Column of ``obs`` with the perturbation for a split by perturbation. If None, the record of the split is used.
+    control
+        Name(s) of the control in ``perturbation_key``, for a split that was not made by
+        :func:`heldout.pp.split_perturbations`. Controls may be in every partition. If empty, the record of the split is
+        used; without a record, names such as ``control``, ``non-targeting``, ``DMSO`` and ``PBS`` are controls.
     split_key
         Column of ``obs`` with the split.
     rename
@@ -95,8 +100,8 @@ def audit(
     The cheap items are ``integrity`` of the split, ``group_overlap``, ``class_coverage``, ``power`` of the test set,
     ``confounding`` of the label, ``covariate_prediction``, ``temporal_order``, ``perturbations``, ``test_looks``,
     ``provenance`` of everything that was fitted, ``label_selection`` of genes, ``unit_variation``,
-    ``pretraining``, ``duplicates``, ``single_genes``, ``nuisance`` and ``effective_size``. The costly items are
-    ``near_duplicates``, ``fingerprint``, ``random_labels``, ``leakage_gap`` and ``shift``.
+    ``disguised_label``, ``pretraining``, ``duplicates``, ``single_genes``, ``nuisance`` and ``effective_size``. The
+    costly items are ``near_duplicates``, ``fingerprint``, ``random_labels``, ``leakage_gap`` and ``shift``.
 
     Examples
     --------
@@ -132,6 +137,7 @@ def audit(
         split_key=split_key,
         keys=columns,
         rename=rename,
+        control=[control] if isinstance(control, str) else list(control),
         layer=layer,
         n_cells=n_cells,
         seed=seed_of(rng),

@@ -135,6 +135,8 @@ def sweep(
     base = METHODS[method].check_config(config)
     configs = {} if callable(grid) else configs_of(grid, base, n_trials=n_trials, rng=generator(rng))
     partition.require("val", "test", purpose="A sweep")
+    if baselines is not None:
+        METHODS.baselines(baselines)
     task = Task.of(
         adata,
         partition,
@@ -174,8 +176,10 @@ def sweep(
     slots = prediction_slots(
         chosen, predict(chosen, adata, key=key_added, layer=layer), key=key_added, index=adata.obs_names
     )
-    write_fit(adata, key_added, chosen, partition, **slots)
-    judged = evaluate_genotype(adata, key_added, group_key=group_key, baselines=baselines, rng=seed)
+    store.actual(adata)
+    with store.undone_on_error(adata):
+        write_fit(adata, key_added, chosen, partition, **slots)
+        judged = evaluate_genotype(adata, key_added, group_key=group_key, baselines=baselines, rng=seed)
     test = judged[(judged["role"] == "model") & (judged["level"] == "cell") & (judged["metric"] == "auc")]
     table["chosen"] = np.arange(len(table)) == best
     table["test_auc"] = np.where(table["chosen"], float(test["estimate"].iloc[0]), np.nan)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.arrays import describe, get_matrix, loaded, take
+from heldout._core.arrays import describe, describe_train, get_matrix, loaded, take
 from heldout._core.chain import scaled_with, state_from_json, state_to_json
 from heldout._core.ct_values import warn_if_ct
 from heldout._core.fits import Fit, check_split, read_fit, read_header
@@ -180,7 +180,8 @@ class Task:
 
     def pack(self, method: str, config: Any, fitted: Fitted, space: Space, *, seed: int) -> Fit:
         """Turn the result of a method into a fit that can be stored."""
-        mask = self.partition.mask("train", "val")
+        X = take(get_matrix(self.adata, self.layer, dask=True), self.partition.rows("train", "val"), None)
+        train = self.partition.mask("train")[self.partition.mask("train", "val")]
         info = {
             "time_key": self.time_key,
             "layer": self.layer,
@@ -189,9 +190,7 @@ class Task:
             "lineages_key": self.lineages_key,
             "lineages_fit": None if self.lineages_key is None else read_header(self.adata, self.lineages_key).hash,
             **{f"{part}_times": self.times_of(part).tolist() for part in ("train", "val", "test")},
-            "input": state_to_json(
-                describe(take(get_matrix(self.adata, self.layer, dask=True), np.flatnonzero(mask), None))
-            ),
+            "input": state_to_json(describe_train(X, train)[1]),
             "scaled_with": scaled_with(self.adata, self.layer),
         }
         return METHODS.to_fit(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import store
-from heldout._core.arrays import describe, get_matrix, loaded, row_blocks, take
+from heldout._core.arrays import describe, describe_train, get_matrix, loaded, row_blocks, take
 from heldout._core.chain import scaled_with, state_from_json, state_to_json
 from heldout._core.genes import gene_columns
 from heldout._core.method import Fitted
@@ -151,6 +151,7 @@ class Task:
 
     def pack(self, method: str, features: str, config: Any, fitted: Fitted, *, seed: int) -> Fit:
         """Turn the result of a method into a fit that can be stored."""
+        X = get_matrix(self.adata, self.layer, dask=True)
         info = {
             "label_key": self.label_key,
             "classes": self.classes,
@@ -160,7 +161,7 @@ class Task:
             "layer": self.layer,
             "features": features,
             **self._described(features),
-            "input": state_to_json(describe(get_matrix(self.adata, self.layer, dask=True))),
+            "input": state_to_json(describe_train(X, self.partition.mask("train"))[1]),
             "scaled_with": scaled_with(self.adata, self.layer),
         }
         genes = self.adata.var_names[self.columns].to_numpy(dtype=object) if features == "genes" else np.array([])

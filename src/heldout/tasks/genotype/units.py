@@ -36,8 +36,8 @@ def blocks_of(
 ) -> ExchangeBlocks | None:
     """Find the blocks within which labels can be exchanged.
 
-    They are the values of ``block_key``. If it is None, they are the groups of the split where one of them has several
-    labels, and else the values of the column that the split was matched on.
+    They are the values of ``block_key``. If it is None, they are the pairs of the split, or the groups of the split
+    where one of them has several labels, or else the values of the column that the split was matched on.
 
     Parameters
     ----------
@@ -66,6 +66,11 @@ def blocks_of(
             )
             raise ValueError(msg)
         return _numbered(block_key, found)
+    paired = split.params.get("pair_key")
+    if paired in adata.obs.columns and not adata.obs[paired][used].isna().any():
+        found = _value_of_group(groups[used], store.as_names(adata.obs[paired])[used])
+        if found is not None:
+            return _numbered(str(paired), found)
     split_keys = [name for name in split.group_key or [] if name in adata.obs.columns]
     if split_keys:
         values = group_names(adata, split_keys)

@@ -71,7 +71,7 @@ def test_the_forecasting_notebook(tmp_path, monkeypatch, data):
 def test_the_perturbation_notebook(tmp_path, monkeypatch, data):
     use_data(monkeypatch, tmp_path, data, "norman2019/norman19_mcfaline23_devel.h5ad")
     printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "perturbation.ipynb")], tmp_path)
-    assert "No test perturbation is in train or val under any name" in " ".join(printed.split())
+    assert "No test perturbation is in train or val with the same targets" in " ".join(printed.split())
     called, real, false = map(int, re.search(r"(\d+) called of (\d+) that are real; (\d+) of", printed).groups())
     assert real > called > 20
     assert false <= 0.1 * called

@@ -141,6 +141,26 @@ def _lane(adata):
     return {}
 
 
+@leak("a donor of test in train with another spelling", "aliases")
+def _spelling(adata):
+    name = adata.obs["donor"].iloc[rows_of(adata, "test")[0]]
+    donor = adata.obs["donor"].astype(str).to_numpy(dtype=object)
+    donor[rows_of(adata, "train")[:30]] = f" {name.lower()}"
+    adata.obs["donor"] = donor
+    return {"group_key": "donor", "label_key": None}
+
+
+@leak("half of each test donor in train under another name", "same_unit")
+def _two_names(adata):
+    test = rows_of(adata, "test")
+    half = test[np.random.default_rng(0).random(len(test)) < 0.5]
+    donor, side = (adata.obs[key].astype(str).to_numpy(dtype=object) for key in ("donor", "split"))
+    donor[half], side[half] = "x" + donor[half], "train"
+    adata.obs["donor"], adata.obs["split"] = donor, side
+    del adata.uns["heldout"]
+    return {"group_key": "donor", "label_key": "label"}
+
+
 @leak("cells moved to test after the split", "integrity")
 def _moved(adata):
     adata.obs.iloc[rows_of(adata, "train")[:5], adata.obs.columns.get_loc("split")] = "test"

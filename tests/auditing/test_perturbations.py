@@ -93,6 +93,53 @@ def test_without_a_key_it_is_not_run():
     assert row(ho.tl.audit(adata, items=["perturbations"]), "perturbations")["status"] == "not run"
 
 
+def relatives_of(names, held, **columns):
+    """Findings on relatives, where the names in ``held`` are test."""
+    adata = design(n_cells=4, perturbation=["control", *names], **columns)
+    table = by_hand(adata.copy() if "cell" in adata.obs else _numbered(adata), held)
+    rows = table[table["item"] == "perturbations"]
+    return rows[rows["measure"] == "test perturbations with a relative in train or val"]
+
+
+def _numbered(adata):
+    adata.obs["cell"] = np.arange(adata.n_obs) % 2
+    return adata
+
+
+def test_a_drug_at_another_dose_is_named():
+    found = relatives_of(["a_1nM", "a_5nM", "b_1nM", "b_5nM", "c_1nM"], ["a_5nM", "c_1nM"])
+    assert found[["subject", "status", "value"]].values.tolist() == [["names", "warn", 1]]
+    assert "a_5nM in test and a_1nM in train or val" in found["finding"].iloc[0]
+
+
+def test_a_column_of_drugs_is_compared():
+    drug = [None, "x", "x", "y", "y", "z"]
+    found = relatives_of(["p", "q", "r", "s", "t"], ["q", "t"], drug=drug, n_targets=[5] * 6, drug_type=["s"] * 6)
+    assert found[["subject", "status", "value"]].values.tolist() == [["drug", "warn", 1]]
+    assert "1 test perturbation has the same drug" in found["finding"].iloc[0]
+
+
+def test_a_column_with_one_value_is_no_relation():
+    assert not len(relatives_of(["p", "q", "r"], ["q"], treatment=["no", "ko", "ko", "ko"]))
+    assert not len(relatives_of(["pert_1", "pert_2", "pert_3"], ["pert_2"]))
+
+
+def test_guides_with_their_genes_in_the_record_are_not_related():
+    names = ["STAT1_sg1", "STAT1_sg2", "IRF1_sg1", "IRF1_sg2", "MYC_sg1", "MYC_sg2"]
+    adata = design(n_cells=6, perturbation=["control", *names])
+    genes = {name: name.split("_")[0] for name in names} | {"control": "control"}
+    ho.pp.split_perturbations(adata, "perturbation", targets=genes, val=0, test=0.4)
+    table = ho.tl.audit(adata, items=["perturbations"])
+    assert not table["measure"].str.contains("relative").any()
+
+
+def test_a_placeholder_is_no_perturbation():
+    table = by_hand(_numbered(design(n_cells=4, perturbation=["control", "A", "B", "unassigned"])), ["B"])
+    found = row(table, "perturbations", "names")
+    assert found["status"] == "warn"
+    assert "'unassigned' is no perturbation" in found["finding"]
+
+
 # --- the control of a split that was made elsewhere -------------------------------------------------------------------
 
 

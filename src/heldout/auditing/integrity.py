@@ -10,9 +10,11 @@ from heldout._core.partition import PARTITIONS
 from heldout._core.partition_names import adoption, found_values, suggested_rename
 from heldout._core.store import section
 from heldout.auditing._finding import Finding
+from heldout.splitting._members import members_of
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
+    from heldout.splitting._members import Members
 
 
 def integrity(case: Case) -> list[Finding]:
@@ -36,6 +38,9 @@ def integrity(case: Case) -> list[Finding]:
         text = f"{where} has no cells in {' and '.join(empty)}, so no data are held out."
         return [found.says("fail", text, "Make the split again.")]
     if case.partition is not None:
+        members = members_of(case.adata.obs.get, case.partition.params, case.codes, exempt=~case.used)
+        if members.moved.any():
+            return [_moved(case, members)]
         missing = {name: n for name in PARTITIONS if (n := case.partition.missing(name))}
         gone = f" {_counts(missing)} of the original split are not in this AnnData." if missing else ""
         text = f"Each cell is in the partition that its record gives ({case.partition.hash[:12]}…).{gone}"
@@ -46,6 +51,17 @@ def integrity(case: Case) -> list[Finding]:
     text = f"{where} has no record. The audit cannot check how the split was made, or whether it has changed since."
     advice = f"Record it with its unit: {adoption(case.adata.obs, case.split_key)}."
     return [found.says("warn", text, advice)]
+
+
+def _moved(case: Case, members: Members) -> Finding:
+    n = int(members.moved.sum())
+    text = (
+        f"{n} of {len(case.codes)} cells have another {members.what} than when the split was made. For example, "
+        f"{members.example(case.codes)}."
+    )
+    advice = f"Restore obs[{members.what!r}] and the names of the cells, or make the split again."
+    about = Finding.about(case.split_key, "cells in another partition than their group", n, 0)
+    return about.says("fail", text, advice)
 
 
 def _counts(counts: dict[str, int]) -> str:

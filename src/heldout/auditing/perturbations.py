@@ -1,4 +1,4 @@
-"""Check that perturbations of the test cells are not in train under any name."""
+"""Check that perturbations of the test cells are not in train under another name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from heldout._core import store
 from heldout._core.words import counted, first_few
 from heldout.auditing._finding import Finding, NotRun
+from heldout.auditing._relatives import relatives
 from heldout.splitting._perturbations import Parser
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def perturbations(case: Case) -> list[Finding]:
 
     The record of the split defines how names are read. Without a record, ``"A+B"`` has the targets A and B, and names
     such as control, ctrl, non-targeting and DMSO are controls. All doses of a perturbation must be on one side, unless
-    the split holds out doses; then each dose must be on one side.
+    the split holds out doses; then each dose must be on one side. Test perturbations are also compared with train and
+    val by columns such as ``drug`` and ``gene``, and by the stems of their names.
     """
     if case.perturbation_key is None:
         msg = "No perturbation_key is known. Pass perturbation_key if the split holds out perturbations."
@@ -43,7 +45,8 @@ def perturbations(case: Case) -> list[Finding]:
     except ValueError as problem:
         raise NotRun(str(problem)) from problem
     contexts = _contexts(case)
-    return [_crossing(case, names, targets, codes, contexts), _controls(case, targets, codes, contexts)]
+    crossing = _crossing(case, names, targets, codes, contexts)
+    return [crossing, *relatives(case, names, targets, codes), _controls(case, targets, codes, contexts)]
 
 
 def targets_of_names(case: Case, names: np.ndarray) -> list[tuple[str, ...]]:
@@ -122,7 +125,7 @@ def _crossing(
         more += f" Test combinations by the number of their targets that are in train or val: {', '.join(seen)}."
     where = " at the same dose" if is_dose else ""
     where += " in the same context" if contexts.any() else ""
-    return found.says("pass", f"No test perturbation is in train or val under any name{where}.{more}")
+    return found.says("pass", f"No test perturbation is in train or val with the same targets{where}.{more}")
 
 
 def _held_out_doses(case: Case) -> tuple[list[str], np.ndarray]:

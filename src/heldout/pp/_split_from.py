@@ -11,6 +11,7 @@ from heldout._core.checks import check_choice
 from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, digests, write_partition
 from heldout._core.split_table import NAMES
+from heldout.splitting._members import members_of
 from heldout.splitting._published import PublishedSplit, read_table
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def split_from(
 
     The hash is computed again from the names and partitions of the table. The split that is written has the hash of the
     publication, even if ``adata`` has only some of the cells. A fit on the published split is therefore accepted.
+
+    The record of the split also lists the groups, times or perturbations of each partition. If ``obs`` has their
+    column, each cell must be in the partition that the record gives to its group. Otherwise the names of the cells have
+    changed their meaning, for example because libraries were joined in another order before ``obs_names_make_unique``.
 
     Parameters
     ----------
@@ -68,7 +73,8 @@ def split_from(
     ------
     ValueError
         If the table was altered, lists a name twice, has wrong columns or partitions, lacks cells of ``adata``, or
-        shares no cell with ``adata``.
+        shares no cell with ``adata``. If the groups, times or perturbations of the cells in ``obs`` are in other
+        partitions than in the record.
     TypeError
         If ``table`` is neither a DataFrame nor a path.
     ImportError
@@ -94,6 +100,8 @@ def split_from(
     names = adata.obs_names if published.axis == "obs" else adata.var_names
     split = published.extended(names, missing=missing)
     assignment = split.assignment
+    if published.axis == "obs":
+        _check_members(adata, published, assignment.lookup(names))
     write_partition(
         adata,
         assignment.lookup(names),
@@ -105,6 +113,32 @@ def split_from(
     )
     _log_absent(published, names)
     return store.finish(adata, copy=copy)
+
+
+def _check_members(adata: AnnData | MuData, published: PublishedSplit, codes: np.ndarray) -> None:
+    """Refuse a table whose names are now the names of other cells."""
+
+    def read(key: str) -> pd.Series | None:
+        try:
+            return cells.column(adata, key, argument="group_key", allow_missing=True)
+        except ValueError:
+            return None  # adata does not have the column, so it cannot be compared
+
+    listed = published.assignment.lookup(adata.obs_names) >= 0
+    members = members_of(read, published.params, codes, exempt=~listed)
+    if members.moved.any():
+        msg = (
+            f"table does not fit adata: {int(members.moved.sum())} of {len(codes)} cells have another {members.what} "
+            f"than in the table. For example, {members.example(codes)}. The names of the cells are now the names of "
+            "other cells. Join the libraries in the original order, or make unique names from the library and the "
+            "barcode before the split is published."
+        )
+        raise ValueError(msg)
+    if members.what and not members.n_known:
+        store.logger.warning(
+            "No value of %s in obs is in the record of the table, so the groups of the cells were not compared.",
+            members.what,
+        )
 
 
 def _log_absent(published: PublishedSplit, names: pd.Index) -> None:

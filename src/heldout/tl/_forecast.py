@@ -9,6 +9,7 @@ from heldout._core.chain import check_steps
 from heldout._core.fits import check_key_is_free, write_fit
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
+from heldout._core.prepared import warn_of_counts
 from heldout._core.rng import Rng, seed_of
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.lineages import check_method
@@ -119,6 +120,9 @@ def forecast(
     check_steps(adata, partition)
     options: dict[str, Any] = {"mask_var": mask_var, "layer": layer, "use_rep": use_rep, "n_comps": n_comps}
     task = Task.of(adata, partition, time_key=time_key, lineages_key=lineages_key, **options)
+    if use_rep is None:
+        because = "the forecast can follow the sequencing depth instead of expression"
+        warn_of_counts(adata, layer, partition.rows("train"), because=because)
     fit = task.fit(method, config, seed=seed_of(rng))
     adata = store.start(adata, copy=copy)
     write_fit(adata, key_added, fit, partition)

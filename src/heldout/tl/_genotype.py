@@ -9,6 +9,7 @@ from heldout._core.chain import check_steps
 from heldout._core.fits import check_key_is_free, write_fit
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
+from heldout._core.prepared import warn_of_counts
 from heldout._core.rng import Rng, seed_of
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.task import Task, predict
@@ -45,7 +46,7 @@ def genotype(
     Parameters
     ----------
     adata
-        Annotated data, (n_obs × n_vars), prepared with :mod:`heldout.pp`.
+        Annotated data, (n_obs × n_vars), prepared with :mod:`heldout.pp`. Methods that read genes warn of raw counts.
     label_key
         Column of ``obs`` that is predicted, with two or more classes. Of two classes the second (in the order of the
         categories, or by name) is the positive class.
@@ -137,6 +138,9 @@ def genotype(
         mask_var=mask_var,
         layer=layer,
     )
+    if METHODS[method].load().features == "genes":
+        because = "the classifier can learn the sequencing depth instead of expression"
+        warn_of_counts(adata, layer, partition.rows("train"), because=because)
     fit = task.fit(method, config, seed=seed_of(rng))
     slots = prediction_slots(fit, predict(fit, adata, key=key_added, layer=layer), key=key_added, index=adata.obs_names)
     adata = store.start(adata, copy=copy)

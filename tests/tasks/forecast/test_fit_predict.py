@@ -57,6 +57,19 @@ def test_files_and_new_genes_order(method, tmp_path):
     assert ad.read_h5ad(tmp_path / "predicted.h5ad").shape == before.shape
 
 
+def test_raw_counts_are_told(caplog):
+    adata = ho.datasets.lmna_simulated(n_cells=12, n_genes=100)
+    ho.pp.split_time(adata, "day", test=30)
+    with caplog.at_level("WARNING", logger="heldout"):
+        ho.tl.forecast(adata, "day", method="persistence")
+    assert "adata.X holds raw counts, so the forecast" in caplog.text
+    caplog.clear()
+    adata.X = np.log1p(adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X)
+    with caplog.at_level("WARNING", logger="heldout"):
+        ho.tl.forecast(adata, "day", method="persistence")
+    assert "raw counts" not in caplog.text
+
+
 def test_predicted_cells():
     adata = split(adata_of())
     fit = fitted(adata, "damped_shift")

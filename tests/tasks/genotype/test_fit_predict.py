@@ -380,3 +380,17 @@ def test_cells_filtered_after_the_split_change_nothing(prepared):
     ho.tl.predict(kept)
     np.testing.assert_allclose(kept.obsm["genotype_log_probability"], before, atol=1e-6)
     assert len(ho.tl.evaluate(kept, baselines=["majority"])) == 24
+
+
+@pytest.mark.parametrize(("method", "warns"), [("logistic", True), ("pseudobulk_logistic", True), ("majority", False)])
+def test_raw_counts_are_told(caplog, method, warns):
+    adata = ho.datasets.lmna_simulated(n_cells=10, n_genes=100)
+    ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
+    with caplog.at_level(logging.WARNING, "heldout"):
+        ho.tl.genotype(adata, "genotype", method=method)
+    assert ("adata.X holds raw counts" in caplog.text) == warns
+    caplog.clear()
+    adata.layers["log"] = sc.pp.log1p(sc.pp.normalize_total(adata, target_sum=1e4, copy=True), copy=True).X
+    with caplog.at_level(logging.WARNING, "heldout"):
+        ho.tl.genotype(adata, "genotype", method=method, layer="log", key_added="logged")
+    assert "raw counts" not in caplog.text

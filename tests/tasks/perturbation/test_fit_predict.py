@@ -79,6 +79,17 @@ def test_a_slip_in_a_name_is_said(screen, caplog):
     assert f"Did you mean '{name}'" in caplog.text
 
 
+def test_a_name_that_is_neither_perturbed_nor_a_gene_is_said(screen, caplog):
+    with caplog.at_level("WARNING", logger="heldout"):
+        ho.tl.predict_profiles(screen, "perturbation", perturbations=["NOTAGENE"])
+    assert "'NOTAGENE' was never perturbed in train and is not a gene of the fit" in caplog.text
+    caplog.clear()
+    known = [n for n in screen.obs.loc[screen.obs["split"] == "train", "perturbation"].unique() if n != "control"]
+    with caplog.at_level("WARNING", logger="heldout"):
+        ho.tl.predict_profiles(screen, "perturbation", perturbations=[known[0]])
+    assert "never perturbed" not in caplog.text
+
+
 def test_genes_of_another_case_are_found():
     adata = combinations()
     adata.var_names = [name.lower() for name in adata.var_names]

@@ -341,9 +341,16 @@ def _warn_of_fallbacks(fit: Fit, targets: Sequence[Targets], prediction: Predict
 
 
 def _warn_of_unknown(fit: Fit, targets: Sequence[Targets]) -> None:
-    """Warn of targets that are neither genes nor in train, if their names look like a typing error."""
+    """Warn of targets that are neither genes nor in train. Name similar targets, because of typing errors."""
     seen = set(fit.info["seen"])
     unknown = sorted({target for of_row in targets for target in of_row} - seen - {str(gene) for gene in fit.genes})
+    if not unknown:
+        return
     close = [hint for name in unknown[:3] if (hint := store.suggest(name, seen)).startswith("Did you mean")]
-    if close:
-        logger.warning("%s are not in train and are not genes of the data. %s", store.some(unknown), close[0])
+    logger.warning(
+        "%s %s never perturbed in train and %s of the fit. %s",
+        store.some(unknown),
+        "was" if len(unknown) == 1 else "were",
+        "is not a gene" if len(unknown) == 1 else "are not genes",
+        close[0] if close else "Check the name, because a method may predict any name in the same way.",
+    )

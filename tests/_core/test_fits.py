@@ -174,6 +174,20 @@ def tampered():
         "the layout": lambda s: header(s, layout=[["other", "<f8", [2]]]),
         "the json": lambda s: s.update(json="{"),
         "the hash": lambda s: s.update(hash="0" * 64),
+        "no hash": lambda s: s.pop("hash"),
+        "no genes": lambda s: s.pop("genes"),
+        "no schema": lambda s: s.pop("schema"),
+        "no options": lambda s: s.update(json=json.dumps({**json.loads(s["json"]), "config": None})),
+        "a further value": lambda s: header(s, more=1),
+        "the json is null": lambda s: s.update(json="null"),
+        "the json is deep": lambda s: s.update(json="[" * 100_000),
+        "a type that is none": lambda s: header(s, layout=[["coef", "zzz", [2]]]),
+        "a type that takes memory": lambda s: header(s, layout=[["coef", "S1000000000", [2]]]),
+        "a shape that takes memory": lambda s: header(s, layout=[["coef", "<f8", [10**15]]]),
+        "a layout of numbers": lambda s: header(s, layout=[1]),
+        "arrays of text": lambda s: s.update(arrays={"a0000": np.array(["a", "b"])}),
+        "no arrays": lambda s: s.update(arrays=None),
+        "a history of one number": lambda s: s.update(history=3),
     }
 
 

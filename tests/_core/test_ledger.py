@@ -115,3 +115,15 @@ def test_a_failing_evaluation_is_no_look(fitted, unchanged):
     with unchanged(fitted), pytest.raises(ValueError, match="group_key"):
         ho.tl.evaluate_genotype(fitted, group_key="librari")
     assert ho.get.ledger(fitted)["look"].tolist() == [1]
+
+
+def test_labels_of_test_cells_are_shown_after_a_look(fitted):
+    test = (fitted.obs["split"] == "test").to_numpy()
+    before = ho.get.predictions(fitted)
+    assert before["label"].isna().tolist() == test.tolist()
+    assert before["prediction"].notna().all()
+    look(fitted)
+    after = ho.get.predictions(fitted)
+    assert after["label"].tolist() == fitted.obs["genotype"].tolist()
+    ho.tl.genotype(fitted, method="qc_logistic", key_added="other")
+    assert ho.get.predictions(fitted, "other")["label"].isna().sum() == test.sum()

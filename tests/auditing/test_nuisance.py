@@ -13,6 +13,8 @@ from sklearn.metrics import roc_auc_score
 import heldout as ho
 from heldout.auditing._exchange import aucs, labellings, n_labellings, p_value
 from heldout.auditing._words import many
+from heldout.auditing.nuisance import _recovered
+from tests.helpers.leaks import case_of
 from tests.helpers.libraries import by_cell, by_library, libraries, said
 
 
@@ -55,16 +57,32 @@ def test_paired_samples_are_compared_within_donors():
     assert "samples (donor and label)" in row.finding
 
 
-def test_normalised_values_need_the_columns_of_obs():
+def test_normalised_values_keep_the_depth():
+    """The depth is read from obs, or else from the smallest value of each cell, which is one molecule."""
     adata = by_library(libraries(0, depth_by_label=2.0))
+    depth, single = np.ravel(adata.X.sum(axis=1)), (adata.X.toarray() == 1).any(axis=1)
     sc.pp.calculate_qc_metrics(adata, percent_top=None, inplace=True)
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     assert said(adata, "nuisance")["status"].tolist() == ["warn"]
     adata.obs = adata.obs.drop(columns=["total_counts", "n_genes_by_counts"])
     (row,) = said(adata, "nuisance").itertuples()
-    assert row.status == "not run"
-    assert "total_counts" in row.finding
+    assert row.status == "warn"
+    assert "the depth and the number of genes alone" in row.finding
+    recovered = _recovered(case_of(adata))
+    assert single.mean() > 0.9
+    np.testing.assert_allclose(recovered["total_counts"][single], depth[single], rtol=1e-3)
+
+
+@pytest.mark.parametrize("leak", [True, False])
+def test_cells_filtered_by_a_threshold_for_each_class(leak):
+    adata = by_library(libraries(1, n_libraries=24))
+    depth, case = np.ravel(adata.X.sum(axis=1)), (adata.obs["label"] == "case").to_numpy()
+    if leak:
+        adata = adata[np.where(case, depth > np.quantile(depth, 0.3), depth < np.quantile(depth, 0.7))].copy()
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    assert said(adata, "nuisance")["status"].tolist() == ["warn" if leak else "pass"]
 
 
 def test_three_classes():

@@ -11,7 +11,7 @@ import numpy as np
 from heldout._core import keys
 from heldout._core.arrays import MatrixState
 from heldout._core.fits import Fit, check_split, fit_sections, read_header
-from heldout._core.store import commit
+from heldout._core.store import commit, sections
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,7 +23,7 @@ _UNSCALED = {"counts", "normalised", "lognormalised"}
 
 def steps(adata: AnnData) -> list[str]:
     """Return the keys of the preparation fits in the order in which they were applied."""
-    return [str(key) for key in np.atleast_1d(adata.uns.get(keys.UNS, {}).get(keys.CHAIN, []))]
+    return [str(key) for key in np.atleast_1d(sections(adata).get(keys.CHAIN, []))]
 
 
 def scaled_layers(adata: AnnData) -> set[str | None]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from heldout._core import keys
 from heldout._core.alignment import Matches, NameIndex
+from heldout._core.plain_json import DAMAGED, read_json
 from heldout._core.rng import Rng, generator
 from heldout._core.store import section, suggest
 
@@ -100,22 +101,26 @@ class Embedding:
     @classmethod
     def load(cls, stored: Mapping[str, Any], *, key: str) -> Embedding:
         """Inverse of :meth:`stored`; refuses a newer schema and altered content."""
-        schema = int(stored["schema"])
+        altered = f"The embedding {key!r} was altered after it was stored: its hash does not match. Add it again."
+        try:
+            schema = int(stored["schema"])
+        except DAMAGED as error:
+            raise ValueError(altered) from error
         if schema > SCHEMA:
             msg = (
                 f"The embedding {key!r} was stored by a newer heldout (schema {schema}, this version reads up to "
                 f"{SCHEMA}). Update heldout: pip install -U heldout"
             )
             raise ValueError(msg)
-        altered = f"The embedding {key!r} was altered after it was stored: its hash does not match. Add it again."
         try:
-            info = json.loads(str(stored["json"]))
+            info = read_json(str(stored["json"]))
             values = np.asarray(stored["values"]).astype(np.float32, copy=False)
             names = np.array([str(name) for name in stored["names"]], dtype=object)
-        except (KeyError, ValueError) as error:
+            embedding = cls(names, values, info)
+            same = isinstance(info, dict) and embedding.hash == str(stored["hash"])
+        except DAMAGED as error:
             raise ValueError(altered) from error
-        embedding = cls(names, values, info)
-        if embedding.hash != str(stored["hash"]):
+        if not same:
             raise ValueError(altered)
         renamed = {_RENAMED.get(name, name): value for name, value in info.items()}
         return cls(names, values, renamed) if renamed.keys() != info.keys() else embedding

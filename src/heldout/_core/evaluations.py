@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,12 +13,11 @@ from heldout._core import keys, store
 from heldout._core.leaks import LEAK, without_inference
 from heldout._core.ledger import judged_digest, next_look, read_ledger
 from heldout._core.metric import metric_of
+from heldout._core.plain_json import DAMAGED, read_json
 from heldout._core.report import Evaluation, about_table
 from heldout._core.versus import take_remark, take_versus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
 
     from heldout._core.fits import Fit
@@ -125,7 +125,7 @@ def read_evaluation(adata: AnnData, key: str | None = None) -> Evaluation:
         raise ValueError(_not_there(key, entries))
     table = stored_table(entries[key])
     if "json" in entries[key]:
-        return Evaluation.load(table, json.loads(str(entries[key]["json"])))
+        return Evaluation.load(table, _about(key, entries[key]))
     summary = store.section(adata, keys.CLAIMS).get(key, {}).get("summary")
     return Evaluation.load(table, about_table(table, key=key, summary=None if summary is None else str(summary)))
 
@@ -147,7 +147,22 @@ def read_scores(adata: AnnData, key: str | None = None) -> pd.DataFrame:
 
 def stored_table(entry: Any) -> pd.DataFrame:
     """The table of a stored evaluation; an older version stored the table alone."""
-    return _plain(entry if isinstance(entry, pd.DataFrame) else entry["table"])
+    table = entry if isinstance(entry, pd.DataFrame) else entry.get("table") if isinstance(entry, Mapping) else None
+    if table is None:
+        msg = "uns['heldout']['evaluations'] was altered: an evaluation has no table. Evaluate the fit again."
+        raise ValueError(msg)
+    return _plain(table)
+
+
+def _about(key: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        found = read_json(str(entry["json"]))
+    except DAMAGED:
+        found = None
+    if isinstance(found, dict):
+        return found
+    msg = f"The evaluation {key!r} in uns['heldout']['evaluations'] was altered. Evaluate the fit again."
+    raise ValueError(msg)
 
 
 def latest_evaluation(adata: AnnData) -> str:
@@ -156,7 +171,7 @@ def latest_evaluation(adata: AnnData) -> str:
     if not entries:
         msg = "Nothing was evaluated in this AnnData. Call heldout.tl.evaluate first."
         raise ValueError(msg)
-    order = {key: _order(entry) for key, entry in entries.items()}
+    order = {key: _order(key, entry) for key, entry in entries.items()}
     last = max(order.values())
     found = [key for key, number in order.items() if number == last]
     looked = [key for key in read_ledger(adata)["key"] if key in found]  # older files have the order of looks only
@@ -166,13 +181,13 @@ def latest_evaluation(adata: AnnData) -> str:
     return found[0] if len(found) == 1 else looked[-1]
 
 
-def _order(entry: Any) -> int:
+def _order(key: str, entry: Any) -> int:
     """Position of an evaluation among all, from 1; 0 for those of older files."""
-    return 0 if isinstance(entry, pd.DataFrame) else int(json.loads(str(entry["json"])).get("order", 0))
+    return 0 if isinstance(entry, pd.DataFrame) else int(_about(key, entry).get("order", 0))
 
 
 def _next_order(adata: AnnData) -> int:
-    return 1 + max((_order(entry) for entry in store.section(adata, keys.EVALUATIONS).values()), default=0)
+    return 1 + max((_order(*entry) for entry in store.section(adata, keys.EVALUATIONS).items()), default=0)
 
 
 def _not_there(key: str, entries: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from heldout._core import keys
 from heldout._core.partition import PARTITIONS, Partition, keep_assignments, load_assignment
+from heldout._core.plain_json import DAMAGED, Recorded, read_json
 from heldout._core.store import commit, section, some, suggest
 
 if TYPE_CHECKING:
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 """Version of the stored form. A newer version is refused, an older version must stay readable."""
+
+_HEADER: dict[str, type] = {
+    **dict.fromkeys(("method", "split_key", "split_hash"), str),
+    **dict.fromkeys(("config", "info", "versions"), dict),
+    "layout": list,
+}
+"""Names and types of the values in the JSON of a fit."""
 
 _PACKAGES = ("heldout", "anndata", "scanpy", "numpy", "scikit-learn", "torch", "scvi-tools")
 
@@ -110,14 +118,12 @@ class Fit:
         """Read what :meth:`stored` returned; refuse a newer schema and altered content."""
         header = _header(stored, key=key)
         try:
-            arrays = {
-                name: np.asarray(stored["arrays"][f"a{i:04d}"]).astype(np.dtype(dtype), copy=False).reshape(shape)
-                for i, (name, dtype, shape) in enumerate(header.pop("layout"))
-            }
-        except (KeyError, ValueError) as error:
+            arrays = _arrays(stored["arrays"], header.pop("layout"))
+            fit = cls(genes=_genes(stored), arrays=arrays, history=_history(stored), **header)
+            same = fit.hash == str(stored["hash"])
+        except DAMAGED as error:
             raise ValueError(_altered(key)) from error
-        fit = cls(genes=_genes(stored), arrays=arrays, history=_history(stored), **header)
-        if fit.hash != str(stored["hash"]):
+        if not same:
             raise ValueError(_altered(key))
         return fit
 
@@ -172,25 +178,42 @@ class FitHeader:
     def load(cls, stored: Mapping[str, Any], *, key: str) -> FitHeader:
         """Read a stored fit without its arrays; refuse a newer schema and a damaged header."""
         header = _header(stored, key=key)
-        n_numbers = sum(math.prod(shape) for _, _, shape in header.pop("layout"))
-        return cls(
-            genes=_genes(stored), history=_history(stored), hash=str(stored["hash"]), n_numbers=n_numbers, **header
-        )
+        try:
+            n_numbers = sum(math.prod(shape) for _, _, shape in header.pop("layout"))
+            genes, history, hash_ = _genes(stored), _history(stored), str(stored["hash"])
+        except DAMAGED as error:
+            raise ValueError(_altered(key)) from error
+        return cls(genes=genes, history=history, hash=hash_, n_numbers=n_numbers, **header)
 
 
 def _header(stored: Mapping[str, Any], *, key: str) -> dict[str, Any]:
-    schema = int(stored["schema"])
+    try:
+        schema = int(stored["schema"])
+        header: dict[str, Any] = read_json(str(stored["json"]))
+        whole = {name: type(value) for name, value in header.items()} == _HEADER
+    except DAMAGED as error:
+        raise ValueError(_altered(key)) from error
     if schema > SCHEMA:
         msg = (
             f"Fit {key!r} was stored with schema {schema}, this version of heldout reads up to {SCHEMA}. "
             "Upgrade: pip install -U heldout"
         )
         raise ValueError(msg)
-    try:
-        header: dict[str, Any] = json.loads(str(stored["json"]))
-    except ValueError as error:
-        raise ValueError(_altered(key)) from error
-    return header
+    if not whole:
+        raise ValueError(_altered(key))
+    return header | {name: Recorded(header[name], _altered(key)) for name in ("config", "info")}
+
+
+def _arrays(stored: Mapping[str, Any], layout: list[Any]) -> dict[str, np.ndarray]:
+    """Return the arrays by name. Their types and sizes are checked before memory is taken."""
+    arrays = {}
+    for i, (name, dtype, shape) in enumerate(layout):
+        flat, kind = np.asarray(stored[f"a{i:04d}"]), np.dtype(dtype)
+        if not {flat.dtype.kind, kind.kind} <= set("biuf") or flat.size != math.prod(shape):
+            msg = f"{name} is not {shape} numbers"
+            raise ValueError(msg)
+        arrays[name] = flat.astype(kind, copy=False).reshape(shape)
+    return arrays
 
 
 def _genes(stored: Mapping[str, Any]) -> np.ndarray:
@@ -272,7 +295,7 @@ def latest_fit(adata: AnnData, wings: Collection[str] | None = None, *, purpose:
         If there is no such fit; or if an older version of heldout stored several fits, without their order.
     """
     fits = section(adata, keys.FITS)
-    methods = {key: json.loads(str(stored["json"]))["method"] for key, stored in fits.items()}
+    methods = {key: _header(stored, key=key)["method"] for key, stored in fits.items()}
     of = {key: method.split(".")[0] for key, method in methods.items()}
     able = {key: _order(fits[key]) for key, wing in of.items() if (wing != "pp" if wings is None else wing in wings)}
     if not able:
@@ -288,7 +311,10 @@ def latest_fit(adata: AnnData, wings: Collection[str] | None = None, *, purpose:
 
 def _order(stored: Mapping[str, Any]) -> int:
     """Position of a stored fit among all, from 1; 0 for those of older files."""
-    return int(stored.get("order", 0))
+    try:
+        return int(stored.get("order", 0))
+    except DAMAGED:
+        return 0
 
 
 def check_key_is_free(adata: AnnData, key: str, method: str) -> None:

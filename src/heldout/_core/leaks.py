@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 
 from heldout._core import keys, store
 from heldout._core.partition import PARTITIONS
+from heldout._core.plain_json import read_json
 from heldout._core.unit_columns import ORGANISM_WORDS, SAMPLE_WORDS, is_unit, plain
 from heldout._core.words import first_few
 
@@ -187,5 +187,5 @@ def leak_of_stored(adata: AnnData, key: str) -> str:
         entry = store.section(adata, name).get(key)
         if entry is not None:
             has_record = not isinstance(entry, pd.DataFrame) and "json" in entry
-            return leak_of(json.loads(str(entry["json"]))) if has_record else ""
+            return leak_of(read_json(str(entry["json"]))) if has_record else ""
     return ""

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from heldout._core import keys
+from heldout._core.plain_json import DAMAGED
+from heldout._core.store import sections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +32,20 @@ _JUDGED_COLUMNS = ("method", "level", "metric", "n", "n_groups", "p_smallest", "
 
 def read_ledger(adata: AnnData) -> pd.DataFrame:
     """All evaluations on test so far, one row each, oldest first."""
-    stored = adata.uns.get(keys.UNS, {}).get(keys.LEDGER)
+    stored = sections(adata).get(keys.LEDGER)
     if stored is None:
         return pd.DataFrame({name: pd.Series(dtype=int if name == "look" else str) for name in COLUMNS})
-    frame = pd.DataFrame(stored).reset_index(drop=True)
-    if "judged" not in frame:  # written by an older version
-        frame["judged"] = ""
-    return frame.astype({name: int if name == "look" else str for name in COLUMNS})[list(COLUMNS)]
+    try:
+        frame = pd.DataFrame(stored).reset_index(drop=True)
+        if "judged" not in frame:  # written by an older version
+            frame["judged"] = ""
+        return frame.astype({name: int if name == "look" else str for name in COLUMNS})[list(COLUMNS)]
+    except DAMAGED as error:
+        msg = (
+            "uns['heldout']['ledger'] was altered, so looks at the test set cannot be counted. Read the AnnData again "
+            "from a file with the complete ledger."
+        )
+        raise ValueError(msg) from error
 
 
 def judged_digest(

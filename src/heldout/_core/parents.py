@@ -7,12 +7,15 @@ its split, whose assignment is kept as long as a fit refers to it.
 
 from __future__ import annotations
 
-import json
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from heldout._core.plain_json import DAMAGED, read_json
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 PARENTS = "parents"
 """Name in ``info`` of a fit under which its parents are recorded."""
@@ -73,6 +76,10 @@ def unique_parents(parents: Iterable[Parent]) -> list[Parent]:
 
 def parent_splits(fits: Iterable[Mapping[str, Any]]) -> set[str]:
     """Hashes of the splits to which the parents of stored fits refer."""
-    texts = [str(stored.get("json", "")) for stored in fits]
-    headers = [json.loads(text)["info"] for text in texts if f'"{PARENTS}"' in text]
-    return {parent.split for info in headers for parent in parents_of(info) if parent.split}
+    texts = [str(stored.get("json", "")) for stored in fits if isinstance(stored, Mapping)]
+    found = set()
+    for text in texts:
+        if f'"{PARENTS}"' in text:
+            with contextlib.suppress(*DAMAGED):  # reading an altered fit is an error, keeping others is not
+                found |= {parent.split for parent in parents_of(read_json(text)["info"]) if parent.split}
+    return found

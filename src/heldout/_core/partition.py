@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,10 +20,11 @@ import pandas as pd
 from heldout._core import cells, keys
 from heldout._core.parents import parent_splits
 from heldout._core.partition_names import adoption, renamed
+from heldout._core.plain_json import DAMAGED, read_json
 from heldout._core.store import commit, section, some, suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from anndata import AnnData
     from mudata import MuData
@@ -81,7 +83,11 @@ class Assignment:
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> Assignment:
         """Read what :meth:`stored` returned."""
-        return cls(np.asarray(stored["members"], dtype=np.uint64), np.asarray(stored["codes"], dtype=np.int8))
+        members, codes = np.asarray(stored["members"]), np.asarray(stored["codes"])
+        if members.ndim != 1 or members.shape != codes.shape or not {members.dtype.kind, codes.dtype.kind} <= set("iu"):
+            msg = "members and codes must be integers of equal number"
+            raise ValueError(msg)
+        return cls(members.astype(np.uint64), codes.astype(np.int8))
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,7 @@ def _check_key_is_free(adata: AnnData | MuData, frame: pd.DataFrame, key: str, a
     """Refuse to overwrite a column that is not a split, or the record of a split of the other axis."""
     other: Axis = "var" if axis == "obs" else "obs"
     record = section(adata, keys.SPLITS).get(key)
-    if record is not None and record["axis"] == other and key in getattr(adata, other).columns:
+    if isinstance(record, Mapping) and record.get("axis") == other and key in getattr(adata, other).columns:
         msg = f"key_added={key!r} is already a split in adata.{other}. Choose another name."
         raise ValueError(msg)
     if record is None and key in frame.columns and not frame[key].dropna().isin(PARTITIONS).all():
@@ -233,7 +239,8 @@ def keep_assignments(
     """Return the assignments that a split, a fit or a parent of a fit still refers to, including ``add``."""
     splits = section(adata, keys.SPLITS) if splits is None else splits
     fits = section(adata, keys.FITS) if fits is None else fits
-    used = {record["hash"] for record in splits.values()} | {fit["split_hash"] for fit in fits.values()}
+    entries = [entry for entry in (*splits.values(), *fits.values()) if isinstance(entry, Mapping)]
+    used = {str(entry.get(name)) for entry in entries for name in ("hash", "split_hash")}
     used |= parent_splits(fits.values())
     known = section(adata, keys.ASSIGNMENTS)
     known |= {assignment.hash: assignment.stored() for assignment in add}
@@ -250,11 +257,12 @@ def read_partition(adata: AnnData | MuData, key: str = "split", *, axis: Axis = 
     """
     frame = adata.obs if axis == "obs" else adata.var
     if key not in frame.columns:
-        splits = [k for k, r in section(adata, keys.SPLITS).items() if r["axis"] == axis]
+        splits = [k for k, r in section(adata, keys.SPLITS).items() if isinstance(r, Mapping) and r.get("axis") == axis]
         hint = suggest(key, splits) if splits else "Make one first, e.g. with heldout.pp.split_groups."
         msg = f"split_key={key!r} is not a column of adata.{axis}. {hint}"
         raise ValueError(msg)
     record = section(adata, keys.SPLITS).get(key)
+    params = _params(record, key)
     if record is None or record["axis"] != axis:
         msg = (
             f"adata.{axis}[{key!r}] has no record in uns['heldout']['splits'], so nothing proves how it was made. "
@@ -264,7 +272,21 @@ def read_partition(adata: AnnData | MuData, key: str = "split", *, axis: Axis = 
     assignment = load_assignment(adata, record["hash"])
     codes = _codes(frame[key], key=key, axis=axis)
     _check_unchanged(frame.index, codes, assignment, key=key, axis=axis)
-    return Partition(key, axis, codes, assignment, str(record["scheme"]), json.loads(record["params"]))
+    return Partition(key, axis, codes, assignment, str(record["scheme"]), params)
+
+
+def _params(record: Any, key: str) -> dict[str, Any]:
+    """Return the parameters of the record of a split. Refuse a record that was altered."""
+    if record is None:
+        return {}
+    try:
+        params = read_json(str(record["params"]))
+        if isinstance(params, dict) and all(isinstance(record[name], str) for name in ("axis", "scheme", "hash")):
+            return params
+    except DAMAGED:
+        pass
+    msg = f"The record of the split {key!r} in uns['heldout']['splits'] was altered. Make the split again."
+    raise ValueError(msg)
 
 
 def inspect_partition(
@@ -306,14 +328,15 @@ def load_assignment(adata: AnnData, hash_: str) -> Assignment:
     if stored is None:
         msg = f"The split with hash {hash_[:12]}… is not in uns['heldout']['assignments']. Make the split again."
         raise ValueError(msg)
-    assignment = Assignment.load(stored)
-    if assignment.hash != hash_:
-        msg = (
-            f"The stored split {hash_[:12]}… was altered: its hash is now {assignment.hash[:12]}…. "
-            "Make the split again."
-        )
-        raise ValueError(msg)
-    return assignment
+    try:
+        assignment = Assignment.load(stored)
+        now = f"its hash is now {assignment.hash[:12]}…"
+        if assignment.hash == hash_:
+            return assignment
+    except DAMAGED:
+        now = "it cannot be read"
+    msg = f"The stored split {hash_[:12]}… was altered: {now}. Make the split again."
+    raise ValueError(msg)
 
 
 def _codes(values: pd.Series, *, key: str, axis: Axis) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import warnings
+from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from heldout._core import keys
 from heldout._core.words import first_few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from anndata import AnnData
 
@@ -92,7 +93,22 @@ def ordered_names(values: pd.Series) -> list[str]:
 
 def section(adata: AnnData, name: str) -> dict[str, Any]:
     """Return a section of ``uns["heldout"]`` as a new dict; it is empty if nothing was written yet."""
-    return dict(adata.uns.get(keys.UNS, {}).get(name, {}))
+    found = sections(adata).get(name, {})
+    if not isinstance(found, Mapping):
+        msg = (
+            f"uns['heldout'][{name!r}] was altered: it is a {type(found).__name__}. Delete it, or read the file again."
+        )
+        raise ValueError(msg)
+    return dict(found)
+
+
+def sections(adata: AnnData) -> dict[str, Any]:
+    """Return ``uns["heldout"]`` as a new dict; it is empty if nothing was written yet."""
+    found = adata.uns.get(keys.UNS, {})
+    if not isinstance(found, Mapping):
+        msg = f"uns['heldout'] was altered: it is a {type(found).__name__}. Delete it, or read the file again."
+        raise ValueError(msg)
+    return dict(found)
 
 
 def start(adata: AnnData, *, copy: bool) -> AnnData:
@@ -163,7 +179,7 @@ def commit(
         for name, values in (uns or {}).items():
             adata.uns[name] = values
         if heldout:
-            adata.uns[keys.UNS] = {**adata.uns.get(keys.UNS, {}), **heldout}
+            adata.uns[keys.UNS] = {**sections(adata), **heldout}
     written = [
         f"{slot}[{name!r}]"
         for slot, entries in (("obs", obs), ("var", var), ("obsm", obsm), ("varm", varm), ("uns", uns))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from heldout._core import keys, store
 from heldout._core.arrays import loaded, take
 from heldout._core.evaluations import stored_table
+from heldout.auditing._case import TARGET
 from heldout.auditing._exchange import aucs, blocks_of, labellings, p_value, smallest_of
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._linear import logistic
@@ -118,10 +120,7 @@ def _features(case: Case) -> tuple[np.ndarray, str]:
         values = _measured(case)
     else:
         columns = [key for key in _OF_OBS if key in case.adata.obs.columns]
-        if not columns:
-            msg = f"The matrix has no counts, and obs has none of {', '.join(_OF_OBS)}."
-            raise NotRun(msg)
-        values = {key: case.adata.obs[key].to_numpy(dtype=float) for key in columns}
+        values = {key: case.adata.obs[key].to_numpy(dtype=float) for key in columns} or _recovered(case)
     table = {
         "the depth": np.log1p(values["total_counts"]) if "total_counts" in values else None,
         "the number of genes": np.log1p(values["n_genes_by_counts"]) if "n_genes_by_counts" in values else None,
@@ -149,6 +148,25 @@ def _measured(case: Case) -> dict[str, np.ndarray]:
     if is_mt.any():
         found["pct_counts_mt"] = 100 * of_mt / np.maximum(total, 1)
     return found
+
+
+def _recovered(case: Case) -> dict[str, np.ndarray]:
+    """Number of genes and depth of log-normalised cells. The smallest value of a cell is that of a single molecule.
+
+    Normalisation to the same sum therefore leaves the depth in the values, up to a factor.
+    """
+    X, _ = case.matrix
+    total, n_genes = np.zeros(X.shape[0]), np.zeros(X.shape[0])
+    for rows in blocks_of_rows(X):
+        block = case.lognormalised(rows)
+        block = sparse.csr_array(block)
+        block.eliminate_zeros()
+        n_genes[rows] = np.diff(block.indptr)
+        full = np.flatnonzero(np.diff(block.indptr))
+        smallest = np.full(block.shape[0], np.inf)
+        smallest[full] = np.minimum.reduceat(block.data, block.indptr[full]) if len(full) else np.inf
+        total[rows] = 1 / np.expm1(np.clip(smallest, 1e-6, 50))
+    return {"total_counts": total * TARGET, "n_genes_by_counts": n_genes}
 
 
 def _models(case: Case) -> list[tuple[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +70,8 @@ def _recorded(case: Case) -> tuple[list[Finding], dict[str, Fit]]:
             continue
         if fit.method == "pp.lineages" and fit.split_key == case.split_key:
             continue  # judged cell by cell
-        of_genes = splits.get(fit.split_key, {}).get("axis") == "var"
+        record = splits.get(fit.split_key)
+        of_genes = isinstance(record, Mapping) and record.get("axis") == "var"
         # A step that shaped the matrix concerns every split. A model of another split is not used under this one.
         if of_genes or (fit.split_key != case.split_key and key not in chain):
             elsewhere[key] = fit.split_key

@@ -77,8 +77,10 @@ def predictions(adata: AnnData, key: str | None = None) -> pd.DataFrame:
 
     Returns
     -------
-    One row for each cell, index ``obs_names``. Columns: ``label`` (NaN if it is unknown), ``prediction``,
-    ``probability``, ``log_probability_<class>``, and ``partition`` if ``adata`` has the split.
+    One row for each cell, index ``obs_names``. Columns: ``label``, ``prediction``, ``probability``,
+    ``log_probability_<class>``, and ``partition`` if ``adata`` has the split. ``label`` is NaN if it is unknown, and
+    for test cells until the fit was evaluated on test: comparing labels with predictions is a look, which
+    :func:`heldout.tl.evaluate` counts.
 
     Raises
     ------
@@ -110,6 +112,10 @@ def predictions(adata: AnnData, key: str | None = None) -> pd.DataFrame:
         frame[f"log_probability_{name}"] = log_probability[:, number]
     if fit.split_key in adata.obs.columns:
         frame["partition"] = adata.obs[fit.split_key]
+        test = (adata.obs[fit.split_key] == "test").to_numpy()
+        if test.any() and not (read_ledger(adata)["fit"] == fit.hash).any():
+            frame["label"] = frame["label"].astype(object).mask(test)
+            store.logger.info("labels of test cells are not shown before heldout.tl.evaluate has counted the look")
     return frame
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from heldout._core import keys, store
 from heldout._core.partition import PARTITIONS
-from heldout._core.plain_json import read_json
+from heldout._core.plain_json import DAMAGED, read_json
 from heldout._core.unit_columns import ORGANISM_WORDS, SAMPLE_WORDS, is_unit, plain
 from heldout._core.words import first_few
 
@@ -185,7 +185,13 @@ def leak_of_stored(adata: AnnData, key: str) -> str:
     """The same for the evaluation or comparison ``key``; empty if it does not leak or was made by an older version."""
     for name in (keys.EVALUATIONS, keys.COMPARISONS):
         entry = store.section(adata, name).get(key)
-        if entry is not None:
-            has_record = not isinstance(entry, pd.DataFrame) and "json" in entry
-            return leak_of(read_json(str(entry["json"]))) if has_record else ""
+        if entry is None:
+            continue
+        if isinstance(entry, pd.DataFrame) or "json" not in entry:
+            return ""
+        try:
+            return leak_of(dict(read_json(str(entry["json"]))))
+        except DAMAGED as error:
+            msg = f"The record of {key!r} in uns['heldout'][{name!r}] was altered. Evaluate the fit again."
+            raise ValueError(msg) from error
     return ""

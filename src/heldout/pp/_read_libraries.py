@@ -33,6 +33,7 @@ def read_libraries(
     genes: Literal["union", "intersection"] = "union",
     var_names: Literal["gene_symbols", "gene_ids"] = "gene_symbols",
     gex_only: bool = True,
+    genome: str | None = None,
     n_jobs: int = 2,
     overwrite: bool = False,
     rng: Rng = 0,
@@ -57,7 +58,8 @@ def read_libraries(
         values stay as they are written: ``None``, ``NA`` and ``001`` are text, and only an empty cell is missing.
         A path is a 10x folder (versions 2 and 3), the prefix of such files in a shared folder (as in GEO,
         ``raw/GSM8325046``), one ``.mtx`` file next to its barcodes and genes, a 10x ``.h5``, an ``.h5ad`` or a
-        ``.zarr`` with counts in ``X``.
+        ``.zarr``. Counts of an AnnData are read from ``X``, or from ``layers["counts"]`` or ``raw.X`` if ``X`` is
+        normalised. If its genes are named by Ensembl ids, symbols are taken from a column such as ``feature_name``.
     out
         Path of the store to write, for example ``"lmna.zarr"``.
     min_genes, max_genes
@@ -78,6 +80,9 @@ def read_libraries(
     gex_only
         Keep only features of the type Gene Expression. If False, all features are kept, but the quality of cells is
         still computed from gene expression.
+    genome
+        Genome to keep of a 10x ``.h5`` with several genomes, for example ``"GRCh38"``. Other files have one genome, and
+        are read completely.
     n_jobs
         Number of libraries to read at the same time, in threads.
     overwrite
@@ -130,7 +135,7 @@ def read_libraries(
     limits = Limits(min_genes, max_genes, max_pct_mito)
     _check_arguments(limits, genes=genes, var_names=var_names, n_cells=n_cells, n_jobs=n_jobs)
     table, out = read_sheet(sheet), Path(out)
-    sources = find_all(table)
+    sources = find_all(table, genome)
     joined = join_genes(sources, genes, gex_only=gex_only)
     config = {
         **asdict(limits),
@@ -139,6 +144,7 @@ def read_libraries(
         "genes": genes,
         "var_names": var_names,
         "gex_only": gex_only,
+        "genome": genome,
         "seed": seed_of(rng),
         "genes_hash": joined.digest,
     }

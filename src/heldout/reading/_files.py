@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,24 +12,36 @@ from scipy import sparse
 from heldout._core import store
 from heldout._core.compressed import compressed
 from heldout.reading import _tenx
+from heldout.reading._anndata_parts import genes_of, place_of_counts, table_of
 from heldout.reading._library import GENE_EXPRESSION, Genes, LibraryError, LibrarySource, check_shape, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+logger = logging.getLogger("heldout")
+
 _NOT_READ = (OSError, LookupError, ValueError, RuntimeError, AttributeError, TypeError, ArithmeticError, MemoryError)
 """Errors of h5py, zarr and anndata for a damaged file. h5py raises nearly every kind."""
 
 
-def find(library: str, path: Path, known: dict[bytes, Genes]) -> LibrarySource:
-    """Find a library, and read everything except its counts."""
+def find(library: str, path: Path, known: dict[bytes, Genes], genome: str | None = None) -> LibrarySource:
+    """Find a library, and read everything except its counts. ``genome`` chooses among those of a 10x h5."""
     kind = kind_of(path)
     if kind == "mtx":
         return checked(_tenx.find(library, path, known))
     with _opened(library, path, kind) as root:
-        barcodes, genes = _names_h5(library, path, root) if kind == "h5" else _names_anndata(root)
-    return checked(LibrarySource(library, kind, path, barcodes, genes, _size(path)))
+        chosen = None
+        if kind == "h5" and not {"X", "obs", "var"} <= set(root):
+            where, barcodes, genes, chosen = _names_h5(library, path, root, genome)
+        else:
+            kind = "zarr" if kind == "zarr" else "h5ad"
+            where, var = place_of_counts(root)
+            barcodes = table_of(root, "obs").index.to_numpy(dtype=str).astype(object)
+            genes = genes_of(table_of(root, var))
+            if where != "X":
+                logger.info("library %r: X of %s has no counts, so the counts are read from %s.", library, path, where)
+    return checked(LibrarySource(library, kind, path, barcodes, genes, _size(path), where=where, chosen=chosen))
 
 
 def read_counts(source: LibrarySource) -> sparse.csr_matrix:
@@ -73,23 +86,42 @@ def _opened(library: str, path: Path, kind: str) -> Iterator[Any]:
         raise LibraryError(library, path, what) from problem
 
 
-def _genome(library: str, path: Path, root: Any) -> Any:
-    """Return the group of a 10x file with the counts: ``matrix``, or the only genome in version 2."""
-    groups = ["matrix"] if "matrix" in root else list(root)
-    if len(groups) != 1:
-        raise LibraryError(library, path, f"it has {len(groups)} genomes ({store.some(groups)}), but it must have one.")
-    return root[groups[0]]
-
-
-def _names_h5(library: str, path: Path, root: Any) -> tuple[np.ndarray, Genes]:
-    group = _genome(library, path, root)
-    if "features" in group:
-        features = group["features"]
-        genes = Genes(*(_text(features[name]) for name in ("id", "name", "feature_type")))
+def _genome(library: str, path: Path, root: Any, genome: str | None) -> str:
+    """Return the group of a 10x file with the counts: ``matrix``, or one of the genomes of version 2."""
+    if "matrix" in root:
+        return "matrix"
+    groups = [name for name in root if "indptr" in getattr(root[name], "keys", tuple)()] if genome is None else [genome]
+    if len(groups) == 1 and groups[0] in root:
+        return groups[0]
+    if genome is None and len(groups) > 1:
+        what = f"it has {len(groups)} genomes ({store.some(groups)}). Pass genome={groups[0]!r} to choose it."
+    elif genome is None:
+        what = f"it has no counts of 10x, only {store.some(root)}. Give the filtered_feature_bc_matrix.h5 or an .h5ad."
     else:
+        what = f"genome={genome!r} is not in it. It has {store.some(root)}."
+    raise LibraryError(library, path, what)
+
+
+def _names_h5(
+    library: str, path: Path, root: Any, genome: str | None
+) -> tuple[str, np.ndarray, Genes, np.ndarray | None]:
+    """Return the group with the counts, barcodes, genes, and a mask of the genes of the chosen genome."""
+    where = _genome(library, path, root, genome)
+    group = root[where]
+    if "features" not in group:
         ids = _text(group["genes"])
         genes = Genes(ids, _text(group["gene_names"]), np.full(len(ids), GENE_EXPRESSION, dtype=object))
-    return _text(group["barcodes"]), genes
+        return where, _text(group["barcodes"]), genes, None
+    features = group["features"]
+    genes = Genes(*(_text(features[name]) for name in ("id", "name", "feature_type")))
+    chosen = None
+    if genome is not None and "genome" in features:
+        of_gene = _text(features["genome"])
+        chosen = of_gene == genome
+        if not chosen.any():
+            what = f"genome={genome!r} is not in it. It has {store.some(sorted(set(of_gene)))}."
+            raise LibraryError(library, path, what)
+    return where, _text(group["barcodes"]), genes, chosen
 
 
 def _text(dataset: Any) -> np.ndarray:
@@ -97,7 +129,7 @@ def _text(dataset: Any) -> np.ndarray:
 
 
 def _counts_h5(source: LibrarySource, root: Any) -> sparse.csr_matrix:
-    group = _genome(source.library, source.path, root)
+    group = root[source.where]
     n_genes, n_cells = (int(n) for n in group["shape"][:])
     return _compressed(source, group, (n_cells, n_genes))
 
@@ -115,28 +147,14 @@ def _compressed(
         raise source.error(msg) from problem
 
 
-def _names_anndata(root: Any) -> tuple[np.ndarray, Genes]:
-    from anndata.io import read_elem
-
-    cells, table = read_elem(root["obs"]), read_elem(root["var"])
-    names = table.index.to_numpy(dtype=str).astype(object)
-    columns = {
-        "gene_ids": names,
-        "feature_types": np.full(len(names), GENE_EXPRESSION, dtype=object),
-        **{name: table[name].astype(str).to_numpy(dtype=object) for name in table.columns},
-    }
-    genes = Genes(columns["gene_ids"], names, columns["feature_types"])
-    return cells.index.to_numpy(dtype=str).astype(object), genes
-
-
 def _counts_anndata(source: LibrarySource, root: Any) -> sparse.csr_matrix:
     from anndata.io import read_elem
 
-    stored = root.get("X", None)
+    stored = root.get(source.where, None)
     attributes = {} if stored is None else stored.attrs
     kind = str(attributes.get("encoding-type", attributes.get("h5sparse_format", "")))
     if stored is None or kind == "null":  # anndata 0.12.0 wrote None as null
-        msg = "it has no X. The counts must be in X."
+        msg = "it has no X. The counts must be in X, layers['counts'] or raw.X."
         raise source.error(msg)
     if kind.startswith(("csr", "csc")):
         n_cells, n_genes = (int(n) for n in attributes["shape" if "shape" in attributes else "h5sparse_shape"])

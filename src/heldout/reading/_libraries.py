@@ -104,13 +104,13 @@ def _none_left(counts: dict[str, int], quality: Quality, limits: Limits) -> str:
     )
 
 
-def find_all(table: pd.DataFrame) -> list[LibrarySource]:
+def find_all(table: pd.DataFrame, genome: str | None = None) -> list[LibrarySource]:
     """Return everything except the counts of all libraries. An error lists all problems together."""
     known: dict[bytes, Genes] = {}
     sources, problems = [], []
     for library, path in zip(table["library"], table["path"], strict=True):
         try:
-            sources.append(find(library, path, known))
+            sources.append(find(library, path, known, genome))
         except LibraryError as problem:
             problems.append(problem)
     if len(problems) == 1:

@@ -78,6 +78,10 @@ class LibrarySource:
         Bytes on disk and time of the last change of the file with the counts. A restart compares them.
     barcodes_in, genes_in
         Files with the barcodes and the genes, if these are separate files.
+    where
+        Place of the counts in a file with several matrices.
+    chosen
+        Mask of the genes of the chosen genome, (g,), or None for all.
     """
 
     library: str
@@ -88,6 +92,8 @@ class LibrarySource:
     size: tuple[int, int]
     barcodes_in: Path | None = None
     genes_in: Path | None = None
+    where: str = "X"
+    chosen: np.ndarray | None = None
 
     def error(self, what: str, path: Path | None = None) -> LibraryError:
         """Return the error to raise for this library."""
@@ -167,9 +173,10 @@ def _not_counts(values: np.ndarray) -> list[float]:
 
 def gene_columns(source: LibrarySource, *, gex_only: bool) -> np.ndarray:
     """Return the numbers of the features to keep, ascending."""
+    chosen = np.ones(len(source.genes), dtype=bool) if source.chosen is None else source.chosen
     if not gex_only:
-        return np.arange(len(source.genes))
-    columns = np.flatnonzero(source.genes.types == GENE_EXPRESSION)
+        return np.flatnonzero(chosen)
+    columns = np.flatnonzero((source.genes.types == GENE_EXPRESSION) & chosen)
     if not len(columns):
         kinds: Sequence[str] = sorted(set(source.genes.types))
         msg = f"it has no {GENE_EXPRESSION!r} features, only {store.some(kinds, 6)}. Pass gex_only=False to keep those."

@@ -154,7 +154,7 @@ def main() -> None:
         print(f"| {source} | {n} | {alarms} ({alarms / n:.1%}) | {fail} | {found.count('not run')} |", flush=True)
     print("\n| planted | data | splits with an alarm | test units found |\n|---|---|---|---|")
     for what, plant in PLANTS.items():
-        for source in sources[:3]:
+        for source in (name for name in sources if "," not in name):
             runs = [plant(adata, rng) for adata, rng in clean(source, range(asked.planted))]
             found = [judged(adata) for adata in runs]
             alarms = np.mean([status in {"warn", "fail"} for status, _ in found])

@@ -127,3 +127,19 @@ def test_labels_of_test_cells_are_shown_after_a_look(fitted):
     assert after["label"].tolist() == fitted.obs["genotype"].tolist()
     ho.tl.genotype(fitted, method="qc_logistic", key_added="other")
     assert ho.get.predictions(fitted, "other")["label"].isna().sum() == test.sum()
+
+
+def test_the_audit_counts_test_sets_that_overlap(fitted):
+    look(fitted)
+    first = (fitted.obs["split"] == "test").to_numpy()
+    groups = list(fitted.obs.loc[first, "library"].unique())
+    rest = [name for name in fitted.obs["library"].unique() if name not in groups]
+    ho.pp.split_assigned(fitted, "library", train=rest, test=groups[:1], key_added="half")
+    table = ho.tl.audit(fitted, split_key="half", items=["test_looks"])
+    (found,) = table[table["item"] == "test_looks"].itertuples()
+    n = int((fitted.obs["library"] == groups[0]).sum())
+    assert (found.status, found.value) == ("warn", n)
+    ho.pp.split_assigned(fitted, "library", train=rest[1:] + groups, test=rest[:1], key_added="apart")
+    table = ho.tl.audit(fitted, split_key="apart", items=["test_looks"])
+    (found,) = table[table["item"] == "test_looks"].itertuples()
+    assert found.status == "pass"

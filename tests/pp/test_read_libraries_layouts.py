@@ -165,3 +165,16 @@ def test_an_h5_without_counts(tmp_path):
         file["barcode_idx"] = np.arange(3)
     with pytest.raises(ValueError, match="no counts of 10x, only 'barcode_idx'"):
         read(tmp_path / "molecule_info.h5", tmp_path)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 1)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_sums_of_the_stored_counts(axis, keepdims, tmp_path):
+    from heldout.reading._store import open_lazily
+
+    read(write_h5(tmp_path / "a.h5", 0), tmp_path)
+    X = open_lazily(tmp_path / "o.zarr", rows=7).X
+    expected = counts(0).toarray().sum(axis=axis, keepdims=keepdims)
+    found = X.sum(axis=axis, keepdims=keepdims).compute()
+    assert found.shape == expected.shape
+    np.testing.assert_array_equal(found, expected)

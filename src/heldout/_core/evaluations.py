@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from heldout._core import keys, store
+from heldout._core.leaks import LEAK, without_inference
 from heldout._core.ledger import judged_digest, next_look, read_ledger
 from heldout._core.metric import metric_of
 from heldout._core.plain_json import DAMAGED, read_json
@@ -34,6 +35,7 @@ def write_evaluation(
     scores: pd.DataFrame,
     *,
     partition: str,
+    leak: str,
     also: Mapping[str, Mapping[str, Any]] | None = None,
     answer: str | None = None,
     summary: str | None = None,
@@ -56,6 +58,9 @@ def write_evaluation(
         Scores of single units by each method.
     partition
         The partition that was scored.
+    leak
+        Which units are on both sides of the split; empty if none is. If there is a leak, the table has no interval and
+        no p-value, and the verdict is ``leaks``.
     also
         Further entries by section of ``uns["heldout"]``.
     answer, summary
@@ -78,6 +83,9 @@ def write_evaluation(
         judged = judged_digest(table, scores, missing=missing, claims=claims)
         sections[keys.LEDGER], look, new = next_look(adata, key, fit, split, judged=judged)
     table = table.assign(partition=partition, look=look)
+    if leak:
+        table, versus = without_inference(table), None if versus is None else without_inference(versus)
+        logger.warning("the split leaks: %s", leak)
     about = about_table(
         table,
         task=fit.method.split(".")[0],
@@ -88,6 +96,7 @@ def write_evaluation(
         answer=answer,
         remark=remark or None,
         summary=summary,
+        **({LEAK: leak} if leak else {}),
         order=_next_order(adata),
     )
     stored = store.section(adata, keys.EVALUATIONS)

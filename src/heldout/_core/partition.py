@@ -19,6 +19,7 @@ import pandas as pd
 
 from heldout._core import cells, keys
 from heldout._core.parents import parent_splits
+from heldout._core.partition_names import adoption, renamed
 from heldout._core.plain_json import DAMAGED, read_json
 from heldout._core.store import commit, section, some, suggest
 
@@ -265,7 +266,7 @@ def read_partition(adata: AnnData | MuData, key: str = "split", *, axis: Axis = 
     if record is None or record["axis"] != axis:
         msg = (
             f"adata.{axis}[{key!r}] has no record in uns['heldout']['splits'], so nothing proves how it was made. "
-            f"{_adoption(frame[key], key=key, axis=axis)}After anndata.concat, make the split again."
+            f"{_adoption(frame, key, axis)}After anndata.concat, make the split again."
         )
         raise ValueError(msg)
     assignment = load_assignment(adata, record["hash"])
@@ -288,30 +289,37 @@ def _params(record: Any, key: str) -> dict[str, Any]:
     raise ValueError(msg)
 
 
-def inspect_partition(adata: AnnData, key: str) -> tuple[np.ndarray, Partition | None, str]:
+def inspect_partition(
+    adata: AnnData, key: str, rename: Mapping[Any, str] | None = None
+) -> tuple[np.ndarray, Partition | None, str]:
     """Read a column that can be an invalid split: codes (n,), -1 for other values; the partition; and the problem.
 
     It is for the audit, which reports on any split. All other code uses :func:`read_partition`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or ``rename`` does not fit the column.
     """
     try:
         partition = read_partition(adata, key)
     except ValueError as problem:
         if key not in adata.obs.columns:
             raise
-        text = adata.obs[key].astype(object)
+        values = adata.obs[key]
+        text = renamed(values, rename, PARTITIONS, key=key)
         known = text.where(text.isin(PARTITIONS), None)  # pandas 3 warns of values outside the categories
-        return pd.Categorical(known, categories=list(PARTITIONS)).codes.astype(np.int8), None, str(problem)
+        codes = pd.Categorical(known, categories=list(PARTITIONS)).codes.astype(np.int8)
+        return codes, None, str(problem)
+    if rename:
+        msg = f"rename={dict(rename)!r} is not needed, because adata.obs[{key!r}] is a recorded split. Leave it out."
+        raise ValueError(msg)
     return partition.codes, partition, ""
 
 
-def _adoption(values: pd.Series, *, key: str, axis: Axis) -> str:
+def _adoption(frame: pd.DataFrame, key: str, axis: Axis) -> str:
     """Explain how to turn a column of cells into a split."""
-    if axis == "var":
-        return ""
-    found = set(values.dropna().unique())
-    named = [name for name in PARTITIONS if name in found and name != "unused"] or PARTITIONS[:3]
-    lists = ", ".join(f"{name}=[{name!r}]" for name in named)
-    return f"To adopt your own column call heldout.pp.split_assigned(adata, {key!r}, {lists}, key_added='split'). "
+    return "" if axis == "var" else f"To adopt your own column call {adoption(frame, key)}. "
 
 
 def load_assignment(adata: AnnData, hash_: str) -> Assignment:

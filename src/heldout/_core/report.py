@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from heldout._core.leaks import LEAK, TITLE, leak_of
 from heldout._core.metric import PRIMARY, metric_of, task_of
 from heldout._core.verdict import FEWEST
 from heldout._core.words import counted
@@ -70,7 +71,8 @@ class Evaluation(pd.DataFrame):
 
     def __str__(self) -> str:
         about = self._about
-        lines = [title(self, about), about["question"], "", *_wrapped(about["answer"]), ""]
+        lines = [*_wrapped(f"{TITLE}."), ""] if leak_of(about) else []
+        lines += [title(self, about), about["question"], "", *_wrapped(about["answer"]), ""]
         lines += [*_wrapped(about["remark"]), ""] if "remark" in about else []
         for block in blocks(self, about["task"]):
             lines += [*_wrapped(block.heading), *block.lines(), ""]
@@ -81,7 +83,8 @@ class Evaluation(pd.DataFrame):
 
     def _repr_html_(self) -> str:
         about = self._about
-        parts = [f"<p><b>{escape(title(self, about))}</b><br>{escape(about['question'])}</p>"]
+        parts = [f"<p><b>{escape(TITLE)}.</b></p>"] if leak_of(about) else []
+        parts += [f"<p><b>{escape(title(self, about))}</b><br>{escape(about['question'])}</p>"]
         parts.append(f"<p><b>{escape(about['answer'])}</b></p>")
         parts += [f"<p>{escape(about['remark'])}</p>"] if "remark" in about else []
         parts += [block.html() for block in blocks(self, about["task"])]
@@ -97,13 +100,14 @@ class Board(pd.DataFrame):
         return pd.DataFrame
 
     def __str__(self) -> str:
+        lead = [*_wrapped(str(self.attrs[LEAK])), ""] if self.attrs.get(LEAK) else []
         first = [str(self.index.name or ""), *map(str, self.index)]
         side = max(map(len, first))
         room = max((_WIDTH - side) // max(len(self.columns), 1) - 2, 14)
         texts = [[str(name) for name in self.columns], *self.to_numpy(dtype=object).tolist()]
         cells = [[_in_cell(str(text), room) for text in row] for row in texts]
         widths = [max(len(line) for row in cells for line in row[i]) for i in range(len(self.columns))]
-        lines = []
+        lines = lead
         for name, row in zip(first, cells, strict=True):
             for i in range(max((len(cell) for cell in row), default=1)):
                 columns = [(cell[i] if i < len(cell) else "").ljust(w) for cell, w in zip(row, widths, strict=True)]
@@ -113,8 +117,9 @@ class Board(pd.DataFrame):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        lead = f"<p><b>{escape(str(self.attrs[LEAK]))}</b></p>" if self.attrs.get(LEAK) else ""
         with pd.option_context("display.max_colwidth", None, "display.max_columns", None):
-            return str(pd.DataFrame(self)._repr_html_())
+            return lead + str(pd.DataFrame(self)._repr_html_())
 
 
 def about_table(table: pd.DataFrame, **known: Any) -> dict[str, Any]:
@@ -133,7 +138,11 @@ def about_table(table: pd.DataFrame, **known: Any) -> dict[str, Any]:
     task = about["task"]
     question = _QUESTIONS.get(task, "How good are the predictions?")
     about.setdefault("question", question.format(unit=_unit(table, task), label_key=about.get("label_key", "label")))
-    about.setdefault("answer", answer(table, task))
+    if leak_of(about):
+        about["answer"] = f"Leaks: {leak_of(about)}"
+        about["summary"] = f"{about['answer']} {scores_in_words(table, task)}"
+    else:
+        about.setdefault("answer", answer(table, task))
     about.setdefault("summary", f"{scores_in_words(table, task)} {about['answer']}")
     return about
 

@@ -145,6 +145,18 @@ class Case:
         groups[known] = components(*(store.as_names(columns[key][known]) for key in self.group_key))
         return AuditUnits.of(groups, self.labels, self.codes)
 
+    def need_sides(self) -> None:
+        """Check that there are two sides to compare.
+
+        Raises
+        ------
+        NotRun
+            If no cell is in train and val, or no cell is in test.
+        """
+        if not self.mask("train", "val").any() or not self.mask("test").any():
+            msg = "There are no cells in test, or none in train and val, so there are no two sides to compare."
+            raise NotRun(msg)
+
     def need_labels(self) -> np.ndarray:
         """Labels of the units, (U,) text.
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core import store
+from heldout._core.unit_columns import PROPERTY_WORDS
 from heldout._core.words import counted, first_few
 from heldout.auditing._finding import Finding
 from heldout.auditing._spelling import is_placeholder, stem
-from heldout.auditing.group_overlap import PROPERTY_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from heldout.auditing._words import many
 from heldout.auditing.registry import ITEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
@@ -25,7 +25,13 @@ _NOT_SELECTED = Finding("not run", "Not selected. Name the item in items, or use
 
 
 def run_audit(
-    adata: AnnData, items: list[Item], *, split_key: str, keys: dict[str, Any], **options: Any
+    adata: AnnData,
+    items: list[Item],
+    *,
+    split_key: str,
+    keys: dict[str, Any],
+    rename: Mapping[Any, str] | None = None,
+    **options: Any,
 ) -> tuple[AuditTable, dict[str, Any]]:
     """Audit a split.
 
@@ -39,6 +45,8 @@ def run_audit(
         Column of ``obs`` with the split.
     keys
         Names of columns, as passed to :func:`heldout.tl.audit`. The record of the split replaces missing names.
+    rename
+        Partition of values of the column that are not names of partitions.
     options
         ``control``, ``layer``, ``n_cells`` and ``seed`` of the case.
 
@@ -46,7 +54,7 @@ def run_audit(
     -------
     The table of findings, and the options and the split that were used.
     """
-    codes, partition, problem = inspect_partition(adata, split_key)
+    codes, partition, problem = inspect_partition(adata, split_key, rename)
     options = {"split_key": split_key, **options, **_completed(keys, partition)}
     case = build(adata, codes=codes, partition=partition, problem=problem, **options)
     findings = [(item.name, item.leak, finding) for item in progress(items, "audit") for finding in item.run(case)]
@@ -56,6 +64,7 @@ def run_audit(
         "title": title(case),
         "items": [item.name for item in items],
         **options,
+        **({"rename": {str(old): new for old, new in rename.items()}} if rename else {}),
     }
     return AuditTable.of(findings, title(case)), record
 

@@ -27,6 +27,7 @@ def fingerprint(case: Case) -> list[Finding]:
     prediction cannot use the label. A fingerprint is not an error. It is a leak if units are on both sides of the
     split.
     """
+    case.need_sides()
     sample = case.sample
     train = case.mask("train")[sample.rows]
     of_cell = case.units.of_cell[sample.rows]

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from heldout._core import store
 from heldout._core.partition import PARTITIONS
+from heldout._core.unit_columns import is_unit
 from heldout._core.words import counted, first_few
 from heldout.auditing._finding import Finding
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
 
-UNIT_WORDS = re.compile(
-    r"(?:^|[^a-z])(animal|batch|capture|channel|chip|clone|cohort|culture|dish|donor|embryo|flowcell|gem|gsm|hashtag|"
-    r"ident|indiv|individual|lane|library|litter|mouse|organoid|participant|patient|person|plate|pool|rep|replicate|"
-    r"run|sample|site|slide|specimen|subject|well)(?:[^a-z]|$)|^id$"
-)
-"""A column with one of these words in its name looks like a unit that was not declared."""
-
-PROPERTY_WORDS = re.compile(
-    r"[^a-z](age|color|colour|condition|count|diagnosis|disease|dose|ethnicity|gender|group|label|organism|race|score|"
-    r"sex|source|stage|state|status|strain|term|time|tissue|treatment|type)(?:[^a-z]|$)"
-)
-"""A column that ends in one of these words is a property of units, e.g. ``donor_sex``. It may be on both sides."""
-
 
 def group_overlap(case: Case) -> list[Finding]:
     """Fail if a group of ``group_key`` is on both sides. Warn if another column that looks like a unit is."""
+    case.need_sides()
     findings = [_declared(case, key) for key in case.group_key]
     if len(case.group_key) > 1:
         linked = len(set(case.units.groups[case.crossing]))
@@ -141,15 +128,4 @@ def _undeclared(case: Case) -> list[str]:
         case.split_key,
     }
     columns = [key for key in case.adata.obs.columns if isinstance(key, str)]
-    return [key for key in columns if key not in known and _is_unit(case.adata.obs[key], key)]
-
-
-def _is_unit(values: pd.Series, key: str) -> bool:
-    """Whether a column is named like a unit and has values that cells share."""
-    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
-    if not UNIT_WORDS.search(plain) or PROPERTY_WORDS.search(plain):
-        return False
-    if pd.api.types.is_float_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
-        return False
-    n = values.nunique()
-    return 1 < n <= len(values) / 2
+    return [key for key in columns if key not in known and is_unit(case.adata.obs[key], key)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from heldout._core import keys
 from heldout._core.partition import PARTITIONS
+from heldout._core.partition_names import adoption, found_values, suggested_rename
 from heldout._core.store import section
 from heldout.auditing._finding import Finding
 from heldout.splitting._members import members_of
@@ -22,15 +23,16 @@ def integrity(case: Case) -> list[Finding]:
     lost = int((case.codes < 0).sum())
     found = Finding.about(case.split_key, "cells in no partition", float(lost), 0.0)
     if lost:
+        others = case.adata.obs[case.split_key][case.codes < 0]
         text = (
             f"{lost} of {len(case.codes)} cells {'has' if lost == 1 else 'have'} no partition. The value in {where} "
-            f"must be one of {', '.join(PARTITIONS)}."
+            f"must be one of {', '.join(PARTITIONS)}; it also has {found_values(others)}."
         )
-        return [
-            found.says(
-                "fail", text, f"Make the split again on this AnnData, or set {where} of these cells to 'unused'."
-            )
-        ]
+        advice = (
+            f"Say which partition these values are, e.g. rename={suggested_rename(others)}, set {where} of these cells "
+            "to 'unused', or make the split again on this AnnData."
+        )
+        return [found.says("fail", text, advice)]
     empty = [name for name in ("train", "test") if not case.mask(name).any()]
     if empty:
         text = f"{where} has no cells in {' and '.join(empty)}, so no data are held out."
@@ -47,7 +49,7 @@ def integrity(case: Case) -> list[Finding]:
         text = re.sub(r" Make the split again[^.]*\.$", "", case.problem)  # it is the advice
         return [found.says("fail", text, "Make the split again on this AnnData.")]
     text = f"{where} has no record. The audit cannot check how the split was made, or whether it has changed since."
-    advice = f"Record it: heldout.pp.split_assigned(adata, {case.split_key!r}, train=['train'], …, key_added='split')."
+    advice = f"Record it with its unit: {adoption(case.adata.obs, case.split_key)}."
     return [found.says("warn", text, advice)]
 
 

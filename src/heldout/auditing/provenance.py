@@ -51,7 +51,8 @@ def provenance(case: Case) -> list[Finding]:
             "on. They leak if test cells were used and a model reads them."
         )
         findings.append(Finding("not run", text, subject="no record"))
-    return findings or [Finding("pass", "No fit was found.")]
+    nothing = "No fit, no scaled matrix, no chosen genes and no embedding was found, so there is nothing to check."
+    return findings or [Finding("not run", nothing)]
 
 
 def _recorded(case: Case) -> tuple[list[Finding], dict[str, Fit]]:

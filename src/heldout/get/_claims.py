@@ -34,6 +34,8 @@ def claims(adata: AnnData, key: str | None = None) -> pd.DataFrame:
         The AUC may be chance.
     ``not tested``
         Cells of the same units were in train.
+    ``leaks``
+        Units are on both sides of the split, so nothing was tested.
     ``unidentifiable``
         With these units no result could support the claim, for example with one donor of each class.
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from heldout._core import keys, store
 from heldout._core.evaluations import latest_evaluation, read_versus
+from heldout._core.leaks import LEAK, LEAKS, TITLE, leak_of_stored
 from heldout._core.metric import PRIMARY, SHOWN, metric_of, task_of
 from heldout._core.report import Board, first_level, number
 from heldout.get._comparison import comparison
@@ -86,7 +87,10 @@ def leaderboard(
     for baseline in baselines:
         columns[f"{first} against {baseline}"] = _against(adata, key, table, first, baseline, order)
     frame = pd.DataFrame(columns, index=pd.Index([*order, "chance", "ceiling"], name="method", dtype=object))
-    return Board(frame[(frame != "").any(axis=1)])
+    board = Board(frame[(frame != "").any(axis=1)])
+    if leak := leak_of_stored(adata, key):
+        board.attrs[LEAK] = f"{TITLE}. {leak}"
+    return board
 
 
 def latest_key(adata: AnnData) -> str:
@@ -155,16 +159,20 @@ def _cell(row: pd.Series, most: int) -> str:
     if not np.isfinite(row["estimate"]):
         return "–"
     text = number(row["estimate"])
+    if row["verdict"] == LEAKS:
+        text = f"{LEAKS}: {text}"
     if np.isfinite(row["ci_low"]):
         text += f" ({number(row['ci_low'])} to {number(row['ci_high'])})"
     if row.get("n", most) < most:
         text += f" on {int(row['n'])} of {most}"
-    return f"{text} {verdict_words(row)}".strip()
+    return text if row["verdict"] == LEAKS else f"{text} {verdict_words(row)}".strip()
 
 
 def verdict_words(row: pd.Series) -> str:
     """The verdict with the baseline that it is about, e.g. ``not better than ridge``; empty for a baseline."""
     verdict, baseline = row["verdict"], row["baseline"]
+    if verdict == LEAKS:
+        return LEAKS
     if not verdict or not baseline:
         return str(verdict)
     return f"{verdict} than {baseline}" if verdict in ("better", "not better") else f"{verdict} against {baseline}"
@@ -198,6 +206,8 @@ def _difference(row: pd.Series) -> str:
     if not np.isfinite(row["difference"]):
         return "–"
     text = f"{row['difference']:+.3g}"
+    if row["verdict"] == LEAKS:
+        return f"{LEAKS}: {text}"
     if np.isfinite(row["difference_low"]):
         text += f" ({row['difference_low']:+.3g} to {row['difference_high']:+.3g})"
     return f"{text} {row['verdict']}"

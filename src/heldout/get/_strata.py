@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heldout._core.evaluations import read_evaluation, read_scores
+from heldout._core.leaks import leak_of, without_inference
 from heldout.tasks.perturbation.judging.strata import stratified
 from heldout.tasks.perturbation.judging.units import CONTEXT
 
@@ -68,7 +69,8 @@ def strata(adata: AnnData, key: str | None = None, *, metric: str = "l2") -> pd.
         msg = f"metric={metric!r} must be a metric of an evaluation of perturbations; this evaluation has {known}."
         raise ValueError(msg)
     unit = _columns_of_unit(scores, str(rows["level"].iloc[0]))
-    return stratified(scores, float(rows["ceiling"].iloc[0]), metric=metric, unit=unit)
+    found = stratified(scores, float(rows["ceiling"].iloc[0]), metric=metric, unit=unit)
+    return without_inference(found) if leak_of(table.attrs["about"]) else found
 
 
 def _columns_of_unit(scores: pd.DataFrame, level: str) -> list[str]:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from heldout._core.leaks import leak_of_stored
 from heldout._core.words import counted
 from heldout.pl._predicted import read_predicted
-from heldout.pl._style import INK, despine, new_axes, text_on
+from heldout.pl._style import INK, despine, new_axes, text_on, titled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,7 @@ def confusion(
     k = len(predicted.classes)
     ax = new_axes(ax, (1.6 + 0.95 * k, 1.1 + 0.85 * k))
     _draw(ax, counts, predicted.classes)
-    ax.set_title(_title(predicted, level), loc="left", fontsize="medium")
+    ax.set_title(titled(_title(predicted, level), leak_of_stored(adata, predicted.key)), loc="left", fontsize="medium")
     return ax
 
 

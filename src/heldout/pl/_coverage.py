@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.fits import latest_fit
+from heldout._core.leaks import leak_of_stored
 from heldout.get import scores
-from heldout.pl._style import CLASS_COLORS, INK, despine, new_axes
+from heldout.pl._style import CLASS_COLORS, INK, despine, new_axes, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,6 +84,7 @@ def coverage(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) 
     ax.set_ylim(min(ends[0], float(np.nanmin(scored[columns].to_numpy())) - 0.03), 1.01)
     ax.set_xlabel("nominal coverage")
     ax.set_ylabel("actual coverage (share of genes)")
+    ax.set_title(titled("", leak_of_stored(adata, key)), loc="left", fontsize="medium")
     despine(ax, "left", "bottom")
     ax.legend(loc="lower right", frameon=False, fontsize="small", title="held out", title_fontsize="small")
     return ax

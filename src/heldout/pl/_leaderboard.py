@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.leaks import leak_of_stored
 from heldout._core.metric import DRAWN, metric_of, task_of
 from heldout._core.words import counted
 from heldout.get._leaderboard import (
@@ -17,7 +18,7 @@ from heldout.get._leaderboard import (
     ranked,
     verdict_words,
 )
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside, titled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,8 @@ def leaderboard(
     >>> table = ho.tl.evaluate(adata, "perturbation", baselines=["no_change", "mean"])
     >>> axes = ho.pl.leaderboard(adata, metrics=["pearson_delta", "l2"])
     """
-    table = judged_table(adata, latest_key(adata) if key is None else key)
+    key = latest_key(adata) if key is None else key
+    table, leak = judged_table(adata, key), leak_of_stored(adata, key)
     if metrics is None:
         there = set(table["metric"])
         metrics = [name for name in DRAWN.get(task_of(there), ()) if name in there] or None
@@ -88,7 +90,7 @@ def leaderboard(
     drawn = _axes(axes, len(chosen), len(order))
     for number, (ax, metric) in enumerate(zip(drawn, chosen, strict=True)):
         rows = table[table["metric"] == metric].set_index("method").loc[order]
-        _panel(ax, rows, metric)
+        _panel(ax, rows, metric, leak)
         if number:
             ax.tick_params(axis="y", labelleft=False)
     lines = [known_lines(table[table["metric"] == metric], metric) for metric in chosen]
@@ -115,7 +117,7 @@ def _axes(axes: Sequence[Axes] | None, n: int, n_methods: int) -> np.ndarray:
     return drawn
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
+def _panel(ax: Axes, rows: pd.DataFrame, metric: str, leak: str) -> None:
     most = most_units(rows)
     for at, row in enumerate(rows.itertuples()):
         _draw(ax, at, row, most)
@@ -124,7 +126,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, metric: str) -> None:
     ax.set_yticks(range(len(rows)), [str(name).replace("_", " ") for name in rows.index])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_xlabel(metric_of(metric).arrow)
-    ax.set_title(_title(rows), loc="left", fontsize="small")
+    ax.set_title(titled(_title(rows), leak), loc="left", fontsize="small")
     ax.grid(axis="x", color="#E6E6E6", linewidth=0.6)
     ax.set_axisbelow(True)
     despine(ax, "bottom")

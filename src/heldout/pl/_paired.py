@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.leaks import leak_of_stored
 from heldout._core.metric import metric_of
 from heldout._core.words import plural
 from heldout.get import comparison
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +84,9 @@ def paired(
     ax.set_xticks([0, 1], [baseline.replace("_", " "), method.replace("_", " ")])
     ax.set_xlim(-0.25, 1.25)
     ax.set_ylabel(f"{metric.replace('_', ' ').replace('auc', 'AUC')} per fold (over {plural(rows['level'].iloc[0])})")
-    ax.set_title(_title(rows, method, baseline, values), loc="left", fontsize="medium")
+    ax.set_title(
+        titled(_title(rows, method, baseline, values), leak_of_stored(adata, key)), loc="left", fontsize="medium"
+    )
     despine(ax, "left", "bottom")
     return ax
 

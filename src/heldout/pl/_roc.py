@@ -9,11 +9,12 @@ import numpy as np
 
 from heldout._core import keys, store
 from heldout._core.evaluations import stored_table
+from heldout._core.leaks import leak_of_stored
 from heldout._core.words import plural
 from heldout.metrics import roc_auc
 from heldout.metrics.classification import one_vs_rest
 from heldout.pl._predicted import read_predicted
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside, new_axes, text_line
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside, new_axes, text_line, titled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +117,7 @@ def roc(
         raise ValueError(msg)
     evaluated = read_evaluated(adata, predicted)
     ax = new_axes(ax, (7.8, 3.5))
-    _draw(ax, predicted, roc_curves(predicted, evaluated), evaluated)
+    _draw(ax, predicted, roc_curves(predicted, evaluated), evaluated, leak_of_stored(adata, predicted.key))
     return ax
 
 
@@ -164,7 +165,7 @@ def _curve(kind: Kind, positive: str, truth: np.ndarray, score: np.ndarray) -> R
     return RocCurve(kind, positive, fpr, tpr)
 
 
-def _draw(ax: Axes, predicted: Predicted, curves: list[RocCurve], evaluated: Evaluated | None) -> None:
+def _draw(ax: Axes, predicted: Predicted, curves: list[RocCurve], evaluated: Evaluated | None, leak: str) -> None:
     two = len(predicted.classes) == 2
     colors = {name: CLASS_COLORS[i % len(CLASS_COLORS)] for i, name in enumerate(predicted.classes)}
     lines: dict[str, Line2D] = {}
@@ -178,7 +179,8 @@ def _draw(ax: Axes, predicted: Predicted, curves: list[RocCurve], evaluated: Eva
     ax.set_ylim(0, 1)
     ax.set_xlabel("false positive rate")
     ax.set_ylabel(f"true positive rate ({predicted.classes[1] if two else 'one class against the others'})")
-    ax.set_title(f"{predicted.method.rpartition('.')[2]} on {predicted.partition}", loc="left", fontsize="medium")
+    title = f"{predicted.method.rpartition('.')[2]} on {predicted.partition}"
+    ax.set_title(titled(title, leak), loc="left", fontsize="medium")
     despine(ax, "left", "bottom")
 
 

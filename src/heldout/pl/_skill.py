@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.leaks import leak_of_stored
 from heldout._core.words import counted
 from heldout.get import evaluation
 from heldout.get._leaderboard import latest_key, verdict_words
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,7 @@ def skill(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) -> 
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_xlim(max(_LOWEST, float(rows["estimate"].min())) - 0.12, max(1.0, float(rows["estimate"].max())) + 0.08)
     ax.set_xlabel("corrected skill (0: persistence, 1: noise floor)")
-    ax.set_title(_title(rows, key), loc="left", fontsize="medium")
+    ax.set_title(titled(_title(rows, key), leak_of_stored(adata, key)), loc="left", fontsize="medium")
     despine(ax, "bottom")
     ax.tick_params(axis="y", length=0)
     return ax

@@ -6,6 +6,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from heldout._core.leaks import TITLE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,6 +33,11 @@ def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=figsize, layout="constrained")[1]
+
+
+def titled(title: str, leak: str) -> str:
+    """Title of a picture of an evaluation; where it leaks, the first line says so."""
+    return f"{TITLE}\n{title}".rstrip() if leak else title
 
 
 def despine(ax: Axes, *keep: str) -> None:

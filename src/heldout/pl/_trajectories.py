@@ -10,9 +10,10 @@ import pandas as pd
 from heldout._core import store
 from heldout._core.arrays import get_matrix, loaded, take
 from heldout._core.fits import latest_fit, read_header
+from heldout._core.leaks import leak_of_stored
 from heldout._core.partition import read_partition
 from heldout.get import scores
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine, titled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,6 +106,8 @@ def trajectories(
         row = None if baseline_rows is None else baseline_rows.loc[gene]
         _draw(panel, drawn[gene], predicted.loc[gene], row, last=last, at=at, width=width)
         panel.set_title(gene, fontsize="small", loc="left", style="italic")
+    if leak := leak_of_stored(adata, key):
+        panels[0].set_title(titled(panels[0].get_title(loc="left"), leak), fontsize="small", loc="left")
     _finish(panels, fit.info["time_key"], str(predicted["method"].iloc[0]), baseline)
     return panels
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ import numpy as np
 from heldout._core import cells, store
 from heldout._core.checks import check_number
 from heldout._core.keys import check_key
+from heldout._core.leaks import leak_of_codes
 from heldout._core.partition import write_partition
 from heldout._core.rng import Rng, generator
+from heldout.splitting._adopted import check_classes_of_cells, names_partitions
 from heldout.splitting._components import components
 from heldout.splitting._group_draws import draw_cells
 from heldout.splitting._groups import CODE, Groups, by_list, by_match, check_classes, name_list
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from mudata import MuData
+
+logger = logging.getLogger("heldout")
 
 
 def split_matched(
@@ -112,10 +117,14 @@ def split_assigned(
     test: Sequence[Any] = (),
     val: Sequence[Any] = (),
     label_key: str | None = None,
+    unit_key: str | Sequence[str] | None = None,
     key_added: str = "split",
     copy: bool = False,
 ) -> AnnData | MuData | None:
     """Assign groups to partitions by explicit lists, for example the lists of a publication.
+
+    It also adopts a column of partitions that was made elsewhere, for example ``"set"`` with the values ``"tr"`` and
+    ``"te"``. Such a column does not say which cells belong together, so name the independent unit with ``unit_key``.
 
     Parameters
     ----------
@@ -127,6 +136,10 @@ def split_assigned(
         Groups of each partition. Groups in no list become ``unused``.
     label_key
         Column of ``obs`` with the class to predict. If given, every class must be in every partition that is used.
+    unit_key
+        Column(s) of ``obs`` with the independent unit, if ``group_key`` has names of partitions. If None, the unit is
+        ``group_key``, or it is not known if the values of ``group_key`` are names of partitions. A unit on both sides
+        is a leak: the function warns, and an evaluation of this split has no verdict.
     key_added
         Name of the new column.
     copy
@@ -140,7 +153,8 @@ def split_assigned(
     Raises
     ------
     ValueError
-        If a listed group does not exist or is listed twice, if train is empty, or if a partition lacks a class.
+        If a listed group or a column does not exist, a group is listed twice, train is empty, or a partition lacks a
+        class.
 
     Examples
     --------
@@ -157,17 +171,58 @@ def split_assigned(
     """
     check_key("key_added", key_added)
     adata = cells.start(adata, copy=copy)
-    groups = read_groups(adata, group_key, label_key)
     lists = {"train": name_list(train), "val": name_list(val), "test": name_list(test)}
     if not lists["train"]:
         msg = "train is empty. List the groups to fit on."
         raise ValueError(msg)
+    if unit_key is not None or (isinstance(group_key, str) and names_partitions(group_key, lists)):
+        _adopt(adata, group_key, lists, label_key=label_key, unit_key=unit_key, key=key_added)
+        return store.finish(adata, copy=copy)
+    groups = read_groups(adata, group_key, label_key)
     codes = by_list(groups, lists)
     if label_key is not None:
         check_classes(groups, codes, label_key=label_key)
     params = {"group_key": group_key, "label_key": label_key, **lists}
     write_groups(adata, groups, codes, key=key_added, scheme="assigned", params=params)
     return store.finish(adata, copy=copy)
+
+
+def _adopt(
+    adata: AnnData | MuData,
+    list_key: str,
+    lists: dict[str, list[str]],
+    *,
+    label_key: str | None,
+    unit_key: str | Sequence[str] | None,
+    key: str,
+) -> None:
+    """Write the partitions that the values of ``list_key`` name, with the independent unit ``unit_key`` if known."""
+    values = read_groups(adata, list_key, None)
+    codes = by_list(values, lists)[values.of_cell]
+    if label_key is not None:
+        labels = store.as_names(cells.column(adata, label_key, argument="label_key"))
+        check_classes_of_cells(labels, codes, label_key=label_key)
+    params = {"group_key": None, "list_key": list_key, "label_key": label_key, **lists}
+    if unit_key is None:
+        logger.warning(
+            "group_key=%r has names of partitions, so the independent unit is not known. Pass unit_key, the column of "
+            "the unit, e.g. the donor or the library",
+            list_key,
+        )
+    else:
+        units = _read_units(adata, unit_key)
+        crossing = leak_of_codes(codes, units.names[units.of_cell], name=str(unit_key))
+        if crossing:
+            logger.warning("the split leaks: %s", crossing)
+        params["group_key"] = unit_key if isinstance(unit_key, str) else list(unit_key)
+    write_partition(adata, codes, key=key, scheme="assigned", params=params)
+
+
+def _read_units(adata: AnnData | MuData, unit_key: str | Sequence[str]) -> Groups:
+    """Return the units; errors name the argument ``unit_key``."""
+    for name in [unit_key] if isinstance(unit_key, str) else unit_key:
+        cells.column(adata, name, argument="unit_key")
+    return read_groups(adata, unit_key, None)
 
 
 def split_cells(

@@ -298,4 +298,19 @@ def _lazy_rows(path: Path, group: Any, rows: int | None) -> Any:
     rows = max(1, min(rows, n_obs))
     sizes = tuple(min(rows, n_obs - first) for first in range(0, n_obs, rows))
     meta = stored.kind((0, 0), dtype=stored.dtype)
-    return da.map_blocks(partial(rows_of, stored), dtype=meta.dtype, chunks=(sizes, (n_vars,)), meta=meta)
+    X: Any = da.map_blocks(partial(rows_of, stored), dtype=meta.dtype, chunks=(sizes, (n_vars,)), meta=meta)
+    X.sum = partial(_sum, X)
+    return X
+
+
+def _sum(X: Any, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False) -> Any:
+    """Sum the stored rows. The sum of dask passes arguments to the blocks that sparse matrices of scipy refuse."""
+    axes = {0, 1} if axis is None else {int(a) % 2 for a in np.atleast_1d(axis)}
+    along = min(axes)
+    sums = X.map_blocks(
+        lambda block: np.asarray(block.sum(axis=along, dtype=np.float64)).reshape((1, -1) if along == 0 else (-1, 1)),
+        dtype=np.float64,
+        chunks=((1,) * X.numblocks[0], X.chunks[1]) if along == 0 else (X.chunks[0], (1,)),
+        meta=np.empty((0, 0)),
+    )
+    return sums.sum(axis=tuple(axes), keepdims=keepdims)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heldout._core import keys, store
 from heldout._core.keys import check_key
@@ -12,7 +12,7 @@ from heldout.auditing._run import run_audit
 from heldout.auditing.registry import chosen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from anndata import AnnData
@@ -29,6 +29,7 @@ def audit(
     perturbation_key: str | None = None,
     control: str | Sequence[str] = (),
     split_key: str = "split",
+    rename: Mapping[Any, str] | None = None,
     items: str | Sequence[str] = "cheap",
     layer: str | None = None,
     n_cells: int = 20_000,
@@ -65,6 +66,8 @@ def audit(
         used; without a record, names such as ``control``, ``non-targeting``, ``DMSO`` and ``PBS`` are controls.
     split_key
         Column of ``obs`` with the split.
+    rename
+        Partition of each value of a column that was made elsewhere, e.g. ``{"tr": "train", "te": "test"}``.
     items
         ``"cheap"``, ``"all"``, or names of items. See Notes.
     layer
@@ -88,8 +91,9 @@ def audit(
     Raises
     ------
     ValueError
-        If a column or an item does not exist, if a column that is not a covariate has missing values in cells of train,
-        val or test, if ``n_cells`` is too small, or if ``adata`` is a view of a backed AnnData.
+        If a column or an item does not exist, if ``rename`` does not fit the column, if a column that is not a
+        covariate has missing values in cells of train, val or test, if ``n_cells`` is too small, or if ``adata`` is a
+        view of a backed AnnData.
 
     Notes
     -----
@@ -133,6 +137,7 @@ def audit(
         selected,
         split_key=split_key,
         keys=columns,
+        rename=rename,
         control=[control] if isinstance(control, str) else list(control),
         layer=layer,
         n_cells=n_cells,

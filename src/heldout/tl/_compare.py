@@ -14,12 +14,14 @@ import pandas as pd
 from heldout._core import keys, store
 from heldout._core.arrays import get_matrix
 from heldout._core.keys import check_key
+from heldout._core.leaks import LEAK, without_inference
 from heldout._core.ledger import next_looks
 from heldout._core.partition import Partition, read_partition
 from heldout._core.progress import progress
 from heldout.pp import highly_variable_genes, scale
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.compare import comparison_table
+from heldout.tasks.genotype.leaks import leak_of_groups
 from heldout.tasks.genotype.task import group_labels, group_names
 from heldout.tasks.genotype.tuning.runs import Entry, Question, check_scale, data_digest, is_random, named_methods, run
 from heldout.tasks.genotype.units import blocks_of
@@ -176,6 +178,10 @@ def compare(
         blocks=None if blocks is None else pd.Series(blocks.number),
     )
     about = {"classes": task.classes, "label_key": label_key, "fold_key": fold_key, "question": asdict(question)}
+    leaks = (leak_of_groups(adata, split, task, of_cell, "test") for split in folds)
+    if leak := next(filter(None, leaks), ""):
+        table, about = without_inference(table), {**about, LEAK: leak}
+        logger.warning("the folds leak: %s", leak)
     _write(adata, key_added, scores.reset_index(drop=True), table, about, folds, found)
     return table
 

@@ -113,6 +113,8 @@ def evaluate_perturbation(
     """
     key, fit = fit_to_evaluate(adata, key, "perturbation")
     from heldout.tasks.perturbation.judging.judge import judge_fit
+    from heldout.tasks.perturbation.judging.leaks import leak_of_screen
+    from heldout.tasks.perturbation.task import task_of_fit
 
     split = read_partition(adata, fit.split_key)
     table, rows = judge_fit(
@@ -126,4 +128,5 @@ def evaluate_perturbation(
         rng=rng,
         unit_key=unit_key,
     )
-    return write_evaluation(adata, key, fit, split, table, rows, partition=partition)
+    leak = leak_of_screen(adata, split, task_of_fit(adata, split, fit, key=key).screen, partition)
+    return write_evaluation(adata, key, fit, split, table, rows, partition=partition, leak=leak)

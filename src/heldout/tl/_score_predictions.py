@@ -10,6 +10,7 @@ from heldout._core.genes import DEFAULT
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout.tasks.perturbation.judging.judge import check_how
+from heldout.tasks.perturbation.judging.leaks import leak_of_screen
 from heldout.tasks.perturbation.judging.score_predictions import judge_predictions, named_predictions
 from heldout.tasks.perturbation.task import Task
 
@@ -146,4 +147,5 @@ def score_predictions(
     table, rows, fit = judge_predictions(
         task, named, partition=partition, baselines=baselines, n_bootstrap=n_bootstrap, rng=rng
     )
-    return write_evaluation(adata, key_added, fit, split, table, rows, partition=partition)
+    leak = leak_of_screen(adata, split, task.screen, partition)
+    return write_evaluation(adata, key_added, fit, split, table, rows, partition=partition, leak=leak)

@@ -250,13 +250,27 @@ def test_three_target_times_are_the_unit():
 
 def test_libraries_as_the_unit():
     adata = split(adata_of(n=60))
-    adata.obs["library"] = np.arange(adata.n_obs) % 4
+    adata.obs["library"] = [f"{hour} h, {i % 4}" for i, hour in enumerate(adata.obs["h"])]
     fitted(adata, "damped_shift")
     table = ho.tl.evaluate_forecast(adata, "forecast", group_key="library", baselines=["persistence"], n_bootstrap=200)
     row = table.query("role == 'model' and metric == 'energy_distance'").iloc[0]
     assert row["n_groups"] == 4
     assert row["difference_high"] < 0
     assert "interval over 4 groups of this experiment, not over target times" in row["note"]
+
+
+def test_donors_on_both_sides_are_not_a_unit():
+    adata = split(adata_of(n=60))
+    adata.obs["donor"] = np.arange(adata.n_obs) % 4
+    fitted(adata, "damped_shift")
+    options = {"baselines": ["persistence"], "n_bootstrap": 200}
+    report = ho.tl.evaluate_forecast(adata, "forecast", group_key="donor", **options)
+    assert report.answer.startswith("Leaks: 4 of 4 values of donor in test are also in train or val")
+    assert set(report["verdict"]) == {"leaks"}
+    assert report.table[["ci_low", "difference_low"]].isna().all(axis=None)
+    assert ho.pl.forecast(adata).get_title(loc="left").startswith("LEAKS")
+    assert ho.pl.skill(adata).get_title(loc="left").startswith("LEAKS")
+    assert "leaks" not in set(ho.tl.evaluate_forecast(adata, "forecast", **options)["verdict"])
 
 
 def test_the_model_class_equals_tl_forecast():

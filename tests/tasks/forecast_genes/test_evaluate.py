@@ -145,6 +145,20 @@ def test_modules_are_the_units_of_a_split_by_module(fitted):
     assert table["note"].str.contains("modules").all()
 
 
+def test_a_module_on_both_sides_leaks(fitted):
+    ho.pp.split_cells(fitted, val=0, test=0.2)
+    ho.pp.split_genes(fitted, by="module", n_modules=12, test=0.3)
+    ho.tl.forecast_genes(fitted, "hour", method="ridge")
+    modules = fitted.var["gene_split_module"].to_numpy().copy()
+    test = (fitted.var["gene_split"] == "test").to_numpy()
+    modules[test] = np.where(modules[test] == modules[test][0], modules[~test][0], modules[test])
+    fitted.var["gene_split_module"] = modules
+    report = ho.tl.evaluate(fitted, "forecast_genes", baselines=["persistence"])
+    assert "values of module in test" in report.answer
+    assert set(report["verdict"]) == {"leaks"}
+    assert str(report).startswith("LEAKS")
+
+
 def test_what_cannot_be_scored_is_refused(fitted, refuses):
     with pytest.raises(TypeError, match="no option 'group_key'"):
         ho.tl.evaluate(fitted, "forecast_genes", group_key="library")

@@ -10,6 +10,7 @@ import numpy as np
 from heldout._core import store
 from heldout._core.evaluations import write_evaluation
 from heldout._core.fits import check_split, read_header
+from heldout._core.leaks import leak_of_group, leak_of_units
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator
@@ -85,7 +86,13 @@ def evaluate(
     table = evaluation_table(
         scores, roles=roles, notes=notes, time_key=info["time_key"], n_bootstrap=n_bootstrap, rng=generator(rng)
     )
-    return write_evaluation(adata, key, fit, split, table, target_table(scores, targets, roles), partition=partition)
+    leak = leak_of_group(adata, split, partition)
+    if groups is not None and group_key is not None and not leak:
+        name = group_key if isinstance(group_key, str) else "+".join(group_key)
+        leak = leak_of_units(split, partition, [(name, groups)])
+        leak += " Leave group_key out to judge over target times." if leak else ""
+    by_target = target_table(scores, targets, roles)
+    return write_evaluation(adata, key, fit, split, table, by_target, partition=partition, leak=leak)
 
 
 def _check_chains(task: Task, fit: Fit, key: str) -> None:

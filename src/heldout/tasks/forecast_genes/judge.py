@@ -10,6 +10,7 @@ import pandas as pd
 from heldout._core import store
 from heldout._core.evaluations import write_evaluation
 from heldout._core.fits import check_split
+from heldout._core.leaks import leak_of_units
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator, seed_of
@@ -60,7 +61,16 @@ def evaluate(
     truth = _truth(task, data, genes, units, seed=seed_of(rng))
     table = evaluation_table(scored, truth, unit=unit, n_bootstrap=n_bootstrap, rng=generator(rng))
     by_gene = _gene_table(scored, truth, adata.var_names[task.genes[genes]])
-    return write_evaluation(adata, key, fit, split, table, by_gene, partition=partition)
+    leak = _leak(adata, split, partition)
+    return write_evaluation(adata, key, fit, split, table, by_gene, partition=partition, leak=leak)
+
+
+def _leak(adata: AnnData, split: Partition, partition: str) -> str:
+    """Say which modules are on both sides of a split by module; empty if none is."""
+    column = f"{split.key}_module"
+    if split.params.get("by") != "module" or column not in adata.var.columns:
+        return ""
+    return leak_of_units(split, partition, [("module", store.as_names(adata.var[column]))])
 
 
 def _units(adata: AnnData, task: Task, split: Partition, genes: np.ndarray) -> tuple[str, np.ndarray]:

@@ -12,6 +12,7 @@ from heldout._core import keys, store
 from heldout._core.arrays import get_matrix, loaded, take
 from heldout._core.evaluations import write_evaluation
 from heldout._core.fits import check_split
+from heldout._core.leaks import leaking_claims
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator, seed_of
@@ -20,6 +21,7 @@ from heldout.metrics.classification import group_log_probability, one_vs_rest
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.claims import answer, claims_table, summary
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
+from heldout.tasks.genotype.leaks import leak_of_groups
 from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
 from heldout.tasks.genotype.thresholds import thresholds
 from heldout.tasks.genotype.tuning.refit import refit_test
@@ -71,6 +73,8 @@ def evaluate(
     group_blocks = None if blocks is None else blocks.of_groups(names)
     if group_blocks is not None and len(np.unique(group_blocks)) == 1:
         group_blocks = None
+    claimed = [claim_keys] if isinstance(claim_keys, str) else list(claim_keys or ())
+    leak = leak_of_groups(adata, split, task, of_cell, partition, declared=claimed)
     hierarchy = hierarchy_of(adata, split, of_cell, rows, unit, claim_keys)
 
     judged = _Judge(
@@ -90,12 +94,14 @@ def evaluate(
         rng=generator(rng),
         blocks=group_blocks,
     )
-    if n_refits:
+    if n_refits and not leak:
         table = _refitted(table, task, fit, rows, of_cell, blocks, n_refits=n_refits, seed=seed_of(rng))
     odds = one_vs_rest(group_log_probability(scored[0].log_probability, groups))[:, -1]
     claims = claims_table(hierarchy, of_group, odds, task.classes, group_blocks)
     auc = table[(table["role"] == "model") & (table["level"] == unit) & (table["metric"] == "auc")].iloc[0]
     _warn_of_few(of_group, task.classes, unit)
+    if leak:
+        claims = leaking_claims(claims, leak)
     also = {keys.CLAIMS: {key: {"table": claims.rename(index=str)}}}
     by_group = group_table(scored, labels, groups, names, task.classes)
     return write_evaluation(
@@ -106,9 +112,10 @@ def evaluate(
         table,
         by_group,
         partition=partition,
+        leak=leak,
         also=also,
-        answer=answer(claims, auc, task.classes, unit=unit),
-        summary=summary(claims, auc, task.classes, unit=unit, where=partition),
+        answer=None if leak else answer(claims, auc, task.classes, unit=unit),
+        summary=None if leak else summary(claims, auc, task.classes, unit=unit, where=partition),
     )
 
 

@@ -43,8 +43,8 @@ def evaluate_forecast(
         the test set.
     group_key
         Column(s) of ``obs`` with the library or donor of each cell. With 3 or more groups, the difference to the best
-        baseline has an interval over groups. If a group has cells in train too, the verdict is ``leaks``; leave
-        ``group_key`` out to judge over target times.
+        baseline has an interval over groups. If groups are followed over time, so that train has them too, a note says
+        that the result holds for these groups and not for new ones.
     baselines
         Baselines to fit on train and to score at the same times. If None, all that can predict these times.
         ``persistence`` is always scored, because skill is relative to it.

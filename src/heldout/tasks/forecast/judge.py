@@ -10,7 +10,7 @@ import numpy as np
 from heldout._core import store
 from heldout._core.evaluations import write_evaluation
 from heldout._core.fits import check_split, read_header
-from heldout._core.leaks import leak_of_group, leak_of_units
+from heldout._core.leaks import crossing, leak_of_group
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator
@@ -28,7 +28,7 @@ from heldout.tasks.forecast.task import (
     space_of,
     start_cells,
 )
-from heldout.tasks.forecast.words import damping_note
+from heldout.tasks.forecast.words import FOLLOWED, damping_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,14 +83,12 @@ def evaluate(
     scores = score_targets(targets, space_of(fit), rng=generator(rng))
     beyond = bool(at[-1] > info["train_times"][-1])
     notes = {n: damping_note(f.info["fitted"].get("damping"), beyond=beyond) for n, f in fits.items()}
+    if groups is not None and len(crossing(groups, split.codes, partition).names):
+        notes = {n: "; ".join(filter(None, [note, FOLLOWED])) for n, note in notes.items()}
     table = evaluation_table(
         scores, roles=roles, notes=notes, time_key=info["time_key"], n_bootstrap=n_bootstrap, rng=generator(rng)
     )
     leak = leak_of_group(adata, split, partition)
-    if groups is not None and group_key is not None and not leak:
-        name = group_key if isinstance(group_key, str) else "+".join(group_key)
-        leak = leak_of_units(split, partition, [(name, groups)])
-        leak += " Leave group_key out to judge over target times." if leak else ""
     by_target = target_table(scores, targets, roles)
     return write_evaluation(adata, key, fit, split, table, by_target, partition=partition, leak=leak)
 

@@ -9,6 +9,10 @@ import numpy as np
 _LITTLE = 0.05
 
 
+FOLLOWED = "train has groups of the target at other times: the result holds for them, not for new groups"
+"""Note of a forecast whose groups, such as donors, are followed over time."""
+
+
 def sentence(
     *,
     n_targets: int,

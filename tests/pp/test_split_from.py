@@ -14,6 +14,7 @@ from heldout._core.fits import check_split, read_fit
 from heldout._core.partition import PARTITIONS, read_partition, write_partition
 from heldout.get import split_table
 from heldout.pp import split_from
+from tests.helpers.splits import assert_same_split, published, shuffled
 
 needs_pyarrow = pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="pyarrow is not installed")
 SUFFIXES = [".csv", ".csv.gz", pytest.param(".parquet", marks=needs_pyarrow)]
@@ -21,15 +22,12 @@ SUFFIXES = [".csv", ".csv.gz", pytest.param(".parquet", marks=needs_pyarrow)]
 
 @pytest.fixture
 def split(lmna):
-    """The simulation with the published day-matched split."""
-    ho.pp.split_matched(lmna, "library", "day", label_key="genotype", test=19, val=0)
-    return lmna
+    return published(lmna)
 
 
 @pytest.fixture
 def fresh(_lmna):
-    """The same cells at somebody else's, in another order and without a split."""
-    return _lmna[np.random.default_rng(0).permutation(_lmna.n_obs)].copy()
+    return shuffled(_lmna)
 
 
 @pytest.fixture
@@ -41,12 +39,6 @@ def written(table, path):
     """Write the table as a user would."""
     (table.to_parquet if path.suffix == ".parquet" else table.to_csv)(path)
     return path
-
-
-def assert_same_split(first, second, key="split"):
-    one, two = read_partition(first, key), read_partition(second, key)
-    assert (one.hash, one.test_hash, one.scheme, one.params) == (two.hash, two.test_hash, two.scheme, two.params)
-    assert first.obs[key].astype(str).to_dict() == second.obs[key].astype(str).to_dict()
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -358,80 +350,3 @@ def test_cells_with_one_name(split, fresh, table, refuses):
     fresh.obs_names = ["x", "x", *fresh.obs_names[2:]]
     refuses(lambda a: split_from(a, table), fresh, "adata.obs_names has 1 duplicated names")
     refuses(lambda a: split_table(a), fresh, "adata.obs_names has 1 duplicated names")
-
-
-# --- names that now belong to other cells ---------------------------------------------------------------------------
-
-
-def joined(adata, order):
-    """The libraries joined in this order. All use the same barcodes, which are then made unique."""
-    whole = ad.concat([adata[adata.obs["library"] == name] for name in order])
-    barcode = whole.obs.groupby("library", observed=True).cumcount().to_numpy()
-    earlier = whole.obs.groupby(barcode).cumcount().to_numpy()
-    whole.obs_names = [f"{b}-{n}" if n else f"{b}" for b, n in zip(barcode, earlier, strict=True)]
-    return whole
-
-
-@pytest.fixture
-def libraries(fresh):
-    return sorted(fresh.obs["library"].unique())
-
-
-@pytest.mark.parametrize("key", ["library", ["library", "day"], "day"])
-def test_libraries_joined_in_another_order_are_refused(fresh, libraries, key):
-    ours = joined(fresh, libraries)
-    if key == "day":
-        ho.pp.split_time(ours, "day", test=19)
-    else:
-        ho.pp.split_groups(ours, "library" if key == "library" else ["library"], val=0, test=0.25)
-    theirs = joined(fresh, libraries[::-1])
-    before = theirs.copy()
-    with pytest.raises(ValueError, match="cells have another (library|day) than in the table. For example, '"):
-        split_from(theirs, split_table(ours))
-    assert "split" not in theirs.obs
-    assert theirs.uns == before.uns
-    again = joined(fresh, libraries)
-    split_from(again, split_table(ours))
-    assert_same_split(ours, again)
-
-
-def test_names_of_other_perturbations_are_refused():
-    adata = ho.datasets.perturbations_simulated()
-    key = "perturbation"
-    adata.obs["line"] = np.where(np.arange(adata.n_obs) % 2, "k562", "rpe1")
-    ho.pp.split_perturbations(adata, key, covariate_keys="line", hold_out="context", val=0, test=0.3)
-    table = split_table(adata)
-    same = adata.copy()
-    split_from(same, table)
-    other = adata[::-1].copy()
-    other.obs_names = adata.obs_names
-    with pytest.raises(ValueError, match="cells have another perturbation and line than in the table"):
-        split_from(other, table)
-
-
-def test_groups_that_cannot_be_compared_are_said(split, table, fresh, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("heldout"), "propagate", True)
-    without = fresh.copy()
-    del without.obs["library"]
-    split_from(without, table)
-    assert "were not compared" not in caplog.text
-    fresh.obs["library"] = "x" + fresh.obs["library"].astype(str)
-    split_from(fresh, table)
-    assert "No value of library in obs is in the record of the table" in caplog.text
-    assert_same_split(split, fresh)
-
-
-def test_new_cells_of_a_known_group_may_be_unused(split, table, fresh):
-    new = fresh[:5].copy()
-    new.obs_names = [f"new{i}" for i in range(5)]
-    more = ad.concat([fresh, new])
-    split_from(more, table, missing="unused")
-    assert (more.obs["split"][-5:] == "unused").all()
-
-
-def test_the_audit_fails_when_the_group_of_a_cell_was_exchanged(split):
-    assert (ho.tl.audit(split, items="integrity")["status"].astype(str)[0]) == "pass"
-    split.obs["library"] = split.obs["library"].astype(str).to_numpy()[::-1]
-    found = ho.tl.audit(split, items="integrity").iloc[0]
-    assert found["status"] == "fail"
-    assert "cells have another library than when the split was made" in found["finding"]

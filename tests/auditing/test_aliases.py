@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import heldout as ho
-from heldout.auditing._spelling import is_placeholder, same_spelling, stem, without_suffix
+from heldout._core.placeholders import is_placeholder
+from heldout.auditing._spelling import same_spelling, stem, without_suffix
 from tests.helpers.audits import design
 
 

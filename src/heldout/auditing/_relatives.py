@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core import store
-from heldout._core.unit_columns import PROPERTY_WORDS
+from heldout._core.placeholders import is_placeholder
+from heldout._core.unit_columns import PROPERTY_WORDS, plain
 from heldout._core.words import counted, first_few
 from heldout.auditing._finding import Finding
-from heldout.auditing._spelling import is_placeholder, stem
+from heldout.auditing._spelling import stem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,9 +60,9 @@ def _columns(case: Case) -> list[str]:
     declared |= {*case.group_key, *case.covariate_keys}
     found: list[str] = []
     for key in case.adata.obs.columns:
-        plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(key)).lower()
+        words = plain(str(key))
         numeric = case.adata.obs[key].dtype.kind in "fcbmM"
-        named = _COLUMN.search(plain) and not PROPERTY_WORDS.search(plain)
+        named = _COLUMN.search(words) and not PROPERTY_WORDS.search(words)
         if isinstance(key, str) and key not in declared and not numeric and named:
             found.append(key)
     return found

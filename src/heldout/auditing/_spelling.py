@@ -4,44 +4,10 @@ from __future__ import annotations
 
 import re
 
-_PLACEHOLDERS = frozenset(
-    [
-        "",
-        "ambiguous",
-        "doublet",
-        "doublets",
-        "missing",
-        "multiplet",
-        "multiplets",
-        "na",
-        "n/a",
-        "nan",
-        "negative",
-        "none",
-        "not assigned",
-        "not available",
-        "null",
-        "unassigned",
-        "undetermined",
-        "unk",
-        "unknown",
-        "unmapped",
-        "unspecified",
-        "?",
-        "-",
-        "<na>",
-    ]
-)
 _SUFFIX = re.compile(
     r"(?:[ _.\-]+(?:again|aliquot|bis|copy|dup|duplicate|new|old|rep|repeat|replicate|reseq|resequenced|run|tech|"
     r"techrep)[ _.\-]*\d*|(?<=\d)(?:rep|bis)\d*|(?<=\d)[ _.\-]?[a-d])$"
 )
-
-
-def is_placeholder(name: str) -> bool:
-    """Whether a name says that the group is not known, or that there are several groups."""
-    plain = re.sub(r"[\s_]+", " ", name).strip().casefold()
-    return plain in _PLACEHOLDERS
 
 
 def same_spelling(name: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heldout._core import store
+from heldout._core.placeholders import is_placeholder
 from heldout._core.words import counted, first_few
 from heldout.auditing._finding import Finding, NotRun
-from heldout.auditing._spelling import is_placeholder, same_spelling, without_suffix
+from heldout.auditing._spelling import same_spelling, without_suffix
 from heldout.auditing._words import many, singular
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.placeholders import is_placeholder
 from heldout._core.store import factorize, some, suggest
 from heldout.splitting._groups import Groups
 
@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
-
-PLACEHOLDER = re.compile(
-    r"|un(assigned|known|determined|classified|mapped)|not[ _-]?(assigned|available|determined)|(doublet|multiplet)s?"
-    r"|negative|ambiguous|missing|n[./]?a\.?|<na>|nan|none|null|[?-]",
-    re.IGNORECASE,
-)
-"""A value that demultiplexing and sheets give to cells without a donor, as a whole word."""
 
 
 def kept_cells(columns: Mapping[str, np.ndarray], unused: Sequence[str] | None) -> np.ndarray | None:
@@ -53,7 +46,7 @@ def kept_cells(columns: Mapping[str, np.ndarray], unused: Sequence[str] | None) 
 
 def _refuse_placeholders(key: str, column: np.ndarray) -> None:
     names, codes = factorize(column)
-    found = [i for i, name in enumerate(names) if PLACEHOLDER.fullmatch(str(name).strip())]
+    found = [i for i, name in enumerate(names) if is_placeholder(str(name))]
     if found:
         counts = np.bincount(codes)
         shown = ", ".join(f"{names[i]!r} ({counts[i]} cells)" for i in found)

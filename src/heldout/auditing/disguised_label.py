@@ -65,8 +65,9 @@ def disguised_label(case: Case) -> list[Finding]:
     level = LEVEL / max(len(whole), 1)
     for subject, unit_column in whole.items():
         strength = association(unit_column, drawn, n_classes)
-        if p_value(strength[at], strength) <= level:
-            findings.append(_of_units(case, subject, unit_column, codes, strength[at], p_value(strength[at], strength)))
+        p = p_value(strength[at], strength)
+        if p <= level:
+            findings.append(_of_units(case, subject, unit_column, codes, strength[at], p))
     findings += [found for subject, values in varying.items() if (found := _of_cells(case, subject, values))]
     findings += _shares(case, varying)
     if findings:

@@ -27,9 +27,9 @@ def test_looks(case: Case) -> list[Finding]:
     if shared:
         found = Finding.about(case.split_key, "test cells that other test sets have", float(max(shared.values())), 1.0)
         text = (
-            f"{counted(len(shared), 'other split')} that was evaluated on test has up to {max(shared.values())} of the "
-            f"{int(case.mask('test').sum())} test cells in its own test set. {looks['fit'].nunique()} different fits "
-            "were evaluated on these cells."
+            f"Up to {max(shared.values())} of the {int(case.mask('test').sum())} test cells are also in the test set of "
+            f"{counted(len(shared), 'other split')} that {'was' if len(shared) == 1 else 'were'} evaluated on test. "
+            f"{looks['fit'].nunique()} different fits were evaluated on these cells."
         )
         return [found.says("warn", text, "Report all looks: heldout.get.ledger.")]
     n, n_fits = looks["look"].nunique(), looks["fit"].nunique()

@@ -167,7 +167,7 @@ def test_genes_as_coordinates():
 
 
 def test_an_unknown_question_is_refused():
-    with pytest.raises(ValueError, match="questions=.*'pair'.* may have 'combination'"):
+    with pytest.raises(ValueError, match="questions=.*'pair'.* must be some of 'context', 'combination', 'single'"):
         ho.model.ResidualFlowConfig(questions=("pair",))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from heldout._core.options import Config, option
+from heldout.tasks.perturbation.methods.questions import QUESTIONS
 
 
 @dataclass(frozen=True)
@@ -269,9 +270,7 @@ class ResidualFlowConfig(TrainedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        unknown = sorted(set(self.questions or ()) - {"combination", "context", "single"})
-        if unknown:
-            msg = (
-                f"ResidualFlowConfig: questions={self.questions!r} may have 'combination', 'context' and 'single' only."
-            )
+        if not set(self.questions or ()) <= set(QUESTIONS):
+            allowed = ", ".join(map(repr, QUESTIONS))
+            msg = f"ResidualFlowConfig: questions={self.questions!r} must be some of {allowed}."
             raise ValueError(msg)

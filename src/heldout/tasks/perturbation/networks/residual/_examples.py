@@ -63,9 +63,9 @@ def held_out_cells(
     data: Data,
     question: Question,
     config: ComposedCellsConfig,
-    *,
     responses: Mapping[Pair, np.ndarray],
     geometry: Geometry,
+    *,
     seed: int,
 ) -> list[Example]:
     """Hold out train perturbations as a question does, and compose their cells; none if train has too few.

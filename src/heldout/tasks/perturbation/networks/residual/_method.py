@@ -67,10 +67,8 @@ class ResidualFlow:
         }
         gates, history = {}, []
         for question in QUESTIONS:
-            if config.questions is not None and question not in config.questions:
-                gates[question] = {"shape": 0.0, "mean": 0.0, "n_held_out": 0}
-                continue
-            examples = held_out_cells(data, question, of_base, responses=responses, geometry=geometry, seed=seed)
+            asked = config.questions is None or question in config.questions
+            examples = held_out_cells(data, question, of_base, responses, geometry, seed=seed) if asked else []
             gate = Gate()
             if len(examples) >= FEWEST_ROWS:
                 gate = gate_of(examples, config, geometry.directions, non_negative=composer.non_negative, seed=seed)
@@ -79,14 +77,12 @@ class ResidualFlow:
                 arrays |= with_prefix(network.arrays(), f"{question}.")
                 history.append(of_network.assign(question=question))
             gates[question] = {"shape": gate.shape, "mean": gate.mean, "n_held_out": len(examples)}
-            _tell(question, gate, len(examples))
         perturbations = [list(targets) for targets in sorted(set(data.profiles.pairs.targets))]
         info = {"base": base.info, "gates": gates, "perturbations": perturbations, "network": asdict(config)}
-        return Fitted(
-            {**arrays, **with_prefix(base.arrays, _BASE)},
-            info,
-            pd.concat([pd.DataFrame(), *history], ignore_index=True),
-        )
+        table = pd.concat([pd.DataFrame(), *history], ignore_index=True)
+        fitted = Fitted({**arrays, **with_prefix(base.arrays, _BASE)}, info, table)
+        logger.info("residual_flow: %s", self.chosen(fitted))
+        return fitted
 
     def chosen(self, fitted: Fitted) -> str:
         """The strengths that are used, for the table of an evaluation."""
@@ -151,18 +147,3 @@ def _geometry(data: Data, precision: np.ndarray, config: ResidualFlowConfig) -> 
     centre = np.asarray(control[np.isfinite(control).all(axis=1)].mean(axis=0))
     found = components_of(cells, cells.in_order(cells.train), centre, _N_COMPS)["components"]
     return Geometry(precision, found.astype(np.float64), config.coordinates)
-
-
-def _tell(question: str, gate: Gate, n: int) -> None:
-    """Log what was chosen."""
-    if n < FEWEST_ROWS:
-        logger.info(
-            "residual_flow, %s: train has too few perturbations to hold out; the cells are composed cells", question
-        )
-    elif gate.closed:
-        logger.info(
-            "residual_flow, %s: no gain on %d held-out perturbations; the cells are composed cells", question, n
-        )
-    else:
-        what = "strength %g of the shape and %g of the mean, from %d held-out perturbations"
-        logger.info(f"residual_flow, %s: {what}", question, gate.shape, gate.mean, n)

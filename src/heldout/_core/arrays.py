@@ -106,6 +106,11 @@ def take(X: MatrixOrDask, rows: np.ndarray | slice | None, columns: np.ndarray |
     return X if columns is None else X[:, columns]
 
 
+def as_dense(X: Matrix) -> np.ndarray:
+    """Return a matrix in memory as a dense float64 array. A dense float64 array is not copied."""
+    return np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64)
+
+
 def lognormalised(block: Matrix, total: float, columns: np.ndarray | None = None) -> Matrix:
     """Normalise counts of a dense or csr block to ``total`` per cell, take log1p, and return the columns as float32."""
     sums = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
@@ -252,8 +257,8 @@ def _is_one_cell(sample: Matrix) -> bool:
 
 def _multiples(sample: Matrix) -> bool:
     """Whether most rows hold multiples of their smallest entry above 0, as counts that were divided by a number do."""
-    dense = np.asarray(sample[:_SAMPLE_OF_MULTIPLES].toarray() if is_sparse(sample) else sample[:_SAMPLE_OF_MULTIPLES])
-    dense = dense[dense.max(axis=1) > 0].astype(np.float64)
+    dense = as_dense(sample[:_SAMPLE_OF_MULTIPLES])
+    dense = dense[dense.max(axis=1) > 0]
     unit = np.where(dense > 0, dense, np.inf).min(axis=1, keepdims=True)
     ratio = dense / unit
     return bool(np.mean((np.abs(ratio - np.round(ratio)) <= 1e-3 * np.maximum(ratio, 1)).all(axis=1)) > 0.5)

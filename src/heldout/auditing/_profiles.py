@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from heldout._core.arrays import take
+from heldout._core.arrays import as_dense, take
 from heldout._core.partition import digests
-from heldout._core.types import is_sparse
 from heldout.auditing._case import principal_components, products
 from heldout.auditing._finding import NotRun
 from heldout.auditing._sums import blocks_of_rows
 
 if TYPE_CHECKING:
-    from heldout._core.types import Matrix
     from heldout.auditing._case import Case
 
 N_GENES, N_CELLS, N_COMPS = 1000, 5000, 30
@@ -116,9 +114,9 @@ def _half_sums(
         block = take(case.lognormalised(rows), keep, None)
         ones = (np.ones(len(keep)), (half_of_cell[rows][keep], np.arange(len(keep))))
         member = sparse.csr_array(ones, shape=(n_halves, len(keep)))
-        total += _dense(member @ block)
+        total += as_dense(member @ block)
         n_detected += np.asarray((block != 0).sum(axis=0)).ravel()
-        detected += member @ (_dense(take(block, None, markers)) != 0).astype(float)
+        detected += member @ (as_dense(take(block, None, markers)) != 0).astype(float)
     n = np.bincount(half_of_cell[half_of_cell >= 0], minlength=n_halves)
     return n, total, n_detected / max(n.sum(), 1), detected
 
@@ -131,7 +129,7 @@ def _states(case: Case, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Components (k × p) of the variation between the cells of a unit, and the scale (p,) of each gene."""
     rows = case.drawn(case.units.of_cell >= 0, N_CELLS, "profiles")
     block = case.lognormalised(rows, genes)
-    X = _dense(block)
+    X = as_dense(block)
     unit = case.units.of_cell[rows]
     sizes = np.bincount(unit, minlength=len(case.units.names))
     if len(rows) >= 2 * (sizes > 0).sum():
@@ -160,10 +158,6 @@ def _design(case: Case) -> np.ndarray:
         if len(levels) and len(columns) + len(levels) <= len(units.names) / 2:
             columns += [(value == level).astype(float) for level in levels]
     return np.stack(columns, axis=1)
-
-
-def _dense(X: Matrix) -> np.ndarray:
-    return np.asarray(X.toarray() if is_sparse(X) else X, dtype=float)
 
 
 def _to_length_one(values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from heldout._core.arrays import describe, get_matrix, loaded, lognormalised, moments, take
+from heldout._core.arrays import as_dense, describe, get_matrix, loaded, lognormalised, moments, take
 from heldout._core.partition import digests
 from heldout._core.store import as_names
 from heldout._core.types import is_sparse
@@ -133,7 +133,7 @@ def _varying(block: np.ndarray | sparse.csr_array) -> np.ndarray | None:
         return None
     columns = np.sort(usual[np.argsort(-spread[usual], kind="stable")[:N_FEATURES]])
     values = take(block, None, columns)
-    values = np.asarray(values.toarray() if is_sparse(values) else values, dtype=np.float64)
+    values = as_dense(values)
     return (values - found.mean[columns]) / spread[columns]
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import keys, store
+from heldout._core.arrays import as_dense
 from heldout._core.checks import check_integer
-from heldout._core.types import is_sparse
 from heldout.splitting._screen import as_list
 from heldout.tasks.perturbation.predict import ABOUT_ROWS
 
@@ -96,7 +96,7 @@ def rows_of(adata: AnnData, perturbations: str | Sequence[str] | None) -> list[i
         )
         raise ValueError(msg)
     change = adata.layers["change"]
-    predicted = np.flatnonzero(np.isfinite(change.toarray() if is_sparse(change) else change).all(axis=1)).tolist()
+    predicted = np.flatnonzero(np.isfinite(as_dense(change)).all(axis=1)).tolist()
     if perturbations is None:
         return predicted
     asked = as_list(perturbations)
@@ -130,5 +130,4 @@ def _of_row(adata: AnnData, row: int, labels: list[str], n: int | None) -> pd.Da
 
 def _row(X: Matrix, row: int) -> np.ndarray:
     """A row of a dense or sparse matrix, float64, (G,)."""
-    values = X[[row]]
-    return np.asarray(values.toarray() if is_sparse(values) else values, dtype=np.float64).ravel()
+    return as_dense(X[[row]]).ravel()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import sparse
 
+from heldout._core.arrays import as_dense
 from heldout._core.checks import check_choice
 from heldout._core.types import is_sparse
 from heldout.metrics._checks import as_numbers
@@ -83,7 +84,7 @@ def bulk_profile(counts: Any, *, scale: float = _SCALE) -> tuple[np.ndarray, flo
     first, second = np.zeros((2, len(total)))
     for i in range(0, n, _ROWS):
         block = rows[i : i + _ROWS]
-        left = total - np.asarray(block.toarray() if is_sparse(block) else block, dtype=np.float64)
+        left = total - as_dense(block)
         rest = left.sum(axis=1, keepdims=True)
         shares = np.divide(left, rest, out=np.zeros_like(left), where=rest > 0)
         deviation = np.log1p(scale * shares) - profile

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout._core.types import is_sparse
+from heldout._core.arrays import as_dense
 
 if TYPE_CHECKING:
     from heldout._core.types import Matrix
@@ -37,12 +37,10 @@ def fit_space(X: Matrix, n_comps: int) -> Space:
     mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
     n, n_genes = X.shape
     if n_genes <= max(n, 6000):
-        product = X.T @ X
-        product = np.asarray(product.toarray() if is_sparse(product) else product, dtype=np.float64)
+        product = as_dense(X.T @ X)
         _, vectors = np.linalg.eigh(product - n * np.outer(mean, mean))
         components = vectors[:, ::-1].T[:n_comps]
     else:
-        dense = np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64) - mean
-        components = np.linalg.svd(dense, full_matrices=False)[2][:n_comps]
+        components = np.linalg.svd(as_dense(X) - mean, full_matrices=False)[2][:n_comps]
     signs = np.sign(components[np.arange(len(components)), np.abs(components).argmax(axis=1)])
     return Space(mean, np.ascontiguousarray(components * signs[:, None]))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout import metrics
-from heldout._core.arrays import loaded, take
+from heldout._core.arrays import as_dense, loaded, take
 from heldout._core.grouped import group_moments
 from heldout._core.partition import digests
-from heldout._core.types import is_dask, is_sparse
+from heldout._core.types import is_dask
 from heldout.splitting._read_screen import CONTROL, UNKNOWN
 from heldout.tasks.perturbation.pairs import Pair, Pairs
 
@@ -124,8 +124,7 @@ class Measured:
 
     def dense(self, rows: np.ndarray) -> np.ndarray:
         """Expression of some cells, dense, float64, (k × G)."""
-        X = self.fetch(rows)
-        return np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64)
+        return as_dense(self.fetch(rows))
 
     def observe(self, mask: np.ndarray) -> Observed:
         """Moments of the cells in ``mask`` by perturbation and context, in one pass over the matrix."""

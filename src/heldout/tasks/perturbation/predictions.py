@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from heldout._core.arrays import loaded, take
-from heldout._core.types import is_sparse
+from heldout._core.arrays import as_dense, loaded, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,5 +181,4 @@ def drawn_rows(k: int, n: int, rng: np.random.Generator) -> np.ndarray:
 
 def dense_rows(X: Matrix, rows: np.ndarray) -> np.ndarray:
     """Some rows as a dense float64 array."""
-    block = X[rows]
-    return np.asarray(block.toarray() if is_sparse(block) else block, dtype=np.float64)
+    return as_dense(X[rows])

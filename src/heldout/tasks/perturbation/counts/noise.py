@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse, stats
 
-from heldout._core.arrays import loaded, row_chunks, take, values
+from heldout._core.arrays import as_dense, loaded, row_chunks, take, values
 from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def check_consistent(counts: Matrix, logged: Matrix, names: tuple[str, str]) -> 
         )
         raise ValueError(msg)
     size = size_factors(counts, logged)
-    dense = _dense(counts)
-    again = np.expm1(_dense(logged)) * size[:, None]
+    dense = as_dense(counts)
+    again = np.expm1(as_dense(logged)) * size[:, None]
     known = np.isfinite(size)
     wrong = np.abs(again - dense)[known] > 0.02 * dense[known] + 0.02
     if wrong.mean() > 1e-3:
@@ -277,7 +277,3 @@ def _poisson_means(s: np.ndarray, highest: float) -> tuple[np.ndarray, np.ndarra
     large = grid[~small][:, None]
     table[~small] = np.log1p(large / s) - large / (2 * (s + large) ** 2)
     return grid, table
-
-
-def _dense(X: Matrix) -> np.ndarray:
-    return np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64)

@@ -11,10 +11,9 @@ import pandas as pd
 from scipy import sparse
 
 from heldout._core import keys, store
-from heldout._core.arrays import get_matrix, loaded, take, values
+from heldout._core.arrays import as_dense, get_matrix, loaded, take, values
 from heldout._core.fits import read_header
 from heldout._core.rng import Rng, seed_of
-from heldout._core.types import is_sparse
 from heldout.splitting._screen import as_list, context_codes
 from heldout.tasks.perturbation.counts.noise import (
     MOST_GROUPS,
@@ -204,7 +203,7 @@ def _drawn(
     tables: dict[tuple[str, ...], Rates] = {}
     for name, of_group in groups:
         block = take(X, of_group, None)
-        x = np.asarray(block.toarray() if is_sparse(block) else block, dtype=np.float64)
+        x = as_dense(block)
         n_negative += int((x < 0).sum())
         x = np.repeat(without_negatives(x), n_cells, axis=0)
         context = columns.context(name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import sparse
 
-from heldout._core.arrays import row_chunks, take
+from heldout._core.arrays import as_dense, row_chunks, take
 from heldout._core.types import is_sparse
 from heldout.metrics import (
     coexpression_error,
@@ -162,13 +162,13 @@ class CellSpace:
         No more predicted cells are used than are measured, because some metrics depend on the number of cells.
         """
         found = [{metric: np.full(len(self.context), np.nan) for metric in METRICS} for _ in methods]
-        controls = [_dense(cells) for cells in self.start_genes]
+        controls = [as_dense(cells) for cells in self.start_genes]
         shifts = [None if method.cells is not None else method.change @ self.directions.T for method in methods]
         for i, context in enumerate(self.context):
             if len(self.truth[i]) < 2:
                 continue
             measured, n = (
-                _MeasuredCells.of(self.truth[i], _dense(self.truth_genes[i]), self.variable),
+                _MeasuredCells.of(self.truth[i], as_dense(self.truth_genes[i]), self.variable),
                 len(self.truth[i]),
             )
             for method, shift, values in zip(methods, shifts, found, strict=True):
@@ -193,7 +193,7 @@ class CellSpace:
             n = len(truth)
             if n < 4:
                 continue
-            genes, m = _dense(matrix), min(n, max(len(self.start[context]), 1))
+            genes, m = as_dense(matrix), min(n, max(len(self.start[context]), 1))
             half = _MeasuredCells.of(truth[::2], genes[::2], self.variable)
             values = half.against(truth[1::2], genes[1::2])
             shrinkage = np.sqrt((1 / n + 1 / m) / (1 / len(truth[::2]) + 1 / len(truth[1::2])))
@@ -245,7 +245,7 @@ def _fetched(
     parts: list[Any] = []
     for part in row_chunks(len(rows)):
         block = cells.fetch(rows[order[part]])
-        dense = _dense(block)
+        dense = as_dense(block)
         coordinates[order[part]] = dense @ directions.T
         parts.append(take(sparse.csr_matrix(block) if is_sparse(block) else dense, None, top))
     genes = sparse.vstack(parts, format="csr") if is_sparse(parts[0]) else np.concatenate(parts)
@@ -253,10 +253,6 @@ def _fetched(
     ends = np.cumsum([len(group) for group in groups])
     in_groups = [genes[back[end - len(group) : end]] for group, end in zip(groups, ends, strict=True)]
     return np.split(coordinates, ends[:-1]), in_groups
-
-
-def _dense(X: Matrix) -> np.ndarray:
-    return np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64)
 
 
 def _directions(cells: np.ndarray) -> np.ndarray:

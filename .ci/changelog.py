@@ -1,4 +1,4 @@
-"""Move the fragments of changelog.d/ into the section "Unreleased" of CHANGELOG.md; with a version, release the section.
+"""Move the fragments of changelog.d/ into "Unreleased" of CHANGELOG.md; with a version, release the section.
 
 python .ci/changelog.py            # collect the fragments
 python .ci/changelog.py 0.2.0      # and give the section this version and the date of today

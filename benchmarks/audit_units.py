@@ -92,7 +92,7 @@ def replicates(adata: ad.AnnData, rng: np.random.Generator) -> ad.AnnData:
 
 
 def resequenced(adata: ad.AnnData, rng: np.random.Generator) -> ad.AnnData:
-    """Sequence the cells of the test donors again for train, half as deep, with 20 % noise in the yield of each gene."""
+    """Sequence the cells of the test donors again for train, half as deep, with 20 % noise of each gene."""
     again = adata[adata.obs["split"] == "test"].copy()
     again.obs_names = [f"{name}-again" for name in again.obs_names]
     again.obs["donor"] = again.obs["donor"] + " copy"

@@ -1,11 +1,11 @@
 """Other tools and our methods on the same splits of a screen, judged by the same code (heldout.tl.score_predictions).
 
-    python benchmarks/peers_perturbation.py --environments ENVS --install gears cellflow    # once, needs a package index
+    python benchmarks/peers_perturbation.py --environments ENVS --install gears cellflow  # once, needs a package index
     python benchmarks/peers_perturbation.py --environments ENVS --peers gears cellflow [--data norman] [--seeds 5]
     python benchmarks/peers_perturbation.py --environments ENVS --data responders --seeds 1
 
-Each tool runs in an environment of its own, in a worker of benchmarks/peers. A worker gets the train cells and the names
-of the perturbations to predict, and never a test cell. Answers are kept in --work and are not computed again. Names
+Each tool runs in an environment of its own, in a worker of benchmarks/peers. A worker gets the train cells and the
+names of the perturbations to predict, and never a test cell. Answers are kept in --work and are not computed again. Names
 after --networks are methods of heldout that are judged like a tool. The closed forms of heldout are the baselines: the
 verdict compares each tool with the best of them, by each metric. Units and intervals are those of
 benchmarks/perturbation.py.

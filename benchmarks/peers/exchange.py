@@ -1,8 +1,8 @@
 """Files that carry train cells to a peer and its predictions back. This module imports nothing of heldout.
 
 A worker is a script in this folder. It runs in the environment of its peer, reads a question (an ``.h5ad`` with train
-cells and the perturbations to predict), and writes an answer (an ``.h5ad`` with predicted cells or profiles). Test cells
-are not in the question.
+cells and the perturbations to predict), and writes an answer (an ``.h5ad`` with predicted cells or profiles). Test
+cells are not in the question.
 """
 
 from __future__ import annotations

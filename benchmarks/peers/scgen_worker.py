@@ -1,7 +1,7 @@
 """Train scGen, as pertpy has it, on train cells, and add up the changes of the members in its latent space.
 
-scGen itself predicts a perturbation that was measured, in cells of another type. Here the change of a pair is the sum of
-the changes of its members, as in the additive baseline. A member that was not measured alone gets the mean change.
+scGen itself predicts a perturbation that was measured, in cells of another type. Here the change of a pair is the sum
+of the changes of its members, as in the additive baseline. A member that was not measured alone gets the mean change.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def test_looks(case: Case) -> list[Finding]:
     if shared:
         found = Finding.about(case.split_key, "test cells that other test sets have", float(max(shared.values())), 1.0)
         text = (
-            f"Up to {max(shared.values())} of the {int(case.mask('test').sum())} test cells are also in the test set of "
+            f"Up to {max(shared.values())} of {int(case.mask('test').sum())} test cells are also in the test set of "
             f"{counted(len(shared), 'other split')} that {'was' if len(shared) == 1 else 'were'} evaluated on test. "
             f"{looks['fit'].nunique()} different fits were evaluated on these cells."
         )

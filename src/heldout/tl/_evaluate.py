@@ -77,9 +77,9 @@ def evaluate(
     compared with), ``level`` (unit of inference), ``metric``, ``estimate``, ``ci_low``, ``ci_high`` (95 %), ``n``
     (units), ``baseline`` (the best one), ``difference``, ``difference_low``, ``difference_high``, ``ceiling``,
     ``verdict``, ``note``, ``partition``, ``look``. The verdict is ``better``, ``not better``, ``undecided``, or
-    ``unidentifiable`` if so few units cannot decide. The verdict is ``leaks``, without any interval or p-value, if a unit is on both
-    sides of the split: a group, an unseen perturbation, or a donor or sample that was not declared. The report says
-    so first. The table is also stored:
+    ``unidentifiable`` if so few units cannot decide. It is ``leaks``, without any interval or p-value, if a unit is on
+    both sides of the split: a group, an unseen perturbation, or a donor or sample that was not declared. The report
+    says so first. The table is also stored:
 
     ``uns["heldout"]["evaluations"][key]``
         The table and the report.

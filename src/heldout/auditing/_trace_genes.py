@@ -11,6 +11,7 @@ import pandas as pd
 from heldout._core.arrays import describe, get_matrix, row_blocks
 from heldout.auditing._case import TARGET
 from heldout.auditing._finding import Finding
+from heldout.auditing._trace_batches import of_batches
 from heldout.auditing._traces import Verdict, in_words, of_values, parts, status_of, sums_by_part
 
 if TYPE_CHECKING:
@@ -47,11 +48,13 @@ def genes_finding(case: Case) -> Finding | None:
         else:
             plain = sums if plain is None else plain
         verdict = _by_means(case, sums, names, normalised=reading.factor is not None)
+        evidence = "The stored means of the genes are those of these cells."
+        if verdict is None and (batched := of_batches(case, reading.X, reading.function, reading.factor)) is not None:
+            verdict = batched[0]
+            evidence = f"The stored means are averages over the values of obs[{batched[1]!r}] in these cells."
         if verdict is not None:
             share = _jaccard_of_sides(sums if expanded is None else expanded, chosen, names)
-            return _identified(
-                subject, chosen, verdict, "The stored means of the genes are those of these cells.", share
-            )
+            return _identified(subject, chosen, verdict, evidence, share)
     plain, expanded = plain or expanded, expanded or plain
     if plain is None or expanded is None:
         text = (

@@ -1,0 +1,94 @@
+"""Identify the cells of highly variable genes that were chosen in each batch, by the means that scanpy stores.
+
+With ``batch_key``, ``sc.pp.highly_variable_genes`` computes the mean of each gene in each batch, on the log scale for
+the default flavor, and stores the average over the batches. The batch is not recorded, so each column of ``obs`` with
+few values is tried.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from heldout._core.arrays import row_blocks
+from heldout._core.store import as_names
+from heldout._core.types import is_sparse
+from heldout.auditing._traces import of_values, parts, unions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from heldout._core.types import MatrixOrDask
+    from heldout.auditing._case import Case
+    from heldout.auditing._traces import Verdict
+
+RECORD = "highly_variable_nbatches"
+_MOST_BATCHES = 200
+
+
+def of_batches(
+    case: Case, X: MatrixOrDask, function: Callable[[np.ndarray], np.ndarray] | None, factor: np.ndarray | None
+) -> tuple[Verdict, str] | None:
+    """The fitted cells and the column of the batches, if the stored means are averages over batches. Else None."""
+    var = case.adata.var
+    if RECORD not in var.columns or "means" not in var.columns:
+        return None
+    stored = pd.to_numeric(var["means"], errors="coerce").to_numpy(dtype=float)
+    names = list(parts(case.codes))
+    for column, batch in _batches(case):
+        means = _means(X, case.codes, batch, function, factor)
+        for scale in (np.log1p, lambda x: x):
+            expected = {union: scale(each).mean(axis=0) for union, each in means.items()}
+            verdict = of_values(stored, expected, names)
+            if verdict is not None:
+                return verdict, column
+    return None
+
+
+def _batches(case: Case) -> Iterator[tuple[str, np.ndarray]]:
+    """Columns with few values, and the number of the value of each cell, (n,)."""
+    obs = case.adata.obs
+    for column in obs.columns:
+        if pd.api.types.is_float_dtype(obs[column]) or obs[column].isna().any() or column == case.split_key:
+            continue
+        levels, batch = np.unique(as_names(obs[column]), return_inverse=True)
+        if 2 <= len(levels) <= _MOST_BATCHES:
+            yield str(column), batch
+
+
+def _means(
+    X: MatrixOrDask,
+    codes: np.ndarray,
+    batch: np.ndarray,
+    function: Callable[[np.ndarray], np.ndarray] | None,
+    factor: np.ndarray | None,
+) -> dict[tuple[str, ...], np.ndarray]:
+    """Mean of each gene in each batch that has cells, (batches × p), for each union of partitions."""
+    masks = parts(codes)
+    n_batches, n = int(batch.max()) + 1, len(batch)
+    row = np.zeros(n, dtype=np.int64)
+    for i, mask in enumerate(masks.values()):
+        row[mask] = i * n_batches + batch[mask]
+    member = sparse.csr_array((np.ones(n), (row, np.arange(n))), shape=(len(masks) * n_batches, n))
+    size, total = np.bincount(row, minlength=member.shape[0]), np.zeros((member.shape[0], X.shape[1]))
+    for rows, block in row_blocks(X, 8192):
+        values = sparse.csr_array(block, dtype=np.float64) if is_sparse(block) else np.asarray(block, dtype=np.float64)
+        if factor is not None:
+            values = values * factor[rows][:, None]
+        if function is not None and is_sparse(values):
+            values.data = function(values.data)
+        elif function is not None:
+            values = function(values)
+        summed = member[:, rows] @ values
+        total += summed.toarray() if is_sparse(summed) else summed
+    totals = dict(zip(masks, total.reshape(len(masks), n_batches, -1), strict=True))
+    sizes = dict(zip(masks, size.reshape(len(masks), n_batches), strict=True))
+    means = {}
+    for union in unions(masks):
+        cells = np.sum([sizes[name] for name in union], axis=0)
+        filled = cells > 0
+        means[union] = np.sum([totals[name] for name in union], axis=0)[filled] / cells[filled, None]
+    return means

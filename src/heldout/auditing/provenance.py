@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from heldout._core import keys
 from heldout._core.arrays import describe, get_matrix
@@ -15,6 +14,7 @@ from heldout._core.fits import read_fit
 from heldout._core.partition import PARTITIONS, load_assignment
 from heldout._core.store import section
 from heldout._core.words import counted, first_few
+from heldout.auditing._coordinates import coordinates, in_obs
 from heldout.auditing._finding import Finding
 from heldout.auditing._lineages import lineage_findings
 from heldout.auditing._trace_genes import COLUMN, genes_finding
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _AGAIN = "Fit again on the train cells, starting from the matrix before preparation"
 _OBS = ("leiden", "louvain", "dpt_pseudotime", "velocity_pseudotime", "palantir_pseudotime", "latent_time")
+_STEMS = tuple(f"obs['{stem}" for stem in ("pc", "umap", "tsne", "t-sne", "nmf", "factor", "latent", "x_", "dim"))
 _NOT_FITTED = ("spatial",)
 
 
@@ -44,6 +45,12 @@ def provenance(case: Case) -> list[Finding]:
             findings.append(finding)
         elif key not in fits and not _is_prediction(case, key):
             unknown.append(f"obsm[{key!r}]")
+    for where, table in in_obs(case).items():
+        identified = of_coordinates(table, case.codes)
+        if identified is not None:
+            findings.append(_proved(where, f"{where} were fitted on", identified[1], identified[0]))
+        elif where.lower().startswith(_STEMS):
+            unknown.append(where)
     unknown += [f"obs[{key!r}]" for key in case.adata.obs.columns if str(key).startswith(_OBS)]
     if unknown:
         text = (
@@ -167,7 +174,7 @@ def _scaled(case: Case, fits: dict[str, Fit], clean: set[str]) -> Finding | None
 
 def _embedding(case: Case, key: str, *, recorded: bool) -> Finding | None:
     """A finding if coordinates are principal components of an identifiable set of cells. Else None."""
-    Y = _coordinates(case.adata.obsm[key])
+    Y = coordinates(case.adata.obsm[key])
     if Y is None or key in _NOT_FITTED or _is_prediction(case, key):
         return None
     identified = of_coordinates(Y, case.codes)
@@ -195,13 +202,6 @@ def _proved(subject: str, what: str, proof: str, verdict: Verdict) -> Finding:
     advice = "" if verdict.status == "pass" else f"{_AGAIN}, with heldout.pp.scale or heldout.pp.pca."
     text = f"{what} {verdict.cells}. {proof}{errors}."
     return Finding.about(subject, "error over the fitted cells", verdict.error).says(verdict.status, text, advice)
-
-
-def _coordinates(values: Any) -> np.ndarray | None:
-    if isinstance(values, pd.DataFrame):
-        values = values.to_numpy()
-    is_table = isinstance(values, np.ndarray) and values.ndim == 2 and np.issubdtype(values.dtype, np.floating)
-    return values if is_table and values.shape[1] >= 2 else None
 
 
 def _is_prediction(case: Case, key: str) -> bool:

@@ -80,7 +80,7 @@ def test_the_environment_is_read_as_openmp_reads_it(environment, asked):
 @pytest.mark.parametrize("value", [0, -2, 1.5, True, "4"])
 def test_a_number_of_threads_that_cannot_be_is_refused(value, n_jobs):
     n_jobs(2)
-    with pytest.raises(ValueError, match=r"heldout.settings.n_jobs=.* must be an integer >= 1, or -1 for all cores"):
+    with pytest.raises(ValueError, match=r"settings.n_jobs=.* must be an integer >= 1, or -1 for all cores"):
         ho.settings.n_jobs = value
     assert ho.settings.n_jobs == 2
 

@@ -69,7 +69,7 @@ class Settings:
     @n_jobs.setter
     def n_jobs(self, value: int | None) -> None:
         if value is not None and value != -1:
-            value = check_integer(value, "heldout.settings.n_jobs", least=1, or_else="-1 for all cores, or None")
+            value = check_integer(value, "settings.n_jobs", least=1, or_else="-1 for all cores, or None")
         self._n_jobs = value
 
     def __repr__(self) -> str:

@@ -28,10 +28,11 @@ def claims(adata: AnnData, key: str | None = None, *, by: Literal["level", "pair
 
     Returns
     -------
-    By ``pair``, one row for each pair of classes: ``first``, ``second``, ``n_first``, ``n_second`` (groups), ``auc``
-    of these groups, ``ci_low``, ``ci_high``, ``p_value``, ``p_adjusted`` (for the number of pairs, by Holm); see
-    :func:`heldout.metrics.pairs_of_classes`. By ``level``, one row for each level, the finest first: ``level``, ``n`` (units among the judged cells), ``units`` (in words),
-    ``p_value`` (of the AUC of these units), ``p_smallest``, ``status``, ``reason``. ``status`` is one of
+    By ``level``, one row for each level, the finest first: ``level``, ``n`` (units among the judged cells), ``units``
+    (in words), ``p_value`` (of the AUC of these units), ``p_smallest``, ``status``, ``reason``. By ``pair``, one row
+    for each pair of classes: ``first``, ``second``, ``n_first``, ``n_second`` (groups), ``auc`` of these groups,
+    ``ci_low``, ``ci_high``, ``p_value``, ``p_adjusted`` (for the number of pairs, by Holm); see
+    :func:`heldout.metrics.pairs_of_classes`. ``status`` is one of
 
     ``supported``
         The AUC of these units is above chance.
@@ -47,8 +48,8 @@ def claims(adata: AnnData, key: str | None = None, *, by: Literal["level", "pair
     Raises
     ------
     ValueError
-        If the fit was not evaluated, is not a genotype fit, ``by`` has another value, or a fit of two classes is asked
-        for pairs.
+        If the fit was not evaluated, is not a genotype fit, ``by`` has another value, or a fit of two classes has no
+        pairs.
 
     Examples
     --------

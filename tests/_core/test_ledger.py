@@ -7,6 +7,7 @@ import pytest
 
 import heldout as ho
 from heldout._core.fits import read_fit
+from heldout._core.ledger import COLUMNS
 from heldout._core.partition import read_partition
 
 
@@ -33,7 +34,7 @@ def test_looks_are_counted_and_the_second_warns(fitted, caplog):
         assert set(look(fitted, key="other")["look"]) == {2}
     assert any("look 2 at the same test set" in message for message in warnings_of(caplog))
     ledger = ho.get.ledger(fitted)
-    assert list(ledger.columns) == ["time", "key", "method", "fit", "split", "test_set", "judged", "look"]
+    assert list(ledger.columns) == list(COLUMNS)
     assert ledger["look"].tolist() == [1, 2]
     assert ledger["test_set"].unique().tolist() == [read_partition(fitted).test_hash]
     assert ledger["fit"].tolist() == [read_fit(fitted, key).hash for key in ("genotype", "other")]
@@ -143,3 +144,88 @@ def test_the_audit_counts_test_sets_that_overlap(fitted):
     table = ho.tl.audit(fitted, split_key="apart", items=["test_looks"])
     (found,) = table[table["item"] == "test_looks"].itertuples()
     assert found.status == "pass"
+
+
+def swapped(adata, key="swapped"):
+    """A split whose val cells are the test cells of ``split``, and the other way round."""
+    old = adata.obs["split"].astype(str)
+    adata.obs["adopted"] = old.map({"train": "train", "val": "test", "test": "val", "unused": "unused"})
+    ho.pp.split_assigned(adata, "adopted", train=["train"], val=["val"], test=["test"], key_added=key)
+    return key
+
+
+@pytest.fixture
+def with_val(split):
+    """A split with val, and another split whose val cells are its test cells."""
+    ho.pp.split_matched(split, "library", "day", label_key="genotype", test=19, val=0)
+    swapped(split)
+    return split
+
+
+def test_val_cells_that_another_split_tests_are_test_cells(with_val, caplog):
+    options = {"baselines": [], "n_bootstrap": 10, "group_key": "library"}
+    for method, number in (("majority", 1), ("qc_logistic", 2)):
+        ho.tl.genotype(with_val, method=method, split_key="swapped", key_added="other", group_key="library")
+        with caplog.at_level(logging.WARNING, logger="heldout"):
+            report = ho.tl.evaluate_genotype(with_val, "other", partition="val", **options)
+        assert set(report["look"]) == {number}
+    n = int((with_val.obs["split"] == "test").sum())
+    assert any(f"{n} val cells are test cells of the split 'split'" in message for message in warnings_of(caplog))
+    assert "look 2 at test cells of the split 'split'" in str(report)
+    ledger = ho.get.ledger(with_val)
+    assert ledger[["partition", "look"]].values.tolist() == [["val", 1], ["val", 2]]
+    ho.tl.genotype(with_val, method="majority")
+    assert set(look(with_val, key="genotype")["look"]) == {3}, "the same cells, now as test"
+    (found,) = ho.tl.audit(with_val, items=["test_looks"]).query("item == 'test_looks'").itertuples()
+    assert (found.status, found.value) == ("warn", 3)
+    assert "2 rows of the ledger scored them as val" in found.finding
+
+
+def test_labels_of_val_cells_that_another_split_tests_are_shown_after_a_look(with_val):
+    ho.tl.genotype(with_val, method="majority", split_key="swapped", key_added="other", group_key="library")
+    val = (with_val.obs["swapped"] == "val").to_numpy()
+    test = (with_val.obs["swapped"] == "test").to_numpy()
+    assert ho.get.predictions(with_val, "other")["label"].isna().tolist() == (val | test).tolist()
+    with pytest.raises(ValueError, match="partition='val'"):
+        ho.pl.confusion(with_val, "other", partition="val")
+    ho.tl.evaluate_genotype(with_val, "other", partition="val", baselines=[], n_bootstrap=10, group_key="library")
+    assert ho.get.predictions(with_val, "other")["label"].isna().tolist() == test.tolist(), "test has no look"
+
+
+def test_a_sweep_on_test_cells_of_another_split_is_a_look(with_val):
+    config = ho.model.MLPConfig(max_epochs=1, n_hidden=4)
+    options = {"grid": {"n_layers": [1]}, "config": config, "baselines": [], "mask_var": None}
+    ho.tl.sweep(with_val, split_key="swapped", group_key="library", **options)
+    assert ho.get.ledger(with_val)[["partition", "look"]].values.tolist() == [["val", 1], ["test", 1]]
+
+
+def test_val_of_a_fold_is_no_look_at_the_other_folds(lmna):
+    ho.pp.folds(lmna, "library", "genotype", n_folds=3)
+    ho.tl.genotype(lmna, method="majority", split_key="fold_0")
+    assert set(look(lmna, partition="val")["look"]) == {0}
+    assert len(ho.get.ledger(lmna)) == 0
+
+
+def test_looks_at_test_sets_that_overlap_are_included(fitted, through_file, caplog):
+    look(fitted)
+    libraries = fitted.obs["library"]
+    first = (fitted.obs["split"] == "test").to_numpy()
+    groups = sorted(libraries[first].unique())
+    rest = [name for name in libraries.unique() if name not in groups]
+    first_half = {"train": rest, "test": groups[:1]}
+    ho.pp.split_assigned(fitted, "library", **first_half)
+    ho.tl.genotype(fitted, method="majority")
+    stored = through_file(fitted)
+    n = int((libraries == groups[0]).sum())
+    with caplog.at_level(logging.WARNING, logger="heldout"):
+        report = look(stored)
+    assert set(report["look"]) == {2}, "the first split was replaced, but the ledger has kept it"
+    said = f"look 2 at this test set; 1 earlier look was at other sets with up to {n} of these {n} cells"
+    assert said in str(report)
+    assert any(said in message for message in warnings_of(caplog))
+    ho.pp.split_assigned(stored, "library", train=rest[1:], test=[*groups, rest[0]])
+    ho.tl.genotype(stored, method="majority")
+    assert set(look(stored)["look"]) == {3}
+    ho.pp.split_assigned(stored, "library", train=rest[1:] + groups, test=rest[:1])
+    ho.tl.genotype(stored, method="majority")
+    assert set(look(stored)["look"]) == {2}, "only the set of all three overlaps with it"

@@ -11,7 +11,8 @@ import pandas as pd
 
 from heldout._core import keys, store
 from heldout._core.leaks import LEAK, without_inference
-from heldout._core.ledger import judged_digest, next_look, read_ledger
+from heldout._core.ledger import judged_digest, read_ledger
+from heldout._core.looks import Look, ScoredSet, needs_look, next_look, report_look
 from heldout._core.metric import metric_of
 from heldout._core.plain_json import DAMAGED, read_json
 from heldout._core.report import Evaluation, about_table
@@ -77,12 +78,13 @@ def write_evaluation(
         table = table.assign(note=[f"{note}; {old}" if old else note for old in table["note"]])
         logger.warning("%s: this is a score on a part of the %s set", note, partition)
     sections: dict[str, Any] = {}
-    look, new = 0, False
-    if partition == "test":
+    look: Look | None = None
+    if needs_look(adata, split, partition):
         claims = (also or {}).get(keys.CLAIMS, {}).get(key, {}).get("table")
         judged = judged_digest(table, scores, missing=missing, claims=claims)
-        sections[keys.LEDGER], look, new = next_look(adata, key, fit, split, judged=judged)
-    table = table.assign(partition=partition, look=look)
+        scored = ScoredSet(key, fit.method, fit.hash, split, partition)
+        sections[keys.LEDGER], look = next_look(adata, scored, judged=judged)
+    table = table.assign(partition=partition, look=0 if look is None else look.number)
     if leak:
         table, versus = without_inference(table), None if versus is None else without_inference(versus)
         logger.warning("the split leaks: %s", leak)
@@ -96,6 +98,7 @@ def write_evaluation(
         answer=answer,
         remark=remark or None,
         summary=summary,
+        looked=None if look is None else look.words,
         **({LEAK: leak} if leak else {}),
         order=_next_order(adata),
     )
@@ -109,10 +112,8 @@ def write_evaluation(
     for name, entries in (also or {}).items():
         sections[name] = {**store.section(adata, name), **entries}
     store.commit(adata, heldout=sections)
-    if new and look > 1:
-        logger.warning("this is look %d at the same test set; choose between models on val, not on test", look)
-    elif look and not new:
-        logger.info("the fit %r was scored on these cells before: this is still look %d at the test set", key, look)
+    if look is not None:
+        report_look(look, key)
     logger.info("%s", about["summary"])
     return Evaluation.load(table, about)
 

@@ -2,13 +2,13 @@
 
 A look is the first time that a fit is scored on a set of judged cells. Scoring the same fit on the same cells again,
 for example with other baselines, is recorded in a row of its own but has the number of the first look: the score of
-the fit was known already. Another fit, other cells or another unit of inference is a new look.
+the fit was known already. Another fit, other cells or another unit of inference is a new look. The module ``looks``
+numbers the looks.
 """
 
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -18,14 +18,9 @@ from heldout._core.plain_json import DAMAGED
 from heldout._core.store import sections
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
 
-    from heldout._core.fits import Fit
-    from heldout._core.partition import Partition
-
-COLUMNS = ("time", "key", "method", "fit", "split", "test_set", "judged", "look")
+COLUMNS = ("time", "key", "method", "fit", "split", "partition", "test_set", "judged", "look")
 
 _JUDGED_COLUMNS = ("method", "level", "metric", "n", "n_groups", "p_smallest", "p_kind")
 
@@ -37,8 +32,9 @@ def read_ledger(adata: AnnData) -> pd.DataFrame:
         return pd.DataFrame({name: pd.Series(dtype=int if name == "look" else str) for name in COLUMNS})
     try:
         frame = pd.DataFrame(stored).reset_index(drop=True)
-        if "judged" not in frame:  # written by an older version
-            frame["judged"] = ""
+        for name, value in (("judged", ""), ("partition", "test")):  # not written by older versions
+            if name not in frame:
+                frame[name] = value
         return frame.astype({name: int if name == "look" else str for name in COLUMNS})[list(COLUMNS)]
     except DAMAGED as error:
         msg = (
@@ -64,46 +60,15 @@ def judged_digest(
     return hashlib.sha256("\n".join([str(missing), *parts]).encode()).hexdigest()
 
 
-def next_look(
-    adata: AnnData, key: str, fit: Fit, partition: Partition, *, judged: str = ""
-) -> tuple[pd.DataFrame, int, bool]:
-    """Return the ledger with one more row, the number of this look, and whether it is a new look."""
-    before = read_ledger(adata)
-    ledger, looks = next_looks(adata, [(key, fit.method, fit.hash, partition)], judged=judged)
-    return ledger, looks[0], looks[0] not in before.loc[before["test_set"] == partition.test_hash, "look"].tolist()
+def was_evaluated(adata: AnnData, fit_hash: str, partition: str = "test") -> bool:
+    """Whether the ledger has an evaluation of this fit on a partition of its split."""
+    ledger = read_ledger(adata)
+    return bool(((ledger["fit"] == fit_hash) & (ledger["partition"] == partition)).any())
 
 
-def next_looks(
-    adata: AnnData, looks: Sequence[tuple[str, str, str, Partition]], *, judged: str = ""
-) -> tuple[pd.DataFrame, list[int]]:
-    """Return the ledger with more rows, and the number of the look of each.
-
-    Parameters
-    ----------
-    adata
-        AnnData with the ledger, if there is one.
-    looks
-        Key, method, hash of the fit and split of each look.
-    judged
-        Digest of what was judged, see :func:`judged_digest`. If it is empty, each look is a new one.
-    """
-    rows = read_ledger(adata).to_dict("records")
-    numbers = []
-    for key, method, fitted, partition in looks:
-        here = [row for row in rows if row["test_set"] == partition.test_hash]
-        again = [row["look"] for row in here if judged and row["fit"] == fitted and row["judged"] == judged]
-        look = again[0] if again else max((row["look"] for row in here), default=0) + 1
-        rows.append(
-            {
-                "time": datetime.now(UTC).isoformat(timespec="seconds"),
-                "key": key,
-                "method": method,
-                "fit": fitted,
-                "split": partition.hash,
-                "test_set": partition.test_hash,
-                "judged": judged,
-                "look": look,
-            }
-        )
-        numbers.append(look)
-    return pd.DataFrame(rows).rename(index=str), numbers
+def splits_with_looks(adata: AnnData) -> set[str]:
+    """Hashes of the splits that the ledger names; none if the ledger was altered."""
+    try:
+        return set(read_ledger(adata)["split"])
+    except ValueError:
+        return set()

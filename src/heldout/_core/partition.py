@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import cells, keys
+from heldout._core.ledger import splits_with_looks
 from heldout._core.parents import parent_splits
 from heldout._core.partition_names import adoption, renamed
 from heldout._core.plain_json import DAMAGED, read_json
@@ -68,6 +69,17 @@ class Assignment:
         state.update(self.codes[keep].astype("i1").tobytes())
         return state.hexdigest()
 
+    def members_in(self, partition: str) -> np.ndarray:
+        """Return the digests of the names in a partition, sorted."""
+        return self.members[self.codes == PARTITIONS.index(partition)]
+
+    def set_hash(self, partition: str) -> str:
+        """Sha256 over the members of a partition, as if they were test cells. The same cells have the same hash."""
+        members = self.members_in(partition)
+        return Assignment(members, np.full(len(members), PARTITIONS.index("test"), dtype=np.int8)).hash_of(
+            PARTITIONS.index("test")
+        )
+
     def lookup(self, names: Iterable[str]) -> np.ndarray:
         """Return the codes of the given names, (n,) int8; -1 for a name that is not in the assignment."""
         if not len(self.members):
@@ -112,7 +124,7 @@ class Partition:
     @cached_property
     def test_hash(self) -> str:
         """Hash of the test set. Two splits with the same test set have the same one."""
-        return self.assignment.hash_of(PARTITIONS.index("test"))
+        return self.assignment.set_hash("test")
 
     def mask(self, *partitions: str) -> np.ndarray:
         """Return a boolean mask (n,) of the rows in any of ``partitions``."""
@@ -236,12 +248,12 @@ def keep_assignments(
     fits: Mapping[str, Any] | None = None,
     add: Iterable[Assignment] = (),
 ) -> dict[str, Any]:
-    """Return the assignments that a split, a fit or a parent of a fit still refers to, including ``add``."""
+    """Return the assignments that a split, a fit, its parent or the ledger refers to, including ``add``."""
     splits = section(adata, keys.SPLITS) if splits is None else splits
     fits = section(adata, keys.FITS) if fits is None else fits
     entries = [entry for entry in (*splits.values(), *fits.values()) if isinstance(entry, Mapping)]
     used = {str(entry.get(name)) for entry in entries for name in ("hash", "split_hash")}
-    used |= parent_splits(fits.values())
+    used |= parent_splits(fits.values()) | splits_with_looks(adata)
     known = section(adata, keys.ASSIGNMENTS)
     known |= {assignment.hash: assignment.stored() for assignment in add}
     return {name: stored for name, stored in known.items() if name in used}
@@ -262,7 +274,7 @@ def read_partition(adata: AnnData | MuData, key: str = "split", *, axis: Axis = 
         msg = f"split_key={key!r} is not a column of adata.{axis}. {hint}"
         raise ValueError(msg)
     record = section(adata, keys.SPLITS).get(key)
-    params = _params(record, key)
+    params = params_of(record, key)
     if record is None or record["axis"] != axis:
         msg = (
             f"adata.{axis}[{key!r}] has no record in uns['heldout']['splits'], so nothing proves how it was made. "
@@ -275,7 +287,7 @@ def read_partition(adata: AnnData | MuData, key: str = "split", *, axis: Axis = 
     return Partition(key, axis, codes, assignment, str(record["scheme"]), params)
 
 
-def _params(record: Any, key: str) -> dict[str, Any]:
+def params_of(record: Any, key: str) -> dict[str, Any]:
     """Return the parameters of the record of a split. Refuse a record that was altered."""
     if record is None:
         return {}

@@ -153,7 +153,7 @@ def title(table: pd.DataFrame, about: dict[str, Any]) -> str:
     partition = str(rows["partition"].iloc[0]) if "partition" in rows else "test"
     look = int(rows["look"].iloc[0]) if "look" in rows else 0
     named = f" of {about['key']!r}" if about["key"] else ""
-    looked = f" (look {look} at this test set)" if look else ""
+    looked = f" ({about.get('looked', f'look {look} at this test set')})" if look else ""
     return f"Evaluation{named} on {partition}: {_n_units(rows, about['task'])}{looked}"
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 from heldout._core import cells, keys, store
 from heldout._core.fits import latest_fit, read_header
 from heldout._core.keys import PredictionKeys
-from heldout._core.ledger import read_ledger
+from heldout._core.ledger import read_ledger, was_evaluated
+from heldout._core.looks import needs_look
 from heldout._core.partition import PARTITIONS, read_partition
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from mudata import MuData
+
+    from heldout._core.fits import FitHeader
 
 
 def split(
@@ -80,7 +83,7 @@ def predictions(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     One row for each cell, index ``obs_names``. Columns: ``label``, ``prediction``, ``probability``,
     ``log_probability_<class>``, and ``partition`` if ``adata`` has the split. ``label`` is NaN if it is unknown, and
     for test cells until the fit was evaluated on test: comparing labels with predictions is a look, which
-    :func:`heldout.tl.evaluate` counts.
+    :func:`heldout.tl.evaluate` counts. The same holds for val cells that are test cells of another split.
 
     Raises
     ------
@@ -112,11 +115,24 @@ def predictions(adata: AnnData, key: str | None = None) -> pd.DataFrame:
         frame[f"log_probability_{name}"] = log_probability[:, number]
     if fit.split_key in adata.obs.columns:
         frame["partition"] = adata.obs[fit.split_key]
-        test = (adata.obs[fit.split_key] == "test").to_numpy()
-        if test.any() and not (read_ledger(adata)["fit"] == fit.hash).any():
-            frame["label"] = frame["label"].astype(object).mask(test)
+        hidden = _without_look(adata, fit)
+        if hidden.any():
+            frame["label"] = frame["label"].astype(object).mask(hidden)
             store.logger.info("labels of test cells are not shown before heldout.tl.evaluate has counted the look")
     return frame
+
+
+def _without_look(adata: AnnData, fit: FitHeader) -> np.ndarray:
+    """Cells that a split tests, in the test or val partition of the fit, on which it was not evaluated yet, (n,)."""
+    values = adata.obs[fit.split_key]
+    hidden = (values == "test").to_numpy() & (not was_evaluated(adata, fit.hash))
+    try:
+        split = read_partition(adata, fit.split_key)
+    except ValueError:  # the cells were moved, or the split has no record
+        return hidden
+    if needs_look(adata, split, "val") and not was_evaluated(adata, fit.hash, "val"):
+        hidden |= split.mask("val")
+    return np.asarray(hidden)
 
 
 def history(adata: AnnData, key: str | None = None) -> pd.DataFrame:
@@ -155,7 +171,7 @@ def history(adata: AnnData, key: str | None = None) -> pd.DataFrame:
 
 
 def ledger(adata: AnnData) -> pd.DataFrame:
-    """Return every evaluation on a test set so far.
+    """Return every look at test cells so far.
 
     Parameters
     ----------
@@ -164,10 +180,11 @@ def ledger(adata: AnnData) -> pd.DataFrame:
 
     Returns
     -------
-    One row for each evaluation, the oldest first. Columns: ``time`` (UTC), ``key``, ``method``; the hashes ``fit``,
-    ``split``, ``test_set`` and ``judged`` (units and levels that were scored); and ``look``, the number of the look
-    at this test set. An evaluation of the same fit on the same units, for example with other baselines, has the
-    number of the first one.
+    One row for each evaluation, the oldest first. Columns: ``time`` (UTC), ``key``, ``method``; the hashes ``fit`` and
+    ``split``; ``partition``, which is ``test``, or ``val`` if the val cells are test cells of another split; the hashes
+    ``test_set`` (cells that were scored) and ``judged`` (units and levels that were scored); and ``look``, the number
+    of the look at these cells. Looks at other sets that have some of these cells are included in the number. An
+    evaluation of the same fit on the same units, for example with other baselines, has the number of the first one.
 
     Examples
     --------

@@ -9,7 +9,7 @@ import numpy as np
 from heldout._core import store
 from heldout._core.fits import check_split, latest_fit, read_fit
 from heldout._core.leaks import leak_of_stored
-from heldout._core.ledger import read_ledger
+from heldout._core.ledger import was_evaluated
 from heldout._core.partition import read_partition
 from heldout.pl._style import CLASS_COLORS, FAINT, PARTITION_COLORS, despine, legend_beside, new_axes, titled
 
@@ -76,7 +76,7 @@ def forecast(
         raise ValueError(msg)
     split = read_partition(adata, fit.split_key)
     check_split(adata, fit, split, key=key)
-    if not (read_ledger(adata)["fit"] == fit.hash).any():
+    if not was_evaluated(adata, fit.hash):
         msg = (
             f"Fit {key!r} was not evaluated on test yet. Plotting test results counts as a look. Run "
             f"heldout.tl.evaluate(adata, {key!r}) first, which records the look."

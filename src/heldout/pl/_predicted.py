@@ -10,7 +10,8 @@ import numpy as np
 from heldout._core import store
 from heldout._core.fits import check_split, latest_fit, read_header
 from heldout._core.keys import PredictionKeys
-from heldout._core.ledger import read_ledger
+from heldout._core.ledger import was_evaluated
+from heldout._core.looks import needs_look
 from heldout._core.partition import read_partition
 from heldout.metrics import group_log_probability
 from heldout.tasks.genotype.task import code, group_labels, group_names
@@ -73,10 +74,13 @@ def read_predicted(
     split = read_partition(adata, fit.split_key)
     check_split(adata, fit, split, key=key)
     split.require(partition, purpose=f"A plot of partition={partition!r}")
-    if partition == "test" and not (read_ledger(adata)["fit"] == fit.hash).any():
+    if needs_look(adata, split, partition) and not was_evaluated(adata, fit.hash, partition):
+        call, other = f"heldout.tl.evaluate(adata, {key!r})", ", or pass partition='val'"
+        if partition == "val":
+            call, other = f"heldout.tl.evaluate(adata, {key!r}, partition='val')", ""
         msg = (
-            f"Fit {key!r} was not evaluated on test yet. Plotting test results counts as a look. Run "
-            f"heldout.tl.evaluate(adata, {key!r}) first, which records the look, or pass partition='val'."
+            f"Fit {key!r} was not evaluated on {partition} yet. Plotting results of test cells counts as a look. Run "
+            f"{call} first, which records the look{other}."
         )
         raise ValueError(msg)
     slot = PredictionKeys(key).log_probability

@@ -15,7 +15,7 @@ from heldout._core import keys, store
 from heldout._core.arrays import get_matrix
 from heldout._core.keys import check_key
 from heldout._core.leaks import LEAK, without_inference
-from heldout._core.ledger import next_looks
+from heldout._core.looks import ScoredSet, next_looks
 from heldout._core.partition import Partition, read_partition
 from heldout._core.progress import progress
 from heldout.pp import highly_variable_genes, scale
@@ -256,7 +256,7 @@ def _write(
     sections: dict[str, Any] = {keys.COMPARISONS: {**store.section(adata, keys.COMPARISONS), key: entry}}
     new = {str(frame["fold"].iloc[0]) for frame in found}
     fitted = hashlib.sha256("".join(sorted(str(frame["digest"].iloc[0]) for frame in found)).encode()).hexdigest()
-    looks = [(key, f"compare: {len(found)} fits", fitted, split) for split in folds if split.key in new]
+    looks = [ScoredSet(key, f"compare: {len(found)} fits", fitted, split) for split in folds if split.key in new]
     if looks:
         sections[keys.LEDGER], _ = next_looks(adata, looks)
     store.commit(adata, heldout=sections)

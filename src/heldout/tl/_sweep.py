@@ -14,6 +14,7 @@ from heldout._core.arrays import get_matrix, take
 from heldout._core.chain import check_steps
 from heldout._core.fits import check_key_is_free, write_fit
 from heldout._core.keys import check_key
+from heldout._core.looks import ScoredSet, needs_look, next_look, report_look
 from heldout._core.metric import metric_of
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
@@ -99,7 +100,7 @@ def sweep(
     ``uns["heldout"]["claims"][key_added]``
         Its evaluation, see :func:`heldout.tl.evaluate`.
     ``uns["heldout"]["ledger"]``
-        One more row.
+        One more row, and another one if the val cells are test cells of another split.
     ``uns["heldout"]["sweeps"][key_added]``
         The table.
 
@@ -179,18 +180,28 @@ def sweep(
     store.actual(adata)
     with store.undone_on_error(adata):
         write_fit(adata, key_added, chosen, partition, **slots)
+        if needs_look(adata, partition, "val"):
+            scored = ScoredSet(key_added, f"sweep: {len(fits)} fits", chosen.hash, partition, "val")
+            ledger, look = next_look(adata, scored)
+            store.commit(adata, heldout={keys.LEDGER: ledger})
+            report_look(look, key_added)
         judged = evaluate_genotype(adata, key_added, group_key=group_key, baselines=baselines, rng=seed)
+        _finish(table, best, judged)
+        about = {
+            "method": method,
+            "metric": metric,
+            "configs": {name: asdict(options) for name, options in configs.items()},
+        }
+        entry = {"table": table.rename(index=str), "json": json.dumps(about)}
+        store.commit(adata, heldout={keys.SWEEPS: {**store.section(adata, keys.SWEEPS), key_added: entry}})
+    return table
+
+
+def _finish(table: pd.DataFrame, best: int, judged: pd.DataFrame) -> None:
+    """Add which configuration was chosen, and its score on test."""
     test = judged[(judged["role"] == "model") & (judged["level"] == "cell") & (judged["metric"] == "auc")]
     table["chosen"] = np.arange(len(table)) == best
     table["test_auc"] = np.where(table["chosen"], float(test["estimate"].iloc[0]), np.nan)
-    about = {
-        "method": method,
-        "metric": metric,
-        "configs": {name: asdict(options) for name, options in configs.items()},
-    }
-    entry = {"table": table.rename(index=str), "json": json.dumps(about)}
-    store.commit(adata, heldout={keys.SWEEPS: {**store.section(adata, keys.SWEEPS), key_added: entry}})
-    return table
 
 
 def _row(name: str, options: Any, fit: Fit, labels: np.ndarray, log_p: np.ndarray) -> dict[str, Any]:

@@ -150,18 +150,18 @@ def _compare(
         here = known[rows]
         if not here.any():
             continue
-        own, at = labels[rows][here], np.arange(int(here.sum()))
+        labelled, at = labels[rows][here], np.arange(int(here.sum()))
         values = part[here]
         block = values if is_sparse(values) else np.asarray(values, dtype=np.float64)
         for union, mean in means.items():
             nearest, distance = _nearest(block, mean)
-            to_own = distance[at, own]
-            distance[at, own] = np.inf
+            to_own = distance[at, labelled]
+            distance[at, labelled] = np.inf
             other = distance.argmin(axis=1)
-            between = ((mean[own] - mean[other]) ** 2).sum(axis=1)
+            between = ((mean[labelled] - mean[other]) ** 2).sum(axis=1)
             finite = np.isfinite(distance[at, other]) & np.isfinite(to_own) & (between > 0)
             inside = np.flatnonzero(here) + rows.start
-            wrong[union][inside] = nearest != own
+            wrong[union][inside] = nearest != labelled
             margins[union][inside] = np.inf
             margins[union][inside[finite]] = (distance[at, other] - to_own)[finite] / (2 * between[finite])
     return wrong, margins

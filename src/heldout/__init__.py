@@ -2,7 +2,7 @@
 
 Import it as ``ho``. Functions follow scanpy: ``ho.pp`` splits and prepares, ``ho.tl`` fits, predicts and evaluates,
 ``ho.pl`` draws, ``ho.get`` returns tables; ``ho.model`` has the classes, ``ho.metrics`` the scores,
-``ho.splitting`` splitters for scikit-learn, ``ho.datasets`` data.
+``ho.splitting`` splitters for scikit-learn, ``ho.datasets`` data. ``ho.settings.n_jobs`` is the number of threads.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from heldout import _accessor as _accessor
+from heldout._core.threads import settings as settings
 
 if TYPE_CHECKING:
     from heldout import datasets, get, metrics, model, pl, pp, splitting, tl
 
-__all__ = ["datasets", "get", "metrics", "model", "pl", "pp", "splitting", "tl"]
+__all__ = ["datasets", "get", "metrics", "model", "pl", "pp", "settings", "splitting", "tl"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,9 +11,11 @@ import scanpy as sc
 from sklearn.metrics import roc_auc_score
 
 import heldout as ho
-from heldout.auditing._exchange import aucs, labellings, n_labellings, p_value
+from heldout.auditing._exchange import p_value
 from heldout.auditing._words import many
 from heldout.auditing.nuisance import _recovered
+from heldout.metrics.labellings import count_labellings, labellings
+from heldout.metrics.several_classes import class_aucs
 from tests.helpers.leaks import case_of
 from tests.helpers.libraries import by_cell, by_library, libraries, said
 
@@ -111,7 +113,7 @@ def test_all_labellings_are_found_once(codes):
 def test_labels_stay_within_blocks():
     codes, blocks = np.array([0, 1, 0, 1, 0, 0]), np.array([0, 0, 1, 1, 2, 2])
     found, _ = labellings(codes, blocks, np.random.default_rng(0))
-    assert len(found) == n_labellings(codes, blocks) == 4
+    assert len(found) == count_labellings(codes, blocks) == 4
     drawn, exact = labellings(codes, blocks, np.random.default_rng(0), limit=3)
     assert not exact
     assert drawn[0].tolist() == codes.tolist()
@@ -135,7 +137,7 @@ def test_aucs_are_those_of_scikit_learn(n_classes):
     scores = rng.integers(0, 6, (n_classes, 15)).astype(float)
     scored = [1] if n_classes == 2 else range(3)
     expected = [np.mean([roc_auc_score(row == c, scores[c]) for c in scored]) for row in labels]
-    np.testing.assert_allclose(aucs(scores, labels, n_classes), expected)
+    np.testing.assert_allclose(class_aucs(scores, labels, n_classes), expected)
 
 
 def test_p_value_counts_ties():

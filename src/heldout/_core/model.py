@@ -17,6 +17,7 @@ from heldout._core.fits import Fit, check_split, read_fit, write_fit
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
+from heldout._core.threads import thread_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +63,7 @@ class HeldoutModel(BaseModelClass):
     def _restore(self, fit: Fit) -> None:
         """Set the trained network of a fit."""
 
+    @thread_policy()
     def train(
         self,
         max_epochs: int | None = None,

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 
 from heldout._core.progress import show_progress
+from heldout._core.threads import network_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -155,7 +156,7 @@ def run_trainer(
         "limit_val_batches": 1.0 if batches.n_val else 0,
     }
     chosen = {**defaults, **options, "logger": [history, *others]}
-    with quiet_lightning():
+    with quiet_lightning(), network_policy(plan.module, batches.train_dataloader().batch_size):
         trainer = Trainer(
             max_epochs=max_epochs, check_val_every_n_epoch=1, callbacks=[SameBuffers(), *callbacks], **chosen
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from heldout.auditing._exchange import aucs
+from heldout.metrics.several_classes import class_aucs
 
 if TYPE_CHECKING:
     from heldout.auditing._units import AuditUnits
@@ -83,7 +83,7 @@ def association(column: UnitColumn, labellings: np.ndarray, n_classes: int) -> n
     """
     if column.kind != "category":
         ranks = np.unique(column.values, return_inverse=True)[1].astype(float)
-        return 2 * np.abs(aucs(np.tile(ranks, (n_classes, 1)), labellings, n_classes) - 0.5)
+        return 2 * np.abs(class_aucs(np.tile(ranks, (n_classes, 1)), labellings, n_classes) - 0.5)
     codes = np.unique(column.values, return_inverse=True)[1]
     member = np.eye(codes.max() + 1)[codes]
     total = np.zeros(len(labellings))

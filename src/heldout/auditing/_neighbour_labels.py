@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout.auditing._exchange import blocks_of, labellings, p_value
+from heldout.auditing._exchange import blocks_of, p_value
 from heldout.auditing._finding import Finding, NotRun
+from heldout.metrics.labellings import labellings
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case

@@ -120,11 +120,7 @@ def sums_by_part(
     """
     masks = parts(codes)
     single: dict[str, list[Sums]] = {name: [] for name in masks}
-    by_column = False
-    blocks: Iterator[tuple[slice, Matrix]] = row_blocks(X, 8192)
-    if is_sparse(X) and X.format == "csc":
-        by_column, csc = True, X
-        blocks = ((c, csc[:, c]) for c in row_chunks(X.shape[1], 512))
+    by_column, blocks = pieces(X)
     for chunk, block in blocks:
         if factor is not None:
             block = _multiplied(block, factor if by_column else factor[chunk])
@@ -137,6 +133,13 @@ def sums_by_part(
     join = _side_by_side if by_column else _total
     joined = {name: join(found) for name, found in single.items()}
     return {u: _total([joined[name] for name in u]) for u in unions(joined)}
+
+
+def pieces(X: MatrixOrDask) -> tuple[bool, Iterator[tuple[slice, Matrix]]]:
+    """Blocks of a matrix with their slices, and whether they are blocks of columns. csc matrices are read by column."""
+    if is_sparse(X) and X.format == "csc":
+        return True, ((columns, X[:, columns]) for columns in row_chunks(X.shape[1], 512))
+    return False, row_blocks(X, 8192)
 
 
 def _transformed(X: Matrix, function: Callable[[np.ndarray], np.ndarray]) -> Matrix:

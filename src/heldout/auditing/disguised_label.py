@@ -12,10 +12,11 @@ from heldout._core.partition import PARTITIONS
 from heldout._core.store import as_names, section
 from heldout._core.words import counted
 from heldout.auditing._columns import UnitColumn, association, of_units
-from heldout.auditing._exchange import blocks_of, labellings, p_value
+from heldout.auditing._exchange import blocks_of, p_value
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._neighbour_labels import is_share, neighbour_finding
 from heldout.auditing._words import unit_in_words, units_in_words
+from heldout.metrics.labellings import labellings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from heldout._core.words import counted
-from heldout.auditing._exchange import blocks_of, labellings, p_value
+from heldout.auditing._exchange import blocks_of, p_value
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._ranked_record import record_findings
 from heldout.auditing._selectors import agreement, rank_sums
 from heldout.auditing._sums import unit_sums
 from heldout.auditing._words import units_in_words
+from heldout.metrics.labellings import labellings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,12 +11,14 @@ from heldout._core import keys, store
 from heldout._core.arrays import loaded, take
 from heldout._core.evaluations import stored_table
 from heldout.auditing._case import TARGET
-from heldout.auditing._exchange import aucs, blocks_of, labellings, p_value, smallest_of
+from heldout.auditing._exchange import blocks_of, p_value, smallest_of
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._linear import logistic
 from heldout.auditing._sums import blocks_of_rows, gene_symbols
 from heldout.auditing._words import unit_in_words, units_in_words
 from heldout.metrics.classification import group_log_probability, one_vs_rest, roc_auc
+from heldout.metrics.labellings import labellings
+from heldout.metrics.several_classes import class_aucs
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -73,8 +75,8 @@ def _on_test(
         return None
     log_p = logistic(features[train], codes[of_cell[train]], features[test], n_classes)
     pooled = one_vs_rest(group_log_probability(log_p, np.searchsorted(units, of_cell[test]))).T
-    auc = float(aucs(pooled, codes[units][None], n_classes)[0])
-    null = np.abs(aucs(pooled, permuted, n_classes) - 0.5)
+    auc = float(class_aucs(pooled, codes[units][None], n_classes)[0])
+    null = np.abs(class_aucs(pooled, permuted, n_classes) - 0.5)
     p = p_value(abs(auc - 0.5), null)
     return auc, p, smallest_of(null), "predicts the test set", roc_auc(codes[of_cell[test]], log_p)
 
@@ -105,7 +107,9 @@ def _within_train(
         """AUC, and minus the squared error, which has fewer ties than the AUC of a few units."""
         targets = np.stack([rows == number for number in range(n_classes)]).astype(float)
         scores = (targets @ hat - leverage * targets) / (1 - leverage)
-        return aucs(np.round(scores, 10), rows, n_classes), -np.round(((scores - targets) ** 2).sum(axis=(0, 2)), 9)
+        return class_aucs(np.round(scores, 10), rows, n_classes), -np.round(
+            ((scores - targets) ** 2).sum(axis=(0, 2)), 9
+        )
 
     auc, error = left_out(y[None])
     null = left_out(permuted)[1]

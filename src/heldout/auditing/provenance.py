@@ -18,6 +18,7 @@ from heldout.auditing._coordinates import coordinates, in_obs
 from heldout.auditing._finding import Finding
 from heldout.auditing._lineages import lineage_findings
 from heldout.auditing._trace_genes import COLUMN, genes_finding
+from heldout.auditing._trace_ranges import of_quantiles, of_range
 from heldout.auditing._traces import Verdict, looks_scaled, of_coordinates, of_scaled, parts, sums_by_part
 
 if TYPE_CHECKING:
@@ -161,6 +162,8 @@ def _scaled(case: Case, fits: dict[str, Fit], clean: set[str]) -> Finding | None
         if verdict is not None:
             how = "mean 0 and standard deviation 1" if centred else "standard deviation 1"
             found.append(_proved(where, f"{where} was scaled on", f"Genes have {how} over these cells", verdict))
+        elif (ranged := of_range(X, case.codes, centred=centred) or of_quantiles(X, case.codes)) is not None:
+            found.append(_proved(where, f"{where} was scaled on", ranged[1], ranged[0]))
         elif centred or looks_scaled(sums[tuple(names)]):
             text = (
                 f"{where} looks centred or scaled, but genes do not have mean 0 and standard deviation 1 over any "

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core.words import first_few
-from heldout.auditing._exchange import labellings, p_value, smallest_of
+from heldout.auditing._exchange import p_value, smallest_of
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._sums import gene_symbols, unit_sums
 from heldout.auditing._words import units_in_words
+from heldout.metrics.labellings import labellings
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case

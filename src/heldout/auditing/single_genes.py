@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.words import first_few
-from heldout.auditing._exchange import blocks_of, n_labellings
+from heldout.auditing._exchange import blocks_of
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._known import FEMALE, MALE, kind
 from heldout.auditing._sums import gene_symbols, unit_sums
 from heldout.auditing._words import numbered, unit_in_words, units_in_words
+from heldout.metrics.labellings import count_labellings
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -44,7 +45,7 @@ def single_genes(case: Case) -> list[Finding]:
     sums = type(sums)(*(part[large] for part in (sums.n, sums.detected, sums.total, sums.squares)))
     codes = np.searchsorted(classes, labels[large])
     symbols = gene_symbols(case)
-    chance = 2 / n_labellings(codes, blocks_of(case.units)[large])
+    chance = 2 / count_labellings(codes, blocks_of(case.units)[large])
     findings, known = _known(case, sums, codes, classes, symbols, chance)
     found: dict[str, list[str]] = {}
     for number, name in enumerate(classes):

@@ -14,9 +14,10 @@ from heldout._core.partition import digests
 from heldout._core.store import as_names
 from heldout._core.types import is_sparse
 from heldout.auditing._case import TARGET
-from heldout.auditing._exchange import blocks_of, labellings, p_value, smallest_of
+from heldout.auditing._exchange import blocks_of, p_value, smallest_of
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._words import units_in_words
+from heldout.metrics.labellings import labellings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
 from heldout._core import keys, store
+from heldout._core.checks import check_choice
 from heldout._core.evaluations import latest_evaluation, read_evaluation
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def claims(adata: AnnData, key: str | None = None) -> pd.DataFrame:
+def claims(adata: AnnData, key: str | None = None, *, by: Literal["level", "pair"] = "level") -> pd.DataFrame:
     """Return which claims the design of a genotype evaluation supports: about new libraries, lines or donors.
 
     Parameters
@@ -22,11 +23,16 @@ def claims(adata: AnnData, key: str | None = None) -> pd.DataFrame:
         AnnData with an evaluated genotype fit, (n_obs × n_vars).
     key
         Name of the fit. If None, the last evaluation is used.
+    by
+        ``level``: the claims. ``pair``: how well each two of three classes and more are told apart.
 
     Returns
     -------
-    One row for each level, the finest first: ``level``, ``n`` (units among the judged cells), ``units`` (in words),
-    ``p_value`` (exact, of the AUC of these units), ``p_smallest``, ``status``, ``reason``. ``status`` is one of
+    By ``level``, one row for each level, the finest first: ``level``, ``n`` (units among the judged cells), ``units``
+    (in words), ``p_value`` (of the AUC of these units), ``p_smallest``, ``status``, ``reason``. By ``pair``, one row
+    for each pair of classes: ``first``, ``second``, ``n_first``, ``n_second`` (groups), ``auc`` of these groups,
+    ``ci_low``, ``ci_high``, ``p_value``, ``p_adjusted`` (for the number of pairs, by Holm); see
+    :func:`heldout.metrics.pairs_of_classes`. ``status`` is one of
 
     ``supported``
         The AUC of these units is above chance.
@@ -42,7 +48,8 @@ def claims(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the fit was not evaluated, or is not a genotype fit.
+        If the fit was not evaluated, is not a genotype fit, ``by`` has another value, or a fit of two classes has no
+        pairs.
 
     Examples
     --------
@@ -57,6 +64,7 @@ def claims(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     >>> ho.get.claims(adata).set_index("level")["status"].to_dict()
     {'library': 'unidentifiable', 'donor': 'unidentifiable'}
     """
+    check_choice(by, "by", ("level", "pair"))
     key = latest_evaluation(adata) if key is None else key
     stored = store.section(adata, keys.CLAIMS)
     if key not in stored:
@@ -66,7 +74,13 @@ def claims(adata: AnnData, key: str | None = None) -> pd.DataFrame:
             "Claims exist for genotype fits; call heldout.tl.evaluate_genotype first."
         )
         raise ValueError(msg)
-    return pd.DataFrame(stored[key]["table"]).reset_index(drop=True)
+    if by == "pair" and "pairs" not in stored[key]:
+        msg = (
+            f"by='pair' needs an evaluation of three classes or more on a split without leaks; {key!r} has no pairs. "
+            "Use by='level'."
+        )
+        raise ValueError(msg)
+    return pd.DataFrame(stored[key]["table" if by == "level" else "pairs"]).reset_index(drop=True)
 
 
 def summary(adata: AnnData, key: str | None = None) -> str:

@@ -48,8 +48,10 @@ from heldout.metrics.profiles import (
     weighted_mse,
 )
 from heldout.metrics.regression import change_correlation, change_sign_accuracy, mae, r2, rmse
+from heldout.metrics.several_classes import PairOfClasses, class_auc_permutation, pairs_of_classes
 from heldout.metrics.skill import Interval, paired_interval, skill, split_half
 from heldout.metrics.transport import wasserstein
+from heldout.metrics.unequal import auc_interval_unequal
 
 __all__ = [
     "Differential",
@@ -58,10 +60,12 @@ __all__ = [
     "GroupScores",
     "InteractionCurve",
     "Interval",
+    "PairOfClasses",
     "Permutation",
     "accuracy",
     "additive_expectation",
     "auc_interval",
+    "auc_interval_unequal",
     "auc_permutation",
     "block_auc",
     "bootstrap_weights",
@@ -72,6 +76,7 @@ __all__ = [
     "challenge_score",
     "change_correlation",
     "change_sign_accuracy",
+    "class_auc_permutation",
     "coexpression_error",
     "collapse",
     "correlation_error",
@@ -106,6 +111,7 @@ __all__ = [
     "median_bandwidths",
     "mmd",
     "paired_interval",
+    "pairs_of_classes",
     "pearson_delta",
     "permutation_test",
     "perturbation_rank",

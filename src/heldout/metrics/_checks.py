@@ -43,3 +43,29 @@ def as_pair(X: ArrayLike, Y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         msg = f"X has {first.shape[1]} columns and Y has {second.shape[1]}; both must have the same genes or axes."
         raise ValueError(msg)
     return first, second
+
+
+def two_classes(labels: ArrayLike, n: int) -> np.ndarray:
+    """Return whether each group is of class 1; refuse labels other than 0 and 1."""
+    numbers = np.asarray(labels)
+    if numbers.shape != (n,) or not np.isin(numbers, [0, 1]).all():
+        msg = f"labels has shape {numbers.shape}, but must have a 0 or 1 for each of the {n} groups."
+        raise ValueError(msg)
+    return numbers == 1
+
+
+def block_numbers(blocks: ArrayLike | None, n: int) -> np.ndarray:
+    """Return the block number of each group; refuse another number of blocks than of groups."""
+    if blocks is None:
+        return np.zeros(n, dtype=int)
+    names = np.asarray(blocks)
+    if names.shape != (n,):
+        msg = f"blocks has shape {names.shape}, but must have the block of each of the {n} groups."
+        raise ValueError(msg)
+    return np.unique(names.astype(str), return_inverse=True)[1]
+
+
+def block_rows(blocks: ArrayLike | None, n: int) -> list[np.ndarray]:
+    """Return the row numbers of the groups of each block."""
+    numbers = block_numbers(blocks, n)
+    return [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]

@@ -234,10 +234,10 @@ def smallest_p(labels: np.ndarray, blocks: np.ndarray | None = None) -> float:
     0.167
     """
     numbers = np.zeros(len(labels), dtype=int) if blocks is None else np.unique(blocks, return_inverse=True)[1]
-    return 1 / prod((n_labellings(labels[numbers == number]) for number in np.unique(numbers)), start=1)
+    return 1 / prod((n_orders(labels[numbers == number]) for number in np.unique(numbers)), start=1)
 
 
-def n_labellings(labels: np.ndarray) -> int:
+def n_orders(labels: np.ndarray) -> int:
     """Count the distinct orders of some labels."""
     counts = np.unique(labels, return_counts=True)[1].tolist()
     return prod(comb(sum(counts[i:]), counts[i]) for i in range(len(counts)))

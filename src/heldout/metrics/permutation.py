@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from functools import lru_cache
 from math import comb, lcm, prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from heldout._core.checks import check_integer
-from heldout.metrics._checks import as_numbers
-from heldout.metrics.inference import n_labellings as labellings_of
+from heldout._core.checks import check_choice, check_integer
+from heldout.metrics._checks import as_numbers, block_numbers, block_rows, two_classes
+from heldout.metrics.labellings import count_labellings, labellings, share_at_least
+from heldout.metrics.studentised import studentised_auc, wins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import ArrayLike
 
@@ -22,6 +23,12 @@ _MOST_STATES = 4_000_000
 
 _N_DRAWN = 99_999
 """Number of labellings that are drawn at random."""
+
+_N_STUDENTISED = 20_000
+"""Largest number of labellings for which the studentised AUC is computed."""
+
+
+Statistic = Literal["auc", "studentised"]
 
 
 class Permutation(NamedTuple):
@@ -54,13 +61,23 @@ class Permutation(NamedTuple):
 
 
 def auc_permutation(
-    labels: ArrayLike, score: ArrayLike, *, blocks: ArrayLike | None = None, within: bool = False, rng: int = 0
+    labels: ArrayLike,
+    score: ArrayLike,
+    *,
+    blocks: ArrayLike | None = None,
+    within: bool = False,
+    statistic: Statistic = "auc",
+    rng: int = 0,
 ) -> Permutation:
-    """Test the AUC of groups by an exact one-sided permutation test, with ties and blocks.
+    """Test the AUC of groups by a one-sided permutation test, with ties and blocks.
 
     The null hypothesis is that labels can be exchanged within blocks, while the scores stay the same. The test is valid
     for scores of a model that was fitted without these labels; it is conditional on the fit. Scores pooled over the
     folds of a cross-validation depend on these labels. For them the fit must be repeated; see :func:`permutation_test`.
+
+    Classes can have an AUC of 0.5 and still differ in spread. Labels can then not be exchanged, and the test of the AUC
+    itself rejects too often if the smaller class varies more. The studentised AUC is as exact if labels can be
+    exchanged, and it keeps the level approximately if the classes differ only in spread :cite:p:`neubert2007`.
 
     Parameters
     ----------
@@ -72,6 +89,9 @@ def auc_permutation(
         Block (day, batch, patient) of each group, (G,). If None, all groups form one block.
     within
         Whether to test the mean of the AUCs within blocks (:func:`block_auc`) instead of the AUC of all pairs.
+    statistic
+        What is compared between labellings: ``"auc"``, or ``"studentised"``, the AUC minus 0.5 divided by its standard
+        error.
     rng
         Seed of the drawn labellings, for designs that are too large to count.
 
@@ -82,7 +102,7 @@ def auc_permutation(
     Raises
     ------
     ValueError
-        If labels are not 0 and 1, lengths differ, or a score is not finite.
+        If labels are not 0 and 1, lengths differ, a score is not finite, or ``statistic`` is unknown.
 
     Examples
     --------
@@ -93,14 +113,19 @@ def auc_permutation(
     >>> ho.metrics.auc_permutation([0, 1] * 4, range(8), blocks=days, within=True).p_value
     0.0625
     """
+    check_choice(statistic, "statistic", get_args(Statistic))
     scores = as_numbers(score, "score", shape="(G,), one value per group", ndims=(1,))
-    positive = _two_classes(labels, len(scores))
-    rows_of_blocks = _block_rows(blocks, len(scores))
+    positive = two_classes(labels, len(scores))
+    rows_of_blocks = block_rows(blocks, len(scores))
     if within:
         rows_of_blocks = [rows for rows in rows_of_blocks if 0 < positive[rows].sum() < len(rows)]
     smallest = 1 / prod((comb(len(rows), int(positive[rows].sum())) for rows in rows_of_blocks), start=1)
     if smallest == 1:
         return Permutation(float("nan"), float("nan"), 1.0, exact=True)
+    if statistic == "studentised":
+        return _studentised(
+            scores, positive, rows_of_blocks, smallest, blocked=blocks is not None, within=within, rng=rng
+        )
     parts = _integer_parts(scores, positive, rows_of_blocks, within=within)
     n_states = sum(part.sum() for part, _ in parts) * max(k for _, k in parts)
     observed = sum(int(part[positive[rows]].sum()) for rows, (part, _) in zip(rows_of_blocks, parts, strict=True))
@@ -155,22 +180,16 @@ def permutation_test(
     """
     check_integer(n_labellings, "n_labellings", least=2)
     given = np.asarray(labels)
-    rows_of_blocks = _block_rows(blocks, len(given))
-    number = prod((labellings_of(given[rows]) for rows in rows_of_blocks), start=1)
+    _, codes = np.unique(given, return_inverse=True)
+    numbers = block_numbers(blocks, len(given))
+    number = count_labellings(codes, numbers)
     observed = float(statistic(given))
     if number == 1:
         return Permutation(float("nan"), float("nan"), 1.0, exact=True)
-    exact = number <= n_labellings
-    if exact:
-        labellings = _all_labellings(given, rows_of_blocks)
-    else:
-        labellings = _draws(given, rows_of_blocks, n_labellings - 1, np.random.default_rng(rng))
-    values = np.array([float(statistic(labelling)) for labelling in labellings])
-    near = 1e-12 * max(1.0, abs(observed))
-    above, equal = int((values > observed + near).sum()), int((abs(values - observed) <= near).sum())
-    total = len(values) + (not exact)
-    equal += not exact
-    return Permutation((above + equal) / total, (above + equal / 2) / total, 1 / number, exact=exact)
+    tried, exact = labellings(codes, numbers, np.random.default_rng(rng), limit=n_labellings)
+    names = np.unique(given)
+    values = np.array([observed if (row == codes).all() else float(statistic(names[row])) for row in tried])
+    return Permutation(*share_at_least(observed, values), 1 / number, exact=exact)
 
 
 def swap_test(
@@ -210,7 +229,7 @@ def swap_test(
         rankdata(as_numbers(values, name, shape="(G,), one value per group", ndims=(1,)))
         for name, values in (("first", first), ("second", second))
     ]
-    positive = _two_classes(labels, len(scores[0]))
+    positive = two_classes(labels, len(scores[0]))
     if positive.all() or not positive.any():
         return float("nan")
     n_groups = len(positive)
@@ -235,26 +254,6 @@ def _auc_of_choice(scores: list[np.ndarray], positive: np.ndarray, chosen: np.nd
             gap = a[positive][:, None] - b[~positive]
             total += ((inside[i] @ ((gap > 0) + (gap == 0) / 2)) * outside[j]).sum(axis=1)
     return total / (positive.sum() * (~positive).sum())
-
-
-def _two_classes(labels: ArrayLike, n: int) -> np.ndarray:
-    numbers = np.asarray(labels)
-    if numbers.shape != (n,) or not np.isin(numbers, [0, 1]).all():
-        msg = f"labels has shape {numbers.shape}, but must have a 0 or 1 for each of the {n} groups."
-        raise ValueError(msg)
-    return numbers == 1
-
-
-def _block_rows(blocks: ArrayLike | None, n: int) -> list[np.ndarray]:
-    """Return the row numbers of the groups of each block."""
-    if blocks is None:
-        return [np.arange(n)]
-    names = np.asarray(blocks)
-    if names.shape != (n,):
-        msg = f"blocks has shape {names.shape}, but must have the block of each of the {n} groups."
-        raise ValueError(msg)
-    _, numbers = np.unique(names.astype(str), return_inverse=True)
-    return [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
 
 
 def _integer_parts(
@@ -308,32 +307,36 @@ def _drawn(
     return Permutation((above + equal) / total, (above + equal / 2) / total, smallest, exact=False)
 
 
-def _all_labellings(labels: np.ndarray, rows_of_blocks: list[np.ndarray]) -> Iterator[np.ndarray]:
-    for choice in product(*(list(_arrangements(labels[rows])) for rows in rows_of_blocks)):
-        labelling = labels.copy()
-        for rows, values in zip(rows_of_blocks, choice, strict=True):
-            labelling[rows] = values
-        yield labelling
+def _studentised(
+    scores: np.ndarray,
+    positive: np.ndarray,
+    rows_of_blocks: list[np.ndarray],
+    smallest: float,
+    *,
+    blocked: bool,
+    within: bool,
+    rng: int,
+) -> Permutation:
+    """Compare the studentised AUC with its values under all labellings, or under random ones."""
+    rows = np.concatenate(rows_of_blocks)
+    numbers = np.repeat(np.arange(len(rows_of_blocks)), [len(block) for block in rows_of_blocks])
+    order = np.lexsort((scores[rows], numbers))
+    won, label = wins(scores[rows[order]]), positive[rows[order]]
+    observed = float(studentised_auc(label[None], won, numbers if blocked else None, within=within)[0])
+    any_label = label[np.lexsort((label, numbers))]
+    null, exact = _null(any_label.tobytes(), won.tobytes(), numbers.tobytes(), rng, blocked=blocked, within=within)
+    if not exact:
+        null = np.append(null, observed)
+    return Permutation(*share_at_least(observed, null), smallest, exact=exact)
 
 
-def _arrangements(labels: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield each distinct order of some labels."""
-    first = labels[0]
-    others = labels[labels != first]
-    for places in combinations(range(len(labels)), len(labels) - len(others)):
-        rest = np.setdiff1d(np.arange(len(labels)), places)
-        for order in _arrangements(others) if len(others) else [others]:
-            arrangement = np.empty_like(labels)
-            arrangement[list(places)] = first
-            arrangement[rest] = order
-            yield arrangement
-
-
-def _draws(
-    labels: np.ndarray, rows_of_blocks: list[np.ndarray], n: int, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    for _ in range(n):
-        labelling = labels.copy()
-        for rows in rows_of_blocks:
-            labelling[rows] = rng.permutation(labels[rows])
-        yield labelling
+@lru_cache(maxsize=16)
+def _null(
+    positive: bytes, won: bytes, numbers: bytes, rng: int, *, blocked: bool, within: bool
+) -> tuple[np.ndarray, bool]:
+    """Studentised AUC of each labelling. Without ties and blocks it is the same for all scores of a design."""
+    labels, blocks = np.frombuffer(positive, dtype=bool), np.frombuffer(numbers, dtype=int)
+    wins_of = np.frombuffer(won).reshape(len(labels), len(labels))
+    tried, exact = labellings(labels, blocks, np.random.default_rng(rng), limit=_N_STUDENTISED)
+    found = studentised_auc(tried, wins_of, blocks if blocked else None, within=within)
+    return (found, True) if exact else (found[1:], False)  # the first of drawn labellings is the given one

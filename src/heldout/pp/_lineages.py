@@ -17,6 +17,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import Partition, digests, read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import Rng, generator, seed_of
+from heldout._core.threads import thread_policy
 from heldout._core.times import numeric_time_call
 from heldout.tasks.forecast.couplings import BATCH, coupling, sample_chains
 
@@ -27,6 +28,7 @@ _FEWEST = 10
 _N_COMPS = 50
 
 
+@thread_policy()
 def lineages(
     adata: AnnData,
     time_key: str,

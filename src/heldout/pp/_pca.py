@@ -17,6 +17,7 @@ from heldout._core.keys import check_key
 from heldout._core.lazy import over_blocks
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
+from heldout._core.threads import thread_policy
 from heldout._core.types import is_dask, is_sparse
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _WIDE = 6000
 """Largest number of genes for which the covariance matrix is computed (6000² float64 need 0.3 GB)."""
 
 
+@thread_policy()
 def pca(
     adata: AnnData,
     n_comps: int = 50,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from heldout._core import keys, store
 from heldout._core.keys import check_key
 from heldout._core.rng import Rng, seed_of
+from heldout._core.threads import thread_policy
 from heldout.auditing._run import run_audit
 from heldout.auditing.registry import chosen
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@thread_policy()
 def audit(
     adata: AnnData,
     group_key: str | Sequence[str] | None = None,

@@ -18,6 +18,7 @@ from heldout._core.leaks import LEAK, without_inference
 from heldout._core.looks import ScoredSet, next_looks
 from heldout._core.partition import Partition, read_partition
 from heldout._core.progress import progress
+from heldout._core.threads import thread_policy
 from heldout.pp import highly_variable_genes, scale
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.compare import comparison_table
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("heldout")
 
 
+@thread_policy()
 def compare(
     adata: AnnData,
     label_key: str = "genotype",
@@ -229,6 +231,7 @@ def _on_workers(
         yield from future.result()
 
 
+@thread_policy()
 def _of_fold(adata: AnnData, question: Question, entries: list[Entry], data: str) -> list[pd.DataFrame]:
     cells = prepared(adata, question, entries[0].split_key)
     return [run(cells, question, entry, partition="test", data=data) for entry in entries]

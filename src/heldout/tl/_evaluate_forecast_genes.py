@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from heldout._core.threads import thread_policy
 from heldout.tl._fit_to_evaluate import fit_to_evaluate
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from heldout._core.rng import Rng
 
 
+@thread_policy()
 def evaluate_forecast_genes(
     adata: AnnData,
     key: str | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from heldout._core.threads import thread_policy
 from heldout.tl._fit_to_evaluate import fit_to_evaluate
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from heldout._core.rng import Rng
 
 
+@thread_policy()
 def evaluate_genotype(
     adata: AnnData,
     key: str | None = None,
@@ -31,7 +33,7 @@ def evaluate_genotype(
     """Score a classifier of groups (libraries, donors) and of their cells, and compare it with baselines.
 
     The prediction for a group is the mean logit of its cells. At the level of groups, intervals are valid for few
-    groups (:func:`heldout.metrics.auc_interval`, :func:`heldout.metrics.proportion_interval`,
+    groups (:func:`heldout.metrics.auc_interval_unequal`, :func:`heldout.metrics.proportion_interval`,
     :func:`heldout.metrics.jackknife_interval`). At the cell level, intervals are percentiles of a bootstrap over
     groups, stratified by class, because cells of one group are not independent; with fewer than 10 groups in a class
     they are too narrow and decide nothing. The fit is compared with the best baseline on the same groups.
@@ -75,8 +77,10 @@ def evaluate_genotype(
     ``n_groups``, ``n_eff``
         Number of groups; number of independent cells that the cells are worth.
     ``p_value``, ``p_mid``, ``p_smallest``, ``p_kind``
-        Exact one-sided p of the AUC of groups of two classes, with labels exchanged within blocks; its mid-p; the
-        smallest p that any result could have; whether it is conditional on the fit.
+        One-sided p of the AUC of groups, with labels exchanged within blocks; its mid-p; the smallest p that any result
+        could have; whether it is conditional on the fit. For two classes the AUC is studentised
+        (:func:`heldout.metrics.auc_permutation`), so the p holds if the classes differ in spread. For more classes it
+        is that of :func:`heldout.metrics.class_auc_permutation`.
     ``difference_p``
         Exact two-sided p of the difference, with methods swapped group by group.
     ``ceiling``

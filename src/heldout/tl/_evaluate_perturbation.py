@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from heldout._core.evaluations import write_evaluation
 from heldout._core.partition import read_partition
+from heldout._core.threads import thread_policy
 from heldout.tl._fit_to_evaluate import fit_to_evaluate
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from heldout._core.rng import Rng
 
 
+@thread_policy()
 def evaluate_perturbation(
     adata: AnnData,
     key: str | None = None,

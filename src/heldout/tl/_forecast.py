@@ -11,6 +11,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.prepared import warn_of_counts
 from heldout._core.rng import Rng, seed_of
+from heldout._core.threads import thread_policy
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.lineages import check_method
 from heldout.tasks.forecast.task import Task
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@thread_policy()
 def forecast(
     adata: AnnData,
     time_key: str,

@@ -11,6 +11,7 @@ from heldout._core.fits import Fit, check_key_is_free, check_split, read_fit, wr
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
+from heldout._core.threads import thread_policy
 from heldout.tasks.forecast_genes import METHODS
 from heldout.tasks.forecast_genes.task import Task, predict, task_of_fit
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@thread_policy()
 def forecast_genes(
     adata: AnnData,
     time_key: str,

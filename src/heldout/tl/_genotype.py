@@ -11,6 +11,7 @@ from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.prepared import warn_of_counts
 from heldout._core.rng import Rng, seed_of
+from heldout._core.threads import thread_policy
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.task import Task, predict
 from heldout.tl._predict import prediction_slots
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@thread_policy()
 def genotype(
     adata: AnnData,
     label_key: str = "genotype",

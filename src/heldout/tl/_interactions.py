@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from heldout._core import keys, store
 from heldout._core.checks import check_choice, check_integer, check_number
 from heldout._core.keys import check_key
+from heldout._core.threads import thread_policy
 from heldout.tasks.interactions.task import measured_interactions
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@thread_policy()
 def interactions(
     adata: AnnData,
     perturbation_key: str,

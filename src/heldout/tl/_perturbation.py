@@ -10,6 +10,7 @@ from heldout._core.genes import DEFAULT
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
 from heldout._core.rng import Rng, seed_of
+from heldout._core.threads import thread_policy
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.pretraining import start_of
 from heldout.tasks.perturbation.task import Task
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@thread_policy()
 def perturbation(
     adata: AnnData,
     perturbation_key: str | None = None,

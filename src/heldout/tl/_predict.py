@@ -12,6 +12,7 @@ from heldout._core import keys, store
 from heldout._core.fits import Fit, check_split, fit_sections, latest_fit, read_fit, read_header
 from heldout._core.keys import PredictionKeys
 from heldout._core.partition import PARTITIONS, load_assignment, read_partition
+from heldout._core.threads import thread_policy
 from heldout.tasks.genotype.task import check_prepared
 from heldout.tasks.genotype.task import predict as predict_genotype
 from heldout.tl._moved import moved
@@ -36,6 +37,7 @@ VERBS = {
     contexts="heldout.tl.predict_profiles with contexts=",
     level="heldout.tl.predict_profiles with coverage=",
 )
+@thread_policy()
 def predict(
     adata: AnnData,
     key: str | None = None,

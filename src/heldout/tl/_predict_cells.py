@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldout._core.fits import check_split
 from heldout._core.partition import read_partition
+from heldout._core.threads import thread_policy
 from heldout.tasks.forecast.predict import predicted_cells as cells_in_time
 from heldout.tasks.perturbation.predict import predicted_cells as perturbed_cells
 from heldout.tl._predict import fit_to_predict
@@ -21,6 +22,7 @@ _N_CELLS = 200
 """Cells of each perturbation and context, if the user does not say how many."""
 
 
+@thread_policy()
 def predict_cells(
     adata: AnnData,
     key: str | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from heldout._core.threads import thread_policy
 from heldout.tasks.perturbation.predict import predicted_profiles
 from heldout.tl._predict import fit_to_predict
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@thread_policy()
 def predict_profiles(
     adata: AnnData,
     key: str | None = None,

@@ -9,6 +9,7 @@ from heldout._core.evaluations import write_evaluation
 from heldout._core.genes import DEFAULT
 from heldout._core.keys import check_key
 from heldout._core.partition import read_partition
+from heldout._core.threads import thread_policy
 from heldout.tasks.perturbation.judging.judge import check_how
 from heldout.tasks.perturbation.judging.leaks import leak_of_screen
 from heldout.tasks.perturbation.judging.score_predictions import judge_predictions, named_predictions
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from heldout._core.rng import Rng
 
 
+@thread_policy()
 def score_predictions(
     adata: AnnData,
     predicted: AnnData

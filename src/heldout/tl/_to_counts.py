@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from heldout._core import store
 from heldout._core.checks import check_choice, check_integer, check_rng
 from heldout._core.partition import read_partition
+from heldout._core.threads import thread_policy
 from heldout.tasks.perturbation.counts.predicted import NOISE, Columns, predicted_counts
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from heldout._core.rng import Rng
 
 
+@thread_policy()
 def to_counts(
     adata: AnnData,
     predicted: AnnData,

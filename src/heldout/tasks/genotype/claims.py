@@ -13,6 +13,7 @@ from heldout._core.store import factorize
 from heldout._core.words import counted, plural
 from heldout.metrics.inference import smallest_p
 from heldout.metrics.permutation import auc_permutation
+from heldout.metrics.several_classes import class_auc_permutation, pairs_of_classes
 from heldout.tasks.genotype.levels import ALPHA
 
 if TYPE_CHECKING:
@@ -47,6 +48,19 @@ def claims_table(
 ) -> pd.DataFrame:
     """One row for each level: whether the AUC at that level can be told from chance on the units at hand.
 
+    Parameters
+    ----------
+    hierarchy
+        The declared levels.
+    labels
+        Class number of each group, (G,).
+    log_odds
+        Log-odds of each class against the others, (G × n_classes).
+    classes
+        Names of the classes.
+    blocks
+        Block number of each group, (G,), within which labels could have been exchanged, or None.
+
     Returns
     -------
     Columns ``level``, ``n`` (units), ``units`` (in words), ``p_value``, ``p_smallest``, ``status`` (supported, not
@@ -55,7 +69,7 @@ def claims_table(
     rows = []
     for i, (name, units, seen) in enumerate(zip(hierarchy.names, hierarchy.units, hierarchy.seen, strict=True)):
         pooled = _pooled(units, labels, log_odds, blocks if i == 0 else None)
-        p = pooled.p_value if len(classes) == 2 else np.nan
+        p = pooled.p_value
         status, reason = _status(name, pooled, p, classes, seen=bool(seen.any()))
         rows.append(
             {
@@ -69,6 +83,39 @@ def claims_table(
             }
         )
     return pd.DataFrame(rows)
+
+
+def pairs_table(
+    labels: np.ndarray, log_probability: np.ndarray, classes: Sequence[str], blocks: np.ndarray | None
+) -> pd.DataFrame:
+    """One row for each pair of classes: the AUC of their groups, and a p adjusted for the number of pairs.
+
+    Parameters
+    ----------
+    labels
+        Class number of each group, (G,).
+    log_probability
+        Log-probabilities of each group, (G × n_classes).
+    classes
+        Names of the classes.
+    blocks
+        Block number of each group, (G,), or None.
+    """
+    pairs = pairs_of_classes(labels, log_probability, blocks=blocks)
+    counts = np.bincount(labels, minlength=len(classes))
+    return pd.DataFrame(
+        {
+            "first": [classes[pair.first] for pair in pairs],
+            "second": [classes[pair.second] for pair in pairs],
+            "n_first": [int(counts[pair.first]) for pair in pairs],
+            "n_second": [int(counts[pair.second]) for pair in pairs],
+            "auc": [pair.interval.estimate for pair in pairs],
+            "ci_low": [pair.interval.low for pair in pairs],
+            "ci_high": [pair.interval.high for pair in pairs],
+            "p_value": [pair.p_value for pair in pairs],
+            "p_adjusted": [pair.p_adjusted for pair in pairs],
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -89,7 +136,11 @@ class _Pooled:
     def p_value(self) -> float:
         if len(np.unique(self.labels)) < 2:
             return np.nan
-        return auc_permutation(self.labels, self.odds, blocks=self.blocks, within=self.paired).p_value
+        if self.odds.shape[1] > 2:
+            return class_auc_permutation(self.labels, self.odds, blocks=self.blocks).p_value
+        return auc_permutation(
+            self.labels, self.odds[:, 1], blocks=self.blocks, within=self.paired, statistic="studentised"
+        ).p_value
 
     def counts(self, n_classes: int) -> np.ndarray:
         return np.bincount(self.labels, minlength=n_classes)
@@ -105,7 +156,9 @@ def _pooled(units: np.ndarray, labels: np.ndarray, log_odds: np.ndarray, blocks:
     _, unit_of = factorize(units)
     pairs, row_of = np.unique(np.stack([unit_of, labels]), axis=1, return_inverse=True)
     row_of = row_of.ravel()
-    odds = np.bincount(row_of, log_odds) / np.bincount(row_of)
+    odds = np.zeros((pairs.shape[1], log_odds.shape[1]))
+    np.add.at(odds, row_of, log_odds)
+    odds /= np.bincount(row_of)[:, None]
     n_units = int(unit_of.max()) + 1
     paired = pairs.shape[1] > n_units
     block_of = pairs[0] if paired else None
@@ -128,7 +181,7 @@ def _status(name: str, pooled: _Pooled, p: float, classes: Sequence[str], *, see
     if seen:
         return "not tested", f"cells of the same {name} were in train"
     if np.isnan(p):
-        return "not tested", "there is no exact test for more than two classes"
+        return "not tested", f"no {name} of one class was evaluated"
     if p <= ALPHA:
         return "supported", f"p = {p:.2g}"
     return "not supported", f"p = {p:.2g}"

@@ -19,7 +19,7 @@ from heldout._core.rng import generator, seed_of
 from heldout._core.verdict import FEW
 from heldout.metrics.classification import group_log_probability, one_vs_rest
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.claims import answer, claims_table, summary
+from heldout.tasks.genotype.claims import answer, claims_table, pairs_table, summary
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
 from heldout.tasks.genotype.leaks import leak_of_groups
 from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
@@ -96,13 +96,16 @@ def evaluate(
     )
     if n_refits and not leak:
         table = _refitted(table, task, fit, rows, of_cell, blocks, n_refits=n_refits, seed=seed_of(rng))
-    odds = one_vs_rest(group_log_probability(scored[0].log_probability, groups))[:, -1]
-    claims = claims_table(hierarchy, of_group, odds, task.classes, group_blocks)
+    of_groups = group_log_probability(scored[0].log_probability, groups)
+    claims = claims_table(hierarchy, of_group, one_vs_rest(of_groups), task.classes, group_blocks)
     auc = table[(table["role"] == "model") & (table["level"] == unit) & (table["metric"] == "auc")].iloc[0]
     _warn_of_few(of_group, task.classes, unit)
     if leak:
         claims = leaking_claims(claims, leak)
-    also = {keys.CLAIMS: {key: {"table": claims.rename(index=str)}}}
+    claimed_of = {"table": claims.rename(index=str)}
+    if len(task.classes) > 2 and not leak:
+        claimed_of["pairs"] = pairs_table(of_group, of_groups, task.classes, group_blocks).rename(index=str)
+    also = {keys.CLAIMS: {key: claimed_of}}
     by_group = group_table(scored, labels, groups, names, task.classes)
     return write_evaluation(
         adata,

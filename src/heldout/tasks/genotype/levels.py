@@ -12,9 +12,11 @@ from heldout._core.metric import metric_of
 from heldout._core.verdict import FEW, verdict
 from heldout.metrics.classification import one_vs_rest
 from heldout.metrics.inference import METRICS, bootstrap_weights, jackknife_weights, smallest_p
-from heldout.metrics.intervals import auc_interval, difference_interval, jackknife_interval, proportion_interval
+from heldout.metrics.intervals import difference_interval, jackknife_interval, proportion_interval
 from heldout.metrics.permutation import auc_permutation, swap_test
+from heldout.metrics.several_classes import class_auc_permutation
 from heldout.metrics.skill import Interval
+from heldout.metrics.unequal import auc_interval_unequal
 
 if TYPE_CHECKING:
     from heldout.metrics.inference import GroupScores
@@ -53,12 +55,12 @@ class Design:
         """Smallest p that any result can have."""
         return smallest_p(self.labels, self.blocks)
 
-    def pairs(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of groups of class 1 and of class 0: in total, or in each block that has both."""
-        blocks = self.blocks if metric == "block_auc" and self.blocks is not None else np.zeros_like(self.labels)
-        counts = np.array([[(self.labels[blocks == b] == c).sum() for c in (1, 0)] for b in np.unique(blocks)])
-        both = counts[(counts > 0).all(axis=1)]
-        return both[:, 0], both[:, 1]
+    @cached_property
+    def has_mixed_block(self) -> bool:
+        """Whether a block has every class, so that there is an AUC within blocks."""
+        if self.blocks is None:
+            return False
+        return any(len(np.unique(self.labels[self.blocks == b])) == self.n_classes for b in np.unique(self.blocks))
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Level:
         """Metrics that are defined at this level."""
         any_scores = next(iter(self.scores.values()))
         absent = set() if any_scores.calibrated is not None else {"accuracy_calibrated"}
-        has_blocks = self.design.blocks is not None and len(self.design.pairs("block_auc")[0])
+        has_blocks = self.design.has_mixed_block
         return [name for name in METRICS if name not in absent and (has_blocks or name != "block_auc")]
 
     def estimate(self, method: str, metric: str) -> float:
@@ -153,28 +155,32 @@ class CellLevel(Level):
 class GroupLevel(Level):
     """Groups, each with one prediction.
 
-    The AUC of two classes and shares have intervals that are valid with few groups. Means have the interval of the
-    jackknife. An AUC of more classes has a bootstrap interval.
+    The AUC of two classes and shares have intervals that are valid with few groups, and if the classes differ in
+    spread. Means have the interval of the jackknife. An AUC of more classes has a bootstrap interval.
     """
 
-    log_odds: dict[str, np.ndarray] = field(default_factory=dict)
+    scores_of: dict[str, np.ndarray] = field(default_factory=dict)
+    """Log-odds of each class of each group, by method, (G × n_classes)."""
 
     def test(self, method: str, metric: str) -> Permutation | None:
-        """Exact test of the AUC by exchanging labels within the blocks, conditional on the fit."""
-        if metric not in _RANKS or self.design.n_classes != 2 or self.design.smallest < 1:
+        """Test of the AUC by exchanging labels within the blocks, conditional on the fit."""
+        if metric not in _RANKS or self.design.smallest < 1:
             return None
-        within = metric == "block_auc"
-        return auc_permutation(self.design.labels, self.log_odds[method], blocks=self.design.blocks, within=within)
+        within, scores, blocks = metric == "block_auc", self.scores_of[method], self.design.blocks
+        if self.design.n_classes > 2:
+            return None if within else class_auc_permutation(self.design.labels, scores, blocks=blocks)
+        return auc_permutation(self.design.labels, scores[:, 1], blocks=blocks, within=within, statistic="studentised")
 
     def difference_test(self, method: str, other: str, metric: str) -> float:
         """Exact p of the difference in AUC, by swapping the two methods group by group."""
         if metric != "auc" or self.design.n_classes != 2:
             return np.nan
-        return swap_test(self.design.labels, self.log_odds[method], self.log_odds[other])
+        return swap_test(self.design.labels, self.scores_of[method][:, 1], self.scores_of[other][:, 1])
 
     def _interval(self, estimate: float, method: str, metric: str) -> Interval:
         if metric in _RANKS and self.design.n_classes == 2:
-            return auc_interval(estimate, *self.design.pairs(metric))
+            blocks = self.design.blocks if metric == "block_auc" else None
+            return auc_interval_unequal(self.design.labels, self.scores_of[method][:, 1], blocks=blocks)
         if metric.startswith("accuracy"):
             return proportion_interval(estimate * self.n, self.n)
         if metric in _RANKS:
@@ -212,8 +218,8 @@ def levels_of(
 ) -> list[Level]:
     """Level of groups and level of cells, with the same bootstrap draws. ``scores`` and ``pooled`` are by method."""
     weights = bootstrap_weights(design.labels, n_bootstrap, rng)
-    odds = {method: one_vs_rest(p)[:, -1] for method, p in pooled.items()}
+    odds = {method: one_vs_rest(p) for method, p in pooled.items()}
     return [
-        GroupLevel(unit, len(design.labels), design, scores[0], weights, log_odds=odds),
+        GroupLevel(unit, len(design.labels), design, scores[0], weights, scores_of=odds),
         CellLevel("cell", len(labels), design, scores[1], weights),
     ]

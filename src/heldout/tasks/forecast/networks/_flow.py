@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from heldout._core.method import Fitted, with_prefix, without_prefix
+from heldout._core.threads import network_policy
 from heldout._core.training import local_seed
 from heldout.tasks.forecast.baselines import VarRidge
 from heldout.tasks.forecast.config import DampingConfig, FlowConfig
@@ -116,9 +117,10 @@ def _integrate(
         given = t if start_time < times[-1] else UNKNOWN
         return module.net(x, torch.full((len(x), 1), given, device=device))
 
-    for _ in range(n):
-        v = velocity(x, t)
-        x = x + h / 2 * (v + velocity(x + h * v, t + h))
-        t += h
+    with network_policy(module, len(x)):
+        for _ in range(n):
+            v = velocity(x, t)
+            x = x + h / 2 * (v + velocity(x + h * v, t + h))
+            t += h
     module.train(was_training)
     return np.asarray(x.cpu().numpy().astype(np.float64) * arrays["scale"] + arrays["centre"])

@@ -13,6 +13,7 @@ from heldout._core.method import Fitted
 from heldout._core.model import HeldoutModel
 from heldout._core.partition import read_partition
 from heldout._core.rng import generator
+from heldout._core.threads import thread_policy
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.lineages import check_method, lineages_key_of
 from heldout.tasks.forecast.task import Task, cells_at, space_of
@@ -123,6 +124,7 @@ class CellForecaster(HeldoutModel):
         fields = [LayerField("X", layer, is_count_data=False), NumericalObsField("time", time_key)]
         cls._register(adata, fields, arguments, **kwargs)
 
+    @thread_policy()
     def predict(self, at: float, *, rng: Rng = 0) -> pd.DataFrame:
         """Predict cells at a time. The start cells are the train cells of the latest train time before ``at``.
 

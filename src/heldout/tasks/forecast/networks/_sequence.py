@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from heldout._core.method import Fitted
+from heldout._core.threads import network_policy
 from heldout._core.training import local_seed
 from heldout.tasks.forecast.baselines import ancestors, draw_column
 from heldout.tasks.forecast.config import PublishedConfig, SequenceConfig
@@ -115,7 +116,8 @@ class Sequence(Network):
             if not self.skip:  # as many times as it was trained on, the latest
                 given = given[:, -(len(times) - 1) :]
                 gaps = gaps[-given.shape[1] :]
-            after = module.net(given, gaps)[:, -1:].cpu().numpy().astype(np.float64)
+            with network_policy(module, len(given)):
+                after = module.net(given, gaps)[:, -1:].cpu().numpy().astype(np.float64)
             x, seen = np.concatenate([x, after], axis=1), [*seen, now]
         module.train(was_training)
         return np.asarray(x[:, -1] * arrays["scale"] + arrays["centre"])

@@ -12,6 +12,7 @@ from heldout._core.blocks import SplitDataModule, to_tensor
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout._core.model import set_weights, weights_of
 from heldout._core.options import NoConfig
+from heldout._core.threads import network_policy
 from heldout._core.training import local_seed, run_trainer
 from heldout.tasks.forecast_genes.baselines import LowRank
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
@@ -190,7 +191,7 @@ def predict_network(module: ForecastModule, fitted: Fitted, history: History) ->
     level, spread, at = arrays["finish"]
     raw = inputs(history.statistics[None], history.times, float(at), residual=config.residual)[0]
     X = ((raw - arrays["centre"]) / arrays["scale"]).reshape(len(raw), -1)
-    with torch.inference_mode():
+    with torch.inference_mode(), network_policy(module, len(X)):
         y = level + spread * module.forecast(to_tensor(X)).numpy().astype(np.float64)
     if not config.residual:
         return np.asarray(y - history.last)

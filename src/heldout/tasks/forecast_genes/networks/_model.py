@@ -11,6 +11,7 @@ from scvi.data.fields import LayerField, NumericalObsField
 from heldout._core.method import Fitted
 from heldout._core.model import HeldoutModel
 from heldout._core.partition import read_partition
+from heldout._core.threads import thread_policy
 from heldout.tasks.forecast_genes import METHODS
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.forecast_genes.networks._method import pack, predict_network, train_network, unpack
@@ -147,6 +148,7 @@ class GeneForecaster(HeldoutModel):
         """
         super().train(max_epochs, accelerator, devices, rng=rng, trainer_options=trainer_options)
 
+    @thread_policy()
     def predict(self) -> pd.DataFrame:
         """Predict the mean of each gene at the target time, and its change from the last time of the history.
 

@@ -14,6 +14,7 @@ from heldout._core.blocks import ROWS, SplitDataModule, to_tensor
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout._core.model import set_weights, weights_of
 from heldout._core.streaming import streamed
+from heldout._core.threads import network_policy
 from heldout._core.training import local_seed, run_trainer
 from heldout._core.types import is_dask, is_sparse
 from heldout.tasks.genotype.config import AttentionConfig, MLPConfig
@@ -159,8 +160,9 @@ def unpack_members(fitted: Fitted, config: MLPConfig) -> list[GenotypeModule]:
 @torch.inference_mode()
 def predict_module(module: GenotypeModule, X: Matrix) -> np.ndarray:
     """Log-probabilities, (n × n_classes) float32."""
-    logits = module.logits_of(module.trunk(to_tensor(X)))
-    return np.asarray(module.log_probability(logits).numpy(), dtype=np.float32)
+    with network_policy(module, X.shape[0]):
+        logits = module.logits_of(module.trunk(to_tensor(X)))
+        return np.asarray(module.log_probability(logits).numpy(), dtype=np.float32)
 
 
 def predict_members(modules: list[GenotypeModule], X: Matrix) -> np.ndarray:

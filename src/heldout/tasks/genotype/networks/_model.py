@@ -12,6 +12,7 @@ from scvi.data.fields import CategoricalObsField, LayerField
 from heldout._core.method import Fitted
 from heldout._core.model import HeldoutModel
 from heldout._core.partition import read_partition
+from heldout._core.threads import thread_policy
 from heldout._core.training import local_seed
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.config import AttentionConfig, MLPConfig
@@ -131,6 +132,7 @@ class GenotypeClassifier(HeldoutModel):
             fields.append(CategoricalObsField("auxiliary", auxiliary_key))
         cls._register(adata, fields, arguments, **kwargs)
 
+    @thread_policy()
     def predict(self, adata: AnnData | None = None) -> pd.DataFrame:
         """Predict the probabilities of the classes.
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from heldout._core.threads import network_policy
 from heldout.tasks.perturbation.kept import arrays_of, matrix_of
 from heldout.tasks.perturbation.networks._network import NetworkMethod, coordinates
 from heldout.tasks.perturbation.pairs import Pairs
@@ -55,7 +56,7 @@ class ControlCellsMethod(NetworkMethod):
         def sample(pair: Pair, n: int, rng: np.random.Generator) -> np.ndarray:
             condition, _ = conditions.encode(Pairs.of([pair]))
             x, mean = source.draw(pair.context, n, rng), controls.mean[pair.context]
-            with torch.inference_mode():
+            with torch.inference_mode(), network_policy(module, n):
                 found = self.cells_of(module, _float(x), _float(mean), condition)
             return np.asarray(found.numpy(), dtype=np.float64)
 

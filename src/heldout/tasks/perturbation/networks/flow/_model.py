@@ -10,6 +10,7 @@ from heldout._core.genes import DEFAULT
 from heldout._core.method import Fitted
 from heldout._core.model import HeldoutModel
 from heldout._core.partition import read_partition
+from heldout._core.threads import thread_policy
 from heldout.splitting._read_screen import ScreenNames
 from heldout.tasks.perturbation import METHODS
 from heldout.tasks.perturbation.predict import predicted_cells
@@ -116,6 +117,7 @@ class PerturbationFlow(HeldoutModel):
         fields = [LayerField("X", layer, is_count_data=False), CategoricalObsField("perturbation", perturbation_key)]
         cls._register(adata, fields, arguments, **kwargs)
 
+    @thread_policy()
     def predict(
         self,
         perturbations: Sequence[str] | None = None,

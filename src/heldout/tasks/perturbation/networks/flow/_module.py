@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from torch import nn
 
+from heldout._core.threads import network_policy
 from heldout.tasks.perturbation.networks.flow._nets import Latents, PlainMLP, SkipMLP
 from heldout.tasks.perturbation.networks.flow._solvers import solve
 from heldout.tasks.perturbation.networks.flow._unet import UNet
@@ -58,6 +59,8 @@ class ConditionalFlow(BaseModuleClass):
         super().__init__()
         self.config, self.space, self.encoder = config, space, encoder
         self.net = build_net(config, space.n_dims)
+        positions = {"unet": space.n_dims, "latents": -(-space.n_dims // config.patch)}
+        self.n_positions = positions.get(config.network, 1)  # for the number of threads
 
     def velocity(self, x: torch.Tensor, t: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
         """Velocity at points ``x`` (n × k), at times ``t`` (n × 1), under conditions ``c`` (n × W)."""
@@ -130,9 +133,10 @@ class ConditionalFlow(BaseModuleClass):
         """
         device = next(self.parameters()).device
         condition, begin = {name: tensor.to(device) for name, tensor in condition.items()}, begin.to(device)
-        field = self.field(condition, len(begin))
-        end = solve(field, begin, self.config.solver, self.config.n_steps, self.config.tolerance)
-        return self.space.to(device).decode(end)
+        with network_policy(self, len(begin)):
+            field = self.field(condition, len(begin))
+            end = solve(field, begin, self.config.solver, self.config.n_steps, self.config.tolerance)
+            return self.space.to(device).decode(end)
 
     def field(self, condition: Batch, n: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         """Function from a time and points, (n × k), to the velocity with guidance; the condition is encoded once."""

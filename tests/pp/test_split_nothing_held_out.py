@@ -4,9 +4,9 @@ import logging
 
 import numpy as np
 import pytest
-from tests.helpers.perturbations import simulated
 
 import heldout as ho
+from tests.helpers.perturbations import simulated
 
 
 def all_train(adata):

@@ -32,10 +32,10 @@ def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -
     Returns
     -------
     The table. By ``fold``: ``method``, ``fold``, ``seed`` and one column for each metric. By ``group``: ``method``,
-    ``fold``, ``seed``, ``group``, ``label``, ``n_cells`` and the log-probability of each class. By ``pooled``: ``method``, ``role``, ``level``, ``estimate``,
-    ``ci_low``, ``ci_high`` (95 %, with the variance of folds that share train groups), ``n_groups``, ``n_folds``,
-    ``pairs`` (whether groups are compared within folds or all with all), ``p_value`` (NaN without ``n_refits``),
-    ``p_smallest``, ``sentence``.
+    ``fold``, ``seed``, ``group``, ``label``, ``n_cells`` and the log-probability of each class. By ``pooled``:
+    ``method``, ``role``, ``level``, ``estimate``, ``ci_low``, ``ci_high`` (95 %, with the variance of folds that share
+    train groups), ``n_groups``, ``n_folds``, ``pairs`` (whether groups are compared within folds or all with all),
+    ``p_value`` (NaN without ``n_refits``), ``p_smallest``, ``sentence``.
 
     Raises
     ------

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import scanpy as sc
 from scipy import sparse, stats
+from sklearn.cluster import KMeans
 from sklearn.feature_selection import f_classif
 from sklearn.neighbors import NearestNeighbors
 
@@ -155,11 +156,21 @@ def _by_class(adata, leak, seed):
     return adata
 
 
-@plant("unit_variation", "donors moved by 0.4 to the mean of their class; twin: moved to the mean of all donors")
+@plant("unit_variation", "donors moved by 0.4 to the mean of their class; twin: train donors moved to their mean")
 def _weakly(adata, leak, seed):
     X = lognormalised(adata).X.toarray()
-    share, target = (0.4, _means(X, adata.obs["label"])) if leak else (0.9, X.mean(axis=0))
+    train = fitted_on(adata, leak=False)
+    share, target = (0.4, _means(X, adata.obs["label"])) if leak else (0.9 * train[:, None], X[train].mean(axis=0))
     adata.X = (X - share * (_means(X, adata.obs["donor"]) - target)).astype(np.float32)
+    return adata
+
+
+@plant("unit_variation", "donors moved by 0.8 to the mean of each of 10 clusters, without the label; twin: components")
+def _by_cluster(adata, leak, seed):
+    Z = sc.pp.pca(lognormalised(adata).X.toarray(), n_comps=30)
+    cluster = pd.Series(KMeans(10, n_init=1, random_state=seed).fit_predict(Z).astype(str))
+    both = cluster + " " + adata.obs["donor"].to_numpy()
+    adata.obsm["X_corrected"] = Z - 0.8 * (_means(Z, both) - _means(Z, cluster)) * leak
     return adata
 
 

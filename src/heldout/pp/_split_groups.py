@@ -10,14 +10,8 @@ from heldout._core import cells, store
 from heldout._core.checks import check_choice
 from heldout._core.keys import check_key
 from heldout._core.rng import Rng, generator
-from heldout.pp._split import (
-    checked_fractions,
-    read_groups,
-    recorded_pairs,
-    recorded_seed,
-    recorded_shares,
-    write_groups,
-)
+from heldout.pp._shares import checked_fractions, recorded_shares
+from heldout.pp._split import read_groups, recorded_pairs, recorded_seed, write_groups
 from heldout.splitting._group_draws import by_balance, by_fraction, by_hash, check_stable, lasting_names
 from heldout.splitting._groups import Groups, check_classes
 
@@ -75,7 +69,8 @@ def split_groups(
     label_key
         Column of ``obs`` to stratify by. Each group must have one label. If None, the split is not stratified.
     val, test
-        Wanted share of the groups, each in [0, 1). All other groups are train. 0 leaves a partition out.
+        Wanted share of the groups, each in [0, 1). All other groups are train. 0 leaves a partition out. If both are
+        0, all groups are train: a fit then uses all data to predict new groups, and it cannot be scored.
     share_of
         Unit of the shares: ``groups``, or ``cells``. Shares of cells are met as closely as whole groups allow, in total
         and within each class.

@@ -11,7 +11,14 @@ from heldout.tasks.forecast.config import (
     SequenceConfig,
 )
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
-from heldout.tasks.genotype.config import AttentionConfig, BoostingConfig, LogisticConfig, MLPConfig, RidgeConfig
+from heldout.tasks.genotype.config import (
+    AttentionConfig,
+    BoostingConfig,
+    LogisticConfig,
+    MLPConfig,
+    RidgeConfig,
+    ShrunkenConfig,
+)
 from heldout.tasks.perturbation.config import (
     ComposedCellsConfig,
     DoseIsotonicConfig,
@@ -70,6 +77,7 @@ __all__ = [
     "PublishedConfig",
     "ResidualFlowConfig",
     "RidgeConfig",
+    "ShrunkenConfig",
     "SequenceConfig",
     "SetTransportConfig",
     "StackedConfig",

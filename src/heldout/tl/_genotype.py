@@ -55,9 +55,9 @@ def genotype(
     method
         ``mlp`` on cells, ``attention`` on whole groups, or one of the baselines ``majority``, ``qc_logistic``,
         ``covariate_logistic``, ``logistic``, ``nearest_centroid``, ``pseudobulk_logistic``, ``pseudobulk_ridge``,
-        ``pseudobulk_boosting`` and ``composition_logistic``. Methods that predict whole groups
-        (``attention``, ``pseudobulk_boosting``, ``composition_logistic``) write the prediction of a group to all its
-        cells.
+        ``pseudobulk_shrunken``, ``pseudobulk_boosting`` and ``composition_logistic``. Methods that predict whole groups
+        (``attention``, ``pseudobulk_shrunken``, ``pseudobulk_boosting``, ``composition_logistic``) write the prediction
+        of a group to all its cells.
     auxiliary_key
         Column of ``obs``, e.g. the day, that a network predicts with a second head (Model B). Values that train does
         not contain are not used in its loss.
@@ -78,8 +78,9 @@ def genotype(
     config
         Options of the method: :class:`heldout.model.MLPConfig`, :class:`heldout.model.AttentionConfig`,
         :class:`heldout.model.LogisticConfig` for all methods with ``logistic`` in their names,
-        :class:`heldout.model.RidgeConfig` for ``pseudobulk_ridge``, and :class:`heldout.model.BoostingConfig` for
-        ``pseudobulk_boosting``. ``majority`` and ``nearest_centroid`` have no options.
+        :class:`heldout.model.RidgeConfig` for ``pseudobulk_ridge``, :class:`heldout.model.ShrunkenConfig` for
+        ``pseudobulk_shrunken``, and :class:`heldout.model.BoostingConfig` for ``pseudobulk_boosting``. ``majority`` and
+        ``nearest_centroid`` have no options.
     rng
         Seed or Generator. The global state of torch does not change.
     key_added

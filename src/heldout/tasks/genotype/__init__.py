@@ -65,6 +65,12 @@ METHODS = Registry(
         f"{_HERE}.group_baselines:PseudobulkBoosting",
     ),
     Method(
+        "pseudobulk_shrunken",
+        "baseline",
+        "logistic regression on the mean profile of each group, shrunk by its number of cells",
+        f"{_HERE}.shrunken:PseudobulkShrunken",
+    ),
+    Method(
         "mlp",
         "model",
         "multilayer perceptron (Model A), with an auxiliary head (Model B)",

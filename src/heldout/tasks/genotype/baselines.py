@@ -115,15 +115,17 @@ def group_means(data: Data, method: str) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(means.toarray() if is_sparse(means) else means), pairs[1]
 
 
-def fit_logistic(X: Matrix, labels: np.ndarray, config: LogisticConfig) -> Fitted:
+def fit_logistic(
+    X: Matrix, labels: np.ndarray, config: LogisticConfig, *, weights: np.ndarray | None = None, tol: float = 1e-4
+) -> Fitted:
     """Fit logistic regression of scikit-learn. ``info`` records whether it converged."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=config.C, max_iter=config.max_iter)
+    model = LogisticRegression(C=config.C, max_iter=config.max_iter, tol=tol)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X, labels)
+        model.fit(X, labels, sample_weight=weights)
     n_iter = int(model.n_iter_.max())
     arrays = {"coef": model.coef_.astype(np.float64), "intercept": model.intercept_.astype(np.float64)}
     return Fitted(arrays, {"n_iter": n_iter, "converged": n_iter < config.max_iter})

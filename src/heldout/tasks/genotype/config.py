@@ -42,6 +42,24 @@ class RidgeConfig(Config):
 
 
 @dataclass(frozen=True)
+class ShrunkenConfig(Config):
+    """Options of the logistic regression on shrunken group means.
+
+    Parameters
+    ----------
+    Cs
+        Candidates for the inverse strength of the L2 penalty. The unit is one over the mean squared length of a
+        shrunken profile. Cross-validation over the groups of train chooses the strongest penalty within one standard error of
+        the best.
+    max_iter
+        Maximum number of iterations of the solver.
+    """
+
+    Cs: tuple[float, ...] = option((0.001, 0.01, 0.1, 1.0, 10.0, 100.0), above=0)
+    max_iter: int = option(1000, at_least=1)
+
+
+@dataclass(frozen=True)
 class BoostingConfig(Config):
     """Options of the boosted trees on group means.
 

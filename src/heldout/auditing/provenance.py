@@ -18,6 +18,7 @@ from heldout.auditing._coordinates import coordinates, in_obs
 from heldout.auditing._finding import Finding
 from heldout.auditing._lineages import lineage_findings
 from heldout.auditing._trace_clusters import of_clusters
+from heldout.auditing._trace_factors import of_factors
 from heldout.auditing._trace_genes import COLUMN, genes_finding
 from heldout.auditing._trace_ranges import of_quantiles, of_range
 from heldout.auditing._traces import Verdict, looks_scaled, of_coordinates, of_scaled, parts, sums_by_part
@@ -48,7 +49,7 @@ def provenance(case: Case) -> list[Finding]:
         elif key not in fits and not _is_prediction(case, key):
             unknown.append(f"obsm[{key!r}]")
     for where, table in in_obs(case).items():
-        identified = of_coordinates(table, case.codes)
+        identified = of_coordinates(table, case.codes) or of_factors(case, table)
         if identified is not None:
             findings.append(_proved(where, f"{where} were fitted on", *identified))
         elif where.lower().startswith(_STEMS):
@@ -184,7 +185,7 @@ def _embedding(case: Case, key: str, *, recorded: bool) -> Finding | None:
     Y = coordinates(case.adata.obsm[key])
     if Y is None or key in _NOT_FITTED or _is_prediction(case, key):
         return None
-    identified = of_coordinates(Y, case.codes)
+    identified = of_coordinates(Y, case.codes) or of_factors(case, Y)
     where = f"obsm[{key!r}]"
     if identified is None:
         if key == "X_pca" and not recorded:

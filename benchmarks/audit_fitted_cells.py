@@ -124,6 +124,23 @@ def _svd(adata, rows, seed):
     _embedded(adata, rows, TruncatedSVD(10, random_state=seed))
 
 
+def _dropped(adata, rows, seed, share):
+    from sklearn.decomposition import PCA
+
+    adata.obsm["X_pca"] = PCA(30, random_state=0).fit(adata.X[rows]).transform(adata.X)
+    adata._inplace_subset_obs(np.random.default_rng(seed).random(adata.n_obs) >= share)
+
+
+@plant("dropped", "30 components, then 5 % of the cells dropped")
+def _few_dropped(adata, rows, seed):
+    _dropped(adata, rows, seed, 0.05)
+
+
+@plant("dropped", "30 components, then half of the cells dropped")
+def _half_dropped(adata, rows, seed):
+    _dropped(adata, rows, seed, 0.5)
+
+
 @plant("none", "two random columns, depth in 5 bins, and types by a classifier")
 def _columns(adata, rows, seed):
     from sklearn.cluster import KMeans

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
+from scipy import sparse
 
 import heldout as ho
 from tests.helpers.libraries import by_library, libraries, said
@@ -33,7 +34,7 @@ def test_libraries_that_were_centred_on_their_class(effect):
     (row,) = said(centred(simulated(effect=effect), "label"), "unit_variation").itertuples()
     assert row.status == "fail"
     assert row.value < 0.8
-    assert "centred or corrected with the label" in row.finding
+    assert "were centred or corrected with the label" in row.finding
 
 
 def test_one_class_that_was_centred():
@@ -50,10 +51,51 @@ def test_raw_libraries_are_silent(effect):
 
 
 @pytest.mark.parametrize("share", [0.8, 1.0])
-def test_centring_without_the_label_is_no_alarm(share):
+def test_centring_without_the_label_warns(share):
     (row,) = said(centred(simulated(), share=share), "unit_variation").itertuples()
-    assert row.status == "pass"
+    assert row.status == "warn"
     assert "no sign that label was used" in row.finding
+    assert "10 libraries of 10 in test vary less than their cells allow" in row.finding
+
+
+def test_centring_of_train_alone_is_no_alarm():
+    adata = simulated()
+    moved = centred(adata.copy()).X
+    train = (adata.obs["split"] == "train").to_numpy()
+    adata.X = np.where(train[:, None], moved, adata.X.toarray()).astype(np.float32)
+    (row,) = said(adata, "unit_variation").itertuples()
+    assert row.status == "pass"
+
+
+def with_types(adata, seed=0):
+    """Add four cell types in shares that differ between libraries, without a column that names them."""
+    rng = np.random.default_rng(seed)
+    kind = np.concatenate(
+        [rng.choice(4, size=n, p=rng.dirichlet([3] * 4)) for n in adata.obs.groupby("library", sort=False).size()]
+    )
+    adata = adata[np.argsort(adata.obs["library"], kind="stable")].copy()
+    shifts = rng.normal(0, 1.5, (4, adata.n_vars))
+    adata.X = sparse.csr_array((adata.X.toarray() + shifts[kind]).astype(np.float32))
+    return adata, kind
+
+
+def test_shares_of_cell_types_without_a_column_of_cell_types():
+    """The centring leaves less variation than the shares of the cell types demand."""
+    raw, _ = with_types(simulated())
+    (row,) = said(raw, "unit_variation").itertuples()
+    assert row.status == "pass"
+    (row,) = said(centred(raw, "label"), "unit_variation").itertuples()
+    assert row.status == "fail"
+
+
+def test_an_embedding_that_was_centred_within_cell_types():
+    adata, kind = with_types(simulated())
+    Z = adata.X.toarray()
+    of_both = pd.DataFrame(Z).groupby([kind, adata.obs["library"].to_numpy()]).transform("mean").to_numpy()
+    adata.obsm["X_raw"] = Z
+    adata.obsm["X_harmony"] = Z - 0.9 * (of_both - pd.DataFrame(Z).groupby(kind).transform("mean").to_numpy())
+    found = said(adata, "unit_variation").set_index("subject")["status"].astype(str)
+    assert found.to_dict() == {"X": "pass", "obsm['X_harmony']": "warn", "obsm['X_raw']": "pass"}
 
 
 def test_equal_composition_by_design_is_no_alarm():

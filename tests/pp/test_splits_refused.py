@@ -143,13 +143,16 @@ def test_unknown_match_values_and_values_asked_for_twice(lmna, refuses):
         ({"test": 20}, ["test=20", "[0, 1)"]),
         ({"val": np.nan}, ["val=nan", "[0, 1)"]),
         ({"val": "0.2"}, ["val='0.2'", "[0, 1)"]),
-        ({"val": 0.5, "test": 0.5}, ["val=0.5 and test=0.5", "0 < val + test < 1"]),
+        ({"val": 0.5, "test": 0.5}, ["val=0.5 and test=0.5", "val + test < 1"]),
         ({"val": 0.7, "test": 0.6}, ["val=0.7 and test=0.6", "leave a share for train"]),
-        ({"val": 0, "test": 0}, ["val=0 and test=0", "hold something out"]),
     ],
 )
 def test_fractions_out_of_range(lmna, split, fractions, words, refuses):
     refuses(lambda a: split(a, **fractions), lmna, *words)
+
+
+def test_genes_must_be_held_out(lmna, refuses):
+    refuses(lambda a: ho.pp.split_genes(a, val=0, test=0), lmna, "val=0 and test=0 hold nothing out", "> 0")
 
 
 def test_shares_that_round_to_nothing(lmna, refuses):

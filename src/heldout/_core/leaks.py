@@ -138,15 +138,29 @@ def leak_of_undeclared(
         rows = used & adata.obs[key].notna().to_numpy()
         values = store.as_names(adata.obs[key])
         found = crossing(values[rows], split.codes[rows], partition)
-        if len(found.names) and _counts(key, values[rows], labels[rows], found.names, n_units):
+        if len(found.names) and makes_invalid(key, values[rows], labels[rows], found.names, n_units):
             text = f"The column {key} looks like the independent unit, but was not declared."
             advice = f"Make a split with it: heldout.pp.split_groups(adata, {key!r}, ...)."
             return f"{text} {_on_both_sides(key, found, partition)} {_NO_EVIDENCE} {advice}"
     return ""
 
 
-def _counts(key: str, values: np.ndarray, labels: np.ndarray, both: np.ndarray, n_units: int) -> bool:
-    """Whether units of this column on both sides make the score invalid."""
+def makes_invalid(key: str, values: np.ndarray, labels: np.ndarray, both: np.ndarray, n_units: int) -> bool:
+    """Whether units of an undeclared column on both sides make a score over the declared units invalid.
+
+    The evaluation has no verdict then, and the audit fails. Other columns on both sides are warnings of the audit.
+
+    Parameters
+    ----------
+    key
+        Name of the column.
+    values, labels
+        Unit (text) and class number of each cell that has both, (n,).
+    both
+        Names of the units on both sides.
+    n_units
+        Number of declared units.
+    """
     organism = bool(ORGANISM_WORDS.search(plain(key)))
     if not organism and not SAMPLE_WORDS.search(plain(key)):
         return False

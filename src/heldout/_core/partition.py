@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 PARTITIONS = ("train", "val", "test", "unused")
 """The four partitions, in the order of their codes."""
 
+NOTHING_HELD_OUT = (
+    "The split was made without test cells, so no fit on it can be scored. Make another split with test cells "
+    "(key_added=...), fit there and evaluate that fit. Then fit on all cells to predict new ones."
+)
+"""What to do if the split has no test cells."""
+
 Axis = Literal["obs", "var"]
 
 
@@ -150,7 +156,12 @@ class Partition:
         for name in partitions:
             if not counts[name]:
                 msg = f"{purpose} needs cells in {name!r}, but {self.axis}[{self.key!r}] has {counts}."
-                raise ValueError(msg)
+                raise ValueError(f"{msg} {NOTHING_HELD_OUT}" if "test" in partitions and not self.has_test else msg)
+
+    @property
+    def has_test(self) -> bool:
+        """Whether the split was made with test cells."""
+        return bool(len(self.assignment.members_in("test")))
 
     @property
     def group_key(self) -> list[str] | None:

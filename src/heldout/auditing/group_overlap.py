@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from heldout._core import store
+from heldout._core.leaks import makes_invalid
 from heldout._core.partition import PARTITIONS
 from heldout._core.unit_columns import is_unit
 from heldout._core.words import counted, first_few
 from heldout.auditing._finding import Finding
+from heldout.auditing._words import many
+from heldout.splitting._components import components
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
 
 
 def group_overlap(case: Case) -> list[Finding]:
-    """Fail if a group of ``group_key`` is on both sides. Warn if another column that looks like a unit is."""
+    """Fail if a group of ``group_key`` is on both sides. Warn or fail if another column that looks like a unit is.
+
+    It fails for an undeclared donor or sample where the evaluation of a classifier gives the verdict ``leaks``.
+    """
     case.need_sides()
     findings = [_declared(case, key) for key in case.group_key]
     if len(case.group_key) > 1:
@@ -82,7 +88,26 @@ def _judged(case: Case, key: str) -> Finding | None:
     if len(case.group_key) == 1 and _has_several_labels(case, key):
         new = f"group_key={case.group_key[0]!r}, label_key={case.label_key!r} and pair_key={key!r}"
     advice = f"If cells with the same {key} are not independent, make a new split with {new}."
-    return Finding.about(key, "values on both sides", len(both), 0).says("warn", text, advice)
+    found = Finding.about(key, "values on both sides", len(both), 0)
+    if not _makes_invalid(case, key, both):
+        return found.says("warn", text, advice)
+    text += " heldout.tl.evaluate gives such a split no verdict."
+    advice += (
+        f" If the claim is only about new {many(case.unit)} of the same {many(key)}, evaluate with claim_keys={[key]}."
+    )
+    return found.says("fail", text, advice)
+
+
+def _makes_invalid(case: Case, key: str, both: np.ndarray) -> bool:
+    """Whether the evaluation of a classifier of the declared units has no verdict because of this column."""
+    if case.label_key is None or not case.group_key:
+        return False
+    obs = case.adata.obs
+    labelled = obs[case.label_key].notna().to_numpy()
+    units = components(*(store.as_names(obs[name])[labelled] for name in case.group_key))
+    rows = case.used & labelled & obs[key].notna().to_numpy()
+    _, labels = store.factorize(store.as_names(obs[case.label_key])[rows])
+    return makes_invalid(key, store.as_names(obs[key])[rows], labels, both, len(set(units)))
 
 
 def _has_several_labels(case: Case, key: str) -> bool:

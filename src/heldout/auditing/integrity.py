@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from heldout._core import keys
-from heldout._core.partition import PARTITIONS
+from heldout._core.partition import NOTHING_HELD_OUT, PARTITIONS
 from heldout._core.partition_names import adoption, found_values, suggested_rename
 from heldout._core.store import section
 from heldout.auditing._finding import Finding
@@ -33,6 +33,14 @@ def integrity(case: Case) -> list[Finding]:
             "to 'unused', or make the split again on this AnnData."
         )
         return [found.says("fail", text, advice)]
+    if case.partition is not None and not case.partition.has_test:
+        return [
+            found.says(
+                "warn",
+                f"{where} has no test cells, so the items that compare test with train did not run.",
+                NOTHING_HELD_OUT,
+            )
+        ]
     empty = [name for name in ("train", "test") if not case.mask(name).any()]
     if empty:
         text = f"{where} has no cells in {' and '.join(empty)}, so no data are held out."

@@ -20,6 +20,9 @@ def test_looks(case: Case) -> list[Finding]:
     if case.partition is None:
         msg = "The split has no record, so looks at its test set were not counted."
         raise NotRun(msg)
+    if not case.partition.has_test:
+        msg = "The split was made without test cells."
+        raise NotRun(msg)
     ledger = read_ledger(case.adata)
     here = ledger["test_set"] == case.partition.test_hash
     shared = shared_cells(case.adata, case.partition, "test", ledger[~here].to_dict("records"))

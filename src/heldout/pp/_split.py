@@ -182,6 +182,8 @@ def split_assigned(
     codes = by_list(groups, lists)
     if label_key is not None:
         check_classes(groups, codes, label_key=label_key)
+    if not lists["val"] and not lists["test"]:
+        warn_all_train("val and test are empty")
     params = {"group_key": group_key, "label_key": label_key, **lists}
     write_groups(adata, groups, codes, key=key_added, scheme="assigned", params=params)
     return store.finish(adata, copy=copy)
@@ -244,7 +246,7 @@ def split_cells(
     adata
         Annotated data, (n_obs × n_vars), or a MuData, see :func:`split_groups`.
     val, test
-        Share of the cells, each in [0, 1). All other cells are train.
+        Share of the cells, each in [0, 1). All other cells are train. If both are 0, no fit can be scored.
     rng
         Seed or Generator of the draw.
     key_added
@@ -347,15 +349,33 @@ def write_groups(
     write_partition(adata, groups.codes_of_cells(codes), key=key, scheme=scheme, params=params)
 
 
-def checked_fractions(*, val: float, test: float) -> dict[str, float]:
-    """Return the share of each partition. Refuse shares that leave nothing for train or hold out nothing."""
+def checked_fractions(*, val: float, test: float, all_train: bool = True) -> dict[str, float]:
+    """Return the share of each partition. Refuse shares that leave nothing for train.
+
+    If both are 0, all is train, and a warning says that nothing can be scored. With ``all_train=False`` this is an
+    error.
+    """
     shares: dict[str, Any] = {"val": val, "test": test}
     for name, share in shares.items():
         check_number(share, name, least=0, below=1)
-    if val + test >= 1 or val + test == 0:
-        msg = f"val={val!r} and test={test!r} must leave a share for train and hold something out: 0 < val + test < 1."
+    if val + test >= 1:
+        msg = f"val={val!r} and test={test!r} must leave a share for train: val + test < 1."
         raise ValueError(msg)
+    if val + test == 0 and not all_train:
+        msg = f"val={val!r} and test={test!r} hold nothing out. At least one of them must be > 0."
+        raise ValueError(msg)
+    if val + test == 0:
+        warn_all_train("val=0 and test=0")
     return {"train": float(1 - val - test), "val": float(val), "test": float(test)}
+
+
+def warn_all_train(given: str) -> None:
+    """Warn that the split holds out nothing."""
+    logger.warning(
+        "%s: nothing is held out, so no fit on this split can be scored. To know how good a method is, hold cells out "
+        "in another split first",
+        given,
+    )
 
 
 def recorded_shares(fractions: dict[str, float]) -> dict[str, float]:

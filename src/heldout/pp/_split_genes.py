@@ -107,7 +107,7 @@ def split_genes(
     """
     check_key("key_added", key_added)
     _check_choices(by=by, n_modules=n_modules, split_key=split_key, layer=layer)
-    fractions = checked_fractions(val=val, test=test)
+    fractions = checked_fractions(val=val, test=test, all_train=False)
     wanted = [name for name, share in fractions.items() if share > 0]
     shares, draw = np.array([fractions[name] for name in wanted]), generator(rng)
     store.check_adata(adata)

@@ -75,7 +75,8 @@ def split_groups(
     label_key
         Column of ``obs`` to stratify by. Each group must have one label. If None, the split is not stratified.
     val, test
-        Wanted share of the groups, each in [0, 1). All other groups are train. 0 leaves a partition out.
+        Wanted share of the groups, each in [0, 1). All other groups are train. 0 leaves a partition out. If both are
+        0, all groups are train: a fit then uses all data to predict new groups, and it cannot be scored.
     share_of
         Unit of the shares: ``groups``, or ``cells``. Shares of cells are met as closely as whole groups allow, in total
         and within each class.

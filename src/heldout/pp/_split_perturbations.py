@@ -97,7 +97,8 @@ def split_perturbations(
     val, test
         Wanted share of what is held out: targets, combinations, perturbations × contexts, or doses that may be held
         out. Numbers are rounded to the nearest integer, at least one each. 0 leaves a partition out. With
-        ``"combination"`` the shares may sum to 1.
+        ``"combination"`` the shares may sum to 1. If both are 0, all perturbations are train: a fit then uses all data
+        to predict new perturbations, and it cannot be scored.
     n_seen
         For ``"combination"``: hold out only combinations with exactly this number of targets in train. With 2, these
         are pairs whose targets both stay in train. With 0 and 1, targets leave train, and any other perturbation with
@@ -175,7 +176,9 @@ def split_perturbations(
     plain = ContextPairs.of(adata, keys, found.of_cell)
     pairs = plain if dose_key is None else plain.with_doses(read_doses(adata, dose_key, found.of_cell < 0))
     draws = generator(rng)
-    if hold_out == "dose":
+    if not fractions["val"] and not fractions["test"]:
+        of_pair = np.full(len(pairs.perturbation), CODE["train"], dtype=np.int8)
+    elif hold_out == "dose":
         of_pair = dose_codes(pairs, fractions, held_out_doses, allowed_contexts(pairs, contexts), draws)
     elif hold_out == "context":
         of_pair = pairs.of_each_dose(pair_codes(plain, fractions, caps, draws), plain)

@@ -10,6 +10,7 @@ from heldout._core import cells, store
 from heldout._core.checks import check_choice
 from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, write_partition
+from heldout.pp._split import warn_all_train
 from heldout.splitting._groups import CODE
 from heldout.splitting._time import forecast_codes, interpolation_codes, number, shown
 from heldout.splitting._time_points import as_stored, check_once, numeric_times, requested_times
@@ -25,7 +26,7 @@ def split_time(
     adata: AnnData | MuData,
     time_key: str,
     *,
-    test: float | Sequence[float],
+    test: float | Sequence[float] | None,
     val: float | Sequence[float] = (),
     train: float | None = None,
     between: Literal["unused", "val"] = "unused",
@@ -48,7 +49,8 @@ def split_time(
         :func:`numeric_time` turns it into numbers.
     test, val
         Time point(s) of test and of val. Each must occur in the column. If ``val`` is empty, there is no val. In an
-        interpolation, ``val`` may be the first or the last time.
+        interpolation, ``val`` may be the first or the last time. With ``test=None`` and no ``val``, all times are
+        train: a fit then uses all data to predict later times, and it cannot be scored.
     train
         Last train time of a forecast. For example, 36 fits on all times up to and including 36, whether or not 36
         occurs. If None, all times before the first held-out time are train. Not used for an interpolation.
@@ -95,13 +97,19 @@ def split_time(
     column = numeric_times(adata, time_key)
     points, of_cell = np.unique(column.to_numpy(dtype=np.float64), return_inverse=True)
     held = {
-        name: requested_times(name, given, column, points, time_key) for name, given in (("val", val), ("test", test))
+        name: requested_times(name, given, column, points, time_key)
+        for name, given in (("val", val), ("test", () if test is None else test))
     }
-    if not len(held["test"]):
-        msg = f"test is empty. Name the time(s) of time_key={time_key!r} to hold out. The times are {shown(points)}."
+    if test is not None and not len(held["test"]):
+        msg = (
+            f"test is empty. Name the time(s) of time_key={time_key!r} to hold out. The times are {shown(points)}. To "
+            "fit on all times, pass test=None."
+        )
         raise ValueError(msg)
     check_once(held)
-    if direction == "interpolate":
+    if test is None:
+        codes = _all_train(points, held["val"], train=train, between=between)
+    elif direction == "interpolate":
         codes = interpolation_codes(points, **held)
     else:
         last_train = None if train is None else as_stored(train, column, argument="train")
@@ -118,6 +126,15 @@ def split_time(
     adata = cells.start(adata, copy=copy)
     write_partition(adata, codes[of_cell], key=key_added, scheme="time", params=params)
     return store.finish(adata, copy=copy)
+
+
+def _all_train(points: np.ndarray, val: np.ndarray, *, train: float | None, between: str) -> np.ndarray:
+    """Partition codes if nothing is held out. Refuse arguments that hold out other times."""
+    if len(val) or train is not None or between != "unused":
+        msg = "test=None puts all times into train, so val, train and between have no use. Leave them out."
+        raise ValueError(msg)
+    warn_all_train("test=None")
+    return np.full(len(points), CODE["train"], dtype=np.int8)
 
 
 def _check_choices(*, train: float | None, between: str, direction: str) -> None:

@@ -191,7 +191,10 @@ def compare(
 def _folds(adata: AnnData, fold_key: str) -> list[Partition]:
     from heldout.get import fold_keys
 
-    return [read_partition(adata, name) for name in fold_keys(adata, fold_key)]
+    folds = [read_partition(adata, name) for name in fold_keys(adata, fold_key)]
+    for split in folds:
+        split.require("train", "test", purpose="A comparison over folds")
+    return folds
 
 
 def _whole(question: Question) -> Question:

@@ -99,6 +99,40 @@ def test_other_samples_of_the_same_donor_leak_unless_the_claim_is_about_samples(
     assert ho.get.claims(adata).set_index("level")["status"]["donor"] == "not tested"
 
 
+def by_library(adata):
+    names = sorted(adata.obs["library"].unique())
+    ho.pp.split_assigned(adata, "library", train=names[::2], test=names[1::2], label_key="status")
+
+
+def by_half(adata):
+    adata.obs["half"] = [f"{name}{i % 2}" for i, name in enumerate(adata.obs["status"])]
+    halves = sorted(adata.obs["half"].unique())
+    ho.pp.split_assigned(adata, "half", train=halves[::2], test=halves[1::2], label_key="status")
+
+
+@pytest.mark.parametrize(
+    ("split", "options", "leaks"),
+    [
+        (by_library, {}, True),
+        (by_half, {}, True),
+        (lambda a: ho.pp.split_groups(a, "donor", "status", val=0, test=0.5), {"plate": "lane"}, False),
+        (
+            lambda a: ho.pp.split_groups(a, "library", "status", pair_key="donor", val=0, test=0.5),
+            {"paired": True},
+            False,
+        ),
+    ],
+    ids=["other samples of a donor", "half of a library", "lanes", "pairs"],
+)
+def test_the_audit_fails_where_the_evaluation_leaks(split, options, leaks):
+    adata = study(**options)
+    split(adata)
+    assert (set(judged(adata)["verdict"]) == {"leaks"}) == leaks
+    status = set(ho.tl.audit(adata, items=["group_overlap"])["status"])
+    assert ("fail" in status) == leaks
+    assert leaks or "warn" in status, "lanes are still named"
+
+
 @pytest.mark.parametrize("options", [{}, {"lane_id": "lane", "batch": "lane"}])
 def test_clean_splits_keep_their_verdict(options):
     adata = study(**options)

@@ -226,6 +226,12 @@ def _held_out(adata: AnnData, fit: Fit, *, key: str) -> Pairs:
     """Perturbations and contexts of the test cells."""
     partition = read_partition(adata, fit.split_key)
     check_split(adata, fit, partition, key=key)
+    if not partition.has_test:
+        msg = (
+            f"{partition.axis}[{partition.key!r}] has no test cells whose perturbations could be predicted. Name the "
+            "perturbations to predict, e.g. perturbations=['A+B']."
+        )
+        raise ValueError(msg)
     partition.require("test", purpose="predict without perturbations=")
     screen = task_of_fit(adata, partition, fit, key=key).screen
     number, context, dose, _ = screen.groups_by_dose(partition.mask("test"))

@@ -13,12 +13,10 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from heldout.tasks.forecast.couplings import Coupling
-
 MOST_BYTES = 500_000_000
 """Memory of the couplings that are kept. Later couplings are computed each time."""
 
-_kept: ContextVar[dict[str, Coupling] | None] = ContextVar("couplings", default=None)
+_kept: ContextVar[dict[str, Any] | None] = ContextVar("couplings", default=None)
 
 
 @contextmanager
@@ -32,15 +30,15 @@ def shared_couplings() -> Iterator[None]:
         _kept.reset(token)
 
 
-def remembered(batch_size: int) -> Callable[[Callable[..., Coupling]], Callable[..., Coupling]]:
+def remembered(batch_size: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a function of two snapshots, so that it returns the same coupling for the same cells and options.
 
     ``batch_size`` is the default of the function. The seed counts only for larger snapshots, whose batches are drawn.
     """
 
-    def decorate(function: Callable[..., Coupling]) -> Callable[..., Coupling]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
-        def found(X0: np.ndarray, X1: np.ndarray, **options: Any) -> Coupling:
+        def found(X0: np.ndarray, X1: np.ndarray, **options: Any) -> Any:
             kept, rng = _kept.get(), options.get("rng", 0)
             if kept is None or not isinstance(rng, int):
                 return function(X0, X1, **options)
@@ -71,6 +69,6 @@ def _digest(X0: np.ndarray, X1: np.ndarray, drawn: int | None, options: dict[str
     return state.hexdigest()
 
 
-def _n_bytes(coupling: Coupling) -> int:
+def _n_bytes(coupling: Any) -> int:
     transition = coupling.transition
     return int(transition.data.nbytes + transition.indices.nbytes + transition.indptr.nbytes + coupling.mass.nbytes)

@@ -1,6 +1,6 @@
 """Size of the tests and coverage of the intervals over groups, in simulated studies.
 
-    python benchmarks/inference.py [--n 1000] [--only size coverage difference folds refit]
+    python benchmarks/inference.py [--n 1000] [--only size coverage difference folds refit pooled]
 
 A study has libraries of 100 cells. The score of a cell is the mean of its class, plus a term that its library shares
 (variance 0.25), plus noise (variance 1). Under the null hypothesis the classes have the same mean. "attainable" is the
@@ -292,10 +292,62 @@ def refit(n: int) -> None:
         )
 
 
+def pooled(n: int) -> None:
+    """Held-out groups pooled over folds: tests that ignore the shared train groups, and the interval that does not."""
+    print(
+        "\n| design | signal | test within folds, conditional | interval, folds independent | interval of `tl.compare` |"
+        "\n|---|---|---|---|---|"
+    )
+    rng = np.random.default_rng(6)
+    designs = {"5 pairs": (1, 1, 5), "8 pairs": (1, 1, 8), "5 folds of 4 + 4": (4, 4, 5), "5 folds of 2 + 6": (2, 6, 5)}
+    for name, (m, k, n_folds) in designs.items():
+        labels, fold = np.tile(np.repeat([1, 0], [m, k]), n_folds), np.repeat(np.arange(n_folds), m + k)
+        for signal in (0.0, 0.25, 0.5):
+            truth, found = _expected(labels, fold, signal, rng), []
+            for _ in range(n):
+                score = _out_of_fold(rng.normal(size=(len(labels), 30)) + signal * labels[:, None], labels, fold)
+                p = metrics.auc_permutation(labels, score, blocks=fold, within=True).p_value
+                factors = (1.0, n_folds / (n_folds - 1) + 1)
+                both = [
+                    metrics.auc_interval_unequal(labels, score, blocks=fold, variance_factor=factor)
+                    for factor in factors
+                ]
+                found.append([p <= 0.05, *(interval.low <= truth <= interval.high for interval in both)])
+            rejected, *covered = np.mean(found, axis=0)
+            share = f"{rejected:.1%}" if signal == 0 else ""
+            print(f"| {name} | {signal} | {share} | {covered[0]:.1%} | {covered[1]:.1%} |", flush=True)
+
+
+def _out_of_fold(X: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    score = np.empty(len(labels))
+    for number in np.unique(fold):
+        train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        score[test] = _centroid_scores(X, labels, train, test, slice(None))
+    return score
+
+
+def _expected(labels: np.ndarray, fold: np.ndarray, signal: float, rng: np.random.Generator) -> float:
+    """Expected AUC within folds."""
+    if signal == 0:
+        return 0.5
+    found = []
+    for _ in range(400):
+        score = _out_of_fold(rng.normal(size=(len(labels), 30)) + signal * labels[:, None], labels, fold)
+        found.append(metrics.block_auc(labels, as_log_p(score), fold))
+    return float(np.mean(found))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=1000, help="simulated studies for each number")
-    parts = {"size": size, "coverage": coverage, "difference": difference, "folds": folds, "refit": refit}
+    parts = {
+        "size": size,
+        "coverage": coverage,
+        "difference": difference,
+        "folds": folds,
+        "refit": refit,
+        "pooled": pooled,
+    }
     parser.add_argument("--only", nargs="*", choices=parts, default=list(parts), help="parts to run")
     arguments = parser.parse_args()
     start = time.perf_counter()

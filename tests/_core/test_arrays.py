@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import tracemalloc
 
+import anndata as ad
+import dask
+import dask.array as da
+import h5py
 import numpy as np
 import pytest
 import scanpy as sc
+from anndata import AnnData
 from scipy import sparse
 
+import heldout as ho
 from heldout._core.arrays import describe, get_matrix, moments, take
 
 DTYPES = ["float32", "float64", "int64"]
@@ -231,3 +237,68 @@ def test_nothing_is_made_dense(kind):
     finally:
         tracemalloc.stop()
     assert peak < 0.6 * dense_size
+
+
+def damaged(fault, kind="csr", dtype=np.int32):
+    """A matrix that scipy accepts when it is read from a file, because it does not check indices."""
+    X = sparse.random(30, 8, density=0.4, format=kind, random_state=0, dtype=np.float32)
+    X.indices, X.indptr = X.indices.astype(dtype), X.indptr.astype(dtype)
+    where, position, value = fault
+    getattr(X, where)[position] = value
+    return X
+
+
+FAULTS = {
+    "index too high": ("indices", 3, 10**6),
+    "index below zero": ("indices", 3, -1),
+    "pointers decrease": ("indptr", 2, 10**5),
+    "first pointer": ("indptr", 0, 4),
+    "last pointer": ("indptr", -1, 10**6),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("kind", ["csr", "csc"])
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_indices_outside_the_matrix_are_refused_before_use(fault, kind, dtype):
+    adata = AnnData(np.ones((30, 8), dtype=np.float32))
+    adata.layers["foreign"] = damaged(fault, kind, dtype)
+    with pytest.raises(ValueError, match=r"adata\.layers\['foreign'\] is not a valid sparse matrix.*Read or download"):
+        get_matrix(adata, "foreign")
+
+
+def test_an_index_beyond_32_bits_does_not_wrap_around():
+    adata = AnnData(np.ones((30, 8), dtype=np.float32))
+    adata.layers["foreign"] = damaged(("indices", 3, 2**32), "csr", np.int64)  # as a 32-bit integer it would be 0
+    with pytest.raises(ValueError, match=f"'indices' has {2**32}"):
+        get_matrix(adata, "foreign")
+
+
+def test_a_block_of_a_dask_array_is_checked():
+    block = damaged(FAULTS["index too high"])
+    X = da.from_delayed(dask.delayed(lambda: block)(), shape=block.shape, dtype=block.dtype, meta=block[:0])
+    with pytest.raises(ValueError, match="A block of the dask array is not a valid sparse matrix"):
+        moments(X)
+
+
+def test_a_file_with_a_wrong_index_ends_in_an_error_and_not_the_process(tmp_path):
+    adata = AnnData(sparse.random(60, 20, density=0.4, format="csr", random_state=0, dtype=np.float32))
+    adata.obs["donor"] = [f"D{i % 6}" for i in range(60)]
+    adata.obs["label"] = [f"{i % 2}" for i in range(60)]
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        file["X/indices"][5] = 2**30
+    read = ad.read_h5ad(tmp_path / "a.h5ad")
+    ho.pp.split_groups(read, "donor", "label", val=0, test=0.4)
+    for call in (
+        lambda: ho.tl.genotype(read, "label", group_key="donor"),
+        lambda: ho.pp.pca(read),
+        lambda: ho.pp.scale(read),
+        lambda: ho.pp.highly_variable_genes(read, 5),
+    ):
+        with pytest.raises(ValueError, match="adata.X is not a valid sparse matrix"):
+            call()
+    table = ho.tl.audit(read, items=["duplicates", "nuisance"]).set_index("item")
+    for item in ("duplicates", "nuisance"):
+        assert table.loc[item, "status"] == "not run"
+        assert "not a valid sparse matrix" in table.loc[item, "finding"]

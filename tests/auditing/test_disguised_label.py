@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
@@ -72,23 +73,83 @@ def test_the_label_in_obsm(as_array):
     assert found["status"].tolist() == ["fail", "fail"]
 
 
-def share_of_neighbours(adata, *, leak, k=8):
+def share_of_neighbours(adata, *, leak, k=8, weight=np.ones_like):
     """Share of cases among the neighbours of each cell, of all cells or of train cells."""
-    Z = PCA(10, random_state=0).fit_transform(np.log1p(adata.X.toarray()))
+    Z = PCA(10, random_state=0).fit_transform(
+        np.log1p(adata.X if isinstance(adata.X, np.ndarray) else adata.X.toarray())
+    )
     rows = np.arange(adata.n_obs) if leak else np.flatnonzero(adata.obs["split"] == "train")
-    nearest = rows[NearestNeighbors(n_neighbors=k + 1).fit(Z[rows]).kneighbors(Z, return_distance=False)[:, 1:]]
-    return (adata.obs["label"] == "case").to_numpy()[nearest].mean(axis=1)
+    distance, nearest = NearestNeighbors(n_neighbors=k + 1).fit(Z[rows]).kneighbors(Z)
+    weights = weight(distance[:, 1:])
+    case = (adata.obs["label"] == "case").to_numpy()[rows[nearest[:, 1:]]]
+    return (weights * case).sum(axis=1) / weights.sum(axis=1)
 
 
 @pytest.mark.parametrize("leak", [True, False])
 @pytest.mark.parametrize("effect", [0.0, 0.3])
 def test_shares_of_a_class_among_neighbours(leak, effect):
+    """The libraries are islands: most neighbours are cells of the same library."""
     adata = simulated(fingerprint=0.6, n_cells=25, effect=effect)
     adata.obs["score"] = share_of_neighbours(adata, leak=leak)
     (row,) = said(adata, "disguised_label").itertuples()
     assert row.status == ("fail" if leak else "pass")
     if leak:
         assert "test cells are among the neighbours" in row.finding
+
+
+def mixed(seed=0, n_libraries=20, n_cells=60):
+    """Libraries that mix: all cells lie in the same six dimensions."""
+    adata = simulated(seed, n_libraries=n_libraries, n_cells=n_cells, n_genes=100)
+    rng = np.random.default_rng(seed)
+    names = np.unique(adata.obs["library"])
+    shift = dict(zip(names, rng.normal(0, 0.4, (len(names), 6)), strict=True))
+    state = rng.normal(0, 1, (adata.n_obs, 6)) + np.array([shift[name] for name in adata.obs["library"]])
+    rate = np.exp(state @ rng.normal(0, 0.5, (6, adata.n_vars)))
+    adata.X = rng.poisson(5000 * rate / rate.sum(axis=1, keepdims=True)).astype(np.float32)
+    return adata
+
+
+WEIGHTS = {"inverse": lambda d: 1 / d, "gaussian": lambda d: np.exp(-((d / d.mean()) ** 2))}
+
+
+@pytest.mark.parametrize("leak", [True, False])
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_weighted_averages_of_the_labels_of_neighbours(leak, weight):
+    adata = mixed()
+    score = share_of_neighbours(adata, leak=leak, k=12, weight=WEIGHTS[weight])
+    adata.obs["score"] = np.log((score + 0.05) / (1.05 - score))
+    (row,) = said(adata, "disguised_label").itertuples()
+    assert row.status == ("fail" if leak else "pass")
+
+
+def test_labels_spread_over_a_graph():
+    """Connectivities of all cells times the label, in one step and in three steps, as columns of obsm."""
+    adata = mixed(n_libraries=28, n_cells=40)
+    adata.obsm["X_pca"] = PCA(6, random_state=0).fit_transform(np.log1p(adata.X))
+    sc.pp.neighbors(adata, n_neighbors=10, use_rep="X_pca")
+    case = (adata.obs["label"] == "case").to_numpy(dtype=float)
+    steps = adata.obsp["connectivities"]
+    adata.obsm["scores"] = np.stack([steps @ case, steps @ (steps @ (steps @ case))], axis=1)
+    found = said(adata, "disguised_label").set_index("subject")["status"].astype(str)
+    assert found.to_dict() == {"obsm['scores'][:, 0]": "fail", "obsm['scores'][:, 1]": "fail"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_expression_of_neighbours_is_no_alarm(seed):
+    """The label has an effect on a score of genes, so the score of neighbours follows it too."""
+    adata = mixed(seed)
+    adata.X[(adata.obs["label"] == "case").to_numpy(), :20] *= 2
+    Z = PCA(10, random_state=0).fit_transform(np.log1p(adata.X))
+    adata.obs["score"] = np.log1p(adata.X[:, :20]).mean(axis=1)
+    adata.obs["smooth"] = adata.obs["score"].to_numpy()[NearestNeighbors(n_neighbors=9).fit(Z).kneighbors(Z)[1]].mean(1)
+    adata.obsm["X_pca"] = Z
+    assert said(adata, "disguised_label")["status"].tolist() == ["pass"]
+
+
+def test_few_test_units_cannot_decide_about_neighbours():
+    adata = mixed(n_libraries=8)
+    adata.obs["score"] = share_of_neighbours(adata, leak=True, weight=WEIGHTS["inverse"])
+    assert said(adata, "disguised_label")["status"].tolist() == ["unidentifiable"]
 
 
 def test_few_false_alarms():

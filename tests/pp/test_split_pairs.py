@@ -181,6 +181,40 @@ def test_placeholders_are_refused_or_left_out(call, refuses):
     assert (everything.obs[key] != "unused").all()
 
 
+def test_listed_placeholders_are_refused_or_left_out(refuses):
+    adata = demultiplexed()
+    donors = sorted(set(adata.obs["donor"]) - {"unassigned", "Doublet"})
+    lists = {"train": [*donors[:-2], "unassigned"], "test": donors[-2:]}
+    refuses(lambda a: ho.pp.split_assigned(a, "donor", **lists), adata, "'unassigned' (", "unused=['unassigned']")
+    refuses(lambda a: ho.pp.split_assigned(a, "donor", **lists, unused="unassigned"), adata, "'unassigned'", "'train'")
+    everything = ho.pp.split_assigned(adata, "donor", **lists, unused=(), copy=True)
+    assert (everything.obs.loc[adata.obs["donor"] == "unassigned", "split"] == "train").all()
+    lists["train"] = donors[:-2]
+    outside = adata.obs["donor"].isin(["unassigned", "Doublet"])
+    for options in ({}, {"unused": ["unassigned", "Doublet"]}):
+        done = ho.pp.split_assigned(adata, "donor", label_key="condition", **lists, **options, copy=True)
+        assert (done.obs["split"] == "unused").tolist() == outside.tolist(), "labels of left-out cells do not matter"
+        assert set(read_partition(done).params["left_out"]) == {"unassigned", "Doublet"}
+
+
+def test_placeholders_as_units_of_an_adopted_column_are_refused_or_left_out(refuses):
+    adata = demultiplexed()
+    outside = adata.obs["donor"].isin(["unassigned", "Doublet"]).to_numpy()
+    donors = sorted(set(adata.obs["donor"]) - {"unassigned", "Doublet"})
+    adata.obs["set"] = np.where(adata.obs["donor"].isin(donors[:-2]) | outside, "tr", "te")
+
+    def adopt(a, **more):
+        return ho.pp.split_assigned(a, "set", train=["tr"], test=["te"], unit_key="donor", **more)
+
+    refuses(adopt, adata, "'Doublet' (", "unused=['Doublet', 'unassigned']")
+    done = adopt(adata, unused=["unassigned", "Doublet"], copy=True)
+    assert (done.obs["split"] == "unused").tolist() == outside.tolist()
+    assert (adopt(adata, unused=(), copy=True).obs["split"] != "unused").all()
+    adata.obs.loc[outside, "set"] = "none of them"
+    adopt(adata)
+    assert (adata.obs["split"] == "unused").tolist() == outside.tolist(), "cells in no list need no unit"
+
+
 def test_a_label_of_a_left_out_cell_does_not_matter(refuses):
     adata = demultiplexed()
     ho.pp.split_groups(adata, "donor", "condition", unused=["unassigned", "Doublet"], val=0)

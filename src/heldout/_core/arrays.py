@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from scipy import sparse
 
+from heldout._core.compressed import check_matrix
 from heldout._core.lazy import by_rows, itself, over_blocks, to_memory
 from heldout._core.store import suggest
 from heldout._core.types import is_dask, is_sparse
@@ -35,7 +36,11 @@ def get_matrix(adata: AnnData, layer: str | None = None, *, dask: Literal[True])
 
 
 def get_matrix(adata: AnnData, layer: str | None = None, *, dask: bool = False) -> MatrixOrDask:
-    """Fetch ``X`` or a layer and check that its type is supported. A dask array is refused unless ``dask`` is True."""
+    """Fetch ``X`` or a layer and check its type, and the indices of a sparse matrix in memory.
+
+    anndata does not check indices that it reads from a file, and compiled loops trust them. A dask array is refused
+    unless ``dask`` is True.
+    """
     if layer is not None and layer not in adata.layers:
         msg = f"layer={layer!r} is not in adata.layers. {suggest(layer, adata.layers)}"
         raise ValueError(msg)
@@ -55,6 +60,7 @@ def get_matrix(adata: AnnData, layer: str | None = None, *, dask: bool = False) 
             "Load or convert it first."
         )
         raise TypeError(msg)
+    check_matrix(X, where)
     return X.astype(np.float32) if X.dtype == np.float16 else X  # sums of half precision overflow at 65,504
 
 

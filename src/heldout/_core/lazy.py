@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from scipy import sparse
 
+from heldout._core.compressed import check_matrix
 from heldout._core.types import is_dask, is_sparse
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def itself(block: Any) -> Any:
 
 
 def _call(function: Callable[..., T], block: Matrix, *row_values: np.ndarray) -> T:
+    check_matrix(block, "A block of the dask array")
     return function(as_rows(block), *row_values)
 
 

@@ -14,6 +14,7 @@ from heldout._core.words import counted
 from heldout.auditing._columns import UnitColumn, association, of_units
 from heldout.auditing._exchange import blocks_of, p_value
 from heldout.auditing._finding import Finding, NotRun
+from heldout.auditing._neighbour_averages import average_findings
 from heldout.auditing._neighbour_labels import is_share, neighbour_finding
 from heldout.auditing._words import unit_in_words, units_in_words
 from heldout.metrics.labellings import labellings
@@ -39,13 +40,14 @@ def disguised_label(case: Case) -> list[Finding]:
     Columns with one value in each unit are tested as numbers, dates or categories. Null hypothesis: the labels of the
     units can be exchanged. The item warns if p is at most 0.01 divided by the number of columns, and fails if the
     column also determines the class of each unit. It fails for a column that varies within units if its values
-    determine the class of each cell, or if it is the share of a class among the neighbours of a cell and test cells
-    were among the neighbours. Other columns that vary within units can be biology, and are not judged.
+    determine the class of each cell, or if it is an average of the labels of neighbours of each cell, weighted or not,
+    and the labels of test units were used. Other columns that vary within units can be biology, and are not judged.
     """
     codes = np.unique(case.need_labels().astype(str), return_inverse=True)[1]
     n_classes = int(codes.max()) + 1
     whole: dict[str, UnitColumn] = {}
     varying: dict[str, np.ndarray] = {}
+    numbers: set[str] = set()
     findings: list[Finding] = []
     n_read = 0
     for subject, column in _columns(case):
@@ -55,6 +57,7 @@ def disguised_label(case: Case) -> list[Finding]:
             if of_unit.n_values > 1:
                 whole[subject] = of_unit
         elif pd.api.types.is_numeric_dtype(column.dtype):
+            numbers.add(subject)
             varying[subject] = column.to_numpy(dtype=float)
         else:
             varying[subject] = pd.factorize(as_names(column), sort=True)[0].astype(float)
@@ -70,7 +73,7 @@ def disguised_label(case: Case) -> list[Finding]:
         if p <= level:
             findings.append(_of_units(case, subject, unit_column, codes, strength[at], p))
     findings += [found for subject, values in varying.items() if (found := _of_cells(case, subject, values))]
-    findings += _shares(case, varying)
+    findings += _neighbours(case, {subject: varying[subject] for subject in varying if subject in numbers})
     if findings:
         return findings
     read = f"{counted(n_read, 'column')} of obs and obsm"
@@ -137,11 +140,16 @@ def _of_cells(case: Case, subject: str, values: np.ndarray) -> Finding | None:
     return Finding("fail", text, subject=subject, measure=_MEASURE, value=1.0, threshold=1.0, advice=_ADVICE)
 
 
-def _shares(case: Case, varying: dict[str, np.ndarray]) -> list[Finding]:
-    """Findings on columns that are shares among a few neighbours of each cell."""
-    found = []
+def _neighbours(case: Case, varying: dict[str, np.ndarray]) -> list[Finding]:
+    """Findings on columns that are shares of a class among a few neighbours, or other averages of their labels.
+
+    Shares are also compared as they are, because units that form islands have little variation within them.
+    """
+    averages = {finding.subject: finding for finding in average_findings(case, varying)}
     for subject, values in varying.items():
         k = is_share(values[case.used])
-        if k is not None:
-            found.append(neighbour_finding(case, subject, values, k))
-    return [finding for finding in found if finding is not None]
+        found = None if k is None else neighbour_finding(case, subject, values, k)
+        known = averages.get(subject)
+        if found is not None and (known is None or (known.status != "fail" and found.status == "fail")):
+            averages[subject] = found
+    return list(averages.values())

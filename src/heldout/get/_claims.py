@@ -9,6 +9,7 @@ import pandas as pd
 from heldout._core import keys, store
 from heldout._core.checks import check_choice
 from heldout._core.evaluations import latest_evaluation, read_evaluation
+from heldout.get._comparison import comparison
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -84,21 +85,22 @@ def claims(adata: AnnData, key: str | None = None, *, by: Literal["level", "pair
 
 
 def summary(adata: AnnData, key: str | None = None) -> str:
-    """Return the result of an evaluation in a few sentences: the score, its unit, and the verdict.
+    """Return the result of an evaluation or a comparison in a few sentences: the score, its unit, and the verdict.
 
-    For genotype fits the sentences follow from :func:`claims`, and claim no more than these.
+    For genotype fits the sentences follow from :func:`claims`, and claim no more than these. For a comparison there is
+    one sentence for each method, the highest AUC first.
 
     Parameters
     ----------
     adata
-        AnnData with an evaluation, (n_obs × n_vars).
+        AnnData with an evaluation or a comparison, (n_obs × n_vars).
     key
-        Name of the fit. If None, the last evaluation is used.
+        Name of the fit or of the comparison. If None, the last evaluation is used.
 
     Raises
     ------
     ValueError
-        If the fit was not evaluated.
+        If the fit was not evaluated, or the comparison has no pooled groups.
 
     Examples
     --------
@@ -111,4 +113,6 @@ def summary(adata: AnnData, key: str | None = None) -> str:
     majority on test: AUC 0.50 over 2 libraries (1 control, 1 patient). Cannot be decided for a new library: with one
     ...
     """
+    if key in store.section(adata, keys.COMPARISONS) and key not in store.section(adata, keys.EVALUATIONS):
+        return "\n".join(comparison(adata, str(key), by="pooled")["sentence"])
     return read_evaluation(adata, key).summary

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from heldout._core import keys, store
+from heldout._core.checks import check_choice
 from heldout.tasks.genotype.compare import fold_scores
 
 if TYPE_CHECKING:
@@ -25,17 +26,22 @@ def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -
         Name of the comparison.
     by
         ``method``: the table that :func:`heldout.tl.compare` returned. ``fold``: the scores of each method, fold and
-        seed. ``group``: the prediction for each held-out group by each of them.
+        seed. ``group``: the prediction for each held-out group by each of them. ``pooled``: the AUC over the held-out
+        groups of all folds, one row for each method.
 
     Returns
     -------
     The table. By ``fold``: ``method``, ``fold``, ``seed`` and one column for each metric. By ``group``: ``method``,
-    ``fold``, ``seed``, ``group``, ``label``, ``n_cells`` and the log-probability of each class.
+    ``fold``, ``seed``, ``group``, ``label``, ``n_cells`` and the log-probability of each class. By ``pooled``:
+    ``method``, ``role``, ``level``, ``estimate``, ``ci_low``, ``ci_high`` (95 %, with the variance of folds that share
+    train groups), ``n_groups``, ``n_folds``, ``pairs`` (whether groups are compared within folds or all with all),
+    ``p_value`` (NaN without ``n_refits``), ``p_smallest``, ``sentence``.
 
     Raises
     ------
     ValueError
-        If there is no such comparison, it was interrupted, or ``by`` has another value.
+        If there is no such comparison, it was interrupted, ``by`` has another value, or there is nothing to pool: the
+        folds leak, or a group was held out twice.
 
     Examples
     --------
@@ -48,9 +54,7 @@ def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -
     >>> len(ho.get.comparison(adata, by="fold"))
     8
     """
-    if by not in ("method", "fold", "group"):
-        msg = f"by={by!r} must be one of 'method', 'fold', 'group'."
-        raise ValueError(msg)
+    check_choice(by, "by", ("method", "fold", "group", "pooled"))
     stored = _stored(adata, keys.COMPARISONS, key, "compare")
     if "table" not in stored:
         msg = (
@@ -59,6 +63,15 @@ def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -
         raise ValueError(msg)
     if by == "method":
         return pd.DataFrame(stored["table"]).reset_index(drop=True)
+    if by == "pooled":
+        if "pooled" not in stored:
+            msg = (
+                f"The comparison {key!r} has no pooled groups: its folds leak, a group was held out in several folds, "
+                "or an older version made it. Call heldout.tl.compare again on folds in which each group is held out "
+                "once."
+            )
+            raise ValueError(msg)
+        return pd.DataFrame(stored["pooled"]).reset_index(drop=True)
     scores = pd.DataFrame(stored["scores"]).reset_index(drop=True)
     if by == "fold":
         return fold_scores(scores)

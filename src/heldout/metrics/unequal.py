@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.checks import check_number
 from heldout.metrics._checks import as_numbers, block_rows, two_classes
 from heldout.metrics.skill import Interval
 from heldout.metrics.studentised import wins
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike
 
 _LOG_RATIOS = np.linspace(-2.5, 2.5, 41)
@@ -25,7 +28,12 @@ _DF = 4
 
 
 def auc_interval_unequal(
-    labels: ArrayLike, score: ArrayLike, *, blocks: ArrayLike | None = None, coverage: float = 0.95
+    labels: ArrayLike,
+    score: ArrayLike,
+    *,
+    blocks: ArrayLike | None = None,
+    coverage: float = 0.95,
+    variance_factor: float = 1.0,
 ) -> Interval:
     r"""Compute the interval of an AUC over independent groups whose classes may differ in spread.
 
@@ -46,6 +54,9 @@ def auc_interval_unequal(
         blocks that have both classes (:func:`block_auc`). If None, it is that of the AUC of all pairs.
     coverage
         Nominal coverage of the interval.
+    variance_factor
+        Factor of the variance, for scores that are not independent. For scores pooled over the J folds of a
+        cross-validation it is J / (J - 1) + 1, because folds share train groups :cite:p:`nadeau2003`.
 
     Returns
     -------
@@ -54,7 +65,7 @@ def auc_interval_unequal(
     Raises
     ------
     ValueError
-        If labels are not 0 and 1, lengths differ, or a score is not finite.
+        If labels are not 0 and 1, lengths differ, or a score is not finite, or ``variance_factor`` is not above 0.
 
     Notes
     -----
@@ -78,6 +89,9 @@ def auc_interval_unequal(
     >>> round(interval.estimate, 2), round(interval.low, 2), round(interval.high, 2)
     (0.67, 0.28, 0.91)
     """
+    from scipy.stats import t  # slow to import
+
+    check_number(variance_factor, "variance_factor", above=0)
     scores = as_numbers(score, "score", shape="(G,), one value per group", ndims=(1,))
     positive = two_classes(labels, len(scores))
     blocked = [rows for rows in block_rows(blocks, len(scores)) if 0 < positive[rows].sum() < len(rows)]
@@ -87,7 +101,13 @@ def auc_interval_unequal(
     sizes = np.array([[positive[rows].sum(), (~positive[rows]).sum()] for rows in blocked])
     aucs = [wins(scores[rows])[np.ix_(positive[rows], ~positive[rows])].mean() for rows in blocked]
     estimate = float(np.mean(aucs))
-    low, high = _inverted(estimate, sizes, _weights(scores, positive, blocked), _DF * fewest, coverage)
+    weights = _weights(scores, positive, blocked)
+
+    def p_value(auc: float) -> float:
+        far = abs(estimate - auc) / np.sqrt(variance_factor * _variances(auc, sizes))
+        return float(2 * (weights * t.sf(far, _DF * fewest)).sum())
+
+    low, high = _inverted(estimate, p_value, 1 - coverage)
     return Interval(estimate, low, high, fewest)
 
 
@@ -121,14 +141,12 @@ def _variances(auc: float, sizes: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(of_block.sum(axis=0) / len(sizes) ** 2, 1e-300))
 
 
-def _inverted(estimate: float, sizes: np.ndarray, weights: np.ndarray, df: int, coverage: float) -> tuple[float, float]:
-    """AUCs at which the two-sided p of the estimate is 1 - coverage."""
+def _inverted(estimate: float, p_value: Callable[[float], float], level: float) -> tuple[float, float]:
+    """AUCs at which the two-sided p of the estimate is ``level``."""
     from scipy.optimize import brentq
-    from scipy.stats import t  # slow to import
 
     def excess(auc: float) -> float:
-        far = abs(estimate - auc) / np.sqrt(_variances(auc, sizes))
-        return float(2 * (weights * t.sf(far, df)).sum() - (1 - coverage))
+        return p_value(auc) - level
 
     tiny = 1e-9  # keeps away from 0 and 1, where the variance is 0
     low = 0.0 if estimate <= tiny or excess(tiny) >= 0 else float(brentq(excess, tiny, min(estimate, 1 - tiny)))

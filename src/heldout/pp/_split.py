@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import cells, store
-from heldout._core.checks import check_number
 from heldout._core.keys import check_key
 from heldout._core.leaks import leak_of_codes
 from heldout._core.partition import write_partition
 from heldout._core.rng import Rng, generator
+from heldout.pp._shares import checked_fractions, recorded_shares, warn_all_train
 from heldout.splitting._adopted import check_classes_of_cells, names_partitions
 from heldout.splitting._components import components
 from heldout.splitting._group_draws import draw_cells
 from heldout.splitting._groups import CODE, Groups, by_list, by_match, check_classes, name_list
-from heldout.splitting._pairs import kept_cells, pairs_of, several_labels_advice
+from heldout.splitting._pairs import kept_cells, left_out, pairs_of, several_labels_advice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,6 +118,7 @@ def split_assigned(
     val: Sequence[Any] = (),
     label_key: str | None = None,
     unit_key: str | Sequence[str] | None = None,
+    unused: Any = None,
     key_added: str = "split",
     copy: bool = False,
 ) -> AnnData | MuData | None:
@@ -140,6 +141,10 @@ def split_assigned(
         Column(s) of ``obs`` with the independent unit, if ``group_key`` has names of partitions. If None, the unit is
         ``group_key``, or it is not known if the values of ``group_key`` are names of partitions. A unit on both sides
         is a leak: the function warns, and an evaluation of this split has no verdict.
+    unused
+        Values of ``group_key`` (or ``unit_key``) whose cells become ``unused``, for example
+        ``["unassigned", "doublet"]``. If None, values that stand for cells without a group are refused in the lists,
+        and as units of listed cells. With ``()`` every value is a group.
     key_added
         Name of the new column.
     copy
@@ -153,8 +158,8 @@ def split_assigned(
     Raises
     ------
     ValueError
-        If a listed group or a column does not exist, a group is listed twice, train is empty, or a partition lacks a
-        class.
+        If a listed group or a column does not exist, a group is listed twice, train is empty, a partition lacks a
+        class, or a value stands for cells without a group.
 
     Examples
     --------
@@ -176,15 +181,16 @@ def split_assigned(
         msg = "train is empty. List the groups to fit on."
         raise ValueError(msg)
     if unit_key is not None or (isinstance(group_key, str) and names_partitions(group_key, lists)):
-        _adopt(adata, group_key, lists, label_key=label_key, unit_key=unit_key, key=key_added)
+        _adopt(adata, group_key, lists, label_key=label_key, unit_key=unit_key, unused=unused, key=key_added)
         return store.finish(adata, copy=copy)
-    groups = read_groups(adata, group_key, label_key)
+    values = store.as_names(cells.column(adata, group_key, argument="group_key"))
+    groups = read_groups(adata, group_key, label_key, unused=left_out(group_key, values, lists, unused))
     codes = by_list(groups, lists)
     if label_key is not None:
         check_classes(groups, codes, label_key=label_key)
     if not lists["val"] and not lists["test"]:
         warn_all_train("val and test are empty")
-    params = {"group_key": group_key, "label_key": label_key, **lists}
+    params = {"group_key": group_key, "label_key": label_key, **lists, **recorded_pairs(groups, None)}
     write_groups(adata, groups, codes, key=key_added, scheme="assigned", params=params)
     return store.finish(adata, copy=copy)
 
@@ -196,11 +202,14 @@ def _adopt(
     *,
     label_key: str | None,
     unit_key: str | Sequence[str] | None,
+    unused: Any,
     key: str,
 ) -> None:
     """Write the partitions that the values of ``list_key`` name, with the independent unit ``unit_key`` if known."""
     values = read_groups(adata, list_key, None)
     codes = by_list(values, lists)[values.of_cell]
+    units = None if unit_key is None else _read_units(adata, unit_key, codes != CODE["unused"], unused)
+    codes = codes if units is None else units.without_left_out(codes)
     if label_key is not None:
         labels = store.as_names(cells.column(adata, label_key, argument="label_key"))
         check_classes_of_cells(labels, codes, label_key=label_key)
@@ -212,19 +221,22 @@ def _adopt(
             list_key,
         )
     else:
-        units = _read_units(adata, unit_key)
-        crossing = leak_of_codes(codes, units.names[units.of_cell], name=str(unit_key))
+        assert units is not None
+        crossing = leak_of_codes(units.among_kept(codes), units.names[units.of_cell], name=str(unit_key))
         if crossing:
             logger.warning("the split leaks: %s", crossing)
-        params["group_key"] = unit_key if isinstance(unit_key, str) else list(unit_key)
+        params |= {"group_key": unit_key if isinstance(unit_key, str) else list(unit_key)}
+        params |= recorded_pairs(units, None)
     write_partition(adata, codes, key=key, scheme="assigned", params=params)
 
 
-def _read_units(adata: AnnData | MuData, unit_key: str | Sequence[str]) -> Groups:
-    """Return the units; errors name the argument ``unit_key``."""
+def _read_units(adata: AnnData | MuData, unit_key: str | Sequence[str], listed: np.ndarray, unused: Any) -> Groups:
+    """Return the units; errors name the argument ``unit_key``. Refuse placeholders among the listed cells, (n,)."""
     for name in [unit_key] if isinstance(unit_key, str) else unit_key:
-        cells.column(adata, name, argument="unit_key")
-    return read_groups(adata, unit_key, None)
+        values = store.as_names(cells.column(adata, name, argument="unit_key"))
+        if unused is None:
+            kept_cells({name: values[listed]}, None)
+    return read_groups(adata, unit_key, None, unused=() if unused is None else unused)
 
 
 def split_cells(
@@ -347,40 +359,6 @@ def write_groups(
     group_key = group_key if isinstance(group_key, str) else list(group_key)
     params = {**params, "group_key": group_key, "groups": groups.listed(codes)}
     write_partition(adata, groups.codes_of_cells(codes), key=key, scheme=scheme, params=params)
-
-
-def checked_fractions(*, val: float, test: float, all_train: bool = True) -> dict[str, float]:
-    """Return the share of each partition. Refuse shares that leave nothing for train.
-
-    If both are 0, all is train, and a warning says that nothing can be scored. With ``all_train=False`` this is an
-    error.
-    """
-    shares: dict[str, Any] = {"val": val, "test": test}
-    for name, share in shares.items():
-        check_number(share, name, least=0, below=1)
-    if val + test >= 1:
-        msg = f"val={val!r} and test={test!r} must leave a share for train: val + test < 1."
-        raise ValueError(msg)
-    if val + test == 0 and not all_train:
-        msg = f"val={val!r} and test={test!r} hold nothing out. At least one of them must be > 0."
-        raise ValueError(msg)
-    if val + test == 0:
-        warn_all_train("val=0 and test=0")
-    return {"train": float(1 - val - test), "val": float(val), "test": float(test)}
-
-
-def warn_all_train(given: str) -> None:
-    """Warn that the split holds out nothing."""
-    logger.warning(
-        "%s: nothing is held out, so no fit on this split can be scored. To know how good a method is, hold cells out "
-        "in another split first",
-        given,
-    )
-
-
-def recorded_shares(fractions: dict[str, float]) -> dict[str, float]:
-    """Return the shares that are recorded."""
-    return {name: fractions[name] for name in ("val", "test")}
 
 
 def recorded_seed(rng: Rng) -> int | None:

@@ -13,7 +13,8 @@ from heldout._core.checks import check_choice
 from heldout._core.keys import check_key
 from heldout._core.partition import digests, read_partition, write_partition
 from heldout._core.rng import Rng, generator
-from heldout.pp._split import checked_fractions, recorded_seed, recorded_shares
+from heldout.pp._shares import checked_fractions, recorded_shares
+from heldout.pp._split import recorded_seed
 from heldout.splitting._gene_codes import check_n_modules, check_shares, gene_codes, number_modules
 from heldout.splitting._groups import CODE
 from heldout.splitting._modules import correlation, draw_shares, find_modules

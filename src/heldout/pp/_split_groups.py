@@ -10,14 +10,8 @@ from heldout._core import cells, store
 from heldout._core.checks import check_choice
 from heldout._core.keys import check_key
 from heldout._core.rng import Rng, generator
-from heldout.pp._split import (
-    checked_fractions,
-    read_groups,
-    recorded_pairs,
-    recorded_seed,
-    recorded_shares,
-    write_groups,
-)
+from heldout.pp._shares import checked_fractions, recorded_shares
+from heldout.pp._split import read_groups, recorded_pairs, recorded_seed, write_groups
 from heldout.splitting._group_draws import by_balance, by_fraction, by_hash, check_stable, lasting_names
 from heldout.splitting._groups import Groups, check_classes
 

@@ -11,7 +11,8 @@ from heldout._core.checks import check_choice, check_integer, check_number
 from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, write_partition
 from heldout._core.rng import Rng, generator
-from heldout.pp._split import checked_fractions, recorded_seed, recorded_shares
+from heldout.pp._shares import checked_fractions, recorded_shares
+from heldout.pp._split import recorded_seed
 from heldout.splitting._context_pairs import Caps, ContextPairs, allowed_contexts, control_codes, pair_codes
 from heldout.splitting._doses import HeldOutDoses, dose_codes, read_doses
 from heldout.splitting._groups import CODE

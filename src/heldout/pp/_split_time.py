@@ -10,7 +10,7 @@ from heldout._core import cells, store
 from heldout._core.checks import check_choice
 from heldout._core.keys import check_key
 from heldout._core.partition import PARTITIONS, write_partition
-from heldout.pp._split import warn_all_train
+from heldout.pp._shares import warn_all_train
 from heldout.splitting._groups import CODE
 from heldout.splitting._time import forecast_codes, interpolation_codes, number, shown
 from heldout.splitting._time_points import as_stored, check_once, numeric_times, requested_times

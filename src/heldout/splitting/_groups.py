@@ -61,6 +61,10 @@ class Groups:
         result[self.kept] = codes[self.of_cell]
         return result
 
+    def without_left_out(self, codes: np.ndarray) -> np.ndarray:
+        """Return the codes of all cells, (n_all,), with those of the left-out cells unused."""
+        return codes if self.kept is None else np.where(self.kept, codes, CODE["unused"]).astype(np.int8)
+
     def listed(self, codes: np.ndarray) -> dict[str, list[str]]:
         """Return the names in each partition, for the record of the split."""
         lists = {name: self.names[codes == CODE[name]].tolist() for name in PARTITIONS}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout._core.placeholders import is_placeholder
 from heldout._core.store import factorize, some, suggest
-from heldout.splitting._groups import Groups
+from heldout.splitting._groups import Groups, name_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +42,32 @@ def kept_cells(columns: Mapping[str, np.ndarray], unused: Sequence[str] | None) 
         msg = f"unused={some(unused)} leaves no cells to split. Name fewer values."
         raise ValueError(msg)
     return kept
+
+
+def left_out(key: str, column: np.ndarray, lists: Mapping[str, Sequence[str]], unused: Any) -> list[str]:
+    """Return the values whose cells are left out of a split by lists. Refuse placeholders in the lists.
+
+    Parameters
+    ----------
+    key, column
+        Name of the column, and its value for each cell, (n,) text.
+    lists
+        Listed values of each partition.
+    unused
+        Values to leave out. If None, the placeholders, which must not be listed.
+    """
+    listed = {name: partition for partition, names in lists.items() for name in names}
+    if unused is None:
+        _refuse_placeholders(key, column[np.isin(column, list(listed))])
+        return sorted({name for name in column if is_placeholder(name)})
+    names = name_list(unused)
+    both = [name for name in names if name in listed]
+    if both:
+        msg = (
+            f"unused={names} has {both[0]!r}, which is also listed in {listed[both[0]]!r}. Remove it from one of them."
+        )
+        raise ValueError(msg)
+    return names
 
 
 def _refuse_placeholders(key: str, column: np.ndarray) -> None:

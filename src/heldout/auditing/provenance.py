@@ -69,8 +69,8 @@ def provenance(case: Case) -> list[Finding]:
     nothing = "No fit, no scaled matrix, no chosen genes and no embedding was found, so there is nothing to check."
     if case.adata.n_vars <= _FEW_GENES and (case.adata.raw is None or case.adata.raw.n_vars <= case.adata.n_vars):
         nothing += (
-            " If the genes were chosen earlier and the others were removed, the item cannot see on which cells. Compare "
-            "with the object that has all genes."
+            " If the genes were chosen earlier and the others were removed, the item cannot see on which cells. "
+            "Compare with the object that has all genes."
         )
     return findings or [Finding("not run", nothing)]
 

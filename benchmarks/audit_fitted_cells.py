@@ -78,6 +78,41 @@ def _robust(adata, rows, seed):
     _scaler(adata, rows, RobustScaler())
 
 
+def _kmeans(adata, rows, seed, n, Z):
+    from sklearn.cluster import KMeans
+
+    labels = KMeans(n, n_init=1, random_state=seed).fit(Z[rows]).predict(Z)
+    adata.obs["population"] = [f"p{label}" for label in labels]
+
+
+@plant("clusters", "12 clusters of k-means in X")
+def _clusters(adata, rows, seed):
+    _kmeans(adata, rows, seed, 12, adata.X)
+
+
+@plant("clusters", "5 clusters of k-means on 10 of 30 components of the train cells")
+def _clusters_of_components(adata, rows, seed):
+    from sklearn.decomposition import PCA
+
+    model = PCA(30, random_state=0).fit(adata.X[fitted_on(adata, leak=False)])
+    adata.obsm["X_pca"] = model.transform(adata.X)
+    _kmeans(adata, rows, seed, 5, adata.obsm["X_pca"][:, :10])
+
+
+@plant("none", "two random columns, depth in 5 bins, and types by a classifier")
+def _columns(adata, rows, seed):
+    from sklearn.cluster import KMeans
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(seed)
+    adata.obs["random"] = rng.integers(5, size=adata.n_obs)
+    depth = adata.X.sum(axis=1)
+    adata.obs["depth"] = np.searchsorted(np.quantile(depth, [0.2, 0.4, 0.6, 0.8]), depth)
+    train = np.flatnonzero(fitted_on(adata, leak=False))
+    types = KMeans(6, n_init=1, random_state=seed).fit_predict(adata.X[train])
+    adata.obs["type"] = LogisticRegression(max_iter=200).fit(adata.X[train], types).predict(adata.X)
+
+
 @plant("none", "log-normalised values")
 def _nothing(adata, rows, seed):
     pass

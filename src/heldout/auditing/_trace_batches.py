@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from heldout._core.arrays import row_blocks
 from heldout._core.store import as_names
 from heldout._core.types import is_sparse
-from heldout.auditing._traces import of_values, parts, unions
+from heldout.auditing._traces import of_values, parts, pieces, unions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,9 +38,9 @@ def of_batches(
     stored = pd.to_numeric(var["means"], errors="coerce").to_numpy(dtype=float)
     names = list(parts(case.codes))
     for column, batch in _batches(case):
-        means = _means(X, case.codes, batch, function, factor)
+        means, cells = means_in_groups(X, case.codes, batch, function, factor)
         for scale in (np.log1p, lambda x: x):
-            expected = {union: scale(each).mean(axis=0) for union, each in means.items()}
+            expected = {union: scale(each[cells[union] > 0]).mean(axis=0) for union, each in means.items()}
             verdict = of_values(stored, expected, names)
             if verdict is not None:
                 return verdict, column
@@ -59,22 +58,27 @@ def _batches(case: Case) -> Iterator[tuple[str, np.ndarray]]:
             yield str(column), batch
 
 
-def _means(
+def means_in_groups(
     X: MatrixOrDask,
     codes: np.ndarray,
-    batch: np.ndarray,
-    function: Callable[[np.ndarray], np.ndarray] | None,
-    factor: np.ndarray | None,
-) -> dict[tuple[str, ...], np.ndarray]:
-    """Mean of each gene in each batch that has cells, (batches × p), for each union of partitions."""
+    group: np.ndarray,
+    function: Callable[[np.ndarray], np.ndarray] | None = None,
+    factor: np.ndarray | None = None,
+) -> tuple[dict[tuple[str, ...], np.ndarray], dict[tuple[str, ...], np.ndarray]]:
+    """Mean of each gene in each group, (groups × p), and number of cells, (groups,), for each union of partitions.
+
+    The mean of a group without cells is NaN. Rows are multiplied by ``factor``, (n,), before ``function``.
+    """
     masks = parts(codes)
-    n_batches, n = int(batch.max()) + 1, len(batch)
+    n_groups, n = int(group.max()) + 1, len(group)
     row = np.zeros(n, dtype=np.int64)
     for i, mask in enumerate(masks.values()):
-        row[mask] = i * n_batches + batch[mask]
-    member = sparse.csr_array((np.ones(n), (row, np.arange(n))), shape=(len(masks) * n_batches, n))
+        row[mask] = i * n_groups + group[mask]
+    member = sparse.csr_array((np.ones(n), (row, np.arange(n))), shape=(len(masks) * n_groups, n))
     size, total = np.bincount(row, minlength=member.shape[0]), np.zeros((member.shape[0], X.shape[1]))
-    for rows, block in row_blocks(X, 8192):
+    by_column, blocks = pieces(X)
+    for chunk, block in blocks:
+        rows, genes = (slice(None), chunk) if by_column else (chunk, slice(None))
         values = sparse.csr_array(block, dtype=np.float64) if is_sparse(block) else np.asarray(block, dtype=np.float64)
         if factor is not None:
             values = values * factor[rows][:, None]
@@ -83,12 +87,12 @@ def _means(
         elif function is not None:
             values = function(values)
         summed = member[:, rows] @ values
-        total += summed.toarray() if is_sparse(summed) else summed
-    totals = dict(zip(masks, total.reshape(len(masks), n_batches, -1), strict=True))
-    sizes = dict(zip(masks, size.reshape(len(masks), n_batches), strict=True))
-    means = {}
+        total[:, genes] += summed.toarray() if is_sparse(summed) else summed
+    totals = dict(zip(masks, total.reshape(len(masks), n_groups, -1), strict=True))
+    sizes = dict(zip(masks, size.reshape(len(masks), n_groups), strict=True))
+    means, cells = {}, {}
     for union in unions(masks):
-        cells = np.sum([sizes[name] for name in union], axis=0)
-        filled = cells > 0
-        means[union] = np.sum([totals[name] for name in union], axis=0)[filled] / cells[filled, None]
-    return means
+        cells[union] = np.sum([sizes[name] for name in union], axis=0)
+        with np.errstate(invalid="ignore"):
+            means[union] = np.sum([totals[name] for name in union], axis=0) / cells[union][:, None]
+    return means, cells

@@ -17,6 +17,7 @@ from heldout._core.words import counted, first_few
 from heldout.auditing._coordinates import coordinates, in_obs
 from heldout.auditing._finding import Finding
 from heldout.auditing._lineages import lineage_findings
+from heldout.auditing._trace_clusters import of_clusters
 from heldout.auditing._trace_genes import COLUMN, genes_finding
 from heldout.auditing._trace_ranges import of_quantiles, of_range
 from heldout.auditing._traces import Verdict, looks_scaled, of_coordinates, of_scaled, parts, sums_by_part
@@ -49,10 +50,13 @@ def provenance(case: Case) -> list[Finding]:
     for where, table in in_obs(case).items():
         identified = of_coordinates(table, case.codes)
         if identified is not None:
-            findings.append(_proved(where, f"{where} were fitted on", identified[1], identified[0]))
+            findings.append(_proved(where, f"{where} were fitted on", *identified))
         elif where.lower().startswith(_STEMS):
             unknown.append(where)
-    unknown += [f"obs[{key!r}]" for key in case.adata.obs.columns if str(key).startswith(_OBS)]
+    clusters = [_proved(key, f"{key} was clustered on", verdict, proof) for key, verdict, proof in of_clusters(case)]
+    findings += clusters
+    proved = {f.subject for f in clusters}
+    unknown += [column for column in _named_clusters(case) if column not in proved]
     if unknown:
         text = (
             f"{first_few(unknown, 8)}: there is no record, and the values do not show which cells they were computed "
@@ -161,9 +165,9 @@ def _scaled(case: Case, fits: dict[str, Fit], clean: set[str]) -> Finding | None
         verdict = of_scaled(sums, names, centred=centred)
         if verdict is not None:
             how = "mean 0 and standard deviation 1" if centred else "standard deviation 1"
-            found.append(_proved(where, f"{where} was scaled on", f"Genes have {how} over these cells", verdict))
+            found.append(_proved(where, f"{where} was scaled on", verdict, f"Genes have {how} over these cells"))
         elif (ranged := of_range(X, case.codes, centred=centred) or of_quantiles(X, case.codes)) is not None:
-            found.append(_proved(where, f"{where} was scaled on", ranged[1], ranged[0]))
+            found.append(_proved(where, f"{where} was scaled on", *ranged))
         elif centred or looks_scaled(sums[tuple(names)]):
             text = (
                 f"{where} looks centred or scaled, but genes do not have mean 0 and standard deviation 1 over any "
@@ -195,14 +199,25 @@ def _embedding(case: Case, key: str, *, recorded: bool) -> Finding | None:
     if recorded and verdict.status == "pass":
         return None
     changed = f"{where} was overwritten after heldout.pp.pca. " if recorded else ""
-    return _proved(where, f"{changed}{where} was fitted on", proof, verdict)
+    return _proved(where, f"{changed}{where} was fitted on", verdict, proof)
 
 
-def _proved(subject: str, what: str, proof: str, verdict: Verdict) -> Finding:
+def _named_clusters(case: Case) -> list[str]:
+    """Columns that are named like clusters or pseudotimes, or whose clustering scanpy recorded under their name."""
+    columns = []
+    for key in map(str, case.adata.obs.columns):
+        record = case.adata.uns.get(key)
+        params = record.get("params") if isinstance(record, Mapping) else None
+        if key.startswith(_OBS) or (isinstance(params, Mapping) and "resolution" in params):
+            columns.append(f"obs[{key!r}]")
+    return columns
+
+
+def _proved(subject: str, what: str, verdict: Verdict, proof: str) -> Finding:
     errors = (
         f" (error {verdict.error:.1g}, against {verdict.rival_error:.1g} over {verdict.rival})" if verdict.rival else ""
     )
-    advice = "" if verdict.status == "pass" else f"{_AGAIN}, with heldout.pp.scale or heldout.pp.pca."
+    advice = "" if verdict.status == "pass" else f"{_AGAIN}, for example with heldout.pp.scale or heldout.pp.pca."
     text = f"{what} {verdict.cells}. {proof}{errors}."
     return Finding.about(subject, "error over the fitted cells", verdict.error).says(verdict.status, text, advice)
 

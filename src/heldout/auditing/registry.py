@@ -71,6 +71,7 @@ _ALL = (
     Item("duplicates", "cheap", _DUPLICATES, "the same cell on both sides under any name"),
     Item("single_genes", "cheap", _FEATURES, "genes that reveal the label alone: sex genes, reporters"),
     Item("nuisance", "cheap", _FEATURES, "prediction of the label from depth and quality alone"),
+    Item("too_good", "cheap", _DESIGN, "test units are not easier than train units, and lack no wrong cells"),
     Item("effective_size", "cheap", _DEPENDENCE, "number of independent cells that the groups are worth"),
     Item("near_duplicates", "costly", _DUPLICATES, "cells that share their counting noise across partitions"),
     Item("fingerprint", "costly", _DEPENDENCE, "prediction of the library of a cell"),

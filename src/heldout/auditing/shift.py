@@ -76,9 +76,9 @@ def _finding(case: Case, share: float, expected: float, p: float, reachable: flo
         f"{units_in_words(case)}{within} ({expected:.0%} expected by chance, p = {p:.2g}). It is largest in {genes}."
     )
     options: dict[str, Any] = {"measure": "p over units", "value": p, "threshold": ALPHA}
-    held_out = _held_out(case)
-    if held_out:
-        return Finding("pass", f"{text} The split holds out {held_out}, so a shift is expected.", **options)
+    by_design = held_out(case)
+    if by_design:
+        return Finding("pass", f"{text} The split holds out {by_design}, so a shift is expected.", **options)
     if reachable > ALPHA:
         few = f"With so few {units_in_words(case)}, p cannot be below {reachable:.2g}."
         return Finding("unidentifiable", f"{text} {few}", **options)
@@ -92,7 +92,7 @@ def _finding(case: Case, share: float, expected: float, p: float, reachable: flo
     return Finding("warn", text, **options, advice=advice)
 
 
-def _held_out(case: Case) -> str:
+def held_out(case: Case) -> str:
     """Column whose values the split holds out on purpose. Empty if there is none or it is not known."""
     if case.scheme in SHIFT_EXPECTED:
         return getattr(case, SHIFT_EXPECTED[case.scheme]) or f"values by the scheme {case.scheme!r}"

@@ -103,8 +103,8 @@ def audit(
     names, ``class_coverage``, ``power`` of the test set, ``confounding`` of the label, ``covariate_prediction``,
     ``temporal_order``, ``perturbations``, ``test_looks``, ``provenance`` of everything that was fitted,
     ``label_selection`` of genes, ``unit_variation``, ``disguised_label``, ``pretraining``, ``duplicates``,
-    ``single_genes``, ``nuisance`` and ``effective_size``. The costly items are ``near_duplicates``, ``fingerprint``,
-    ``random_labels``, ``leakage_gap`` and ``shift``.
+    ``single_genes``, ``nuisance``, ``too_good`` test units and ``effective_size``. The costly items are
+    ``near_duplicates``, ``fingerprint``, ``random_labels``, ``leakage_gap`` and ``shift``.
 
     Examples
     --------

@@ -256,7 +256,7 @@ def answer(claims: pd.DataFrame, row: pd.Series, classes: Sequence[str], *, unit
 
 
 def _more_groups(row: pd.Series, counts: np.ndarray, unit: str) -> str:
-    """How many groups would show an AUC such as the measured one, in one sentence. Empty if nothing can be said."""
+    """How many groups would show an AUC such as the measured one, in one sentence. Empty if there is no such number."""
     auc = float(row["estimate"])
     if len(counts) != 2 or counts.min() < 1 or not _LEAST_AUC <= auc < 1:
         return ""

@@ -99,6 +99,48 @@ def _clusters_of_components(adata, rows, seed):
     _kmeans(adata, rows, seed, 5, adata.obsm["X_pca"][:, :10])
 
 
+def _embedded(adata, rows, model):
+    adata.obsm["X_factors"] = model.fit(adata.X[rows]).transform(adata.X)
+
+
+@plant("factors", "NMF, 15 factors, 60 iterations")
+def _nmf_early(adata, rows, seed):
+    from sklearn.decomposition import NMF
+
+    _embedded(adata, rows, NMF(15, init="nndsvda", max_iter=60, random_state=seed))
+
+
+@plant("factors", "NMF, 5 factors, 200 iterations")
+def _nmf(adata, rows, seed):
+    from sklearn.decomposition import NMF
+
+    _embedded(adata, rows, NMF(5, init="nndsvda", max_iter=200, random_state=seed))
+
+
+@plant("factors", "truncated SVD, 10 components")
+def _svd(adata, rows, seed):
+    from sklearn.decomposition import TruncatedSVD
+
+    _embedded(adata, rows, TruncatedSVD(10, random_state=seed))
+
+
+def _dropped(adata, rows, seed, share):
+    from sklearn.decomposition import PCA
+
+    adata.obsm["X_pca"] = PCA(30, random_state=0).fit(adata.X[rows]).transform(adata.X)
+    adata._inplace_subset_obs(np.random.default_rng(seed).random(adata.n_obs) >= share)
+
+
+@plant("dropped", "30 components, then 5 % of the cells dropped")
+def _few_dropped(adata, rows, seed):
+    _dropped(adata, rows, seed, 0.05)
+
+
+@plant("dropped", "30 components, then half of the cells dropped")
+def _half_dropped(adata, rows, seed):
+    _dropped(adata, rows, seed, 0.5)
+
+
 @plant("none", "two random columns, depth in 5 bins, and types by a classifier")
 def _columns(adata, rows, seed):
     from sklearn.cluster import KMeans

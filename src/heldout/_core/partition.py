@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +23,7 @@ from heldout._core.ledger import splits_with_looks
 from heldout._core.parents import parent_splits
 from heldout._core.partition_names import adoption, renamed
 from heldout._core.plain_json import DAMAGED, read_json
-from heldout._core.store import commit, section, some, suggest
+from heldout._core.store import actual, commit, section, some, suggest, undone_on_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -209,8 +210,12 @@ def write_partitions(
         if name is not None:
             of_target = {key: _of_modality(split, name, target) for key, split in splits.items()}
         planned.append((target, *_planned(target, of_target, scheme=scheme, axis=axis)))
-    for target, columns, sections in planned:
-        commit(target, heldout=sections, **{axis: columns})
+    with ExitStack() as restored:
+        for target, *_ in planned:
+            actual(target)
+            restored.enter_context(undone_on_error(target))
+        for target, columns, sections in planned:
+            commit(target, heldout=sections, **{axis: columns})
 
 
 def _of_modality(split: NewSplit, name: str, adata: AnnData) -> NewSplit:

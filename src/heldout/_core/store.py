@@ -133,16 +133,23 @@ def actual(adata: AnnData) -> None:
 
 @contextmanager
 def undone_on_error(adata: AnnData) -> Iterator[None]:
-    """Restore everything except ``X`` and layers if the block fails or is interrupted.
+    """Restore the AnnData if the block fails or is interrupted. ``X`` of a backed AnnData is not restored.
 
     Entries that the block replaces are restored, so it must not change arrays in place.
     """
     frames = adata.obs.copy(deep=False), adata.var.copy(deep=False)
-    entries = [(slot, dict(slot)) for slot in (adata.obsm, adata.varm, adata.uns)]
+    slots = [adata.obsm, adata.varm, adata.uns]
+    X = None
+    if getattr(adata, "layers", None) is not None:  # a MuData has no matrix
+        slots.append(adata.layers)
+        X = None if adata.isbacked else adata.X
+    entries = [(slot, dict(slot)) for slot in slots]
     try:
         yield
     except BaseException:
         adata.obs, adata.var = frames
+        if X is not None and adata.X is not X:
+            adata.X = X
         for slot, before in entries:
             for name in set(slot) - set(before):
                 del slot[name]

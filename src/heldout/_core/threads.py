@@ -28,10 +28,9 @@ VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SMALL = 5e7
 """Number of multiplications below which the largest layer of a network is computed by one thread.
 
-Measured by ``benchmarks/bench_threads.py layers``: training steps of three square layers on two cores. If both
-cores are free, two threads begin to pay at 8e6 multiplications (a layer of 128 × 128 units and 512 rows). If other
-processes use the cores, two threads take 1.3 to 20 times as long at every size, because each product waits for the
-slower thread. The limit is above the first number: below it a step takes about 10 ms or less.
+The limit is a judgement. On two cores that other work used, two threads were slower at almost every size that was
+tried, because each product waits for the slower thread. Below the limit a training step takes about 10 ms or less, so
+little can be gained. ``benchmarks/bench_threads.py layers`` measures it on another machine.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -167,9 +168,25 @@ def run_trainer(
                 "starts the script once for each device, or devices=1."
             )
             raise ValueError(msg)
-        trainer.fit(plan, datamodule=batches)
+        with interruptible():
+            trainer.fit(plan, datamodule=batches)
     plan.module.cpu().eval()
     return history.table()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt, where Lightning would end the process and ignore the interrupt key from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        if not isinstance(stopped.__context__, KeyboardInterrupt):
+            raise
+        raise KeyboardInterrupt from None
+    finally:
+        if before is not None and signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from heldout.auditing._coordinates import coordinates, in_obs
 from heldout.auditing._finding import Finding
 from heldout.auditing._lineages import lineage_findings
 from heldout.auditing._trace_clusters import of_clusters
+from heldout.auditing._trace_dropped import of_dropped
+from heldout.auditing._trace_factors import of_factors
 from heldout.auditing._trace_genes import COLUMN, genes_finding
 from heldout.auditing._trace_ranges import of_quantiles, of_range
 from heldout.auditing._traces import Verdict, looks_scaled, of_coordinates, of_scaled, parts, sums_by_part
@@ -30,6 +32,7 @@ _AGAIN = "Fit again on the train cells, starting from the matrix before preparat
 _OBS = ("leiden", "louvain", "dpt_pseudotime", "velocity_pseudotime", "palantir_pseudotime", "latent_time")
 _STEMS = tuple(f"obs['{stem}" for stem in ("pc", "umap", "tsne", "t-sne", "nmf", "factor", "latent", "x_", "dim"))
 _NOT_FITTED = ("spatial",)
+_FEW_GENES = 5000
 
 
 def provenance(case: Case) -> list[Finding]:
@@ -48,7 +51,7 @@ def provenance(case: Case) -> list[Finding]:
         elif key not in fits and not _is_prediction(case, key):
             unknown.append(f"obsm[{key!r}]")
     for where, table in in_obs(case).items():
-        identified = of_coordinates(table, case.codes)
+        identified = of_coordinates(table, case.codes) or of_factors(case, table) or of_dropped(table, case.codes)
         if identified is not None:
             findings.append(_proved(where, f"{where} were fitted on", *identified))
         elif where.lower().startswith(_STEMS):
@@ -64,6 +67,11 @@ def provenance(case: Case) -> list[Finding]:
         )
         findings.append(Finding("not run", text, subject="no record"))
     nothing = "No fit, no scaled matrix, no chosen genes and no embedding was found, so there is nothing to check."
+    if case.adata.n_vars <= _FEW_GENES and (case.adata.raw is None or case.adata.raw.n_vars <= case.adata.n_vars):
+        nothing += (
+            " If the genes were chosen earlier and the others were removed, the item cannot see on which cells. "
+            "Compare with the object that has all genes."
+        )
     return findings or [Finding("not run", nothing)]
 
 
@@ -184,7 +192,7 @@ def _embedding(case: Case, key: str, *, recorded: bool) -> Finding | None:
     Y = coordinates(case.adata.obsm[key])
     if Y is None or key in _NOT_FITTED or _is_prediction(case, key):
         return None
-    identified = of_coordinates(Y, case.codes)
+    identified = of_coordinates(Y, case.codes) or of_factors(case, Y) or of_dropped(Y, case.codes)
     where = f"obsm[{key!r}]"
     if identified is None:
         if key == "X_pca" and not recorded:

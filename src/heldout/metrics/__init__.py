@@ -38,6 +38,7 @@ from heldout.metrics.intervals import (
 )
 from heldout.metrics.marginals import gene_wasserstein, log_variance_ratio, zero_share_error
 from heldout.metrics.permutation import Permutation, auc_permutation, permutation_test, swap_test
+from heldout.metrics.power import GroupsNeeded, auc_power, groups_needed
 from heldout.metrics.profiles import (
     profile_l2,
     profile_mae,
@@ -58,6 +59,7 @@ __all__ = [
     "EffectiveSize",
     "EmpiricalNull",
     "GroupScores",
+    "GroupsNeeded",
     "InteractionCurve",
     "Interval",
     "PairOfClasses",
@@ -67,6 +69,7 @@ __all__ = [
     "auc_interval",
     "auc_interval_unequal",
     "auc_permutation",
+    "auc_power",
     "block_auc",
     "bootstrap_weights",
     "brier",
@@ -98,6 +101,7 @@ __all__ = [
     "gene_wasserstein",
     "group_log_probability",
     "group_scores",
+    "groups_needed",
     "interaction_classes",
     "interaction_curve",
     "interaction_scores",

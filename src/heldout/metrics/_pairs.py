@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.threads import thread_policy
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,7 +30,8 @@ def mean_over_pairs(X: np.ndarray, Y: np.ndarray | None, f: Callable[[np.ndarray
         for j in range(i if Y is None else 0, len(other), block):
             columns = slice(j, j + block)
             same = Y is None and i == j
-            squared = _squared_distances(X[rows], other[columns], X2[rows], Y2[columns], same=same)
+            with thread_policy(X[rows].size * len(other[columns])):
+                squared = _squared_distances(X[rows], other[columns], X2[rows], Y2[columns], same=same)
             values = f(squared)
             if same:
                 np.fill_diagonal(values, 0)

@@ -8,6 +8,7 @@ import numpy as np
 
 from heldout._core.checks import check_number
 from heldout.metrics._checks import as_numbers, block_rows, two_classes
+from heldout.metrics.power import auc_variance
 from heldout.metrics.skill import Interval
 from heldout.metrics.studentised import wins
 
@@ -131,14 +132,8 @@ def _weights(scores: np.ndarray, positive: np.ndarray, blocked: list[np.ndarray]
 
 def _variances(auc: float, sizes: np.ndarray) -> np.ndarray:
     """Variance of the mean AUC of the blocks, for each ratio of spread."""
-    from scipy.special import ndtri, owens_t
-
-    shift, square = ndtri(auc), np.exp(2 * _LOG_RATIOS)
-    both_above = auc - 2 * owens_t(shift, np.sqrt(square / (2 + square))) - auc**2
-    above_both = auc - 2 * owens_t(shift, np.sqrt(1 / (1 + 2 * square))) - auc**2
-    m, n = sizes[:, :1], sizes[:, 1:]
-    of_block = (auc * (1 - auc) + (m - 1) * both_above + (n - 1) * above_both) / (m * n)
-    return np.asarray(np.maximum(of_block.sum(axis=0) / len(sizes) ** 2, 1e-300))
+    of_block = auc_variance(auc, sizes[:, :1], sizes[:, 1:], np.exp(_LOG_RATIOS))
+    return np.asarray(of_block.sum(axis=0) / len(sizes) ** 2)
 
 
 def _inverted(estimate: float, p_value: Callable[[float], float], level: float) -> tuple[float, float]:

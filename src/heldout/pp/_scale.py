@@ -108,8 +108,10 @@ def scale(
     sections = chain_sections(adata, "scale" if layer is None else f"scale_{layer}", fit, partition)
     values = apply_scale(X, fit, columns=np.arange(adata.n_vars))
     adata = store.start(adata, copy=copy)
-    store.set_matrix(adata, values, layer)
-    store.commit(adata, heldout=sections)
+    store.actual(adata)
+    with store.undone_on_error(adata):
+        store.set_matrix(adata, values, layer)
+        store.commit(adata, heldout=sections)
     return store.finish(adata, copy=copy)
 
 

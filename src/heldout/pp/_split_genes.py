@@ -202,8 +202,10 @@ def _has_modules(adata: AnnData, key: str) -> bool:
 
 def _write(adata: AnnData, codes: np.ndarray, modules: np.ndarray | None, *, key: str, params: dict[str, Any]) -> None:
     column, stale = f"{key}_module", modules is None and _has_modules(adata, key)
-    write_partition(adata, codes, key=key, scheme="genes", params=params, axis="var")
-    if modules is not None:
-        store.commit(adata, var={column: modules})
-    elif stale and column in adata.var.columns:
-        del adata.var[column]
+    store.actual(adata)
+    with store.undone_on_error(adata):
+        write_partition(adata, codes, key=key, scheme="genes", params=params, axis="var")
+        if modules is not None:
+            store.commit(adata, var={column: modules})
+        elif stale and column in adata.var.columns:
+            del adata.var[column]

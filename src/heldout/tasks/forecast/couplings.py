@@ -14,6 +14,8 @@ import numpy as np
 from scipy import sparse
 
 from heldout._core.rng import generator
+from heldout._core.threads import thread_policy
+from heldout.tasks.forecast.shared import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,6 +68,8 @@ class Coupling:
         return bool(np.maximum(self.source_error, self.target_error) <= 2 * _TOLERANCE)  # not if one is NaN
 
 
+@remembered(BATCH)
+@thread_policy(0)  # Sinkhorn multiplies at most 2048 × 2048 by a vector: threads cost more than they save
 def coupling(
     X0: np.ndarray,
     X1: np.ndarray,
@@ -130,7 +134,7 @@ def coupling(
             f"Sinkhorn has not converged after {found.n_iterations} iterations: {off:.1%} of the mass is not "
             f"where it should be. Raise epsilon={epsilon:g}."
         )
-        warnings.warn(msg, stacklevel=2)
+        warnings.warn(msg, stacklevel=4)  # the caller of the decorated function
     return found
 
 

@@ -17,6 +17,7 @@ from heldout._core.rng import generator
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.evaluate import COLLAPSED, REFERENCE, Target, evaluation_table, score_targets, target_table
 from heldout.tasks.forecast.lineages import lineages_key_of
+from heldout.tasks.forecast.shared import shared_couplings
 from heldout.tasks.forecast.task import (
     MIN_CELLS,
     Task,
@@ -44,6 +45,7 @@ N_SEEDS = 5
 """Number of fits with other seeds; their range is shown if there are too few target times for an interval."""
 
 
+@shared_couplings()
 def evaluate(
     adata: AnnData,
     key: str,

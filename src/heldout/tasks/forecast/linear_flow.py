@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg import expm
 
+from heldout._core.threads import thread_policy
 from heldout.tasks.forecast.couplings import coupling, sample_chains
 
 if TYPE_CHECKING:
@@ -75,10 +76,11 @@ def fit_linear_flow(
     rng = np.random.default_rng(seed)
     few = [c if len(c) <= _MOST else c[np.sort(rng.choice(len(c), _MOST, replace=False))] for c in cells]
     flow: LinearFlow | None = None
-    for _ in range(n_refinements):
-        flow = _solved(_pairs(few, times, flow, n_pairs, rng, seed))
-    pairs = _pairs(cells, times, flow, n_pairs, rng, seed)
-    return _solved(pairs), pairs
+    with thread_policy(max(n_pairs, *map(len, cells)) * cells[0].shape[1] ** 2):
+        for _ in range(n_refinements):
+            flow = _solved(_pairs(few, times, flow, n_pairs, rng, seed))
+        pairs = _pairs(cells, times, flow, n_pairs, rng, seed)
+        return _solved(pairs), pairs
 
 
 def _pairs(

@@ -13,6 +13,7 @@ from heldout._core.store import factorize
 from heldout._core.words import counted, plural
 from heldout.metrics.inference import smallest_p
 from heldout.metrics.permutation import auc_permutation
+from heldout.metrics.power import groups_needed
 from heldout.metrics.several_classes import class_auc_permutation, pairs_of_classes
 from heldout.tasks.genotype.levels import ALPHA
 
@@ -228,10 +229,10 @@ def summary(claims: pd.DataFrame, row: pd.Series, classes: Sequence[str], *, uni
     return " ".join([*parts, _against_baseline(row, unit)])
 
 
-def answer(claims: pd.DataFrame, row: pd.Series, classes: Sequence[str], *, unit: str) -> str:
+def answer(claims: pd.DataFrame, row: pd.Series, classes: Sequence[str], *, unit: str, counts: np.ndarray) -> str:
     """The verdict in one sentence: what holds for a new group, and whether the best baseline is as good.
 
-    Parameters are those of :func:`summary`.
+    Parameters are those of :func:`summary`; ``counts`` is the number of evaluated groups of each class.
     """
     claim = claims.iloc[0]
     among = " and ".join(classes)
@@ -240,9 +241,13 @@ def answer(claims: pd.DataFrame, row: pd.Series, classes: Sequence[str], *, unit
     if claim["status"] == "not tested":
         return f"Not tested: {claim['reason']}."
     if claim["status"] == "not supported":
-        return f"The result may be chance ({claim['reason']} over {counted(int(row['n']), unit_name(unit))})."
+        units = counted(int(row["n"]), unit_name(unit))
+        return f"The result may be chance ({claim['reason']} over {units}).{_more_groups(row, counts, unit)}"
     link = "and" if row["verdict"] == "better" else "but"
-    told = f"{row['method']} tells {among} apart for a new {unit} ({claim['reason']})"
+    span = [f"95 % {row['ci_low']:.2f} to {row['ci_high']:.2f}"] if np.isfinite(row["ci_low"]) else []
+    units = counted(int(row["n"]), unit_name(unit))
+    facts = ", ".join([f"AUC {row['estimate']:.2f}", *span, units, str(claim["reason"])])
+    told = f"{row['method']} tells {among} apart for a new {unit_name(unit)} ({facts})"
     return (
         f"{told}, {link} {_BASELINE_WORDS[row['verdict']]} the best baseline, {row['baseline']}."
         if row["baseline"]
@@ -250,6 +255,23 @@ def answer(claims: pd.DataFrame, row: pd.Series, classes: Sequence[str], *, unit
     )
 
 
+def _more_groups(row: pd.Series, counts: np.ndarray, unit: str) -> str:
+    """How many groups would show an AUC such as the measured one, in one sentence. Empty if there is no such number."""
+    auc = float(row["estimate"])
+    if len(counts) != 2 or counts.min() < 1 or not _LEAST_AUC <= auc < 1:
+        return ""
+    n_negative, n_positive = counts.tolist()
+    needed = groups_needed(auc, share=n_positive / (n_positive + n_negative))
+    total = needed.n_positive + needed.n_negative
+    if total <= n_positive + n_negative:
+        return ""
+    return (
+        f" If the true AUC is {auc:.2f}, about {total} test {plural(unit_name(unit))} are needed to show it (power "
+        "80 %). With folds (heldout.pp.folds), each group is held out once."
+    )
+
+
+_LEAST_AUC = 0.55
 _PEOPLE = {"donor", "patient", "individual", "subject", "person"}
 
 _BASELINE_WORDS = {

@@ -117,7 +117,9 @@ def evaluate(
         partition=partition,
         leak=leak,
         also=also,
-        answer=None if leak else answer(claims, auc, task.classes, unit=unit),
+        answer=None
+        if leak
+        else answer(claims, auc, task.classes, unit=unit, counts=np.bincount(of_group, minlength=len(task.classes))),
         summary=None if leak else summary(claims, auc, task.classes, unit=unit, where=partition),
     )
 

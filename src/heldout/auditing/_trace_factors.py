@@ -1,0 +1,90 @@
+"""Identify the cells that a non-negative matrix factorisation was fitted on.
+
+At the optimum, the gene weights are those that fit the expression of the fitted cells best for their coordinates, and
+the coordinates of each cell, fitted or not, are those that fit its expression best for these weights. So the weights
+are computed from the cells of each union of partitions. With those of the fitted cells, coordinates change least.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heldout._core.arrays import as_dense, describe, get_matrix, loaded, row_blocks, take
+from heldout.auditing._traces import Verdict, in_words, parts, status_of, unions
+
+if TYPE_CHECKING:
+    from heldout._core.types import MatrixOrDask
+    from heldout.auditing._case import Case
+
+_LARGEST_CHANGE = 0.05
+_RATIO = 1.5
+_N_SWEEPS = 300
+_N_CELLS = 5000
+
+
+def of_factors(case: Case, W: np.ndarray) -> tuple[Verdict, str] | None:
+    """The fitted cells of non-negative coordinates (n × k) of a matrix that is stored, and the evidence. Else None."""
+    W = np.asarray(W, dtype=np.float64)
+    if not np.isfinite(W).all() or W.min() < 0 or not (W.max(axis=0) > 0).all() or not (W == 0).any():
+        return None
+    for layer in [None, *sorted(layer for layer in case.adata.layers if layer is not None)]:
+        try:
+            X = get_matrix(case.adata, layer, dask=True)
+            if describe(X).kind == "centred":
+                continue
+        except (TypeError, ValueError):
+            continue
+        verdict = factorised(X, case.codes, W)
+        if verdict is not None:
+            where = "X" if layer is None else f"layers[{layer!r}]"
+            proof = f"Coordinates are those of a non-negative factorisation of {where} that is optimal for these cells"
+            return verdict, proof
+    return None
+
+
+def factorised(X: MatrixOrDask, codes: np.ndarray, W: np.ndarray) -> Verdict | None:
+    """The cells for which the factorisation of a matrix (n × p) with coordinates (n × k) is optimal, or None."""
+    masks = parts(codes)
+    squares = {name: W[mask].T @ W[mask] for name, mask in masks.items()}
+    products = {name: np.zeros((W.shape[1], X.shape[1])) for name in masks}
+    for rows, block in row_blocks(X, 8192):
+        for name, mask in masks.items():
+            products[name] += np.asarray((block.T @ (W[rows] * mask[rows][:, None])).T)
+    drawn = np.arange(0, X.shape[0], max(1, X.shape[0] // _N_CELLS))
+    sample = as_dense(loaded(take(X, drawn, None)))
+    change, size = {}, {}
+    for union in unions(masks):
+        weights = _weights(
+            np.sum([squares[name] for name in union], axis=0), np.sum([products[name] for name in union], axis=0)
+        )
+        change[union] = _change(W[drawn], sample, weights)
+        size[union] = sum(int(masks[name].sum()) for name in union)
+    best = min(change, key=lambda union: (change[union], len(union)))
+    rivals = {u: c for u, c in change.items() if status_of(u) != status_of(best)}
+    if not rivals or change[best] > _LARGEST_CHANGE:
+        return None
+    rival = min(rivals, key=lambda union: rivals[union])
+    # Weights that come from elsewhere are estimated better from more cells. That alone must not decide.
+    if rivals[rival] ** 2 < _RATIO * max(1.0, size[best] / size[rival]) * change[best] ** 2:
+        return None
+    return Verdict(status_of(best), in_words(best, masks), change[best], in_words(rival, masks), rivals[rival])
+
+
+def _weights(squares: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """Non-negative gene weights (k × p) that fit best, by coordinate descent from products of the coordinates."""
+    weights = np.maximum(np.linalg.lstsq(squares, products, rcond=None)[0], 0)
+    for _ in range(_N_SWEEPS):
+        for j in range(len(squares)):
+            step = (products[j] - squares[j] @ weights) / max(squares[j, j], 1e-12)
+            weights[j] = np.maximum(0, weights[j] + step)
+    return weights
+
+
+def _change(W: np.ndarray, X: np.ndarray, weights: np.ndarray) -> float:
+    """Relative change of the coordinates in one step towards their optimum for these weights."""
+    squares = weights @ weights.T
+    gradient = W @ squares - X @ weights.T
+    moved = np.maximum(0, W - gradient / np.maximum(np.diag(squares), 1e-12))
+    return float(np.sqrt(((moved - W) ** 2).sum() / (W**2).sum()))

@@ -27,7 +27,7 @@ def test_what_samples_of_a_patient_share_does_not_change_the_interval_within_pat
 
 @pytest.mark.parametrize("correlation", [0.0, 0.8])
 def test_intervals_of_paired_samples_cover_the_auc(correlation):
-    """Alike samples make the interval over all pairs too wide, never too narrow; that within pairs keeps its level."""
+    """Alike samples make the interval over all pairs wider than it must be; that within pairs covers about 95 %."""
     from scipy.stats import norm
 
     within = norm.cdf(1 / np.sqrt(2 - 2 * correlation))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from scipy.stats import mannwhitneyu, norm, ttest_ind, ttest_rel
@@ -202,3 +203,20 @@ def test_bad_input():
     ):
         with pytest.raises(ValueError, match=match):
             call()
+
+
+def test_group_scores_take_categoricals_and_names():
+    rng = np.random.default_rng(0)
+    log_p = np.log(rng.dirichlet([1, 1], 12))
+    labels, groups = np.repeat([0, 1], 6), np.repeat([0, 1, 2, 3], 3)
+    wanted = ho.metrics.group_scores(labels, log_p, groups)
+    names = np.array(["a", "b", "c", "d"])[groups]
+    classes = pd.Categorical(np.array(["well", "ill"])[labels], categories=["well", "ill"])
+    for values in (names, pd.Series(names, dtype="category"), pd.Categorical(names, categories=list("abxcd"))):
+        found = ho.metrics.group_scores(classes, log_p, values)
+        for metric in ("auc", "loss", "accuracy"):
+            np.testing.assert_array_equal(found.evaluate(metric, np.eye(4) + 1), wanted.evaluate(metric, np.eye(4) + 1))
+    with pytest.raises(ValueError, match="groups has 1 missing"):
+        ho.metrics.group_scores(labels, log_p, pd.Series([None, *names[1:]], dtype="category"))
+    with pytest.raises(ValueError, match="class from 0 to 1"):
+        ho.metrics.group_scores(labels + 1, log_p, groups)

@@ -59,3 +59,14 @@ def test_wrong_plans_are_refused():
         ho.metrics.groups_needed(0.7, power=None)
     with pytest.raises(ValueError, match="too few"):
         ho.metrics.groups_needed(0.5001, power=0.99)
+
+
+def test_the_plot_marks_the_number_of_groups():
+    ax = ho.pl.power([0.7, 0.8], unit="donor", share=0.25, wanted=0.9)
+    for auc, line in zip((0.7, 0.8), ax.lines[1:4:2], strict=True):
+        needed = ho.metrics.groups_needed(auc, power=0.9, share=0.25)
+        assert line.get_xdata()[0] == sum(needed[:2])
+        assert line.get_ydata()[0] == pytest.approx(needed.power)
+    assert ax.get_xlabel() == "test donors, 25% of class 1"
+    totals = [sum(ho.metrics.groups_needed(auc, power=0.9, share=0.25)[:2]) for auc in (0.7, 0.8)]
+    assert [text.get_text() for text in ax.texts] == [f"AUC 0.7: {totals[0]}", f"AUC 0.8: {totals[1]}"]

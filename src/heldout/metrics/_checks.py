@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import ArrayLike
 
 
@@ -69,3 +70,31 @@ def block_rows(blocks: ArrayLike | None, n: int) -> list[np.ndarray]:
     """Return the row numbers of the groups of each block."""
     numbers = block_numbers(blocks, n)
     return [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
+
+
+def as_codes(values: ArrayLike | pd.Categorical | pd.Series, name: str, *, keep: bool = False) -> np.ndarray:
+    """Return integers as they are, and the numbers of categories or of sorted names; refuse missing values.
+
+    Parameters
+    ----------
+    values
+        Integers, a categorical, or names.
+    name
+        Argument, for the message.
+    keep
+        Whether categories that do not occur keep their number.
+    """
+    import pandas as pd
+
+    array = values.array if isinstance(values, pd.Series) else values
+    if not isinstance(array, pd.Categorical):
+        numbers = np.asarray(array)
+        if numbers.dtype.kind in "iu":
+            return numbers.astype(np.int64)
+        array = pd.Categorical(numbers)
+    if not keep:
+        array = array.remove_unused_categories()
+    if (array.codes < 0).any():
+        msg = f"{name} has {int((array.codes < 0).sum())} missing values. Drop these rows first."
+        raise ValueError(msg)
+    return np.asarray(array.codes, dtype=np.int64)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb, prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout.metrics._checks import as_codes
 from heldout.metrics.classification import calibration_parts, one_vs_rest, squared_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRICS = ("auc", "block_auc", "accuracy", "accuracy_calibrated", "loss", "brier", "calibration_error")
 
@@ -92,11 +97,11 @@ class GroupScores:
 
 
 def group_scores(
-    labels: np.ndarray,
+    labels: np.ndarray | pd.Categorical | pd.Series,
     log_probability: np.ndarray,
-    groups: np.ndarray,
+    groups: np.ndarray | pd.Categorical | pd.Series,
     *,
-    blocks: np.ndarray | None = None,
+    blocks: np.ndarray | pd.Categorical | pd.Series | None = None,
     threshold: float | None = None,
 ) -> GroupScores:
     """Collect :class:`GroupScores` from cells.
@@ -104,15 +109,22 @@ def group_scores(
     Parameters
     ----------
     labels
-        Class number of each cell, (n,), the same for all cells of a group.
+        Class number of each cell, (n,), the same for all cells of a group. Or a categorical, whose categories are the
+        columns of ``log_probability`` in this order.
     log_probability
         Log-probabilities of the cells, (n × n_classes).
     groups
-        Group number of each cell, (n,), 0 to G - 1.
+        Group number of each cell, (n,), 0 to G - 1. Or a categorical or names; groups are then in the order of the
+        categories that occur, or of the sorted names.
     blocks
-        Block number of each group, (G,). Needed for ``block_auc``.
+        Block of each group, (G,), in the order of the groups. Needed for ``block_auc``.
     threshold
         Log-odds of class 1 above which class 1 is predicted, for two classes. Needed for ``accuracy_calibrated``.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a value is missing, or a label has no column in ``log_probability``.
 
     Examples
     --------
@@ -122,7 +134,20 @@ def group_scores(
     >>> scores.evaluate("auc", np.ones((1, 3))).tolist()
     [1.0]
     """
+    labels, groups = as_codes(labels, "labels", keep=True), as_codes(groups, "groups")
+    blocks = None if blocks is None else as_codes(blocks, "blocks")
     n_groups, n_classes = int(groups.max()) + 1, log_probability.shape[1]
+    if (
+        len(labels) != len(log_probability)
+        or len(groups) != len(labels)
+        or not 0 <= labels.min() <= labels.max() < n_classes
+    ):
+        msg = (
+            f"labels (n = {len(labels)}, classes {labels.min()} to {labels.max()}) and groups (n = {len(groups)}) must "
+            f"have a class from 0 to {n_classes - 1} and a group for each of the {len(log_probability)} rows of "
+            "log_probability."
+        )
+        raise ValueError(msg)
     label_of = np.zeros(n_groups, dtype=int)
     label_of[groups] = labels
     correct = (log_probability.argmax(axis=1) == labels).astype(float)

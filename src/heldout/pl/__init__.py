@@ -10,6 +10,7 @@ from heldout.pl._history import history
 from heldout.pl._interactions import interactions
 from heldout.pl._leaderboard import leaderboard
 from heldout.pl._paired import paired
+from heldout.pl._power import power
 from heldout.pl._qc import qc
 from heldout.pl._roc import roc
 from heldout.pl._skill import skill
@@ -27,6 +28,7 @@ __all__ = [
     "interactions",
     "leaderboard",
     "paired",
+    "power",
     "qc",
     "roc",
     "skill",

@@ -1,0 +1,96 @@
+"""Plot how many test groups a study needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heldout._core.words import plural
+from heldout.metrics.power import auc_power, groups_needed
+from heldout.pl._style import FAINT, despine, new_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+
+def power(
+    aucs: Sequence[float] = (0.65, 0.7, 0.75, 0.8, 0.9),
+    *,
+    wanted: float = 0.8,
+    share: float = 0.5,
+    spread: float = 1.0,
+    level: float = 0.05,
+    unit: str = "group",
+    ax: Axes | None = None,
+) -> Axes:
+    """Plot the power to show that an AUC is above 0.5, against the number of test groups.
+
+    It answers how many donors a study needs, before there are data. A dot marks the smallest number of groups with the
+    wanted power, and the numbers are next to the curves; see :func:`heldout.metrics.groups_needed`.
+
+    Parameters
+    ----------
+    aucs
+        AUCs over groups that are possible, each above 0.5 and below 1. There is one curve for each.
+    wanted
+        Wanted power.
+    share
+        Share of the groups that are of class 1, for example patients.
+    spread
+        Standard deviation of the scores of class 1 divided by that of class 0.
+    level
+        Level of the one-sided test.
+    unit
+        Name of the groups on the axis, e.g. ``"donor"``.
+    ax
+        Axes to draw into. If None, a new figure of 89 mm width is made.
+
+    Returns
+    -------
+    The axes. The number of groups is on a log scale.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range; see :func:`heldout.metrics.groups_needed`.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> ax = ho.pl.power([0.7, 0.8], unit="donor")
+    >>> [text.get_text() for text in ax.texts][:2]
+    ['AUC 0.7: 49', 'AUC 0.8: 21']
+    """
+    from matplotlib import colormaps
+    from matplotlib.ticker import ScalarFormatter
+
+    ordered = sorted(aucs)
+    needed = {auc: groups_needed(auc, power=wanted, share=share, spread=spread, level=level) for auc in ordered}
+    largest = max(found.n_positive + found.n_negative for found in needed.values())
+    ax = new_axes(ax, (3.5, 2.6))
+    totals = np.unique(np.geomspace(4, max(1.6 * largest, 20), 120).round().astype(int))
+    for number, (auc, found) in enumerate(needed.items()):
+        color = colormaps["viridis"](0.78 * (1 - number / max(len(ordered) - 1, 1)))
+        n_positive = np.clip(np.round(totals * share).astype(int), 1, totals - 1)
+        curve = [
+            auc_power(auc, int(m), int(n - m), spread=spread, level=level)
+            for n, m in zip(totals, n_positive, strict=True)
+        ]
+        total = found.n_positive + found.n_negative
+        ax.plot(totals, curve, color=color, linewidth=1.2)
+        ax.plot([total], [found.power], "o", color=color, markersize=3.5)
+        at = 0.98 - 0.11 * (len(ordered) - 1 - number)
+        ax.text(1.03, at, f"AUC {auc:g}: {total}", color=color, transform=ax.transAxes, fontsize="x-small", va="top")
+    ax.axhline(wanted, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(int(value))[0] in "25" else "")
+    ax.tick_params(which="both", labelsize="x-small")
+    ax.set_ylim(0, 1.02)
+    ax.set_xlabel(f"test {plural(unit)}, {share:.0%} of class 1", fontsize="small")
+    ax.set_ylabel(f"power (one-sided, {level:g})", fontsize="small")
+    despine(ax, "left", "bottom")
+    return ax

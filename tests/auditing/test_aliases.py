@@ -61,7 +61,10 @@ def test_nothing_to_compare_is_not_run():
 def test_the_split_of_demultiplexed_cells_is_questioned():
     adata = design(n_cells=4, donor=[f"D{i}" for i in range(6)])
     adata.obs["donor"] = np.where(np.arange(adata.n_obs) % 4 == 3, "unassigned", adata.obs["donor"])
-    ho.pp.split_assigned(adata, "donor", train=["D0", "D1", "D2", "D3", "unassigned"], test=["D4", "D5"])
+    train = ["D0", "D1", "D2", "D3", "unassigned"]
+    with pytest.raises(ValueError, match="unassigned"):
+        ho.pp.split_assigned(adata, "donor", train=train, test=["D4", "D5"])
+    ho.pp.split_assigned(adata, "donor", train=train, test=["D4", "D5"], unused=())
     table = ho.tl.audit(adata)
     assert table.loc[table["item"] == "aliases", "status"].tolist() == ["warn"]
 

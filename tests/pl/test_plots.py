@@ -72,6 +72,7 @@ def test_public_names_are_sorted_and_exist():
         "interactions",
         "leaderboard",
         "paired",
+        "power",
     }
     assert set(PLOTS) | elsewhere | {"qc", "skill", "trajectories"} == set(ho.pl.__all__)
 

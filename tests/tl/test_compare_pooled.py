@@ -122,3 +122,21 @@ def test_leaking_folds_have_nothing_to_pool():
         ho.get.comparison(adata, by="pooled")
     with pytest.raises(ValueError, match="n_refits=-1"):
         ho.tl.compare(adata, "condition", methods=METHODS, n_refits=-1)
+
+
+def test_interrupted_refits_keep_the_comparison(monkeypatch):
+    adata = _cells(2.0, 4)
+    ho.pp.folds(adata, "patient", scheme="leave_one_group_out", val=0)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("heldout.tl._compare.refits", stop)
+    with pytest.raises(KeyboardInterrupt):
+        ho.tl.compare(adata, "condition", methods=METHODS, group_key="sample", n_refits=10)
+    assert set(ho.get.comparison(adata)["method"]) == set(METHODS)
+    monkeypatch.undo()
+    looks = len(adata.uns["heldout"]["ledger"])
+    ho.tl.compare(adata, "condition", methods=METHODS, group_key="sample", n_refits=10)
+    assert len(adata.uns["heldout"]["ledger"]) == looks, "the fits are kept, so there is no new look"
+    assert ho.get.comparison(adata, by="pooled")["p_value"].notna().all()

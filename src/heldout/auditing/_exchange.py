@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout.metrics.labellings import share_at_least
+
 if TYPE_CHECKING:
     from heldout.auditing._units import AuditUnits
 
@@ -19,7 +21,7 @@ def blocks_of(units: AuditUnits) -> np.ndarray:
 
 def p_value(observed: float, null: np.ndarray) -> float:
     """Share of the labellings whose statistic is at least the observed one. The observed labelling is among them."""
-    return float((null >= observed - 1e-9).mean())
+    return share_at_least(observed, null)[0]
 
 
 def smallest_of(null: np.ndarray) -> float:

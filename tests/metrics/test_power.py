@@ -55,6 +55,8 @@ def test_width():
 def test_wrong_plans_are_refused():
     with pytest.raises(ValueError, match="auc=0.4"):
         ho.metrics.auc_power(0.4, 5, 5)
+    with pytest.raises(ValueError, match="spread=-1"):
+        ho.metrics.groups_needed(0.7, spread=-1)
     with pytest.raises(ValueError, match="power=None and width=None"):
         ho.metrics.groups_needed(0.7, power=None)
     with pytest.raises(ValueError, match="too few"):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heldout._core.checks import check_integer, check_number
+from heldout.metrics.binormal import auc_variance
 
 _MOST = 20_000
 
@@ -34,29 +35,6 @@ class GroupsNeeded(NamedTuple):
     n_negative: int
     power: float
     width: float
-
-
-def auc_variance(
-    auc: float, n_positive: float | np.ndarray, n_negative: float | np.ndarray, spread: float | np.ndarray
-) -> np.ndarray:
-    """Exact variance of an AUC over groups with normal scores :cite:p:`bamber1975`.
-
-    Parameters
-    ----------
-    auc
-        The true AUC.
-    n_positive, n_negative
-        Number of groups of each class.
-    spread
-        Standard deviation of class 1 divided by that of class 0.
-    """
-    from scipy.special import ndtri, owens_t  # slow to import
-
-    shift, square, m, n = ndtri(auc), np.square(spread), np.asarray(n_positive), np.asarray(n_negative)
-    both_above = auc - 2 * owens_t(shift, np.sqrt(square / (2 + square))) - auc**2
-    above_both = auc - 2 * owens_t(shift, np.sqrt(1 / (1 + 2 * square))) - auc**2
-    found = (auc * (1 - auc) + (m - 1) * both_above + (n - 1) * above_both) / (m * n)
-    return np.asarray(np.maximum(found, 1e-300))
 
 
 def auc_power(auc: float, n_positive: int, n_negative: int, *, spread: float = 1.0, level: float = 0.05) -> float:
@@ -91,11 +69,9 @@ def auc_power(auc: float, n_positive: int, n_negative: int, *, spread: float = 1
     >>> round(ho.metrics.auc_power(0.75, 10, 10), 2), ho.metrics.auc_power(0.75, 2, 2)
     (0.62, 0.0)
     """
-    check_number(auc, "auc", above=0.5, below=1)
+    _check_plan(auc, spread, level)
     check_integer(n_positive, "n_positive", least=1)
     check_integer(n_negative, "n_negative", least=1)
-    check_number(spread, "spread", above=0)
-    check_number(level, "level", above=0, below=1)
     return float(_power(auc, np.array([n_positive]), np.array([n_negative]), spread, level)[0])
 
 
@@ -142,7 +118,7 @@ def groups_needed(
     >>> ho.metrics.groups_needed(0.75)[:2], ho.metrics.groups_needed(0.75, share=0.2)[:2]
     ((16, 15), (10, 38))
     """
-    check_number(auc, "auc", above=0.5, below=1)
+    _check_plan(auc, spread, level)
     check_number(share, "share", above=0, below=1)
     if power is None and width is None:
         msg = "power=None and width=None: give the wanted power, the wanted width of the interval, or both."
@@ -169,6 +145,12 @@ def groups_needed(
         float(_power(auc, n_positive, n_negative, spread, level)[0]),
         float(_width(auc, n_positive, n_negative, spread)[0]),
     )
+
+
+def _check_plan(auc: float, spread: float, level: float) -> None:
+    check_number(auc, "auc", above=0.5, below=1)
+    check_number(spread, "spread", above=0)
+    check_number(level, "level", above=0, below=1)
 
 
 def _power(auc: float, m: np.ndarray, n: np.ndarray, spread: float, level: float) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from heldout._core.checks import check_number
 from heldout.metrics._checks import as_numbers, block_rows, two_classes
-from heldout.metrics.power import auc_variance
+from heldout.metrics.binormal import auc_variance
 from heldout.metrics.skill import Interval
 from heldout.metrics.studentised import wins
 

@@ -96,13 +96,18 @@ class QCLogistic(_Linear):
         return Fitted({"coef": coef, "intercept": fitted.arrays["intercept"] - coef @ mean}, fitted.info)
 
 
-def group_means(data: Data, method: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean profile of the train cells of each group and class, (R × n_features), and the class of each row."""
+def groups_of_train(data: Data, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Group and class of each row of a group-level fit, (2 × R), and the row of each train cell."""
     if data.groups is None:
         msg = f"{method} needs groups. Pass group_key, or use a split that was made by group."
         raise ValueError(msg)
     pairs, row_of = np.unique(np.stack([data.groups[data.train], data.labels[data.train]]), axis=1, return_inverse=True)
-    row_of = row_of.ravel()
+    return pairs, row_of.ravel()
+
+
+def group_means(data: Data, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean profile of the train cells of each group and class, (R × n_features), and the class of each row."""
+    pairs, row_of = groups_of_train(data, method)
     n = pairs.shape[1]
     averaging = sparse.csr_array(
         (1 / np.bincount(row_of)[row_of], (row_of, np.arange(len(row_of)))), shape=(n, len(row_of))

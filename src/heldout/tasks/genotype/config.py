@@ -50,8 +50,7 @@ class ShrunkenConfig(Config):
     Cs
         Candidates for the inverse strength of the L2 penalty. The unit is one over the mean squared length of a
         shrunken profile. Cross-validation over the groups of train chooses the strongest penalty within one standard
-        error of
-        the best.
+        error of the best.
     max_iter
         Maximum number of iterations of the solver.
     """

@@ -69,8 +69,8 @@ def balanced_weights(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
 def inner_folds(labels: np.ndarray, groups: np.ndarray, *, method: str, n_folds: int = 5) -> list[np.ndarray]:
     """Held-out rows of each fold. Groups stay whole, and groups of a class are dealt out one after another.
 
-    There are at most as many folds as the rarest class has groups. A fold that leaves train
-    without a class is left out.
+    There are at most as many folds as the rarest class has groups. A fold that leaves train without a class is left
+    out.
     """
     names, group_of = np.unique(groups, return_inverse=True)
     has = np.zeros((len(names), int(labels.max()) + 1), dtype=bool)

@@ -8,7 +8,7 @@ import numpy as np
 
 from heldout._core.grouped import group_moments
 from heldout._core.method import Fitted
-from heldout.tasks.genotype.baselines import fit_logistic, linear_log_probability
+from heldout.tasks.genotype.baselines import fit_logistic, groups_of_train, linear_log_probability
 from heldout.tasks.genotype.config import LogisticConfig, ShrunkenConfig
 from heldout.tasks.genotype.penalty import balanced_weights, choose_C
 
@@ -38,14 +38,9 @@ class PseudobulkShrunken:
 
     def fit(self, data: Data, config: ShrunkenConfig, *, seed: int) -> Fitted:
         """Estimate the variances by moments, choose the penalty, and fit."""
-        if data.groups is None:
-            msg = "pseudobulk_shrunken needs groups. Pass group_key, or use a split that was made by group."
-            raise ValueError(msg)
-        pairs, row_of = np.unique(
-            np.stack([data.groups[data.train], data.labels[data.train]]), axis=1, return_inverse=True
-        )
+        pairs, row_of = groups_of_train(data, "pseudobulk_shrunken")
         codes = np.full(data.X.shape[0], -1)
-        codes[data.train] = row_of.ravel()
+        codes[data.train] = row_of
         moments = group_moments(data.X, codes, pairs.shape[1])
         assert moments.var is not None
         n, mean, var = moments.n, moments.mean, np.nan_to_num(moments.var)

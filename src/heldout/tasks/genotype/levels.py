@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 _NOTHING = 1e-9
-_RANKS = ("auc", "block_auc")
+RANKS = ("auc", "block_auc")
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class GroupLevel(Level):
 
     def test(self, method: str, metric: str) -> Permutation | None:
         """Test of the AUC by exchanging labels within the blocks, conditional on the fit."""
-        if metric not in _RANKS or self.design.smallest < 1:
+        if metric not in RANKS or self.design.smallest < 1:
             return None
         within, scores, blocks = metric == "block_auc", self.scores_of[method], self.design.blocks
         if self.design.n_classes > 2:
@@ -178,12 +178,12 @@ class GroupLevel(Level):
         return swap_test(self.design.labels, self.scores_of[method][:, 1], self.scores_of[other][:, 1])
 
     def _interval(self, estimate: float, method: str, metric: str) -> Interval:
-        if metric in _RANKS and self.design.n_classes == 2:
+        if metric in RANKS and self.design.n_classes == 2:
             blocks = self.design.blocks if metric == "block_auc" else None
             return auc_interval_unequal(self.design.labels, self.scores_of[method][:, 1], blocks=blocks)
         if metric.startswith("accuracy"):
             return proportion_interval(estimate * self.n, self.n)
-        if metric in _RANKS:
+        if metric in RANKS:
             return super()._interval(estimate, method, metric)
         return jackknife_interval(estimate, self._without(method, metric), self.design.labels)
 
@@ -191,7 +191,7 @@ class GroupLevel(Level):
         without = self._without(method, metric), self._without(other, metric)
         if metric_of(metric).lower_is_better:
             return jackknife_interval(estimate, without[0] - without[1], self.design.labels)
-        if metric in _RANKS and self.design.n_classes != 2:
+        if metric in RANKS and self.design.n_classes != 2:
             return super()._difference(estimate, method, other, metric)
         intervals = self.interval(method, metric), self.interval(other, metric)
         return difference_interval(*intervals, without[0], without[1], self.design.labels)

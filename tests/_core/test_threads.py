@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import heldout as ho
+from heldout._core import threads
 from heldout._core.threads import SMALL, asked_by, largest_product, network_policy, thread_policy, threads_for
 from heldout._core.training import quiet_lightning
 
@@ -192,6 +193,7 @@ ALL_WINGS = """
 import json
 import numpy as np, scanpy as sc
 import heldout as ho
+from heldout._core import threads
 
 def logged(adata):
     sc.pp.normalize_total(adata, target_sum=1e4)
@@ -270,6 +272,7 @@ CLOSED_FORMS = """
 import sys
 import numpy as np
 import heldout as ho
+from heldout._core import threads
 
 assert "torch" not in sys.modules
 def logged(adata):
@@ -295,3 +298,73 @@ print("torch" in sys.modules)
 
 def test_closed_forms_do_not_import_torch():
     assert run(CLOSED_FORMS) == "False"
+
+
+def test_an_interruption_on_entry_restores_too(monkeypatch):
+    """The next calls start from the numbers of the user, not from those before the interrupted call."""
+    before = torch.get_num_threads()
+    original = threads._libraries
+
+    def stop():
+        found = original()
+        found["last"] = _Stops()
+        return found
+
+    class _Stops:
+        def get_num_threads(self):
+            return 1
+
+        def set_num_threads(self, num_threads):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads, "_libraries", stop)
+    monkeypatch.setattr(threads, "_leave", lambda outer, leave=threads._leave: (monkeypatch.undo(), leave(outer)))
+    with pytest.raises(KeyboardInterrupt), threads.thread_policy():
+        pass
+    monkeypatch.undo()
+    assert threads._inside == 0
+    assert threads._before == {}
+    try:
+        torch.set_num_threads(before + 1)
+        with threads.thread_policy():
+            pass
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_numba_keeps_the_number_of_each_thread_of_python():
+    """In a process with four threads of numba: one thread of Python asked for 2, another for none."""
+    code = """
+import threading, numba, numpy as np
+import heldout as ho
+from heldout._core import threads
+from heldout._core.threads import thread_policy
+@numba.njit(parallel=True)
+def total(x):
+    s = 0.0
+    for i in numba.prange(len(x)): s += x[i]
+    return s
+total(np.ones(8))
+ho.settings.n_jobs = 3
+inside, leave, seen = threading.Event(), threading.Event(), []
+def first():
+    with thread_policy():
+        inside.set(); leave.wait(30)
+    seen.append(numba.get_num_threads())
+def second():
+    numba.set_num_threads(2); inside.wait(30)
+    with thread_policy(): pass
+    seen.append(numba.get_num_threads()); leave.set()
+both = [threading.Thread(target=first), threading.Thread(target=second)]
+[t.start() for t in both]; [t.join() for t in both]
+print(seen)
+"""
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "4"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[2, 4]"
+
+
+def test_a_number_that_no_machine_has_is_refused(n_jobs):
+    with pytest.raises(ValueError, match="settings.n_jobs=2147483648"):
+        n_jobs(2**31)

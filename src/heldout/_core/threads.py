@@ -19,6 +19,7 @@ from heldout._core.checks import check_integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from torch import nn
 
@@ -34,6 +35,10 @@ little can be gained. ``benchmarks/bench_threads.py layers`` measures it on anot
 """
 
 
+_MOST = 4096
+"""Largest number of threads of the setting. Libraries fail on numbers that no machine has."""
+
+
 class Settings:
     """Settings of heldout in this process; ``heldout.settings`` is the only instance.
 
@@ -42,9 +47,10 @@ class Settings:
     n_jobs
         Number of threads of every fit, prediction and evaluation. If None, the default, the environment decides: the
         first of ``OMP_NUM_THREADS``, ``OPENBLAS_NUM_THREADS`` and ``MKL_NUM_THREADS`` that is set. If none of them is
-        set, small networks use one thread, and everything else uses all physical cores. -1 stands for all physical
-        cores. Inside a call of heldout, the number holds for torch, for the linear algebra of numpy and scipy, for
-        scikit-learn and for numba. When the call ends, also with an error, their numbers are restored.
+        set, small networks and other small products use one thread, and everything else uses all physical cores. -1
+        stands for all physical cores. Inside a call of heldout, the number holds for torch, for the linear algebra of
+        numpy and scipy, for scikit-learn and for numba. When the call ends, also with an error, their numbers are
+        restored.
 
     Examples
     --------
@@ -69,6 +75,7 @@ class Settings:
     def n_jobs(self, value: int | None) -> None:
         if value is not None and value != -1:
             value = check_integer(value, "settings.n_jobs", least=1, or_else="-1 for all cores, or None")
+            check_integer(value, "settings.n_jobs", most=_MOST)
         self._n_jobs = value
 
     def __repr__(self) -> str:
@@ -140,9 +147,8 @@ def largest_product(network: nn.Module, n_rows: int) -> int:
 def thread_policy(multiplications: float | None = None) -> Iterator[int]:
     """Set the number of threads inside the block or the decorated function, and restore it afterwards.
 
-    Torch is not imported; a block that imports it enters the policy again before it trains. A nested block with the
-    same number changes nothing. Several threads of Python restore the numbers that were there before the first of them
-    entered.
+    Torch is not imported; a block that imports it enters the policy again before it trains. Several threads of Python
+    restore the numbers that were there before the first of them entered.
 
     Parameters
     ----------
@@ -151,18 +157,16 @@ def thread_policy(multiplications: float | None = None) -> Iterator[int]:
     """
     number = threads_for(multiplications, n_jobs=settings.n_jobs, environment=os.environ)
     outer = _here.number
-    _enter(number, outermost=outer is None)
     try:
+        _enter(number, outermost=outer is None)
         yield number
     finally:
         _leave(outer)
 
 
-@contextmanager
-def network_policy(network: nn.Module, n_rows: int) -> Iterator[int]:
+def network_policy(network: nn.Module, n_rows: int) -> AbstractContextManager[int]:
     """Set the number of threads for batches of ``n_rows`` rows of a network, see :func:`thread_policy`."""
-    with thread_policy(largest_product(network, n_rows)) as number:
-        yield number
+    return thread_policy(largest_product(network, n_rows))
 
 
 class _Library(Protocol):
@@ -190,16 +194,18 @@ class _Numba:
 
 
 class _Here(threading.local):
-    """The number that is set in this thread of Python, and the libraries that it was set in."""
+    """The number that is set in this thread of Python, and the number of numba before."""
 
     number: int | None = None
-    libraries: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.before: dict[str, int] = {}  # numba has a number for each thread of Python
 
 
 _here = _Here()
 _lock = threading.RLock()
 _before: dict[str, int] = {}
-"""Numbers of the libraries before the first thread of Python entered."""
+"""Numbers of the libraries of a process before the first thread of Python entered."""
 
 _inside = 0
 """Number of threads of Python that are inside."""
@@ -211,21 +217,28 @@ def _enter(number: int, *, outermost: bool) -> None:
         _inside += outermost
         found = _libraries()
         for name, library in found.items():  # all numbers are read first, because torch and OpenMP share one
-            _before.setdefault(name, library.get_num_threads())
+            _numbers_before(name).setdefault(name, library.get_num_threads())
         for library in found.values():
             library.set_num_threads(number)
         _here.number = number
+
+
+def _numbers_before(name: str) -> dict[str, int]:
+    return _here.before if name == "numba" else _before
 
 
 def _leave(outer: int | None) -> None:
     """Set the number of the block around this one, or what was there before."""
     global _inside
     with _lock:
-        _inside -= outer is None
+        _inside = max(_inside - (outer is None), 0)
         for name, library in _libraries().items():
-            if name in _before:
-                library.set_num_threads(_before[name] if outer is None else outer)
+            before = _numbers_before(name)
+            if name in before:
+                library.set_num_threads(before[name] if outer is None else outer)
         _here.number = outer
+        if outer is None:
+            _here.before.clear()
         if not _inside:
             _before.clear()
 

@@ -1,4 +1,4 @@
-"""Number the looks at test cells, with the looks at other sets that have some of these cells."""
+"""Number the looks at test cells, and find test cells of one split in the partitions of another."""
 
 from __future__ import annotations
 
@@ -103,16 +103,17 @@ def next_looks(adata: AnnData, scored: Sequence[ScoredSet], *, judged: str = "")
     for one_set in scored:
         test_set = one_set.split.assignment.set_hash(one_set.partition)
         here = [row for row in rows if row["test_set"] == test_set]
-        others = [row for row in rows if row["test_set"] != test_set and row["fit"] != one_set.fit]
+        again = [row for row in here if judged and row["fit"] == one_set.fit and row["judged"] == judged]
+        earlier = rows[: rows.index(again[0])] if again else rows
+        others = [row for row in earlier if row["test_set"] != test_set and row["fit"] != one_set.fit]
         shared = shared_cells(adata, one_set.split, one_set.partition, others)
         overlapping = {(row["test_set"], row["look"]) for row in others if (row["split"], row["partition"]) in shared}
-        again = [row["look"] for row in here if judged and row["fit"] == one_set.fit and row["judged"] == judged]
         before = {row["look"] for row in here}
-        number = again[0] if again else max(len(before) + len(overlapping), max(before, default=0)) + 1
+        number = again[0]["look"] if again else max(len(before) + len(overlapping), max(before, default=0)) + 1
         look = Look(
             number,
             not again,
-            0 if again else len(overlapping),
+            len(overlapping),
             max(shared.values(), default=0),
             len(one_set.split.assignment.members_in(one_set.partition)),
             {} if one_set.partition == "test" else held_out_elsewhere(adata, one_set.split, one_set.partition),
@@ -137,9 +138,7 @@ def next_looks(adata: AnnData, scored: Sequence[ScoredSet], *, judged: str = "")
 def report_look(look: Look, key: str) -> None:
     """Warn about a look that is not the first, or that is at val."""
     if not look.new:
-        logger.info(
-            "the fit %r was scored on these cells before: this is still look %d at the test set", key, look.number
-        )
+        logger.info("the fit %r was scored on these cells before: this is still %s", key, look.words)
     elif look.elsewhere:
         logger.warning(
             "%s val cells are test cells of the split %s, so this is %s. Choose between models on val cells that no "
@@ -185,12 +184,12 @@ def held_out_elsewhere(adata: AnnData, split: Partition, partition: str = "val")
         if not isinstance(record, Mapping) or record.get("axis") != split.axis or record.get("hash") == split.hash:
             continue
         try:
-            params = params_of(record, key)
+            if folds is not None and params_of(record, key).get("folds") == folds:
+                continue
             tested = load_assignment(adata, record["hash"]).members_in("test")
         except ValueError:  # an altered record is reported where it is used
             continue
-        of_one_cross_validation = folds is not None and params.get("folds") == folds
-        if not of_one_cross_validation and (n := int(np.isin(members, tested, assume_unique=True).sum())):
+        if n := int(np.isin(members, tested, assume_unique=True).sum()):
             found[str(key)] = n
     return found
 

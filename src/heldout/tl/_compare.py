@@ -104,8 +104,8 @@ def compare(
     rng
         Seed of the labellings.
     client
-        A ``dask.distributed.Client``: folds and methods then run on its workers. If None, fits run one after the
-        other.
+        A ``dask.distributed.Client``: folds and methods then run on its workers, except ``n_refits``. If None, fits run
+        one after the other.
     key_added
         Name of the comparison.
 
@@ -309,7 +309,16 @@ def _write(
     fitted = hashlib.sha256("".join(sorted(str(frame["digest"].iloc[0]) for frame in found)).encode()).hexdigest()
     looks = [ScoredSet(key, f"compare: {len(found)} fits", fitted, split) for split in folds if split.key in new]
     if looks:
-        sections[keys.LEDGER], _ = next_looks(adata, looks)
+        sections[keys.LEDGER], numbered = next_looks(adata, looks)
+        again = [look.number for look in numbered if look.number > 1]
+        if again:
+            logger.warning(
+                "%d of %d folds were scored before, this is up to look %d at their test cells; choose between methods "
+                "before the last comparison, or on val",
+                len(again),
+                len(numbered),
+                max(again),
+            )
     store.commit(adata, heldout=sections)
 
 

@@ -64,11 +64,16 @@ def test_wrong_plans_are_refused():
 
 
 def test_the_plot_marks_the_number_of_groups():
-    ax = ho.pl.power([0.7, 0.8], unit="donor", share=0.25, wanted=0.9)
+    ax = ho.pl.power([0.7, 0.8], unit="donor", share=0.25, power=0.9)
     for auc, line in zip((0.7, 0.8), ax.lines[1:4:2], strict=True):
         needed = ho.metrics.groups_needed(auc, power=0.9, share=0.25)
         assert line.get_xdata()[0] == sum(needed[:2])
         assert line.get_ydata()[0] == pytest.approx(needed.power)
     assert ax.get_xlabel() == "test donors, 25% of class 1"
+    assert len(ho.pl.power(0.8).texts) == 1
+    with pytest.raises(ValueError, match="aucs has 0 different values"):
+        ho.pl.power([])
+    with pytest.raises(ValueError, match="power=2"):
+        ho.pl.power([0.8], power=2)
     totals = [sum(ho.metrics.groups_needed(auc, power=0.9, share=0.25)[:2]) for auc in (0.7, 0.8)]
     assert [text.get_text() for text in ax.texts] == [f"AUC 0.7: {totals[0]}", f"AUC 0.8: {totals[1]}"]

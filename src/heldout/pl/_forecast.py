@@ -76,6 +76,7 @@ def forecast(
         raise ValueError(msg)
     split = read_partition(adata, fit.split_key)
     check_split(adata, fit, split, key=key)
+    split.require("test", purpose="A plot of a forecast")
     if not was_evaluated(adata, fit.hash):
         msg = (
             f"Fit {key!r} was not evaluated on test yet. Plotting test results counts as a look. Run "

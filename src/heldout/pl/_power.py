@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+_MOST = 9
+
+
 def power(
-    aucs: Sequence[float] = (0.65, 0.7, 0.75, 0.8, 0.9),
+    aucs: float | Sequence[float] = (0.65, 0.7, 0.75, 0.8, 0.9),
     *,
-    wanted: float = 0.8,
+    power: float = 0.8,
     share: float = 0.5,
     spread: float = 1.0,
     level: float = 0.05,
@@ -34,8 +37,8 @@ def power(
     Parameters
     ----------
     aucs
-        AUCs over groups that are possible, each above 0.5 and below 1. There is one curve for each.
-    wanted
+        One to nine AUCs over groups that are possible, each above 0.5 and below 1. There is one curve for each.
+    power
         Wanted power.
     share
         Share of the groups that are of class 1, for example patients.
@@ -55,7 +58,7 @@ def power(
     Raises
     ------
     ValueError
-        If an argument is out of range; see :func:`heldout.metrics.groups_needed`.
+        If there is no AUC or more than nine, or an argument is out of range; see :func:`heldout.metrics.groups_needed`.
 
     Examples
     --------
@@ -67,8 +70,11 @@ def power(
     from matplotlib import colormaps
     from matplotlib.ticker import ScalarFormatter
 
-    ordered = sorted(aucs)
-    needed = {auc: groups_needed(auc, power=wanted, share=share, spread=spread, level=level) for auc in ordered}
+    ordered = sorted({float(auc) for auc in np.atleast_1d(aucs)})
+    if not 0 < len(ordered) <= _MOST:
+        msg = f"aucs has {len(ordered)} different values, but a plot has 1 to {_MOST} curves. Pass a number or a list."
+        raise ValueError(msg)
+    needed = {auc: groups_needed(auc, power=power, share=share, spread=spread, level=level) for auc in ordered}
     largest = max(found.n_positive + found.n_negative for found in needed.values())
     ax = new_axes(ax, (3.5, 2.6))
     totals = np.unique(np.geomspace(4, max(1.6 * largest, 20), 120).round().astype(int))
@@ -84,7 +90,7 @@ def power(
         ax.plot([total], [found.power], "o", color=color, markersize=3.5)
         at = 0.98 - 0.11 * (len(ordered) - 1 - number)
         ax.text(1.03, at, f"AUC {auc:g}: {total}", color=color, transform=ax.transAxes, fontsize="x-small", va="top")
-    ax.axhline(wanted, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    ax.axhline(power, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(int(value))[0] in "25" else "")

@@ -32,7 +32,7 @@ class Config:
     """Base of all option classes. It checks the type and the range of every field.
 
     The type is the annotation of the field: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, ``tuple[int, ...]``
-    or ``tuple[float, ...]``, each also with ``| None``. The range is declared with :func:`option`. A bool is not a
+    or ``tuple[float, ...]``, each also with ``| None``, or a number with ``| Literal``. The range is declared with :func:`option`. A bool is not a
     number, and numpy numbers become numbers of Python.
 
     A subclass may map old names of options to new ones in ``renamed``, so that stored fits with the old names can be
@@ -99,7 +99,10 @@ def _checked(value: Any, kind: Any, rule: Rule) -> Any:
     """The value as a plain value of Python; raises ValueError if it is not allowed."""
     if get_origin(kind) in (Union, UnionType):
         others = [part for part in get_args(kind) if part is not type(None)]
-        return None if value is None and len(others) < len(get_args(kind)) else _checked(value, others[0], rule)
+        if value is None and len(others) < len(get_args(kind)):
+            return None
+        named = [part for part in others if get_origin(part) is Literal and isinstance(value, str)]
+        return _checked(value, (named or others)[0], rule)
     if get_origin(kind) is Literal:
         return _require(value, isinstance(value, str) and value in get_args(kind))
     if get_origin(kind) is tuple:
@@ -129,9 +132,11 @@ def _words(kind: Any, rule: Rule) -> str:
     """What is allowed, in words."""
     if get_origin(kind) in (Union, UnionType):
         others = [part for part in get_args(kind) if part is not type(None)]
-        return f"{_words(others[0], rule)}{' or None' if len(others) < len(get_args(kind)) else ''}"
+        allowed = [_words(part, rule) for part in others]
+        return " or ".join([*allowed, *(["None"] if len(others) < len(get_args(kind)) else [])])
     if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(repr, get_args(kind)))}"
+        names = ", ".join(map(repr, get_args(kind)))
+        return f"one of {names}" if len(get_args(kind)) > 1 else names
     if get_origin(kind) is tuple:
         plural = {int: "integers", str: "strings"}.get(get_args(kind)[0], "numbers")
         return f"a sequence of one or more {plural}{rule}"

@@ -15,15 +15,34 @@ Optimizer = Literal["adam", "sgd"]
 class LogisticConfig(Config):
     """Options of the logistic baselines.
 
+    ``LogisticConfig(C=1.0, balanced=False, equal_groups=False, calibrated=False)`` is plain logistic regression of
+    scikit-learn. It is the default of ``qc_logistic``, ``covariate_logistic`` and ``composition_logistic``, which show
+    how far the design predicts the label.
+
     Parameters
     ----------
     C
-        Inverse strength of the L2 penalty.
+        Inverse strength of the L2 penalty. With ``auto`` inner cross-validation over the groups of train chooses it
+        from ``Cs``.
+    balanced
+        Whether classes have the same weight.
+    equal_groups
+        Whether each group counts once. The weights of its cells then sum to one, so a number for ``C`` does not depend
+        on the number of cells.
+    calibrated
+        Whether logits are divided by the temperature that is best on the held-out groups of the inner cross-validation.
+    Cs
+        Candidates of ``C="auto"``. The unit is one over the mean squared length of a centred row (a cell of
+        ``logistic``, a mean profile of ``pseudobulk_logistic``).
     max_iter
         Maximum number of iterations of the solver.
     """
 
-    C: float = option(1.0, above=0)
+    C: float | Literal["auto"] = option("auto", above=0)
+    balanced: bool = True
+    equal_groups: bool = True
+    calibrated: bool = True
+    Cs: tuple[float, ...] = option((0.01, 0.1, 1.0, 10.0, 100.0, 1000.0), above=0)
     max_iter: int = option(1000, at_least=1)
 
 
@@ -49,14 +68,15 @@ class ShrunkenConfig(Config):
     ----------
     Cs
         Candidates for the inverse strength of the L2 penalty. The unit is one over the mean squared length of a
-        shrunken profile. Cross-validation over the groups of train chooses the strongest penalty within one standard
-        error of the best.
-    max_iter
-        Maximum number of iterations of the solver.
+        shrunken profile. Cross-validation over the groups of train chooses one, see :class:`LogisticConfig`.
+    balanced, calibrated, max_iter
+        As in :class:`LogisticConfig`. Each group always counts once.
     """
 
-    Cs: tuple[float, ...] = option((0.001, 0.01, 0.1, 1.0, 10.0, 100.0), above=0)
+    Cs: tuple[float, ...] = option((0.01, 0.1, 1.0, 10.0, 100.0, 1000.0), above=0)
     max_iter: int = option(1000, at_least=1)
+    balanced: bool = True
+    calibrated: bool = True
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from heldout._core.versus import with_versus
 from heldout.metrics.classification import group_log_probability, one_vs_rest
 from heldout.metrics.effective import effective_size
 from heldout.metrics.inference import group_scores
-from heldout.tasks.genotype.baselines import fit_logistic, linear_log_probability
-from heldout.tasks.genotype.config import LogisticConfig
 from heldout.tasks.genotype.levels import RANKS, Design, Level, levels_of
+from heldout.tasks.genotype.linear import fit_logistic, linear_log_probability
 
 if TYPE_CHECKING:
     from heldout._core.types import Matrix
@@ -223,7 +222,7 @@ def seen_groups_ceiling(X: Matrix, labels: np.ndarray, groups: np.ndarray, *, se
     if len(np.unique(labels[half == 0])) < result.shape[1] or len(np.unique(labels[half == 1])) < result.shape[1]:
         return None
     for side in (0, 1):
-        fitted = fit_logistic(take(X, np.flatnonzero(half != side), None), labels[half != side], LogisticConfig())
+        fitted = fit_logistic(take(X, np.flatnonzero(half != side), None), labels[half != side], 1.0)
         rows = np.flatnonzero(half == side)
         result[rows] = linear_log_probability(fitted.arrays, take(X, rows, None))
     return result

@@ -9,8 +9,10 @@ from scipy.special import log_softmax
 
 from heldout._core.method import Fitted
 from heldout._core.options import NoConfig
-from heldout.tasks.genotype.baselines import fit_logistic, group_means, linear_log_probability
+from heldout.tasks.genotype.baselines import PLAIN, fit_rows
 from heldout.tasks.genotype.config import BoostingConfig, LogisticConfig, RidgeConfig
+from heldout.tasks.genotype.group_rows import group_means, row_means, rows_of_train
+from heldout.tasks.genotype.linear import linear_log_probability
 
 if TYPE_CHECKING:
     from heldout._core.types import Matrix
@@ -65,14 +67,14 @@ class CompositionLogistic:
     features: ClassVar[Any] = "cell_types"
     by_group: ClassVar[bool] = True
     stochastic: ClassVar[bool] = False
-    default_config: ClassVar[Any] = LogisticConfig()
+    default_config: ClassVar[Any] = PLAIN
 
     def fit(self, data: Data, config: LogisticConfig, *, seed: int) -> Fitted:
         """Fit on one row for each group. Each cell type of a group gets half a cell more."""
-        shares, labels = group_means(data, "composition_logistic")
-        assert data.groups is not None
-        pairs = np.unique(np.stack([data.groups[data.train], data.labels[data.train]]), axis=1, return_counts=True)[1]
-        return fit_logistic(_log_ratios(shares * pairs[:, None]), labels, config)
+        rows, row_of = rows_of_train(data, "composition_logistic", balanced=config.balanced)
+        shares = row_means(data, row_of, len(rows.labels))
+        ratios = _log_ratios(shares * np.bincount(row_of)[:, None])
+        return fit_rows(ratios, rows, config)
 
     def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
         """Log-probabilities of the group that the rows form, repeated for each row."""

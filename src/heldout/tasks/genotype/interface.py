@@ -29,6 +29,9 @@ class Data:
         Row numbers. Fitting sees train, and stopping sees val. Other rows are not used.
     groups
         Group number of each cell, (n_obs,). None if groups are not known.
+    units
+        Number of the unit that folds within train leave out as a whole, (n_obs,): groups that the split keeps
+        together, e.g. the patient of two libraries. None if it is the group.
     auxiliary
         Number of the auxiliary class of each cell, (n_obs,). -1 for a class that train does not contain.
     n_auxiliary
@@ -41,6 +44,7 @@ class Data:
     train: np.ndarray
     val: np.ndarray
     groups: np.ndarray | None = None
+    units: np.ndarray | None = None
     auxiliary: np.ndarray | None = None
     n_auxiliary: int = 0
 

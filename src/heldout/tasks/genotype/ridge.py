@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.method import Fitted
-from heldout.tasks.genotype.baselines import fit_logistic, linear_log_probability
-from heldout.tasks.genotype.config import LogisticConfig
-from heldout.tasks.genotype.penalty import balanced_weights, choose_C
+from heldout.tasks.genotype.linear import cooled, fit_logistic, linear_log_probability
+from heldout.tasks.genotype.penalty import Rows, choose_C
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from heldout.tasks.genotype.config import ShrunkenConfig
+    from collections.abc import Callable, Sequence
 
     Features = Callable[[np.ndarray], np.ndarray]
     """From row numbers to the features of these rows, (n × p)."""
@@ -26,59 +23,51 @@ _TOL = 1e-9
 
 
 def fit_chosen(
-    represent: Represent, labels: np.ndarray, groups: np.ndarray, config: ShrunkenConfig, *, method: str
+    represent: Represent, rows: Rows, Cs: Sequence[float], *, max_iter: int = 1000, calibrated: bool = True
 ) -> Fitted:
-    """Choose the penalty by inner folds over groups, and fit on all rows with it.
+    """Choose the penalty by inner folds over groups, fit on all rows with it, and divide logits by the temperature.
 
     Parameters
     ----------
     represent
         Learns the features on the rows that it gets. It is called for each inner fold, so that held-out rows have no
         influence on their own features.
-    labels, groups
-        Class and group of each row, (R,).
-    config
-        Candidates for the penalty, and the number of iterations.
-    method
-        Name of the method, for errors.
+    rows
+        Classes, groups and units of the rows.
+    Cs
+        Candidates for the penalty. The unit is one over the mean squared length of a row.
+    max_iter
+        Maximum number of iterations of the solver.
+    calibrated
+        Whether to find a temperature.
 
     Returns
     -------
-    ``coef``, ``intercept`` and the arrays of ``represent``, with the chosen C and the losses in ``info``.
-
-    Raises
-    ------
-    ValueError
-        If a class has fewer than two groups.
+    ``coef``, ``intercept`` and the arrays of ``represent``, with the choice of the penalty in ``info``.
     """
 
     def predict(train: np.ndarray, test: np.ndarray) -> Callable[[float], np.ndarray]:
         _, features = represent(train)
-        fit_with, held_out = ridge(features(train), labels[train], groups[train], config), features(test)
+        fit_with, held_out = ridge(features(train), rows.taken(train), max_iter=max_iter), features(test)
         return lambda C: linear_log_probability(fit_with(C).arrays, held_out)
 
-    C, losses, errors = choose_C(predict, labels, groups, config.Cs, method=method)
-    everything = np.arange(len(labels))
+    penalty = choose_C(predict, rows, Cs, calibrated=calibrated)
+    everything = np.arange(len(rows.labels))
     arrays, features = represent(everything)
-    chosen = ridge(features(everything), labels, groups, config)(C)
-    return Fitted(
-        {**chosen.arrays, **arrays}, {**chosen.info, "C": C, "losses": losses.tolist(), "errors": errors.tolist()}
-    )
+    chosen = cooled(ridge(features(everything), rows, max_iter=max_iter)(penalty.C), penalty.temperature)
+    return Fitted({**chosen.arrays, **arrays}, chosen.info | penalty.info)
 
 
-def ridge(X: np.ndarray, labels: np.ndarray, groups: np.ndarray, config: ShrunkenConfig) -> Callable[[float], Fitted]:
+def ridge(X: np.ndarray, rows: Rows, *, max_iter: int = 1000) -> Callable[[float], Fitted]:
     """Weighted ridge-logistic regression as a function of C, fitted on the principal axes of the rows (exact).
 
-    The unit of C is one over the mean squared length of a row. Classes have the same weight, and within a class each
-    group counts once.
+    The unit of C is one over the mean squared length of a row. See :class:`Rows` for the weights.
     """
     left, sizes, axes = np.linalg.svd(X, full_matrices=False)
     scale = float((sizes**2).sum()) / len(X) or 1.0
-    weights = balanced_weights(labels, groups)
 
     def fit(C: float) -> Fitted:
-        options = LogisticConfig(C=C / scale, max_iter=config.max_iter)
-        found = fit_logistic(left * sizes, labels, options, weights=weights, tol=_TOL)
+        found = fit_logistic(left * sizes, rows.labels, C / scale, max_iter=max_iter, weights=rows.weights, tol=_TOL)
         arrays = {"coef": found.arrays["coef"] @ axes, "intercept": found.arrays["intercept"]}
         return Fitted(arrays, found.info)
 

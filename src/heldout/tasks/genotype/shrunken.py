@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from heldout._core.grouped import group_moments
-from heldout.tasks.genotype.baselines import groups_of_train, linear_log_probability
 from heldout.tasks.genotype.config import ShrunkenConfig
+from heldout.tasks.genotype.group_rows import rows_of_train
+from heldout.tasks.genotype.linear import linear_log_probability
 from heldout.tasks.genotype.ridge import fit_chosen
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from heldout._core.method import Fitted
     from heldout._core.types import Matrix
     from heldout.tasks.genotype.interface import Data
+    from heldout.tasks.genotype.penalty import Rows
 
 _FLOOR = 1e-6
 """A variance between groups below this share of the variance of the means counts as none."""
@@ -38,12 +40,10 @@ class PseudobulkShrunken:
 
     def fit(self, data: Data, config: ShrunkenConfig, *, seed: int) -> Fitted:
         """Estimate the variances by moments, choose the penalty, and fit."""
-        pairs, row_of = groups_of_train(data, "pseudobulk_shrunken")
+        rows, row_of = rows_of_train(data, "pseudobulk_shrunken", balanced=config.balanced)
         codes = np.full(data.X.shape[0], -1)
         codes[data.train] = row_of
-        moments = group_moments(data.X, codes, pairs.shape[1])
-        groups, labels = pairs
-        return fit_shrunken(moments, labels, groups, config, method="pseudobulk_shrunken")
+        return fit_shrunken(group_moments(data.X, codes, len(rows.labels)), rows, config)
 
     def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
         """Log-probabilities of the mean of the rows, shrunk by their number, repeated for each row."""
@@ -52,30 +52,26 @@ class PseudobulkShrunken:
         return np.repeat(log_probability, X.shape[0], axis=0)
 
 
-def fit_shrunken(
-    moments: GroupMoments, labels: np.ndarray, groups: np.ndarray, config: ShrunkenConfig, *, method: str
-) -> Fitted:
+def fit_shrunken(moments: GroupMoments, rows: Rows, config: ShrunkenConfig) -> Fitted:
     """Fit ridge-logistic regression on shrunken means of any features of cells; see :class:`PseudobulkShrunken`.
 
     Parameters
     ----------
     moments
         Number of cells, means and variances of R rows. Each row is a group, or the cells of a group with one class.
-    labels, groups
-        Class and group of each row, (R,).
+    rows
+        Classes, groups and units of the rows.
     config
         Candidates for the penalty.
-    method
-        Name of the method, for errors.
     """
     assert moments.var is not None
     n, mean, var = moments.n, moments.mean, np.nan_to_num(moments.var)
 
-    def represent(rows: np.ndarray) -> tuple[dict[str, np.ndarray], Callable[[np.ndarray], np.ndarray]]:
-        prior = _prior(n[rows], mean[rows], var[rows])
-        return prior, lambda wanted: shrunken(prior, n[wanted], mean[wanted])
+    def represent(wanted: np.ndarray) -> tuple[dict[str, np.ndarray], Callable[[np.ndarray], np.ndarray]]:
+        prior = _prior(n[wanted], mean[wanted], var[wanted])
+        return prior, lambda others: shrunken(prior, n[others], mean[others])
 
-    return fit_chosen(represent, labels, groups, config, method=method)
+    return fit_chosen(represent, rows, config.Cs, max_iter=config.max_iter, calibrated=config.calibrated)
 
 
 def _prior(n: np.ndarray, mean: np.ndarray, var: np.ndarray) -> dict[str, np.ndarray]:

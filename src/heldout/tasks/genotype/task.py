@@ -106,6 +106,14 @@ class Task:
             else describe_covariates(adata, [cell_type_key], train, argument="cell_type_key", classes=True)[0],
         )
 
+    @property
+    def units(self) -> np.ndarray | None:
+        """Number of the unit of each cell: groups that the split keeps together. None if groups are not known."""
+        if self.group_key is None:
+            return None
+        kept_together = [key for key in self.partition.group_key or () if key in self.adata.obs]
+        return group_numbers(self.adata, list(dict.fromkeys([*self.group_key, *kept_together])))
+
     def data(self, features: str) -> Data:
         """Arrays for a method that reads ``features``: genes, QC measures, covariates or cell types."""
         X: MatrixOrDask = (
@@ -120,6 +128,7 @@ class Task:
             train=self.partition.rows("train"),
             val=self.partition.rows("val"),
             groups=self.groups,
+            units=self.units,
             auxiliary=self.auxiliary,
             n_auxiliary=len(self.auxiliary_classes),
         )

@@ -71,6 +71,18 @@ METHODS = Registry(
         f"{_HERE}.shrunken:PseudobulkShrunken",
     ),
     Method(
+        "celltype_pseudobulk",
+        "baseline",
+        "logistic regression on the mean profile of each cell type of each group, shrunk towards the group's mean",
+        f"{_HERE}.celltypes:CellTypePseudobulk",
+    ),
+    Method(
+        "mean_embedding",
+        "baseline",
+        "logistic regression on the kernel mean embedding of each group",
+        f"{_HERE}.embedding:MeanEmbedding",
+    ),
+    Method(
         "mlp",
         "model",
         "multilayer perceptron (Model A), with an auxiliary head (Model B)",

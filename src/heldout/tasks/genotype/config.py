@@ -60,6 +60,48 @@ class ShrunkenConfig(Config):
 
 
 @dataclass(frozen=True)
+class CellTypeConfig(ShrunkenConfig):
+    """Options of the logistic regression on the means of cell types: those of :class:`ShrunkenConfig`, and two more.
+
+    Parameters
+    ----------
+    Cs, max_iter
+        As in :class:`ShrunkenConfig`.
+    n_clusters
+        Number of clusters of train cells, if there is no ``cell_type_key``.
+    n_comps
+        Number of principal components in which cells are clustered.
+    """
+
+    n_clusters: int = option(8, at_least=1)
+    n_comps: int = option(20, at_least=1)
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig(ShrunkenConfig):
+    """Options of the logistic regression on kernel mean embeddings: those of :class:`ShrunkenConfig`, and four more.
+
+    Parameters
+    ----------
+    Cs, max_iter
+        As in :class:`ShrunkenConfig`.
+    n_comps
+        Number of principal components of the train cells.
+    n_features
+        Number of random frequencies for each bandwidth. Each gives a cosine and a sine.
+    bandwidths
+        Bandwidths of the Gaussian kernels, in units of the median distance between train cells.
+    whiten
+        Give all components the same variance.
+    """
+
+    n_comps: int = option(10, at_least=1)
+    n_features: int = option(200, at_least=1)
+    bandwidths: tuple[float, ...] = option((0.5, 1.0, 2.0), above=0)
+    whiten: bool = False
+
+
+@dataclass(frozen=True)
 class BoostingConfig(Config):
     """Options of the boosted trees on group means.
 

@@ -18,8 +18,11 @@ from heldout.tasks.genotype.config import (
     EmbeddingConfig,
     LogisticConfig,
     MLPConfig,
+    PathwayConfig,
     RidgeConfig,
     ShrunkenConfig,
+    StackedGroupsConfig,
+    TabPFNConfig,
 )
 from heldout.tasks.perturbation.config import (
     ComposedCellsConfig,
@@ -75,6 +78,7 @@ __all__ = [
     "MLPConfig",
     "MovedCellsConfig",
     "NearestConfig",
+    "PathwayConfig",
     "PerturbationFlow",
     "PerturbationFlowConfig",
     "PooledTransferConfig",
@@ -85,6 +89,8 @@ __all__ = [
     "SetTransportConfig",
     "ShrunkenConfig",
     "StackedConfig",
+    "StackedGroupsConfig",
+    "TabPFNConfig",
     "TrainedConfig",
     "VectorKnnConfig",
     "VectorLassoConfig",

@@ -56,9 +56,10 @@ def genotype(
     method
         ``mlp`` on cells, ``attention`` on whole groups, or one of the baselines ``majority``, ``qc_logistic``,
         ``covariate_logistic``, ``logistic``, ``nearest_centroid``, ``pseudobulk_logistic``, ``pseudobulk_ridge``,
-        ``pseudobulk_shrunken``, ``pseudobulk_boosting``, ``composition_logistic``, ``celltype_pseudobulk`` and
-        ``mean_embedding``. Methods that predict whole groups (``attention``, and the last five) write the prediction of
-        a group to all its cells.
+        ``pseudobulk_shrunken``, ``pseudobulk_boosting``, ``pathway_logistic``, ``composition_logistic``,
+        ``celltype_pseudobulk``, ``mean_embedding``, ``stacked`` and ``tabpfn`` (needs the package tabpfn). Methods that
+        predict whole groups (``attention``, ``pseudobulk_shrunken``, ``pseudobulk_boosting``, and the last five) write the prediction of a group to all its
+        cells.
     auxiliary_key
         Column of ``obs``, e.g. the day, that a network predicts with a second head (Model B). Values that train does
         not contain are not used in its loss.
@@ -82,9 +83,10 @@ def genotype(
         :class:`heldout.model.LogisticConfig` for all methods with ``logistic`` in their names,
         :class:`heldout.model.RidgeConfig` for ``pseudobulk_ridge``, :class:`heldout.model.ShrunkenConfig` for
         ``pseudobulk_shrunken``, :class:`heldout.model.BoostingConfig` for ``pseudobulk_boosting``,
-        :class:`heldout.model.CellTypeConfig` for ``celltype_pseudobulk``, and
-        :class:`heldout.model.EmbeddingConfig` for ``mean_embedding``. ``majority`` and ``nearest_centroid`` have no
-        options.
+        :class:`heldout.model.CellTypeConfig` for ``celltype_pseudobulk``,
+        :class:`heldout.model.EmbeddingConfig` for ``mean_embedding``, :class:`heldout.model.PathwayConfig` with the
+        gene sets for ``pathway_logistic``, :class:`heldout.model.StackedGroupsConfig` for ``stacked``, and
+        :class:`heldout.model.TabPFNConfig` for ``tabpfn``. ``majority`` and ``nearest_centroid`` have no options.
     rng
         Seed or Generator. The global state of torch does not change.
     key_added

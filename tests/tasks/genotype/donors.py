@@ -40,7 +40,7 @@ def data_of(adata: AnnData, *, types: bool = True, train: float = 0.5) -> Data:
 
 def held_out(name: str, data: Data, config: Any = None, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Class and log-probabilities of each held-out donor."""
-    method = METHODS[name].load()()
+    method = METHODS.implementation(name)
     fitted = method.fit(data, METHODS[name].check_config(config), seed=seed)
     rows = np.setdiff1d(np.arange(len(data.labels)), data.train)
     _, first, groups = np.unique(data.groups[rows], return_index=True, return_inverse=True)

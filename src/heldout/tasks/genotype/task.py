@@ -149,7 +149,7 @@ class Task:
     def fit(self, method: str, config: Any = None, *, seed: int = 0) -> Fit:
         """Fit one method of the registry."""
         config = METHODS[method].check_config(config)
-        implementation = METHODS[method].load()()
+        implementation = METHODS.implementation(method)
         fitted = implementation.fit(self.data(implementation.features), config, seed=seed)
         return self.pack(method, implementation.features, config, fitted, seed=seed)
 

@@ -43,7 +43,7 @@ def refits(
     """
     split = read_partition(adata, entry.split_key)
     task = question.task(adata, split, entry.auxiliary_key)
-    implementation = METHODS[entry.method].load()()
+    implementation = METHODS.implementation(entry.method)
     data = task.data(implementation.features)
     assert task.group_key is not None
     number = {name: i for i, name in enumerate(names)}

@@ -104,7 +104,7 @@ def test_separate_groups_with_few_train_cells_do_not_show_the_cells():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_true_types_that_overlap_are_not_judged(seed):
-    """A cell is part of the mean of its type. So means over all cells fit all cells best, although nothing was fitted."""
+    """A cell is part of the mean of its type. So means over all cells fit best, although nothing was fitted."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(6), 60)
     Y = rng.normal(size=(360, 500)) + 5.5 / np.sqrt(2) * np.eye(6, 500)[labels]

@@ -90,8 +90,8 @@ def of_labels(space: MatrixOrDask, codes: np.ndarray, labels: np.ndarray, where:
     if _is_membership(nearer[best], nearer[rival], inside[best], inside[rival]):
         return None
     proof = (
-        f"In {where}, with the mean of each cluster over these cells, {n_wrong[best]} of {known.sum()} cells are nearer "
-        f"to another cluster than to their own. With means over {in_words(rival, masks)}, {n_wrong[rival]} are"
+        f"In {where}, with the mean of each cluster over these cells, {n_wrong[best]} of {known.sum()} cells are "
+        f"nearer to another cluster than to their own. With means over {in_words(rival, masks)}, {n_wrong[rival]} are"
     )
     return Verdict(status_of(best), in_words(best, masks), n_wrong[best] / known.sum(), "", np.nan), proof
 

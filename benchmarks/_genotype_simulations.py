@@ -66,6 +66,6 @@ def _shares(rng: np.random.Generator, signal: Signal, sick: int, size: float) ->
     """Composition of a donor: Dirichlet around the usual shares, less of C in patients if this is the signal."""
     usual = SHARES
     if signal == "composition" and sick:
-        moved = min(0.1 * size, 0.2)
+        moved = min(0.18 * size, 0.24)
         usual = SHARES + np.array([moved / 2, moved / 2, -moved, 0.0])
     return np.asarray(rng.dirichlet(usual * 60))

@@ -13,11 +13,17 @@ from heldout.tasks.forecast.config import (
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import (
     AttentionConfig,
+    AutoConfig,
     BoostingConfig,
+    CellTypeConfig,
+    EmbeddingConfig,
     LogisticConfig,
     MLPConfig,
+    PathwayConfig,
     RidgeConfig,
     ShrunkenConfig,
+    StackedGroupsConfig,
+    TabPFNConfig,
 )
 from heldout.tasks.perturbation.config import (
     ComposedCellsConfig,
@@ -51,13 +57,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttentionConfig",
+    "AutoConfig",
     "BoostingConfig",
     "CellForecaster",
+    "CellTypeConfig",
     "ComposedCellsConfig",
     "CompositionalConfig",
     "DampingConfig",
     "DoseIsotonicConfig",
     "DoseLinearConfig",
+    "EmbeddingConfig",
     "FlowConfig",
     "GeneForecaster",
     "GeneNetworkConfig",
@@ -71,6 +80,7 @@ __all__ = [
     "MLPConfig",
     "MovedCellsConfig",
     "NearestConfig",
+    "PathwayConfig",
     "PerturbationFlow",
     "PerturbationFlowConfig",
     "PooledTransferConfig",
@@ -81,6 +91,8 @@ __all__ = [
     "SetTransportConfig",
     "ShrunkenConfig",
     "StackedConfig",
+    "StackedGroupsConfig",
+    "TabPFNConfig",
     "TrainedConfig",
     "VectorKnnConfig",
     "VectorLassoConfig",

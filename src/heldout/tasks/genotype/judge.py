@@ -19,8 +19,10 @@ from heldout._core.rng import generator, seed_of
 from heldout._core.verdict import FEW
 from heldout.metrics.classification import group_log_probability, one_vs_rest
 from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.auto import choice_in_words
 from heldout.tasks.genotype.claims import answer, claims_table, pairs_table, summary
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
+from heldout.tasks.genotype.features import OF_GENES
 from heldout.tasks.genotype.leaks import leak_of_groups
 from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
 from heldout.tasks.genotype.thresholds import thresholds
@@ -120,7 +122,7 @@ def evaluate(
         answer=None
         if leak
         else answer(claims, auc, task.classes, unit=unit, counts=np.bincount(of_group, minlength=len(task.classes))),
-        summary=None if leak else summary(claims, auc, task.classes, unit=unit, where=partition),
+        summary=None if leak else summary(claims, auc, task.classes, unit=unit, where=partition) + choice_in_words(fit),
     )
 
 
@@ -225,7 +227,7 @@ def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[
     if task.classes != fit.info["classes"]:
         msg = f"The fit has the classes {fit.info['classes']}, adata has {task.classes}. Fit again."
         raise ValueError(msg)
-    if fit.info["features"] == "genes":
+    if fit.info["features"] in OF_GENES:
         task = replace(task, columns=fit.columns(adata.var_names, key="of this evaluation"))
     return task
 

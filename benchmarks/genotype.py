@@ -1,11 +1,13 @@
 """Prediction of the label of a new donor: networks and simple methods on real data, with folds of donors.
 
     python benchmarks/genotype.py [--data DIR] [--only onek1k_sex zhao ...] [--seeds 5] [--simple]
+    python benchmarks/genotype.py --auto [--seeds 1] [--scores DIR]
 
 Networks are small (one layer of 64, at most 12 epochs) and are trained with five seeds. OneK1K, Kang and Zhao are
 reduced to 30, 100 and 100 cells per library. With these sizes the script takes about 20 minutes on one core. Genes are
 scaled on the train cells of each fold. The table is that of ``heldout.tl.compare``: each network against the best
-baseline of the same folds, with the interval of Nadeau and Bengio.
+baseline of the same folds, with the interval of Nadeau and Bengio. With ``--auto``, simple methods with and without a
+chosen penalty, a small network and ``auto`` are scored on fewer cells of these studies, of Packer and of simulations.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import time
 from pathlib import Path
 
+import _genotype_auto as auto
 import anndata as ad
 import numpy as np
 import scanpy as sc
@@ -33,6 +36,7 @@ def methods(auxiliary_key: str | None, *, cell_types: bool, bags: int) -> dict[s
     """Return the baselines and networks of one study."""
     config, attention = ho.model.MLPConfig, ho.model.AttentionConfig
     found: dict[str, dict[str, object]] = {name: {} for name in BASELINES}
+    found |= {name: {"config": auto.PLAIN} for name in ("logistic", "pseudobulk_logistic")}
     if cell_types:
         found["composition_logistic"] = {}
     found["mlp (A)"] = {"method": "mlp", "config": config(**NET)}
@@ -123,14 +127,18 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=STUDIES, default=STUDIES, help="studies to run")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of each network")
     parser.add_argument("--simple", action="store_true", help="baselines only, without networks")
+    parser.add_argument("--auto", action="store_true", help="simple methods and auto on all data sets")
+    parser.add_argument("--scores", type=Path, help="folder that keeps the scores of --auto")
+    parser.add_argument("--sets", nargs="*", help="names of data sets of --auto begin with one of these")
     arguments = parser.parse_args()
+    if arguments.auto:
+        auto.run(Path(arguments.data), study, range(arguments.seeds), arguments.sets, arguments.scores)
+        return
     for name in arguments.only:
         start = time.perf_counter()
         adata, label, options = study(name, Path(arguments.data))
         if arguments.simple:
-            options["methods"] = {name: how for name, how in options["methods"].items() if not how}
-        if name == "kang":  # two train donors are too few to choose a penalty by leaving donors out
-            options["methods"].pop("pseudobulk_shrunken", None)
+            options["methods"] = {name: how for name, how in options["methods"].items() if name in BASELINES or not how}
         table = ho.tl.compare(adata, label, seeds=range(arguments.seeds), **options)
         print(f"\n## {name}: {label}, {adata.n_obs} cells × {adata.n_vars} genes", flush=True)
         for metric in ("auc", "loss", "accuracy", "accuracy_calibrated", "cell_auc"):

@@ -104,7 +104,7 @@ def test_one_group_of_a_class_has_a_fixed_penalty_and_no_groups_are_refused(adat
     assert how in (
         "None",
         "the first candidate, as train has few groups",
-        "fixed, because a class has fewer than two groups in train",
+        "fixed, because a class has fewer than four groups in train",
     )
     ho.pp.split_cells(adata, key_added="cells")
     with pytest.raises(ValueError, match=f"{name} needs groups. Pass group_key"), unchanged(adata):

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 import heldout as ho
 from heldout.model import PathwayConfig
-from heldout.tasks.genotype.baselines import group_means
+from heldout.tasks.genotype.group_rows import group_means
 from heldout.tasks.genotype.interface import Data
 from heldout.tasks.genotype.pathways import PathwayLogistic
 from heldout.tasks.genotype.penalty import balanced_weights

@@ -11,7 +11,7 @@ from heldout.metrics.classification import group_log_probability
 from heldout.model import LogisticConfig
 from heldout.tasks.genotype.baselines import CellLogistic, PseudobulkLogistic
 from heldout.tasks.genotype.interface import Data
-from heldout.tasks.genotype.penalty import Rows, choose_C, inner_folds
+from heldout.tasks.genotype.penalty import USUAL_C, Rows, choose_C, inner_folds
 
 
 def rows_of(labels: np.ndarray, units: np.ndarray | None = None) -> Rows:
@@ -105,6 +105,14 @@ def test_what_was_chosen_is_in_the_fit():
     assert CellLogistic().fit(without, LogisticConfig(), seed=0).info["penalty"] == (
         "fixed, because groups are not known"
     )
+
+
+def test_three_groups_of_a_class_are_too_few_to_choose_a_penalty():
+    data = donors(1, n=np.full(7, 10))
+    info = PseudobulkLogistic().fit(data, LogisticConfig(), seed=0).info
+    assert info["C"] == USUAL_C
+    assert info["penalty"] == "fixed, because a class has fewer than four groups in train"
+    assert info["temperature"] != 1.0
 
 
 def test_C_is_a_number_or_auto():

@@ -136,7 +136,7 @@ def test_one_train_group_of_a_class_falls_back_to_the_usual_penalty():
     fitted = METHOD.fit(data, ShrunkenConfig(), seed=0)
     assert fitted.info["C"] == 10.0
     assert fitted.info["temperature"] == 1.0
-    assert fitted.info["penalty"] == "fixed, because a class has fewer than two groups in train"
+    assert fitted.info["penalty"] == "fixed, because a class has fewer than four groups in train"
 
 
 def test_it_predicts_again_from_a_file(split, through_file):

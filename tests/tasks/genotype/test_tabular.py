@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 import heldout as ho
 from heldout.model import TabPFNConfig
-from heldout.tasks.genotype.baselines import group_means
+from heldout.tasks.genotype.group_rows import group_means
 from tests.tasks.genotype.donors import data_of, donors, held_out
 
 

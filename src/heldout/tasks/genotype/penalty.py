@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     """From train and held-out rows to a function of C that gives log-probabilities of the held-out rows."""
 
 USUAL_C = 10.0
-"""C that is used if groups cannot be left out, and if no other value is better by one standard error."""
+"""C that is used with few groups, and if no other value is better by one standard error."""
+
+FEWEST = 4
+"""Units of each class from which a penalty is chosen. With fewer, the choice is worse than the usual penalty."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +100,17 @@ def choose_C(
     candidates
         Values of C, the inverse of the penalty. With one value nothing is chosen, but the temperature is.
     usual
-        Value that needs no evidence. It is used if a class has fewer than two units.
+        Value that needs no evidence. It is used if a class has fewer than four units.
     calibrated
         Whether to find the temperature of the held-out logits; see :func:`heldout.tasks.genotype.temperature`.
     """
     ascending = np.sort(np.asarray(candidates, dtype=float))
     usual = float(ascending[np.abs(np.log(ascending / usual)).argmin()])
     folds = inner_folds(rows)
+    how = "fixed" if len(ascending) == 1 else "fixed, because a class has fewer than four groups in train"
+    if units_of_rarest(rows) < FEWEST:
+        ascending = np.array([usual])
     if not folds or (len(ascending) == 1 and not calibrated):
-        how = "fixed" if len(ascending) == 1 else "fixed, because a class has fewer than two groups in train"
         return Penalty(usual, how, np.empty(0), np.empty(0))
     n_classes = int(rows.labels.max()) + 1
     log_p = np.full((len(ascending), len(rows.labels), n_classes), np.nan)
@@ -119,7 +124,8 @@ def choose_C(
     mean, error = table.mean(axis=0), table.std(axis=0, ddof=1) / np.sqrt(len(table))
     chosen = _nearest(table, np.log(ascending / usual))
     scale = temperature(log_p[chosen, held_out], left.labels, left.weights) if calibrated else 1.0
-    how = "fixed" if len(ascending) == 1 else f"chosen by leaving out {len(table)} groups in {len(folds)} folds"
+    if len(ascending) > 1:
+        how = f"chosen by leaving out {len(table)} groups in {len(folds)} folds"
     return Penalty(float(ascending[chosen]), how, mean, error, scale)
 
 
@@ -148,6 +154,12 @@ def balanced_weights(labels: np.ndarray, groups: np.ndarray, *, balanced: bool =
     return np.asarray(weight / weight.mean())
 
 
+def units_of_rarest(rows: Rows) -> int:
+    """Number of units that have the class with the fewest units."""
+    pairs = np.unique(np.stack([rows.units, rows.labels]), axis=1)
+    return int(np.bincount(pairs[1]).min())
+
+
 def inner_folds(rows: Rows, *, n_folds: int = 5) -> list[np.ndarray]:
     """Held-out rows of each fold. Units stay whole, and units of a class are dealt out one after another.
 
@@ -157,8 +169,7 @@ def inner_folds(rows: Rows, *, n_folds: int = 5) -> list[np.ndarray]:
     names, unit_of = np.unique(rows.units, return_inverse=True)
     has = np.zeros((len(names), int(rows.labels.max()) + 1), dtype=bool)
     has[unit_of, rows.labels] = True
-    rarest = int(has.sum(axis=0).min())
-    if rarest < 2:
+    if (rarest := units_of_rarest(rows)) < 2:
         return []
     fold_of = np.empty(len(names), dtype=int)
     fold_of[np.lexsort(has.T)] = np.arange(len(names)) % min(n_folds, rarest)

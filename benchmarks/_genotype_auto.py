@@ -1,0 +1,151 @@
+"""Simple methods of the genotype task against each other over many data sets, for ``genotype.py --auto``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from _genotype_simulations import donors
+from scipy import stats
+
+import heldout as ho
+from heldout.metrics.classification import brier, log_loss, roc_auc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+PLAIN = ho.model.LogisticConfig(C=1.0, balanced=False, equal_groups=False, calibrated=False)
+SMALL = ho.model.MLPConfig(n_hidden=64, n_layers=1, max_epochs=12, patience=4, batch_size=128)
+METHODS: dict[str, dict[str, Any]] = {
+    "logistic, plain": {"method": "logistic", "config": PLAIN},
+    "pseudobulk, plain": {"method": "pseudobulk_logistic", "config": PLAIN},
+    "logistic": {},
+    "pseudobulk_logistic": {},
+    "pseudobulk_shrunken": {},
+    "celltype_pseudobulk": {},
+    "mean_embedding": {},
+    "mlp": {"config": SMALL},
+    "auto": {},
+}
+SIMPLE = ("logistic", "pseudobulk_logistic", "pseudobulk_shrunken", "celltype_pseudobulk", "mean_embedding")
+Made = tuple[ad.AnnData, str, dict[str, Any]]
+
+
+def simulated(signal: Any, n_donors: int, seed: int) -> Made:
+    """Simulated donors in three folds."""
+    adata = donors(signal, 1000 + seed, n_donors=n_donors, n_cells=20)
+    ho.pp.folds(adata, "donor", "label", n_folds=3)
+    return adata, "label", {"cell_type_key": "cell_type"}
+
+
+def packer(folder: Path, held_out: str) -> Made:
+    """Wing neurons (AWA, AWB, AWC) or others (ADL, ASG), with libraries or types of neurons held out."""
+    adata = ad.read_h5ad(folder / "packer2019" / "packer2019_neurons.h5ad")
+    adata = adata[adata.obs["cell.type"].isin(["ADL", "ASG", "AWA", "AWB", "AWC"])].copy()
+    names = adata.obs["cell.type"].astype(str)
+    adata.obs["wing"] = np.where(names.str.startswith("AW"), "wing", "other")
+    adata.obs["sample"] = adata.obs["batch"].astype(str) + " " + names
+    sizes = adata.obs["sample"].value_counts()
+    adata = adata[adata.obs["sample"].isin(sizes.index[sizes >= 3])].copy()
+    ho.pp.subsample(adata, "sample", 15)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    key = {"library": "batch", "lineage": "cell.type"}[held_out]
+    ho.pp.folds(adata, key, scheme="leave_one_group_out", val=0)
+    return adata, "wing", {"group_key": "sample", "n_top_genes": 300}
+
+
+def data_sets(folder: Path, study: Callable[..., Any], seed: int) -> dict[str, tuple[str, Callable[[], Made]]]:
+    """Name of each data set, its role, and how it is made."""
+
+    def of_study(name: str, n: int | None, n_top_genes: int | None) -> Made:
+        adata, label, options = study(name, folder)
+        options = {key: value for key, value in options.items() if key not in ("methods", "covariate_keys")}
+        if n is not None:
+            unit = options.get("group_key") or "indiv"
+            keep = np.random.default_rng(seed).permutation(adata.n_obs)
+            rank = adata.obs.iloc[keep].groupby(unit, observed=True).cumcount()
+            adata = adata[np.sort(keep[rank.to_numpy() < n])].copy()
+        return adata, label, {**options, "n_top_genes": n_top_genes}
+
+    found: dict[str, tuple[str, Callable[[], Made]]] = {
+        "OneK1K, sex": ("judging", lambda: of_study("onek1k_sex", 12, 200)),
+        "OneK1K, over 65": ("judging", lambda: of_study("onek1k_age", 12, 200)),
+        "Zhao": ("judging", lambda: of_study("zhao", 40, None)),
+        "Kang": ("development", lambda: of_study("kang", 40, None)),
+        "Blake": ("development", lambda: of_study("blake", None, 300)),
+        "Packer, library": ("development", lambda: packer(folder, "library")),
+        "Packer, lineage": ("development", lambda: packer(folder, "lineage")),
+    }
+    for signal in ("mean", "one type", "composition", "variance"):
+        for size, n in (("few", 24), ("many", 48)):
+            made = lambda s=signal, n=n: simulated(s, n, seed)  # noqa: E731
+            found[f"simulated, {signal}, {size}"] = ("judging", made)
+    return found
+
+
+def run(
+    folder: Path, study: Callable[..., Any], seeds: Iterable[int], only: list[str] | None, kept: Path | None
+) -> None:
+    """Score all methods on all data sets, and print the tables. Scores in the folder ``kept`` are used again."""
+    scores = []
+    for seed in seeds:
+        for name, (role, make) in data_sets(folder, study, seed).items():
+            if only and not any(name.startswith(part) for part in only):
+                continue
+            path = None if kept is None else kept / f"{name.replace(', ', '_').replace(' ', '-')}_{seed}.csv"
+            start = time.perf_counter()
+            if path is not None and path.exists():
+                found = pd.read_csv(path)
+            else:
+                adata, label, options = make()
+                ho.tl.compare(adata, label, methods=METHODS, seeds=[seed], **options)
+                found = pd.DataFrame(adata.uns["heldout"]["comparisons"]["comparison"]["scores"])
+                if path is not None:
+                    found.to_csv(path, index=False)
+            scores.append(found.assign(data=name, role=role, draw=seed))
+            print(f"{name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
+    show(pd.concat(scores, ignore_index=True))
+
+
+def score(rows: pd.DataFrame) -> pd.Series:
+    """AUC (mean over folds that have both classes, else of all groups), log-loss and Brier score of groups."""
+    columns = [name for name in rows if name.startswith("log_probability_")]
+    labels, log_p = rows["label"].to_numpy(int), rows[columns].to_numpy(float)
+    of_fold = [roc_auc(part["label"].to_numpy(int), part[columns].to_numpy(float)) for _, part in rows.groupby("fold")]
+    inside = np.isfinite(of_fold).all()
+    auc = float(np.mean(of_fold)) if inside else roc_auc(labels, log_p)
+    return pd.Series({"auc": auc, "loss": log_loss(labels, log_p), "brier": brier(labels, log_p)})
+
+
+def show(scores: pd.DataFrame) -> None:
+    """Print the score of each method, and paired differences of ``auto`` to each method over data sets."""
+    table = scores.groupby(["data", "role", "method", "draw"], sort=False)[list(scores)].apply(score)
+    of_data = table.groupby(["data", "role", "method"], sort=False).mean()
+    for metric in ("auc", "loss"):
+        wide = of_data[metric].unstack("method")[list(METHODS)]
+        print(f"\n{metric}\n| data | role | {' | '.join(wide)} |\n|---|---|{'---|' * len(wide.columns)}")
+        for (data, role), row in wide.iterrows():
+            print(f"| {data} | {role} | {' | '.join(f'{value:.3f}' for value in row)} |")
+    print("\n| auto minus | data | AUC (95 %) | loss (95 %) | Brier (95 %) |\n|---|---|---|---|---|")
+    for role in ("judging", "development"):
+        part = of_data[of_data.index.get_level_values("role") == role].droplevel("role")
+        if not len(part):
+            continue
+        best = part["loss"].unstack("method")[list(SIMPLE)].mean().idxmin()
+        for other in [name for name in METHODS if name != "auto"]:
+            cells = []
+            for metric in ("auc", "loss", "brier"):
+                wide = part[metric].unstack("method")
+                gap = (wide["auto"] - wide[other]).to_numpy()
+                half = (
+                    stats.t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / np.sqrt(len(gap)) if len(gap) > 1 else np.nan
+                )
+                cells.append(f"{gap.mean():+.3f} ({gap.mean() - half:+.3f} to {gap.mean() + half:+.3f})")
+            name = f"{other} (best single)" if other == best else other
+            print(f"| {name} | {role}, {len(gap)} | {' | '.join(cells)} |")

@@ -47,8 +47,8 @@ def calibration(
 ) -> Axes:
     """Plot the probabilities of groups (libraries, donors) against how often they were right.
 
-    Groups are sorted by their probability and divided into bins of equal size. Each point has the number of groups of
-    its bin, and a 95 % interval (:func:`heldout.metrics.proportion_interval`). Points on the diagonal are calibrated.
+    Groups are sorted by their probability and divided into bins of equal size. Each point has a
+    95 % interval (:func:`heldout.metrics.proportion_interval`), and the number of groups per point is shown. Points on the diagonal are calibrated.
     With few groups the intervals are wide, and the log-loss and the Brier score in the title tell more than the curve.
 
     Parameters
@@ -95,14 +95,18 @@ def calibration(
         )
         raise ValueError(msg)
     ax = new_axes(ax, (3.5, 3.5))
-    _draw(ax, predicted.groups, reliability_bins(predicted.groups, n_bins))
+    bins = reliability_bins(predicted.groups, n_bins)
+    _draw(ax, bins)
     two = len(predicted.classes) == 2
     ax.set_xlabel(f"probability of {predicted.classes[1]}" if two else "probability of the predicted class")
     ax.set_ylabel(f"share of {predicted.classes[1]}" if two else "share of right predictions")
-    title = f"{predicted.method.rpartition('.')[2]} on {predicted.partition}, {plural(predicted.groups.unit)}"
     labels, log_p = predicted.groups.labels, predicted.groups.log_probability
-    scores = f"log-loss {log_loss(labels, log_p):.2f}, Brier {brier(labels, log_p):.2f}"
-    ax.set_title(titled(f"{title}\n{scores}", leak_of_stored(adata, predicted.key)), loc="left", fontsize="medium")
+    lines = [
+        f"{predicted.method.rpartition('.')[2]} on {predicted.partition}",
+        f"log-loss {log_loss(labels, log_p):.2f}, Brier {brier(labels, log_p):.2f}",
+        f"{_sizes(bins, predicted.groups.unit)} per point, 95 % intervals",
+    ]
+    ax.set_title(titled("\n".join(lines), leak_of_stored(adata, predicted.key)), loc="left", fontsize="medium")
     return ax
 
 
@@ -119,24 +123,17 @@ def reliability_bins(groups: PredictedUnits, n_bins: int) -> list[ReliabilityBin
     return bins
 
 
-def _draw(ax: Axes, groups: PredictedUnits, bins: list[ReliabilityBin]) -> None:
-    ax.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, label="calibrated")
+def _sizes(bins: list[ReliabilityBin], unit: str) -> str:
+    """Number of groups of the bins, e.g. ``2 or 3 donors``."""
+    sizes = sorted({part.n for part in bins})
+    return f"{' or '.join(map(str, sizes))} {plural(unit) if sizes[-1] > 1 else unit}"
+
+
+def _draw(ax: Axes, bins: list[ReliabilityBin]) -> None:
+    ax.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     x, y = np.array([b.probability for b in bins]), np.array([b.share for b in bins])
     spread = np.clip(np.array([[b.share - b.low for b in bins], [b.high - b.share for b in bins]]), 0, None)
-    ax.errorbar(
-        x, y, yerr=spread, color=_COLOR, linewidth=1.6, marker="o", markersize=4, elinewidth=0.9, capsize=2, zorder=3,
-        clip_on=False, label=plural(groups.unit),
-    )  # fmt: skip
-    for part in bins:
-        right_side = part.probability < 0.8
-        ax.annotate(
-            f"n = {part.n}",
-            (part.probability, part.share),
-            xytext=(5 if right_side else -5, -10 if part.share > 0.15 else 6),
-            textcoords="offset points",
-            ha="left" if right_side else "right",
-            fontsize="small",
-        )
+    ax.errorbar(x, y, yerr=spread, color=_COLOR, fmt="o", markersize=4, elinewidth=0.9, capsize=2, zorder=3)
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
     ax.set_aspect("equal", anchor="W")

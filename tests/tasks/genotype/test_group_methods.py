@@ -18,7 +18,7 @@ from tests.tasks.genotype.donors import data_of, donors
 
 NAMES = ["celltype_pseudobulk", "mean_embedding", "pathway_logistic", "stacked", "auto"]
 OPTIONS = {
-    "auto": AutoConfig(candidates=("nearest_centroid", "pseudobulk_shrunken")),
+    "auto": AutoConfig(candidates=("celltype_pseudobulk",)),
     "celltype_pseudobulk": CellTypeConfig(Cs=(0.1, 1.0), n_clusters=3, n_comps=5),
     "mean_embedding": EmbeddingConfig(Cs=(0.1, 1.0), n_features=50, n_comps=5),
     "stacked": StackedGroupsConfig(members=("nearest_centroid", "pseudobulk_shrunken", "celltype_pseudobulk")),

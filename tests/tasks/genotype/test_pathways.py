@@ -64,7 +64,7 @@ def test_a_weak_signal_of_a_whole_set_is_found_better_than_by_single_genes():
     found = np.mean([auc("pathway_logistic", d, config) for d in data])
     plain = np.mean([auc("pseudobulk_logistic", d) for d in data])
     assert found > plain + 0.05
-    assert found > 0.8
+    assert found > 0.75
     assert np.abs(METHOD.fit(data[0], config, seed=0).arrays["set_coef"]).argmax() == 3
 
 

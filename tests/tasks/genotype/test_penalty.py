@@ -93,7 +93,7 @@ def test_the_temperature_corrects_a_fit_that_is_too_sure_of_new_donors(method):
             found.append((ho.metrics.log_loss(np.arange(40) % 2, log_p), ho.metrics.roc_auc(np.arange(40) % 2, log_p)))
         assert found[0][1] == pytest.approx(found[1][1], abs=0.02)
         gains.append(found[0][0] - found[1][0])
-    assert np.mean(gains) > 0.1
+    assert np.mean(gains) > 0.04
 
 
 def test_what_was_chosen_is_in_the_fit():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from heldout._core.arrays import row_blocks, take
+from heldout._core.arrays import row_blocks
 from heldout._core.grouped import group_moments
 from heldout._core.method import with_prefix, without_prefix
 from heldout.tasks.genotype.baselines import groups_of_train, linear_log_probability
@@ -49,14 +49,11 @@ class CellTypePseudobulk:
     def fit(self, data: Data, config: CellTypeConfig, *, seed: int) -> Fitted:
         """Find clusters if there are no types, and estimate effects and their variances; then choose the penalty."""
         pairs, row_of = groups_of_train(data, _METHOD)
-        clusters: dict[str, np.ndarray] = {}
-        if data.cell_types is None:
-            clusters = _clusters(data, config, seed)
-            types, n_types = _nearest(clusters, take(data.X, data.train, None)), len(clusters["centres"])
-        else:
-            types, n_types = data.cell_types[data.train], data.n_cell_types
+        clusters = {} if data.cell_types is not None else _clusters(data, config, seed)
+        types = data.cell_types if data.cell_types is not None else _nearest(clusters, data.X)
+        n_types = data.n_cell_types or len(clusters["centres"])
         codes = np.full(data.X.shape[0], -1)
-        codes[data.train] = np.where(types < 0, -1, row_of * n_types + types)
+        codes[data.train] = np.where(types[data.train] < 0, -1, row_of * n_types + types[data.train])
         shape = (pairs.shape[1], n_types, data.X.shape[1])
         moments = group_moments(data.X, codes, shape[0] * shape[1])
         assert moments.var is not None

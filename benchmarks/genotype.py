@@ -29,6 +29,7 @@ NET = {"n_hidden": 64, "n_layers": 1, "max_epochs": 12, "patience": 4, "batch_si
 BASELINES = [
     *("majority", "qc_logistic", "logistic", "nearest_centroid"),
     *("pseudobulk_logistic", "pseudobulk_shrunken", "pseudobulk_ridge", "pseudobulk_boosting"),
+    *("celltype_pseudobulk", "mean_embedding", "stacked"),
 ]
 
 

@@ -9,6 +9,7 @@ from scipy.linalg import block_diag
 import heldout as ho
 from heldout.model import CellTypeConfig
 from heldout.tasks.genotype.celltypes import CellTypePseudobulk, _effects, _prior
+from heldout.tasks.genotype.train_axes import train_sample
 from tests.tasks.genotype.donors import auc, data_of, donors
 
 METHOD = CellTypePseudobulk()
@@ -89,3 +90,15 @@ def test_clusters_of_new_cells_do_not_change_with_their_number(split):
     before = library.obsm["genotype_log_probability"].copy()
     ho.tl.predict(library)
     np.testing.assert_allclose(library.obsm["genotype_log_probability"], before, rtol=1e-6)
+
+
+def test_a_sample_of_train_cells_has_as_many_of_each_group_as_there_are():
+    data = data_of(donors("mean", 0, n_donors=12, n_cells=30, n_genes=10))
+    train = data.groups[data.train]
+    sample = train_sample(data, 0, most=60)
+    where = [int(np.flatnonzero((row == data.X).all(axis=1))[0]) for row in sample]
+    counts = np.bincount(data.groups[where], minlength=6)
+    assert set(where) <= set(data.train)
+    assert len(set(where)) == 60
+    np.testing.assert_array_equal(counts, np.minimum(np.bincount(train), 10))
+    np.testing.assert_array_equal(train_sample(data, 0), data.X[data.train])

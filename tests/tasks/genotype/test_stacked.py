@@ -30,7 +30,7 @@ def logits_of(scales: list[float], n: int, seed: int = 0) -> tuple[np.ndarray, n
 def test_weights_equal_the_best_of_a_grid(strength):
     logits, labels = logits_of([0.2, 0.8, 0.5], 40)
     balance = np.random.default_rng(1).random(40) + 0.5
-    steps = np.linspace(0, 1, 101)
+    steps = np.linspace(0, 1, 41)
     grid = [(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1 + 1e-12]
 
     def loss(w):
@@ -40,7 +40,7 @@ def test_weights_equal_the_best_of_a_grid(strength):
     found = stacking_weights(logits, labels, balance, strength=strength)
     assert found.min() >= 0
     assert found.sum() == pytest.approx(1)
-    np.testing.assert_allclose(found, min(grid, key=loss), atol=0.011)
+    np.testing.assert_allclose(found, min(grid, key=loss), atol=0.026)
 
 
 def test_few_groups_have_nearly_equal_weights_and_many_do_not():

@@ -72,8 +72,13 @@ def test_it_is_fitted_once_for_all_groups_and_again_from_a_file(split, tmp_path)
     again = ad.read_h5ad(tmp_path / "fitted.h5ad")
     ho.tl.predict(again)
     np.testing.assert_array_equal(again.obsm["genotype_log_probability"], before)
-    ho.pp.folds(split, "library", "genotype", n_folds=3)
-    table = ho.tl.compare(split, "genotype", methods=["tabpfn", "majority"], seeds=[0, 1], layer=None)
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_comparison_fits_each_seed():
+    adata = donors("mean", 0, n_donors=12, n_cells=10, n_genes=10)
+    ho.pp.folds(adata, "donor", "label", n_folds=3)
+    table = ho.tl.compare(adata, "label", methods=["tabpfn", "majority"], seeds=[0, 1])
     assert table.query("method == 'tabpfn' and metric == 'loss'")["n_seeds"].item() == 2
 
 

@@ -1,6 +1,7 @@
 """Prediction of the label of a new donor: networks and simple methods on real data, with folds of donors.
 
     python benchmarks/genotype.py [--data DIR] [--only onek1k_sex zhao ...] [--seeds 5] [--simple]
+    python benchmarks/genotype.py --methods pseudobulk_shrunken "pseudobulk_logistic, chosen"
     python benchmarks/genotype.py --auto [--seeds 1] [--scores DIR]
 
 Networks are small (one layer of 64, at most 12 epochs) and are trained with five seeds. OneK1K, Kang and Zhao are
@@ -38,6 +39,7 @@ def methods(auxiliary_key: str | None, *, cell_types: bool, bags: int) -> dict[s
     config, attention = ho.model.MLPConfig, ho.model.AttentionConfig
     found: dict[str, dict[str, object]] = {name: {} for name in BASELINES}
     found |= {name: {"config": auto.PLAIN} for name in ("logistic", "pseudobulk_logistic")}
+    found |= {f"{name}, chosen": {"method": name} for name in ("logistic", "pseudobulk_logistic")}
     if cell_types:
         found["composition_logistic"] = {}
     found["mlp (A)"] = {"method": "mlp", "config": config(**NET)}
@@ -128,6 +130,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=STUDIES, default=STUDIES, help="studies to run")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of each network")
     parser.add_argument("--simple", action="store_true", help="baselines only, without networks")
+    parser.add_argument("--methods", nargs="*", help="only these methods")
     parser.add_argument("--auto", action="store_true", help="simple methods and auto on all data sets")
     parser.add_argument("--scores", type=Path, help="folder that keeps the scores of --auto")
     parser.add_argument("--sets", nargs="*", help="names of data sets of --auto begin with one of these")
@@ -140,6 +143,8 @@ def main() -> None:
         adata, label, options = study(name, Path(arguments.data))
         if arguments.simple:
             options["methods"] = {name: how for name, how in options["methods"].items() if name in BASELINES or not how}
+        if arguments.methods:
+            options["methods"] = {name: options["methods"][name] for name in arguments.methods}
         table = ho.tl.compare(adata, label, seeds=range(arguments.seeds), **options)
         print(f"\n## {name}: {label}, {adata.n_obs} cells × {adata.n_vars} genes", flush=True)
         for metric in ("auc", "loss", "accuracy", "accuracy_calibrated", "cell_auc"):

@@ -32,8 +32,8 @@ class Config:
     """Base of all option classes. It checks the type and the range of every field.
 
     The type is the annotation of the field: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, ``tuple[int, ...]``,
-    ``tuple[float, ...]`` or ``dict[str, tuple[str, ...]]``, each also with ``| None``. The range is declared with :func:`option`. A bool is not a
-    number, and numpy numbers become numbers of Python.
+    ``tuple[float, ...]`` or ``dict[str, tuple[str, ...]]``, each also with ``| None``. The range is declared with
+    :func:`option`. A bool is not a number, and numpy numbers become numbers of Python.
 
     A subclass may map old names of options to new ones in ``renamed``, so that stored fits with the old names can be
     read.

@@ -58,8 +58,8 @@ def genotype(
         ``covariate_logistic``, ``logistic``, ``nearest_centroid``, ``pseudobulk_logistic``, ``pseudobulk_ridge``,
         ``pseudobulk_shrunken``, ``pseudobulk_boosting``, ``pathway_logistic``, ``composition_logistic``,
         ``celltype_pseudobulk``, ``mean_embedding``, ``stacked`` and ``tabpfn`` (needs the package tabpfn). Methods that
-        predict whole groups (``attention``, ``pseudobulk_shrunken``, ``pseudobulk_boosting``, and the last five) write the prediction of a group to all its
-        cells.
+        predict whole groups (``attention``, ``pseudobulk_shrunken``, ``pseudobulk_boosting``, and the last five) write
+        the prediction of a group to all its cells.
     auxiliary_key
         Column of ``obs``, e.g. the day, that a network predicts with a second head (Model B). Values that train does
         not contain are not used in its loss.

@@ -52,4 +52,4 @@ def test_without_groups_it_is_refused():
     ho.pp.split_cells(adata)
     ho.tl.genotype(adata, method="qc_logistic")
     with pytest.raises(ValueError, match="Pass group_key"):
-        ho.pl.calibration(adata)
+        ho.pl.calibration(adata, partition="train")

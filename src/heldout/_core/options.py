@@ -33,8 +33,7 @@ class Config:
 
     The type is the annotation of the field: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, ``tuple[int, ...]``,
     ``tuple[float, ...]`` or ``dict[str, tuple[str, ...]]``, each also with ``| None``, or a number with ``| Literal``.
-    The range is declared with :func:`option`. A bool is not a
-    number, and numpy numbers become numbers of Python.
+    The range is declared with :func:`option`. A bool is not a number, and numpy numbers become numbers of Python.
 
     A subclass may map old names of options to new ones in ``renamed``, so that stored fits with the old names can be
     read.

@@ -110,9 +110,9 @@ def measured_sets(
     if not kept:
         example = next(iter(gene_sets.values()))
         msg = (
-            f"None of {len(gene_sets)} gene sets has {least} or more of the {len(genes)} genes of the fit. {len(without)} "
-            f"have none ({some(without or few)}). The sets have genes such as {some(example)}, adata has "
-            f"{some(genes)}. Use the same kind of gene names, pass mask_var=None for all genes, or lower min_genes."
+            f"None of {len(gene_sets)} gene sets has {least} or more of the {len(genes)} genes of the fit. "
+            f"{len(without)} have none ({some(without or few)}). The sets have genes such as {some(example)}, adata "
+            f"has {some(genes)}. Use the same kind of gene names, pass mask_var=None for all genes, or lower min_genes."
         )
         raise ValueError(msg)
     if without:

@@ -136,7 +136,9 @@ def coverage(n: int, seed: int) -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for number, (name, design) in enumerate(DESIGNS.items()):
         for auc in AUCS:
-            if design.skipped or (design.cells != "equal" and auc != 0.5):  # the noise of few cells changes every AUC but 0.5
+            if design.skipped or (
+                design.cells != "equal" and auc != 0.5
+            ):  # the noise of few cells changes every AUC but 0.5
                 continue
             found = [_covered(design, auc, spread, n, [seed, 200 + number, i]) for i, spread in enumerate(SPREADS)]
             plain, unequal, _, widths = np.array(found).T

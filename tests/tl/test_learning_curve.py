@@ -33,7 +33,7 @@ def donors(effect=1.0, n=16, seed=0, per_donor=1):
 @pytest.fixture(scope="module")
 def _curved():
     adata = donors()
-    ho.tl.learning_curve(adata, "disease", methods=["nearest_centroid"], sizes=SIZES, n_repeats=3, n_folds=3)
+    ho.tl.learning_curve(adata, "disease", methods=["nearest_centroid"], sizes=SIZES, n_repeats=2, n_folds=3)
     return adata
 
 
@@ -60,7 +60,7 @@ def test_test_cells_are_not_used_by_default(curved):
     other = donors()
     test = (other.obs["split"] == "test").to_numpy()
     other.X[test] = np.random.default_rng(1).random((test.sum(), other.n_vars))
-    table = ho.tl.learning_curve(other, "disease", methods=["nearest_centroid"], sizes=SIZES, n_repeats=3, n_folds=3)
+    table = ho.tl.learning_curve(other, "disease", methods=["nearest_centroid"], sizes=SIZES, n_repeats=2, n_folds=3)
     pd.testing.assert_frame_equal(table, ho.get.learning_curve(curved))
     assert not len(ho.get.ledger(curved))
 
@@ -107,7 +107,7 @@ def test_pairs_stay_together_and_every_class_is_there():
 
 
 def test_the_seed_decides(curved):
-    arguments = {"methods": ["nearest_centroid"], "sizes": SIZES, "n_repeats": 3, "n_folds": 3, "key_added": "x"}
+    arguments = {"methods": ["nearest_centroid"], "sizes": SIZES, "n_repeats": 2, "n_folds": 3, "key_added": "x"}
     same = ho.tl.learning_curve(curved, "disease", **arguments)
     pd.testing.assert_frame_equal(same, ho.get.learning_curve(curved))
     other = ho.tl.learning_curve(curved, "disease", **arguments, rng=1)

@@ -31,9 +31,12 @@ def claims(adata: AnnData, key: str | None = None, *, by: Literal["level", "pair
     Returns
     -------
     By ``level``, one row for each level, the finest first: ``level``, ``n`` (units among the judged cells), ``units``
-    (in words), ``p_value`` (of the AUC of these units), ``p_smallest``, ``status``, ``reason``. By ``pair``, one row
-    for each pair of classes: ``first``, ``second``, ``n_first``, ``n_second`` (groups), ``auc`` of these groups,
-    ``ci_low``, ``ci_high``, ``p_value``, ``p_adjusted`` (for the number of pairs, by Holm); see
+    (in words), ``p_value`` (of the AUC of these units), ``p_smallest``, ``n_pairs`` (pairs with one
+    of each of two classes), ``pair_difference`` (mean difference of the log-odds within pairs, second class minus
+    first), ``pair_low``, ``pair_high`` (95 %, see :func:`heldout.metrics.sign_flip_interval`), ``pair_p``, ``status``,
+    ``reason``. By ``pair``, one row for each pair of classes: ``first``, ``second``, ``n_first``, ``n_second``
+    (groups), ``auc`` of these groups, ``ci_low``, ``ci_high``, ``p_value``, ``p_adjusted`` (for the number of pairs, by
+    Holm); see
     :func:`heldout.metrics.pairs_of_classes`. ``status`` is one of
 
     ``supported``

@@ -29,6 +29,9 @@ _WEIGHT = 0.5
 _DF = 4
 """Degrees of freedom of the tails, for each group of the smaller class."""
 
+_NOTHING = 1e-6
+"""Combinations with a smaller share of the largest weight are left out."""
+
 _PROBITS = np.linspace(-6, 6, 193)
 """Normal quantiles of the AUCs for which the variance is computed. Between them it is interpolated."""
 
@@ -98,8 +101,6 @@ def auc_interval_paired(
     >>> round(paired.low, 2), round(paired.high, 2), round(ignored.low, 2), round(ignored.high, 2)
     (0.44, 0.8, 0.28, 0.86)
     """
-    from scipy.special import ndtri, stdtr  # slow to import
-
     check_number(variance_factor, "variance_factor", above=0)
     scores = as_numbers(score, "score", shape="(G,), one value per sample", ndims=(1,))
     positive = two_classes(labels, len(scores))
@@ -110,15 +111,12 @@ def auc_interval_paired(
         return Interval(float("nan"), float("nan"), float("nan"), fewest)
     estimate = float(np.mean([wins(scores[r])[np.ix_(positive[r], ~positive[r])].mean() for r in mixed]))
     designs = tuple(sorted(_counts(positive[rows], patients[rows]) for rows in mixed))
-    weights, log_variances = _weights(scores, positive, patients, block_numbers(blocks, len(scores))), _table(designs)
+    weights = _weights(scores, positive, patients, block_numbers(blocks, len(scores)))
+    counted = weights > _NOTHING * weights.max()
+    weights, tables = weights[counted] / weights[counted].sum(), log_variances(designs)[:, counted]
 
     def p_value(auc: float) -> float:
-        probit = float(np.clip(ndtri(auc), _PROBITS[0], _PROBITS[-1] - 1e-9))
-        place = (probit - _PROBITS[0]) / (_PROBITS[1] - _PROBITS[0])
-        row = int(place)
-        log_variance = log_variances[row] + (place - row) * (log_variances[row + 1] - log_variances[row])
-        far = abs(estimate - auc) / np.sqrt(variance_factor * np.exp(log_variance))
-        return float(2 * (weights * stdtr(_DF * fewest, -far)).sum())
+        return float(p_value_of(auc, estimate, weights, tables, fewest, variance_factor))
 
     low, high = inverted(estimate, p_value, 1 - coverage)
     return Interval(estimate, low, high, fewest)
@@ -201,6 +199,26 @@ def sign_flip_test(differences: ArrayLike) -> float:
     return float((flipped <= near).mean())
 
 
+def complete_pairs(labels: np.ndarray, blocks: np.ndarray | None) -> np.ndarray | None:
+    """Rows of the sample of class 0 and of class 1 of each complete pair, (P × 2).
+
+    None if the blocks are not pairs: there are no blocks, a block has two samples of one class, or no block has both.
+
+    Parameters
+    ----------
+    labels
+        Class number of each sample, (G,).
+    blocks
+        Block number of each sample, (G,), or None.
+    """
+    if blocks is None or len(np.unique(np.stack([blocks, labels]), axis=1).T) < len(labels) or labels.max() > 1:
+        return None
+    both = np.intersect1d(blocks[labels == 0], blocks[labels == 1])
+    row = {(block, label): i for i, (block, label) in enumerate(zip(blocks, labels, strict=True))}
+    found = [[row[block, label] for label in (0, 1)] for block in both]
+    return np.array(found) if found else None
+
+
 _MOST = 16
 """Largest number of pairs for which all sign flips are counted."""
 
@@ -236,8 +254,22 @@ def _counts(positive: np.ndarray, patients: np.ndarray) -> Paired:
     return Paired(int(positive.sum()), int((~positive).sum()), n_pairs)
 
 
+def p_value_of(
+    auc: float, estimate: ArrayLike, weights: np.ndarray, tables: np.ndarray, fewest: int, variance_factor: float = 1.0
+) -> np.ndarray:
+    """Two-sided p-value of an AUC for each estimate, (...), given :func:`weights_of` and :func:`log_variances`."""
+    from scipy.special import ndtri, stdtr  # slow to import
+
+    probit = float(np.clip(ndtri(auc), _PROBITS[0], _PROBITS[-1] - 1e-9))
+    place = (probit - _PROBITS[0]) / (_PROBITS[1] - _PROBITS[0])
+    row = int(place)
+    log_variance = tables[row] + (place - row) * (tables[row + 1] - tables[row])
+    far = abs(np.asarray(estimate)[..., None] - auc) / np.sqrt(variance_factor * np.exp(log_variance))
+    return np.asarray(2 * (weights * stdtr(_DF * fewest, -far)).sum(axis=-1))
+
+
 @lru_cache(maxsize=64)
-def _table(designs: tuple[Paired, ...]) -> np.ndarray:
+def log_variances(designs: tuple[Paired, ...]) -> np.ndarray:
     """Logarithm of the variance of the mean AUC, (AUCs × combinations of correlation and ratio)."""
     from scipy.special import ndtr, ndtri  # slow to import
 
@@ -263,8 +295,6 @@ def _grid() -> tuple[np.ndarray, np.ndarray]:
 
 def _weights(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, blocks: np.ndarray) -> np.ndarray:
     """Weight of each combination: the prior, and half of the likelihood of the deviations from the means of a block."""
-    ratio, correlation = _grid()
-    log_weight = -(np.log(ratio) ** 2) / 2 - np.arctanh(correlation) ** 2 / 2
     both, alone, df = np.zeros((2, 2)), np.zeros(2), np.zeros(3)
     for block in np.unique(blocks):
         here = blocks == block
@@ -280,14 +310,33 @@ def _weights(scores: np.ndarray, positive: np.ndarray, patients: np.ndarray, blo
             df[number] += max(len(single) - 1, 0)
         both += np.stack(columns) @ np.stack(columns).T
         df[2] += max(len(paired) - 1, 0)
-    if both.trace() + alone.sum() > 0:
-        rest = 1 - correlation**2
-        squares = (both[0, 0] - 2 * correlation * both[0, 1] / ratio + both[1, 1] / ratio**2) / rest
-        squares = squares + alone[0] + alone[1] / ratio**2
-        determinants = df[2] * np.log(rest) + (df[2] + df[1]) * np.log(ratio**2)
-        log_weight = log_weight - _WEIGHT / 2 * (determinants + (2 * df[2] + df[0] + df[1]) * np.log(squares))
-    weights = np.exp(log_weight - log_weight.max())
-    return np.asarray(weights / weights.sum())
+    return weights_of(both, alone, df)
+
+
+def weights_of(both: np.ndarray, alone: np.ndarray, df: np.ndarray) -> np.ndarray:
+    """Weight of each combination, (..., combinations), from the squares and products of the deviations.
+
+    Parameters
+    ----------
+    both
+        Sums of squares and products of the samples with a partner, (..., 2 × 2), class 0 first.
+    alone
+        Sums of squares of the samples without a partner, (..., 2).
+    df
+        Degrees of freedom: samples without a partner of class 0 and of class 1, and pairs, (3,).
+    """
+    ratio, correlation = _grid()
+    log_weight = -(np.log(ratio) ** 2) / 2 - np.arctanh(correlation) ** 2 / 2
+    known = np.einsum("...ii->...", both) + alone.sum(axis=-1) > 0
+    rest = 1 - correlation**2
+    crossed = both[..., 0, 1, None] * correlation / ratio
+    squares = (both[..., 0, 0, None] - 2 * crossed + both[..., 1, 1, None] / ratio**2) / rest
+    squares = squares + alone[..., 0, None] + alone[..., 1, None] / ratio**2
+    determinants = df[2] * np.log(rest) + (df[2] + df[1]) * np.log(ratio**2)
+    total = (2 * df[2] + df[0] + df[1]) * np.log(np.where(known[..., None], squares, 1.0))
+    log_weight = log_weight - _WEIGHT / 2 * known[..., None] * (determinants + total)
+    weights = np.exp(log_weight - log_weight.max(axis=-1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
 def _centred(values: np.ndarray) -> np.ndarray:

@@ -27,6 +27,9 @@ worth for normal scores."""
 _DF = 4
 """Degrees of freedom of the tails, for each group of the smaller class."""
 
+_PRECISION = 1e-8
+"""Largest error of a limit."""
+
 
 def auc_interval_unequal(
     labels: ArrayLike,
@@ -158,8 +161,12 @@ def inverted(estimate: float, p_value: Callable[[float], float], level: float) -
         return p_value(auc) - level
 
     tiny = 1e-9  # keeps away from 0 and 1, where the variance is 0
-    low = 0.0 if estimate <= tiny or excess(tiny) >= 0 else float(brentq(excess, tiny, min(estimate, 1 - tiny)))
+    low = (
+        0.0
+        if estimate <= tiny or excess(tiny) >= 0
+        else float(brentq(excess, tiny, min(estimate, 1 - tiny), xtol=_PRECISION))
+    )
     high = 1.0
     if estimate < 1 - tiny and excess(1 - tiny) < 0:
-        high = float(brentq(excess, max(estimate, tiny), 1 - tiny))
+        high = float(brentq(excess, max(estimate, tiny), 1 - tiny, xtol=_PRECISION))
     return low, high

@@ -17,10 +17,9 @@ from heldout.get import learning_curve as stored_curve
 from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     import pandas as pd
     from anndata import AnnData
+    from matplotlib.axes import Axes
 
 _MOST = len(CLASS_COLORS)
 _NAMES = {"auc": "AUC", "loss": "log-loss (nats)"}

@@ -204,9 +204,7 @@ def learning_curve(
         "gains": gains.rename(index=str),
         "json": json.dumps(about),
     }
-    sections: dict[str, Any] = {
-        keys.LEARNING_CURVES: {**store.section(adata, keys.LEARNING_CURVES), key_added: entry}
-    }
+    sections: dict[str, Any] = {keys.LEARNING_CURVES: {**store.section(adata, keys.LEARNING_CURVES), key_added: entry}}
     looked = partition == "test" or bool(held_out_elsewhere(adata, split, "train"))
     if looked:
         fitted = hashlib.sha256(gains.to_csv().encode()).hexdigest()

@@ -30,7 +30,9 @@ def test_probability_that_both_are_positive(first, second, covariance, mean):
     assert float(_both_positive(mean, first, second, covariance)) == pytest.approx(wanted, abs=2e-5)
 
 
-@pytest.mark.parametrize(("design", "correlation", "ratio"), [(Paired(5, 5, 5), -0.6, 2.0), (Paired(6, 4, 3), 0.8, 0.5)])
+@pytest.mark.parametrize(
+    ("design", "correlation", "ratio"), [(Paired(5, 5, 5), -0.6, 2.0), (Paired(6, 4, 3), 0.8, 0.5)]
+)
 def test_mean_and_variance_are_those_of_drawn_scores(design, correlation, ratio):
     m, n, pairs = design
     rng, draws = np.random.default_rng(0), 40_000

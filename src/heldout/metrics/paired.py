@@ -140,7 +140,8 @@ def sign_flip_interval(differences: ArrayLike, *, coverage: float = 0.95) -> Int
     Returns
     -------
     :class:`Interval` in the unit of the differences. With P pairs, the widest interval, from the smallest to the
-    largest difference, covers 1 - 2 / 2\ :sup:`P`. If this is below ``coverage``, the limits are NaN: 95 % need 6 pairs.
+    largest difference, covers 1 - 2 / 2\ :sup:`P`. If this is below ``coverage``, the limits are NaN: 95 % need 6
+    pairs.
 
     Raises
     ------

@@ -96,8 +96,9 @@ def learning_curve(
     ax.set_ylabel(f"{_NAMES[metric]} of {about['n_scored']} {held} {plural(level)}")
     for label in (ax.xaxis.label, ax.yaxis.label):
         label.set_fontsize("small")
+    shown = "band" if len(methods) == 1 else "bars"
     ax.set_title(
-        f"mean of {int(table['n_repeats'].max())} random subsets; {'band' if len(methods) == 1 else 'bars'}: 80 % of them",
+        f"mean of {int(table['n_repeats'].max())} random subsets; {shown}: 80 % of them",
         fontsize="x-small",
         color=FAINT,
         loc="left",

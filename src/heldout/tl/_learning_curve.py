@@ -249,7 +249,8 @@ class _Plan:
             msg = f"{leak} Make another split, or use partition='train', whose inner folds keep units whole."
             raise ValueError(msg)
         pair_key = split.params.get("pair_key")
-        whole = [pair_key] if pair_key in adata.obs.columns else [k for k in split.group_key or [] if k in adata.obs]
+        kept_whole = [str(pair_key)] if pair_key in adata.obs.columns else split.group_key or []
+        whole = [key for key in kept_whole if key in adata.obs.columns]
         columns = [groups, *(store.as_names(store.column(adata, key, argument="group_key")) for key in whole)]
         used = np.flatnonzero(split.mask("train", "val", "test"))
         of_cell = np.full(adata.n_obs, "", dtype=object)

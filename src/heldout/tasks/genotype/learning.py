@@ -293,7 +293,7 @@ def _gain(few: Mapping[int, Scores], many: Mapping[int, Scores], metric: str, st
     return Interval(estimate, estimate - half, estimate + half, found.n_units)
 
 
-def _trend(gain: Interval, sign: int) -> str:
+def _trend(gain: Interval, sign: float) -> str:
     low, high = sorted([sign * gain.low, sign * gain.high])
     if not np.isfinite(low):
         return "unknown"

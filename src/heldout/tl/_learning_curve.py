@@ -136,8 +136,8 @@ def learning_curve(
         The table, the scores of each repetition, and the change for each method with a sentence;
         ``get.summary(adata, key_added)`` prints the sentences.
 
-    With ``partition="test"``, ``uns["heldout"]["ledger"]`` gets one more row. If the call fails or is interrupted, the
-    AnnData is unchanged.
+    With ``partition="test"``, the ledger (:func:`heldout.get.ledger`) gets one more row. If the call fails or is
+    interrupted, the AnnData is unchanged.
 
     Raises
     ------

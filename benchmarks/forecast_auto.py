@@ -9,8 +9,8 @@ method, how much larger the energy distance of ``auto`` is, and the noise floor:
 halves of the observed cells. ``auto`` is level with the best if the difference is below the floor, and it loses to
 persistence if it is worse by more than the floor.
 
-The candidates and the strength of the shrinkage were chosen on Chu 2016 (``chu``) and on other simulations (``branching``
-with seeds 0 and 1, ``laws`` with seeds 0 and 1). ``flow`` is trained with one seed.
+The candidates and the strength of the shrinkage were chosen on Chu 2016 (``chu``) and on other simulations
+(``branching`` and ``laws`` with the seeds 0 and 1). ``flow`` is trained with one seed.
 """
 
 from __future__ import annotations

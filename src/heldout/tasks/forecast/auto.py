@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout.tasks.forecast.config import AutoConfig
-from heldout.tasks.forecast.damping import FIRST, MOST_LEARNT, MOST_SCORED, ORIGINS, horizon
+from heldout.tasks.forecast.damping import FIRST, MOST_LEARNT, MOST_SCORED, NOTHING, ORIGINS, horizon
 from heldout.tasks.forecast.interface import some_rows
 from heldout.tasks.forecast.mixing import Choice, Past, assigned, choose
 from heldout.tasks.forecast.shared import shared_couplings
@@ -155,12 +155,12 @@ class Auto:
     def words_of_choice(self, fitted: Fitted, at: float) -> dict[str, Any]:
         """What was chosen for a target and why, as JSON values."""
         names, choice = self.choice(fitted, at)
-        tested = choice.skills[np.isfinite(choice.skills)]
+        tested = choice.gains[np.isfinite(choice.gains)]
         return {
             "at": float(at),
             "weights": {name: round(float(w), 4) for name, w in zip(names, choice.weights, strict=True) if w > 5e-4},
             "reason": choice.reason,
-            "skill_on_past": tested.round(4).tolist(),
+            "gain_on_past": tested.round(4).tolist(),
             "n_better": int((tested > 0).sum()),
             "n_tested": len(tested),
         }
@@ -190,18 +190,20 @@ class Auto:
         """Predict train times by all candidates. Returns the distances, and a record of JSON values."""
         asked = list(_origins(data) if kind == "forecast" else _inner_times(data))
         rows = [_distances(self._predicted(question, members, seed), question) for question in asked]
-        m = len(members)
+        m, reference = len(members), list(members).index(REFERENCE)
         past = Past(
             within=np.array([row[0] for row in rows]).reshape(-1, m, m),
             to_truth=np.array([row[1] for row in rows]).reshape(-1, m),
             of_truth=np.array([row[2] for row in rows]),
-            spread=np.array([row[3] for row in rows]),
+            least=np.array([NOTHING * row[3] for row in rows]),
             ahead=np.array([_ahead(question, kind) for question in asked]),
             evidence=np.array([_evidence(question, data, kind) for question in asked]),
-            reference=list(members).index(REFERENCE),
+            reference=reference,
         )
         distances = np.array([past.distances(past.alone(i)) for i in range(m)]).reshape(m, -1)
-        skills = np.array([past.skills(past.alone(i)) for i in range(m)]).reshape(m, -1)
+        skills = np.array([past.gains(past.alone(i)) for i in range(m)]).reshape(m, -1)
+        if kind == "interpolation" and len(rows):  # much changes around some times and little around others
+            past = replace(past, least=np.maximum(past.least, distances[reference].mean()))
         record = [
             {
                 "at": question.at,

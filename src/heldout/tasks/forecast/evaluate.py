@@ -148,7 +148,7 @@ def _of_means(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of all targets (method → metric → (n_targets,)), floors, energy distances by library, and the time column."""
+    """Scores of all targets (method → metric → (n_targets,)), floors, energy distances by library, and time column."""
 
     times: list[float]
     starts: list[float]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heldout._core.stacking import nonnegative_weights
-from heldout.tasks.forecast.damping import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +33,9 @@ class Past:
         Mean distance of a cell of a candidate and an observed cell, (B × M).
     of_truth
         Mean distance of two observed cells, (B,).
-    spread
-        Twice the mean distance of an observed cell from the mean of all, (B,). A distance below a small share of it is
-        noise.
+    least
+        Smallest distance that a gain is relative to, (B,). Otherwise a backtest in which little changes would count for
+        more than all others.
     ahead
         How far ahead the target was, in longest steps between the times before it, (B,).
     evidence
@@ -48,7 +47,7 @@ class Past:
     within: np.ndarray
     to_truth: np.ndarray
     of_truth: np.ndarray
-    spread: np.ndarray
+    least: np.ndarray
     ahead: np.ndarray
     evidence: np.ndarray
     reference: int
@@ -65,17 +64,24 @@ class Past:
 
     @property
     def scale(self) -> np.ndarray:
-        """Distance that a skill is relative to, (B,): that of persistence, or what is noise."""
-        return np.asarray(np.maximum(self.distances(self.alone(self.reference)), NOTHING * self.spread))
+        """Distance that a gain is relative to, (B,): that of persistence, or the least."""
+        return np.asarray(np.maximum(self.distances(self.alone(self.reference)), self.least))
 
-    def skills(self, weights: np.ndarray) -> np.ndarray:
-        """Share of the error of persistence that a mixture removes in each backtest, (B,)."""
+    def gains(self, weights: np.ndarray) -> np.ndarray:
+        """How much nearer than persistence a mixture is in each backtest, (B,), relative to ``scale``."""
         return np.asarray((self.distances(self.alone(self.reference)) - self.distances(weights)) / self.scale)
 
     def only(self, rows: np.ndarray) -> Past:
         """Some of the backtests."""
-        parts = (self.within, self.to_truth, self.of_truth, self.spread, self.ahead, self.evidence)
-        return Past(*(part[rows] for part in parts), self.reference)
+        return replace(
+            self,
+            within=self.within[rows],
+            to_truth=self.to_truth[rows],
+            of_truth=self.of_truth[rows],
+            least=self.least[rows],
+            ahead=self.ahead[rows],
+            evidence=self.evidence[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -86,14 +92,14 @@ class Choice:
     ----------
     weights
         Weights of the candidates, (M,). They sum to 1.
-    skills
-        Skill of each backtest with weights from the other backtests, (B,). NaN if there is only one.
+    gains
+        Gain in each backtest with weights from the other backtests, (B,). NaN if there is only one.
     reason
         ``mixture``, ``prior`` or ``persistence``: what was best on backtests that had no part in it.
     """
 
     weights: np.ndarray
-    skills: np.ndarray
+    gains: np.ndarray
     reason: str
 
 
@@ -125,8 +131,8 @@ def choose(past: Past, prior: np.ndarray, *, ahead: float, shrinkage: float) -> 
         return Choice(weights, np.full(1, np.nan), "mixture")
     others = [np.arange(n) != i for i in range(n)]
     left_out = [_stacked(past.only(rows), evidence[rows], prior, shrinkage) for rows in others]
-    of_mixture = np.array([past.only(~rows).skills(w)[0] for rows, w in zip(others, left_out, strict=True)])
-    found = {"mixture": (weights, of_mixture), "prior": (prior, past.skills(prior))}
+    of_mixture = np.array([past.only(~rows).gains(w)[0] for rows, w in zip(others, left_out, strict=True)])
+    found = {"mixture": (weights, of_mixture), "prior": (prior, past.gains(prior))}
     found["persistence"] = (standing_still, np.zeros(n))
     best = max(found, key=lambda name: round(float(evidence @ found[name][1]), 6))
     if np.allclose(found[best][0], standing_still):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout.tasks.forecast.baselines import Moving, VarRidge
 from heldout.tasks.forecast.reversion import Reversion
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from heldout.tasks.forecast.config import DampingConfig
     from heldout.tasks.forecast.damping import Direction
     from heldout.tasks.forecast.interface import Snapshots
@@ -50,5 +50,4 @@ class RidgeReversion(Moving):
 
     def move(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> np.ndarray:
         """Both whole movements."""
-        whole: np.ndarray = sum(d.whole for d in self.directions(fitted, start, start_time, at, 1.0))  # type: ignore[assignment]
-        return whole
+        return np.sum([way.whole for way in self.directions(fitted, start, start_time, at, 1.0)], axis=0)

@@ -147,15 +147,18 @@ def in_this_experiment(
     repeated = _listed([f"{time_key} {start:g}" for start in dict.fromkeys(starts)])
     gap = f"the gap that repeating the cells of {repeated} leaves"
     if skill > _LITTLE:
-        said = f"In this experiment {method} removes {skill:.0%} of {gap}"
+        result = f"In this experiment {method} removes {skill:.0%} of {gap}"
     elif skill < -_LITTLE:
-        said = f"In this experiment {method} makes {gap} larger, by {-skill:.0%}"
+        result = f"In this experiment {method} makes {gap} larger, by {-skill:.0%}"
     else:
-        said = f"In this experiment {method} leaves {gap} as it is ({skill:+.0%})"
+        result = f"In this experiment {method} leaves {gap} as it is ({skill:+.0%})"
     if tested is None:
-        return f"{said}. There was no train time on which it was compared with standing still."
+        return f"{result}. There was no train time on which it was compared with standing still."
     better, n = tested
-    return f"{said}. When it predicted train times from other train times, it was better than standing still in {better} of {n}."
+    on_past = (
+        f"When it predicted train times from other train times, it was better than standing still in {better} of {n}."
+    )
+    return f"{result}. {on_past}"
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from heldout.tasks.forecast.config import (
+    AutoConfig,
     DampingConfig,
     FlowConfig,
     PublishedConfig,
@@ -13,7 +14,7 @@ from heldout.tasks.forecast.config import (
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import (
     AttentionConfig,
-    AutoConfig,
+    AutoGroupsConfig,
     BoostingConfig,
     CellTypeConfig,
     EmbeddingConfig,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AttentionConfig",
     "AutoConfig",
+    "AutoGroupsConfig",
     "BoostingConfig",
     "CellForecaster",
     "CellTypeConfig",

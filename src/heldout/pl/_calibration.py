@@ -48,8 +48,9 @@ def calibration(
     """Plot the probabilities of groups (libraries, donors) against how often they were right.
 
     Groups are sorted by their probability and divided into bins of equal size. Each point has a
-    95 % interval (:func:`heldout.metrics.proportion_interval`), and the number of groups per point is shown. Points on the diagonal are calibrated.
-    With few groups the intervals are wide, and the log-loss and the Brier score in the title tell more than the curve.
+    95 % interval (:func:`heldout.metrics.proportion_interval`), and the title has the number of groups per point.
+    Points on the diagonal are calibrated. With few groups the intervals are wide, and the log-loss and the Brier
+    score in the title tell more than the curve.
 
     Parameters
     ----------

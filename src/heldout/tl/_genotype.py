@@ -87,7 +87,8 @@ def genotype(
         :class:`heldout.model.CellTypeConfig` for ``celltype_pseudobulk``,
         :class:`heldout.model.EmbeddingConfig` for ``mean_embedding``, :class:`heldout.model.PathwayConfig` with the
         gene sets for ``pathway_logistic``, :class:`heldout.model.StackedGroupsConfig` for ``stacked``,
-        :class:`heldout.model.AutoConfig` for ``auto``, and :class:`heldout.model.TabPFNConfig` for ``tabpfn``. ``majority`` and ``nearest_centroid`` have no options.
+        :class:`heldout.model.AutoGroupsConfig` for ``auto``, and :class:`heldout.model.TabPFNConfig` for ``tabpfn``.
+        ``majority`` and ``nearest_centroid`` have no options.
     rng
         Seed or Generator. The global state of torch does not change.
     key_added

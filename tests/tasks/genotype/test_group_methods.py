@@ -9,7 +9,7 @@ import pytest
 
 import heldout as ho
 from heldout._core.fits import read_fit
-from heldout.model import AutoConfig, CellTypeConfig, EmbeddingConfig, PathwayConfig, StackedGroupsConfig
+from heldout.model import AutoGroupsConfig, CellTypeConfig, EmbeddingConfig, PathwayConfig, StackedGroupsConfig
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.rows import predict_groups
 from heldout.tasks.genotype.tuning.refit import refit_test
@@ -18,7 +18,7 @@ from tests.tasks.genotype.donors import data_of, donors
 
 NAMES = ["celltype_pseudobulk", "mean_embedding", "pathway_logistic", "stacked", "auto"]
 OPTIONS = {
-    "auto": AutoConfig(candidates=("celltype_pseudobulk",)),
+    "auto": AutoGroupsConfig(candidates=("celltype_pseudobulk",)),
     "celltype_pseudobulk": CellTypeConfig(Cs=(0.1, 1.0), n_clusters=3, n_comps=5),
     "mean_embedding": EmbeddingConfig(Cs=(0.1, 1.0), n_features=50, n_comps=5),
     "stacked": StackedGroupsConfig(members=("nearest_centroid", "pseudobulk_shrunken", "celltype_pseudobulk")),

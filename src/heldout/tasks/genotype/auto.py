@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from heldout._core.method import Fitted
-from heldout.tasks.genotype.config import AutoConfig
+from heldout.tasks.genotype.config import AutoGroupsConfig
 from heldout.tasks.genotype.features import OF_GENES
 from heldout.tasks.genotype.group_rows import rows_of_train
 from heldout.tasks.genotype.left_out import folds_of, left_out, log_losses
@@ -34,12 +34,12 @@ class Auto:
     features: ClassVar[Any] = "genes_and_types"
     by_group: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
-    default_config: ClassVar[Any] = AutoConfig()
+    default_config: ClassVar[Any] = AutoGroupsConfig()
 
     def __init__(self) -> None:
         self.registry: Registry | None = None
 
-    def fit(self, data: Data, config: AutoConfig, *, seed: int) -> Fitted:
+    def fit(self, data: Data, config: AutoGroupsConfig, *, seed: int) -> Fitted:
         """Predict left-out groups with each candidate, choose one, and fit it on all groups."""
         methods = {name: self._candidate(name) for name in dict.fromkeys(config.candidates)}
         rows, row_of = rows_of_train(data, _METHOD)
@@ -72,7 +72,7 @@ class Auto:
         assert self.registry is not None
         if name == _METHOD or self.registry[name].load().features not in OF_GENES:
             msg = (
-                f"AutoConfig: candidates has {name!r}, which cannot be a candidate. Candidates must read genes, such "
+                f"AutoGroupsConfig: candidates has {name!r}, which cannot be a candidate. Candidates must read genes, such "
                 "as 'pseudobulk_shrunken' or 'logistic'."
             )
             raise ValueError(msg)

@@ -181,7 +181,7 @@ class StackedGroupsConfig(Config):
 
 
 @dataclass(frozen=True)
-class AutoConfig(Config):
+class AutoGroupsConfig(Config):
     """Options of the choice of a method.
 
     Parameters

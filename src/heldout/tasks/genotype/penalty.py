@@ -87,9 +87,9 @@ def choose_C(
     """Choose the penalty by leaving groups out, one standard error towards the usual one.
 
     The loss of a held-out group is the mean log-loss of its rows, weighted as in the fit. A candidate is as good as
-    the best one if it is worse by at most one standard error of the difference over groups. Of the candidates that are
-    as good as the best one, the nearest to ``usual`` is chosen: the loss of a few groups varies too much to decide
-    between more extreme values.
+    the best one if it is worse by at most one standard error of the difference over groups.
+    The nearest of these to ``usual`` is chosen: the loss of a few groups varies too much to decide between more
+    extreme values.
 
     Parameters
     ----------

@@ -13,8 +13,8 @@ _SPREAD = 0.7
 def temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Return the temperature T for which softmax(logits / T) predicts held-out rows best :cite:p:`guo2017`.
 
-    It minimises the summed log-loss plus (log T)² / (2 · 0.7²). This prior holds T near 1 if there are few rows, so that
-    a handful of groups without an error does not give an infinite certainty.
+    It minimises the summed log-loss plus (log T)² / (2 · 0.7²). This prior holds T near 1 if there are few rows, so
+    that a handful of groups without an error does not give an infinite certainty.
 
     Parameters
     ----------

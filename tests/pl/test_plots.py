@@ -50,7 +50,7 @@ def donors():
 
 
 def labels_of(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+    return [" ".join(text.get_text().split()) for text in ax.get_legend().get_texts()]
 
 
 def tiles(ax):
@@ -262,10 +262,10 @@ def test_roc_of_an_evaluated_fit_stands_beside_its_baseline_and_verdict(fitted):
     library, cell = table.loc[("library", "logistic")], table.loc[("cell", "logistic")]
     texts = labels_of(ax)
     assert texts[0] == f"libraries (n = 2): AUC {library['estimate']:.2f}, no interval"
-    assert texts[1] == f"best baseline ({best}): {table.loc[('library', best), 'estimate']:.2f}"
-    assert texts[2] == f"cells (n = 60): AUC {cell['estimate']:.2f}, no interval"
-    assert texts[-1] == "verdict (libraries): unidentifiable"
-    baseline = next(line for line in ax.lines if line.get_label() == texts[1])
+    assert texts[1] == f"cells (n = 60): AUC {cell['estimate']:.2f}, no interval"
+    assert texts[2] == f"best baseline ({best.replace('_', ' ')}): AUC {table.loc[('library', best), 'estimate']:.2f}"
+    assert ax.get_title(loc="left").startswith("logistic on test: unidentifiable against")
+    baseline = next(line for line in ax.lines if " ".join(line.get_label().split()) == texts[2])
     np.testing.assert_allclose(area(baseline), table.loc[("library", best), "estimate"])
 
 

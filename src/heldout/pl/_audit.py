@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from heldout.auditing._finding import conclusion
 from heldout.get import audit as stored_audit
-from heldout.pl._style import FAINT, INK, new_axes, text_on
+from heldout.pl._layout import new_axes
+from heldout.pl._style import FAINT, INK, text_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +110,7 @@ def audit(
     title, _, numbers = table.attrs["title"].partition(": ")
     head, foot = textwrap.wrap(numbers, page.width), _foot(table, page.width)
     n_lines = sum(len(block) + _GAP for block in blocks) + len(head) + len(foot) + 2.6
-    ax = new_axes(ax, (_WIDTH, _LINE * points / 72 * n_lines))
+    ax = new_axes(ax, None if ax is not None else (_WIDTH, _LINE * points / 72 * n_lines))
     ax.axis("off")
     ax.set(xlim=(0, page.width), ylim=(n_lines, 0))
     _write(ax, 0, 0.1, title, fontsize="medium", weight="bold")

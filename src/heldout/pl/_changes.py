@@ -9,7 +9,8 @@ import numpy as np
 from heldout._core.checks import check_integer
 from heldout.get._changes import changes as table_of
 from heldout.get._changes import rows_of
-from heldout.pl._style import FAINT, INK, PARTITION_COLORS, despine, new_axes
+from heldout.pl._layout import new_axes
+from heldout.pl._style import FAINT, INK, PARTITION_COLORS, despine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +80,7 @@ def changes(adata: AnnData, perturbation: str | None = None, *, n: int = 8, ax: 
         )
         raise ValueError(msg)
     table = table.assign(certainty=table["change"].abs() / half)
-    ax = new_axes(ax, _SIZE)
+    ax = new_axes(ax, None if ax is not None else _SIZE)
     sure = table["excludes_zero"].to_numpy(dtype=bool)
     ax.axvline(0, color=FAINT, linewidth=0.8)
     ax.axhline(1, color=FAINT, linewidth=0.8, linestyle="--")

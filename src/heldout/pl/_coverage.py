@@ -9,7 +9,8 @@ import numpy as np
 from heldout._core.fits import latest_fit
 from heldout._core.leaks import leak_of_stored
 from heldout.get import scores
-from heldout.pl._style import CLASS_COLORS, INK, despine, new_axes, titled
+from heldout.pl._layout import new_axes
+from heldout.pl._style import CLASS_COLORS, INK, despine, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,7 @@ def coverage(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) 
             "val, then fit and evaluate again."
         )
         raise ValueError(msg)
-    ax = new_axes(ax, (4.2, 4.0))
+    ax = new_axes(ax, None if ax is not None else (4.2, 4.0))
     nominal = np.array([float(name.removeprefix(_PREFIX)) for name in columns])
     for number, ((n_targets, n_seen), rows) in enumerate(scored.groupby(["n_targets", "n_seen"])):
         if not rows[columns].isna().all(axis=None):

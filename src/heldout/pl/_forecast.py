@@ -11,7 +11,8 @@ from heldout._core.fits import check_split, latest_fit, read_fit
 from heldout._core.leaks import leak_of_stored
 from heldout._core.ledger import was_evaluated
 from heldout._core.partition import read_partition
-from heldout.pl._style import CLASS_COLORS, FAINT, PARTITION_COLORS, despine, legend_beside, new_axes, titled
+from heldout.pl._layout import new_axes
+from heldout.pl._style import CLASS_COLORS, FAINT, PARTITION_COLORS, despine, legend_beside, titled
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -98,7 +99,7 @@ def forecast(
         f"observed, {at:g} (held out)": (coordinates(adata, truth, columns, space, layer), PARTITION_COLORS["test"]),
         f"predicted, {at:g}": (np.asarray(predicted.obsm[fit.info["use_rep"] or "X_pca"]), CLASS_COLORS[0]),
     }
-    ax = _draw(new_axes(ax, (5.2, 3.6)), clouds, components, fit.info["time_key"], fit.method)
+    ax = _draw(new_axes(ax, None if ax is not None else (5.2, 3.6)), clouds, components, fit.info["time_key"], fit.method)
     ax.set_title(titled("", leak_of_stored(adata, key)), loc="left", fontsize="medium")
     return ax
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, row_blocks
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine, new_axes
+from heldout.pl._layout import new_axes
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -72,7 +73,7 @@ def genes_per_cell(
     detected, names = _detected(X), store.as_names(column)
     times = store.ordered_names(column)
     groups = [detected[names == time] for time in times]
-    ax = new_axes(ax, (1.6 + 0.72 * len(times), 3.2))
+    ax = new_axes(ax, None if ax is not None else (1.6 + 0.72 * len(times), 3.2))
     for at, group in enumerate(groups):
         _violin(ax, at, group)
     top = max(max(group.max() for group in groups), threshold or 0)

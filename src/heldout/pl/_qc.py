@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.get._libraries import libraries
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine, legend_beside, new_axes
+from heldout.pl._layout import new_axes
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine, legend_beside
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -54,7 +55,7 @@ def qc(adata: AnnData, *, ax: Axes | None = None) -> Axes:
     '20 of 30 cells kept'
     """
     table = libraries(adata)
-    ax = new_axes(ax, (6.6, 0.9 + 0.26 * len(table)))
+    ax = new_axes(ax, None if ax is not None else (6.6, 0.9 + 0.26 * len(table)))
     at, left = np.arange(len(table)), np.zeros(len(table))
     for name, (label, color) in _PARTS.items():
         width = table[name].to_numpy(dtype=float)

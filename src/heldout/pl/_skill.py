@@ -10,7 +10,8 @@ from heldout._core.leaks import leak_of_stored
 from heldout._core.words import counted
 from heldout.get import evaluation
 from heldout.get._leaderboard import latest_key, verdict_words
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes, titled
+from heldout.pl._layout import new_axes
+from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ def skill(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) -> 
         msg = f"The evaluation {key!r} has no {METRIC!r}: it is of another task, or persistence is at the noise floor."
         raise ValueError(msg)
     rows = rows[rows["level"] == rows["level"].iloc[0]].sort_values("estimate", kind="stable")
-    ax = new_axes(ax, (6.0, 0.9 + 0.32 * len(rows)))
+    ax = new_axes(ax, None if ax is not None else (6.0, 0.9 + 0.32 * len(rows)))
     for at, row in enumerate(rows.itertuples()):
         _draw(ax, at, row)
     ax.axvline(0, color=INK, linewidth=0.9, zorder=0)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from heldout._core.partition import PARTITIONS
 from heldout._core.words import counted
-from heldout.pl._style import INK, PARTITION_COLORS, despine, legend_beside, new_axes, shorten, text_line, text_on
+from heldout.pl._layout import new_axes
+from heldout.pl._style import INK, PARTITION_COLORS, despine, legend_beside, shorten, text_line, text_on
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,7 @@ def draw_tiles(layout: SplitLayout, title: str, ax: Axes | None) -> Axes:
     texts = [_lines(name, n, lines) for name, n in zip(names, table[list(PARTITIONS)].sum(axis=1), strict=True)]
     width = min(max(0.095 * max(len(line) for text in texts for line in text) + 0.3, 0.62), 2.2)
     tile = (0.2, 0.3, 0.52)[lines]
-    ax = new_axes(ax, (min(2.9 + width * len(layout.matches), 16), min(1.1 + tile * top, 14)))
+    ax = new_axes(ax, None if ax is not None else (min(2.9 + width * len(layout.matches), 16), min(1.1 + tile * top, 14)))
     for i, row in enumerate(table.itertuples()):
         x = layout.matches.index(row.match)
         y = bottoms[row.label] + height[row.label] - 1 - stack[i]
@@ -112,7 +113,7 @@ def draw_bars(layout: SplitLayout, ax: Axes | None) -> Axes:
     """Draw one bar per group. Its height is the number of cells. Bars are sorted by label and partition."""
     table = layout.table
     at = table.index.to_numpy() + 1.6 * table["label"].map(layout.labels.index).to_numpy()
-    ax = new_axes(ax, (min(max(0.17 * (at[-1] + 1) + 2.6, 5.0), 14.0), 2.9))
+    ax = new_axes(ax, None if ax is not None else (min(max(0.17 * (at[-1] + 1) + 2.6, 5.0), 14.0), 2.9))
     bottom = 0 * at
     for partition in PARTITIONS:
         n = table[partition].to_numpy()

@@ -68,6 +68,7 @@ def test_public_names_are_sorted_and_exist():
         "coverage",
         "forecast",
         "genes_per_cell",
+        "groups",
         "history",
         "interactions",
         "leaderboard",
@@ -129,8 +130,7 @@ def test_split_has_a_tile_a_library_in_its_colour_and_place(fitted):
     stored = {(str(row.day), PARTITION_COLORS[row.partition]) for row in table.itertuples()}
     assert drawn == stored
     texts = [text.get_text() for text in ax.texts]
-    assert sorted(t for t in texts if t != "30") == [str(n) for n in range(46, 58)]
-    assert texts.count("30") == 12
+    assert sorted(texts) == [f"{n}\n30" for n in range(46, 58)]
     assert labels_of(ax)[:3] == [
         "train: 8 libraries, 240 cells",
         "val: 2 libraries, 60 cells",
@@ -182,7 +182,9 @@ def test_split_without_match_key_has_a_bar_a_donor_as_high_as_its_cells(donors):
         name = f"SAMP{names[bar.get_x() + bar.get_width() / 2]}"
         assert bar.get_height() == table.loc[name, "n_cells"]
         assert to_hex(bar.get_facecolor()).upper() == PARTITION_COLORS[table.loc[name, "partition"]]
-    assert [text.get_text() for text in ax.texts] == ["control\n12 donors", "patient\n12 donors"]
+    assert [text.get_text() for text in ax.texts] == ["control\nn = 12", "patient\nn = 12"]
+    n_test = (table["partition"] == "test").sum()
+    assert ax.get_title(loc="left") == f"test: {n_test} of 24 donors"
     assert ax.get_xlabel() == "donor (names begin with SAMP)"
 
 

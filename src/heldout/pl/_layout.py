@@ -81,7 +81,6 @@ def new_panels(
     n: int,
     *,
     what: str,
-    share_y: bool = False,
 ) -> np.ndarray:
     """The given axes, or n panels of a new figure, in as many columns as suit its shape.
 
@@ -95,8 +94,6 @@ def new_panels(
         Number of panels.
     what
         What the panels are, for the error message, e.g. ``"two Axes, for loss and accuracy"``.
-    share_y
-        Whether the panels of a row have the same y axis.
     """
     if axes is not None:
         _only_size_of_new(figsize, "axes")
@@ -113,9 +110,7 @@ def new_panels(
     width, height = size or plt.rcParams["figure.figsize"]
     columns = min(range(1, n + 1), key=lambda c: abs(np.log(width / c * ceil(n / c) / height / _SHAPE)))
     rows = ceil(n / columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=size, layout="constrained", squeeze=False, sharey="row" if share_y else False
-    )
+    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for ax in grid.ravel()[n:]:
         figure.delaxes(ax)
     return grid.ravel()[:n]
@@ -152,6 +147,15 @@ def room_of(ax: Axes) -> Inches:
     figure: Any = ax.figure
     box = _slot(ax) or ax.get_position(original=True)
     return Inches(box.width * figure.bbox.width / figure.dpi, box.height * figure.bbox.height / figure.dpi)
+
+
+def panel_of(ax: Axes) -> Transform:
+    """The transform from shares of the panel with its labels to the figure: (0, 1) is its upper left corner."""
+    from matplotlib.transforms import BboxTransformTo, TransformedBbox
+
+    figure: Any = ax.figure
+    slot = _slot(ax)
+    return ax.transAxes if slot is None else BboxTransformTo(TransformedBbox(slot, figure.transSubfigure))
 
 
 def _slot(ax: Axes) -> Bbox | None:
@@ -272,13 +276,13 @@ def finish(
         axis.get_offset_text().set_size(sizes.tick)
     head, left, width = _head_room(ax, wide=wide)
     pad, between = 0.75 * sizes.tick, 0.35 * sizes.text
-    beside = _labels_beside(ax, key, sizes) if key and square else None
-    if beside is not None:
-        _key_beside(ax, beside, key, sizes)
+    labels = _labels_beside(ax, key, sizes) if key and square else None
+    if labels is not None:
+        _key_beside(ax, labels, key, sizes)
     elif key:
         legend = _key(ax, key, width, sizes, left + _points(ax, 0, pad))
         pad += 72 * legend.get_window_extent().height / ax.figure.dpi + between
-    if title or (key and beside is None):
+    if title or (key and labels is None):
         words = ax.set_title(wrapped(title, width, sizes.label) or " ", loc="left", fontsize=sizes.label, pad=pad)
         words.set_transform(left + _points(ax, 0, pad))
     _wrap_labels(ax, sizes, head)
@@ -292,7 +296,7 @@ def _points(ax: Axes, x: float, y: float) -> Transform:
 
 def _head_room(ax: Axes, *, wide: bool) -> tuple[Bbox | None, Transform, float]:
     """The panel, the transform of its left edge and the top of the axes, and the width of the head in inches."""
-    from matplotlib.transforms import BboxTransformTo, TransformedBbox, blended_transform_factory
+    from matplotlib.transforms import blended_transform_factory
 
     figure: Any = ax.figure
     slot = _slot(ax)
@@ -302,20 +306,19 @@ def _head_room(ax: Axes, *, wide: bool) -> tuple[Bbox | None, Transform, float]:
         right = box.x1 if slot is None else (figure.transSubfigure.transform((slot.x1, 0))[0])
         width = box.width if slot is not None else min(right, figure.bbox.x1) - box.x0
         return slot, ax.transAxes, width / figure.dpi
-    edge = BboxTransformTo(TransformedBbox(slot, figure.transSubfigure))
-    left = blended_transform_factory(edge, ax.transAxes) + _points(ax, _PAD, 0)
+    left = blended_transform_factory(panel_of(ax), ax.transAxes) + _points(ax, _PAD, 0)
     return slot, left, room_of(ax).width - 2 * _PAD / 72
 
 
 def _key(ax: Axes, entries: Sequence[Any], width: float, sizes: Sizes, place: Transform) -> Any:
     """Draw the legend in as many columns as fit into the width."""
     em = sizes.text / 72
-    beside = (_HANDLE + _TEXT_PAD) * em
+    handle = (_HANDLE + _TEXT_PAD) * em
     widths = []
     for entry in entries:
-        label = wrapped(str(entry.get_label()).replace("\n", " "), width - beside, sizes.text)
+        label = wrapped(str(entry.get_label()).replace("\n", " "), width - handle, sizes.text)
         entry.set_label(label)
-        widths.append(width_of(label, sizes.text) + beside)
+        widths.append(width_of(label, sizes.text) + handle)
     columns = len(entries)
     while columns > 1:
         parts = np.array_split(widths, columns)

@@ -96,8 +96,8 @@ def power(
         ax.plot(totals, curve, color=color, linewidth=0.9 * sizes.line)
         ax.plot([total], [found.power], marker, color=color, markersize=0.8 * sizes.mark)
         ends.append((f"AUC {auc:g}: {total}", color))
-    for row, (words, color) in enumerate(reversed(ends)):
-        below = (0.5 * sizes.text, -1.3 * row * sizes.text)
+    for row, (words, color) in enumerate(ends):
+        below = (0.5 * sizes.text, -1.3 * (len(ends) - 1 - row) * sizes.text)
         place = {"xy": (1, 1), "xycoords": "axes fraction", "xytext": below, "textcoords": "offset points", "va": "top"}
         ax.annotate(words, color=color, fontsize=sizes.text, **place)
     ax.axhline(power, color=FAINT, linewidth=0.6 * sizes.line, linestyle=(0, (4, 3)), zorder=0)

@@ -121,8 +121,8 @@ def roc(
     >>> ho.tl.genotype(adata, "genotype", method="qc_logistic")
     >>> _ = ho.tl.evaluate(adata)
     >>> ax = ho.pl.roc(adata)
-    >>> ax.get_legend_handles_labels()[1][0]
-    'libraries (n = 2):\\nAUC 1.00,\\nno interval'
+    >>> ax.get_legend_handles_labels()[1][0].split(":")[0]
+    'libraries (n = 2)'
     """
     predicted = read_predicted(adata, key, partition, group_key)
     present = np.unique(predicted.cells.labels)

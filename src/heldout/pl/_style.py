@@ -36,8 +36,8 @@ FAINT = "#8A8A8A"
 """Colour of baselines, and of lines and text for comparison. It is seen on white and on black."""
 
 
-INK = "#222222"
-"""Dark text colour on light fills."""
+_DARK = "#222222"
+"""Text on light fills."""
 
 
 def ink() -> str:
@@ -91,23 +91,6 @@ def despine(ax: Axes, *keep: str) -> None:
         ax.spines[side].set_visible(side in keep)
 
 
-def legend_beside(ax: Axes, handles: Sequence[Any] | None = None, *, title: str | None = None) -> None:
-    """Draw a legend to the right of the axes."""
-    given = {} if handles is None else {"handles": list(handles)}
-    legend = ax.legend(
-        **given,
-        title=title,
-        loc="upper left",
-        bbox_to_anchor=(1.02, 1.0),
-        borderaxespad=0.0,
-        frameon=False,
-        fontsize="small",
-        title_fontsize="small",
-        alignment="left",
-    )
-    legend.get_title().set_color(INK)
-
-
 def text_line(label: str) -> Any:
     """Legend entry without a symbol."""
     from matplotlib.lines import Line2D
@@ -121,7 +104,7 @@ def text_on(color: Any) -> str:
 
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.066 else "#222222"
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.066 else _DARK
 
 
 def natural(name: str) -> list[tuple[int, float, str]]:

@@ -23,7 +23,8 @@ def close_figures():
 def test_marks_are_the_scores_of_the_groups_and_points_are_their_cells(fitted):
     ax = ho.pl.groups(fitted, "genotype")
     scores = ho.get.scores(fitted, "genotype").query("role == 'model'").set_index("group")["log_odds"]
-    names = [f"GSM83250{text.get_text()}" for text in ax.get_xticklabels()]
+    prefix = ax.get_xlabel().removeprefix("library (names begin with ").removesuffix(")")
+    names = [prefix + text.get_text() for text in ax.get_xticklabels()]
     marks = np.concatenate([line.get_xydata() for line in ax.lines if line.get_linestyle() == "None"])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["control (n = 1)", "patient (n = 1)"]
     np.testing.assert_allclose(marks[:, 1], np.clip(scores[names], -9, 9), rtol=1e-5)

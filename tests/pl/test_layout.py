@@ -89,10 +89,10 @@ def test_text_is_read_on_any_background(style):
         assert all(contrast(text.get_color(), behind) > 3 for text in texts)
 
 
-def contrast(one, other):
+def contrast(colour, behind):
     light = []
-    for colour in (one, other):
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in mpl.colors.to_rgb(colour)]
+    for shade in (colour, behind):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in mpl.colors.to_rgb(shade)]
         light.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
     return (max(light) + 0.05) / (min(light) + 0.05)
 
@@ -165,7 +165,7 @@ def test_words_wrap_at_the_width_and_numbers_stay_with_their_unit():
     assert wrapped("unbreakable" * 9, 0.5, 7).endswith("…")
 
 
-def test_positions_are_apart_and_as_near_as_possible():
+def test_positions_are_apart_and_close_to_the_values():
     placed = apart([0.5, 0.52, 0.9], 0.1, low=0, high=1)
     np.testing.assert_allclose(placed, [0.46, 0.56, 0.9])
     np.testing.assert_allclose(apart([5.0, 5.0, 5.0], 9, low=0, high=1), [0, 0.5, 1])

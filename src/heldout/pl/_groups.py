@@ -31,7 +31,7 @@ _FURTHEST = 9.0
 """Largest log-odds of the axis. Cells beyond it are drawn at its end."""
 
 _STRIP = 0.05
-"""Width of a group in inches from which single cells are drawn; narrower groups have a line over 80 % of their cells."""
+"""Least width of a group in inches for single cells; narrower groups have a line over 80 % of their cells."""
 
 _MOST = 200
 """Cells of a group that are drawn."""
@@ -49,9 +49,9 @@ def groups(
 ) -> Axes:
     """Plot the predicted probability of each group (library, donor) as a strip with its cells.
 
-    Groups are sorted by their true class, and by their prediction. A point is a cell, at most 200 cells of a group are
-    drawn. The large mark is the group: the mean logit of its cells, which :func:`heldout.tl.evaluate` scores. The dashed
-    line is a probability of 0.5. If there are too many groups for single cells, a line covers 80 % of the cells.
+    Groups are sorted by their true class, and by their prediction. A point is a cell; at most 200 cells of a group are
+    drawn. The large mark is the group: the mean logit of its cells, which :func:`heldout.tl.evaluate` scores. The
+    dashed line is a probability of 0.5. If there are too many groups for single cells, a line covers 80 % of the cells.
 
     Parameters
     ----------
@@ -102,8 +102,7 @@ def groups(
         raise ValueError(msg)
     number = _class_number(predicted, label)
     ax = new_axes(ax, figsize)
-    title = _title(predicted, number, predicted.classes[number])
-    _draw(ax, predicted, number, titled(title, leak_of_stored(adata, predicted.key)))
+    _draw(ax, predicted, number, titled(_title(predicted, number), leak_of_stored(adata, predicted.key)))
     return ax
 
 
@@ -121,14 +120,13 @@ def _class_number(predicted: Predicted, label: str | None) -> int:
     return predicted.classes.index(label)
 
 
-def _title(predicted: Predicted, number: int, name: str) -> str:
+def _title(predicted: Predicted, number: int) -> str:
     """How many groups are on the side of their true class."""
     units: Any = predicted.groups
     odds = one_vs_rest(units.log_probability)[:, number]
     right = int(((odds > 0) == (units.labels == number)).sum())
     method = method_name(predicted.method.rpartition(".")[2])
-    side = "on the right side of 0.5" if len(predicted.classes) == 2 else f"are {name} or not, as predicted"
-    return f"{method} on {predicted.partition}: {right} of {units.n} {plural(units.unit)} {side}"
+    return f"{method} on {predicted.partition}: {right} of {units.n} {plural(units.unit)} on the right side of 0.5"
 
 
 def _draw(ax: Axes, predicted: Predicted, number: int, title: str) -> None:

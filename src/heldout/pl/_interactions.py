@@ -47,9 +47,9 @@ def interactions(
     """Plot the measured change of each combination and gene against the sum of the single changes.
 
     Points on the diagonal are additive. Dotted lines are the cut-offs of the calls. Points beyond them have the colour
-    and the shape of their class. There are no cut-offs if deviations were scaled. With predictions, a second panel shows
-    the share of interactions that a method finds (true positive rate) against the share of false interactions among its
-    top calls (false discovery proportion).
+    and the shape of their class. There are no cut-offs if deviations were scaled. With predictions, a second panel
+    shows the share of interactions that a method finds (true positive rate) against the share of false interactions
+    among its top calls (false discovery proportion).
 
     Parameters
     ----------

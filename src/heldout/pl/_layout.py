@@ -383,7 +383,7 @@ def _wrap_labels(ax: Axes, sizes: Sizes, slot: Bbox | None) -> None:
 
 
 def apart(values: Sequence[float], least: float, *, low: float, high: float) -> np.ndarray:
-    """Positions as near as possible to the values that are at least ``least`` apart and between low and high, (n,).
+    """Positions as close as possible to the values that are at least ``least`` apart and between low and high, (n,).
 
     If there is no room for that, positions are spread evenly.
     """

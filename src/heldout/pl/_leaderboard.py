@@ -52,8 +52,8 @@ def leaderboard(
     Judged methods are blue circles and baselines are grey squares; open diamonds are the judged method with a part
     replaced. Whiskers are 95 % intervals. The dashed line is chance and the dotted line is the ceiling, the score that
     the noise of the data allows. An arrow points to the better side. The title of a panel is the verdict. "5 of 15" at
-    a point says that the method predicts only 5 of 15 units. If a panel is too low for all methods, the judged and the best methods
-    are drawn, and the axis says how many methods there are.
+    a point says that the method predicts only 5 of 15 units. If a panel is too low for all methods, the judged and the
+    best methods are drawn, and the axis says how many methods there are.
 
     Parameters
     ----------

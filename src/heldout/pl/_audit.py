@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from heldout.auditing._finding import conclusion
 from heldout.get import audit as stored_audit
-from heldout.pl._layout import SMALLEST, new_axes, panel_of, room_of, shortened, sizes_of, width_of, wrapped
+from heldout.pl._layout import SMALLEST, new_axes, panel_of, room_of, sizes_of
 from heldout.pl._style import FAINT, ink, text_on
+from heldout.pl._words import shortened, width_of, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,9 @@ import numpy as np
 from heldout._core.checks import check_integer
 from heldout.get._changes import changes as table_of
 from heldout.get._changes import rows_of
-from heldout.pl._layout import apart, finish, new_axes, room_of, sizes_of, width_of
+from heldout.pl._layout import finish, new_axes, room_of, sizes_of
 from heldout.pl._style import FAINT, MODEL_COLOR, despine
+from heldout.pl._words import apart, width_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,10 @@ import numpy as np
 
 from heldout._core.leaks import leak_of_stored
 from heldout._core.words import counted
-from heldout.pl._layout import finish, new_axes, room_of, sizes_of, width_of
+from heldout.pl._layout import finish, new_axes, room_of, sizes_of
 from heldout.pl._predicted import read_predicted
 from heldout.pl._style import MODEL_COLOR, despine, paper, text_on, titled
+from heldout.pl._words import width_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -171,4 +171,4 @@ def _outline(ax: Axes, cells: np.ndarray, colour: str, width: float) -> None:
     margin = 0.3 * (high - low)
     grid = np.meshgrid(*(np.linspace(a, b, _GRID) for a, b in zip(low - margin, high + margin, strict=True)))
     heights = density(np.stack([axis.ravel() for axis in grid])).reshape(_GRID, _GRID)
-    ax.contour(*grid, heights, levels=[float(np.median(density(cells)))], colors=[colour], linewidths=width, zorder=3)
+    ax.contour(*grid, heights, levels=[float(np.median(density(cells.T)))], colors=[colour], linewidths=width, zorder=3)

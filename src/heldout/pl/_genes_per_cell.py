@@ -8,8 +8,9 @@ import numpy as np
 
 from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, row_blocks
-from heldout.pl._layout import finish, new_axes, room_of, sizes_of, width_of
+from heldout.pl._layout import finish, new_axes, room_of, sizes_of
 from heldout.pl._style import CLASS_COLORS, FAINT, PARTITION_COLORS, despine, ink, paper
+from heldout.pl._words import width_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

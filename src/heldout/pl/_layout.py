@@ -6,13 +6,13 @@ shrink with the panel. The rcParams are never changed.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from functools import lru_cache
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from heldout.pl._words import width_of, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,17 +23,11 @@ if TYPE_CHECKING:
 SMALLEST = 5.0
 """Text of a panel does not shrink below this size in points, the least size that journals print."""
 
-_WORD = re.compile(r"\(n = [^)]*\):?|\[[^]]*\]|\S+")
-"""Words, numbers of units and intervals are not broken."""
-
 _PAD = 3.0
 """Space at the edges of a panel, in points."""
 
 _SHAPE = 1.35
 """Width over height of a pleasant panel."""
-
-_HINTING = 1.04
-"""How much wider text is on screens of few pixels than in outlines."""
 
 _HANDLE, _TEXT_PAD, _BETWEEN = 1.1, 0.4, 1.1
 """Width of the mark of a key, space before its text and space between columns, in font sizes."""
@@ -205,44 +199,6 @@ def sizes_of(ax: Axes, *, crowd: float = 0.0) -> Sizes:
     )
 
 
-@lru_cache(4096)
-def width_of(text: str, points: float, *, weight: str = "normal") -> float:
-    """Width of the longest line of a text in inches."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    font = FontProperties(size=points, weight=weight)
-    lines = text.split("\n")
-    widest = max(text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in lines)
-    return _HINTING * widest / 72
-
-
-def wrapped(text: str, width: float, points: float) -> str:
-    """The same text with line breaks between words, so that no line is wider than ``width`` inches."""
-    lines = []
-    for paragraph in text.split("\n"):
-        line = ""
-        for word in _WORD.findall(paragraph):
-            longer = f"{line} {word}" if line else word
-            if line and width_of(longer, points) > width:
-                lines.append(line)
-                line = shortened(word, width, points)
-            else:
-                line = longer if line else shortened(word, width, points)
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def shortened(text: str, width: float, points: float) -> str:
-    """The same text, or its beginning and an ellipsis if it is wider than ``width`` inches."""
-    if width_of(text, points) <= width:
-        return text
-    short = text
-    while len(short) > 1 and width_of(f"{short}…", points) > width:
-        short = short[:-1]
-    return f"{short.rstrip()}…"
-
-
 def finish(
     ax: Axes,
     title: str = "",
@@ -380,26 +336,3 @@ def _wrap_labels(ax: Axes, sizes: Sizes, slot: Bbox | None) -> None:
         reach = 2 * min(middle - low, high - middle) / figure.dpi - 2 * _PAD / 72
         if isfinite(reach) and reach > 0:
             axis.label.set_text(wrapped(axis.label.get_text(), 0.97 * reach, sizes.label))
-
-
-def apart(values: Sequence[float], least: float, *, low: float, high: float) -> np.ndarray:
-    """Positions as close as possible to the values that are at least ``least`` apart and between low and high, (n,).
-
-    If there is no room for that, positions are spread evenly.
-    """
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return np.clip(values, low, high)
-    least = min(least, (high - low) / (len(values) - 1))
-    order = np.argsort(values, kind="stable")
-    steps = least * np.arange(len(values))
-    blocks: list[list[float]] = []  # mean and number of values that were pushed together
-    for value in values[order] - steps:
-        blocks.append([value, 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            mean, n = blocks.pop()
-            blocks[-1] = [(blocks[-1][0] * blocks[-1][1] + mean * n) / (blocks[-1][1] + n), blocks[-1][1] + n]
-    flat = np.concatenate([np.full(int(n), mean) for mean, n in blocks])
-    placed = np.empty(len(values))
-    placed[order] = np.clip(flat, low, high - steps[-1]) + steps
-    return placed

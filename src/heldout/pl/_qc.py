@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.get._libraries import libraries
-from heldout.pl._layout import finish, new_axes, room_of, sizes_of, width_of
+from heldout.pl._layout import finish, new_axes, room_of, sizes_of
 from heldout.pl._style import CLASS_COLORS, FAINT, PARTITION_COLORS, despine, ink, paper
+from heldout.pl._words import width_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from heldout._core.partition import PARTITIONS
 from heldout._core.words import counted, plural
-from heldout.pl._layout import SMALLEST, finish, room_of, shortened, sizes_of, width_of
+from heldout.pl._layout import SMALLEST, finish, room_of, sizes_of
 from heldout.pl._style import PARTITION_COLORS, despine, ink, paper, shorten, text_line, text_on
+from heldout.pl._words import shortened, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -155,7 +155,8 @@ def _draw(ax: Axes, at: int, row: pd.Series, most: int, sizes: Sizes) -> None:
     if not np.isfinite(row.estimate):
         lost = str(row.note).startswith("predicts 0 of")
         place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": sizes.small, "color": FAINT}
-        ax.annotate("not predicted" if lost else "not defined", (0.02, at), **place)
+        behind = {"facecolor": paper(ax), "edgecolor": "none", "pad": 1.0}
+        ax.annotate("not predicted" if lost else "not defined", (0.02, at), bbox=behind, **place)
         return
     model = row.role == "model"
     colour = FAINT if row.role == "baseline" else MODEL_COLOR

@@ -83,6 +83,7 @@ def skill(
     ax.set_yticks(range(len(rows)), [method_name(name) for name in rows["method"]])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_xlim(max(_LOWEST, float(rows["estimate"].min())) - 0.12, max(1.0, float(rows["estimate"].max())) + 0.08)
+    ax.locator_params(axis="x", nbins=5)
     ax.set_xlabel("corrected skill (0: persistence, 1: noise floor)")
     despine(ax, "bottom")
     ax.tick_params(axis="y", length=0)

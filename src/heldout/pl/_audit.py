@@ -206,7 +206,7 @@ def _draw(ax: Axes, page: _Page, at: float, entry: _Entry, block: list[str], col
 
 def _write(ax: Axes, page: _Page, x: float, line: float, text: str, **options: Any) -> None:
     """Write text at a distance in inches from the left and in lines from the top; the layout does not depend on it."""
-    style = {"va": "top", "color": ink(), "fontsize": page.points, **options}
+    style: dict[str, Any] = {"va": "top", "color": ink(), "fontsize": page.points, **options}
     offset = (72 * x + _PAD, -_LINE * page.points * line - _PAD)
-    place = {"xycoords": panel_of(ax), "textcoords": "offset points", "annotation_clip": False}
+    place: dict[str, Any] = {"xycoords": panel_of(ax), "textcoords": "offset points", "annotation_clip": False}
     ax.annotate(text, (0, 1), xytext=offset, in_layout=False, **place, **style)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def _draw(ax: Axes, counts: np.ndarray, classes: list[str]) -> None:
             lines = [f"{counts[i, j]:,}", f"{share[i, j]:.0%}" if totals[i] else "–"]
             lines = lines[: 1 + (high > 3 * sizes.text / 72)]
             if high > sizes.small / 72 and max(width_of(line, sizes.text) for line in lines) < wide:
-                style = {"ha": "center", "va": "center", "fontsize": sizes.text}
+                style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": sizes.text}
                 ax.text(j, i, "\n".join(lines), color=text_on(shades(share[i, j])), **style)
     turned = max(width_of(name, sizes.tick) for name in classes) > wide
     ax.set_xticks(numbers, classes, rotation=45 if turned else 0, ha="right" if turned else "center")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -102,7 +102,7 @@ def _draw(ax: Axes, nominal: np.ndarray, shares: pd.DataFrame, number: int, labe
     for row in values:
         ax.plot(nominal, row, color=colour, linewidth=0.3 * sizes.line, alpha=0.35)
     known = np.isfinite(values).any(axis=0)
-    look = {"color": colour, "linewidth": 1.2 * sizes.line, "marker": CLASS_MARKS[number]}
+    look: dict[str, Any] = {"color": colour, "linewidth": 1.2 * sizes.line, "marker": CLASS_MARKS[number]}
     means = np.nanmean(values[:, known], axis=0)
     return ax.plot(nominal[known], means, markersize=0.8 * sizes.mark, label=label, **look)[0]
 

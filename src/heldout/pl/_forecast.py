@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -145,10 +145,10 @@ def _draw(ax: Axes, clouds: list[_Cloud], components: tuple[int, int], title: st
             rasterized=crowded,
         )  # fmt: skip
         centre = cloud.cells.mean(axis=0)
-        big = {"marker": "o" if cloud.mark == "." else cloud.mark, "markeredgecolor": paper(ax)}
+        big: dict[str, Any] = {"marker": "o" if cloud.mark == "." else cloud.mark, "markeredgecolor": paper(ax)}
         ax.plot(centre[x], centre[y], markersize=1.3 * sizes.mark, color=cloud.colour, zorder=4, **big)
         label = f"{cloud.label}, n = {len(cloud.cells):,}"
-        small_mark = {"marker": big["marker"], "markersize": 0.7 * sizes.mark, "linestyle": "none"}
+        small_mark: dict[str, Any] = {"marker": big["marker"], "markersize": 0.7 * sizes.mark, "linestyle": "none"}
         key.append(Line2D([], [], color=cloud.colour, label=label, **small_mark))
         if number:
             _outline(ax, drawn[:, [x, y]], cloud.colour, 0.8 * sizes.line)

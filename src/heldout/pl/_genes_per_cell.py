@@ -100,12 +100,17 @@ def genes_per_cell(
         lines = max(text.count("\n") + 1 for text, _ in texts)
         ax.set_ylim(0, top * (1.06 + 1.3 * lines * sizes.small / 72 / (0.7 * room_of(ax).height)))
         for at, (text, color) in enumerate(texts):
-            style = {"ha": "center", "va": "bottom", "fontsize": sizes.small, "linespacing": 0.95}
+            style: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": sizes.small, "linespacing": 0.95}
             ax.text(at, top * 1.04, text, color=color, **style)
     title = ""
     if threshold is not None:
         kept = int((detected >= threshold).sum())
-        line = {"color": PARTITION_COLORS["test"], "linewidth": 0.7 * sizes.line, "linestyle": "--", "zorder": 3}
+        line: dict[str, Any] = {
+            "color": PARTITION_COLORS["test"],
+            "linewidth": 0.7 * sizes.line,
+            "linestyle": "--",
+            "zorder": 3,
+        }
         ax.axhline(threshold, **line)
         title = f"{kept:,} of {len(detected):,} cells have {threshold:g} genes or more"
     widest = max(width_of(time, sizes.tick) for time in times)
@@ -142,7 +147,7 @@ def _violin(ax: Axes, at: int, group: np.ndarray, sizes: Sizes, *, plain: bool) 
     low, middle, high = np.percentile(group, [25, 50, 75])
     width, mark = (0.5, 0.3) if plain else (1.4, 0.6)
     ax.plot([at, at], [low, high], color=ink(), linewidth=width * sizes.line, solid_capstyle="butt")
-    edge = {"markerfacecolor": paper(ax), "markeredgecolor": ink(), "markeredgewidth": 0.5 * sizes.line}
+    edge: dict[str, Any] = {"markerfacecolor": paper(ax), "markeredgecolor": ink(), "markeredgewidth": 0.5 * sizes.line}
     ax.plot(at, middle, "o", markersize=mark * sizes.mark, **edge)
 
 

@@ -148,8 +148,8 @@ def _draw(ax: Axes, predicted: Predicted, number: int, title: str) -> None:
         for place, group in zip(places[inside], order[inside], strict=True):
             _cells(ax, place, of_cells[predicted.group_numbers == group], colour, sizes, narrow=strip < _STRIP)
         size = min(0.9 * sizes.mark, max(72 * strip, 0.35 * sizes.mark))
-        edge = {"markeredgecolor": ink(), "markeredgewidth": 0.4 * sizes.line if strip >= _STRIP else 0}
-        look = {"marker": mark, "color": colour, "linestyle": "none", **edge}
+        edge: dict[str, Any] = {"markeredgecolor": ink(), "markeredgewidth": 0.4 * sizes.line if strip >= _STRIP else 0}
+        look: dict[str, Any] = {"marker": mark, "color": colour, "linestyle": "none", **edge}
         ax.plot(places[inside], odds[order][inside], markersize=size, zorder=4, **look)
         words = f"{name} (n = {int(inside.sum()):,})"
         key.append(Line2D([], [], markersize=0.8 * sizes.mark, label=words, **look))
@@ -167,7 +167,7 @@ def _cells(ax: Axes, place: float, odds: np.ndarray, colour: str, sizes: Sizes, 
     rng = np.random.default_rng(0)
     drawn = odds if len(odds) <= _MOST else rng.choice(odds, _MOST, replace=False)
     x = place + rng.uniform(-0.3, 0.3, len(drawn))
-    look = {"color": colour, "alpha": 0.45, "linewidths": 0, "rasterized": True, "zorder": 2}
+    look: dict[str, Any] = {"color": colour, "alpha": 0.45, "linewidths": 0, "rasterized": True, "zorder": 2}
     ax.scatter(x, drawn, s=(0.3 * sizes.mark) ** 2, **look)
 
 

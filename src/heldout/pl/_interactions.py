@@ -173,7 +173,7 @@ def _curve(ax: Axes, curve: pd.DataFrame, found: Interactions) -> None:
         )
     n_pairs, n_found = int(curve["n_pairs"].iloc[0]), int(curve["n_interactions"].iloc[0])
     chance = 1 - n_found / (n_pairs * found.deviation.shape[1])
-    look = {"color": FAINT, "linewidth": 0.6 * sizes.line, "linestyle": ":", "zorder": 1}
+    look: dict[str, Any] = {"color": FAINT, "linewidth": 0.6 * sizes.line, "linestyle": ":", "zorder": 1}
     key.append(ax.axvline(chance, label="random order", **look))
     ax.set(xlim=(0, 1.01), ylim=(0, 1.01))
     ax.set_xlabel("false discovery proportion")

@@ -160,8 +160,9 @@ def _slot(ax: Axes) -> Bbox | None:
     spec = ax.get_subplotspec()
     if spec is None or not isinstance(grid := spec.get_gridspec(), GridSpec):
         return None
-    x = np.cumsum([0.0, *(grid.get_width_ratios() or np.ones(grid.ncols))])
-    y = np.cumsum([0.0, *(grid.get_height_ratios() or np.ones(grid.nrows))])
+    wide: Any = grid.get_width_ratios() or [1] * grid.ncols
+    high: Any = grid.get_height_ratios() or [1] * grid.nrows
+    x, y = np.cumsum([0.0, *wide]), np.cumsum([0.0, *high])
     x, y = x / x[-1], 1 - y / y[-1]
     return Bbox([[x[spec.colspan.start], y[spec.rowspan.stop]], [x[spec.colspan.stop], y[spec.rowspan.start]]])
 
@@ -179,6 +180,7 @@ def sizes_of(ax: Axes, *, crowd: float = 0.0) -> Sizes:
     from matplotlib import rcParams
     from matplotlib.font_manager import FontProperties
 
+    rc: Any = rcParams
     room, base = room_of(ax), float(rcParams["font.size"])
     wanted = 3.5 + min(room.width, _SHAPE * room.height)
     if crowd:
@@ -186,7 +188,7 @@ def sizes_of(ax: Axes, *, crowd: float = 0.0) -> Sizes:
     factor = min(1.0, max(wanted, SMALLEST) / base)
 
     def points(name: str) -> float:
-        return float(factor * FontProperties(size=rcParams[name]).get_size_in_points())
+        return float(factor * FontProperties(size=rc[name]).get_size_in_points())
 
     text = points("legend.fontsize")
     return Sizes(
@@ -228,8 +230,8 @@ def finish(
     sizes = sizes or sizes_of(ax)
     ax.tick_params(which="both", labelsize=sizes.tick)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.label.set_size(sizes.label)
-        axis.get_offset_text().set_size(sizes.tick)
+        axis.label.set_fontsize(sizes.label)
+        axis.get_offset_text().set_fontsize(sizes.tick)
     head, left, width = _head_room(ax, wide=wide)
     pad, between = 0.75 * sizes.tick, 0.35 * sizes.text
     labels = _labels_beside(ax, key, sizes) if key and square else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def _lines(known: dict[str, float], sizes: Sizes) -> list[Line2D]:
     """Legend entries of the lines across the panel."""
     from matplotlib.lines import Line2D
 
-    look = {"color": ink(), "linewidth": 0.7 * sizes.line}
+    look: dict[str, Any] = {"color": ink(), "linewidth": 0.7 * sizes.line}
     return [Line2D([], [], linestyle=LINES[name], label=name, **look) for name in LINES if name in known]
 
 
@@ -154,7 +154,12 @@ def _panel(ax: Axes, rows: pd.DataFrame, metric: str, sizes: Sizes) -> None:
 def _draw(ax: Axes, at: int, row: pd.Series, most: int, sizes: Sizes) -> None:
     if not np.isfinite(row.estimate):
         lost = str(row.note).startswith("predicts 0 of")
-        place = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": sizes.small, "color": FAINT}
+        place: dict[str, Any] = {
+            "xycoords": ("axes fraction", "data"),
+            "va": "center",
+            "fontsize": sizes.small,
+            "color": FAINT,
+        }
         behind = {"facecolor": paper(ax), "edgecolor": "none", "pad": 1.0}
         ax.annotate("not predicted" if lost else "not defined", (0.02, at), bbox=behind, **place)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def paired(
     sizes = sizes_of(ax)
     for left, right in values:
         up = sign * (right - left) > 0
-        look = {"color": MODEL_COLOR} if up else {"color": FAINT, "linestyle": (0, (3, 1.5))}
+        look: dict[str, Any] = {"color": MODEL_COLOR} if up else {"color": FAINT, "linestyle": (0, (3, 1.5))}
         ax.plot([0, 1], [left, right], linewidth=0.7 * sizes.line, marker="o", markersize=0.6 * sizes.mark, **look)
     ax.plot(
         [0, 1],

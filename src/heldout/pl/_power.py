@@ -98,7 +98,13 @@ def power(
         ends.append((f"AUC {auc:g}: {total}", color))
     for row, (words, color) in enumerate(ends):
         below = (0.5 * sizes.text, -1.3 * (len(ends) - 1 - row) * sizes.text)
-        place = {"xy": (1, 1), "xycoords": "axes fraction", "xytext": below, "textcoords": "offset points", "va": "top"}
+        place: dict[str, Any] = {
+            "xy": (1, 1),
+            "xycoords": "axes fraction",
+            "xytext": below,
+            "textcoords": "offset points",
+            "va": "top",
+        }
         ax.annotate(words, color=color, fontsize=sizes.text, **place)
     ax.axhline(power, color=FAINT, linewidth=0.6 * sizes.line, linestyle=(0, (4, 3)), zorder=0)
     ax.set_xscale("log")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,7 +71,12 @@ def qc(adata: AnnData, *, ax: Axes | None = None, figsize: tuple[float, float] |
     for name, (label, color, hatch) in _PARTS.items():
         width = table[name].to_numpy(dtype=float)
         if width.any():
-            look = {"color": color, "edgecolor": paper(ax), "linewidth": 0.3 * sizes.line, "hatch": hatch}
+            look: dict[str, Any] = {
+                "color": color,
+                "edgecolor": paper(ax),
+                "linewidth": 0.3 * sizes.line,
+                "hatch": hatch,
+            }
             parts.append(ax.barh(at, width, left=left, height=0.72 if n < _MANY else 1.0, label=label, **look))
         left += width
     fits = 0.7 * 72 * room.height / n > 1.1 * sizes.tick
@@ -79,7 +84,7 @@ def qc(adata: AnnData, *, ax: Axes | None = None, figsize: tuple[float, float] |
                for kept, found in zip(table["kept"], table["n_found"], strict=True)]  # fmt: skip
     share = max(width_of(text, sizes.small) for text, _, _ in numbers) / (0.6 * room.width) if fits else 0.0
     for y, (text, end, complete) in enumerate(numbers if fits else []):
-        place = {"xytext": (0.4 * sizes.text, 0), "textcoords": "offset points", "va": "center"}
+        place: dict[str, Any] = {"xytext": (0.4 * sizes.text, 0), "textcoords": "offset points", "va": "center"}
         ax.annotate(text, (end, y), fontsize=sizes.small, color=FAINT if complete else ink(), **place)
     ax.set_yticks(at if fits else [], labels=table["library"].astype(str) if fits else [])
     if not fits:

@@ -192,7 +192,13 @@ def _draw(ax: Axes, predicted: Predicted, curves: list[RocCurve], evaluated: Eva
             look["color"] = CLASS_COLORS[number[curve.positive] % len(CLASS_COLORS)]
             look["linestyle"] = CLASS_DASHES[number[curve.positive] % len(CLASS_DASHES)]
         (lines[curve.kind],) = ax.plot(curve.fpr, curve.tpr, label="_", **look)
-    chance = {"color": FAINT, "linewidth": 0.6 * sizes.line, "linestyle": (0, (4, 3)), "zorder": 1, "label": "_"}
+    chance: dict[str, Any] = {
+        "color": FAINT,
+        "linewidth": 0.6 * sizes.line,
+        "linestyle": (0, (4, 3)),
+        "zorder": 1,
+        "label": "_",
+    }
     ax.plot([0, 1], [0, 1], **chance)
     ax.set(aspect="equal", anchor="W", xlim=(0, 1), ylim=(0, 1), xlabel="false positive rate")
     ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])

@@ -79,7 +79,11 @@ def _tile(ax: Axes, x: float, y: float, counts: list[int], text: str, sizes: Siz
     for partition, n in zip(PARTITIONS, counts, strict=True):
         if n:
             share = TILE_WIDTH * n / total
-            look = {"facecolor": PARTITION_COLORS[partition], "hatch": HATCHES.get(partition, ""), "linewidth": 0}
+            look: dict[str, Any] = {
+                "facecolor": PARTITION_COLORS[partition],
+                "hatch": HATCHES.get(partition, ""),
+                "linewidth": 0,
+            }
             ax.add_patch(Rectangle((left, y), share, TILE_HEIGHT, edgecolor=paper(ax), label=partition, **look))
             left += share
     if text:
@@ -136,7 +140,7 @@ def draw_bars(layout: SplitLayout, ax: Axes) -> None:
     for partition in PARTITIONS:
         n = table[partition].to_numpy()
         filled = n > 0
-        look = {"color": PARTITION_COLORS[partition], "edgecolor": paper(ax), "linewidth": 0}
+        look: dict[str, Any] = {"color": PARTITION_COLORS[partition], "edgecolor": paper(ax), "linewidth": 0}
         width = 0.84 if len(table) < 100 else 1.0
         ax.bar(at[filled], n[filled], width, bottom[filled], hatch=HATCHES.get(partition, ""), **look)
         bottom = bottom + n
@@ -149,7 +153,7 @@ def draw_bars(layout: SplitLayout, ax: Axes) -> None:
         words = [label, f"n = {len(inside)}"]
         if width_of(words[1], sizes.text) < wide:
             text = "\n".join(shortened(word, wide, sizes.text) for word in words)
-            place = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "top"}
+            place: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "top"}
             ax.text(inside.mean(), 1.0, text, fontsize=sizes.text, **place)
     _finish_bars(ax, layout, at, sizes)
 
@@ -157,7 +161,7 @@ def draw_bars(layout: SplitLayout, ax: Axes) -> None:
 def _finish_bars(ax: Axes, layout: SplitLayout, at: np.ndarray, sizes: Sizes) -> None:
     prefix, names = shorten(list(layout.table["group"]))
     wide = 0.82 * room_of(ax).width / (at[-1] - at[0] + 1.6)
-    if name_ticks(ax, at, names, wide, sizes):
+    if name_ticks(ax, at.tolist(), names, wide, sizes):
         ax.set_xlabel(f"{layout.unit} (names begin with {prefix})" if prefix else layout.unit)
     else:
         ax.set_xlabel(counted(len(at), layout.unit))
@@ -181,6 +185,10 @@ def _partition_handles(layout: SplitLayout) -> list[Any]:
         if len(inside):
             groups = counted(inside["group"].nunique(), layout.unit)
             label = f"{name}: {groups}, {counted(int(inside[name].sum()), 'cell')}"
-            look = {"facecolor": PARTITION_COLORS[name], "hatch": HATCHES.get(name, ""), "edgecolor": "none"}
+            look: dict[str, Any] = {
+                "facecolor": PARTITION_COLORS[name],
+                "hatch": HATCHES.get(name, ""),
+                "edgecolor": "none",
+            }
             handles.append(Patch(label=label, **look))
     return handles

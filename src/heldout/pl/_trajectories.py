@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -166,7 +166,7 @@ def _draw(
     past, target = observed[observed["time"] <= last], observed[observed["time"] == at]
     start = float(past["mean"].iloc[-1])
     line, mark = 0.8 * sizes.line, 0.6 * sizes.mark
-    look = {"marker": "o", "markersize": mark, "linewidth": line, "elinewidth": line}
+    look: dict[str, Any] = {"marker": "o", "markersize": mark, "linewidth": line, "elinewidth": line}
     panel.errorbar(past["time"], past["mean"], 2 * past["error"], color=FAINT, label="observed", **look)
     panel.plot([last, at], [start, start], color=FAINT, linestyle=":", linewidth=line, label="persistence")
     look |= {"color": PARTITION_COLORS["test"], "markersize": 1.2 * mark, "linestyle": "none"}
@@ -175,10 +175,10 @@ def _draw(
     if np.isfinite(width):
         shifted = at - 0.03 * (at - float(observed["time"].min()))
         panel.plot([shifted] * 2, [middle - width, middle + width], color=MODEL_COLOR, linewidth=line)
-    edge = {"markerfacecolor": "none", "markeredgecolor": MODEL_COLOR, "markeredgewidth": line}
+    edge: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": MODEL_COLOR, "markeredgewidth": line}
     panel.plot(at, middle, marker="D", markersize=1.4 * mark, linestyle="none", label="predicted", **edge)
     if baseline is not None:
-        cross = {"marker": "x", "markersize": 1.3 * mark, "color": ink(), "linestyle": "none"}
+        cross: dict[str, Any] = {"marker": "x", "markersize": 1.3 * mark, "color": ink(), "linestyle": "none"}
         panel.plot(at, start + baseline["predicted"], label="baseline", **cross)
     panel.margins(x=0.12)
 

@@ -61,19 +61,19 @@ def apart(values: Sequence[float], least: float, *, low: float, high: float) -> 
 
     If there is no room for that, positions are spread evenly.
     """
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return np.clip(values, low, high)
-    least = min(least, (high - low) / (len(values) - 1))
+    wanted = np.asarray(values, dtype=float)
+    if len(wanted) < 2:
+        return np.clip(wanted, low, high)
+    least = min(least, (high - low) / (len(wanted) - 1))
     order = np.argsort(values, kind="stable")
-    steps = least * np.arange(len(values))
+    steps = least * np.arange(len(wanted))
     blocks: list[list[float]] = []  # mean and number of values that were pushed together
-    for value in values[order] - steps:
+    for value in wanted[order] - steps:
         blocks.append([value, 1])
         while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
             mean, n = blocks.pop()
             blocks[-1] = [(blocks[-1][0] * blocks[-1][1] + mean * n) / (blocks[-1][1] + n), blocks[-1][1] + n]
     flat = np.concatenate([np.full(int(n), mean) for mean, n in blocks])
-    placed = np.empty(len(values))
+    placed = np.empty(len(wanted))
     placed[order] = np.clip(flat, low, high - steps[-1]) + steps
     return placed

@@ -108,8 +108,8 @@ def leaderboard(
         ax.tick_params(axis="y", labelleft=first_of_row)
         if len(order) < len(every) and not number:
             ax.set_ylabel(f"{len(order)} of {len(every)} methods")
-        key = _lines(known_lines(table[table["metric"] == metric], metric), sizes) if not number else []
-        finish(ax, titled(_title(rows), leak), key=key, sizes=sizes, wide=first_of_row)
+        lines = _lines(known_lines(table[table["metric"] == metric], metric), sizes) if not number else []
+        finish(ax, titled(_title(rows), leak), key=lines, sizes=sizes, wide=first_of_row)
     return drawn
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from heldout.tasks.forecast.config import (
+    AutoConfig,
     DampingConfig,
     FlowConfig,
     PublishedConfig,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttentionConfig",
+    "AutoConfig",
     "BoostingConfig",
     "CellForecaster",
     "CellTypeConfig",

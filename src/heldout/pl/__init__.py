@@ -10,6 +10,7 @@ from heldout.pl._groups import groups
 from heldout.pl._history import history
 from heldout.pl._interactions import interactions
 from heldout.pl._leaderboard import leaderboard
+from heldout.pl._learning_curve import learning_curve
 from heldout.pl._paired import paired
 from heldout.pl._power import power
 from heldout.pl._qc import qc
@@ -29,6 +30,7 @@ __all__ = [
     "history",
     "interactions",
     "leaderboard",
+    "learning_curve",
     "paired",
     "power",
     "qc",

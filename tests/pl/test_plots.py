@@ -24,7 +24,6 @@ from heldout.pl._style import PARTITION_COLORS
 PLOTS = {
     "split": ho.pl.split,
     "roc": functools.partial(ho.pl.roc, key="genotype"),
-    "calibration": functools.partial(ho.pl.calibration, key="genotype"),
     "confusion": functools.partial(ho.pl.confusion, key="genotype"),
 }
 

@@ -72,7 +72,7 @@ class Auto:
         assert self.registry is not None
         if name == _METHOD or self.registry[name].load().features not in OF_GENES:
             msg = (
-                f"AutoGroupsConfig: candidates has {name!r}, which cannot be a candidate. Candidates must read genes, such "
+                f"AutoGroupsConfig: candidates has {name!r}, which cannot be a candidate. Candidates must read genes, "
                 "as 'pseudobulk_shrunken' or 'logistic'."
             )
             raise ValueError(msg)

@@ -19,6 +19,7 @@ from heldout.tasks.genotype.config import (
     RidgeConfig,
     ShrunkenConfig,
 )
+from heldout.tasks.genotype.estimators.estimator import Estimator
 from heldout.tasks.perturbation.config import (
     ComposedCellsConfig,
     DoseIsotonicConfig,
@@ -58,6 +59,7 @@ __all__ = [
     "DampingConfig",
     "DoseIsotonicConfig",
     "DoseLinearConfig",
+    "Estimator",
     "FlowConfig",
     "GeneForecaster",
     "GeneNetworkConfig",

@@ -44,7 +44,7 @@ def compare(
     adata: AnnData,
     label_key: str = "genotype",
     *,
-    methods: Sequence[str] | Mapping[str, Any],
+    methods: Sequence[Any] | Mapping[str, Any],
     fold_key: str = "fold",
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     group_key: str | Sequence[str] | None = None,
@@ -76,8 +76,9 @@ def compare(
         Column of ``obs`` that is predicted.
     methods
         Names of methods of :func:`heldout.tl.genotype`. Or a mapping of your own names to ``method``, ``config`` and
-        ``auxiliary_key``: ``{"model B": {"method": "mlp", "auxiliary_key": "day"}}``. Methods without
-        randomness are fitted once.
+        ``auxiliary_key``: ``{"model B": {"method": "mlp", "auxiliary_key": "day"}}``. A classifier of scikit-learn, or
+        one in :class:`heldout.model.Estimator`, can stand for a method; in a list it is named after its class. Methods
+        without randomness are fitted once.
     fold_key
         ``key_added`` of :func:`heldout.pp.folds`.
     seeds
@@ -127,9 +128,11 @@ def compare(
 
     Raises
     ------
+    TypeError
+        If ``methods`` is not a list or mapping, or an object in it is not a classifier.
     ValueError
         If there are no such folds, a group has two labels, the matrix holds counts or was scaled already, or a method
-        is unknown.
+        is unknown, a classifier fails, or has the name of a method or of another classifier.
 
     Examples
     --------
@@ -171,7 +174,7 @@ def compare(
         Entry(name, *how, split.key, int(seed))
         for split in folds
         for name, how in named.items()
-        for seed in (seeds if is_random(how[0]) else seeds[:1])
+        for seed in (seeds if is_random(*how[:2]) else seeds[:1])
     ]
     done = _kept(adata, key_added, {entry.digest(question, data) for entry in entries})
     missing = [entry for entry in entries if entry.digest(question, data) not in done]

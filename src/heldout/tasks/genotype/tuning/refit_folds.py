@@ -12,6 +12,7 @@ from heldout._core.partition import read_partition
 from heldout.metrics.classification import group_log_probability
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.task import group_names
+from heldout.tasks.genotype.trained import predict_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +58,5 @@ def refits(
         of_row[known] = labels[of_cell[known]]
         of_row[data.labels < 0] = -1
         fitted = implementation.fit(replace(data, labels=of_row), entry.config, seed=entry.seed)
-        if not implementation.by_group:
-            yield held_out, group_log_probability(implementation.predict(fitted, X), group_of)
-            continue
-        parts = [implementation.predict(fitted, X[group_of == g])[:1] for g in range(len(held_out))]
-        yield held_out, np.concatenate(parts)
+        log_p = predict_rows(implementation, fitted, X, group_of)
+        yield held_out, group_log_probability(log_p, group_of)

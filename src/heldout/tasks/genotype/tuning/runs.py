@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,18 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import store
-from heldout._core.arrays import describe, get_matrix, moments, take
+from heldout._core.arrays import describe, get_matrix, moments
 from heldout._core.chain import steps
 from heldout._core.partition import Partition, read_partition
 from heldout.metrics.classification import group_log_probability, roc_auc
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.task import Task, group_labels, group_names, predict
+from heldout.tasks.genotype.estimators.estimator import resolved
+from heldout.tasks.genotype.task import Task, group_labels, group_names
 from heldout.tasks.genotype.thresholds import thresholds
+from heldout.tasks.genotype.trained import Trained
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
@@ -72,7 +75,7 @@ class Entry:
         state = [
             asdict(question),
             self.method,
-            asdict(self.config),
+            self.config.stored(),
             self.auxiliary_key,
             self.split_key,
             self.seed,
@@ -91,17 +94,20 @@ def named_methods(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple
     TypeError
         If options are of another class than those of the method.
     """
-    given = methods if hasattr(methods, "items") else {name: {} for name in methods}
     found = {}
-    for name, how in given.items():
-        options = {"method": how} if isinstance(how, str) else dict(how)
-        method = options.pop("method", name)
-        config = METHODS[method].check_config(options.pop("config", None))
+    for name, how in _by_name(methods).items():
+        options = dict(how) if isinstance(how, Mapping) else {"method": how}
+        method, config = resolved(
+            options.pop("method", name), options.pop("config", None), argument=f"methods[{name!r}]"
+        )
+        if METHODS.is_adapter(method) and name in {each.name for each in METHODS}:
+            msg = f"methods[{name!r}] is an estimator, but {name!r} is a method of heldout. Give it another name."
+            raise ValueError(msg)
         auxiliary_key = options.pop("auxiliary_key", None)
         if options:
             msg = f"methods[{name!r}] has {sorted(options)}; only method, config and auxiliary_key are allowed."
             raise ValueError(msg)
-        if auxiliary_key is not None and METHODS[method].role != "model":
+        if auxiliary_key is not None and (METHODS[method].role != "model" or METHODS.is_adapter(method)):
             msg = (
                 f"methods[{name!r}]: auxiliary_key={auxiliary_key!r} works only with networks, not with {method!r}. "
                 "Leave it out."
@@ -114,9 +120,29 @@ def named_methods(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple
     return found
 
 
-def is_random(method: str) -> bool:
+def _by_name(methods: Any) -> Mapping[str, Any]:
+    """Methods by display name. An estimator in a list is named after its class."""
+    if isinstance(methods, Mapping):
+        return methods
+    if isinstance(methods, str) or not isinstance(methods, Iterable) or hasattr(methods, "fit"):
+        msg = f"methods={methods!r} must be a list of methods, or a mapping of names to methods. Pass [{methods!r}]."
+        raise TypeError(msg)
+    found: dict[str, Any] = {}
+    for each in methods:
+        if isinstance(each, str):
+            found[each] = {}
+            continue
+        name = resolved(each, argument="methods")[1].name
+        if name in found:
+            msg = f"methods has several estimators named {name!r}. Pass a mapping of names to estimators."
+            raise ValueError(msg)
+        found[name] = each
+    return found
+
+
+def is_random(method: str, config: Any) -> bool:
     """Whether another seed gives another fit."""
-    return bool(METHODS[method].load().stochastic)
+    return bool(config.stochastic if METHODS.is_adapter(method) else METHODS[method].load().stochastic)
 
 
 def data_digest(adata: AnnData, layer: str | None) -> str:
@@ -132,11 +158,11 @@ def run(adata: AnnData, question: Question, entry: Entry, *, partition: str, dat
     with _ONE_AT_A_TIME:
         split = read_partition(adata, entry.split_key)
         task = question.task(adata, split, entry.auxiliary_key)
-        fit = task.fit(entry.method, entry.config, seed=entry.seed)
-        log_p, labels, names, groups = _asked(task, fit, partition)
+        trained = Trained.of(task, entry.method, entry.config, seed=entry.seed)
+        log_p, labels, names, groups = _asked(trained, partition)
         cut = None
         if partition == "test" and len(split.rows("val")):
-            val_log_p, val_labels, _, val_groups = _asked(task, fit, "val")
+            val_log_p, val_labels, _, val_groups = _asked(trained, "val")
             cut = thresholds(val_labels, val_log_p, val_groups)
     pooled = group_log_probability(log_p, groups)
     of_group = group_labels(names, groups, labels, task.classes)
@@ -156,17 +182,13 @@ def run(adata: AnnData, question: Question, entry: Entry, *, partition: str, dat
     )
 
 
-def _asked(task: Task, fit: Any, partition: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _asked(trained: Trained, partition: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Log-probabilities, labels, group names and group numbers of the cells of a partition."""
-    from anndata import AnnData
-
+    task = trained.task
     rows = task.partition.rows(partition)
-    adata = task.adata
-    X = take(get_matrix(adata, task.layer, dask=True), rows, None)
-    part = AnnData(X, obs=adata.obs.iloc[rows], var=adata.var[[]])
     assert task.group_key is not None
-    names, groups = store.factorize(group_names(part, task.group_key))
-    return predict(fit, part, key="of this grid"), task.labels[rows], names, groups
+    names, groups = store.factorize(group_names(task.adata, task.group_key)[rows])
+    return trained.predict(rows), task.labels[rows], names, groups
 
 
 def check_scale(adata: AnnData, question: Question) -> None:

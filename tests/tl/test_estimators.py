@@ -252,10 +252,15 @@ def _folds():
     return adata
 
 
+@pytest.fixture
+def folds(_folds):
+    return _folds.copy()
+
+
 @pytest.mark.slow
-def test_compare_with_a_built_in_twin(_folds):
+def test_compare_with_a_built_in_twin(folds):
     """The estimator behind a built-in method has the same scores, and the table judges it as a model."""
-    adata = _folds.copy()
+    adata = folds
     methods = {
         "majority": {},
         "logistic": {},
@@ -280,8 +285,8 @@ def test_compare_with_a_built_in_twin(_folds):
     assert len(ho.get.ledger(adata)) == looks, "all fits were kept"
 
 
-def test_names_in_a_comparison(_folds, unchanged):
-    adata = _folds.copy()
+def test_names_in_a_comparison(folds, unchanged):
+    adata = folds
     for methods, kind, words in (
         ([LogisticRegression(), LogisticRegression(C=2)], ValueError, "several estimators named 'LogisticRegression'"),
         ({"logistic": RandomForestClassifier()}, ValueError, "'logistic' is a method of heldout"),
@@ -295,9 +300,9 @@ def test_names_in_a_comparison(_folds, unchanged):
     assert set(table["method"]) == {"majority", "KNeighborsClassifier"}
 
 
-def test_a_class_without_a_version_is_fitted_again(_folds):
+def test_a_class_without_a_version_is_fitted_again(folds):
     """A class of a notebook can change while its name and parameters stay."""
-    adata = _folds.copy()
+    adata = folds
     known, unknown = Estimator(KNeighborsClassifier()).stored(), Estimator(Recorder()).stored()
     assert "token" not in known
     assert unknown["token"] != Estimator(Recorder()).stored()["token"]

@@ -13,7 +13,8 @@ from heldout._core.prepared import warn_of_counts
 from heldout._core.rng import Rng, seed_of
 from heldout._core.threads import thread_policy
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.estimators.estimator import Estimator, resolved
+from heldout.tasks.genotype.estimators.estimator import Estimator
+from heldout.tasks.genotype.resolve import resolved
 from heldout.tasks.genotype.task import Task, predict
 from heldout.tasks.genotype.trained import Trained
 from heldout.tl._predict import prediction_slots

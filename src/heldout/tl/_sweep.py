@@ -20,7 +20,8 @@ from heldout._core.rng import Rng, generator, seed_of
 from heldout._core.threads import thread_policy
 from heldout.metrics.classification import log_loss, roc_auc
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.estimators.estimator import Estimator, resolved
+from heldout.tasks.genotype.estimators.estimator import Estimator
+from heldout.tasks.genotype.resolve import resolved
 from heldout.tasks.genotype.task import Task, predict
 from heldout.tasks.genotype.trained import Trained
 from heldout.tasks.genotype.tuning.grid import configs_of

@@ -24,6 +24,7 @@ from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_tabl
 from heldout.tasks.genotype.leaks import leak_of_groups
 from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict, shown_name
 from heldout.tasks.genotype.thresholds import thresholds
+from heldout.tasks.genotype.trained import Trained
 from heldout.tasks.genotype.tuning.refit import refit_test
 from heldout.tasks.genotype.units import blocks_of, hierarchy_of
 
@@ -90,7 +91,9 @@ def evaluate(
     )
     scored = [judged.scored(shown_name(fit), "model", fit, key)]
     others = [name for name in baselines if name != scored[0].method]
-    scored.extend(judged.scored(name, "baseline", task.fit(name), name) for name in progress(others, "baselines"))
+    scored.extend(
+        judged.scored(name, "baseline", Trained.of(task, name).to_fit(), name) for name in progress(others, "baselines")
+    )
     X = take(judged.cells.X, None, task.columns)
     table = evaluation_table(
         scored,

@@ -17,7 +17,7 @@ from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.estimators.adapters import kept_predictions
 from heldout.tasks.genotype.features import Covariate, describe_covariates, features_of, qc_columns
 from heldout.tasks.genotype.interface import Data
-from heldout.tasks.genotype.trained import Trained, predict_rows
+from heldout.tasks.genotype.predict_rows import predict_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,10 +149,6 @@ class Task:
             "covariates": [asdict(covariate) for covariate in self.covariates],
             "cell_types": None if self.cell_types is None else asdict(self.cell_types),
         }
-
-    def fit(self, method: str, config: Any = None, *, seed: int = 0) -> Fit:
-        """Fit one method of the registry."""
-        return Trained.of(self, method, config, seed=seed).to_fit()
 
     def pack(self, method: str, features: str, config: Any, fitted: Fitted, *, seed: int) -> Fit:
         """Turn the result of a method into a fit that can be stored."""

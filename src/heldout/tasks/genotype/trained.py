@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from heldout._core.arrays import loaded, row_blocks, take
+from heldout._core.arrays import take
 from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.estimators.adapters import predictions_to_keep
+from heldout.tasks.genotype.predict_rows import predict_rows
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from heldout._core.fits import Fit
     from heldout._core.method import Fitted
-    from heldout._core.types import MatrixOrDask
     from heldout.tasks.genotype.interface import GenotypeMethod
     from heldout.tasks.genotype.task import Task
 
@@ -48,42 +49,9 @@ class Trained:
 
     def to_fit(self) -> Fit:
         """Return what is stored. It predicts the same as this object, at least for the cells of the task."""
-        fitted = self.fitted
-        if METHODS.is_adapter(self.method):
-            of_cells = self.implementation.kept(self, fitted)  # type: ignore[attr-defined]
-            fitted = replace(fitted, arrays={**fitted.arrays, **of_cells})
+        fitted, task = self.fitted, self.task
+        if METHODS.is_adapter(self.method) and not fitted.info["linear"]:
+            X = task.data(self.implementation.features).X
+            kept = predictions_to_keep(task.adata.obs_names, task.partition.codes, X, self.predict)
+            fitted = replace(fitted, arrays={**fitted.arrays, **kept})
         return self.task.pack(self.method, self.implementation.features, self.config, fitted, seed=self.seed)
-
-
-def predict_rows(
-    implementation: GenotypeMethod,
-    fitted: Fitted,
-    X: MatrixOrDask,
-    groups: np.ndarray | None,
-    columns: np.ndarray | None = None,
-) -> np.ndarray:
-    """Log-probabilities of rows, (n × n_classes) float32.
-
-    Parameters
-    ----------
-    implementation, fitted
-        The method and the result of its fit.
-    X
-        Features of the rows, (n × n_features) after ``columns`` are taken.
-    groups
-        Group number of each row, (n,). Methods that predict whole groups need it.
-    columns
-        Columns of ``X`` that are the features. None for all.
-    """
-    if not implementation.by_group:
-        if implementation.features != "genes":
-            return np.asarray(implementation.predict(fitted, loaded(X)))
-        parts = [implementation.predict(fitted, take(block, None, columns)) for _, block in row_blocks(X)]
-        return np.concatenate(parts)
-    assert groups is not None
-    parts, order = [], np.argsort(groups, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
-        parts.append(implementation.predict(fitted, loaded(take(X, rows, columns))))
-    result = np.empty((len(groups), parts[0].shape[1]), dtype=np.float32)
-    result[order] = np.concatenate(parts)
-    return result

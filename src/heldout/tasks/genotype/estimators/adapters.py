@@ -17,12 +17,13 @@ from heldout.tasks.genotype.estimators.estimator import without_scores
 from heldout.tasks.genotype.penalty import balanced_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from anndata import AnnData
 
     from heldout._core.types import Matrix, MatrixOrDask
     from heldout.tasks.genotype.estimators.estimator import Estimator
     from heldout.tasks.genotype.interface import Data
-    from heldout.tasks.genotype.trained import Trained
 
 SMALLEST = 1e-6
 """Probabilities are at least this, so that the mean logit of the cells of a group is finite."""
@@ -68,19 +69,7 @@ class CellEstimator:
         """Log-probabilities of the fitted clone, or of the stored coefficients of a linear one."""
         if self._fitted is fitted:
             return self._of(X)
-        return _limited(linear_log_probability(fitted.arrays, X))
-
-    def kept(self, trained: Trained, fitted: Fitted) -> dict[str, np.ndarray]:
-        """Arrays of the predictions for all cells of a task, if the estimator is not linear."""
-        if fitted.info["linear"]:
-            return {}
-        task = trained.task
-        data = task.data(self.features)
-        found = np.empty((task.adata.n_obs, data.n_classes), dtype=np.float32)
-        for part in np.unique(task.partition.codes):  # cells of a group are averaged within a partition
-            rows = np.flatnonzero(task.partition.codes == part)
-            found[rows] = trained.predict(rows)
-        return {"log_probability": found, "cells": digests(task.adata.obs_names), "check": _checksum(data.X)}
+        return limited(linear_log_probability(fitted.arrays, X))
 
     def _rows(self, data: Data, config: Estimator) -> tuple[Matrix, np.ndarray, np.ndarray | None]:
         """Rows of ``X``, their classes and their groups."""
@@ -160,10 +149,10 @@ def log_probability_of(scores: np.ndarray, classes: np.ndarray, verb: str, *, n_
         raise ValueError(msg)
     ordered = np.empty_like(scores)
     ordered[:, classes] = scores
-    return _limited(ordered)
+    return limited(ordered)
 
 
-def _limited(log_probability: np.ndarray) -> np.ndarray:
+def limited(log_probability: np.ndarray) -> np.ndarray:
     """Log-probabilities of at least ``SMALLEST``, with the sum 1."""
     limited = np.maximum(log_probability.astype(np.float64), np.log(SMALLEST))
     return np.asarray(limited - np.logaddexp.reduce(limited, axis=1, keepdims=True), dtype=np.float32)
@@ -179,7 +168,7 @@ def _linear(made: Any, X: Matrix, expected: np.ndarray) -> dict[str, np.ndarray]
         return None
     intercept = np.broadcast_to(np.atleast_1d(made.intercept_).astype(np.float64), n_outputs).copy()
     arrays = {"coef": coef.astype(np.float64), "intercept": intercept}
-    found = _limited(linear_log_probability(arrays, X))
+    found = limited(linear_log_probability(arrays, X))
     return arrays if np.allclose(found, expected, rtol=_CLOSE, atol=_CLOSE) else None
 
 
@@ -210,6 +199,28 @@ def _checksum(X: MatrixOrDask) -> np.ndarray:
     weights = np.random.default_rng(0).uniform(0.5, 1.5, X.shape[1])
     parts = [np.asarray(sparse.csr_array(b) @ weights if is_sparse(b) else b @ weights) for _, b in row_blocks(X)]
     return np.concatenate(parts).astype(np.float64)
+
+
+def predictions_to_keep(
+    names: Iterable[str], codes: np.ndarray, X: MatrixOrDask, predict: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Arrays with the predictions for all cells of a task, for a fit without its estimator.
+
+    Parameters
+    ----------
+    names
+        Names of the cells.
+    codes
+        Partition of each cell, (n_obs,). Cells of a group are averaged within a partition.
+    X
+        Values of the genes of the fit, (n_obs × n_genes).
+    predict
+        Function of row numbers that gives their log-probabilities.
+    """
+    parts = [np.flatnonzero(codes == part) for part in np.unique(codes)]
+    order = np.argsort(np.concatenate(parts), kind="stable")
+    log_probability = np.concatenate([predict(rows) for rows in parts])[order]
+    return {"log_probability": log_probability, "cells": digests(names), "check": _checksum(X)}
 
 
 def kept_predictions(fitted: Fitted, adata: AnnData, X: MatrixOrDask, *, key: str) -> np.ndarray:

@@ -7,7 +7,6 @@ import uuid
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from heldout._core.checks import check_choice
-from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.estimators.describe import is_complete, name_of, parameters_of, path_of, versions_of
 
 if TYPE_CHECKING:
@@ -87,9 +86,8 @@ class Estimator:
 
     @property
     def name(self) -> str:
-        """Name for tables. A name that a method of heldout has gets a suffix."""
-        name = name_of(self.estimator)
-        return f"{name} (estimator)" if name in {method.name for method in METHODS} else name
+        """Name for tables."""
+        return name_of(self.estimator)
 
     @property
     def method(self) -> str:
@@ -179,36 +177,6 @@ class Estimator:
     def changed_values(self) -> dict[str, Any]:
         """Values of the changed options; estimators by their names."""
         return {n: name_of(v) if hasattr(v, "get_params") else v for n, v in self._changed.items()}
-
-
-def resolved(method: Any, config: Any = None, *, argument: str = "method") -> tuple[str, Any]:
-    """Name in the registry and options of what a user passes as method: a name, an estimator, or one in a wrapper.
-
-    Raises
-    ------
-    TypeError
-        If it is none of these, or an estimator has a config.
-    ValueError
-        If the name is not that of a method.
-    """
-    if isinstance(method, str):
-        found = METHODS[method]
-        if METHODS.is_adapter(method):
-            msg = (
-                f"{argument}={method!r} stands for an estimator of scikit-learn. Pass the estimator itself, e.g. "
-                f"{argument}=RandomForestClassifier(), or heldout.model.Estimator(RandomForestClassifier(), "
-                "rows='groups')."
-            )
-            raise ValueError(msg)
-        return method, found.check_config(config)
-    wrapped = method if isinstance(method, Estimator) else Estimator(method)
-    if config is not None:
-        msg = (
-            f"config={type(config).__name__}(...) is for methods with a name. Set the options of {wrapped.name} in the "
-            "estimator, or with heldout.model.Estimator(estimator, rows=..., balanced=...)."
-        )
-        raise TypeError(msg)
-    return wrapped.method, wrapped
 
 
 def _check(estimator: Any) -> None:

@@ -11,8 +11,8 @@ from heldout._core.arrays import loaded, take
 from heldout._core.partition import read_partition
 from heldout.metrics.classification import group_log_probability
 from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.predict_rows import predict_rows
 from heldout.tasks.genotype.task import group_names
-from heldout.tasks.genotype.trained import predict_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ from heldout._core.chain import steps
 from heldout._core.partition import Partition, read_partition
 from heldout.metrics.classification import group_log_probability, roc_auc
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.estimators.estimator import resolved
+from heldout.tasks.genotype.resolve import resolved
 from heldout.tasks.genotype.task import Task, group_labels, group_names
 from heldout.tasks.genotype.thresholds import thresholds
 from heldout.tasks.genotype.trained import Trained

@@ -160,6 +160,10 @@ CALLS: dict[str, tuple[Callable[[], ad.AnnData], dict[str, object]]] = {
         screen_fitted,
         {"predicted": lambda adata: ho.tl.predict_profiles(adata, "perturbation"), "baselines": ["mean"], **FEW},
     ),
+    "tl.score_probabilities": (
+        folded,
+        {"predicted": lambda adata: np.linspace(0.1, 0.9, adata.n_obs), "fold_key": "fold"},
+    ),
     "tl.sweep": (
         logged,
         {"config": ho.model.MLPConfig(n_hidden=4, n_layers=1, max_epochs=1), "grid": {"dropout": [0.1, 0.2]}},

@@ -27,6 +27,7 @@ from heldout.tasks.genotype.compare import comparison_table
 from heldout.tasks.genotype.leaks import leak_of_groups
 from heldout.tasks.genotype.pooled import Pooled, pooled_table
 from heldout.tasks.genotype.task import group_labels, group_names
+from heldout.tasks.genotype.tuning.fold import Fold
 from heldout.tasks.genotype.tuning.refit_folds import refits
 from heldout.tasks.genotype.tuning.runs import Entry, Question, check_scale, data_digest, is_random, named_methods, run
 from heldout.tasks.genotype.units import blocks_of
@@ -224,11 +225,11 @@ def _refitted(
     tried, _ = labellings(pooled.labels, pooled.exchange, np.random.default_rng(rng), limit=n_refits)
     shape = (len(tried), len(pooled.names), pooled.n_classes)
     found = {name: np.zeros(shape) for name in dict.fromkeys(entry.name for entry in entries)}
-    current, cells = "", adata
+    fold: Fold | None = None
     for entry in progress(entries, "fits of labellings"):
-        if entry.split_key != current:
-            current, cells = entry.split_key, prepared(adata, question, entry.split_key)
-        for i, (held_out, log_p) in enumerate(refits(cells, question, entry, pooled.names, tried)):
+        if fold is None or entry.split_key != fold.split.key:
+            fold = Fold.of(prepared(adata, question, entry.split_key), question, entry.split_key)
+        for i, (held_out, log_p) in enumerate(refits(fold, entry, pooled.names, tried)):
             found[entry.name][i, held_out] = log_p
     return {name: pooled.p_value(log_p, tried) for name, log_p in found.items()}
 
@@ -254,11 +255,11 @@ def _computed(
     if client is not None:
         yield from _on_workers(adata, question, entries, data, client)
         return
-    current, cells = "", adata
+    fold: Fold | None = None
     for entry in progress(entries, "fits"):
-        if entry.split_key != current:
-            current, cells = entry.split_key, prepared(adata, question, entry.split_key)
-        yield run(cells, question, entry, partition="test", data=data)
+        if fold is None or entry.split_key != fold.split.key:
+            fold = Fold.of(prepared(adata, question, entry.split_key), question, entry.split_key)
+        yield run(fold, entry, partition="test", data=data)
 
 
 def _on_workers(
@@ -278,8 +279,9 @@ def _on_workers(
 
 @thread_policy()
 def _of_fold(adata: AnnData, question: Question, entries: list[Entry], data: str) -> list[pd.DataFrame]:
-    cells = prepared(adata, question, entries[0].split_key)
-    return [run(cells, question, entry, partition="test", data=data) for entry in entries]
+    key = entries[0].split_key
+    fold = Fold.of(prepared(adata, question, key), question, key)
+    return [run(fold, entry, partition="test", data=data) for entry in entries]
 
 
 def _kept(adata: AnnData, key: str, wanted: set[str]) -> dict[str, pd.DataFrame]:

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, moments
 from heldout._core.chain import steps
-from heldout._core.partition import Partition, read_partition
 from heldout.metrics.classification import group_log_probability, roc_auc
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.resolve import resolved
-from heldout.tasks.genotype.task import Task, group_labels, group_names
+from heldout.tasks.genotype.task import Task, group_labels
 from heldout.tasks.genotype.thresholds import thresholds
 from heldout.tasks.genotype.trained import Trained
 
@@ -27,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+
+    from heldout._core.partition import Partition
+    from heldout.tasks.genotype.tuning.fold import Fold
 
 _ONE_AT_A_TIME = threading.Lock()
 """All threads of a process share the generator of torch, so fits of one process must not run at the same time."""
@@ -153,22 +154,22 @@ def data_digest(adata: AnnData, layer: str | None) -> str:
     return state.hexdigest()
 
 
-def run(adata: AnnData, question: Question, entry: Entry, *, partition: str, data: str) -> pd.DataFrame:
-    """Fit on prepared cells, and predict the groups of a partition. Returns one row for each group."""
+def run(fold: Fold, entry: Entry, *, partition: str, data: str) -> pd.DataFrame:
+    """Fit on the cells of a fold, and predict the groups of a partition. Returns one row for each group."""
     with _ONE_AT_A_TIME:
-        split = read_partition(adata, entry.split_key)
-        task = question.task(adata, split, entry.auxiliary_key)
+        task, split = fold.task(entry.auxiliary_key), fold.split
         trained = Trained.of(task, entry.method, entry.config, seed=entry.seed)
-        log_p, labels, names, groups = _asked(trained, partition)
+        rows = split.rows(partition)
+        log_p, labels, (names, groups) = trained.predict(rows), task.labels[rows], fold.groups_in(partition)
         cut = None
         if partition == "test" and len(split.rows("val")):
-            val_log_p, val_labels, _, val_groups = _asked(trained, "val")
-            cut = thresholds(val_labels, val_log_p, val_groups)
+            val = split.rows("val")
+            cut = thresholds(task.labels[val], trained.predict(val), fold.groups_in("val")[1])
     pooled = group_log_probability(log_p, groups)
     of_group = group_labels(names, groups, labels, task.classes)
     return pd.DataFrame(
         {
-            "digest": entry.digest(question, data),
+            "digest": entry.digest(fold.question, data),
             "method": entry.name,
             "fold": entry.split_key,
             "seed": entry.seed,
@@ -180,15 +181,6 @@ def run(adata: AnnData, question: Question, entry: Entry, *, partition: str, dat
             **{f"log_probability_{c}": pooled[:, c] for c in range(pooled.shape[1])},
         }
     )
-
-
-def _asked(trained: Trained, partition: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Log-probabilities, labels, group names and group numbers of the cells of a partition."""
-    task = trained.task
-    rows = task.partition.rows(partition)
-    assert task.group_key is not None
-    names, groups = store.factorize(group_names(task.adata, task.group_key)[rows])
-    return trained.predict(rows), task.labels[rows], names, groups
 
 
 def check_scale(adata: AnnData, question: Question) -> None:

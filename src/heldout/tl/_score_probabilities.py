@@ -118,12 +118,12 @@ def score_probabilities(
     --------
     >>> import heldout as ho, numpy as np
     >>> adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
-    >>> ho.pp.folds(adata, "library", "genotype", n_folds=2)
+    >>> ho.pp.folds(adata, "library", "genotype", n_folds=2, val=0)
     >>> noise = np.random.default_rng(0).normal(size=adata.n_obs)
     >>> adata.obs["p_patient"] = 1 / (1 + np.exp(-2 * (adata.obs["genotype"] == "patient") + 1 - noise))
     >>> table = ho.tl.score_probabilities(adata, "p_patient", "genotype", fold_key="fold")
-    >>> table[["estimate", "n_folds", "p_kind"]].values.tolist()
-    [[1.0, 2, 'twice the mean of the exact p of the folds']]
+    >>> table[["n_groups", "n_folds", "p_kind"]].values.tolist()
+    [[12, 2, 'twice the mean of the exact p of the folds']]
     """
     check_key("key_added", key_added)
     store.check_adata(adata)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from heldout.tasks.forecast.config import (
+    AutoConfig,
     DampingConfig,
     FlowConfig,
     PublishedConfig,
@@ -14,10 +15,15 @@ from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import (
     AttentionConfig,
     BoostingConfig,
+    CellTypeConfig,
+    EmbeddingConfig,
     LogisticConfig,
     MLPConfig,
+    PathwayConfig,
     RidgeConfig,
     ShrunkenConfig,
+    StackedGroupsConfig,
+    TabPFNConfig,
 )
 from heldout.tasks.genotype.estimators.estimator import Estimator
 from heldout.tasks.perturbation.config import (
@@ -52,13 +58,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttentionConfig",
+    "AutoConfig",
     "BoostingConfig",
     "CellForecaster",
+    "CellTypeConfig",
     "ComposedCellsConfig",
     "CompositionalConfig",
     "DampingConfig",
     "DoseIsotonicConfig",
     "DoseLinearConfig",
+    "EmbeddingConfig",
     "Estimator",
     "FlowConfig",
     "GeneForecaster",
@@ -73,6 +82,7 @@ __all__ = [
     "MLPConfig",
     "MovedCellsConfig",
     "NearestConfig",
+    "PathwayConfig",
     "PerturbationFlow",
     "PerturbationFlowConfig",
     "PooledTransferConfig",
@@ -83,6 +93,8 @@ __all__ = [
     "SetTransportConfig",
     "ShrunkenConfig",
     "StackedConfig",
+    "StackedGroupsConfig",
+    "TabPFNConfig",
     "TrainedConfig",
     "VectorKnnConfig",
     "VectorLassoConfig",

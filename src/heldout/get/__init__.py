@@ -1,6 +1,7 @@
 """Tidy tables of what is stored in the AnnData."""
 
 from heldout.get._audit import audit
+from heldout.get._backtests import backtests
 from heldout.get._changes import changes
 from heldout.get._claims import claims, summary
 from heldout.get._comparison import comparison, sweep
@@ -19,6 +20,7 @@ from heldout.get._tables import fits, history, ledger, predictions, split
 
 __all__ = [
     "audit",
+    "backtests",
     "changes",
     "claims",
     "comparison",

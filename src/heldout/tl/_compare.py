@@ -27,9 +27,9 @@ from heldout.tasks.genotype.compare import comparison_table
 from heldout.tasks.genotype.leaks import leak_of_groups
 from heldout.tasks.genotype.pooled import Pooled, pooled_table
 from heldout.tasks.genotype.task import group_labels, group_names
-from heldout.tasks.genotype.tuning.fold import Fold
+from heldout.tasks.genotype.tuning.fold import Fold, Question
 from heldout.tasks.genotype.tuning.refit_folds import refits
-from heldout.tasks.genotype.tuning.runs import Entry, Question, check_scale, data_digest, is_random, named_methods, run
+from heldout.tasks.genotype.tuning.runs import Entry, check_scale, data_digest, is_random, named_methods, run
 from heldout.tasks.genotype.units import blocks_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def compare(
     block_key
         Column within whose values labels of groups can be exchanged, as in :func:`heldout.tl.evaluate_genotype`.
     covariate_keys, cell_type_key
-        Columns for ``covariate_logistic`` and ``composition_logistic``.
+        Columns for ``covariate_logistic``, and for ``composition_logistic`` and ``celltype_pseudobulk``.
     n_top_genes
         Number of genes that are chosen in each fold. If None, all genes are used.
     max_value

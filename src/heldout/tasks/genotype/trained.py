@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from heldout._core.arrays import take
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.estimators.adapters import predictions_to_keep
-from heldout.tasks.genotype.predict_rows import predict_rows
+from heldout.tasks.genotype.rows import predict_all
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ class Trained:
     def of(cls, task: Task, method: str, config: Any = None, *, seed: int = 0) -> Trained:
         """Fit a method of the registry, with its default options if none are given."""
         config = config if METHODS.is_adapter(method) else METHODS[method].check_config(config)
-        implementation = METHODS[method].load()()
+        implementation = METHODS.implementation(method)
         fitted = implementation.fit(task.data(implementation.features), config, seed=seed)
         return cls(task, method, config, seed, implementation, fitted)
 
@@ -45,7 +45,8 @@ class Trained:
         """Log-probabilities of some rows of the task, (n × n_classes) float32."""
         data = self.task.data(self.implementation.features)
         groups = None if data.groups is None else data.groups[rows]
-        return predict_rows(self.implementation, self.fitted, take(data.X, rows, None), groups)
+        of_rows = None if data.cell_types is None else data.cell_types[rows]
+        return predict_all(self.implementation, self.fitted, take(data.X, rows, None), groups, cell_types=of_rows)
 
     def to_fit(self) -> Fit:
         """Return what is stored. It predicts the same as this object, at least for the cells of the task."""

@@ -7,15 +7,40 @@ from typing import TYPE_CHECKING
 
 from heldout._core import store
 from heldout._core.partition import read_partition
-from heldout.tasks.genotype.task import group_names
+from heldout.tasks.genotype.task import Task, group_names
 
 if TYPE_CHECKING:
     import numpy as np
     from anndata import AnnData
 
     from heldout._core.partition import Partition
-    from heldout.tasks.genotype.task import Task
-    from heldout.tasks.genotype.tuning.runs import Question
+
+
+@dataclass(frozen=True)
+class Question:
+    """What all fits of a comparison share."""
+
+    label_key: str
+    group_key: tuple[str, ...] | None
+    covariate_keys: tuple[str, ...]
+    cell_type_key: str | None
+    n_top_genes: int | None
+    max_value: float | None
+    layer: str | None
+
+    def task(self, adata: AnnData, partition: Partition, auxiliary_key: str | None) -> Task:
+        """The task on prepared cells."""
+        return Task.of(
+            adata,
+            partition,
+            label_key=self.label_key,
+            auxiliary_key=auxiliary_key,
+            group_key=None if self.group_key is None else list(self.group_key),
+            covariate_keys=list(self.covariate_keys),
+            cell_type_key=self.cell_type_key,
+            mask_var=None if self.n_top_genes is None else "highly_variable",
+            layer=self.layer,
+        )
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.arrays import loaded, take
-from heldout.metrics.classification import group_log_probability
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.predict_rows import predict_rows
+from heldout.tasks.genotype.rows import predict_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,18 +36,18 @@ def refits(fold: Fold, entry: Entry, names: np.ndarray, tried: np.ndarray) -> It
     ------
     Numbers of the held-out groups, (H,), and their log-probabilities, (H × n_classes), for each labelling.
     """
-    implementation = METHODS[entry.method].load()()
+    implementation = METHODS.implementation(entry.method)
     data = fold.task(entry.auxiliary_key).data(implementation.features)
     number = {name: i for i, name in enumerate(names)}
     of_cell = np.array([number.get(name, -1) for name in fold.groups])
     rows = fold.split.rows("test")
     held_out, group_of = np.unique(of_cell[rows], return_inverse=True)
     X = loaded(take(data.X, rows, None))
+    types = None if data.cell_types is None else data.cell_types[rows]
     known = of_cell >= 0
     for labels in tried:
         of_row = data.labels.copy()
         of_row[known] = labels[of_cell[known]]
         of_row[data.labels < 0] = -1
         fitted = implementation.fit(replace(data, labels=of_row), entry.config, seed=entry.seed)
-        log_p = predict_rows(implementation, fitted, X, group_of)
-        yield held_out, group_log_probability(log_p, group_of)
+        yield held_out, predict_groups(implementation, fitted, X, group_of, types)

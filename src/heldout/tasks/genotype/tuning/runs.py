@@ -17,7 +17,7 @@ from heldout._core.chain import steps
 from heldout.metrics.classification import group_log_probability, roc_auc
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.resolve import resolved
-from heldout.tasks.genotype.task import Task, group_labels
+from heldout.tasks.genotype.task import group_labels
 from heldout.tasks.genotype.thresholds import thresholds
 from heldout.tasks.genotype.trained import Trained
 
@@ -26,38 +26,10 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from heldout._core.partition import Partition
-    from heldout.tasks.genotype.tuning.fold import Fold
+    from heldout.tasks.genotype.tuning.fold import Fold, Question
 
 _ONE_AT_A_TIME = threading.Lock()
 """All threads of a process share the generator of torch, so fits of one process must not run at the same time."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What all fits of a comparison share."""
-
-    label_key: str
-    group_key: tuple[str, ...] | None
-    covariate_keys: tuple[str, ...]
-    cell_type_key: str | None
-    n_top_genes: int | None
-    max_value: float | None
-    layer: str | None
-
-    def task(self, adata: AnnData, partition: Partition, auxiliary_key: str | None) -> Task:
-        """The task on prepared cells."""
-        return Task.of(
-            adata,
-            partition,
-            label_key=self.label_key,
-            auxiliary_key=auxiliary_key,
-            group_key=None if self.group_key is None else list(self.group_key),
-            covariate_keys=list(self.covariate_keys),
-            cell_type_key=self.cell_type_key,
-            mask_var=None if self.n_top_genes is None else "highly_variable",
-            layer=self.layer,
-        )
 
 
 @dataclass(frozen=True)

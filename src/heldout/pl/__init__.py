@@ -6,9 +6,11 @@ from heldout.pl._confusion import confusion
 from heldout.pl._coverage import coverage
 from heldout.pl._forecast import forecast
 from heldout.pl._genes_per_cell import genes_per_cell
+from heldout.pl._groups import groups
 from heldout.pl._history import history
 from heldout.pl._interactions import interactions
 from heldout.pl._leaderboard import leaderboard
+from heldout.pl._learning_curve import learning_curve
 from heldout.pl._paired import paired
 from heldout.pl._power import power
 from heldout.pl._qc import qc
@@ -24,9 +26,11 @@ __all__ = [
     "coverage",
     "forecast",
     "genes_per_cell",
+    "groups",
     "history",
     "interactions",
     "leaderboard",
+    "learning_curve",
     "paired",
     "power",
     "qc",

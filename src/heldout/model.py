@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from heldout.tasks.forecast.config import (
+    BlendConfig,
     DampingConfig,
     FlowConfig,
     PublishedConfig,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttentionConfig",
+    "BlendConfig",
     "BoostingConfig",
     "CellForecaster",
     "ComposedCellsConfig",

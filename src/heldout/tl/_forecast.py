@@ -53,7 +53,8 @@ def forecast(
         ``flow`` (optimal-transport flow matching), ``lstm``, ``feedforward``, ``lstm_published`` and
         ``feedforward_published`` (without skip connection, and without the real times). Or one of the baselines
         ``persistence``, ``pooled_past``, ``damped_shift``, ``ot_linear``, ``var_ridge`` and ``reversion``. For times
-        between train times also ``ot_interpolation`` and ``neighbour_mixture``.
+        between train times also ``blend`` (curved transport, mixed with cells of both sides; closed form, seconds),
+        ``ot_interpolation`` and ``neighbour_mixture``.
     split_key
         Column of ``obs`` with the split.
     mask_var
@@ -73,8 +74,8 @@ def forecast(
     config
         Options of the method: :class:`heldout.model.FlowConfig` for ``flow``, :class:`heldout.model.SequenceConfig` for
         ``lstm`` and ``feedforward``, :class:`heldout.model.PublishedConfig` for their published versions, and
-        :class:`heldout.model.DampingConfig` for ``damped_shift``, ``ot_linear``, ``var_ridge`` and ``reversion``. The
-        other baselines have no options.
+        :class:`heldout.model.DampingConfig` for ``damped_shift``, ``ot_linear``, ``var_ridge`` and ``reversion``, and
+        :class:`heldout.model.BlendConfig` for ``blend``. The other baselines have no options.
     rng
         Seed or Generator. The global state of torch does not change.
     key_added

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from types import SimpleNamespace
 
+import lightning.pytorch
 import numpy as np
 import pytest
 import scanpy as sc
@@ -70,3 +72,13 @@ def test_train_takes_the_arguments_of_scvi_tools(logged, make):
         with pytest.raises(Exception, match="(?i)gpu|cuda") as caught:
             model.train(max_epochs=1, accelerator="gpu")
         assert not isinstance(caught.value, TypeError)
+
+
+def test_a_network_on_the_cpu_is_silent_about_an_unused_gpu(logged, monkeypatch):
+    found = "lightning.pytorch.trainer.setup.CUDAAccelerator.is_available"
+    monkeypatch.setattr(found, staticmethod(lambda: True))
+    with pytest.warns(UserWarning, match="GPU available but not used"):
+        lightning.pytorch.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        genes(logged).train(max_epochs=1)

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import scanpy as sc
+from scipy import sparse
+from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
-from heldout.auditing._trace_clusters import of_labels
+from heldout.auditing._trace_clusters import _Centres, _nearer, of_labels
 from heldout.auditing.provenance import provenance
 from tests.helpers.leaks import by_library, case_of, simulated
 
@@ -67,11 +69,10 @@ def test_the_number_of_cells_that_tell(logged):
     labels = clustered(logged, "leak", Z)
     means = np.array([Z[train & (labels == i)].mean(axis=0) for i in range(4)])
     nearest = ((Z[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
-    verdict, n_wrong, n_other, rival = of_labels(Z, np.where(train, 0, 2), labels)
+    verdict, proof = of_labels(Z, np.where(train, 0, 2), labels, "X")
     assert verdict.status == "fail"
-    assert n_wrong == 0
-    assert n_other == (nearest != labels).sum()
-    assert rival == "the train cells"
+    assert f"0 of {len(labels)} cells are nearer to another cluster than to their own" in proof
+    assert proof.endswith(f"With means over the train cells, {(nearest != labels).sum()} are")
 
 
 def test_groups_that_k_means_did_not_make_are_not_judged(logged):
@@ -89,7 +90,7 @@ def test_separate_groups_do_not_show_the_cells():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 300)
     Y = rng.normal(size=(900, 5)) + 30 * np.eye(5)[labels]
-    assert of_labels(Y, rng.choice([0, 2], 900), labels) is None
+    assert of_labels(Y, rng.choice([0, 2], 900), labels, "X") is None
 
 
 def test_separate_groups_with_few_train_cells_do_not_show_the_cells():
@@ -98,7 +99,45 @@ def test_separate_groups_with_few_train_cells_do_not_show_the_cells():
     labels = np.repeat([0, 1], 300)
     Y = rng.normal(size=(600, 2000)) + 8 * np.eye(2000)[labels]
     codes = np.where((labels == 0) & (np.arange(600) >= 12), 2, 0)
-    assert of_labels(Y, codes, labels) is None
+    assert of_labels(Y, codes, labels, "X") is None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_true_types_that_overlap_are_not_judged(seed):
+    """A cell is part of the mean of its type. So means over all cells fit best, although nothing was fitted."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(6), 60)
+    Y = rng.normal(size=(360, 500)) + 5.5 / np.sqrt(2) * np.eye(6, 500)[labels]
+    assert of_labels(Y, np.where(rng.random(360) < 0.3, 2, 0), labels, "X") is None
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, sparse.csc_array])
+def test_distances_to_the_means_of_clusters(kind):
+    rng = np.random.default_rng(0)
+    X, mean = rng.poisson(1.0, (20, 30)).astype(np.float32), rng.gamma(1, size=(4, 30))
+    mean[2] = np.nan
+    centres = _Centres(mean, np.array([3, 5, 0, 2]))
+    left = [0, 1, 3]
+    found = centres.distances(kind(X)) + (X**2).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found[:, left], cdist(X, mean[left], "sqeuclidean"), rtol=1e-6)
+    assert np.isinf(found[:, 2]).all()
+    apart = centres.apart[np.ix_(left, left)]
+    np.testing.assert_allclose(apart, cdist(mean[left], mean[left], "sqeuclidean"), atol=1e-12)
+
+
+def test_a_cell_that_is_left_out_of_the_mean_of_its_cluster():
+    rng = np.random.default_rng(0)
+    labels, Y = np.repeat([0, 1, 2], 12), rng.normal(size=(36, 40))
+    known, fitted = np.arange(36) != 3, np.arange(36) % 3 > 0
+    means = np.array([Y[fitted & (labels == i)].mean(axis=0) for i in range(3)])
+    centres = {("train",): _Centres(means, np.bincount(labels[fitted]))}
+    found = _nearer(Y, labels, known, {("train",): fitted}, centres)["train",]
+    for i in range(36):
+        alone = means.copy()
+        alone[labels[i]] = Y[fitted & (labels == labels[i]) & (np.arange(36) != i)].mean(axis=0)
+        for wrong, mean in ((found.wrong, means), (found.wrong_alone, alone)):
+            assert wrong[i] == (known[i] and ((mean - Y[i]) ** 2).sum(axis=1).argmin() != labels[i])
+    assert found.wrong_alone.sum() > found.wrong.sum()
 
 
 def test_declared_columns_are_not_judged(logged):

@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 import pytest
 import scanpy as sc
+from scipy.optimize import nnls
 from sklearn.decomposition import NMF, TruncatedSVD
 
-from heldout.auditing._trace_factors import factorised
+from heldout.auditing._trace_factors import _weights, factorised
 from heldout.auditing.provenance import provenance
 from tests.helpers.leaks import by_library, case_of, simulated
 
@@ -54,6 +55,14 @@ def test_each_kind_of_matrix(logged, any_array_type, side):
     verdict = factorised(any_array_type(logged.X), codes, W)
     assert verdict.status == SIDES[side]
     assert verdict.error == pytest.approx(expected.error, rel=1e-3)
+
+
+def test_gene_weights_are_the_non_negative_least_squares():
+    rng = np.random.default_rng(0)
+    W, X = rng.gamma(1, size=(60, 5)), rng.normal(size=(60, 20))
+    found = _weights(W.T @ W, W.T @ X, 300)
+    np.testing.assert_allclose(found, np.stack([nnls(W, x)[0] for x in X.T], axis=1), atol=1e-5)
+    assert (found == 0).any()
 
 
 def test_factors_in_columns_of_obs(logged):

@@ -9,6 +9,8 @@ import scanpy as sc
 from scipy import sparse
 
 import heldout as ho
+from heldout.auditing._cell_states import in_obs
+from tests.helpers.leaks import case_of
 from tests.helpers.libraries import by_library, libraries, said
 
 
@@ -143,6 +145,32 @@ def test_large_units_are_drawn_whole(monkeypatch):
     monkeypatch.setattr("heldout.auditing.unit_variation.N_CELLS", 300)
     (row,) = said(centred(simulated(), "label", share=0.9), "unit_variation").itertuples()
     assert row.status == "fail"
+
+
+def test_many_cells_are_not_run(monkeypatch):
+    monkeypatch.setattr("heldout.auditing.unit_variation.MOST_CELLS", 500)
+    (row,) = said(simulated(), "unit_variation").itertuples()
+    assert row.status == "not run"
+    assert "The 20 libraries that were drawn have 600 cells, more than 500." in row.finding
+    assert "heldout.pp.subsample" in row.finding
+
+
+def test_columns_of_cell_states_are_those_with_most_values():
+    """Columns can have numbers as names, and only those that vary within libraries count."""
+    adata, rng = simulated(), np.random.default_rng(0)
+    for key, n in (("b", 2), (0, 7), ("a", 3), (1, 5), ("c", 40)):
+        adata.obs[key] = rng.permutation(np.arange(adata.n_obs) % n).astype(str)
+    adata.obs["site"] = adata.obs["library"].str[-1]
+    case, rows = case_of(adata, label_key="label"), np.arange(adata.n_obs)
+    unit = pd.factorize(adata.obs["library"])[0]
+    assert [codes.max() + 1 for codes in in_obs(case, rows, unit)] == [7, 5, 3]
+
+
+def test_a_column_that_is_named_by_a_number():
+    adata = simulated()
+    adata.obs[0] = np.arange(adata.n_obs) % 3
+    (row,) = said(adata, "unit_variation").itertuples()
+    assert row.status == "pass"
 
 
 def test_paired_samples():

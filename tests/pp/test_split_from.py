@@ -102,9 +102,11 @@ def test_names_that_files_spoil(tmp_path, suffix):
 
 
 def test_a_name_that_a_csv_cannot_hold_is_refused(lmna, refuses, tmp_path):
-    lmna.obs_names = ["a\rb", *lmna.obs_names[1:]]  # pandas does not quote a lone carriage return
+    lmna.obs_names = ["a\rb", *lmna.obs_names[1:]]
     ho.pp.split_cells(lmna)
     path = written(split_table(lmna), tmp_path / "split.csv")
+    # older versions of Python do not quote a lone carriage return
+    path.write_bytes(path.read_bytes().replace(b'"a\rb"', b"a\rb"))
     refuses(lambda a: split_from(a, path), lmna, "table['partition'] must have only")
 
 

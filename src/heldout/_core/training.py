@@ -208,6 +208,8 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated")
+            # Small networks train on the CPU on purpose, and who passes accelerator="cpu" knows it.
+            warnings.filterwarnings("ignore", message="GPU available but not used", category=UserWarning)
             # This is about the early stopping of scvi-tools. Ours is a callback, which stops all processes together.
             warnings.filterwarnings("ignore", message="early_stopping was automatically disabled", category=UserWarning)
             yield

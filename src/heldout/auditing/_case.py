@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 N_COMPS = 50
 MAX_GENES = 2000
 TARGET = 1e4
+_HELD_OUT_BY = {
+    "matched": "match_key",
+    "leave_one_match_out": "match_key",
+    "time": "time_key",
+    "perturbations": "perturbation_key",
+}
+"""Argument that names the column whose values a scheme holds out."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,18 @@ class Case:
     def scheme(self) -> str | None:
         """Scheme of the split, or None if it has no record."""
         return None if self.partition is None else self.partition.scheme
+
+    @property
+    def held_out(self) -> str:
+        """Column whose values the split holds out on purpose. Empty if there is none or it is not known."""
+        if self.scheme in _HELD_OUT_BY:
+            return getattr(self, _HELD_OUT_BY[self.scheme]) or f"values by the scheme {self.scheme!r}"
+        for key in (self.match_key, self.time_key):
+            if key is not None:
+                values = self.adata.obs[key].astype(object).to_numpy()
+                if not set(values[self.mask("test")]) & set(values[self.mask("train")]):
+                    return str(key)
+        return ""
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Random generator for one purpose. Results of an item do not depend on which other items run."""

@@ -18,10 +18,10 @@ N_COMPS, N_CLUSTERS, CELLS_A_CLUSTER = 20, (4, 8, 16), 20
 
 
 def in_obs(case: Case, rows: np.ndarray, unit: np.ndarray) -> list[np.ndarray]:
-    """Codes (m,) of at most three columns of ``obs`` that vary within units."""
+    """Codes (m,) of the three columns of ``obs`` that vary within units and have most values."""
     found = []
     known = {case.split_key, case.label_key, *case.group_key}
-    for key in sorted(map(str, set(case.adata.obs.columns) - known)):
+    for key in sorted(set(case.adata.obs.columns) - known, key=str):
         column = case.adata.obs[key].iloc[rows]
         if pd.api.types.is_float_dtype(column.dtype) or column.isna().any():
             continue
@@ -29,7 +29,7 @@ def in_obs(case: Case, rows: np.ndarray, unit: np.ndarray) -> list[np.ndarray]:
         n_pairs = len(np.unique(unit * (codes.max() + 1) + codes))
         if 1 <= codes.max() < MAX_LEVELS and n_pairs > 1.5 * (unit.max() + 1):
             found.append(codes)
-    return found[:MAX_COLUMNS]
+    return sorted(found, key=np.max, reverse=True)[:MAX_COLUMNS]
 
 
 def clusters(X: np.ndarray, place: np.ndarray, seed: int) -> list[np.ndarray]:

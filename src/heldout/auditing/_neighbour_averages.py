@@ -12,7 +12,7 @@ from scipy import sparse
 from heldout._core.types import is_sparse
 from heldout.auditing._exchange import blocks_of, p_value, smallest_of
 from heldout.auditing._finding import Finding, NotRun
-from heldout.metrics.labellings import labellings
+from heldout.metrics.labellings import labellings, observed_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def average_findings(case: Case, columns: dict[str, np.ndarray]) -> list[Finding
     the labels of neighbours at all.
     """
     units = case.units
-    test = units.within("test") & ~units.within("train", "val")
+    test = units.test_only
     columns = {name: values for name, values in columns.items() if np.isfinite(values[case.used]).all()}
     try:
         sample = case.sample
@@ -85,7 +85,7 @@ def average_findings(case: Case, columns: dict[str, np.ndarray]) -> list[Finding
     drawn, _ = labellings(codes[test], blocks_of(units)[test], case.rng("neighbours"), limit=N_LABELLINGS)
     every = np.tile(codes, (len(drawn), 1))
     every[:, test] = drawn
-    at = int(np.flatnonzero((drawn == codes[test]).all(axis=1))[0])
+    at = observed_row(drawn, codes[test])
     strongest = np.zeros((len(drawn), len(kept)))
     for shares in chain(_shares(near, unit, n_units), _stored(case, sample.rows[asked])):
         found = residuals.of(shares)

@@ -43,7 +43,7 @@ def neighbour_finding(case: Case, subject: str, values: np.ndarray, k: int) -> F
         sample = case.sample
     except NotRun:
         return None
-    units, test = case.units, case.units.within("test") & ~case.units.within("train", "val")
+    units, test = case.units, case.units.test_only
     if test.sum() < 2:
         return None
     classes, codes = np.unique(case.need_labels().astype(str), return_inverse=True)

@@ -7,29 +7,32 @@ cells, cells near the borders of clusters are nearer to another mean.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from heldout._core.arrays import as_dense, get_matrix, loaded, row_blocks, take
+from heldout._core.arrays import get_matrix, loaded, row_blocks, take
 from heldout._core.store import as_names
 from heldout._core.types import is_sparse
 from heldout.auditing._coordinates import coordinates, declared, in_obs
 from heldout.auditing._trace_batches import means_in_groups
-from heldout.auditing._traces import Verdict, in_words, parts, status_of
+from heldout.auditing._traces import Verdict, best_and_rival, in_words, parts, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from heldout._core.types import Matrix, MatrixOrDask
     from heldout.auditing._case import Case
+    from heldout.auditing._traces import Union
 
 _MOST_CLUSTERS = 200
 _FEWEST_CELLS = 10
 _N_SCREENED, _SCREENED = 2000, 0.03
 _MOST_WRONG = 1e-3
 _FEWEST_TELLING, _RATIO = 5, 10
+_MOST_EXPLAINED = 4
 _NEAR_BORDER = 0.15
 _LEADING = (5, 10, 15, 20, 30, 40, 50)
 _NOT_READ = ("spatial",)
@@ -42,61 +45,60 @@ def of_clusters(case: Case) -> Iterator[tuple[str, Verdict, str]]:
         return
     for where, space in _spaces(case) if columns else ():
         for column, labels in list(columns.items()):
-            found = of_labels(space, case.codes, labels)
+            found = of_labels(space, case.codes, labels, where)
             if found is not None:
-                verdict, n_near, n_other, rival = found
-                proof = (
-                    f"All but {n_near} of {len(labels)} cells are nearest to the mean of their cluster in {where} if "
-                    f"means are over these cells. If means are over {rival}, {n_other} cells are nearer to another "
-                    "mean"
-                )
-                yield f"obs[{column!r}]", verdict, proof
+                yield f"obs[{column!r}]", *found
                 del columns[column]
 
 
-def of_labels(space: MatrixOrDask, codes: np.ndarray, labels: np.ndarray) -> tuple[Verdict, int, int, str] | None:
-    """The fitted cells of clusters in a space (n × k), with the numbers of cells nearer to another mean.
+def of_labels(space: MatrixOrDask, codes: np.ndarray, labels: np.ndarray, where: str) -> tuple[Verdict, str] | None:
+    """The fitted cells of clusters in a space (n × k), and the evidence. None if they cannot be told.
 
     Parameters
     ----------
     labels
         Number of the cluster of each cell, (n,). Cells with -1 are in no cluster.
+    where
+        Name of the space in the evidence.
     """
     masks = parts(codes)
-    names = list(masks)
-    group = np.where(labels < 0, labels.max() + 1, labels)
+    n_clusters = int(labels.max()) + 1
+    group = np.where(labels < 0, n_clusters, labels)
     means, cells = means_in_groups(space, codes, group)
-    means = {union: mean[: labels.max() + 1] for union, mean in means.items()}
-    smallest = np.min([n[: labels.max() + 1] for (_, n) in _of_fits(cells)], axis=0)
+    centres = {union: _Centres(mean[:n_clusters], cells[union][:n_clusters]) for union, mean in means.items()}
+    smallest = np.min([each.n_cells for each in _of_fits(centres)], axis=0)
     known = np.append(smallest >= _FEWEST_CELLS, [False])[group]
     if known.sum() < 2 * _FEWEST_CELLS or len(set(labels[known])) < 2:
         return None
     rows = np.flatnonzero(known)
     rows = rows[:: max(1, len(rows) // _N_SCREENED)]
-    sample = as_dense(loaded(take(space, rows, None)))
-    screened = {u: float((_nearest(sample, mean)[0] != labels[rows]).mean()) for u, mean in means.items()}
-    if min(screened.values()) > _SCREENED:
+    sample = loaded(take(space, rows, None))
+    screened = [float((each.distances(sample).argmin(axis=1) != labels[rows]).mean()) for each in centres.values()]
+    if min(screened) > _SCREENED:
         return None
-    wrong, margins = _compare(space, labels, known, means)
-    n_wrong = {union: int(each.sum()) for union, each in wrong.items()}
-    best = min(n_wrong, key=lambda union: (n_wrong[union], len(union)))
-    rivals = {u: n for u, n in n_wrong.items() if status_of(u) != status_of(best)}
-    if not rivals or n_wrong[best] > _MOST_WRONG * known.sum():
+    inside = {union: np.logical_or.reduce([masks[name] for name in union]) for union in centres}
+    nearer = _nearer(space, labels, known, inside, centres)
+    n_wrong = {union: int(each.wrong.sum()) for union, each in nearer.items()}
+    best, rival = best_and_rival(n_wrong)
+    if rival is None or n_wrong[best] > _MOST_WRONG * known.sum():
         return None
-    rival = min(rivals, key=lambda union: rivals[union])
-    if rivals[rival] < max(_FEWEST_TELLING, _RATIO * n_wrong[best]):
+    if n_wrong[rival] < max(_FEWEST_TELLING, _RATIO * n_wrong[best]):
         return None
     # Groups that k-means did not make can be separate. Then cells are wrong because a mean is, far from any border.
-    if np.median(margins[best][wrong[rival]]) > _NEAR_BORDER:
+    if np.median(nearer[best].margin[nearer[rival].wrong]) > _NEAR_BORDER:
         return None
-    share = n_wrong[best] / known.sum()
-    verdict = Verdict(status_of(best), in_words(best, names), share, "", np.nan)
-    return verdict, n_wrong[best], rivals[rival], in_words(rival, names)
+    if _is_membership(nearer[best], nearer[rival], inside[best], inside[rival]):
+        return None
+    proof = (
+        f"In {where}, with the mean of each cluster over these cells, {n_wrong[best]} of {known.sum()} cells are "
+        f"nearer to another cluster than to their own. With means over {in_words(rival, masks)}, {n_wrong[rival]} are"
+    )
+    return Verdict(status_of(best), in_words(best, masks), n_wrong[best] / known.sum(), "", np.nan), proof
 
 
-def _of_fits(cells: dict[tuple[str, ...], np.ndarray]) -> list[tuple[tuple[str, ...], np.ndarray]]:
-    """Sizes of the clusters in the unions that have the train cells, or in all if there are none."""
-    return [(u, n) for u, n in cells.items() if "train" in u] or list(cells.items())
+def _of_fits(centres: dict[Union, _Centres]) -> list[_Centres]:
+    """Centres over the unions that have the train cells, or over all unions if there are none."""
+    return [each for union, each in centres.items() if "train" in union] or list(centres.values())
 
 
 def _columns(case: Case) -> Iterator[tuple[str, np.ndarray]]:
@@ -131,37 +133,98 @@ def _spaces(case: Case) -> Iterator[tuple[str, MatrixOrDask]]:
             continue
 
 
-def _nearest(block: Matrix, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number of the nearest mean of each row, and squared distances without the square of the row, (rows × means)."""
-    distance = np.nan_to_num((means**2).sum(axis=1), nan=np.inf) - 2 * np.asarray(block @ np.nan_to_num(means).T)
-    return np.argmin(distance, axis=1), distance
+class _Centres:
+    """Means of clusters (clusters × k) over some cells, and the number of these cells in each cluster, (clusters,).
 
-
-def _compare(
-    space: MatrixOrDask, labels: np.ndarray, known: np.ndarray, means: dict[tuple[str, ...], np.ndarray]
-) -> tuple[dict[tuple[str, ...], np.ndarray], dict[tuple[str, ...], np.ndarray]]:
-    """For each union, the cells that are nearer to another mean, (n,), and distances to the next border, (n,).
-
-    A distance is a fraction of the distance between the two means.
+    A cluster without cells has the mean NaN, and is infinitely far from each cell.
     """
-    wrong = {union: np.zeros(len(labels), dtype=bool) for union in means}
-    margins = {union: np.zeros(len(labels)) for union in means}
-    for rows, part in row_blocks(space, 8192):
-        here = known[rows]
-        if not here.any():
+
+    def __init__(self, mean: np.ndarray, n_cells: np.ndarray) -> None:
+        self.n_cells = n_cells
+        self.squares = np.nan_to_num((mean**2).sum(axis=1), nan=np.inf)
+        self.transposed = np.ascontiguousarray(np.nan_to_num(mean).T)
+
+    @cached_property
+    def apart(self) -> np.ndarray:
+        """Squared distance between each two means, (clusters × clusters). 0 if they differ by rounding."""
+        both = self.squares[:, None] + self.squares
+        apart = both - 2 * self.transposed.T @ self.transposed
+        return np.where(apart > 1e-9 * both, apart, 0.0)
+
+    def distances(self, block: Matrix) -> np.ndarray:
+        """Squared distance of each row to each mean, without the square of the row, (rows × clusters)."""
+        block = block if is_sparse(block) else np.asarray(block, dtype=np.float64)
+        return self.squares - 2 * np.asarray(block @ self.transposed)
+
+
+class _Nearer(NamedTuple):
+    """Cells that are nearer to the mean of another cluster over some cells, (n,), and distances to the border, (n,).
+
+    Parameters
+    ----------
+    wrong
+        Cells that are nearer to another mean.
+    wrong_alone
+        The same, if a cell is left out of the mean of its cluster.
+    margin
+        Distance to the next border, as a fraction of the distance between the two means.
+    """
+
+    wrong: np.ndarray
+    wrong_alone: np.ndarray
+    margin: np.ndarray
+
+
+def _nearer(
+    space: MatrixOrDask,
+    labels: np.ndarray,
+    known: np.ndarray,
+    inside: dict[Union, np.ndarray],
+    centres: dict[Union, _Centres],
+) -> dict[Union, _Nearer]:
+    """For the means over each union, the cells that are nearer to another mean. Cells that are not known are not."""
+    n = len(labels)
+    found = {union: _Nearer(np.zeros(n, bool), np.zeros(n, bool), np.zeros(n)) for union in centres}
+    for rows, part in row_blocks(space, 8192 if is_sparse(space) else 1024):
+        here = np.flatnonzero(known[rows])
+        if not len(here):
             continue
-        labelled, at = labels[rows][here], np.arange(int(here.sum()))
-        values = part[here]
-        block = values if is_sparse(values) else np.asarray(values, dtype=np.float64)
-        for union, mean in means.items():
-            nearest, distance = _nearest(block, mean)
-            to_own = distance[at, labelled]
+        block, at, where = part[here], np.arange(len(here)), here + rows.start
+        labelled, length = labels[where], _squares(block)
+        for union, (wrong, wrong_alone, margin) in found.items():
+            distance = centres[union].distances(block)
+            to_mean = distance[at, labelled].copy()
             distance[at, labelled] = np.inf
             other = distance.argmin(axis=1)
-            between = ((mean[labelled] - mean[other]) ** 2).sum(axis=1)
-            finite = np.isfinite(distance[at, other]) & np.isfinite(to_own) & (between > 0)
-            inside = np.flatnonzero(here) + rows.start
-            wrong[union][inside] = nearest != labelled
-            margins[union][inside] = np.inf
-            margins[union][inside[finite]] = (distance[at, other] - to_own)[finite] / (2 * between[finite])
-    return wrong, margins
+            to_other = distance[at, other]
+            wrong[where] = to_other < to_mean
+            size = centres[union].n_cells[labelled].astype(float)
+            factor = np.where(inside[union][where], size / np.maximum(size - 1, 1e-12), 1.0) ** 2
+            wrong_alone[where] = to_other + length < factor * (to_mean + length)
+            apart = centres[union].apart[labelled, other]
+            finite = np.isfinite(to_other) & np.isfinite(to_mean) & (apart > 0)
+            margin[where] = np.inf
+            margin[where[finite]] = (to_other - to_mean)[finite] / (2 * apart[finite])
+    return found
+
+
+def _squares(block: Matrix) -> np.ndarray:
+    """Sum of squares of each row."""
+    if is_sparse(block):
+        values = block.astype(np.float64)
+        return np.asarray(values.multiply(values).sum(axis=1)).ravel()
+    return np.einsum("ij,ij->i", block, block, dtype=np.float64)
+
+
+def _is_membership(best: _Nearer, rival: _Nearer, in_best: np.ndarray, in_rival: np.ndarray) -> bool:
+    """Whether the means over ``best`` may fit better only because they are means of more of the cells.
+
+    A cell is part of the mean of its cluster, so it is nearer to this mean than to one without it. Cells of both unions
+    are part of both means. If these do not tell, the cells that only ``best`` has must still fit if each is left out of
+    the mean of its cluster.
+    """
+    if (rival.wrong & in_best & in_rival).sum() >= _FEWEST_TELLING:
+        return False
+    added = in_best & ~in_rival
+    n_rival = int((rival.wrong & added).sum())
+    return n_rival > 0 and _MOST_EXPLAINED * int((best.wrong_alone & added).sum()) > n_rival

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from heldout.auditing._traces import Verdict, in_words, parts, status_of, unions
+from heldout.auditing._traces import Verdict, best_and_rival, in_words, parts, status_of, unions
 
 _MOST_MEAN, _MOST_COVARIANCE = 0.25, 0.4
 _FEWEST_RIVAL, _RATIO, _LEVEL = 0.75, 5.0, 1e-4
@@ -29,16 +29,14 @@ def of_dropped(Y: np.ndarray, codes: np.ndarray) -> tuple[Verdict, str] | None:
     if Y.shape[1] < 5 or not np.isfinite(Y).all() or not (Y.std(axis=0) > 0).all():
         return None
     found = {u: _from_zero(Y[np.logical_or.reduce([masks[name] for name in u])]) for u in unions(masks)}
-    best = min(found, key=lambda union: (found[union][0], len(union)))
+    best, rival = best_and_rival({union: mean for union, (mean, _) in found.items()})
     mean, covariance = found[best]
-    rivals = {u: m for u, (m, _) in found.items() if status_of(u) != status_of(best)}
-    if not rivals or not (mean <= _MOST_MEAN and covariance <= _MOST_COVARIANCE):
+    if rival is None or not (mean <= _MOST_MEAN and covariance <= _MOST_COVARIANCE):
         return None
-    rival = min(rivals, key=lambda union: rivals[union])
     ratio = max(_RATIO, float(f.isf(_LEVEL, Y.shape[1], Y.shape[1])))
-    if rivals[rival] < max(_FEWEST_RIVAL, ratio * mean):
+    if found[rival][0] < max(_FEWEST_RIVAL, ratio * mean):
         return None
-    verdict = Verdict(status_of(best), in_words(best, masks), mean, in_words(rival, masks), rivals[rival])
+    verdict = Verdict(status_of(best), in_words(best, masks), mean, in_words(rival, masks), found[rival][0])
     return verdict, _PROOF
 
 

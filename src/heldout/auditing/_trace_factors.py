@@ -11,23 +11,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout._core.arrays import as_dense, describe, get_matrix, loaded, row_blocks, take
-from heldout.auditing._traces import Verdict, in_words, parts, status_of, unions
+from heldout._core.arrays import describe, get_matrix, loaded, row_blocks, take
+from heldout.auditing._traces import Verdict, best_and_rival, in_words, parts, status_of, unions
 
 if TYPE_CHECKING:
-    from heldout._core.types import MatrixOrDask
+    from heldout._core.types import Matrix, MatrixOrDask
     from heldout.auditing._case import Case
 
 _LARGEST_CHANGE = 0.05
 _RATIO = 1.5
-_N_SWEEPS = 300
-_N_CELLS = 5000
+_N_SWEEPS, _CONVERGED = 300, 1e-6
+_SCREENED_CHANGE, _SCREENING_SWEEPS = 0.5, 20
+_N_CELLS, _MOST_FACTORS = 5000, 100
 
 
 def of_factors(case: Case, W: np.ndarray) -> tuple[Verdict, str] | None:
     """The fitted cells of non-negative coordinates (n × k) of a matrix that is stored, and the evidence. Else None."""
     W = np.asarray(W, dtype=np.float64)
-    if not np.isfinite(W).all() or W.min() < 0 or not (W.max(axis=0) > 0).all() or not (W == 0).any():
+    if (
+        W.shape[1] > _MOST_FACTORS
+        or not np.isfinite(W).all()
+        or W.min() < 0
+        or not (W.max(axis=0) > 0).all()
+        or not (W == 0).any()
+    ):
         return None
     for layer in [None, *sorted(layer for layer in case.adata.layers if layer is not None)]:
         try:
@@ -46,45 +53,50 @@ def of_factors(case: Case, W: np.ndarray) -> tuple[Verdict, str] | None:
 
 def factorised(X: MatrixOrDask, codes: np.ndarray, W: np.ndarray) -> Verdict | None:
     """The cells for which the factorisation of a matrix (n × p) with coordinates (n × k) is optimal, or None."""
+    drawn = np.arange(0, X.shape[0], -(-X.shape[0] // _N_CELLS))
+    sample = loaded(take(X, drawn, None))
+    weights = _weights(W[drawn].T @ W[drawn], np.asarray(sample.T @ W[drawn]).T, _SCREENING_SWEEPS)
+    if _change(W[drawn], sample, weights) > _SCREENED_CHANGE:
+        return None
     masks = parts(codes)
     squares = {name: W[mask].T @ W[mask] for name, mask in masks.items()}
     products = {name: np.zeros((W.shape[1], X.shape[1])) for name in masks}
     for rows, block in row_blocks(X, 8192):
         for name, mask in masks.items():
-            products[name] += np.asarray((block.T @ (W[rows] * mask[rows][:, None])).T)
-    drawn = np.arange(0, X.shape[0], max(1, X.shape[0] // _N_CELLS))
-    sample = as_dense(loaded(take(X, drawn, None)))
-    change, size = {}, {}
+            inside = mask[rows]
+            products[name] += np.asarray(block[inside].T @ W[rows][inside]).T
+    change = {}
     for union in unions(masks):
-        weights = _weights(
-            np.sum([squares[name] for name in union], axis=0), np.sum([products[name] for name in union], axis=0)
-        )
-        change[union] = _change(W[drawn], sample, weights)
-        size[union] = sum(int(masks[name].sum()) for name in union)
-    best = min(change, key=lambda union: (change[union], len(union)))
-    rivals = {u: c for u, c in change.items() if status_of(u) != status_of(best)}
-    if not rivals or change[best] > _LARGEST_CHANGE:
+        of_W, of_both = (np.sum([each[name] for name in union], axis=0) for each in (squares, products))
+        change[union] = _change(W[drawn], sample, _weights(of_W, of_both, _N_SWEEPS))
+    size = {union: sum(int(masks[name].sum()) for name in union) for union in change}
+    best, rival = best_and_rival(change)
+    if rival is None or change[best] > _LARGEST_CHANGE:
         return None
-    rival = min(rivals, key=lambda union: rivals[union])
     # Weights that come from elsewhere are estimated better from more cells. That alone must not decide.
-    if rivals[rival] ** 2 < _RATIO * max(1.0, size[best] / size[rival]) * change[best] ** 2:
+    if change[rival] ** 2 < _RATIO * max(1.0, size[best] / size[rival]) * change[best] ** 2:
         return None
-    return Verdict(status_of(best), in_words(best, masks), change[best], in_words(rival, masks), rivals[rival])
+    return Verdict(status_of(best), in_words(best, masks), change[best], in_words(rival, masks), change[rival])
 
 
-def _weights(squares: np.ndarray, products: np.ndarray) -> np.ndarray:
+def _weights(squares: np.ndarray, products: np.ndarray, n_sweeps: int) -> np.ndarray:
     """Non-negative gene weights (k × p) that fit best, by coordinate descent from products of the coordinates."""
     weights = np.maximum(np.linalg.lstsq(squares, products, rcond=None)[0], 0)
-    for _ in range(_N_SWEEPS):
+    for _ in range(n_sweeps):
+        largest = 0.0
         for j in range(len(squares)):
             step = (products[j] - squares[j] @ weights) / max(squares[j, j], 1e-12)
-            weights[j] = np.maximum(0, weights[j] + step)
+            moved = np.maximum(0, weights[j] + step)
+            largest = max(largest, float(np.abs(moved - weights[j]).max()))
+            weights[j] = moved
+        if largest <= _CONVERGED * weights.max():
+            break
     return weights
 
 
-def _change(W: np.ndarray, X: np.ndarray, weights: np.ndarray) -> float:
+def _change(W: np.ndarray, X: Matrix, weights: np.ndarray) -> float:
     """Relative change of the coordinates in one step towards their optimum for these weights."""
     squares = weights @ weights.T
-    gradient = W @ squares - X @ weights.T
+    gradient = W @ squares - np.asarray(X @ weights.T)
     moved = np.maximum(0, W - gradient / np.maximum(np.diag(squares), 1e-12))
     return float(np.sqrt(((moved - W) ** 2).sum() / (W**2).sum()))

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout._core.arrays import loaded, row_blocks, take
+from heldout._core.arrays import as_dense, loaded, row_blocks, take
 from heldout._core.types import is_sparse
-from heldout.auditing._traces import Verdict, decide, in_words, parts, pieces, status_of, unions
+from heldout.auditing._traces import Verdict, best_and_rival, decide, in_words, parts, pieces, status_of, unions
 
 if TYPE_CHECKING:
     from heldout._core.types import Matrix, MatrixOrDask
 
-_MOST_GENES, _FEWEST_GENES, _ROWS = 25, 5, 2000
+_MOST_GENES, _FEWEST_GENES = 25, 5
+_SCREENED_ROWS, _SCREENED_GENES = 2000, 500
 _SHARE = 0.95
 _FEWEST_DECIDING = 3
 _MOST_TIES = 2
@@ -38,15 +39,13 @@ def of_range(X: MatrixOrDask, codes: np.ndarray, *, centred: bool) -> tuple[Verd
         return None
     for absolute in (False, True) if centred else (False,):
         reached = {union: _reached(extremes, union, varies, absolute=absolute) for union in unions(extremes)}
-        share = {union: float(found[varies].mean()) for union, (found, _) in reached.items()}
-        best = max(share, key=lambda union: (share[union], -len(union)))
-        rivals = {u: s for u, s in share.items() if status_of(u) != status_of(best)}
-        if share[best] < _SHARE or not rivals:
+        errors = {union: float(1 - found[varies].mean()) for union, (found, _) in reached.items()}
+        best, rival = best_and_rival(errors)
+        if rival is None or errors[best] > 1 - _SHARE:
             continue
-        rival = max(rivals, key=lambda union: (rivals[union], -len(union)))
         found, ends = reached[best]
         deciding = int((found & varies & ~reached[rival][0]).sum())
-        gap = (share[best] - share[rival]) * varies.sum()
+        gap = (errors[rival] - errors[best]) * varies.sum()
         if gap < _FEWEST_DECIDING or _clipped(X, ends[1], varies, absolute=absolute):
             continue
         what = f"a largest absolute value of {ends[1]:g}" if absolute else f"the range {ends[0]:g} to {ends[1]:g}"
@@ -54,36 +53,43 @@ def of_range(X: MatrixOrDask, codes: np.ndarray, *, centred: bool) -> tuple[Verd
             f"{int(found[varies].sum())} of {int(varies.sum())} genes have {what} over these cells, and {deciding} of "
             f"them do not have it over {in_words(rival, extremes)}"
         )
-        verdict = Verdict(status_of(best), in_words(best, extremes), 1 - share[best], "", np.nan)
+        verdict = Verdict(status_of(best), in_words(best, extremes), errors[best], "", np.nan)
         return verdict, proof
     return None
 
 
 def of_quantiles(X: MatrixOrDask, codes: np.ndarray) -> tuple[Verdict, str] | None:
     """The cells over which genes have median 0 and interquartile range 1, and the evidence. Else None."""
-    step = max(1, X.shape[0] // _ROWS)
-    sample = _dense(take(X, np.arange(0, X.shape[0], step), None))
-    lower, middle, upper = np.quantile(sample, [0.25, 0.5, 0.75], axis=0)
-    near = np.flatnonzero((np.abs(upper - lower - 1) < 0.3) & (np.abs(middle) < 0.3))
+    screened = _spread_over(X.shape[1], _SCREENED_GENES)
+    lower, middle, upper = _quartiles(_values(take(X, _spread_over(X.shape[0], _SCREENED_ROWS), screened)))
+    near = screened[(np.abs(upper - lower - 1) < 0.3) & (np.abs(middle) < 0.3)]
     varies = int((upper > lower).sum())
     if len(near) < _FEWEST_GENES or len(near) < varies / 2:
         return None
-    columns = near[np.unique(np.linspace(0, len(near) - 1, _MOST_GENES).astype(int))]
-    values = _dense(take(X, None, columns))
+    values = _values(take(X, None, near[_spread_over(len(near), _MOST_GENES)]))
     masks = parts(codes)
     errors = {}
     for union in unions(masks):
         inside = np.logical_or.reduce([masks[name] for name in union])
-        lower, middle, upper = np.quantile(values[inside], [0.25, 0.5, 0.75], axis=0)
+        lower, middle, upper = _quartiles(values[inside])
         errors[union] = float(np.median(np.abs(middle)) + np.median(np.abs(upper - lower - 1)))
     verdict = decide(errors, masks)
     proof = "Genes have median 0 and interquartile range 1 over these cells"
     return None if verdict is None else (verdict, proof)
 
 
-def _dense(X: MatrixOrDask) -> np.ndarray:
-    X = loaded(X)
-    return np.asarray(X.toarray() if is_sparse(X) else X, dtype=np.float64)
+def _spread_over(n: int, most: int) -> np.ndarray:
+    """Ascending numbers below ``n`` at equal distances, at most ``most``."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
+
+
+def _values(X: MatrixOrDask) -> np.ndarray:
+    return as_dense(loaded(X))
+
+
+def _quartiles(values: np.ndarray) -> np.ndarray:
+    """Lower quartile, median and upper quartile of each gene, (3, p)."""
+    return np.asarray(np.quantile(values, [0.25, 0.5, 0.75], axis=0))
 
 
 def _extremes(X: MatrixOrDask, codes: np.ndarray) -> _Extremes:

@@ -18,7 +18,7 @@ from heldout._core.partition import PARTITIONS
 from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from heldout._core.types import Matrix, MatrixOrDask
     from heldout.auditing._finding import Status
@@ -30,6 +30,9 @@ _N_GRAM = 10
 _NEAR_ONE = 0.1
 
 _REST = "in no partition"
+
+Union = tuple[str, ...]
+"""Names of some partitions."""
 
 
 @dataclass(frozen=True)
@@ -49,41 +52,51 @@ def parts(codes: np.ndarray) -> dict[str, np.ndarray]:
     return {name: mask for name, mask in {**named, _REST: codes < 0}.items() if mask.any()}
 
 
-def unions(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
+def unions(names: Iterable[str]) -> Iterator[Union]:
     """Each union of partitions that can be the fitted cells."""
     names = list(names)
     for size in range(1, len(names) + 1):
         yield from itertools.combinations(names, size)
 
 
-def status_of(union: tuple[str, ...]) -> Status:
+def status_of(union: Union) -> Status:
     """Status of a fit on these cells. Test cells must not be used; val cells may stop training but not be fitted."""
     if "test" in union or _REST in union:
         return "fail"
     return "warn" if "val" in union else "pass"
 
 
-def in_words(union: tuple[str, ...], names: Iterable[str]) -> str:
+def in_words(union: Union, names: Iterable[str]) -> str:
     """A union of partitions in words."""
     if len(union) == len(list(names)):
         return f"all cells ({', '.join(union)})" if len(union) > 1 else f"the {union[0]} cells"
     return f"the {' and '.join(union)} cells"
 
 
-def decide(errors: dict[tuple[str, ...], float], names: Iterable[str]) -> Verdict | None:
+def best_and_rival(errors: Mapping[Union, float]) -> tuple[Union, Union | None]:
+    """The union with the smallest error, and the best union of another status, or None if there is no other status.
+
+    Of unions with the same error, the one with the fewest partitions is taken.
+    """
+
+    def order(union: Union) -> tuple[float, int]:
+        return errors[union], len(union)
+
+    best = min(errors, key=order)
+    return best, min((u for u in errors if status_of(u) != status_of(best)), key=order, default=None)
+
+
+def decide(errors: dict[Union, float], names: Iterable[str]) -> Verdict | None:
     """The union over which the moments are exact, if there is one and no union of another status is nearly exact."""
     names = list(names)
-    best = min(errors, key=lambda union: (errors[union], len(union)))
-    error = max(errors[best], _FLOOR)
-    rivals = {u: e for u, e in errors.items() if status_of(u) != status_of(best)}
+    best, rival = best_and_rival(errors)
     if not np.isfinite(errors[best]) or errors[best] > EXACT:
         return None
-    if not rivals:
+    if rival is None:
         return Verdict(status_of(best), in_words(best, names), errors[best], "", np.nan)
-    rival = min(rivals, key=lambda union: rivals[union])
-    if rivals[rival] < RATIO * error:
+    if errors[rival] < RATIO * max(errors[best], _FLOOR):
         return None
-    return Verdict(status_of(best), in_words(best, names), errors[best], in_words(rival, names), rivals[rival])
+    return Verdict(status_of(best), in_words(best, names), errors[best], in_words(rival, names), errors[rival])
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,7 @@ def sums_by_part(
     function: Callable[[np.ndarray], np.ndarray] | None = None,
     *,
     factor: np.ndarray | None = None,
-) -> dict[tuple[str, ...], Sums]:
+) -> dict[Union, Sums]:
     """Sums over each union of partitions, of the values or of a function of the values that keeps zeros.
 
     Rows are multiplied by ``factor``, (n,), first. The matrix is read once in blocks.
@@ -196,7 +209,7 @@ def of_coordinates(Y: np.ndarray, codes: np.ndarray) -> tuple[Verdict, str] | No
     verdict = decide(centred, masks)
     if verdict is not None:
         # Other coordinates can be centred too, but only principal components are also uncorrelated.
-        union = min(centred, key=lambda u: (centred[u], len(u)))
+        union, _ = best_and_rival(centred)
         proof = "Coordinates have mean 0 and are uncorrelated over these cells"
         return (verdict, proof) if orthogonal[union] <= 10 * EXACT else None
     # A single pair of columns is orthogonal too often by chance.
@@ -210,7 +223,7 @@ def looks_scaled(total: Sums, within: float = 0.02) -> bool:
     return bool(varies.any()) and float(np.median(np.abs(np.sqrt(total.var[varies]) - 1))) <= within
 
 
-def of_scaled(sums: dict[tuple[str, ...], Sums], names: Iterable[str], *, centred: bool) -> Verdict | None:
+def of_scaled(sums: dict[Union, Sums], names: Iterable[str], *, centred: bool) -> Verdict | None:
     """The cells that genes were scaled on. Clipping changes many genes, so the genes with the smallest error decide."""
     names = list(names)
     for best in (0.1, 0.02):
@@ -231,7 +244,7 @@ def _scale_error(total: Sums, best: float, *, centred: bool) -> float:
 
 
 def of_values(
-    stored: np.ndarray, computed: dict[tuple[str, ...], np.ndarray], names: Iterable[str], *, up_to_factor: bool = False
+    stored: np.ndarray, computed: dict[Union, np.ndarray], names: Iterable[str], *, up_to_factor: bool = False
 ) -> Verdict | None:
     """The cells that a stored value of each gene was computed on, from the values computed on each union."""
     errors = {}

@@ -69,6 +69,11 @@ class AuditUnits:
         """Mask (U,) of the units with cells in any of these partitions."""
         return self.counts[:, [PARTITIONS.index(p) for p in partitions]].sum(axis=1) > 0
 
+    @property
+    def test_only(self) -> np.ndarray:
+        """Mask (U,) of the units with cells in test and none in train or val."""
+        return self.within("test") & ~self.within("train", "val")
+
     def values(self, column: pd.Series) -> np.ndarray | None:
         """Value of a column for each unit, (U,) text. None if a unit has several values or a used cell has none.
 

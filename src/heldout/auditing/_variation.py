@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from heldout.auditing._exchange import p_value, smallest_of
-from heldout.metrics.labellings import labellings
+from heldout.metrics.labellings import labellings, observed_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,6 +156,6 @@ def _p_label(
         explained += ((inside @ centred) ** 2 / n_inside[:, None] / total).mean(axis=1)
         spread[:, c] = inside @ size / n_inside
     both = [explained, np.ptp(spread, axis=1)]
-    at = int(np.flatnonzero((drawn == codes).all(axis=1))[0])
+    at = observed_row(drawn, codes)
     p = min(1.0, 2 * min(p_value(statistic[at], statistic) for statistic in both))
     return p, 2 * min(smallest_of(statistic) for statistic in both)

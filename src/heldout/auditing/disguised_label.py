@@ -17,7 +17,7 @@ from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._neighbour_averages import average_findings
 from heldout.auditing._neighbour_labels import is_share, neighbour_finding
 from heldout.auditing._words import unit_in_words, units_in_words
-from heldout.metrics.labellings import labellings
+from heldout.metrics.labellings import labellings, observed_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def disguised_label(case: Case) -> list[Finding]:
         msg = "adata has no columns but the split, the label, the groups and the covariates."
         raise NotRun(msg)
     drawn, _ = labellings(codes, blocks_of(case.units), case.rng("disguise"), limit=_N_LABELLINGS)
-    at = int(np.flatnonzero((drawn == codes).all(axis=1))[0])
+    at = observed_row(drawn, codes)
     level = LEVEL / max(len(whole), 1)
     for subject, unit_column in whole.items():
         strength = association(unit_column, drawn, n_classes)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from heldout.auditing._case import Case
 
 _AGAIN = "Fit again on the train cells, starting from the matrix before preparation"
+_WITH_HELDOUT = f"{_AGAIN}, for example with heldout.pp.scale or heldout.pp.pca."
+_FROM_TRAIN = "Cluster the train cells, and give each other cell the cluster whose mean over train cells is nearest."
 _OBS = ("leiden", "louvain", "dpt_pseudotime", "velocity_pseudotime", "palantir_pseudotime", "latent_time")
 _STEMS = tuple(f"obs['{stem}" for stem in ("pc", "umap", "tsne", "t-sne", "nmf", "factor", "latent", "x_", "dim"))
 _NOT_FITTED = ("spatial",)
@@ -56,7 +58,10 @@ def provenance(case: Case) -> list[Finding]:
             findings.append(_proved(where, f"{where} were fitted on", *identified))
         elif where.lower().startswith(_STEMS):
             unknown.append(where)
-    clusters = [_proved(key, f"{key} was clustered on", verdict, proof) for key, verdict, proof in of_clusters(case)]
+    clusters = [
+        _proved(key, f"{key} was clustered on", verdict, proof, how=_FROM_TRAIN)
+        for key, verdict, proof in of_clusters(case)
+    ]
     findings += clusters
     proved = {f.subject for f in clusters}
     unknown += [column for column in _named_clusters(case) if column not in proved]
@@ -221,11 +226,11 @@ def _named_clusters(case: Case) -> list[str]:
     return columns
 
 
-def _proved(subject: str, what: str, verdict: Verdict, proof: str) -> Finding:
+def _proved(subject: str, what: str, verdict: Verdict, proof: str, *, how: str = _WITH_HELDOUT) -> Finding:
     errors = (
         f" (error {verdict.error:.1g}, against {verdict.rival_error:.1g} over {verdict.rival})" if verdict.rival else ""
     )
-    advice = "" if verdict.status == "pass" else f"{_AGAIN}, for example with heldout.pp.scale or heldout.pp.pca."
+    advice = "" if verdict.status == "pass" else how
     text = f"{what} {verdict.cells}. {proof}{errors}."
     return Finding.about(subject, "error over the fitted cells", verdict.error).says(verdict.status, text, advice)
 

@@ -20,12 +20,6 @@ ALPHA = 0.05
 N_DRAWS = 5000
 DETECTED = 0.05
 N_TOP = 5
-SHIFT_EXPECTED = {
-    "matched": "match_key",
-    "leave_one_match_out": "match_key",
-    "time": "time_key",
-    "perturbations": "perturbation_key",
-}
 
 
 def shift(case: Case) -> list[Finding]:
@@ -76,9 +70,8 @@ def _finding(case: Case, share: float, expected: float, p: float, reachable: flo
         f"{units_in_words(case)}{within} ({expected:.0%} expected by chance, p = {p:.2g}). It is largest in {genes}."
     )
     options: dict[str, Any] = {"measure": "p over units", "value": p, "threshold": ALPHA}
-    by_design = held_out(case)
-    if by_design:
-        return Finding("pass", f"{text} The split holds out {by_design}, so a shift is expected.", **options)
+    if case.held_out:
+        return Finding("pass", f"{text} The split holds out {case.held_out}, so a shift is expected.", **options)
     if reachable > ALPHA:
         few = f"With so few {units_in_words(case)}, p cannot be below {reachable:.2g}."
         return Finding("unidentifiable", f"{text} {few}", **options)
@@ -90,18 +83,6 @@ def _finding(case: Case, share: float, expected: float, p: float, reachable: flo
     )
     text = f"The test {units_in_words(case)} differ from those of train. {text}"
     return Finding("warn", text, **options, advice=advice)
-
-
-def held_out(case: Case) -> str:
-    """Column whose values the split holds out on purpose. Empty if there is none or it is not known."""
-    if case.scheme in SHIFT_EXPECTED:
-        return getattr(case, SHIFT_EXPECTED[case.scheme]) or f"values by the scheme {case.scheme!r}"
-    for key in (case.match_key, case.time_key):
-        if key is not None:
-            values = case.adata.obs[key].astype(object).to_numpy()
-            if not set(values[case.mask("test")]) & set(values[case.mask("train")]):
-                return str(key)
-    return ""
 
 
 def _within(values: np.ndarray, strata: np.ndarray) -> np.ndarray:

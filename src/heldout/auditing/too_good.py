@@ -11,8 +11,7 @@ from heldout.auditing._exchange import p_value
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._margins import margins
 from heldout.auditing._words import units_in_words
-from heldout.auditing.shift import held_out
-from heldout.metrics.labellings import count_labellings, labellings
+from heldout.metrics.labellings import count_labellings, labellings, observed_row
 
 if TYPE_CHECKING:
     from heldout.auditing._case import Case
@@ -93,8 +92,8 @@ def _comparable(case: Case) -> tuple[np.ndarray, np.ndarray]:
         reason = f"Some {units_in_words(case)} are on both sides of the split."
     elif case.units.paired:
         reason = f"The {case.unit} of a cell has several labels. Such paired designs are not compared."
-    elif held_out(case):
-        reason = f"The split holds out {held_out(case)}, so test need not be as difficult as train."
+    elif case.held_out:
+        reason = f"The split holds out {case.held_out}, so test need not be as difficult as train."
     elif (key := _covariate(case, train, test)) is not None:
         reason = f"Train has none of the values of {key} of test, so test need not be as difficult as train."
     codes = np.unique(labels.astype(str), return_inverse=True)[1]
@@ -133,7 +132,7 @@ def compared(
     present, unit = np.unique(unit, return_inverse=True)
     codes, test = codes[present], test[present]
     drawn, _ = labellings(test.astype(int), codes, rng, limit=N_LABELLINGS)
-    at = int(np.flatnonzero((drawn == test).all(axis=1))[0])
+    at = observed_row(drawn, test)
     contrast = _contrast(drawn, codes)
     of_units = [_of_units(lead, margin, unit) for lead, margin in found]
     p, shares = [], []

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LEVEL = 0.01
 """Level for all matrices together."""
 N_CELLS, N_FEATURES, MAX_COLUMNS = 20_000, 200, 4000
+MOST_CELLS = 100_000
 MIN_CELLS, MIN_UNITS = 5, 3
 _MEASURE = "variation between units, divided by that of random samples of cells"
 
@@ -74,10 +75,15 @@ def _cells(case: Case) -> tuple[np.ndarray, UnitCells, np.ndarray, np.ndarray]:
         msg = f"A class of {case.label_key} has fewer than {MIN_UNITS} {units_in_words(case)} with {MIN_CELLS} cells."
         raise NotRun(msg)
     rows = np.flatnonzero(np.isin(case.units.of_cell, drawn))
-    test = case.units.within("test") & ~case.units.within("train", "val")
+    if len(rows) > MOST_CELLS:
+        msg = (
+            f"The {numbered(case, len(drawn))} that were drawn have {len(rows):,} cells, more than {MOST_CELLS:,}. "
+            "Subsample the cells (heldout.pp.subsample) and audit again."
+        )
+        raise NotRun(msg)
     place = np.argsort(np.argsort(digests(case.adata.obs_names[rows])))
     unit = np.searchsorted(drawn, case.units.of_cell[rows])
-    cells = UnitCells(unit, codes, blocks_of(case.units)[drawn], test[drawn], place)
+    cells = UnitCells(unit, codes, blocks_of(case.units)[drawn], case.units.test_only[drawn], place)
     return rows, cells, classes, case.units.names[drawn]
 
 

@@ -48,6 +48,11 @@ def labellings(
     return found, False
 
 
+def observed_row(tried: np.ndarray, codes: np.ndarray) -> int:
+    """Row number of the observed labelling (U,) among labellings (B × U)."""
+    return int(np.flatnonzero((tried == codes).all(axis=1))[0])
+
+
 def count_labellings(codes: np.ndarray, blocks: np.ndarray) -> int:
     """Number of distinct labellings within blocks."""
     return prod((n_orders(codes[blocks == block]) for block in np.unique(blocks)), start=1)

@@ -74,7 +74,7 @@ def test_a_graph_of_genes_predicts_unseen_genes_only_if_it_says_something():
     error, found = errors(adata, task, task.fit("graph", config))
     shuffled, _ = errors(adata, task, task.fit("graph", config, replacement="shuffled"))
     mean, _ = errors(adata, task, task.fit("mean"))
-    assert error < 0.9 * min(mean, shuffled)
+    assert error < 0.95 * min(mean, shuffled)
     assert not found.fallback.any()
 
 

@@ -105,7 +105,8 @@ def scores(adata: ad.AnnData, arguments: argparse.Namespace) -> pd.DataFrame:
         found = references([cells[before], cells[after]], 0.5, cells[target], seed=0)
         rows += [{"method": name, "target": target, "seed": 0, "w1": value} for name, value in found.items()]
         for seed in range(arguments.seeds):
-            for name, (method, config) in METHODS.items():
+            for name in arguments.methods:
+                method, config = METHODS[name]
                 began = time.perf_counter()
                 found_cells = ours(split, method, config, target, seed)
                 seconds = time.perf_counter() - began
@@ -134,6 +135,7 @@ def main() -> None:
     parser.add_argument("--environments", type=Path, help="folder with the environment of torchcfm")
     parser.add_argument("--install", action="store_true", help="make this environment and stop")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--updates", type=int, default=2000, help="updates of torchcfm")
     arguments = parser.parse_args()
     logging.getLogger("heldout").setLevel(logging.ERROR)

@@ -26,6 +26,7 @@ NET = {"n_hidden": 64, "n_layers": 1, "max_epochs": 12, "patience": 4, "batch_si
 BASELINES = [
     *("majority", "qc_logistic", "logistic", "nearest_centroid"),
     *("pseudobulk_logistic", "pseudobulk_shrunken", "pseudobulk_ridge", "pseudobulk_boosting"),
+    *("celltype_pseudobulk", "mean_embedding", "stacked"),
 ]
 
 
@@ -129,8 +130,6 @@ def main() -> None:
         adata, label, options = study(name, Path(arguments.data))
         if arguments.simple:
             options["methods"] = {name: how for name, how in options["methods"].items() if not how}
-        if name == "kang":  # two train donors are too few to choose a penalty by leaving donors out
-            options["methods"].pop("pseudobulk_shrunken", None)
         table = ho.tl.compare(adata, label, seeds=range(arguments.seeds), **options)
         print(f"\n## {name}: {label}, {adata.n_obs} cells × {adata.n_vars} genes", flush=True)
         for metric in ("auc", "loss", "accuracy", "accuracy_calibrated", "cell_auc"):

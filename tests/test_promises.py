@@ -51,7 +51,17 @@ def test_donors_on_both_sides_have_no_verdict():
     assert np.isnan([auc["ci_low"], auc["p_value"]]).all()
 
 
-@pytest.mark.parametrize("method", ["logistic", "pseudobulk_logistic", "pseudobulk_shrunken", "nearest_centroid"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "logistic",
+        "pseudobulk_logistic",
+        "pseudobulk_shrunken",
+        "nearest_centroid",
+        "celltype_pseudobulk",
+        "mean_embedding",
+    ],
+)
 def test_no_step_sees_test_cells(method):
     """Genes, scaling, components and the fit stay the same, whatever the test cells are."""
     fits = []

@@ -9,7 +9,7 @@ import scanpy as sc
 from scipy import sparse
 
 import heldout as ho
-from heldout.auditing._cell_states import in_obs
+from heldout.auditing._cell_states import columns_of_states
 from tests.helpers.leaks import case_of
 from tests.helpers.libraries import by_library, libraries, said
 
@@ -163,7 +163,7 @@ def test_columns_of_cell_states_are_those_with_most_values():
     adata.obs["site"] = adata.obs["library"].str[-1]
     case, rows = case_of(adata, label_key="label"), np.arange(adata.n_obs)
     unit = pd.factorize(adata.obs["library"])[0]
-    assert [codes.max() + 1 for codes in in_obs(case, rows, unit)] == [7, 5, 3]
+    assert [codes.max() + 1 for codes in columns_of_states(case, rows, unit)] == [7, 5, 3]
 
 
 def test_a_column_that_is_named_by_a_number():

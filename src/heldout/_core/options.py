@@ -31,9 +31,9 @@ def option(
 class Config:
     """Base of all option classes. It checks the type and the range of every field.
 
-    The type is the annotation of the field: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, ``tuple[int, ...]``
-    or ``tuple[float, ...]``, each also with ``| None``. The range is declared with :func:`option`. A bool is not a
-    number, and numpy numbers become numbers of Python.
+    The type is the annotation of the field: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, ``tuple[int, ...]``,
+    ``tuple[float, ...]`` or ``dict[str, tuple[str, ...]]``, each also with ``| None``. The range is declared with
+    :func:`option`. A bool is not a number, and numpy numbers become numbers of Python.
 
     A subclass may map old names of options to new ones in ``renamed``, so that stored fits with the old names can be
     read.
@@ -105,6 +105,10 @@ def _checked(value: Any, kind: Any, rule: Rule) -> Any:
     if get_origin(kind) is tuple:
         _require(value, isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) and len(value) > 0)
         return tuple(_checked(part, get_args(kind)[0], rule) for part in value)
+    if get_origin(kind) is dict:
+        _require(value, isinstance(value, Mapping))
+        of_key, of_value = get_args(kind)
+        return {_checked(name, of_key, rule): _checked(part, of_value, rule) for name, part in value.items()}
     if kind is bool:
         return bool(_require(value, isinstance(value, bool | np.bool_)))
     if kind is str:
@@ -135,4 +139,6 @@ def _words(kind: Any, rule: Rule) -> str:
     if get_origin(kind) is tuple:
         plural = {int: "integers", str: "strings"}.get(get_args(kind)[0], "numbers")
         return f"a sequence of one or more {plural}{rule}"
+    if get_origin(kind) is dict:
+        return f"a mapping from names to {_words(get_args(kind)[1], rule)}"
     return {bool: "True or False", str: "a string", int: f"an integer{rule}", float: f"a number{rule}"}[kind]

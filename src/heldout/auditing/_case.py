@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -19,6 +19,8 @@ from heldout.auditing._finding import NotRun
 from heldout.auditing._units import AuditUnits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
     from anndata import AnnData
 
@@ -61,6 +63,15 @@ class Sample:
     pcs: np.ndarray
     mean: np.ndarray
     components: np.ndarray
+
+
+class Stored(NamedTuple):
+    """A matrix of the AnnData: its layer (None for ``X``), its name in the report, its values, and what they are."""
+
+    layer: str | None
+    where: str
+    X: MatrixOrDask
+    state: MatrixState
 
 
 @dataclass(frozen=True)
@@ -205,6 +216,22 @@ class Case:
         test = np.bincount(group, self.units.within("test")) > 0
         return (seen & test)[group]
 
+    @property
+    def layers(self) -> list[str | None]:
+        """None, which is ``X``, and the names of the layers, sorted."""
+        # anndata 0.13 lists X among the layers, as None.
+        return [None, *sorted(layer for layer in self.adata.layers if layer is not None)]
+
+    def matrices(self) -> Iterator[Stored]:
+        """``X`` and each layer that can be read."""
+        for layer in self.layers:
+            try:
+                X = get_matrix(self.adata, layer, dask=True)
+                state = describe(X)
+            except (TypeError, ValueError):
+                continue
+            yield Stored(layer, "X" if layer is None else f"layers[{layer!r}]", X, state)
+
     @cached_property
     def matrix(self) -> tuple[MatrixOrDask, MatrixState]:
         """The matrix that is read, and the kind of its values: ``layer``, else ``X``, else a layer that is not scaled.
@@ -214,13 +241,8 @@ class Case:
         NotRun
             If no matrix can be read, or all matrices are scaled.
         """
-        found = (
-            [self.layer]
-            if self.layer is not None
-            else [None, *sorted(layer for layer in self.adata.layers if layer is not None)]
-        )
         problems: list[str] = []
-        for layer in found:
+        for layer in self.layers if self.layer is None else [self.layer]:
             try:
                 X = get_matrix(self.adata, layer, dask=True)
                 state = describe(X)

@@ -17,7 +17,7 @@ MAX_COLUMNS, MAX_LEVELS = 3, 30
 N_COMPS, N_CLUSTERS, CELLS_A_CLUSTER = 20, (4, 8, 16), 20
 
 
-def in_obs(case: Case, rows: np.ndarray, unit: np.ndarray) -> list[np.ndarray]:
+def columns_of_states(case: Case, rows: np.ndarray, unit: np.ndarray) -> list[np.ndarray]:
     """Codes (m,) of the three columns of ``obs`` that vary within units and have most values."""
     found = []
     known = {case.split_key, case.label_key, *case.group_key}

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from heldout._core.store import as_names
 from heldout.metrics.several_classes import class_aucs
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from heldout.auditing._units import AuditUnits
 
 _DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}|\d{1,2}[ -][A-Za-z]{3}[a-z]*[ -]\d{2,4}|(?:19|20)\d{6}$")
@@ -38,6 +41,22 @@ class UnitColumn:
     def n_values(self) -> int:
         """Number of distinct values."""
         return len(np.unique(self.values))
+
+
+def few_values(obs: pd.DataFrame, named: Collection[Any], most: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Columns with 2 to ``most`` values: their name, and the number of the value of each cell, (n,), -1 if missing.
+
+    Columns that are in ``named``, and columns of floats, are left out.
+    """
+    for column in obs.columns:
+        if column in named or pd.api.types.is_float_dtype(obs[column]):
+            continue
+        known = obs[column].notna().to_numpy()
+        levels, number = np.unique(as_names(obs[column][known]), return_inverse=True)
+        if 2 <= len(levels) <= most:
+            codes = np.full(len(obs), -1)
+            codes[known] = number
+            yield str(column), codes
 
 
 def of_units(column: pd.Series, units: AuditUnits) -> UnitColumn | None:

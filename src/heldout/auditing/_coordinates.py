@@ -28,7 +28,7 @@ def declared(case: Case) -> set[str]:
     return {key for key in (*case.group_key, *case.covariate_keys, *single) if key is not None}
 
 
-def in_obs(case: Case) -> dict[str, np.ndarray]:
+def numbered_columns(case: Case) -> dict[str, np.ndarray]:
     """Tables (n × k) of the columns of ``obs`` that have one stem and consecutive numbers from 0 or 1."""
     obs, skip = case.adata.obs, declared(case)
     stems: dict[str, dict[int, str]] = {}

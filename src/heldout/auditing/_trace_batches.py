@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from heldout._core.store import as_names
 from heldout._core.types import is_sparse
+from heldout.auditing._columns import few_values
 from heldout.auditing._traces import of_values, parts, pieces, unions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from heldout._core.types import MatrixOrDask
     from heldout.auditing._case import Case
@@ -37,7 +37,9 @@ def of_batches(
         return None
     stored = pd.to_numeric(var["means"], errors="coerce").to_numpy(dtype=float)
     names = list(parts(case.codes))
-    for column, batch in _batches(case):
+    for column, batch in few_values(case.adata.obs, {case.split_key}, _MOST_BATCHES):
+        if (batch < 0).any():
+            continue
         means, cells = means_in_groups(X, case.codes, batch, function, factor)
         for scale in (np.log1p, lambda x: x):
             expected = {union: scale(each[cells[union] > 0]).mean(axis=0) for union, each in means.items()}
@@ -45,17 +47,6 @@ def of_batches(
             if verdict is not None:
                 return verdict, column
     return None
-
-
-def _batches(case: Case) -> Iterator[tuple[str, np.ndarray]]:
-    """Columns with few values, and the number of the value of each cell, (n,)."""
-    obs = case.adata.obs
-    for column in obs.columns:
-        if pd.api.types.is_float_dtype(obs[column]) or obs[column].isna().any() or column == case.split_key:
-            continue
-        levels, batch = np.unique(as_names(obs[column]), return_inverse=True)
-        if 2 <= len(levels) <= _MOST_BATCHES:
-            yield str(column), batch
 
 
 def means_in_groups(

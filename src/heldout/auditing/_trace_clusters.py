@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from heldout._core.arrays import get_matrix, loaded, row_blocks, take
-from heldout._core.store import as_names
+from heldout._core.arrays import loaded, row_blocks, take
 from heldout._core.types import is_sparse
-from heldout.auditing._coordinates import coordinates, declared, in_obs
+from heldout.auditing._columns import few_values
+from heldout.auditing._coordinates import coordinates, declared, numbered_columns
 from heldout.auditing._trace_batches import means_in_groups
 from heldout.auditing._traces import Verdict, best_and_rival, in_words, parts, status_of
 
@@ -103,34 +103,25 @@ def _of_fits(centres: dict[Union, _Centres]) -> list[_Centres]:
 
 def _columns(case: Case) -> Iterator[tuple[str, np.ndarray]]:
     """Columns with few values that the call does not name, and the number of the value of each cell."""
-    obs, skip = case.adata.obs, declared(case)
-    for column in obs.columns:
-        if column in skip or pd.api.types.is_float_dtype(obs[column]) or pd.api.types.is_bool_dtype(obs[column]):
-            continue
-        missing = obs[column].isna().to_numpy()
-        names = as_names(obs[column][~missing])
-        levels, number = np.unique(names, return_inverse=True)
-        if 2 <= len(levels) <= min(_MOST_CLUSTERS, len(names) // _FEWEST_CELLS):
-            labels = np.full(len(obs), -1)
-            labels[~missing] = number
-            yield str(column), labels
+    obs = case.adata.obs
+    named = declared(case) | {column for column in obs.columns if pd.api.types.is_bool_dtype(obs[column])}
+    for column, labels in few_values(obs, named, _MOST_CLUSTERS):
+        if labels.max() + 1 <= (labels >= 0).sum() // _FEWEST_CELLS:
+            yield column, labels
 
 
 def _spaces(case: Case) -> Iterator[tuple[str, MatrixOrDask]]:
     """Embeddings, their leading columns, and matrices."""
     tables = {f"obsm[{key!r}]": coordinates(case.adata.obsm[key]) for key in case.adata.obsm if key not in _NOT_READ}
-    for where, Y in {**tables, **in_obs(case)}.items():
+    for where, Y in {**tables, **numbered_columns(case)}.items():
         if Y is None or not np.isfinite(Y).all():
             continue
         yield where, Y
         for k in _LEADING:
             if k < Y.shape[1]:
                 yield f"the first {k} columns of {where}", Y[:, :k]
-    for layer in [None, *sorted(layer for layer in case.adata.layers if layer is not None)]:
-        try:
-            yield "X" if layer is None else f"layers[{layer!r}]", get_matrix(case.adata, layer, dask=True)
-        except (TypeError, ValueError):
-            continue
+    for stored in case.matrices():
+        yield stored.where, stored.X
 
 
 class _Centres:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heldout._core.arrays import describe, get_matrix, loaded, row_blocks, take
+from heldout._core.arrays import loaded, row_blocks, take
 from heldout.auditing._traces import Verdict, best_and_rival, in_words, parts, status_of, unions
 
 if TYPE_CHECKING:
@@ -36,16 +36,10 @@ def of_factors(case: Case, W: np.ndarray) -> tuple[Verdict, str] | None:
         or not (W == 0).any()
     ):
         return None
-    for layer in [None, *sorted(layer for layer in case.adata.layers if layer is not None)]:
-        try:
-            X = get_matrix(case.adata, layer, dask=True)
-            if describe(X).kind == "centred":
-                continue
-        except (TypeError, ValueError):
-            continue
-        verdict = factorised(X, case.codes, W)
+    for stored in case.matrices():
+        verdict = None if stored.state.kind == "centred" else factorised(stored.X, case.codes, W)
         if verdict is not None:
-            where = "X" if layer is None else f"layers[{layer!r}]"
+            where = stored.where
             proof = f"Coordinates are those of a non-negative factorisation of {where} that is optimal for these cells"
             return verdict, proof
     return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from heldout._core.arrays import describe, get_matrix, row_blocks
+from heldout._core.arrays import row_blocks
 from heldout.auditing._case import TARGET
 from heldout.auditing._finding import Finding
 from heldout.auditing._trace_batches import of_batches
@@ -79,15 +79,8 @@ def _readings(case: Case) -> Iterator[_Reading]:
     """Ways to read each matrix that is not scaled, the most likely first."""
     hvg = case.adata.uns.get("hvg")
     flavor = str(hvg.get("flavor")) if hasattr(hvg, "get") else ""
-    matrices = []
-    for layer in dict.fromkeys([case.layer, None, *sorted(layer for layer in case.adata.layers if layer is not None)]):
-        try:
-            X = get_matrix(case.adata, layer, dask=True)
-            state = describe(X)
-        except (TypeError, ValueError):
-            continue
-        if state.kind != "centred":
-            matrices.append((X, state.kind))
+    every = sorted(case.matrices(), key=lambda stored: stored.layer != case.layer)
+    matrices = [(stored.X, stored.state.kind) for stored in every if stored.state.kind != "centred"]
     wants_counts = flavor.startswith(("seurat_v3", "pearson"))
     for X, kind in sorted(matrices, key=lambda found: (found[1] == "counts") != wants_counts):
         if kind in {"counts", "normalised"}:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout._core import keys
-from heldout._core.arrays import describe, get_matrix
 from heldout._core.chain import steps
 from heldout._core.fits import read_fit
 from heldout._core.partition import PARTITIONS, load_assignment
 from heldout._core.store import section
 from heldout._core.words import counted, first_few
-from heldout.auditing._coordinates import coordinates, in_obs
+from heldout.auditing._coordinates import coordinates, numbered_columns
 from heldout.auditing._finding import Finding
 from heldout.auditing._lineages import lineage_findings
 from heldout.auditing._trace_clusters import of_clusters
@@ -52,7 +51,7 @@ def provenance(case: Case) -> list[Finding]:
             findings.append(finding)
         elif key not in fits and not _is_prediction(case, key):
             unknown.append(f"obsm[{key!r}]")
-    for where, table in in_obs(case).items():
+    for where, table in numbered_columns(case).items():
         identified = of_coordinates(table, case.codes) or of_factors(case, table) or of_dropped(table, case.codes)
         if identified is not None:
             findings.append(_proved(where, f"{where} were fitted on", *identified))
@@ -163,16 +162,9 @@ def _scaled(case: Case, fits: dict[str, Fit], clean: set[str]) -> Finding | None
     by_us = {f.config["layer"] for key, f in fits.items() if f.method == "pp.scale" and key in clean}
     found = []
     names = list(parts(case.codes))
-    # anndata 0.13 lists X among the layers, as None.
-    for layer in [None, *sorted(layer for layer in case.adata.layers if layer is not None)]:
-        try:
-            X = get_matrix(case.adata, layer, dask=True)
-            state = describe(X)
-        except (TypeError, ValueError):
-            continue
+    for layer, where, X, state in case.matrices():
         if state.kind not in {"centred", "other"} or layer in by_us:
             continue
-        where = "X" if layer is None else f"layers[{layer!r}]"
         sums = sums_by_part(X, case.codes)
         centred = state.kind == "centred"
         verdict = of_scaled(sums, names, centred=centred)

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from heldout._core.arrays import as_dense, describe, get_matrix, loaded, lognormalised, moments, take
+from heldout._core.arrays import as_dense, loaded, lognormalised, moments, take
 from heldout._core.partition import digests
 from heldout._core.types import is_sparse
 from heldout._core.words import first_few
 from heldout.auditing._case import TARGET
-from heldout.auditing._cell_states import clusters, in_obs
+from heldout.auditing._cell_states import clusters, columns_of_states
 from heldout.auditing._exchange import blocks_of
 from heldout.auditing._finding import Finding, NotRun
 from heldout.auditing._variation import LOW, UnitCells, Variation, variation
@@ -45,7 +45,7 @@ def unit_variation(case: Case) -> list[Finding]:
     """
     case.need_labels()
     rows, cells, classes, names = _cells(case)
-    columns = in_obs(case, rows, cells.unit)
+    columns = columns_of_states(case, rows, cells.unit)
     level = LEVEL / (1 + len(case.adata.layers) + len(case.adata.obsm))
     findings = []
     for subject, X, scale in _matrices(case, rows):
@@ -93,20 +93,15 @@ def _matrices(case: Case, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray, n
     Values (m × at most 200) have mean 0 and variance 1 for each feature, and the scale is the standard deviation.
     """
     adata = case.adata
-    for layer in [None, *sorted(layer for layer in adata.layers if layer is not None)]:
-        try:
-            X = get_matrix(adata, layer, dask=True)
-            kind = describe(X).kind
-        except (TypeError, ValueError):
-            continue
-        columns = None
+    for _, where, X, state in case.matrices():
+        columns, kind = None, state.kind
         if X.shape[1] > MAX_COLUMNS and kind not in {"counts", "normalised"}:
             columns = np.arange(0, X.shape[1], -(-X.shape[1] // MAX_COLUMNS))
         block = loaded(take(X, rows, columns))
         if kind in {"counts", "normalised"}:
             block = lognormalised(sparse.csr_array(block) if is_sparse(block) else block, TARGET)
         if (found := _varying(block)) is not None:
-            yield "X" if layer is None else f"layers[{layer!r}]", *found
+            yield where, *found
     for key in sorted(map(str, adata.obsm)):
         block = adata.obsm[key]
         block = block.to_numpy() if isinstance(block, pd.DataFrame) else block

@@ -14,7 +14,8 @@ from heldout._core.ledger import was_evaluated
 from heldout._core.looks import needs_look
 from heldout._core.partition import read_partition
 from heldout.metrics import group_log_probability
-from heldout.tasks.genotype.task import code, group_labels, group_names
+from heldout.tasks.genotype.features import code
+from heldout.tasks.genotype.task import group_labels, group_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -87,7 +87,7 @@ def compare(
     block_key
         Column within whose values labels of groups can be exchanged, as in :func:`heldout.tl.evaluate_genotype`.
     covariate_keys, cell_type_key
-        Columns for ``covariate_logistic`` and ``composition_logistic``.
+        Columns for ``covariate_logistic``, and for ``composition_logistic`` and ``celltype_pseudobulk``.
     n_top_genes
         Number of genes that are chosen in each fold. If None, all genes are used.
     max_value

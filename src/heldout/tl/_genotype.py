@@ -13,6 +13,7 @@ from heldout._core.prepared import warn_of_counts
 from heldout._core.rng import Rng, seed_of
 from heldout._core.threads import thread_policy
 from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.features import OF_GENES
 from heldout.tasks.genotype.task import Task, predict
 from heldout.tl._predict import prediction_slots
 
@@ -55,9 +56,10 @@ def genotype(
     method
         ``mlp`` on cells, ``attention`` on whole groups, or one of the baselines ``majority``, ``qc_logistic``,
         ``covariate_logistic``, ``logistic``, ``nearest_centroid``, ``pseudobulk_logistic``, ``pseudobulk_ridge``,
-        ``pseudobulk_shrunken``, ``pseudobulk_boosting`` and ``composition_logistic``. Methods that predict whole groups
-        (``attention``, ``pseudobulk_shrunken``, ``pseudobulk_boosting``, ``composition_logistic``) write the prediction
-        of a group to all its cells.
+        ``pseudobulk_shrunken``, ``pseudobulk_boosting``, ``pathway_logistic``, ``composition_logistic``,
+        ``celltype_pseudobulk``, ``mean_embedding``, ``stacked`` and ``tabpfn`` (needs the package tabpfn). Methods that
+        predict whole groups (``attention``, ``pseudobulk_shrunken``, ``pseudobulk_boosting``, and the last five) write
+        the prediction of a group to all its cells.
     auxiliary_key
         Column of ``obs``, e.g. the day, that a network predicts with a second head (Model B). Values that train does
         not contain are not used in its loss.
@@ -67,7 +69,8 @@ def genotype(
         Columns of ``obs`` that could reveal the label through the design (day, batch), for ``covariate_logistic``. With
         other methods they are stored, so that :func:`heldout.tl.evaluate` includes this baseline.
     cell_type_key
-        Column of ``obs`` with the type of each cell, for ``composition_logistic``. It is stored in the same way.
+        Column of ``obs`` with the type of each cell, for ``composition_logistic`` and ``celltype_pseudobulk``, which
+        uses clusters without it. It is stored in the same way.
     mask_var
         Bool column of ``var`` with the genes to use. The default column is used if it exists. If None, all genes are
         used.
@@ -79,8 +82,11 @@ def genotype(
         Options of the method: :class:`heldout.model.MLPConfig`, :class:`heldout.model.AttentionConfig`,
         :class:`heldout.model.LogisticConfig` for all methods with ``logistic`` in their names,
         :class:`heldout.model.RidgeConfig` for ``pseudobulk_ridge``, :class:`heldout.model.ShrunkenConfig` for
-        ``pseudobulk_shrunken``, and :class:`heldout.model.BoostingConfig` for ``pseudobulk_boosting``. ``majority`` and
-        ``nearest_centroid`` have no options.
+        ``pseudobulk_shrunken``, :class:`heldout.model.BoostingConfig` for ``pseudobulk_boosting``,
+        :class:`heldout.model.CellTypeConfig` for ``celltype_pseudobulk``,
+        :class:`heldout.model.EmbeddingConfig` for ``mean_embedding``, :class:`heldout.model.PathwayConfig` with the
+        gene sets for ``pathway_logistic``, :class:`heldout.model.StackedGroupsConfig` for ``stacked``, and
+        :class:`heldout.model.TabPFNConfig` for ``tabpfn``. ``majority`` and ``nearest_centroid`` have no options.
     rng
         Seed or Generator. The global state of torch does not change.
     key_added
@@ -141,7 +147,7 @@ def genotype(
         mask_var=mask_var,
         layer=layer,
     )
-    if METHODS[method].load().features == "genes":
+    if METHODS[method].load().features in OF_GENES:
         because = "the classifier can learn the sequencing depth instead of expression"
         warn_of_counts(adata, layer, partition.rows("train"), because=because)
     fit = task.fit(method, config, seed=seed_of(rng))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Interval:
+class Passage:
     """Two neighbouring train times, and what is known of the paths between their cells.
 
     A cell is its structure, which is the mean of its nearest cells of the same time, and a residual. Only the structure
@@ -60,15 +60,15 @@ class Drawn:
         side it stays, and whether it moves at all.
     """
 
-    interval: Interval
+    interval: Passage
     rows: np.ndarray
     columns: np.ndarray
     side: np.ndarray
     kind: np.ndarray
 
 
-def interval_of(cells: Sequence[np.ndarray], i: int, *, n_neighbors: int) -> Interval:
-    """Interval from snapshot ``i`` to ``i + 1``, with the ancestors and descendants of its cells."""
+def interval_of(cells: Sequence[np.ndarray], i: int, *, n_neighbors: int) -> Passage:
+    """Passage from snapshot ``i`` to ``i + 1``, with the ancestors and descendants of its cells."""
     before, after = cells[i], cells[i + 1]
     earlier = later = None
     if i:
@@ -76,10 +76,10 @@ def interval_of(cells: Sequence[np.ndarray], i: int, *, n_neighbors: int) -> Int
     if i + 2 < len(cells):
         later = _local_mean(after, coupling(after, cells[i + 2], rng=0).transition @ cells[i + 2], n_neighbors)
     first, last = (_local_mean(X, X, n_neighbors) for X in (before, after))
-    return Interval(before, after, first, last, coupling(before, after, rng=0).transition, earlier, later)
+    return Passage(before, after, first, last, coupling(before, after, rng=0).transition, earlier, later)
 
 
-def draw(interval: Interval, rows: np.ndarray, rng: np.random.Generator) -> Drawn:
+def draw(interval: Passage, rows: np.ndarray, rng: np.random.Generator) -> Drawn:
     """Draw a likely descendant for each row number of ``before``."""
     n = len(rows)
     at, side, kind = ((rng.permutation(n) + 0.5) / n for _ in range(3))

@@ -71,6 +71,36 @@ METHODS = Registry(
         f"{_HERE}.shrunken:PseudobulkShrunken",
     ),
     Method(
+        "celltype_pseudobulk",
+        "baseline",
+        "logistic regression on the mean profile of each cell type of each group, shrunk towards the group's mean",
+        f"{_HERE}.celltypes:CellTypePseudobulk",
+    ),
+    Method(
+        "mean_embedding",
+        "baseline",
+        "logistic regression on the kernel mean embedding of each group",
+        f"{_HERE}.embedding:MeanEmbedding",
+    ),
+    Method(
+        "pathway_logistic",
+        "baseline",
+        "logistic regression on scores of gene sets in the mean profile of each group",
+        f"{_HERE}.pathways:PathwayLogistic",
+    ),
+    Method(
+        "stacked",
+        "baseline",
+        "weighted sum of simple methods, with weights from left-out groups of train",
+        f"{_HERE}.stacked:StackedMethods",
+    ),
+    Method(
+        "tabpfn",
+        "baseline",
+        "pretrained network for tables on the mean profile of each group; needs the package tabpfn",
+        f"{_HERE}.tabular:TabPFN",
+    ),
+    Method(
         "mlp",
         "model",
         "multilayer perceptron (Model A), with an auxiliary head (Model B)",

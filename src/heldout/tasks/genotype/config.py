@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from heldout._core.options import Config, option
+from heldout.tasks.genotype.gene_sets import as_gene_sets
 
 Activation = Literal["relu", "tanh"]
 Optimizer = Literal["adam", "sgd"]
@@ -57,6 +58,125 @@ class ShrunkenConfig(Config):
 
     Cs: tuple[float, ...] = option((0.001, 0.01, 0.1, 1.0, 10.0, 100.0), above=0)
     max_iter: int = option(1000, at_least=1)
+
+
+@dataclass(frozen=True)
+class CellTypeConfig(ShrunkenConfig):
+    """Options of the logistic regression on the means of cell types: those of :class:`ShrunkenConfig`, and two more.
+
+    Parameters
+    ----------
+    Cs, max_iter
+        As in :class:`ShrunkenConfig`.
+    n_clusters
+        Number of clusters of train cells, if there is no ``cell_type_key``.
+    n_comps
+        Number of principal components in which cells are clustered.
+    """
+
+    n_clusters: int = option(8, at_least=1)
+    n_comps: int = option(20, at_least=1)
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig(ShrunkenConfig):
+    """Options of the logistic regression on kernel mean embeddings: those of :class:`ShrunkenConfig`, and four more.
+
+    Parameters
+    ----------
+    Cs, max_iter
+        As in :class:`ShrunkenConfig`.
+    n_comps
+        Number of principal components of the train cells.
+    n_features
+        Number of random frequencies for each bandwidth. Each gives a cosine and a sine.
+    bandwidths
+        Bandwidths of the Gaussian kernels, in units of the median distance between train cells.
+    whiten
+        Give all components the same variance.
+    """
+
+    n_comps: int = option(10, at_least=1)
+    n_features: int = option(200, at_least=1)
+    bandwidths: tuple[float, ...] = option((0.5, 1.0, 2.0), above=0)
+    whiten: bool = False
+
+
+@dataclass(frozen=True)
+class PathwayConfig(ShrunkenConfig):
+    """Options of the logistic regression on scores of gene sets: those of :class:`ShrunkenConfig`, and three more.
+
+    Parameters
+    ----------
+    Cs, max_iter
+        As in :class:`ShrunkenConfig`.
+    gene_sets
+        A mapping from names of sets to genes; a DataFrame with one row for each set and gene, in the columns ``source``
+        and ``target`` (as in decoupler; weights are not used) or ``set`` and ``gene``; or the path of a GMT file. It is
+        kept as a mapping, and stored with the fit. The method cannot be fitted without.
+    score
+        Score of a set: ``mean`` of its standardised genes, or their first principal ``component`` over the train
+        groups.
+    min_genes
+        Sets with fewer genes in the data are left out, with a warning.
+
+    Examples
+    --------
+    >>> import heldout as ho
+    >>> ho.model.PathwayConfig(gene_sets={"interferon": ["ISG15", "IFI6"]}, min_genes=2).gene_sets
+    {'interferon': ('ISG15', 'IFI6')}
+    """
+
+    gene_sets: dict[str, tuple[str, ...]] | None = None
+    score: Literal["mean", "component"] = "mean"
+    min_genes: int = option(5, at_least=1)
+
+    def __post_init__(self) -> None:
+        if self.gene_sets is not None:
+            object.__setattr__(self, "gene_sets", as_gene_sets(self.gene_sets))
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class StackedGroupsConfig(Config):
+    """Options of the stack of simple methods.
+
+    Parameters
+    ----------
+    members
+        Names of the methods that are stacked, with their default options. They must read genes.
+    strength
+        Strength of the shrinkage towards equal weights. With n train groups and k members, giving all the weight to a
+        single member costs strength · (k − 1) / n nats.
+    """
+
+    members: tuple[str, ...] = (
+        "nearest_centroid",
+        "pseudobulk_logistic",
+        "pseudobulk_shrunken",
+        "celltype_pseudobulk",
+        "mean_embedding",
+    )
+    strength: float = option(1.0, at_least=0)
+
+
+@dataclass(frozen=True)
+class TabPFNConfig(Config):
+    """Options of TabPFN on group means.
+
+    Parameters
+    ----------
+    n_comps
+        Number of principal components of the group means. There are at most as many as train groups less one.
+    n_estimators
+        Number of predictions with other orders of columns and classes that are averaged.
+    device
+        Device of torch: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    n_comps: int = option(50, at_least=1, at_most=500, hint="the network reads up to 500 columns")
+    n_estimators: int = option(8, at_least=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 @dataclass(frozen=True)

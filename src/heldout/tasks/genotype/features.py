@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 QC_COLUMNS = ("total_counts", "n_genes_by_counts", "pct_counts_mt")
 """Columns of obs that the QC-only baseline reads, with the names of scanpy."""
 
+OF_GENES = ("genes", "genes_and_types")
+"""Kinds of features whose columns are genes."""
+
 _LOGGED = {"total_counts", "n_genes_by_counts", "n_genes_found"}
 _MAX_LEVELS = 10
 
@@ -40,6 +43,16 @@ class Covariate:
         if not self.levels:
             return (series.to_numpy(dtype=np.float64)[:, None] - self.mean) / self.sd
         return (store.as_names(series)[:, None] == np.array(self.levels, dtype=object)).astype(np.float64)
+
+    def codes(self, adata: AnnData) -> np.ndarray:
+        """Number of the level of each cell, (n_obs,). -1 for a level that train does not have."""
+        return code(store.as_names(store.column(adata, self.key, argument="cell_type_key")), self.levels)
+
+
+def code(names: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Class number of each name, -1 for one that is not a class."""
+    number = {name: i for i, name in enumerate(classes)}
+    return np.array([number.get(name, -1) for name in names], dtype=np.int64)
 
 
 def describe_covariates(

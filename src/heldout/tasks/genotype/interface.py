@@ -33,6 +33,13 @@ class Data:
         Number of the auxiliary class of each cell, (n_obs,). -1 for a class that train does not contain.
     n_auxiliary
         Number of auxiliary classes.
+    genes
+        Name of each column of ``X``, (n_features,), if the columns are genes.
+    cell_types
+        Number of the cell type of each cell, (n_obs,). -1 for a type that train does not contain. None if cell types
+        are not known.
+    n_cell_types
+        Number of cell types.
     """
 
     X: MatrixOrDask
@@ -43,13 +50,17 @@ class Data:
     groups: np.ndarray | None = None
     auxiliary: np.ndarray | None = None
     n_auxiliary: int = 0
+    genes: np.ndarray | None = None
+    cell_types: np.ndarray | None = None
+    n_cell_types: int = 0
 
 
 class GenotypeMethod(Protocol):
     """The two verbs of a genotype method."""
 
-    features: ClassVar[Literal["genes", "qc", "covariates", "cell_types"]]
-    """Kind of the columns of ``Data.X``."""
+    features: ClassVar[Literal["genes", "genes_and_types", "qc", "covariates", "cell_types"]]
+    """Kind of the columns of ``Data.X``. With ``genes_and_types`` the columns are genes, and ``predict`` has a third
+    argument: the number of the cell type of each row, or None if cell types are not known."""
 
     by_group: ClassVar[bool]
     """Whether it predicts whole groups. ``predict`` then gets the cells of one group and repeats its prediction."""

@@ -21,6 +21,7 @@ from heldout.metrics.classification import group_log_probability, one_vs_rest
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.claims import answer, claims_table, pairs_table, summary
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
+from heldout.tasks.genotype.features import OF_GENES
 from heldout.tasks.genotype.leaks import leak_of_groups
 from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
 from heldout.tasks.genotype.thresholds import thresholds
@@ -225,7 +226,7 @@ def _task(adata: AnnData, fit: Fit, split: Partition, group_key: str | Sequence[
     if task.classes != fit.info["classes"]:
         msg = f"The fit has the classes {fit.info['classes']}, adata has {task.classes}. Fit again."
         raise ValueError(msg)
-    if fit.info["features"] == "genes":
+    if fit.info["features"] in OF_GENES:
         task = replace(task, columns=fit.columns(adata.var_names, key="of this evaluation"))
     return task
 

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from heldout._core.grouped import group_moments
-from heldout._core.method import Fitted
-from heldout.tasks.genotype.baselines import fit_logistic, groups_of_train, linear_log_probability
-from heldout.tasks.genotype.config import LogisticConfig, ShrunkenConfig
-from heldout.tasks.genotype.penalty import balanced_weights, choose_C
+from heldout.tasks.genotype.baselines import groups_of_train, linear_log_probability
+from heldout.tasks.genotype.config import ShrunkenConfig
+from heldout.tasks.genotype.ridge import fit_chosen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from heldout._core.grouped import GroupMoments
+    from heldout._core.method import Fitted
     from heldout._core.types import Matrix
     from heldout.tasks.genotype.interface import Data
 
 _FLOOR = 1e-6
 """A variance between groups below this share of the variance of the means counts as none."""
-_TOL = 1e-9
 
 
 class PseudobulkShrunken:
@@ -42,33 +42,40 @@ class PseudobulkShrunken:
         codes = np.full(data.X.shape[0], -1)
         codes[data.train] = row_of
         moments = group_moments(data.X, codes, pairs.shape[1])
-        assert moments.var is not None
-        n, mean, var = moments.n, moments.mean, np.nan_to_num(moments.var)
         groups, labels = pairs
-
-        def fitted(rows: np.ndarray) -> Callable[[float], Fitted]:
-            prior = _prior(n[rows], mean[rows], var[rows])
-            return _ridge(_shrunken(prior, n[rows], mean[rows]), prior, labels[rows], groups[rows], config)
-
-        def predict(train: np.ndarray, test: np.ndarray) -> Callable[[float], np.ndarray]:
-            fit_with = fitted(train)
-
-            def log_probability(C: float) -> np.ndarray:
-                arrays = fit_with(C).arrays
-                return linear_log_probability(arrays, _shrunken(arrays, n[test], mean[test]))
-
-            return log_probability
-
-        C, losses, errors = choose_C(predict, labels, groups, config.Cs, method="pseudobulk_shrunken")
-        chosen = fitted(np.arange(len(labels)))(C)
-        found = {"C": C, "losses": losses.tolist(), "errors": errors.tolist()}
-        return Fitted(chosen.arrays, chosen.info | found)
+        return fit_shrunken(moments, labels, groups, config, method="pseudobulk_shrunken")
 
     def predict(self, fitted: Fitted, X: Matrix) -> np.ndarray:
         """Log-probabilities of the mean of the rows, shrunk by their number, repeated for each row."""
         moments = group_moments(X, np.zeros(X.shape[0], dtype=int), 1, var=False)
-        log_probability = linear_log_probability(fitted.arrays, _shrunken(fitted.arrays, moments.n, moments.mean))
+        log_probability = linear_log_probability(fitted.arrays, shrunken(fitted.arrays, moments.n, moments.mean))
         return np.repeat(log_probability, X.shape[0], axis=0)
+
+
+def fit_shrunken(
+    moments: GroupMoments, labels: np.ndarray, groups: np.ndarray, config: ShrunkenConfig, *, method: str
+) -> Fitted:
+    """Fit ridge-logistic regression on shrunken means of any features of cells; see :class:`PseudobulkShrunken`.
+
+    Parameters
+    ----------
+    moments
+        Number of cells, means and variances of R rows. Each row is a group, or the cells of a group with one class.
+    labels, groups
+        Class and group of each row, (R,).
+    config
+        Candidates for the penalty.
+    method
+        Name of the method, for errors.
+    """
+    assert moments.var is not None
+    n, mean, var = moments.n, moments.mean, np.nan_to_num(moments.var)
+
+    def represent(rows: np.ndarray) -> tuple[dict[str, np.ndarray], Callable[[np.ndarray], np.ndarray]]:
+        prior = _prior(n[rows], mean[rows], var[rows])
+        return prior, lambda wanted: shrunken(prior, n[wanted], mean[wanted])
+
+    return fit_chosen(represent, labels, groups, config, method=method)
 
 
 def _prior(n: np.ndarray, mean: np.ndarray, var: np.ndarray) -> dict[str, np.ndarray]:
@@ -79,25 +86,8 @@ def _prior(n: np.ndarray, mean: np.ndarray, var: np.ndarray) -> dict[str, np.nda
     return {"mean": mean.mean(axis=0), "between": np.where(between > _FLOOR * spread, between, 0.0), "within": within}
 
 
-def _shrunken(prior: dict[str, np.ndarray], n: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def shrunken(prior: dict[str, np.ndarray], n: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Posterior means of groups as deviations from the train mean, in units of the SD between groups."""
     total = prior["between"] + prior["within"] / n[:, None]
     weight = np.divide(np.sqrt(prior["between"]), total, out=np.zeros_like(total), where=prior["between"] > 0)
     return np.asarray((mean - prior["mean"]) * weight)
-
-
-def _ridge(
-    X: np.ndarray, prior: dict[str, np.ndarray], labels: np.ndarray, groups: np.ndarray, config: ShrunkenConfig
-) -> Callable[[float], Fitted]:
-    """Weighted ridge-logistic regression as a function of C, fitted on the principal axes of the rows (exact)."""
-    left, sizes, axes = np.linalg.svd(X, full_matrices=False)
-    scale = float((sizes**2).sum()) / len(X) or 1.0
-    weights = balanced_weights(labels, groups)
-
-    def fit(C: float) -> Fitted:
-        options = LogisticConfig(C=C / scale, max_iter=config.max_iter)
-        found = fit_logistic(left * sizes, labels, options, weights=weights, tol=_TOL)
-        arrays = {"coef": found.arrays["coef"] @ axes, "intercept": found.arrays["intercept"], **prior}
-        return Fitted(arrays, found.info)
-
-    return fit

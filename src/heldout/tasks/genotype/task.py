@@ -14,8 +14,9 @@ from heldout._core.genes import gene_columns
 from heldout._core.method import Fitted
 from heldout.splitting._components import components
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.features import Covariate, describe_covariates, features_of, qc_columns
+from heldout.tasks.genotype.features import OF_GENES, Covariate, code, describe_covariates, features_of, qc_columns
 from heldout.tasks.genotype.interface import Data
+from heldout.tasks.genotype.rows import predict_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,7 @@ class Task:
         """Arrays for a method that reads ``features``: genes, QC measures, covariates or cell types."""
         X: MatrixOrDask = (
             take(get_matrix(self.adata, self.layer, dask=True), None, self.columns)
-            if features == "genes"
+            if features in OF_GENES
             else features_of(self.adata, features, self._described(features), layer=self.layer)
         )
         return Data(
@@ -122,6 +123,9 @@ class Task:
             groups=self.groups,
             auxiliary=self.auxiliary,
             n_auxiliary=len(self.auxiliary_classes),
+            genes=self.adata.var_names[self.columns].to_numpy(dtype=object) if features in OF_GENES else None,
+            cell_types=None if self.cell_types is None else self.cell_types.codes(self.adata),
+            n_cell_types=0 if self.cell_types is None else len(self.cell_types.levels),
         )
 
     def _described(self, features: str) -> dict[str, Any]:
@@ -145,7 +149,7 @@ class Task:
     def fit(self, method: str, config: Any = None, *, seed: int = 0) -> Fit:
         """Fit one method of the registry."""
         config = METHODS[method].check_config(config)
-        implementation = METHODS[method].load()()
+        implementation = METHODS.implementation(method)
         fitted = implementation.fit(self.data(implementation.features), config, seed=seed)
         return self.pack(method, implementation.features, config, fitted, seed=seed)
 
@@ -164,14 +168,8 @@ class Task:
             "input": state_to_json(describe_train(X, self.partition.mask("train"))[1]),
             "scaled_with": scaled_with(self.adata, self.layer),
         }
-        genes = self.adata.var_names[self.columns].to_numpy(dtype=object) if features == "genes" else np.array([])
+        genes = self.adata.var_names[self.columns].to_numpy(dtype=object) if features in OF_GENES else np.array([])
         return METHODS.to_fit(method, config, fitted, self.partition, seed=seed, genes=genes, info=info)
-
-
-def code(names: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Class number of each name, -1 for one that is not a class."""
-    number = {name: i for i, name in enumerate(classes)}
-    return np.array([number.get(name, -1) for name in names], dtype=np.int64)
 
 
 def group_numbers(adata: AnnData, group_key: str | Sequence[str]) -> np.ndarray:
@@ -211,7 +209,7 @@ def group_labels(names: np.ndarray, groups: np.ndarray, labels: np.ndarray, clas
 def predict(fit: Fit, adata: AnnData, *, key: str, layer: str | None = None) -> np.ndarray:
     """Log-probabilities of all cells with a stored fit, (n_obs × n_classes) float32."""
     implementation, fitted = METHODS.implementation_of(fit), Fitted.of(fit)
-    genes = fit.info["features"] == "genes"
+    genes = fit.info["features"] in OF_GENES
     columns = fit.columns(adata.var_names, key=key) if genes else None
     X = (
         get_matrix(adata, layer, dask=True)
@@ -227,10 +225,13 @@ def predict(fit: Fit, adata: AnnData, *, key: str, layer: str | None = None) -> 
         msg = f"The fit {key!r} predicts whole groups, but it has no group_key. Fit again, with group_key."
         raise ValueError(msg)
     numbers = group_numbers(adata, fit.info["group_key"])
+    known = fit.info["features"] == "genes_and_types" and fit.info["cell_types"] is not None
+    types = Covariate(**fit.info["cell_types"]).codes(adata) if known else None
     result = np.empty((adata.n_obs, len(fit.info["classes"])), dtype=np.float32)
     for number in range(int(numbers.max()) + 1):
         rows = np.flatnonzero(numbers == number)
-        result[rows] = implementation.predict(fitted, loaded(take(X, rows, columns)))
+        of_rows = None if types is None else types[rows]
+        result[rows] = predict_rows(implementation, fitted, loaded(take(X, rows, columns)), of_rows)
     return result
 
 
@@ -251,7 +252,7 @@ def _auxiliary(adata: AnnData, auxiliary_key: str | None, train: np.ndarray) -> 
 
 def check_prepared(fit: Fit, adata: AnnData, *, key: str, layer: str | None) -> None:
     """Refuse cells that were not prepared as the cells that the fit was trained on."""
-    if fit.info["features"] != "genes":
+    if fit.info["features"] not in OF_GENES:
         return
     before, now = state_from_json(fit.info["input"]), describe(get_matrix(adata, layer, dask=True))
     if fit.info["scaled_with"] != scaled_with(adata, layer):

@@ -9,8 +9,9 @@ import numpy as np
 
 from heldout._core.arrays import loaded, take
 from heldout._core.progress import progress
-from heldout.metrics.classification import block_auc, group_log_probability, roc_auc
+from heldout.metrics.classification import block_auc, roc_auc
 from heldout.metrics.permutation import permutation_test
+from heldout.tasks.genotype.rows import predict_groups
 
 if TYPE_CHECKING:
     from heldout.metrics.permutation import Permutation
@@ -57,12 +58,13 @@ def refit_test(
     names = [f"{p} {b}" for p, b in zip(part, np.zeros_like(part) if blocks is None else blocks, strict=True)]
     judged, group_numbers = np.unique(groups[rows], return_inverse=True)
     X = loaded(take(data.X, rows, None))
+    types = None if data.cell_types is None else data.cell_types[rows]
 
     def statistic(labels: np.ndarray) -> float:
         of_cell = data.labels.copy()
         of_cell[used] = labels[groups[used]]
         fitted = method.fit(replace(data, labels=of_cell), config, seed=seed)
-        pooled = group_log_probability(method.predict(fitted, X), group_numbers)
+        pooled = predict_groups(method, fitted, X, group_numbers, types)
         if within and blocks is not None:
             return block_auc(labels[judged], pooled, blocks[judged])
         return roc_auc(labels[judged], pooled)

@@ -9,8 +9,8 @@ import numpy as np
 
 from heldout._core.arrays import loaded, take
 from heldout._core.partition import read_partition
-from heldout.metrics.classification import group_log_probability
 from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.rows import predict_groups
 from heldout.tasks.genotype.task import group_names
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def refits(
     """
     split = read_partition(adata, entry.split_key)
     task = question.task(adata, split, entry.auxiliary_key)
-    implementation = METHODS[entry.method].load()()
+    implementation = METHODS.implementation(entry.method)
     data = task.data(implementation.features)
     assert task.group_key is not None
     number = {name: i for i, name in enumerate(names)}
@@ -51,14 +51,11 @@ def refits(
     rows = split.rows("test")
     held_out, group_of = np.unique(of_cell[rows], return_inverse=True)
     X = loaded(take(data.X, rows, None))
+    types = None if data.cell_types is None else data.cell_types[rows]
     known = of_cell >= 0
     for labels in tried:
         of_row = data.labels.copy()
         of_row[known] = labels[of_cell[known]]
         of_row[data.labels < 0] = -1
         fitted = implementation.fit(replace(data, labels=of_row), entry.config, seed=entry.seed)
-        if not implementation.by_group:
-            yield held_out, group_log_probability(implementation.predict(fitted, X), group_of)
-            continue
-        parts = [implementation.predict(fitted, X[group_of == g])[:1] for g in range(len(held_out))]
-        yield held_out, np.concatenate(parts)
+        yield held_out, predict_groups(implementation, fitted, X, group_of, types)

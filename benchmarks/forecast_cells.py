@@ -60,7 +60,7 @@ def load(name: str) -> ad.AnnData:
         adata.obs["time"] = ends.groupby(level=0).mean().reindex(adata.obs_names)
     else:
         adata.obs["time"] = adata.obs[key].astype(float)
-    if name == "eb":  # as in eb_leave_one_out.py: five whitened components
+    if name == "eb":  # five whitened components, as in the benchmark of the field
         adata = adata[:, :5].copy()
         adata.X = (adata.X - adata.X.mean(axis=0)) / adata.X.std(axis=0)
     if name == "bargaje":

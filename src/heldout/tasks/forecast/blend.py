@@ -53,7 +53,7 @@ class Blend:
     def predict(
         self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
     ) -> np.ndarray:
-        """Draw as many cells as there are start cells. A start cell that is not kept travels as the nearest kept one."""
+        """Draw as many cells as there are start cells. Start cells that are not kept travel as the nearest kept one."""
         times, cells = kept_cells(fitted)
         chosen = fitted.info["blend"]
         i = int(np.searchsorted(times, at)) - 1

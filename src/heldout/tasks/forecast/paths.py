@@ -32,8 +32,8 @@ class Passage:
     transition
         Probability that a cell becomes another one, (n0 × n1).
     earlier, later
-        Structure of the likely ancestors of ``before`` (n0 × k), and of the likely descendants of ``after`` (n1 × k), at
-        the train times before and after the interval. None where there is no such time.
+        Structure of the likely ancestors of ``before`` (n0 × k), and of the likely descendants of ``after`` (n1 × k),
+        at the train times before and after the interval. None where there is no such time.
     """
 
     before: np.ndarray

@@ -145,6 +145,7 @@ CALLS: dict[str, tuple[Callable[[], ad.AnnData], dict[str, object]]] = {
     "pp.split_time": (counts, {"time_key": "day", "train": 9, "test": 30, "between": "val"}),
     "tl.audit": (genotype, {"items": ["integrity", "group_overlap"]}),
     "tl.compare": (folded, {"methods": ["majority"]}),
+    "tl.learning_curve": (logged, {"methods": ["majority"], "sizes": [2, 4], "n_repeats": 2}),
     "tl.evaluate": (genotype, {"key": "genotype", "baselines": ["majority"], **FEW}),
     "tl.evaluate_forecast": (forecast_fitted, {"key": "forecast", "baselines": [], **FEW}),
     "tl.evaluate_forecast_genes": (course_fitted, {"key": "forecast_genes", "baselines": [], **FEW}),

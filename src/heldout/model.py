@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from heldout.tasks.forecast.config import (
+    AutoConfig,
     BlendConfig,
     DampingConfig,
     FlowConfig,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttentionConfig",
+    "AutoConfig",
     "BlendConfig",
     "BoostingConfig",
     "CellForecaster",

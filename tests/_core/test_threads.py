@@ -230,7 +230,7 @@ record("compare", lambda: ho.tl.compare(cells, methods={"mlp": {"config": small}
 course = logged(ho.datasets.branching_simulated(n_cells=30, n_genes=60))
 ho.pp.split_time(course, "time", test=96)
 flow = ho.model.FlowConfig(max_epochs=1, n_hidden=8, n_pairs=64)
-record("forecast", lambda: ho.tl.forecast(course, "time", config=flow))
+record("forecast", lambda: ho.tl.forecast(course, "time", method="flow", config=flow))
 record("evaluate forecast", lambda: ho.tl.evaluate(course, "forecast", baselines=["persistence"], n_bootstrap=5))
 record("predict_cells", lambda: ho.tl.predict_cells(course, "forecast", at=96))
 ho.model.CellForecaster.setup_anndata(course, "time")

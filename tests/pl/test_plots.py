@@ -71,6 +71,7 @@ def test_public_names_are_sorted_and_exist():
         "history",
         "interactions",
         "leaderboard",
+        "learning_curve",
         "paired",
         "power",
     }

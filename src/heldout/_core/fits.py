@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -230,13 +230,16 @@ def _altered(key: str) -> str:
 
 def package_versions() -> dict[str, str]:
     """Return the versions of the installed packages that affect results."""
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {name: found for name in _PACKAGES if (found := _version(name)) is not None}
+
+
+@lru_cache(maxsize=32)
+def _version(name: str) -> str | None:
+    """Version of an installed package. It is read once, because reading takes longer than a small fit."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def read_fit(adata: AnnData, key: str) -> Fit:

@@ -34,6 +34,9 @@ CLAIMS = "claims"
 COMPARISONS = "comparisons"
 """``uns["heldout"]["comparisons"][key]``: the table of methods over folds and seeds, and their scores."""
 
+LEARNING_CURVES = "learning_curves"
+"""``uns["heldout"]["learning_curves"][key]``: scores against the number of train groups."""
+
 SWEEPS = "sweeps"
 """``uns["heldout"]["sweeps"][key]``: the options that were tried, and their scores on val."""
 

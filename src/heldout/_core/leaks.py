@@ -187,7 +187,8 @@ def without_inference(table: pd.DataFrame) -> pd.DataFrame:
 
 def leaking_claims(claims: pd.DataFrame, leak: str) -> pd.DataFrame:
     """Claims of a genotype evaluation that leaks: none is tested."""
-    return claims.assign(status=LEAKS, p_value=np.nan, p_smallest=np.nan, reason=leak)
+    unknown = dict.fromkeys(("p_value", "p_smallest", *(name for name in claims if name.startswith("pair_"))), np.nan)
+    return claims.assign(status=LEAKS, reason=leak, **unknown)
 
 
 def leak_of(about: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Tidy tables of what is stored in the AnnData."""
 
 from heldout.get._audit import audit
+from heldout.get._backtests import backtests
 from heldout.get._changes import changes
 from heldout.get._claims import claims, summary
 from heldout.get._comparison import comparison, sweep
@@ -9,6 +10,7 @@ from heldout.get._evaluation import evaluation, scores
 from heldout.get._folds import fold_keys, iterate_folds
 from heldout.get._interactions import interaction_curve, interaction_pairs, interaction_scores, interactions
 from heldout.get._leaderboard import leaderboard
+from heldout.get._learning_curve import learning_curve
 from heldout.get._libraries import libraries
 from heldout.get._lineages import lineages
 from heldout.get._perturbations import perturbations
@@ -19,6 +21,7 @@ from heldout.get._tables import fits, history, ledger, predictions, split
 
 __all__ = [
     "audit",
+    "backtests",
     "changes",
     "claims",
     "comparison",
@@ -33,6 +36,7 @@ __all__ = [
     "interactions",
     "iterate_folds",
     "leaderboard",
+    "learning_curve",
     "ledger",
     "libraries",
     "lineages",

@@ -10,6 +10,7 @@ from heldout._core import keys, store
 from heldout._core.checks import check_choice
 from heldout._core.evaluations import latest_evaluation, read_evaluation
 from heldout.get._comparison import comparison
+from heldout.get._learning_curve import learning_curve
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -30,9 +31,12 @@ def claims(adata: AnnData, key: str | None = None, *, by: Literal["level", "pair
     Returns
     -------
     By ``level``, one row for each level, the finest first: ``level``, ``n`` (units among the judged cells), ``units``
-    (in words), ``p_value`` (of the AUC of these units), ``p_smallest``, ``status``, ``reason``. By ``pair``, one row
-    for each pair of classes: ``first``, ``second``, ``n_first``, ``n_second`` (groups), ``auc`` of these groups,
-    ``ci_low``, ``ci_high``, ``p_value``, ``p_adjusted`` (for the number of pairs, by Holm); see
+    (in words), ``p_value`` (of the AUC of these units), ``p_smallest``, ``n_pairs`` (pairs with one
+    of each of two classes), ``pair_difference`` (mean difference of the log-odds within pairs, second class minus
+    first), ``pair_low``, ``pair_high`` (95 %, see :func:`heldout.metrics.sign_flip_interval`), ``pair_p``, ``status``,
+    ``reason``. By ``pair``, one row for each pair of classes: ``first``, ``second``, ``n_first``, ``n_second``
+    (groups), ``auc`` of these groups, ``ci_low``, ``ci_high``, ``p_value``, ``p_adjusted`` (for the number of pairs, by
+    Holm); see
     :func:`heldout.metrics.pairs_of_classes`. ``status`` is one of
 
     ``supported``
@@ -88,14 +92,14 @@ def summary(adata: AnnData, key: str | None = None) -> str:
     """Return the result of an evaluation or a comparison in a few sentences: the score, its unit, and the verdict.
 
     For genotype fits the sentences follow from :func:`claims`, and claim no more than these. For a comparison there is
-    one sentence for each method, the highest AUC first.
+    one sentence for each method, the highest AUC first. For a learning curve there is one for each method and metric.
 
     Parameters
     ----------
     adata
-        AnnData with an evaluation or a comparison, (n_obs × n_vars).
+        AnnData with an evaluation, a comparison or a learning curve, (n_obs × n_vars).
     key
-        Name of the fit or of the comparison. If None, the last evaluation is used.
+        Name of the fit, the comparison or the learning curve. If None, the last evaluation is used.
 
     Raises
     ------
@@ -113,6 +117,9 @@ def summary(adata: AnnData, key: str | None = None) -> str:
     majority on test: AUC 0.50 over 2 libraries (1 control, 1 patient). Cannot be decided for a new library: with one
     ...
     """
-    if key in store.section(adata, keys.COMPARISONS) and key not in store.section(adata, keys.EVALUATIONS):
-        return "\n".join(comparison(adata, str(key), by="pooled")["sentence"])
+    if key not in store.section(adata, keys.EVALUATIONS):
+        if key in store.section(adata, keys.COMPARISONS):
+            return "\n".join(comparison(adata, str(key), by="pooled")["sentence"])
+        if key in store.section(adata, keys.LEARNING_CURVES):
+            return "\n".join(learning_curve(adata, str(key), by="change")["sentence"])
     return read_evaluation(adata, key).summary

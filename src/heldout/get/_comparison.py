@@ -55,7 +55,7 @@ def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -
     8
     """
     check_choice(by, "by", ("method", "fold", "group", "pooled"))
-    stored = _stored(adata, keys.COMPARISONS, key, "compare")
+    stored = stored_result(adata, keys.COMPARISONS, key, "compare")
     if "table" not in stored:
         msg = (
             f"The comparison {key!r} was interrupted. Call heldout.tl.compare again; it computes only the missing fits."
@@ -107,13 +107,14 @@ def sweep(adata: AnnData, key: str = "sweep") -> pd.DataFrame:
     >>> int(ho.get.sweep(adata)["chosen"].sum())
     1
     """
-    return pd.DataFrame(_stored(adata, keys.SWEEPS, key, "sweep")["table"]).reset_index(drop=True)
+    return pd.DataFrame(stored_result(adata, keys.SWEEPS, key, "sweep")["table"]).reset_index(drop=True)
 
 
-def _stored(adata: AnnData, section: str, key: str, function: str) -> dict[str, Any]:
+def stored_result(adata: AnnData, section: str, key: str, function: str) -> dict[str, Any]:
+    """Return what a function stored under a key. The error for another key names similar ones."""
     stored = store.section(adata, section)
     if key not in stored:
         hint = store.suggest(key, stored) if stored else f"Call heldout.tl.{function} first."
-        msg = f"There is no {section.removesuffix('s')} {key!r} in this AnnData. {hint}"
+        msg = f"There is no {section.removesuffix('s').replace('_', ' ')} {key!r} in this AnnData. {hint}"
         raise ValueError(msg)
     return dict(stored[key])

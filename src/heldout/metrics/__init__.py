@@ -37,6 +37,7 @@ from heldout.metrics.intervals import (
     proportion_interval,
 )
 from heldout.metrics.marginals import gene_wasserstein, log_variance_ratio, zero_share_error
+from heldout.metrics.paired import auc_interval_paired, sign_flip_interval, sign_flip_test
 from heldout.metrics.permutation import Permutation, auc_permutation, permutation_test, swap_test
 from heldout.metrics.power import GroupsNeeded, auc_power, groups_needed
 from heldout.metrics.profiles import (
@@ -67,6 +68,7 @@ __all__ = [
     "accuracy",
     "additive_expectation",
     "auc_interval",
+    "auc_interval_paired",
     "auc_interval_unequal",
     "auc_permutation",
     "auc_power",
@@ -128,6 +130,8 @@ __all__ = [
     "rmse",
     "roc_auc",
     "score_weights",
+    "sign_flip_interval",
+    "sign_flip_test",
     "skill",
     "smallest_p",
     "split_half",

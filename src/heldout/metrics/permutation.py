@@ -322,6 +322,8 @@ def _studentised(
     numbers = np.repeat(np.arange(len(rows_of_blocks)), [len(block) for block in rows_of_blocks])
     order = np.lexsort((scores[rows], numbers))
     won, label = wins(scores[rows[order]]), positive[rows[order]]
+    if within:  # groups of different blocks are not compared, so designs without ties share their labellings
+        won = won * (numbers[:, None] == numbers)
     observed = float(studentised_auc(label[None], won, numbers if blocked else None, within=within)[0])
     any_label = label[np.lexsort((label, numbers))]
     null, exact = _null(any_label.tobytes(), won.tobytes(), numbers.tobytes(), rng, blocked=blocked, within=within)

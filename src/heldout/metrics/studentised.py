@@ -34,7 +34,9 @@ def studentised_auc(
         Block number of each group, (G,), or None. The variance is then estimated from differences within blocks, or
         between blocks where a class has a single group.
     within
-        Whether to use the mean of the AUCs within blocks. Blocks that lack a class are left out.
+        Whether to use the mean of the AUCs within blocks. Blocks that lack a class are left out. The variance is then
+        the mean of two estimates: from the placements within blocks, and from the AUCs of the blocks. With few groups
+        per block the first one alone is too small if the classes vary differently.
     """
     size = max(1, _CHUNK // max(positive.shape[1], 1))
     parts = [positive[start : start + size].astype(float) for start in range(0, len(positive), size)]
@@ -52,7 +54,10 @@ def _studentised(inside: np.ndarray, won: np.ndarray, blocks: np.ndarray | None,
         n = len(found)
         auc = np.mean([part[0] for part in found], axis=0)
         variance = np.sum([_stratum(inside[:, r], part[1]) for r, part in zip(rows_of, found, strict=True)], axis=0)
-        return (auc - 0.5) / _floored(variance / n**2, sum(part[2] for part in found))
+        variance = variance / n**2
+        if n > 1:
+            variance = (variance + np.var([part[0] for part in found], axis=0, ddof=1) / n) / 2
+        return (auc - 0.5) / _floored(variance, sum(part[2] for part in found))
     auc, influence, n_pairs = _influences(inside, won)
     return (auc - 0.5) / _floored(_over_blocks(inside, influence, members), n_pairs)
 

@@ -27,6 +27,9 @@ worth for normal scores."""
 _DF = 4
 """Degrees of freedom of the tails, for each group of the smaller class."""
 
+_PRECISION = 1e-8
+"""Largest error of a limit."""
+
 
 def auc_interval_unequal(
     labels: ArrayLike,
@@ -52,7 +55,9 @@ def auc_interval_unequal(
         this scale.
     blocks
         Block (day, batch, patient) of each group, (G,). The interval is then that of the mean of the AUCs within the
-        blocks that have both classes (:func:`block_auc`). If None, it is that of the AUC of all pairs.
+        blocks that have both classes (:func:`block_auc`). If None, it is that of the AUC of all pairs. If each block
+        has one group of each class, the AUC is a share of pairs, and the interval is the exact one of Clopper and
+        Pearson :cite:p:`clopper1934`, if ``variance_factor`` is 1.
     coverage
         Nominal coverage of the interval.
     variance_factor
@@ -90,7 +95,7 @@ def auc_interval_unequal(
     >>> round(interval.estimate, 2), round(interval.low, 2), round(interval.high, 2)
     (0.67, 0.28, 0.91)
     """
-    from scipy.stats import t  # slow to import
+    from scipy.special import stdtr  # slow to import
 
     check_number(variance_factor, "variance_factor", above=0)
     scores = as_numbers(score, "score", shape="(G,), one value per group", ndims=(1,))
@@ -102,14 +107,26 @@ def auc_interval_unequal(
     sizes = np.array([[positive[rows].sum(), (~positive[rows]).sum()] for rows in blocked])
     aucs = [wins(scores[rows])[np.ix_(positive[rows], ~positive[rows])].mean() for rows in blocked]
     estimate = float(np.mean(aucs))
+    if (sizes == 1).all() and variance_factor == 1:
+        return Interval(estimate, *_exact_share(estimate, len(sizes), coverage), fewest)
     weights = _weights(scores, positive, blocked)
 
     def p_value(auc: float) -> float:
         far = abs(estimate - auc) / np.sqrt(variance_factor * _variances(auc, sizes))
-        return float(2 * (weights * t.sf(far, _DF * fewest)).sum())
+        return float(2 * (weights * stdtr(_DF * fewest, -far)).sum())
 
-    low, high = _inverted(estimate, p_value, 1 - coverage)
+    low, high = inverted(estimate, p_value, 1 - coverage)
     return Interval(estimate, low, high, fewest)
+
+
+def _exact_share(estimate: float, n: int, coverage: float) -> tuple[float, float]:
+    """Limits of Clopper and Pearson for the share of the pairs that are ranked right. A tie counts one half."""
+    from scipy.special import betaincinv  # slow to import
+
+    tail, right = (1 - coverage) / 2, estimate * n
+    low = float(betaincinv(right, n - right + 1, tail)) if right > 0 else 0.0
+    high = float(betaincinv(right + 1, n - right, 1 - tail)) if right < n else 1.0
+    return low, high
 
 
 def _weights(scores: np.ndarray, positive: np.ndarray, blocked: list[np.ndarray]) -> np.ndarray:
@@ -136,7 +153,7 @@ def _variances(auc: float, sizes: np.ndarray) -> np.ndarray:
     return np.asarray(of_block.sum(axis=0) / len(sizes) ** 2)
 
 
-def _inverted(estimate: float, p_value: Callable[[float], float], level: float) -> tuple[float, float]:
+def inverted(estimate: float, p_value: Callable[[float], float], level: float) -> tuple[float, float]:
     """AUCs at which the two-sided p of the estimate is ``level``."""
     from scipy.optimize import brentq
 
@@ -144,8 +161,12 @@ def _inverted(estimate: float, p_value: Callable[[float], float], level: float) 
         return p_value(auc) - level
 
     tiny = 1e-9  # keeps away from 0 and 1, where the variance is 0
-    low = 0.0 if estimate <= tiny or excess(tiny) >= 0 else float(brentq(excess, tiny, min(estimate, 1 - tiny)))
+    low = (
+        0.0
+        if estimate <= tiny or excess(tiny) >= 0
+        else float(brentq(excess, tiny, min(estimate, 1 - tiny), xtol=_PRECISION))
+    )
     high = 1.0
     if estimate < 1 - tiny and excess(1 - tiny) < 0:
-        high = float(brentq(excess, max(estimate, tiny), 1 - tiny))
+        high = float(brentq(excess, max(estimate, tiny), 1 - tiny, xtol=_PRECISION))
     return low, high

@@ -9,6 +9,7 @@ from heldout.pl._genes_per_cell import genes_per_cell
 from heldout.pl._history import history
 from heldout.pl._interactions import interactions
 from heldout.pl._leaderboard import leaderboard
+from heldout.pl._learning_curve import learning_curve
 from heldout.pl._paired import paired
 from heldout.pl._power import power
 from heldout.pl._qc import qc
@@ -27,6 +28,7 @@ __all__ = [
     "history",
     "interactions",
     "leaderboard",
+    "learning_curve",
     "paired",
     "power",
     "qc",

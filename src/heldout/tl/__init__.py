@@ -11,6 +11,7 @@ from heldout.tl._forecast import forecast
 from heldout.tl._forecast_genes import forecast_genes
 from heldout.tl._genotype import genotype
 from heldout.tl._interactions import interactions
+from heldout.tl._learning_curve import learning_curve
 from heldout.tl._perturbation import perturbation
 from heldout.tl._predict import predict
 from heldout.tl._predict_cells import predict_cells
@@ -32,6 +33,7 @@ __all__ = [
     "forecast_genes",
     "genotype",
     "interactions",
+    "learning_curve",
     "perturbation",
     "predict",
     "predict_cells",

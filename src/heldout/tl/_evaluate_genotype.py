@@ -34,9 +34,11 @@ def evaluate_genotype(
 
     The prediction for a group is the mean logit of its cells. At the level of groups, intervals are valid for few
     groups (:func:`heldout.metrics.auc_interval_unequal`, :func:`heldout.metrics.proportion_interval`,
-    :func:`heldout.metrics.jackknife_interval`). At the cell level, intervals are percentiles of a bootstrap over
-    groups, stratified by class, because cells of one group are not independent; with fewer than 10 groups in a class
-    they are too narrow and decide nothing. The fit is compared with the best baseline on the same groups.
+    :func:`heldout.metrics.jackknife_interval`). If blocks are pairs (at most one group of each class), the interval of
+    the AUC uses the correlation within pairs (:func:`heldout.metrics.auc_interval_paired`). At the cell level,
+    intervals are percentiles of a bootstrap over groups, stratified by class, because cells of one group are not
+    independent; with fewer than 10 groups in a class they are too narrow and decide nothing. The fit is compared with
+    the best baseline on the same groups.
     ``docs/inference.md`` reports the measured coverage and size of all intervals and tests.
 
     Parameters

@@ -25,7 +25,7 @@ def forecast(
     adata: AnnData,
     time_key: str,
     *,
-    method: str = "flow",
+    method: str = "auto",
     split_key: str = "split",
     mask_var: str | None = "highly_variable",
     layer: str | None = None,
@@ -50,11 +50,13 @@ def forecast(
     time_key
         Numeric column of ``obs``. Times may be irregular. Their distances are used, in the unit of the column.
     method
-        ``flow`` (optimal-transport flow matching), ``lstm``, ``feedforward``, ``lstm_published`` and
-        ``feedforward_published`` (without skip connection, and without the real times). Or one of the baselines
-        ``persistence``, ``pooled_past``, ``damped_shift``, ``ot_linear``, ``var_ridge`` and ``reversion``. For times
-        between train times also ``blend`` (curved transport, mixed with cells of both sides; closed form, seconds),
-        ``ot_interpolation`` and ``neighbour_mixture``.
+        ``auto`` predicts train times from other train times by several methods, and predicts the target by a mixture of
+        those that were close, or repeats the last cells if none was. ``flow`` (optimal-transport flow matching),
+        ``lstm``, ``feedforward``, ``lstm_published`` and ``feedforward_published`` (without skip connection, and
+        without the real times) are networks. The others are in closed form: ``persistence``, ``pooled_past``,
+        ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion`` and ``ridge_reversion``. For times between train
+        times also ``blend`` (cells on curved transport, mixed with cells of both sides), ``ot_interpolation`` and
+        ``neighbour_mixture``.
     split_key
         Column of ``obs`` with the split.
     mask_var
@@ -72,9 +74,10 @@ def forecast(
         (``lstm``, ``feedforward`` and both as published). If None, they draw chains in the space of the fit. Stored
         chains were drawn with all train times, so the damping that is learnt on past times is slightly too optimistic.
     config
-        Options of the method: :class:`heldout.model.FlowConfig` for ``flow``, :class:`heldout.model.SequenceConfig` for
-        ``lstm`` and ``feedforward``, :class:`heldout.model.PublishedConfig` for their published versions, and
-        :class:`heldout.model.DampingConfig` for ``damped_shift``, ``ot_linear``, ``var_ridge`` and ``reversion``, and
+        Options of the method: :class:`heldout.model.AutoConfig` for ``auto``, :class:`heldout.model.FlowConfig` for
+        ``flow``, :class:`heldout.model.SequenceConfig` for ``lstm`` and ``feedforward``,
+        :class:`heldout.model.PublishedConfig` for their published versions, and :class:`heldout.model.DampingConfig`
+        for ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion`` and ``ridge_reversion``, and
         :class:`heldout.model.BlendConfig` for ``blend``. The other baselines have no options.
     rng
         Seed or Generator. The global state of torch does not change.
@@ -102,6 +105,10 @@ def forecast(
     Methods that move cells learn on past times how much of the movement to apply: each train time from the third on is
     forecast from the times before it. Often the best share is 0, which is persistence.
 
+    ``auto`` stacks its candidates: the weights are those with the lowest energy distance on past times, shrunk towards
+    persistence if there are few past times or no mixture explains them. Each cell is predicted by one candidate, in
+    proportion to the weights. :func:`heldout.get.backtests` has the scores of all candidates on past times.
+
     Examples
     --------
     >>> import heldout as ho, scanpy as sc
@@ -109,7 +116,7 @@ def forecast(
     >>> ho.pp.split_time(adata, "day", test=30)
     >>> sc.pp.normalize_total(adata, target_sum=1e4)
     >>> sc.pp.log1p(adata)
-    >>> ho.tl.forecast(adata, "day", method="reversion")
+    >>> ho.tl.forecast(adata, "day")
     >>> predicted = ho.tl.predict_cells(adata, "forecast", at=30)
     >>> predicted.obs["day"].unique().tolist()
     [30.0]

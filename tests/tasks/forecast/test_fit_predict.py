@@ -22,7 +22,17 @@ QUICK = {
     "lstm_published": ho.model.PublishedConfig(max_epochs=1),
     "feedforward_published": ho.model.PublishedConfig(max_epochs=1),
 }
-FORWARD = ["persistence", "pooled_past", "damped_shift", "ot_linear", "var_ridge", "reversion", *QUICK]
+FORWARD = [
+    "persistence",
+    "pooled_past",
+    "damped_shift",
+    "ot_linear",
+    "var_ridge",
+    "reversion",
+    "ridge_reversion",
+    "auto",
+]
+FORWARD += QUICK
 
 
 def fitted(adata, method, **options):

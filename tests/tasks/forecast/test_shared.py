@@ -82,7 +82,7 @@ def test_an_evaluation_is_the_same_without_shared_couplings(monkeypatch):
         sc.pp.log1p(adata)
         ho.pp.split_time(adata, "time", test=96)
         config = ho.model.FlowConfig(max_epochs=1, n_hidden=8, n_pairs=64)
-        ho.tl.forecast(adata, "time", config=config)
+        ho.tl.forecast(adata, "time", method="flow", config=config)
         solved.clear()
         report = ho.tl.evaluate(adata, baselines=["var_ridge", "ot_linear"], n_bootstrap=5)
         return report.table, len(solved)

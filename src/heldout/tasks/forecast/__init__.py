@@ -59,6 +59,14 @@ METHODS = Registry(
         default_baseline=True,
     ),
     Method(
+        "ridge_reversion",
+        "baseline",
+        "the movements of var_ridge and reversion together",
+        f"{_HERE}.ridge_reversion:RidgeReversion",
+        kinds=_BEYOND,
+        default_baseline=True,
+    ),
+    Method(
         "ot_interpolation",
         "baseline",
         "cells half-way along optimal transport",
@@ -73,6 +81,13 @@ METHODS = Registry(
         f"{_HERE}.middle:NeighbourMixture",
         kinds=_BETWEEN,
         default_baseline=True,
+    ),
+    Method(
+        "auto",
+        "model",
+        "a mixture of the methods that predicted past times best, or persistence",
+        f"{_HERE}.auto:Auto",
+        kinds=_BEYOND | _BETWEEN,
     ),
     Method(
         "blend",

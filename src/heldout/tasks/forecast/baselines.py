@@ -78,18 +78,32 @@ class Moving(ABC):
     def move(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float) -> np.ndarray:
         """Undamped movement, (n × k)."""
 
+    def names(self) -> tuple[str, ...]:
+        """Name of each direction of movement."""
+        return ("its own",)
+
     def fit(self, data: Snapshots, config: Any, *, seed: int) -> Fitted:
         """Learn the movement, and choose its share on past times."""
 
         def past_moves(past: Snapshots, at: float) -> list[Direction]:
             fitted, start_time = self.learn(past, config, seed=seed), float(past.times[-1])
-            return [self._direction(fitted, past.cells[-1], start_time, at, horizon(past.times, start_time, at))]
+            ahead = horizon(past.times, start_time, at)
+            return self.directions(fitted, past.cells[-1], start_time, at, ahead)
 
-        record: dict[str, Any] = {"share": [config.damping]}
+        record: dict[str, Any] = {"share": [config.damping] * len(self.names())}
         if config.damping is None:
             record = backtest(data, past_moves)
-        record["longest_step"] = float(np.diff(data.times).max())
+        if len(self.names()) > 1:
+            record["of"] = list(self.names())
+        return self._with_shares(data, config, record, seed=seed)
+
+    def earlier(self, fitted: Fitted, past: Snapshots, config: Any, *, seed: int) -> Fitted:
+        """What a whole fit would have been on fewer times, with the shares of the whole fit."""
+        return self._with_shares(past, config, fitted.info["damping"], seed=seed)
+
+    def _with_shares(self, data: Snapshots, config: Any, record: dict[str, Any], *, seed: int) -> Fitted:
         fitted = self.learn(data, config, seed=seed)
+        record = {**record, "longest_step": float(np.diff(data.times).max())}
         return Fitted(fitted.arrays, {**fitted.info, "damping": record}, fitted.history)
 
     def predict(
@@ -98,11 +112,14 @@ class Moving(ABC):
         """Move the start cells."""
         record = fitted.info["damping"]
         ahead = max(1.0, (at - start_time) / record["longest_step"])
-        return moved_by(start, [self._direction(fitted, start, start_time, at, ahead)], record["share"], ahead)
+        return moved_by(start, self.directions(fitted, start, start_time, at, ahead), record["share"], ahead)
 
-    def _direction(self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, ahead: float) -> Direction:
+    def directions(
+        self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, ahead: float
+    ) -> list[Direction]:
+        """Directions of movement, one for each share."""
         whole = self.move(fitted, start, start_time, at)
-        return Direction(whole, whole / ahead, self.fades)  # what fades goes straight on
+        return [Direction(whole, whole / ahead, self.fades)]  # what fades goes straight on
 
 
 class DampedShift(Moving):

@@ -35,6 +35,27 @@ class DampingConfig(Config):
 
 
 @dataclass(frozen=True)
+class AutoConfig(Config):
+    """Options of ``auto``, a mixture of several forecasts with weights that were best on past times.
+
+    Parameters
+    ----------
+    candidates
+        Names of the methods that can be part of the mixture; persistence always is. Candidates that cannot predict the
+        target times, or need more train times, are left out. None takes methods in closed form: ``pooled_past``,
+        ``var_ridge``, ``reversion`` and ``ridge_reversion`` after the last train time, and ``ot_interpolation`` and
+        ``neighbour_mixture`` between train times. A network is trained once more for each past time.
+    shrinkage
+        Strength with which the weights are shrunk towards persistence (between train times: towards equal weights of
+        the default candidates), if there is one past time, and no mixture explains it. With more past times, or with
+        more of them explained, the weights are shrunk less.
+    """
+
+    candidates: tuple[str, ...] | None = None
+    shrinkage: float = option(0.2, at_least=0)
+
+
+@dataclass(frozen=True)
 class BlendConfig(Config):
     """Options of ``blend``, which predicts middle times. None learns an option by leaving out inner train times.
 

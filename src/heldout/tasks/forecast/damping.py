@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heldout.metrics import energy_distance
+from heldout.tasks.forecast.interface import some_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +30,14 @@ NOTHING = 0.02
 FIRST = 2
 """Number of snapshots before the first past time that is forecast: one change to learn from."""
 
-_ORIGINS = 4
-_MOST = 300
+ORIGINS = 4
+"""Largest number of past times that are forecast."""
+
+MOST_SCORED = 300
+"""Largest number of cells that are scored at a past time."""
+
+MOST_LEARNT = 1000
+"""Largest number of cells of each time that a forecast of a past time learns from."""
 
 
 def horizon(times: np.ndarray, start_time: float, at: float) -> float:
@@ -89,7 +96,7 @@ def backtest(data: Snapshots, move: Move) -> dict[str, Any]:
     move
         Function of past snapshots and a later time that returns the directions of the last cells.
     """
-    origins = range(FIRST, len(data.times))[-_ORIGINS:]
+    origins = range(FIRST, len(data.times))[-ORIGINS:]
     if not len(origins):
         msg = (
             f"Choosing the damping needs 3 train times, there are {len(data.times)}: {data.times.tolist()}. Train on "
@@ -147,11 +154,12 @@ class _PastTime:
     @classmethod
     def of(cls, data: Snapshots, origin: int, move: Move) -> _PastTime:
         """Take at most 300 cells of the start and of the truth."""
-        past, truth = data.origin(origin)
+        past, later = data.origin(origin)
+        past, truth = past.thinned(MOST_LEARNT), later[0]
         at, last = float(data.times[origin]), past.cells[-1]
-        rows = _rows(len(last))
+        rows = some_rows(len(last), MOST_SCORED)
         directions = [replace(way, whole=way.whole[rows], first=way.first[rows]) for way in move(past, at)]
-        start, truth = last[rows], truth[_rows(len(truth))]
+        start, truth = last[rows], truth[some_rows(len(truth), MOST_SCORED)]
         before = energy_distance(truth, start)
         spread = 2 * float(np.linalg.norm(truth - truth.mean(axis=0), axis=1).mean())
         ahead = horizon(past.times, float(past.times[-1]), at)
@@ -167,8 +175,3 @@ def moved_by(start: np.ndarray, directions: list[Direction], shares: Sequence[fl
     """Cells after the share of each movement. A direction without a share is not applied."""
     made = [direction.damped(share, ahead) for direction, share in zip(directions, shares, strict=False)]
     return np.asarray(start + sum(made))
-
-
-def _rows(n: int) -> np.ndarray:
-    """At most 300 rows, always the same rows."""
-    return np.arange(n) if n <= _MOST else np.sort(np.random.default_rng(0).choice(n, _MOST, replace=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -148,7 +148,7 @@ def _of_means(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of all targets (method → metric → (n_targets,)), the floors, and the energy distances by library."""
+    """Scores of all targets (method → metric → (n_targets,)), floors, energy distances by library, and time column."""
 
     times: list[float]
     starts: list[float]
@@ -156,6 +156,7 @@ class Scores:
     floor: dict[str, np.ndarray]
     seeds: list[dict[str, np.ndarray]]
     by_group: pd.DataFrame
+    time_key: str = "time"
 
 
 def score_targets(targets: list[Target], space: Space, *, rng: np.random.Generator) -> Scores:
@@ -220,6 +221,7 @@ def evaluation_table(
     Levels are ``time_key``, the mean over target times, and with several targets each of them, ``time_key=time``.
     """
     rows: list[dict[str, Any]] = []
+    scores = replace(scores, time_key=time_key)
     levels = [(time_key, np.arange(len(scores.times)))]
     if len(scores.times) > 1:
         levels += [(f"{time_key}={time:g}", np.array([i])) for i, time in enumerate(scores.times)]
@@ -346,7 +348,8 @@ def _when(scores: Scores, at: np.ndarray) -> dict[str, str]:
     """Start and target in words, if there is one target."""
     if len(at) > 1:
         return {}
-    return {"start": f"time {scores.starts[at[0]]:g}", "target": f"time {scores.times[at[0]]:g}"}
+    start, target = scores.starts[at[0]], scores.times[at[0]]
+    return {"start": f"{scores.time_key} {start:g}", "target": f"{scores.time_key} {target:g}"}
 
 
 def _mean(values: np.ndarray) -> float:

@@ -34,8 +34,8 @@ class Snapshots:
     targets
         Times that will be predicted; the cells of these times are not available. Empty if the times are not known.
     refitted
-        The first n + 1 snapshots in a space that was fitted on the first n, as a function of n. None if a space that
-        has seen fewer cells would be the same but for its axes.
+        All snapshots in a space that was fitted on the first n, as a function of n. None if a space that has seen fewer
+        cells would be the same but for its axes.
     """
 
     times: np.ndarray
@@ -56,19 +56,37 @@ class Snapshots:
         chains = None if self.chains is None else np.unique(self.chains[:, :n], axis=0)
         return replace(self, times=self.times[:n], cells=self.cells[:n], chains=chains, val=None, refitted=None)
 
-    def origin(self, n: int) -> tuple[Snapshots, np.ndarray]:
-        """The first ``n`` times as if later ones had not been measured, and the cells of the next one in their space.
+    def origin(self, n: int) -> tuple[Snapshots, list[np.ndarray]]:
+        """The first ``n`` times as if later ones had not been measured, and the cells of the later ones in their space.
 
         A space that has seen the cells to be forecast explains more of them than a space of the past does. Movements
         that add spread would then look better than they are.
         """
         view = self if self.refitted is None else replace(self.refitted(n), chains=self.chains, targets=self.targets)
-        return view.until(n), view.cells[n]
+        return view.until(n), view.cells[n:]
+
+    def without(self, i: int) -> Snapshots:
+        """All times but one, which becomes the target."""
+        rest = np.arange(len(self.times)) != i
+        chains = None if self.chains is None else self.chains[:, rest]
+        cells, at = [c for c, keep in zip(self.cells, rest, strict=True) if keep], (float(self.times[i]),)
+        return replace(self, times=self.times[rest], cells=cells, chains=chains, val=None, targets=at, refitted=None)
+
+    def thinned(self, most: int) -> Snapshots:
+        """At most ``most`` cells of each time, always the same. Chains are kept, so then all cells are."""
+        if self.chains is not None or max(map(len, self.cells)) <= most:
+            return self
+        return replace(self, cells=[cells[some_rows(len(cells), most)] for cells in self.cells])
 
     @property
     def span(self) -> float:
         """Time from the first to the last snapshot."""
         return float(self.times[-1] - self.times[0])
+
+
+def some_rows(n: int, most: int) -> np.ndarray:
+    """At most ``most`` of ``n`` rows, always the same rows, ascending."""
+    return np.arange(n) if n <= most else np.sort(np.random.default_rng(0).choice(n, most, replace=False))
 
 
 class ForecastMethod(Protocol):

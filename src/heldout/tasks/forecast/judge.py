@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +11,11 @@ from heldout._core import store
 from heldout._core.evaluations import write_evaluation
 from heldout._core.fits import check_split, read_header
 from heldout._core.leaks import crossing, leak_of_group
+from heldout._core.method import FITTED, Fitted, with_prefix
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator
+from heldout._core.versus import with_remark
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.evaluate import COLLAPSED, REFERENCE, Target, evaluation_table, score_targets, target_table
 from heldout.tasks.forecast.lineages import lineages_key_of
@@ -29,7 +31,7 @@ from heldout.tasks.forecast.task import (
     space_of,
     start_cells,
 )
-from heldout.tasks.forecast.words import FOLLOWED, damping_note
+from heldout.tasks.forecast.words import FOLLOWED, auto_note, damping_note, in_this_experiment, past_tests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,14 +72,15 @@ def evaluate(
     method = METHODS.method_of(fit).name
     names = _baselines(baselines, at, np.array(info["train_times"]), judged=method)
 
-    data = task.data() if info["use_rep"] else _data(task, fit, key)
-    fits = {method: fit, **{name: _fit(task, fit, name, data) for name in progress(names, "baselines")}}
-    seeds: list[Fit] = []
-    if METHODS[method].load().stochastic and len(at) < 3:
-        config = METHODS.config_of(fit)
-        first = int(fit.config["seed"])
-        others = range(first + 1, first + N_SEEDS)
-        seeds = [_fit(task, fit, method, data, config, seed=seed) for seed in progress(list(others), "seeds")]
+    known = _members(fit)
+    config, first = METHODS.config_of(fit), int(fit.config["seed"])
+    others = list(range(first + 1, first + N_SEEDS)) if _is_random(method, known) and len(at) < 3 else []
+    fits, seeds = {method: fit, **{name: known[name] for name in names if name in known}}, []
+    if others or len(fits) <= len(names):
+        data = task.data() if info["use_rep"] else _data(task, fit, key)
+        missing = [name for name in names if name not in fits]
+        fits |= {name: _fit(task, fit, name, data) for name in progress(missing, "baselines")}
+        seeds = [_fit(task, fit, method, data, config, seed=seed) for seed in progress(others, "seeds")]
     groups = None if group_key is None else _groups(adata, group_key)
     targets = [_target(task, fit, key, time, partition, fits, seeds, groups) for time in at]
 
@@ -85,11 +88,20 @@ def evaluate(
     scores = score_targets(targets, space_of(fit), rng=generator(rng))
     beyond = bool(at[-1] > info["train_times"][-1])
     notes = {n: damping_note(f.info["fitted"].get("damping"), beyond=beyond) for n, f in fits.items()}
+    notes[method] = notes[method] or auto_note(fit.info["fitted"])
     if groups is not None and len(crossing(groups, split.codes, partition).names):
         notes = {n: "; ".join(filter(None, [note, FOLLOWED])) for n, note in notes.items()}
     table = evaluation_table(
         scores, roles=roles, notes=notes, time_key=info["time_key"], n_bootstrap=n_bootstrap, rng=generator(rng)
     )
+    remark = in_this_experiment(
+        method,
+        scores.values[method]["skill_corrected"],
+        starts=scores.starts,
+        time_key=info["time_key"],
+        tested=past_tests(fit.info["fitted"], beyond=beyond),
+    )
+    table = with_remark(table, remark)
     leak = leak_of_group(adata, split, partition)
     by_target = target_table(scores, targets, roles)
     return write_evaluation(adata, key, fit, split, table, by_target, partition=partition, leak=leak)
@@ -138,6 +150,26 @@ def _baselines(asked: Sequence[str] | None, at: np.ndarray, train: np.ndarray, *
             msg = f"baselines has {name!r}, which cannot do {' and '.join(sorted(wanted))}. Leave it out."
             raise ValueError(msg)
     return [name for name in dict.fromkeys([REFERENCE, *names]) if name != judged]
+
+
+def _members(fit: Fit) -> dict[str, Fit]:
+    """Fits that a mixture has made already, with their default options."""
+    mixture = METHODS.implementation_of(fit)
+    if not hasattr(mixture, "members"):
+        return {}
+    space = {name: array for name, array in fit.arrays.items() if name.startswith("space.")}
+    found = {}
+    for name, fitted in mixture.members(Fitted.of(fit)).items():
+        config = {**asdict(METHODS[name].load().default_config), "seed": fit.config["seed"]}
+        arrays = {**space, **with_prefix(fitted.arrays, FITTED)}
+        info = {**fit.info, "fitted": fitted.info}
+        found[name] = replace(fit, method=f"forecast.{name}", config=config, arrays=arrays, info=info)
+    return found
+
+
+def _is_random(method: str, members: dict[str, Fit]) -> bool:
+    """Whether the method, or a part of it, gives another fit with another seed."""
+    return any(METHODS[name].load().stochastic for name in (method, *members))
 
 
 def _data(task: Task, fit: Fit, key: str) -> Snapshots:

@@ -10,8 +10,15 @@ import pandas as pd
 
 from heldout._core import keys
 from heldout._core.rng import Rng, generator
-from heldout.tasks.forecast import METHODS
-from heldout.tasks.forecast.task import check_at, check_prepared, coordinates, predict, space_of, start_cells
+from heldout.tasks.forecast.task import (
+    check_at,
+    check_prepared,
+    coordinates,
+    kept_cells,
+    predict,
+    space_of,
+    start_cells,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,13 +39,14 @@ def predicted_cells(
     for time in times:
         rows, start_time = start_cells(adata, fit, time, train_only=reference is None)
         space, columns = space_of(fit), fit.columns(adata.var_names, key=key)
-        moved = predict(fit, coordinates(adata, rows, columns, space, layer), start_time, time, rng=generator(rng))
-        keeps = METHODS.method_of(fit).load().keeps_cells
+        start = coordinates(adata, rows, columns, space, layer)
+        moved = predict(fit, start, start_time, time, rng=generator(rng))
+        kept = kept_cells(fit, start, time)
         obs = pd.DataFrame(
             {
                 fit.info["time_key"]: time,
                 "start_time": start_time,
-                "start_cell": adata.obs_names[rows] if keeps else "",
+                "start_cell": np.where(kept, adata.obs_names[rows].astype(object), ""),
             },
             index=[f"{time:g}_{i}" for i in range(len(moved))],
         )

@@ -114,7 +114,7 @@ class Task:
         return chains_in(self.adata, fit, self.lineages_key, [train[of_cell == i] for i in range(len(points))])
 
     def _refitted(self) -> Callable[[int], Snapshots]:
-        """Function of n: the first n + 1 train snapshots in components of the first n. Computed once."""
+        """Function of n: the train snapshots in components of the first n. Computed once."""
         train, points = self.partition.rows("train"), self.times_of("train")
 
         @cache
@@ -123,7 +123,7 @@ class Task:
             X = self._values(train[times < points[n]])
             k = len(self.space(train).components) if self.use_rep else self.n_comps
             space = fit_space(X, min(k, X.shape[0] - 1, X.shape[1]))
-            return Snapshots(*self._snapshots(train[times <= points[n]], space), space)
+            return Snapshots(*self._snapshots(train, space), space)
 
         return refitted
 
@@ -150,8 +150,12 @@ class Task:
     def fit(self, method: str, config: Any = None, *, seed: int = 0, data: Snapshots | None = None) -> Fit:
         """Fit one method of the registry."""
         config = METHODS[method].check_config(config)
-        implementation = METHODS[method].load()()
+        implementation = METHODS.implementation(method)
         self.check_method(method, implementation.min_times, config)
+        if hasattr(implementation, "candidates"):  # refuse wrong names before the cells are read
+            train = self.times_of("train")
+            for wanted in {kind(train, at) for at in self.times_of("test")}:
+                implementation.candidates(config, wanted, len(train))
         data = self.data() if data is None else data
         return self.pack(method, config, implementation.fit(data, config, seed=seed), data.space, seed=seed)
 
@@ -258,6 +262,14 @@ def predict(fit: Fit, start: np.ndarray, start_time: float, at: float, *, rng: n
     """Cells (n × k) at the time ``at`` with a stored fit."""
     moved: np.ndarray = METHODS.implementation_of(fit).predict(Fitted.of(fit), start, start_time, at, rng)
     return moved
+
+
+def kept_cells(fit: Fit, start: np.ndarray, at: float) -> np.ndarray:
+    """Whether each predicted cell is the start cell of the same row after its movement, (n,)."""
+    implementation = METHODS.implementation_of(fit)
+    if hasattr(implementation, "kept"):  # a mixture, in which some cells are and some are not
+        return np.asarray(implementation.kept(Fitted.of(fit), start, at))
+    return np.full(len(start), implementation.keeps_cells)
 
 
 def check_at(fit: Fit, at: Any) -> float:

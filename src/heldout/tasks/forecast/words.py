@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _LITTLE = 0.05
 
@@ -68,7 +71,98 @@ def damping_note(damping: dict[str, Any] | None, *, beyond: bool) -> str:
         return "on past times no movement was closer than persistence, so it predicts persistence, the last cells"
     names = (damping or {}).get("of", ["its own"])
     made = [f"{share:.0%} of {_movement(name)}" for share, name in zip(shares, names, strict=False) if share]
-    return "applies " + " and ".join([", ".join(made[:-1]), made[-1]] if len(made) > 1 else made)
+    return f"applies {_listed(made)}"
+
+
+def auto_note(fitted: Mapping[str, Any]) -> str:
+    """Describe what a mixture uses for each target, and why; empty for another method."""
+    parts: list[str] = []
+    kinds = fitted.get("kinds", {})
+    several = sum(len(about["chosen"]) for about in kinds.values()) > 1
+    for kind, about in kinds.items():
+        for chosen in about["chosen"]:
+            target = f"time {chosen['at']:g}: " if several else ""
+            parts.append(f"{target}{_used(chosen['weights'])}{_because(chosen, kind)}")
+        parts += [f"{name} is no candidate ({why})" for name, why in about["left_out"].items()]
+    return "; ".join(parts)
+
+
+def _used(weights: Mapping[str, float]) -> str:
+    shares = sorted(weights.items(), key=lambda item: -item[1])
+    if len(shares) == 1:
+        return f"predicts every cell by {shares[0][0]}"
+    return "predicts " + _listed([f"{weight:.0%} of the cells by {name}" for name, weight in shares])
+
+
+def _because(chosen: Mapping[str, Any], kind: str) -> str:
+    if not chosen["n_tested"] and chosen["reason"] == "prior":
+        return ", as there is no train time to compare candidates on"
+    if chosen["reason"] == "persistence":
+        return ", as no mixture was closer on past times"
+    if not chosen["n_tested"]:
+        return ", from the only past time" if kind == "forecast" else ", from the only inner train time"
+    return ""
+
+
+def past_tests(fitted: Mapping[str, Any], *, beyond: bool) -> tuple[int, int] | None:
+    """In how many predictions of train times a method was better than persistence, and of how many.
+
+    A mixture is counted with weights from the other train times. Other methods are counted with the shares that were
+    chosen on these times. None if there is no such prediction.
+    """
+    if "kinds" in fitted:
+        about = fitted["kinds"].get("forecast" if beyond else "interpolation")
+        chosen = about["chosen"][0] if about else {"n_tested": 0}
+        return (chosen["n_better"], chosen["n_tested"]) if chosen["n_tested"] else None
+    gains = (fitted.get("damping") or {}).get("skill_on_past")
+    return (sum(gain > 0 for gain in gains), len(gains)) if gains and beyond else None
+
+
+def in_this_experiment(
+    method: str,
+    skills: np.ndarray,
+    *,
+    starts: Sequence[float],
+    time_key: str,
+    tested: tuple[int, int] | None,
+) -> str:
+    """Say what is known even if there are too few target times for a verdict.
+
+    Parameters
+    ----------
+    method
+        The evaluated method.
+    skills
+        Floor-corrected skill at each target, (n_targets,).
+    starts
+        Time of the start cells of each target.
+    time_key
+        Column of the times.
+    tested
+        See :func:`past_tests`.
+    """
+    skill = float(np.mean(skills))
+    if not np.isfinite(skill):
+        return ""
+    repeated = _listed([f"{time_key} {start:g}" for start in dict.fromkeys(starts)])
+    gap = f"the gap that repeating the cells of {repeated} leaves"
+    if skill > _LITTLE:
+        result = f"In this experiment {method} removes {skill:.0%} of {gap}"
+    elif skill < -_LITTLE:
+        result = f"In this experiment {method} makes {gap} larger, by {-skill:.0%}"
+    else:
+        result = f"In this experiment {method} leaves {gap} as it is ({skill:+.0%})"
+    if tested is None:
+        return f"{result}. There was no train time on which it was compared with standing still."
+    better, n = tested
+    on_past = (
+        f"When it predicted train times from other train times, it was better than standing still in {better} of {n}."
+    )
+    return f"{result}. {on_past}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _movement(name: str) -> str:

@@ -12,6 +12,7 @@ from heldout._core.report import unit_name
 from heldout._core.store import factorize
 from heldout._core.words import counted, plural
 from heldout.metrics.inference import smallest_p
+from heldout.metrics.paired import complete_pairs, sign_flip_interval, sign_flip_test
 from heldout.metrics.permutation import auc_permutation
 from heldout.metrics.power import groups_needed
 from heldout.metrics.several_classes import class_auc_permutation, pairs_of_classes
@@ -79,6 +80,7 @@ def claims_table(
                 "units": pooled.in_words(name, classes),
                 "p_value": np.nan if status == "not tested" else p,
                 "p_smallest": pooled.smallest,
+                **_within_pairs(pooled, tested=status != "not tested"),
                 "status": status,
                 "reason": reason,
             }
@@ -143,6 +145,12 @@ class _Pooled:
             self.labels, self.odds[:, 1], blocks=self.blocks, within=self.paired, statistic="studentised"
         ).p_value
 
+    @property
+    def differences(self) -> np.ndarray:
+        """Log-odds of class 1 minus that of class 0 within each complete pair, (P,). Empty if there are none."""
+        rows = complete_pairs(self.labels, self.blocks)
+        return np.empty(0) if rows is None or self.odds.shape[1] > 2 else np.diff(self.odds[rows, 1])[:, 0]
+
     def counts(self, n_classes: int) -> np.ndarray:
         return np.bincount(self.labels, minlength=n_classes)
 
@@ -167,6 +175,19 @@ def _pooled(units: np.ndarray, labels: np.ndarray, log_odds: np.ndarray, blocks:
         block_of = np.zeros(pairs.shape[1], dtype=int)
         block_of[row_of] = blocks
     return _Pooled(pairs[1], block_of, odds, n_units, paired)
+
+
+def _within_pairs(pooled: _Pooled, *, tested: bool) -> dict[str, object]:
+    """Mean difference of the log-odds within pairs, with the interval and the p-value of sign flips."""
+    values = pooled.differences
+    if not tested or not len(values) or not np.isfinite(values).all():
+        return {"n_pairs": len(values), **dict.fromkeys(_PAIR_COLUMNS, np.nan)}
+    found = sign_flip_interval(values)
+    numbers = (found.estimate, found.low, found.high, sign_flip_test(values))
+    return {"n_pairs": len(values), **dict(zip(_PAIR_COLUMNS, numbers, strict=True))}
+
+
+_PAIR_COLUMNS = ("pair_difference", "pair_low", "pair_high", "pair_p")
 
 
 def _status(name: str, pooled: _Pooled, p: float, classes: Sequence[str], *, seen: bool) -> tuple[str, str]:
@@ -221,12 +242,25 @@ def summary(claims: pd.DataFrame, row: pd.Series, classes: Sequence[str], *, uni
         parts.append(f"The result may be chance for {' and for '.join(found['not supported'])}.")
     parts += [f"Not tested for {reason}." for reason in found["not tested"]]
     parts += [f"Cannot be decided for {reason}." for reason in found["unidentifiable"]]
+    parts += [_pair_sentence(claim, classes) for _, claim in claims.iterrows() if np.isfinite(claim["pair_difference"])]
     if len(claims) == 1 and unit.lower() not in _PEOPLE:
         parts.append(
             "Levels above it, such as the donor, were not declared with claim_keys, so this result makes no claim "
             "about them."
         )
     return " ".join([*parts, _against_baseline(row, unit)])
+
+
+def _pair_sentence(claim: pd.Series, classes: Sequence[str]) -> str:
+    """The mean difference within pairs, in words."""
+    span = "95 % need 6 pairs"
+    if np.isfinite(claim["pair_low"]):
+        span = f"95 % {claim['pair_low']:.2g} to {claim['pair_high']:.2g}"
+    pairs = counted(int(claim["n_pairs"]), "pair")
+    return (
+        f"Within {pairs} the predicted log-odds of {classes[1]} are {claim['pair_difference']:+.2g} for {classes[1]} "
+        f"minus {classes[0]} ({span}; sign flips, p = {claim['pair_p']:.2g})."
+    )
 
 
 def answer(claims: pd.DataFrame, row: pd.Series, classes: Sequence[str], *, unit: str, counts: np.ndarray) -> str:

@@ -13,6 +13,7 @@ from heldout._core.verdict import FEW, verdict
 from heldout.metrics.classification import one_vs_rest
 from heldout.metrics.inference import METRICS, bootstrap_weights, jackknife_weights, smallest_p
 from heldout.metrics.intervals import difference_interval, jackknife_interval, proportion_interval
+from heldout.metrics.paired import auc_interval_paired, complete_pairs
 from heldout.metrics.permutation import auc_permutation, swap_test
 from heldout.metrics.several_classes import class_auc_permutation
 from heldout.metrics.skill import Interval
@@ -54,6 +55,22 @@ class Design:
     def smallest_p(self) -> float:
         """Smallest p that any result can have."""
         return smallest_p(self.labels, self.blocks)
+
+    @cached_property
+    def pairs(self) -> np.ndarray | None:
+        """Rows of the two groups of each complete pair, (P × 2), if the blocks are pairs."""
+        return complete_pairs(self.labels, self.blocks)
+
+    @cached_property
+    def jackknife(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights that leave out each independent unit in turn, (U × G), and the stratum of each unit, (U,).
+
+        In a paired design a unit is a pair. Otherwise it is a group, and the strata are the classes.
+        """
+        if self.pairs is None or self.blocks is None:
+            return jackknife_weights(self.labels), self.labels
+        weights = (np.unique(self.blocks)[:, None] != self.blocks).astype(float)
+        return weights, np.zeros(len(weights), dtype=int)
 
     @cached_property
     def has_mixed_block(self) -> bool:
@@ -156,7 +173,8 @@ class GroupLevel(Level):
     """Groups, each with one prediction.
 
     The AUC of two classes and shares have intervals that are valid with few groups, and if the classes differ in
-    spread. Means have the interval of the jackknife. An AUC of more classes has a bootstrap interval.
+    spread. Means have the interval of the jackknife. An AUC of more classes has a bootstrap interval. If the blocks are
+    pairs, the interval of the AUC uses the correlation within pairs, and the jackknife leaves out pairs.
     """
 
     scores_of: dict[str, np.ndarray] = field(default_factory=dict)
@@ -179,30 +197,32 @@ class GroupLevel(Level):
 
     def _interval(self, estimate: float, method: str, metric: str) -> Interval:
         if metric in RANKS and self.design.n_classes == 2:
-            blocks = self.design.blocks if metric == "block_auc" else None
-            return auc_interval_unequal(self.design.labels, self.scores_of[method][:, 1], blocks=blocks)
+            score, blocks = self.scores_of[method][:, 1], self.design.blocks
+            if metric == "auc" and blocks is not None and self.design.pairs is not None:
+                return auc_interval_paired(self.design.labels, score, pairs=blocks)
+            return auc_interval_unequal(self.design.labels, score, blocks=blocks if metric == "block_auc" else None)
         if metric.startswith("accuracy"):
             return proportion_interval(estimate * self.n, self.n)
         if metric in RANKS:
             return super()._interval(estimate, method, metric)
-        return jackknife_interval(estimate, self._without(method, metric), self.design.labels)
+        return jackknife_interval(estimate, self._without(method, metric), self.design.jackknife[1])
 
     def _difference(self, estimate: float, method: str, other: str, metric: str) -> Interval:
         without = self._without(method, metric), self._without(other, metric)
         if metric_of(metric).lower_is_better:
-            return jackknife_interval(estimate, without[0] - without[1], self.design.labels)
+            return jackknife_interval(estimate, without[0] - without[1], self.design.jackknife[1])
         if metric in RANKS and self.design.n_classes != 2:
             return super()._difference(estimate, method, other, metric)
         intervals = self.interval(method, metric), self.interval(other, metric)
-        return difference_interval(*intervals, without[0], without[1], self.design.labels)
+        return difference_interval(*intervals, without[0], without[1], self.design.jackknife[1])
 
     def _decides(self, method: str, other: str, metric: str) -> bool:
         p = self.difference_test(method, other, metric)
         return bool(np.isnan(p) or p <= ALPHA)
 
     def _without(self, method: str, metric: str) -> np.ndarray:
-        """Score without each group, (G,)."""
-        return self.scores[method].evaluate(metric, jackknife_weights(self.design.labels))
+        """Score without each independent unit, (U,)."""
+        return self.scores[method].evaluate(metric, self.design.jackknife[0])
 
 
 def levels_of(

@@ -12,6 +12,7 @@ from heldout._core.report import unit_name
 from heldout._core.words import counted
 from heldout.metrics.classification import block_auc, one_vs_rest, roc_auc
 from heldout.metrics.labellings import count_labellings, share_at_least
+from heldout.metrics.paired import auc_interval_paired, complete_pairs
 from heldout.metrics.skill import Interval
 from heldout.metrics.unequal import auc_interval_unequal
 
@@ -86,16 +87,21 @@ class Pooled:
         return float(roc_auc(codes, log_p))
 
     def interval(self, log_p: np.ndarray) -> Interval:
-        """Interval of the AUC of two classes. Folds share train groups, so the variance is that of dependent folds."""
+        """Interval of the AUC of two classes. Folds share train groups, so the variance is that of dependent folds.
+
+        If the blocks are pairs, the correlation within pairs is taken into account.
+        """
         n_folds = len(np.unique(self.folds))
         if self.n_classes != 2 or n_folds < _FEWEST_FOLDS or len(np.unique(self.labels)) < 2:
             return Interval(self.auc(log_p), np.nan, np.nan, int(np.bincount(self.labels).min()))
-        return auc_interval_unequal(
-            self.labels,
+        score, blocks, factor = (
             one_vs_rest(log_p)[:, 1],
-            blocks=self.folds if self.within else None,
-            variance_factor=n_folds / (n_folds - 1) + 1,
+            self.folds if self.within else None,
+            n_folds / (n_folds - 1) + 1,
         )
+        if not self.paired and complete_pairs(self.labels, self.blocks) is not None:
+            return auc_interval_paired(self.labels, score, pairs=self.blocks, blocks=blocks, variance_factor=factor)
+        return auc_interval_unequal(self.labels, score, blocks=blocks, variance_factor=factor)
 
     def p_value(self, refitted: np.ndarray, tried: np.ndarray) -> float:
         """Share of the labellings, each with fits of its own, whose AUC is at least the observed one.

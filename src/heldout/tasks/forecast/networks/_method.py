@@ -75,6 +75,11 @@ class Network(ABC):
         record["of"] = list(self.names(config))
         return Fitted(fitted.arrays, {**fitted.info, "damping": record}, fitted.history)
 
+    def earlier(self, fitted: Fitted, past: Snapshots, config: Any, *, seed: int) -> Fitted:
+        """What a whole fit would have been on fewer times, with the shares of the whole fit."""
+        found = self.learn(past, config, seed=seed, trainer_options=None)
+        return Fitted(found.arrays, {**found.info, "damping": fitted.info["damping"]}, found.history)
+
     def predict(
         self, fitted: Fitted, start: np.ndarray, start_time: float, at: float, rng: np.random.Generator
     ) -> np.ndarray:

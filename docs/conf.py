@@ -1,7 +1,10 @@
 """Sphinx configuration. The build needs no network and treats warnings as errors (see the Makefile)."""
 
+import subprocess
+import sys
 import warnings
 from importlib.metadata import metadata
+from pathlib import Path
 
 # Sphinx 9: raised for each docstring by sphinx-autodoc-typehints 3.6, which calls a method that Sphinx 10 removes.
 warnings.filterwarnings("ignore", module="sphinx_autodoc_typehints", category=DeprecationWarning)
@@ -62,3 +65,10 @@ html_theme_options = {
 }
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def setup(app):
+    """Draw the pictures of the gallery before the pages are read."""
+    here = Path(__file__).parent
+    command = [sys.executable, str(here / "draw_gallery.py"), str(here / "generated" / "gallery")]
+    app.connect("builder-inited", lambda _: subprocess.run(command, check=True))

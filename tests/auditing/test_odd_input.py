@@ -110,7 +110,8 @@ def test_what_ran_is_not_drawn_as_not_run(clean):
     """Neither because its status is not shown, nor because one of several rows of it was not run."""
     ho.tl.audit(clean)
     ax = ho.pl.audit(clean, statuses=["fail"])
-    foot = ax.texts[-1].get_text()
+    written = " ".join(text.get_text() for text in ax.texts)
+    foot = written[written.index("Not run:") :]
     assert "temporal_order" in foot
     assert "duplicates" not in foot.replace("near_duplicates", "")
 
@@ -118,7 +119,8 @@ def test_what_ran_is_not_drawn_as_not_run(clean):
 def test_a_long_subject_is_drawn_by_its_beginning(clean):
     clean.obs["the_sample_with_a_name_that_is_far_too_long"] = np.array(["x", "y"])[np.arange(clean.n_obs) % 2]
     ho.tl.audit(clean)
-    assert any(text.get_text() == "the_sample_with_a_name…" for text in ho.pl.audit(clean).texts)
+    subjects = [text.get_text() for text in ho.pl.audit(clean, figsize=(3.5, 9)).texts]
+    assert any(text.startswith("the_sample_with_a") and text.endswith("…") for text in subjects)
 
 
 def test_half_precision_is_read_as_single(clean):

@@ -76,7 +76,7 @@ def test_the_plot_shows_every_gene_and_names_the_largest(profiles):
     assert np.isfinite(certain).all()
     assert int((points[:, 1] >= 1).sum()) == int(table["excludes_zero"].sum())
     assert {text.get_text() for text in ax.texts} >= set(table["gene"][:5])
-    assert ax.figure.get_size_inches()[0] == 3.5
+    assert ax.figure.get_size_inches().tolist() == plt.rcParams["figure.figsize"]
     plt.close("all")
 
 

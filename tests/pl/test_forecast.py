@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import scanpy as sc
+from matplotlib.collections import PathCollection
 
 import heldout as ho
 
@@ -45,7 +46,7 @@ def test_the_ladder_shows_every_method_at_its_skill(cells):
     expected = table.set_index("method")["estimate"].sort_values(kind="stable")
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names == [name.replace("_", " ") for name in expected.index]
-    drawn = [line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() in ("o", "<")]
+    drawn = [line.get_xdata()[0] for line in ax.get_lines() if line.get_marker() in ("o", "s", "<")]
     np.testing.assert_allclose(drawn, np.maximum(expected, -1))
     for value in expected[expected < -1]:
         assert f"{value:.1f}" in [text.get_text() for text in ax.texts]
@@ -54,14 +55,17 @@ def test_the_ladder_shows_every_method_at_its_skill(cells):
 
 def test_predicted_cells_lie_where_they_were_predicted(cells):
     ax = ho.pl.forecast(cells)
-    start, truth, predicted = (np.asarray(c.get_offsets()) for c in ax.collections)
+    start, truth, predicted = (np.asarray(c.get_offsets()) for c in ax.collections if isinstance(c, PathCollection))
     split = cells.obs["split"] == "test"
     assert len(truth) == split.sum()
     assert len(start) == ((cells.obs["time"] == 72) & ~split).sum()
     expected = ho.tl.predict_cells(cells, "forecast", at=96).obsm["X_pca"][:, :2]
     np.testing.assert_allclose(predicted.mean(axis=0), expected.mean(axis=0), atol=1e-4)
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["observed, 72", "observed, 96 (held out)", "predicted, 96"]
+    labels = [" ".join(text.get_text().split()) for text in ax.get_legend().get_texts()]
+    numbers = [f"n = {len(cells):,}" for cells in (start, truth, predicted)]
+    wanted = ["observed, 72, ", "observed, 96 (held out), ", "predicted, 96, "]
+    assert labels == [words + n for words, n in zip(wanted, numbers, strict=True)]
+    assert ax.get_title(loc="left") == "time 96: damped shift"
 
 
 def test_trajectories_show_the_means_and_the_prediction(genes):

@@ -39,7 +39,8 @@ def test_history_lines_are_the_stored_columns(fitted):
     epoch, column, value = best_epoch(table)
     assert (column, value) == ("val_auc", table["val_auc"].max())
     assert {tuple(panel.lines[-1].get_xdata()) for panel in (loss, accuracy)} == {(epoch, epoch)}
-    assert labels_of(accuracy)[-1] == f"weights kept: epoch {epoch}\n(val AUC {value:.2f})"
+    assert loss.get_title(loc="left") == f"mlp: weights of epoch {epoch} kept (val AUC {value:.2f})"
+    assert labels_of(accuracy) == ["train", "val", "val AUC (cells)"]
 
 
 def test_history_uses_the_two_axes_it_is_given(fitted):

@@ -46,21 +46,21 @@ def labels_of(ax):
 def test_scatter(measured):
     (ax,) = ho.pl.interactions(measured)
     table = ho.get.interactions(measured)
-    quiet, called = ax.collections
-    drawn = np.concatenate([quiet.get_offsets(), called.get_offsets()])
+    quiet, *of_class = ax.collections
+    called = np.concatenate([points.get_offsets() for points in of_class])
+    drawn = np.concatenate([quiet.get_offsets(), called])
     expected = table[["additive", "observed"]].to_numpy() - table[["control"]].to_numpy()
-    assert len(called.get_offsets()) == table["called"].sum() > 0
+    assert len(called) == table["called"].sum() > 0
     np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0))
     counts = table["interaction"].value_counts()
     wanted = [f"{name}: {counts[name]:,} ({100 * counts[name] / len(table):.1f} %)" for name in COLORS if counts[name]]
     assert [label.replace("< 0.1", "0.0") for label in labels_of(ax)] == wanted
-    of_colour = {to_hex(colour): 0 for colour in COLORS.values()}
-    for colour in called.get_facecolors():
-        of_colour[to_hex(colour)] += 1
-    assert of_colour[to_hex(COLORS["additive"])] == 0
-    assert all(of_colour[to_hex(COLORS[name])] == counts[name] for name in COLORS if name != "additive")
+    n_called = table[table["called"]]["interaction"].value_counts()
+    for points, (name, colour) in zip(of_class, list(COLORS.items())[1:], strict=True):
+        assert len(points.get_offsets()) == n_called[name]
+        assert to_hex(points.get_facecolor()[0]) == colour.lower()
     assert ax.get_xlim() == ax.get_ylim()
-    assert ax.get_title(loc="left") == "20 combinations × 150 genes"
+    assert ax.get_title(loc="left") == "20 combinations × 150 genes, local fdr ≤ 0.05"
 
 
 def test_cutoffs_are_lines_only_if_they_are_the_same_for_all(measured):

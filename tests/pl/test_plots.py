@@ -50,7 +50,7 @@ def donors():
 
 
 def labels_of(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+    return [" ".join(text.get_text().split()) for text in ax.get_legend().get_texts()]
 
 
 def tiles(ax):
@@ -68,6 +68,7 @@ def test_public_names_are_sorted_and_exist():
         "coverage",
         "forecast",
         "genes_per_cell",
+        "groups",
         "history",
         "interactions",
         "leaderboard",
@@ -130,8 +131,7 @@ def test_split_has_a_tile_a_library_in_its_colour_and_place(fitted):
     stored = {(str(row.day), PARTITION_COLORS[row.partition]) for row in table.itertuples()}
     assert drawn == stored
     texts = [text.get_text() for text in ax.texts]
-    assert sorted(t for t in texts if t != "30") == [str(n) for n in range(46, 58)]
-    assert texts.count("30") == 12
+    assert sorted(texts) == [f"{n}\n30" for n in range(46, 58)]
     assert labels_of(ax)[:3] == [
         "train: 8 libraries, 240 cells",
         "val: 2 libraries, 60 cells",
@@ -183,7 +183,9 @@ def test_split_without_match_key_has_a_bar_a_donor_as_high_as_its_cells(donors):
         name = f"SAMP{names[bar.get_x() + bar.get_width() / 2]}"
         assert bar.get_height() == table.loc[name, "n_cells"]
         assert to_hex(bar.get_facecolor()).upper() == PARTITION_COLORS[table.loc[name, "partition"]]
-    assert [text.get_text() for text in ax.texts] == ["control\n12 donors", "patient\n12 donors"]
+    assert [text.get_text() for text in ax.texts] == ["control\nn = 12", "patient\nn = 12"]
+    n_test = (table["partition"] == "test").sum()
+    assert ax.get_title(loc="left") == f"test: {n_test} of 24 donors"
     assert ax.get_xlabel() == "donor (names begin with SAMP)"
 
 
@@ -263,10 +265,10 @@ def test_roc_of_an_evaluated_fit_stands_beside_its_baseline_and_verdict(fitted):
     library, cell = table.loc[("library", "logistic")], table.loc[("cell", "logistic")]
     texts = labels_of(ax)
     assert texts[0] == f"libraries (n = 2): AUC {library['estimate']:.2f}, no interval"
-    assert texts[1] == f"best baseline ({best}): {table.loc[('library', best), 'estimate']:.2f}"
-    assert texts[2] == f"cells (n = 60): AUC {cell['estimate']:.2f}, no interval"
-    assert texts[-1] == "verdict (libraries): unidentifiable"
-    baseline = next(line for line in ax.lines if line.get_label() == texts[1])
+    assert texts[1] == f"cells (n = 60): AUC {cell['estimate']:.2f}, no interval"
+    assert texts[2] == f"best baseline ({best.replace('_', ' ')}): AUC {table.loc[('library', best), 'estimate']:.2f}"
+    assert ax.get_title(loc="left").startswith("logistic on test: unidentifiable against")
+    baseline = next(line for line in ax.lines if " ".join(line.get_label().split()) == texts[2])
     np.testing.assert_allclose(area(baseline), table.loc[("library", best), "estimate"])
 
 

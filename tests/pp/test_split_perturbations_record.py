@@ -39,9 +39,7 @@ def test_the_other_functions_take_the_split():
     counted = ho.get.split(adata)
     assert set(counted.columns) == {"guide", "partition", "n_cells"}
     assert counted["n_cells"].sum() == adata.n_obs
-    with pytest.raises(ValueError, match="no group is known. Pass group_key"):
-        ho.pl.split(adata)
-    assert ho.pl.split(adata, group_key="guide")
+    assert ho.pl.split(adata).get_ylabel() == ho.pl.split(adata, group_key="guide").get_ylabel() == "cells per guide"
     theirs = screen(library=lambda o: "L1")
     ho.pp.split_from(theirs, ho.get.split_table(adata))
     assert assigned(theirs) == assigned(adata)

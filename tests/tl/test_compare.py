@@ -246,7 +246,7 @@ def test_the_leaderboard_shows_a_comparison(logged):
     axes = ho.pl.leaderboard(logged, "comparison", metrics=["auc", "loss"])
     assert {text.get_text().replace(" ", "_") for text in axes[0].get_yticklabels()} == set(methods)
     assert axes[0].get_title(loc="left") == "4 folds"
-    points = sorted(line.get_xdata()[0] for line in axes[1].lines if line.get_marker() == "o")
+    points = sorted(line.get_xdata()[0] for line in axes[1].lines if line.get_marker() in ("o", "s", "D"))
     of_groups = (table["metric"] == "loss") & (table["level"] == table["level"].iloc[0])
     np.testing.assert_allclose(points, sorted(table.loc[of_groups, "estimate"]))
 

@@ -6,6 +6,7 @@ from heldout.pl._confusion import confusion
 from heldout.pl._coverage import coverage
 from heldout.pl._forecast import forecast
 from heldout.pl._genes_per_cell import genes_per_cell
+from heldout.pl._groups import groups
 from heldout.pl._history import history
 from heldout.pl._interactions import interactions
 from heldout.pl._leaderboard import leaderboard
@@ -25,6 +26,7 @@ __all__ = [
     "coverage",
     "forecast",
     "genes_per_cell",
+    "groups",
     "history",
     "interactions",
     "leaderboard",

@@ -9,23 +9,26 @@ import numpy as np
 from heldout._core.checks import check_integer
 from heldout.get._changes import changes as table_of
 from heldout.get._changes import rows_of
-from heldout.pl._style import FAINT, INK, PARTITION_COLORS, despine, new_axes
+from heldout.pl._layout import finish, new_axes, room_of, sizes_of
+from heldout.pl._style import FAINT, MODEL_COLOR, despine
+from heldout.pl._words import apart, width_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-_COLOR = PARTITION_COLORS["test"]
-_SIZE = (3.5, 2.8)
-_PER_LETTER = 0.036
-"""Width of a letter of a label, as a share of half of the width."""
-
-_SPACING = 0.06
-"""Least distance of two labels, as a share of the height."""
+    from heldout.pl._layout import Sizes
 
 
-def changes(adata: AnnData, perturbation: str | None = None, *, n: int = 8, ax: Axes | None = None) -> Axes:
+def changes(
+    adata: AnnData,
+    perturbation: str | None = None,
+    *,
+    n: int = 8,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Axes:
     """Plot the predicted change of each gene against its certainty, as a volcano.
 
     The certainty of a gene is its change divided by the half-width of its interval. From 1 on, the interval excludes 0.
@@ -41,7 +44,9 @@ def changes(adata: AnnData, perturbation: str | None = None, *, n: int = 8, ax: 
     n
         Number of genes with names.
     ax
-        Axes to draw on. If None, a new figure of 89 mm width.
+        Axes to draw on. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -79,26 +84,26 @@ def changes(adata: AnnData, perturbation: str | None = None, *, n: int = 8, ax: 
         )
         raise ValueError(msg)
     table = table.assign(certainty=table["change"].abs() / half)
-    ax = new_axes(ax, _SIZE)
-    sure = table["excludes_zero"].to_numpy(dtype=bool)
-    ax.axvline(0, color=FAINT, linewidth=0.8)
-    ax.axhline(1, color=FAINT, linewidth=0.8, linestyle="--")
-    for rows, color, size in ((~sure, FAINT, 6), (sure, _COLOR, 10)):
-        ax.scatter(table["change"][rows], table["certainty"][rows], s=size, color=color, linewidth=0, zorder=3)
+    ax = new_axes(ax, figsize)
+    sizes, sure = sizes_of(ax), table["excludes_zero"].to_numpy(dtype=bool)
+    ax.axvline(0, color=FAINT, linewidth=0.5 * sizes.line)
+    ax.axhline(1, color=FAINT, linewidth=0.5 * sizes.line, linestyle="--")
+    for rows, color, mark, size in ((~sure, FAINT, "o", 0.35), (sure, MODEL_COLOR, "D", 0.5)):
+        x, y = table["change"][rows], table["certainty"][rows]
+        ax.scatter(x, y, s=(size * sizes.mark) ** 2, color=color, marker=mark, linewidth=0, zorder=3)
     top = table.head(n)
     ax.set_ylim(0, 1.12 * max(float(table["certainty"].max()), 1.0))
     widest = 1.02 * float(np.nanmax(np.abs([*top["lower"], *top["upper"], *table["change"], 1e-9])))
-    room = 1 / max(1 - _PER_LETTER * max((len(str(gene)) for gene in top["gene"]), default=0) - 0.06, 0.4)
-    ax.set_xlim(-room * widest, room * widest)
-    _label(ax, top)
+    letters = max((width_of(str(gene), sizes.small) for gene in top["gene"]), default=0.0)
+    share = (letters + 0.05) / (0.4 * room_of(ax).width)
+    ax.set_xlim(-widest / max(1 - share, 0.4), widest / max(1 - share, 0.4))
+    _label(ax, top, sizes)
     coverage = f"{100 * float(table['coverage'].iloc[0]):g} %"
-    words = f"{int(sure.sum())} of {len(table)} genes above the line: {coverage} interval excludes 0"
-    ax.text(0.5, 1.02, words, transform=ax.transAxes, ha="center", fontsize=6, color=INK)
-    ax.set_xlabel("predicted change (log-normalised)", fontsize=8)
-    ax.set_ylabel("|change| / half-width of interval", fontsize=8)
-    ax.set_title(str(adata.obs_names[row]), fontsize=8, pad=14)
-    ax.tick_params(labelsize=7)
+    ax.set_xlabel("predicted change (log-normalised)")
+    ax.set_ylabel("|change| / half-width of interval")
     despine(ax, "left", "bottom")
+    words = f"{int(sure.sum())} of {len(table)} genes above the line: {coverage} interval excludes 0"
+    finish(ax, f"{adata.obs_names[row]}\n{words}", sizes=sizes)
     return ax
 
 
@@ -114,20 +119,23 @@ def _row(adata: AnnData, perturbation: str | None) -> int:
     raise ValueError(msg)
 
 
-def _label(ax: Axes, top: pd.DataFrame) -> None:
+def _label(ax: Axes, top: pd.DataFrame, sizes: Sizes) -> None:
     """Draw the intervals and the names of genes, at the side to which they change; names do not overlap."""
-    least = _SPACING * ax.get_ylim()[1]
+    (left, right), high = ax.get_xlim(), ax.get_ylim()[1]
+    least = 1.5 * sizes.small / 72 / (0.6 * room_of(ax).height) * high
     for side in (-1, 1):
-        rows = top[np.sign(top["change"]) == side].sort_values("certainty")
-        last = -np.inf
-        for _, gene in rows.iterrows():
-            y, color = float(gene["certainty"]), _COLOR if gene["excludes_zero"] else FAINT
-            ax.plot([gene["lower"], gene["upper"]], [y, y], color=color, linewidth=0.8, alpha=0.6, zorder=2)
+        rows = top[np.sign(top["change"]) == side]
+        heights = apart(rows["certainty"].tolist(), least, low=least / 2, high=high - least / 2)
+        for (_, gene), height in zip(rows.iterrows(), heights, strict=True):
+            y, color = float(gene["certainty"]), MODEL_COLOR if gene["excludes_zero"] else FAINT
+            ax.plot(
+                [gene["lower"], gene["upper"]], [y, y], color=color, linewidth=0.5 * sizes.line, alpha=0.6, zorder=2
+            )
             end = gene["upper"] if side > 0 else gene["lower"]
-            height = max(y, last + least)
-            last = height
             ax.annotate(
-                str(gene["gene"]), (end, y), xytext=(end + side * 0.03 * ax.get_xlim()[1], height),
-                ha="left" if side > 0 else "right", va="center", fontsize=6, color=INK,
-                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": FAINT, "shrinkA": 0, "shrinkB": 0},
+                str(gene["gene"]), (end, y), xytext=(end + side * 0.015 * (right - left), height),
+                ha="left" if side > 0 else "right", va="center", fontsize=sizes.small,
+                arrowprops={
+                    "arrowstyle": "-", "linewidth": 0.3 * sizes.line, "color": FAINT, "shrinkA": 0, "shrinkB": 0,
+                },
             )  # fmt: skip

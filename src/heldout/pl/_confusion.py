@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from heldout._core.leaks import leak_of_stored
 from heldout._core.words import counted
+from heldout.pl._layout import finish, new_axes, room_of, sizes_of
 from heldout.pl._predicted import read_predicted
-from heldout.pl._style import INK, despine, new_axes, text_on, titled
+from heldout.pl._style import MODEL_COLOR, despine, paper, text_on, titled
+from heldout.pl._words import width_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +32,7 @@ def confusion(
     level: Literal["cell", "group"] = "cell",
     group_key: str | Sequence[str] | None = None,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Axes:
     """Plot the confusion matrix of stored predictions, with counts and shares of each true class.
 
@@ -49,6 +52,8 @@ def confusion(
         Column(s) of ``obs`` with the independent unit. If None, the record of the fit is used.
     ax
         Axes to draw into. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -81,10 +86,9 @@ def confusion(
         raise ValueError(msg)
     units = predicted.groups if level == "group" and predicted.groups is not None else predicted.cells
     counts = confusion_counts(units.labels, units.log_probability)
-    k = len(predicted.classes)
-    ax = new_axes(ax, (1.6 + 0.95 * k, 1.1 + 0.85 * k))
+    ax = new_axes(ax, figsize)
     _draw(ax, counts, predicted.classes)
-    ax.set_title(titled(_title(predicted, level), leak_of_stored(adata, predicted.key)), loc="left", fontsize="medium")
+    finish(ax, titled(_title(predicted, level), leak_of_stored(adata, predicted.key)))
     return ax
 
 
@@ -103,22 +107,28 @@ def _title(predicted: Predicted, level: str) -> str:
 
 
 def _draw(ax: Axes, counts: np.ndarray, classes: list[str]) -> None:
-    totals = counts.sum(axis=1)
+    from matplotlib.colors import LinearSegmentedColormap
+
+    sizes, totals, numbers = sizes_of(ax), counts.sum(axis=1), range(len(classes))
     share = counts / np.maximum(totals, 1)[:, None]
-    image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    numbers = range(len(classes))
+    shades = LinearSegmentedColormap.from_list("share", [paper(ax), MODEL_COLOR])
+    ax.imshow(share, cmap=shades, vmin=0, vmax=1, aspect="auto")
+    room = room_of(ax)
+    wide, high = 0.7 * room.width / len(classes), 0.65 * room.height / len(classes)
     for i in numbers:
         for j in numbers:
-            percent = f"{share[i, j]:.0%}" if totals[i] else "–"
-            color = text_on(image.cmap(share[i, j]))
-            ax.text(j, i, f"{counts[i, j]}\n{percent}", ha="center", va="center", color=color)
-    longest = max(len(name) for name in classes)
-    ax.set_xticks(numbers, classes, rotation=45 if longest > 10 else 0, ha="right" if longest > 10 else "center")
-    ax.set_yticks(numbers, [f"{name}\n(n = {total})" for name, total in zip(classes, totals, strict=True)])
+            lines = [f"{counts[i, j]:,}", f"{share[i, j]:.0%}" if totals[i] else "–"]
+            lines = lines[: 1 + (high > 3 * sizes.text / 72)]
+            if high > sizes.small / 72 and max(width_of(line, sizes.text) for line in lines) < wide:
+                style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": sizes.text}
+                ax.text(j, i, "\n".join(lines), color=text_on(shades(share[i, j])), **style)
+    turned = max(width_of(name, sizes.tick) for name in classes) > wide
+    ax.set_xticks(numbers, classes, rotation=45 if turned else 0, ha="right" if turned else "center")
+    ax.set_yticks(numbers, [f"{name}\n(n = {total:,})" for name, total in zip(classes, totals, strict=True)])
     ax.set_xticks(np.arange(0.5, len(classes) - 1), minor=True)
     ax.set_yticks(np.arange(0.5, len(classes) - 1), minor=True)
-    ax.grid(which="minor", color="white", linewidth=2)
+    ax.grid(which="minor", color=paper(ax), linewidth=sizes.line)
     ax.tick_params(which="both", length=0)
-    ax.set_xlabel("predicted", color=INK)
-    ax.set_ylabel("true", color=INK)
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("true")
     despine(ax)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout._core.fits import latest_fit
 from heldout._core.leaks import leak_of_stored
 from heldout.get import scores
-from heldout.pl._style import CLASS_COLORS, INK, despine, new_axes, titled
+from heldout.pl._layout import finish, new_axes, sizes_of
+from heldout.pl._style import CLASS_COLORS, CLASS_MARKS, despine, ink, titled
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+    from heldout.pl._layout import Sizes
 
 _PREFIX = "coverage_"
 
 
-def coverage(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) -> Axes:
+def coverage(
+    adata: AnnData,
+    key: str | None = None,
+    *,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Axes:
     """Plot the actual coverage of the intervals of held-out perturbations against their nominal coverage.
 
     The actual coverage is the share of genes inside the interval. There is one line for each number of targets and of
@@ -35,6 +45,8 @@ def coverage(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) 
         Name of the fit. If None, the perturbation fit that was stored last.
     ax
         Axes to draw into. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -67,37 +79,32 @@ def coverage(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) 
             "val, then fit and evaluate again."
         )
         raise ValueError(msg)
-    ax = new_axes(ax, (4.2, 4.0))
+    ax = new_axes(ax, figsize)
+    sizes, lines = sizes_of(ax), []
     nominal = np.array([float(name.removeprefix(_PREFIX)) for name in columns])
     for number, ((n_targets, n_seen), rows) in enumerate(scored.groupby(["n_targets", "n_seen"])):
         if not rows[columns].isna().all(axis=None):
-            _draw(
-                ax,
-                nominal,
-                rows[columns],
-                CLASS_COLORS[number % len(CLASS_COLORS)],
-                _label(n_targets, n_seen, len(rows)),
-            )
+            label = _label(n_targets, n_seen, len(rows))
+            lines.append(_draw(ax, nominal, rows[columns], number % len(CLASS_MARKS), label, sizes))
     ends = [nominal.min() - 0.05, 1.0]
-    ax.plot(ends, ends, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+    ax.plot(ends, ends, color=ink(), linewidth=0.6 * sizes.line, linestyle=(0, (4, 3)), zorder=0)
     ax.set_xlim(ends[0], 1.0)
     ax.set_ylim(min(ends[0], float(np.nanmin(scored[columns].to_numpy())) - 0.03), 1.01)
     ax.set_xlabel("nominal coverage")
     ax.set_ylabel("actual coverage (share of genes)")
-    ax.set_title(titled("", leak_of_stored(adata, key)), loc="left", fontsize="medium")
     despine(ax, "left", "bottom")
-    ax.legend(loc="lower right", frameon=False, fontsize="small", title="held out", title_fontsize="small")
+    finish(ax, titled("held-out perturbations", leak_of_stored(adata, key)), key=lines, sizes=sizes)
     return ax
 
 
-def _draw(ax: Axes, nominal: np.ndarray, shares: pd.DataFrame, colour: str, label: str) -> None:
-    values = shares.to_numpy(dtype=float)
+def _draw(ax: Axes, nominal: np.ndarray, shares: pd.DataFrame, number: int, label: str, sizes: Sizes) -> Line2D:
+    values, colour = shares.to_numpy(dtype=float), CLASS_COLORS[number]
     for row in values:
-        ax.plot(nominal, row, color=colour, linewidth=0.5, alpha=0.35)
+        ax.plot(nominal, row, color=colour, linewidth=0.3 * sizes.line, alpha=0.35)
     known = np.isfinite(values).any(axis=0)
-    ax.plot(
-        nominal[known], np.nanmean(values[:, known], axis=0), "o-", color=colour, linewidth=2, markersize=5, label=label
-    )
+    look: dict[str, Any] = {"color": colour, "linewidth": 1.2 * sizes.line, "marker": CLASS_MARKS[number]}
+    means = np.nanmean(values[:, known], axis=0)
+    return ax.plot(nominal[known], means, markersize=0.8 * sizes.mark, label=label, **look)[0]
 
 
 def _label(n_targets: int, n_seen: int, n: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,13 +12,17 @@ from heldout._core.fits import check_split, latest_fit, read_fit
 from heldout._core.leaks import leak_of_stored
 from heldout._core.ledger import was_evaluated
 from heldout._core.partition import read_partition
-from heldout.pl._style import CLASS_COLORS, FAINT, PARTITION_COLORS, despine, legend_beside, new_axes, titled
+from heldout.pl._layout import finish, new_axes, sizes_of
+from heldout.pl._style import FAINT, MODEL_COLOR, PARTITION_COLORS, PARTITION_MARKS, despine, method_name, paper, titled
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
 _MAX_CELLS = 3000
+
+_FEWEST, _GRID = 20, 60
+"""Least number of cells with a line around them, and the number of grid points of the density on each axis."""
 
 
 def forecast(
@@ -27,10 +32,12 @@ def forecast(
     at: float | None = None,
     components: tuple[int, int] = (1, 2),
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Axes:
     """Plot predicted and observed cells of a target time on components that were fitted on train cells.
 
-    Grey points are the cells of the last train time, from which the forecast starts. Crosses are mean positions.
+    Grey points are the cells of the last train time, from which the forecast starts. Large marks are mean positions.
+    Lines enclose the half of the observed and of the predicted cells where the cells are densest.
 
     Parameters
     ----------
@@ -44,6 +51,8 @@ def forecast(
         The two components to plot, counted from 1.
     ax
         Axes to draw into. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -93,43 +102,73 @@ def forecast(
     start, start_time = start_cells(adata, fit, at, train_only=True)
     truth = np.flatnonzero(split.mask("test") & (times == at))
     predicted = predicted_cells(adata, fit, key=key, at=at, reference=None, layer=layer)
-    clouds = {
-        f"observed, {start_time:g}": (coordinates(adata, start, columns, space, layer), FAINT),
-        f"observed, {at:g} (held out)": (coordinates(adata, truth, columns, space, layer), PARTITION_COLORS["test"]),
-        f"predicted, {at:g}": (np.asarray(predicted.obsm[fit.info["use_rep"] or "X_pca"]), CLASS_COLORS[0]),
-    }
-    ax = _draw(new_axes(ax, (5.2, 3.6)), clouds, components, fit.info["time_key"], fit.method)
-    ax.set_title(titled("", leak_of_stored(adata, key)), loc="left", fontsize="medium")
+    clouds = [
+        _Cloud(f"observed, {start_time:g}", coordinates(adata, start, columns, space, layer), FAINT, "."),
+        _Cloud(
+            f"observed, {at:g} (held out)",
+            coordinates(adata, truth, columns, space, layer),
+            PARTITION_COLORS["test"],
+            PARTITION_MARKS["test"],
+        ),
+        _Cloud(f"predicted, {at:g}", np.asarray(predicted.obsm[fit.info["use_rep"] or "X_pca"]), MODEL_COLOR, "o"),
+    ]
+    ax = new_axes(ax, figsize)
+    title = f"{fit.info['time_key']} {at:g}: {method_name(fit.method.removeprefix('forecast.'))}"
+    _draw(ax, clouds, components, titled(title, leak_of_stored(adata, key)))
     return ax
 
 
-def _draw(ax: Axes, clouds: dict[str, Any], components: tuple[int, int], time_key: str, method: str) -> Axes:
+@dataclass(frozen=True)
+class _Cloud:
+    """Cells with the same look: label, coordinates (n × n_comps), colour and shape."""
+
+    label: str
+    cells: np.ndarray
+    colour: str
+    mark: str
+
+
+def _draw(ax: Axes, clouds: list[_Cloud], components: tuple[int, int], title: str) -> None:
+    from matplotlib.lines import Line2D
+
     x, y = (number - 1 for number in components)
-    k = next(iter(clouds.values()))[0].shape[1]
+    k = clouds[0].cells.shape[1]
     if not 0 <= min(x, y) <= max(x, y) < k:
         msg = f"components={components!r} must be two integers in [1, {k}]."
         raise ValueError(msg)
-    rng = np.random.default_rng(0)
-    for label, (cells, colour) in clouds.items():
-        drawn = cells[rng.permutation(len(cells))[:_MAX_CELLS]]
+    rng, sizes, key = np.random.default_rng(0), sizes_of(ax), []
+    for number, cloud in enumerate(clouds):
+        drawn = cloud.cells[rng.permutation(len(cloud.cells))[:_MAX_CELLS]]
+        small, crowded = 0.35 * sizes.mark, len(drawn) > 500
         ax.scatter(
-            drawn[:, x],
-            drawn[:, y],
-            s=9,
-            color=colour,
-            alpha=0.55,
-            linewidths=0,
-            label=label,
-            rasterized=len(drawn) > 500,
-        )
-        centre = cells.mean(axis=0)
-        ax.plot(
-            centre[x], centre[y], marker="P", markersize=9, color=colour, markeredgecolor="white", markeredgewidth=1
-        )
+            drawn[:, x], drawn[:, y], s=small**2, marker=cloud.mark, color=cloud.colour, alpha=0.5, linewidths=0,
+            rasterized=crowded,
+        )  # fmt: skip
+        centre = cloud.cells.mean(axis=0)
+        big: dict[str, Any] = {"marker": "o" if cloud.mark == "." else cloud.mark, "markeredgecolor": paper(ax)}
+        ax.plot(centre[x], centre[y], markersize=1.3 * sizes.mark, color=cloud.colour, zorder=4, **big)
+        label = f"{cloud.label}, n = {len(cloud.cells):,}"
+        small_mark: dict[str, Any] = {"marker": big["marker"], "markersize": 0.7 * sizes.mark, "linestyle": "none"}
+        key.append(Line2D([], [], color=cloud.colour, label=label, **small_mark))
+        if number:
+            _outline(ax, drawn[:, [x, y]], cloud.colour, 0.8 * sizes.line)
     ax.set_xlabel(f"component {components[0]}")
     ax.set_ylabel(f"component {components[1]}")
     ax.set_xticks([])
     ax.set_yticks([])
     despine(ax, "left", "bottom")
-    legend_beside(ax, title=f"{time_key}\n({method.removeprefix('forecast.').replace('_', ' ')})")
-    return ax
+    finish(ax, title, key=key, sizes=sizes)
+
+
+def _outline(ax: Axes, cells: np.ndarray, colour: str, width: float) -> None:
+    """Draw the line around the half of the cells where they are densest."""
+    from scipy.stats import gaussian_kde
+
+    if len(cells) < _FEWEST or np.linalg.matrix_rank(cells - cells.mean(axis=0)) < 2:
+        return
+    density = gaussian_kde(cells.T)
+    low, high = cells.min(axis=0), cells.max(axis=0)
+    margin = 0.3 * (high - low)
+    grid = np.meshgrid(*(np.linspace(a, b, _GRID) for a, b in zip(low - margin, high + margin, strict=True)))
+    heights = density(np.stack([axis.ravel() for axis in grid])).reshape(_GRID, _GRID)
+    ax.contour(*grid, heights, levels=[float(np.median(density(cells.T)))], colors=[colour], linewidths=width, zorder=3)

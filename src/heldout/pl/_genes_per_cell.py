@@ -8,22 +8,35 @@ import numpy as np
 
 from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, row_blocks
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine, new_axes
+from heldout.pl._layout import finish, new_axes, room_of, sizes_of
+from heldout.pl._style import CLASS_COLORS, FAINT, PARTITION_COLORS, despine, ink, paper
+from heldout.pl._words import width_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
+    from heldout.pl._layout import Sizes
+
 _FEWEST = 5  # cells of a violin. Fewer cells are drawn as points.
 _WIDTH = 0.8
+_MOST = 40  # violins. More times are drawn as medians and quartiles.
 
 
 def genes_per_cell(
-    adata: AnnData, time_key: str, *, threshold: int | None = 500, layer: str | None = None, ax: Axes | None = None
+    adata: AnnData,
+    time_key: str,
+    *,
+    threshold: int | None = 500,
+    layer: str | None = None,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Axes:
     """Plot the number of detected genes per cell at each time as violins, with a quality threshold.
 
-    The number above each violin is the number of its cells that reach the threshold. No cell is removed.
+    The number above each violin is the number of its cells that reach the threshold. Dots are medians and bars are
+    quartiles. More than 40 times are drawn without violins, and numbers that do not fit are left out. No cell is
+    removed.
 
     Parameters
     ----------
@@ -37,6 +50,8 @@ def genes_per_cell(
         Layer to use instead of ``X``. If None, ``X`` is used.
     ax
         Axes to draw into. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -72,27 +87,41 @@ def genes_per_cell(
     detected, names = _detected(X), store.as_names(column)
     times = store.ordered_names(column)
     groups = [detected[names == time] for time in times]
-    ax = new_axes(ax, (1.6 + 0.72 * len(times), 3.2))
+    ax = new_axes(ax, figsize)
+    sizes = sizes_of(ax)
     for at, group in enumerate(groups):
-        _violin(ax, at, group)
+        _violin(ax, at, group, sizes, plain=len(groups) > _MOST)
     top = max(max(group.max() for group in groups), threshold or 0)
-    ax.set_ylim(0, top * 1.16)
-    for at, group in enumerate(groups):
-        _count(ax, at, group, threshold, height=top * 1.04)
+    texts = _counts(groups, threshold)
+    place = 0.8 * room_of(ax).width / len(groups)
+    fits = max(width_of(text, sizes.small) for text, _ in texts) < place
+    ax.set_ylim(0, top * 1.06)
+    if fits:
+        lines = max(text.count("\n") + 1 for text, _ in texts)
+        ax.set_ylim(0, top * (1.06 + 1.3 * lines * sizes.small / 72 / (0.7 * room_of(ax).height)))
+        for at, (text, color) in enumerate(texts):
+            style: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": sizes.small, "linespacing": 0.95}
+            ax.text(at, top * 1.04, text, color=color, **style)
+    title = ""
     if threshold is not None:
         kept = int((detected >= threshold).sum())
-        ax.axhline(threshold, color=PARTITION_COLORS["test"], linewidth=1.0, linestyle="--", zorder=3)
-        ax.set_title(
-            f"{kept:,} of {len(detected):,} cells have {threshold:g} genes or more",
-            loc="left",
-            fontsize="medium",
-            color=INK,
-        )
-    ax.set_xticks(range(len(times)), labels=times)
+        line: dict[str, Any] = {
+            "color": PARTITION_COLORS["test"],
+            "linewidth": 0.7 * sizes.line,
+            "linestyle": "--",
+            "zorder": 3,
+        }
+        ax.axhline(threshold, **line)
+        title = f"{kept:,} of {len(detected):,} cells have {threshold:g} genes or more"
+    widest = max(width_of(time, sizes.tick) for time in times)
+    step = max(1, int(np.ceil((min(widest, 1.3 * sizes.tick / 72) + 0.02) / place)))
+    turned = widest > place * step
+    ax.set_xticks(range(0, len(times), step), labels=times[::step], rotation=90 if turned else 0)
     ax.set_xlim(-0.6, len(times) - 0.4)
     ax.set_xlabel(time_key)
     ax.set_ylabel("genes per cell")
     despine(ax, "left", "bottom")
+    finish(ax, title, sizes=sizes)
     return ax
 
 
@@ -107,23 +136,26 @@ def _detected(X: Any) -> np.ndarray:
     return found
 
 
-def _violin(ax: Axes, at: int, group: np.ndarray) -> None:
-    if len(group) < _FEWEST or np.ptp(group) == 0:
-        ax.plot(np.full(len(group), at), group, "o", markersize=3, color=CLASS_COLORS[0])
+def _violin(ax: Axes, at: int, group: np.ndarray, sizes: Sizes, *, plain: bool) -> None:
+    colour = CLASS_COLORS[0]
+    if not plain and (len(group) < _FEWEST or np.ptp(group) == 0):
+        ax.plot(np.full(len(group), at), group, "o", markersize=0.5 * sizes.mark, color=colour)
         return
-    bodies: Any = ax.violinplot(group, positions=[at], widths=_WIDTH, showextrema=False)["bodies"]
-    bodies[0].set(facecolor=CLASS_COLORS[0], edgecolor=CLASS_COLORS[0], alpha=0.55, linewidth=0.8)
+    if not plain:
+        bodies: Any = ax.violinplot(group, positions=[at], widths=_WIDTH, showextrema=False)["bodies"]
+        bodies[0].set(facecolor=colour, edgecolor=colour, alpha=0.55, linewidth=0.5 * sizes.line)
     low, middle, high = np.percentile(group, [25, 50, 75])
-    ax.plot([at, at], [low, high], color=INK, linewidth=2.4, solid_capstyle="butt")
-    ax.plot(at, middle, "o", markersize=4, markerfacecolor="white", markeredgecolor=INK, markeredgewidth=0.9)
+    width, mark = (0.5, 0.3) if plain else (1.4, 0.6)
+    ax.plot([at, at], [low, high], color=ink(), linewidth=width * sizes.line, solid_capstyle="butt")
+    edge: dict[str, Any] = {"markerfacecolor": paper(ax), "markeredgecolor": ink(), "markeredgewidth": 0.5 * sizes.line}
+    ax.plot(at, middle, "o", markersize=mark * sizes.mark, **edge)
 
 
-def _count(ax: Axes, at: int, group: np.ndarray, threshold: float | None, *, height: float) -> None:
-    """Write the number of cells that reach the threshold, and the number of all cells."""
-    if threshold is None:
-        text, color = f"{len(group):,}", FAINT
-    else:
-        kept = int((group >= threshold).sum())
-        text = f"{kept:,}" if kept == len(group) else f"{kept:,}\nof {len(group):,}"
-        color = INK if kept < len(group) else FAINT
-    ax.text(at, height, text, ha="center", va="bottom", fontsize="small", color=color, linespacing=0.95)
+def _counts(groups: list[np.ndarray], threshold: float | None) -> list[tuple[str, str]]:
+    """Number of cells that reach the threshold, and of all cells, with the colour of the text."""
+    texts = []
+    for group in groups:
+        kept = len(group) if threshold is None else int((group >= threshold).sum())
+        less = kept < len(group)
+        texts.append((f"{kept:,}\nof {len(group):,}" if less else f"{kept:,}", ink() if less else FAINT))
+    return texts

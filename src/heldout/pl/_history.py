@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from heldout._core import keys
 from heldout._core.fits import latest_fit, read_header
 from heldout._core.store import section, some
-from heldout.pl._style import INK, PARTITION_COLORS, despine, legend_beside
+from heldout.pl._layout import finish, new_panels, sizes_of
+from heldout.pl._style import PARTITION_COLORS, PARTITION_MARKS, despine, ink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -34,7 +34,13 @@ class HistoryCurve:
     dash: str = "-"
 
 
-def history(adata: AnnData, key: str | None = None, *, axes: Sequence[Axes] | None = None) -> np.ndarray:
+def history(
+    adata: AnnData,
+    key: str | None = None,
+    *,
+    axes: Sequence[Axes] | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> np.ndarray:
     """Plot loss and accuracy of train and val over the epochs, and mark the epoch whose weights were kept.
 
     For a model with an auxiliary head, only the loss of the label is shown. The sum of both losses is not comparable if
@@ -49,6 +55,8 @@ def history(adata: AnnData, key: str | None = None, *, axes: Sequence[Axes] | No
     axes
         Axes to draw into: two for a classifier (loss, accuracy), one for a forecast (loss). If None, a new figure is
         made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -81,9 +89,11 @@ def history(adata: AnnData, key: str | None = None, *, axes: Sequence[Axes] | No
         msg = f"Fit {key!r} ({fit.method}) has no training history, because it was not trained in epochs. {hint}"
         raise ValueError(msg)
     lines = curves(fit.history)
-    panels = _panels(axes, 1 + max(line.panel for line in lines))
+    n = 1 + max(line.panel for line in lines)
+    what = "two Axes, for loss and accuracy" if n == 2 else "one Axes, for the loss"
+    panels = new_panels(axes, figsize, n, what=what)
     unit = {"genotype": " (nats)", "forecast_genes": " (squared error, standardised)"}.get(fit.method.split(".")[0], "")
-    _draw(panels, fit.history, lines, best_epoch(fit.history), unit=unit)
+    _draw(panels, fit.history, lines, best_epoch(fit.history), key=key, unit=unit)
     return panels
 
 
@@ -109,47 +119,39 @@ def best_epoch(table: pd.DataFrame) -> tuple[int, str, float] | None:
     return None
 
 
-def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
-    if axes is None:
-        import matplotlib.pyplot as plt
-
-        return plt.subplots(1, n, figsize=(4.6 if n == 1 else 8.2, 2.9), layout="constrained", squeeze=False)[1][0]
-    panels = np.asarray(axes, dtype=object).ravel()
-    if len(panels) != n:
-        what = "two Axes, for loss and accuracy" if n == 2 else "one Axes, for the loss"
-        msg = f"axes must be {what}, got {len(panels)}."
-        raise ValueError(msg)
-    return panels
-
-
 def _draw(
     panels: np.ndarray,
     table: pd.DataFrame,
     lines: list[HistoryCurve],
     best: tuple[int, str, float] | None,
     *,
+    key: str,
     unit: str,
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
     few = len(table) < 15
+    every = [sizes_of(panel) for panel in panels]
     for curve in lines:
+        sizes, solid = every[curve.panel], curve.dash == "-"
         panels[curve.panel].plot(
             table["epoch"],
             table[curve.column],
             linestyle=curve.dash,
-            marker=(".s"[curve.dash != "-"]) if few else None,
-            markersize=6 if curve.dash == "-" else 3,
-            linewidth=1.6,
+            marker=PARTITION_MARKS[curve.partition] if few else None,
+            markersize=(0.6 if solid else 0.4) * sizes.mark,
+            linewidth=sizes.line,
             color=PARTITION_COLORS[curve.partition],
             label=curve.label,
         )
+    keys = [list(panel.get_lines()) for panel in panels]
+    title = f"{key}: {len(table)} epochs"
     if best is not None:
         epoch, column, value = best
         monitored = column.replace("_", " ").replace("auc", "AUC")
-        for panel in panels:
-            panel.axvline(epoch, color=INK, linewidth=0.9, linestyle=":", zorder=0)
-        panels[-1].get_lines()[-1].set_label(f"weights kept: epoch {epoch}\n({monitored} {value:.2f})")
+        title = f"{key}: weights of epoch {epoch} kept ({monitored} {value:.2f})"
+        for panel, sizes in zip(panels, every, strict=True):
+            panel.axvline(epoch, color=ink(), linewidth=0.6 * sizes.line, linestyle=":", zorder=0)
     label = next(curve.column for curve in lines).removeprefix("train_").replace("_", " ")
     for panel, name in zip(panels, (f"{label}{unit}", "accuracy, AUC"), strict=False):
         panel.set_xlabel("epoch")
@@ -159,4 +161,5 @@ def _draw(
     panels[0].set_ylim(bottom=0)
     if len(panels) > 1:
         panels[1].set_ylim(top=1.02)
-    legend_beside(panels[-1])
+    for number, (panel, sizes) in enumerate(zip(panels, every, strict=True)):
+        finish(panel, "" if number else title, key=keys[number], sizes=sizes)

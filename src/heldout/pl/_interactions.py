@@ -9,7 +9,8 @@ import numpy as np
 from heldout._core.words import counted
 from heldout.get._interactions import interaction_curve, read_interactions
 from heldout.metrics.interactions import CLASSES
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside
+from heldout.pl._layout import finish, new_panels, sizes_of
+from heldout.pl._style import CLASS_COLORS, FAINT, despine, ink, method_looks, method_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,16 +19,20 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
+    from heldout.pl._layout import Sizes
     from heldout.tasks.interactions.measured import Interactions
 
 COLORS = {
-    "additive": "#C9C9C9",
+    "additive": "#B9B9B9",
     "buffering": CLASS_COLORS[0],
     "synergistic": CLASS_COLORS[1],
     "opposite": CLASS_COLORS[2],
     "other": CLASS_COLORS[3],
 }
 """One colour per class of interaction."""
+
+MARKS = {"additive": "o", "buffering": "s", "synergistic": "^", "opposite": "D", "other": "v"}
+"""One shape per class of interaction."""
 
 
 def interactions(
@@ -37,13 +42,14 @@ def interactions(
     predictions: Mapping[str, AnnData] | None = None,
     perturbation_key: str = "perturbation",
     axes: Sequence[Axes] | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """Plot the measured change of each combination and gene against the sum of the single changes.
 
     Points on the diagonal are additive. Dotted lines are the cut-offs of the calls. Points beyond them have the colour
-    of their class. There are no cut-offs if deviations were scaled. With predictions, a second panel shows the share of
-    interactions that a method finds (true positive rate) against the share of false interactions among its top calls
-    (false discovery proportion).
+    and the shape of their class. There are no cut-offs if deviations were scaled. With predictions, a second panel
+    shows the share of interactions that a method finds (true positive rate) against the share of false interactions
+    among its top calls (false discovery proportion).
 
     Parameters
     ----------
@@ -55,6 +61,8 @@ def interactions(
         Predicted profiles of each method, as in :func:`heldout.get.interaction_curve`.
     axes
         Axes to draw into: one, or two with predictions. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -79,63 +87,54 @@ def interactions(
     curve = None
     if predictions is not None:
         curve = interaction_curve(adata, key, predictions=predictions, perturbation_key=perturbation_key)
-    panels = _panels(axes, 1 if curve is None else 2)
+    what = "one Axes, for the scatter" if curve is None else "two Axes, for the scatter and the curve"
+    panels = new_panels(axes, figsize, 1 if curve is None else 2, what=what)
     _scatter(panels[0], found)
     if curve is not None:
         _curve(panels[1], curve, found)
     return panels
 
 
-def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
-    if axes is None:
-        import matplotlib.pyplot as plt
-
-        size = (6.0, 3.8) if n == 1 else (11.4, 3.8)
-        return plt.subplots(1, n, figsize=size, layout="constrained", squeeze=False)[1][0]
-    panels = np.asarray(axes, dtype=object).ravel()
-    if len(panels) != n:
-        what = "one Axes, for the scatter" if n == 1 else "two Axes, for the scatter and the curve"
-        msg = f"axes must be {what}, got {len(panels)}."
-        raise ValueError(msg)
-    return panels
-
-
 def _scatter(ax: Axes, found: Interactions) -> None:
+    sizes = sizes_of(ax)
     expected, observed = found.additive - found.control, found.observed - found.control
     low, high = _limits(expected, observed)
-    called = np.flatnonzero(found.called)
-    called = np.random.default_rng(0).permutation(called)  # so that no class covers another
-    colours = np.array(list(COLORS.values()))[found.classes.ravel()[called]]
     crowded = expected.size > 20_000
-    for points, size, colour in (
-        (np.flatnonzero(~found.called), 1.2 if crowded else 5, COLORS["additive"]),
-        (called, 5 if crowded else 12, colours),
-    ):
+    classes = np.where(found.called, found.classes, 0).ravel()
+    for number, (name, colour) in enumerate(COLORS.items()):
+        points = np.flatnonzero(classes == number) if number else np.flatnonzero(~found.called)
+        size = (0.18 if crowded else 0.35) if not number else (0.35 if crowded else 0.55)
         x, y = expected.ravel()[points], observed.ravel()[points]
-        ax.scatter(x, y, s=size, c=colour, linewidths=0, rasterized=True)
-    ax.axline((0, 0), slope=1, color=INK, linewidth=0.9, zorder=3)
+        ax.scatter(x, y, s=(size * sizes.mark) ** 2, c=colour, marker=MARKS[name], linewidths=0, rasterized=True)
+    ax.axline((0, 0), slope=1, color=ink(), linewidth=0.6 * sizes.line, zorder=3)
     for cutoff in found.cutoffs:
         if np.isfinite(cutoff) and found.scale == "none":
-            ax.axline((0, cutoff), slope=1, color=INK, linewidth=0.8, linestyle=":", zorder=3)
+            ax.axline((0, cutoff), slope=1, color=ink(), linewidth=0.5 * sizes.line, linestyle=":", zorder=3)
     for line in (ax.axhline, ax.axvline):
-        line(0, color=FAINT, linewidth=0.6, zorder=0)
+        line(0, color=FAINT, linewidth=0.4 * sizes.line, zorder=0)
     ax.set(xlim=(low, high), ylim=(low, high))
     ax.set_xlabel("sum of single changes (log expression)")
     ax.set_ylabel("observed change")
-    n_pairs, n_genes = observed.shape
-    ax.set_title(f"{counted(n_pairs, 'combination')} × {counted(n_genes, 'gene')}", loc="left", fontsize="medium")
     despine(ax, "left", "bottom")
-    legend_beside(ax, _handles(found), title=f"local fdr ≤ {found.fdr:g}")
+    n_pairs, n_genes = observed.shape
+    title = f"{counted(n_pairs, 'combination')} × {counted(n_genes, 'gene')}, local fdr ≤ {found.fdr:g}"
+    finish(ax, title, key=_handles(found, sizes), sizes=sizes)
 
 
-def _handles(found: Interactions) -> list[Any]:
+def _handles(found: Interactions, sizes: Sizes) -> list[Any]:
     """Legend entry with the number of values of each class that has any."""
     from matplotlib.lines import Line2D
 
     counts = np.bincount(found.classes.ravel(), minlength=len(CLASSES))
     return [
         Line2D(
-            [], [], linestyle="none", marker="o", markersize=5, color=COLORS[name], label=_label(name, n, counts.sum())
+            [],
+            [],
+            linestyle="none",
+            marker=MARKS[name],
+            markersize=0.7 * sizes.mark,
+            color=COLORS[name],
+            label=_label(name, n, counts.sum()),
         )
         for name, n in zip(CLASSES, counts, strict=True)
         if n
@@ -157,26 +156,28 @@ def _percent(share: float) -> str:
 
 
 def _curve(ax: Axes, curve: pd.DataFrame, found: Interactions) -> None:
-    colours = dict(zip((m for m in curve["method"].unique() if m != "no_change"), CLASS_COLORS * 9, strict=False))
+    sizes = sizes_of(ax)
+    looks = method_looks([str(name) for name in curve["method"].unique() if name != "no_change"])
+    key = []
     for method, rows in curve.groupby("method", sort=False):
         reference = method == "no_change"
-        ax.plot(
+        colour, dash = (ink(), (0, (4, 3))) if reference else looks[str(method)]
+        key += ax.plot(
             rows["fdp"],
             rows["tpr"],
-            color=INK if reference else colours[method],
-            linestyle="--" if reference else "-",
-            linewidth=1.3 if reference else 1.7,
-            label=str(method).replace("_", " "),
+            color=colour,
+            linestyle=dash,
+            linewidth=(0.8 if reference else 1.1) * sizes.line,
+            label=method_name(str(method)),
             zorder=3 if reference else 2,
         )
     n_pairs, n_found = int(curve["n_pairs"].iloc[0]), int(curve["n_interactions"].iloc[0])
     chance = 1 - n_found / (n_pairs * found.deviation.shape[1])
-    ax.axvline(chance, color=FAINT, linewidth=0.9, linestyle=":", zorder=1, label="random order")
+    look: dict[str, Any] = {"color": FAINT, "linewidth": 0.6 * sizes.line, "linestyle": ":", "zorder": 1}
+    key.append(ax.axvline(chance, label="random order", **look))
     ax.set(xlim=(0, 1.01), ylim=(0, 1.01))
     ax.set_xlabel("false discovery proportion")
     ax.set_ylabel("true positive rate")
-    ax.set_title(
-        f"{counted(n_found, 'interaction')} in {counted(n_pairs, 'combination')}", loc="left", fontsize="medium"
-    )
     despine(ax, "left", "bottom")
-    legend_beside(ax)
+    title = f"{counted(n_found, 'interaction')} in {counted(n_pairs, 'combination')}"
+    finish(ax, title, key=key, sizes=sizes)

@@ -14,7 +14,8 @@ from heldout._core.report import unit_name
 from heldout._core.store import section
 from heldout._core.words import plural
 from heldout.get import learning_curve as stored_curve
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes
+from heldout.pl._layout import finish, new_axes
+from heldout.pl._style import CLASS_COLORS, FAINT, despine, ink
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,12 @@ _NAMES = {"auc": "AUC", "loss": "log-loss (nats)"}
 
 
 def learning_curve(
-    adata: AnnData, key: str = "learning_curve", *, metric: Literal["auc", "loss"] = "auc", ax: Axes | None = None
+    adata: AnnData,
+    key: str = "learning_curve",
+    *,
+    metric: Literal["auc", "loss"] = "auc",
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Axes:
     """Plot the scores of a learning curve against the number of train groups.
 
@@ -42,7 +48,9 @@ def learning_curve(
     metric
         ``auc`` or ``loss`` of the held-out groups.
     ax
-        Axes to draw into. If None, a new figure of 89 mm width is made.
+        Axes to draw into. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -72,7 +80,7 @@ def learning_curve(
         msg = f"The learning curve {key!r} has {len(methods)} methods, but a plot has room for {_MOST}. Compute fewer."
         raise ValueError(msg)
     about = json.loads(str(section(adata, keys.LEARNING_CURVES)[key]["json"]))
-    ax = new_axes(ax, (3.5, 2.6))
+    ax = new_axes(ax, figsize)
     colors = dict(zip(methods, CLASS_COLORS, strict=False))
     sizes = np.sort(table["n_train"].unique())
     step = 0.012 * (sizes[-1] - sizes[0])
@@ -88,22 +96,14 @@ def learning_curve(
     _labels(ax, ends, colors)
     _reference(ax, metric)
     ax.set_xticks(sizes)
-    ax.tick_params(labelsize="x-small")
     unit, level = unit_name(str(about["unit"])), unit_name(str(table["level"].iloc[0]))
     held = "test" if about["partition"] == "test" else "held-out"
     both = "both classes together" if about["n_classes"] == 2 else "all classes together"
     ax.set_xlabel(f"train {plural(unit)} ({both if about['pure'] else 'each with ' + both.split()[0] + ' classes'})")
     ax.set_ylabel(f"{_NAMES[metric]} of {about['n_scored']} {held} {plural(level)}")
-    for label in (ax.xaxis.label, ax.yaxis.label):
-        label.set_fontsize("small")
     shown = "band" if len(methods) == 1 else "bars"
-    ax.set_title(
-        f"mean of {int(table['n_repeats'].max())} random subsets; {shown}: 80 % of them",
-        fontsize="x-small",
-        color=FAINT,
-        loc="left",
-    )
     despine(ax, "left", "bottom")
+    finish(ax, f"mean of {int(table['n_repeats'].max())} random subsets; {shown}: 80 % of them")
     return ax
 
 
@@ -144,5 +144,5 @@ def _reference(ax: Axes, metric: str) -> None:
         ha="right",
         va="top",
         fontsize="x-small",
-        color=INK,
+        color=ink(),
     )

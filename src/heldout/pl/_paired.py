@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from heldout._core.leaks import leak_of_stored
 from heldout._core.metric import metric_of
 from heldout._core.words import plural
 from heldout.get import comparison
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes, titled
+from heldout.pl._layout import finish, new_axes, sizes_of
+from heldout.pl._style import FAINT, MODEL_COLOR, despine, ink, method_name, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +27,12 @@ def paired(
     baseline: str | None = None,
     metric: str = "auc",
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Axes:
     """Plot the scores of a method and of a baseline as one line per fold. Scores are averaged over seeds.
 
-    Blue lines are folds in which the method is better. The title has the mean difference and its interval. The interval
+    Solid blue lines are folds in which the method is better; dashed grey lines are the other folds. The black line with
+    diamonds is the mean. The title has the mean difference and its interval. The interval
     accounts for training groups that folds share.
 
     Parameters
@@ -46,6 +49,8 @@ def paired(
         ``auc``, ``accuracy``, ``accuracy_calibrated``, ``loss``, ``brier`` or ``cell_auc``.
     ax
         Axes to draw into. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -76,18 +81,26 @@ def paired(
     by_fold = comparison(adata, key, by="fold").groupby(["fold", "method"], sort=False)[metric].mean().unstack("method")
     values = by_fold[[baseline, method]].dropna().to_numpy()
     sign = metric_of(metric).sign
-    ax = new_axes(ax, (3.6, 4.0))
+    ax = new_axes(ax, figsize)
+    sizes = sizes_of(ax)
     for left, right in values:
         up = sign * (right - left) > 0
-        ax.plot([0, 1], [left, right], color=CLASS_COLORS[0] if up else FAINT, linewidth=1.1, marker="o", markersize=4)
-    ax.plot([0, 1], values.mean(axis=0), color=INK, linewidth=2.2, marker="D", markersize=6, zorder=3)
-    ax.set_xticks([0, 1], [baseline.replace("_", " "), method.replace("_", " ")])
+        look: dict[str, Any] = {"color": MODEL_COLOR} if up else {"color": FAINT, "linestyle": (0, (3, 1.5))}
+        ax.plot([0, 1], [left, right], linewidth=0.7 * sizes.line, marker="o", markersize=0.6 * sizes.mark, **look)
+    ax.plot(
+        [0, 1],
+        values.mean(axis=0),
+        color=ink(),
+        linewidth=1.3 * sizes.line,
+        marker="D",
+        markersize=sizes.mark,
+        zorder=3,
+    )
+    ax.set_xticks([0, 1], [method_name(baseline), method_name(method)])
     ax.set_xlim(-0.25, 1.25)
     ax.set_ylabel(f"{metric.replace('_', ' ').replace('auc', 'AUC')} per fold (over {plural(rows['level'].iloc[0])})")
-    ax.set_title(
-        titled(_title(rows, method, baseline, values), leak_of_stored(adata, key)), loc="left", fontsize="medium"
-    )
     despine(ax, "left", "bottom")
+    finish(ax, titled(_title(rows, method, baseline, values), leak_of_stored(adata, key)), sizes=sizes)
     return ax
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout._core.words import plural
 from heldout.metrics.power import auc_power, groups_needed
-from heldout.pl._style import FAINT, despine, new_axes
+from heldout.pl._layout import finish, new_axes, sizes_of
+from heldout.pl._style import CLASS_MARKS, FAINT, despine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ def power(
     level: float = 0.05,
     unit: str = "group",
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Axes:
     """Plot the power to show that an AUC is above 0.5, against the number of test groups.
 
@@ -49,7 +51,9 @@ def power(
     unit
         Name of the groups on the axis, e.g. ``"donor"``.
     ax
-        Axes to draw into. If None, a new figure of 89 mm width is made.
+        Axes to draw into. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -76,27 +80,39 @@ def power(
         raise ValueError(msg)
     needed = {auc: groups_needed(auc, power=power, share=share, spread=spread, level=level) for auc in ordered}
     largest = max(found.n_positive + found.n_negative for found in needed.values())
-    ax = new_axes(ax, (3.5, 2.6))
+    ax = new_axes(ax, figsize)
+    sizes = sizes_of(ax)
     totals = np.unique(np.geomspace(4, max(1.6 * largest, 20), 120).round().astype(int))
-    for number, (auc, found) in enumerate(needed.items()):
-        color = colormaps["viridis"](0.78 * (1 - number / max(len(ordered) - 1, 1)))
+    ends: list[tuple[str, Any]] = []
+    marks = (*CLASS_MARKS, "p", "h")
+    for number, ((auc, found), marker) in enumerate(zip(needed.items(), marks, strict=False)):
+        color = colormaps["viridis"](0.3 + 0.4 * number / max(len(ordered) - 1, 1))
         n_positive = np.clip(np.round(totals * share).astype(int), 1, totals - 1)
         curve = [
             auc_power(auc, int(m), int(n - m), spread=spread, level=level)
             for n, m in zip(totals, n_positive, strict=True)
         ]
         total = found.n_positive + found.n_negative
-        ax.plot(totals, curve, color=color, linewidth=1.2)
-        ax.plot([total], [found.power], "o", color=color, markersize=3.5)
-        at = 0.98 - 0.11 * (len(ordered) - 1 - number)
-        ax.text(1.03, at, f"AUC {auc:g}: {total}", color=color, transform=ax.transAxes, fontsize="x-small", va="top")
-    ax.axhline(power, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        ax.plot(totals, curve, color=color, linewidth=0.9 * sizes.line)
+        ax.plot([total], [found.power], marker, color=color, markersize=0.8 * sizes.mark)
+        ends.append((f"AUC {auc:g}: {total}", color))
+    for row, (words, color) in enumerate(ends):
+        below = (0.5 * sizes.text, -1.3 * (len(ends) - 1 - row) * sizes.text)
+        place: dict[str, Any] = {
+            "xy": (1, 1),
+            "xycoords": "axes fraction",
+            "xytext": below,
+            "textcoords": "offset points",
+            "va": "top",
+        }
+        ax.annotate(words, color=color, fontsize=sizes.text, **place)
+    ax.axhline(power, color=FAINT, linewidth=0.6 * sizes.line, linestyle=(0, (4, 3)), zorder=0)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if str(int(value))[0] in "25" else "")
-    ax.tick_params(which="both", labelsize="x-small")
     ax.set_ylim(0, 1.02)
-    ax.set_xlabel(f"test {plural(unit)}, {share:.0%} of class 1", fontsize="small")
-    ax.set_ylabel(f"power (one-sided, {level:g})", fontsize="small")
+    ax.set_xlabel(f"test {plural(unit)}, {share:.0%} of class 1")
+    ax.set_ylabel(f"power (one-sided, {level:g})")
     despine(ax, "left", "bottom")
+    finish(ax, sizes=sizes)
     return ax

@@ -41,7 +41,10 @@ class PredictedUnits:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions of a fit for the cells of one partition, and for their groups if groups are known."""
+    """Predictions of a fit for the cells of one partition, and for their groups if groups are known.
+
+    ``group_numbers`` is the number of the group of each cell, (n_cells,), empty if no group is known.
+    """
 
     key: str
     method: str
@@ -50,6 +53,7 @@ class Predicted:
     cells: PredictedUnits
     groups: PredictedUnits | None
     group_names: np.ndarray
+    group_numbers: np.ndarray
 
 
 def read_predicted(
@@ -93,12 +97,21 @@ def read_predicted(
     cells = PredictedUnits("cell", labels, np.asarray(adata.obsm[slot])[rows])
     group_key = group_key or fit.info["group_key"]
     if group_key is None:
-        return Predicted(key, fit.method, fit.info["classes"], partition, cells, None, np.array([], dtype=object))
+        return Predicted(
+            key,
+            fit.method,
+            fit.info["classes"],
+            partition,
+            cells,
+            None,
+            np.array([], dtype=object),
+            np.array([], dtype=int),
+        )
     columns = [group_key] if isinstance(group_key, str) else list(group_key)
     names, numbers = store.factorize(group_names(adata, columns)[rows])
     of_group = group_labels(names, numbers, labels, fit.info["classes"])
     groups = PredictedUnits("+".join(columns), of_group, group_log_probability(cells.log_probability, numbers))
-    return Predicted(key, fit.method, fit.info["classes"], partition, cells, groups, names)
+    return Predicted(key, fit.method, fit.info["classes"], partition, cells, groups, names, numbers)
 
 
 def _labels(adata: AnnData, label_key: str, classes: list[str], rows: np.ndarray) -> np.ndarray:

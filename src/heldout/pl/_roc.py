@@ -11,10 +11,22 @@ from heldout._core import keys, store
 from heldout._core.evaluations import stored_table
 from heldout._core.leaks import leak_of_stored
 from heldout._core.words import plural
+from heldout.get._leaderboard import verdict_words
 from heldout.metrics import roc_auc
 from heldout.metrics.classification import one_vs_rest
+from heldout.pl._layout import finish, new_axes, sizes_of
 from heldout.pl._predicted import read_predicted
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, legend_beside, new_axes, text_line, titled
+from heldout.pl._style import (
+    CLASS_COLORS,
+    CLASS_DASHES,
+    FAINT,
+    MODEL_COLOR,
+    despine,
+    ink,
+    method_name,
+    text_line,
+    titled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,17 +36,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
+    from heldout.pl._layout import Sizes
     from heldout.pl._predicted import Predicted, PredictedUnits
 
 
 Kind = Literal["group", "cell", "baseline"]
 
 LOOKS: dict[str, dict[str, Any]] = {
-    "group": {"color": "#17365F", "linewidth": 2.2, "marker": "o", "markersize": 4, "zorder": 4, "clip_on": False},
-    "cell": {"color": "#6F9BD1", "linewidth": 1.3, "zorder": 3},
-    "baseline": {"color": FAINT, "linewidth": 1.1, "zorder": 2, "clip_on": False},
+    "group": {"color": MODEL_COLOR, "width": 1.3, "marker": "o", "zorder": 4, "clip_on": False},
+    "cell": {"color": MODEL_COLOR, "width": 0.7, "zorder": 3, "alpha": 0.75},
+    "baseline": {"color": FAINT, "width": 0.9, "zorder": 2, "clip_on": False},
 }
-"""Style of the curves of groups, of cells, and of the groups of the best baseline."""
+"""Style of the curves of groups, of cells, and of the groups of the best baseline; widths relative to the rcParams."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +80,14 @@ def roc(
     partition: Literal["test", "val", "train"] = "test",
     group_key: str | Sequence[str] | None = None,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Axes:
     """Plot the ROC curves of the groups (libraries, donors) and of their cells from stored predictions.
 
     Groups are scored by the mean logit of their cells. The curve of cells is smooth even if there are only a few
-    groups, so the legend has the number of both. If the fit was evaluated on this partition, the legend also has the
-    intervals over groups, the best baseline and the verdict. For two classes, the curve of the best baseline is shown.
+    groups, so the key has the number of both. If the fit was evaluated on this partition, the title is the verdict, and
+    the key has the intervals over groups and the best baseline. For two classes, the curve of the best baseline is
+    shown. The dashed diagonal is chance, and the ceiling is the AUC of the groups in train.
 
     Parameters
     ----------
@@ -86,6 +101,8 @@ def roc(
         Column(s) of ``obs`` with the independent unit. If None, the record of the fit is used.
     ax
         Axes to draw into. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -104,8 +121,8 @@ def roc(
     >>> ho.tl.genotype(adata, "genotype", method="qc_logistic")
     >>> _ = ho.tl.evaluate(adata)
     >>> ax = ho.pl.roc(adata)
-    >>> ax.get_legend_handles_labels()[1][0]
-    'libraries (n = 2): AUC 1.00, no interval'
+    >>> ax.get_legend_handles_labels()[1][0].split(":")[0]
+    'libraries (n = 2)'
     """
     predicted = read_predicted(adata, key, partition, group_key)
     present = np.unique(predicted.cells.labels)
@@ -116,7 +133,7 @@ def roc(
         )
         raise ValueError(msg)
     evaluated = read_evaluated(adata, predicted)
-    ax = new_axes(ax, (7.8, 3.5))
+    ax = new_axes(ax, figsize)
     _draw(ax, predicted, roc_curves(predicted, evaluated), evaluated, leak_of_stored(adata, predicted.key))
     return ax
 
@@ -166,77 +183,93 @@ def _curve(kind: Kind, positive: str, truth: np.ndarray, score: np.ndarray) -> R
 
 
 def _draw(ax: Axes, predicted: Predicted, curves: list[RocCurve], evaluated: Evaluated | None, leak: str) -> None:
-    two = len(predicted.classes) == 2
-    colors = {name: CLASS_COLORS[i % len(CLASS_COLORS)] for i, name in enumerate(predicted.classes)}
+    two, sizes = len(predicted.classes) == 2, sizes_of(ax)
+    number = {name: i for i, name in enumerate(predicted.classes)}
     lines: dict[str, Line2D] = {}
     for curve in curves:
-        look = {**LOOKS[curve.kind], **({} if two else {"color": colors[curve.positive]})}
+        look = _look(curve.kind, sizes)
+        if not two:
+            look["color"] = CLASS_COLORS[number[curve.positive] % len(CLASS_COLORS)]
+            look["linestyle"] = CLASS_DASHES[number[curve.positive] % len(CLASS_DASHES)]
         (lines[curve.kind],) = ax.plot(curve.fpr, curve.tpr, label="_", **look)
-    (chance,) = ax.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1, label="chance")
-    _legend(ax, predicted, evaluated, lines if two else _proxies(colors, curves), chance)
-    ax.set_aspect("equal", anchor="W")
-    ax.set_xlim(0, 1)
-    ax.set_ylim(0, 1)
-    ax.set_xlabel("false positive rate")
-    ax.set_ylabel(f"true positive rate ({predicted.classes[1] if two else 'one class against the others'})")
-    title = f"{predicted.method.rpartition('.')[2]} on {predicted.partition}"
-    ax.set_title(titled(title, leak), loc="left", fontsize="medium")
+    chance: dict[str, Any] = {
+        "color": FAINT,
+        "linewidth": 0.6 * sizes.line,
+        "linestyle": (0, (4, 3)),
+        "zorder": 1,
+        "label": "_",
+    }
+    ax.plot([0, 1], [0, 1], **chance)
+    ax.set(aspect="equal", anchor="W", xlim=(0, 1), ylim=(0, 1), xlabel="false positive rate")
+    ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+    ax.set_ylabel(f"true positive rate ({predicted.classes[1] if two else 'each class'})")
     despine(ax, "left", "bottom")
+    key = _entries(predicted, evaluated, lines if two else _proxies(curves, number, sizes))
+    title = titled(_title(predicted, evaluated), leak)
+    finish(ax, title, key=key, sizes=sizes, square=True)
 
 
-def _proxies(colors: dict[str, str], curves: list[RocCurve]) -> dict[str, Line2D]:
-    """Legend handles for several classes: one line style per kind of unit, and one colour per class."""
+def _look(kind: str, sizes: Sizes) -> dict[str, Any]:
+    look = dict(LOOKS[kind])
+    width = look.pop("width") * sizes.line
+    return {**look, "linewidth": width, "markersize": 0.55 * sizes.mark}
+
+
+def _title(predicted: Predicted, evaluated: Evaluated | None) -> str:
+    title = f"{method_name(predicted.method.rpartition('.')[2])} on {predicted.partition}"
+    if evaluated is None or predicted.groups is None:
+        return title
+    row = evaluated.row(predicted.groups.unit)
+    return f"{title}: {verdict_words(row).replace('_', ' ')}"
+
+
+def _proxies(curves: list[RocCurve], number: dict[str, int], sizes: Sizes) -> dict[str, Line2D]:
+    """Key of several classes: one line width per kind of unit, and one colour and line style per class."""
     from matplotlib.lines import Line2D
 
     kinds = dict.fromkeys(curve.kind for curve in curves)
-    handles: dict[str, Line2D] = {kind: Line2D([], [], **{**LOOKS[kind], "color": INK}) for kind in kinds}
-    shown = dict.fromkeys(curve.positive for curve in curves)
-    return handles | {f"class {name}": Line2D([], [], color=colors[name], linewidth=2.2, label=name) for name in shown}
+    handles: dict[str, Line2D] = {kind: Line2D([], [], **{**_look(kind, sizes), "color": ink()}) for kind in kinds}
+    for name in dict.fromkeys(curve.positive for curve in curves):
+        color, dash = CLASS_COLORS[number[name] % len(CLASS_COLORS)], CLASS_DASHES[number[name] % len(CLASS_DASHES)]
+        handles[f"class {name}"] = Line2D([], [], color=color, linestyle=dash, linewidth=sizes.line, label=name)
+    return handles
 
 
-def _legend(
-    ax: Axes, predicted: Predicted, evaluated: Evaluated | None, lines: dict[str, Line2D], chance: Line2D
-) -> None:
-    """Draw the legend: AUC and interval of each level, the best baseline, the ceiling and the verdict."""
+def _entries(predicted: Predicted, evaluated: Evaluated | None, lines: dict[str, Line2D]) -> list[Line2D]:
+    """The key: number, AUC and interval of each level, the best baseline and the ceiling."""
     handles = []
     for kind, level in (("group", predicted.groups), ("cell", predicted.cells)):
         if level is None:
             handles.append(text_line("group_key is not known: no independent unit"))
             continue
         row = None if evaluated is None else evaluated.row(level.unit)
-        lines[kind].set_label(f"{plural(level.unit)} (n = {level.n}): {auc_text(level, row)}")
+        lines[kind].set_label(f"{plural(level.unit)} (n = {level.n}):\n{auc_text(level, row)}")
         handles.append(lines[kind])
-        if evaluated is not None and row is not None and row["baseline"]:
-            best = evaluated.row(level.unit, row["baseline"])
-            label = f"best baseline ({best['method']}): {best['estimate']:.2f}{interval(best)}"
-            handles.append(_labelled(lines.get("baseline") if kind == "group" else None, label))
-    handles += [*(line for name, line in lines.items() if name.startswith("class ")), chance]
+    handles += [line for name, line in lines.items() if name.startswith("class ")]
     if evaluated is None or predicted.groups is None:
-        handles.append(text_line(f"not evaluated on {predicted.partition}: no interval, no baseline"))
-    else:
-        row, units = evaluated.row(predicted.groups.unit), plural(predicted.groups.unit)
-        if np.isfinite(row["ceiling"]):
-            handles.append(text_line(f"ceiling ({units} in train): AUC {row['ceiling']:.2f}"))
-        handles.append(text_line(f"verdict ({units}): {row['verdict']}"))
-    legend_beside(ax, handles)
-
-
-def _labelled(line: Line2D | None, label: str) -> Line2D:
-    if line is None:
-        return text_line(label)
-    line.set_label(label)
-    return line
+        return [*handles, text_line(f"not evaluated on {predicted.partition}: no interval, no baseline")]
+    row = evaluated.row(predicted.groups.unit)
+    if row["baseline"]:
+        best = evaluated.row(predicted.groups.unit, row["baseline"])
+        line = lines.get("baseline", text_line(""))
+        line.set_label(f"best baseline\n({method_name(best['method'])}):\nAUC {best['estimate']:.2f}{interval(best)}")
+        handles.append(line)
+    if np.isfinite(row["ceiling"]):
+        handles.append(text_line(f"ceiling: {row['ceiling']:.2f}"))
+    return handles
 
 
 def auc_text(units: PredictedUnits, row: pd.Series | None) -> str:
-    """AUC with its interval over groups, e.g. ``AUC 0.86 [0.71, 0.95]``."""
+    """AUC with its interval over groups, on two lines, e.g. ``AUC 0.86`` and ``[0.71, 0.95]``."""
     auc = roc_auc(units.labels, units.log_probability)
     if not np.isfinite(auc):
-        return "AUC is not defined (a class is absent)"
+        return "AUC not defined, a class is absent"
     mean = "mean AUC" if units.log_probability.shape[1] > 2 else "AUC"
-    return f"{mean} {auc:.2f}{('' if row is None else interval(row)) or ', no interval'}"
+    span = "" if row is None else interval(row)
+    return f"{mean} {auc:.2f}" + (span or ",\nno interval")
 
 
 def interval(row: pd.Series) -> str:
-    """Interval of a row of the evaluation, e.g. `` [0.71, 0.95]``. Empty if it has no interval."""
-    return f" [{row['ci_low']:.2f}, {row['ci_high']:.2f}]" if np.isfinite(row["ci_low"]) else ""
+    """Interval of a row of the evaluation, e.g. ``[0.71, 0.95]`` after a line break. Empty if it has no interval."""
+    return f"\n[{row['ci_low']:.2f}, {row['ci_high']:.2f}]" if np.isfinite(row["ci_low"]) else ""

@@ -10,23 +10,29 @@ from heldout._core.leaks import leak_of_stored
 from heldout._core.words import counted
 from heldout.get import evaluation
 from heldout.get._leaderboard import latest_key, verdict_words
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, despine, new_axes, titled
+from heldout.pl._layout import finish, new_axes, sizes_of
+from heldout.pl._style import FAINT, MODEL_COLOR, despine, ink, method_name, titled
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
 
+    from heldout.pl._layout import Sizes
+
 METRIC = "skill_corrected"
 _LOWEST = -1.0
 
 
-def skill(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) -> Axes:
+def skill(
+    adata: AnnData, key: str | None = None, *, ax: Axes | None = None, figsize: tuple[float, float] | None = None
+) -> Axes:
     """Draw the skill of each method of an evaluated forecast over persistence, the best on top.
 
     Skill is the share of the error of persistence above the noise floor that a method removes: 0 is as good as
     repeating the last time, 1 is as good as other cells of the target time. Values below -1 are cut off and written
-    as numbers. The judged method is dark and baselines are light; whiskers are the intervals of the evaluation.
+    as numbers. The judged method is blue with a circle, and baselines are grey with a square; thin lines are the
+    intervals of the evaluation.
 
     Parameters
     ----------
@@ -35,6 +41,10 @@ def skill(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) -> 
         n_vars).
     key
         Name of the fit. If None, the last evaluation is drawn.
+    ax
+        Axes to draw into. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
     ax
         Axes to draw into. If None, a new figure is made.
 
@@ -65,39 +75,39 @@ def skill(adata: AnnData, key: str | None = None, *, ax: Axes | None = None) -> 
         msg = f"The evaluation {key!r} has no {METRIC!r}: it is of another task, or persistence is at the noise floor."
         raise ValueError(msg)
     rows = rows[rows["level"] == rows["level"].iloc[0]].sort_values("estimate", kind="stable")
-    ax = new_axes(ax, (6.0, 0.9 + 0.32 * len(rows)))
+    ax = new_axes(ax, figsize)
+    sizes = sizes_of(ax, crowd=1.5 * len(rows))
     for at, row in enumerate(rows.itertuples()):
-        _draw(ax, at, row)
-    ax.axvline(0, color=INK, linewidth=0.9, zorder=0)
-    ax.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows["method"]])
+        _draw(ax, at, row, sizes)
+    ax.axvline(0, color=ink(), linewidth=0.6 * sizes.line, zorder=0)
+    ax.set_yticks(range(len(rows)), [method_name(name) for name in rows["method"]])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_xlim(max(_LOWEST, float(rows["estimate"].min())) - 0.12, max(1.0, float(rows["estimate"].max())) + 0.08)
+    ax.locator_params(axis="x", nbins=5)
     ax.set_xlabel("corrected skill (0: persistence, 1: noise floor)")
-    ax.set_title(titled(_title(rows, key), leak_of_stored(adata, key)), loc="left", fontsize="medium")
     despine(ax, "bottom")
     ax.tick_params(axis="y", length=0)
+    finish(ax, titled(_title(rows, key), leak_of_stored(adata, key)), sizes=sizes)
     return ax
 
 
-def _draw(ax: Axes, at: int, row: pd.Series) -> None:
+def _draw(ax: Axes, at: int, row: pd.Series, sizes: Sizes) -> None:
     judged = row.role == "model"
-    colour = CLASS_COLORS[0] if judged else FAINT
+    colour, width = (MODEL_COLOR, 1.4) if judged else (FAINT, 0.8)
     value = max(row.estimate, _LOWEST)
-    ax.plot([0, value], [at, at], color=colour, linewidth=2.2 if judged else 1.2, solid_capstyle="butt", zorder=1)
+    ax.plot([0, value], [at, at], color=colour, linewidth=width * sizes.line, solid_capstyle="butt", zorder=1)
     if np.isfinite(row.ci_low) and np.isfinite(row.ci_high):
         low, high = np.clip([row.ci_low, row.ci_high], _LOWEST, None)
-        ax.plot([low, high], [at - 0.22, at - 0.22], color=colour, linewidth=0.9)
-    ax.plot(
-        value, at, marker="o" if row.estimate >= _LOWEST else "<", markersize=7 if judged else 5, color=colour, zorder=2
-    )
+        ax.plot([low, high], [at - 0.22, at - 0.22], color=colour, linewidth=0.6 * sizes.line)
+    mark = "<" if row.estimate < _LOWEST else "o" if judged else "s"
+    ax.plot(value, at, marker=mark, markersize=(1.1 if judged else 0.8) * sizes.mark, color=colour, zorder=2)
     if row.estimate < _LOWEST:
-        ax.annotate(
-            f"{row.estimate:.1f}", (value, at), xytext=(7, 5), textcoords="offset points", fontsize="x-small", color=INK
-        )
+        above = (sizes.mark, 0.35 * sizes.mark)
+        ax.annotate(f"{row.estimate:.1f}", (value, at), xytext=above, textcoords="offset points", fontsize=sizes.small)
 
 
 def _title(rows: pd.DataFrame, key: str) -> str:
     judged = rows[rows["role"] == "model"]
     n, level = int(rows["n"].iloc[0]), str(rows["level"].iloc[0])
-    verdict = verdict_words(judged.iloc[0]) if len(judged) else ""
+    verdict = method_name(verdict_words(judged.iloc[0])) if len(judged) else ""
     return f"{key}: {counted(n, level)}" + (f", {verdict}" if verdict else "")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from heldout._core import store
 from heldout._core.partition import read_partition
+from heldout.pl._layout import new_axes
 from heldout.pl._split_draw import draw_bars, draw_tiles
 from heldout.pl._split_layout import split_layout, test_title
 
@@ -24,13 +25,15 @@ def split(
     match_key: str | None = None,
     label_key: str | None = None,
     ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> Axes:
-    """Plot which groups (libraries, donors) are in train, val and test.
+    """Plot which groups (libraries, donors, time points, perturbations) are in train, val and test.
 
     With a match column, each group is a tile at its match value (x) and label (y), with its name and its number of
     cells. The title lists the classes of the test set at each match value. Without a match column, each group is a bar.
-    Its height is its number of cells, and bars are sorted by partition within each label. A group with cells in several
-    partitions has several colours. Such a group leaks.
+    Its height is its number of cells, and bars are sorted by partition within each label; time points stay in their
+    order. A group with cells in several partitions has several colours. Such a group leaks. Names and numbers that do
+    not fit are left out.
 
     Parameters
     ----------
@@ -39,13 +42,16 @@ def split(
     split_key
         Column of ``obs`` with the split.
     group_key
-        Column(s) of ``obs`` with the independent unit. If None, the record of the split is used.
+        Column(s) of ``obs`` with the independent unit. If None, the record of the split is used: its groups, its time
+        points or its perturbations.
     match_key
         Column of ``obs`` for the x axis, e.g. the day. If None, the record of the split is used.
     label_key
         Column of ``obs`` that is predicted. If None, the record of the split is used.
     ax
         Axes to draw into. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -67,4 +73,9 @@ def split(
     store.check_adata(adata)
     partition = read_partition(adata, split_key)
     layout = split_layout(adata, partition, group_key=group_key, match_key=match_key, label_key=label_key)
-    return draw_bars(layout, ax) if layout.match is None else draw_tiles(layout, test_title(layout), ax)
+    ax = new_axes(ax, figsize)
+    if layout.match is None:
+        draw_bars(layout, ax)
+    else:
+        draw_tiles(layout, test_title(layout), ax)
+    return ax

@@ -2,147 +2,177 @@
 
 from __future__ import annotations
 
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from heldout._core.partition import PARTITIONS
-from heldout._core.words import counted
-from heldout.pl._style import INK, PARTITION_COLORS, despine, legend_beside, new_axes, shorten, text_line, text_on
+from heldout._core.words import counted, plural
+from heldout.pl._layout import SMALLEST, finish, room_of, sizes_of
+from heldout.pl._style import PARTITION_COLORS, despine, ink, paper, shorten, text_line, text_on
+from heldout.pl._words import shortened, width_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from heldout.pl._layout import Sizes
     from heldout.pl._split_layout import SplitLayout
 
 TILE_WIDTH, TILE_HEIGHT = 0.92, 0.86
 LABEL_GAP = 0.35
 """Space between two labels, in tiles."""
 
-NAMED = 80
-"""Bars have names if there are at most this many groups."""
+HATCHES = {"unused": "////"}
+"""Partitions with a hatch, because their colour is as light as that of another partition."""
 
-TALL, STACKED = 3, 40
-"""A tile has two lines of text, or one line, if at most this many tiles are stacked."""
+_HEAD = 0.3
+"""Share of the height of bars that is free above the highest bar, for the names of labels."""
 
 
-def draw_tiles(layout: SplitLayout, title: str, ax: Axes | None) -> Axes:
+def draw_tiles(layout: SplitLayout, title: str, ax: Axes) -> None:
     """Draw one tile per group. x is the match value, y the label and the colour the partition."""
     table = layout.table
-    prefix, names = shorten(list(table["group"]))
+    sizes, prefix, names = sizes_of(ax), *shorten(list(table["group"]))
     stack = table.groupby(["label", "match"], sort=False).cumcount()
     height = stack.groupby(table["label"]).max() + 1
     bottoms, top = {}, 0.0
     for label in reversed(layout.labels):
         bottoms[label] = top
         top += height[label] + LABEL_GAP
-    lines = 2 if height.max() <= TALL else int(height.max() <= STACKED)
-    texts = [_lines(name, n, lines) for name, n in zip(names, table[list(PARTITIONS)].sum(axis=1), strict=True)]
-    width = min(max(0.095 * max(len(line) for text in texts for line in text) + 0.3, 0.62), 2.2)
-    tile = (0.2, 0.3, 0.52)[lines]
-    ax = new_axes(ax, (min(2.9 + width * len(layout.matches), 16), min(1.1 + tile * top, 14)))
+    numbers = [f"{n:,}" for n in table[list(PARTITIONS)].sum(axis=1)]
+    texts, words = _texts(names, numbers, layout.unit, _tile_size(ax, layout, top), sizes)
     for i, row in enumerate(table.itertuples()):
         x = layout.matches.index(row.match)
         y = bottoms[row.label] + height[row.label] - 1 - stack[i]
-        _tile(ax, x, y, [getattr(row, name) for name in PARTITIONS], texts[i])
-    _finish_tiles(ax, layout, bottoms, height, top)
-    ax.set_title(fill(title, max(45, int(len(layout.matches) * width / 0.085))), loc="left", fontsize="medium")
-    in_tile = (
-        f"a tile is a {layout.unit}",
-        f"in a tile: {layout.unit} (cells)",
-        f"in a tile: {layout.unit}, cells",
-    )[lines]
-    begin = f"\nnames begin with {prefix}" if prefix and lines else ""
-    legend_beside(ax, [*_partition_handles(layout), text_line(in_tile + begin)])
-    return ax
+        _tile(ax, x, y, [getattr(row, name) for name in PARTITIONS], texts[i], sizes)
+    _finish_tiles(ax, layout, bottoms, height, top, sizes)
+    begin = f"; names begin with {prefix}" if prefix and texts[0] else ""
+    finish(ax, title, key=[*_partition_handles(layout), text_line(words + begin)], sizes=sizes)
 
 
-def _lines(name: str, n: int, lines: int) -> list[str]:
-    return [[""], [f"{name} ({n})"], [name, str(n)]][lines]
+def _tile_size(ax: Axes, layout: SplitLayout, top: float) -> tuple[float, float]:
+    """Width and height of a tile in inches, less the space of labels and key."""
+    room, em = room_of(ax), sizes_of(ax).text / 72
+    left = max(width_of(label, sizes_of(ax).tick) for label in layout.labels) + 2.5 * em
+    wide = (room.width - left) / max(len(layout.matches), 1)
+    return TILE_WIDTH * wide, TILE_HEIGHT * (room.height - 8.5 * em) / top
 
 
-def _tile(ax: Axes, x: float, y: float, counts: list[int], text: list[str]) -> None:
+def _texts(
+    names: list[str], numbers: list[str], unit: str, tile: tuple[float, float], sizes: Sizes
+) -> tuple[list[str], str]:
+    """The longest texts that fit into every tile, and the words that explain them."""
+    both = [f"{name}\n{n}" for name, n in zip(names, numbers, strict=True)]
+    for texts, lines, words in ((both, 2, f"in a tile: {unit}, cells"), (names, 1, f"in a tile: {unit}")):
+        wide = max(width_of(text, sizes.small) for text in texts) < 0.95 * tile[0]
+        if wide and lines * 1.15 * sizes.small / 72 < tile[1]:
+            return texts, words
+    return [""] * len(names), f"a tile is a {unit}"
+
+
+def _tile(ax: Axes, x: float, y: float, counts: list[int], text: str, sizes: Sizes) -> None:
     from matplotlib.patches import Rectangle
 
     total, left = sum(counts), x - TILE_WIDTH / 2
     for partition, n in zip(PARTITIONS, counts, strict=True):
         if n:
             share = TILE_WIDTH * n / total
-            color = PARTITION_COLORS[partition]
-            ax.add_patch(Rectangle((left, y), share, TILE_HEIGHT, facecolor=color, linewidth=0, label=partition))
+            look: dict[str, Any] = {
+                "facecolor": PARTITION_COLORS[partition],
+                "hatch": HATCHES.get(partition, ""),
+                "linewidth": 0,
+            }
+            ax.add_patch(Rectangle((left, y), share, TILE_HEIGHT, edgecolor=paper(ax), label=partition, **look))
             left += share
-    if text[0]:
-        _tile_text(ax, x, y, counts, text)
+    if text:
+        inside = [PARTITION_COLORS[partition] for partition, n in zip(PARTITIONS, counts, strict=True) if n]
+        _tile_text(ax, x, y + TILE_HEIGHT / 2, inside, text, sizes)
 
 
-def _tile_text(ax: Axes, x: float, y: float, counts: list[int], text: list[str]) -> None:
+def _tile_text(ax: Axes, x: float, middle: float, inside: list[str], text: str, sizes: Sizes) -> None:
     from matplotlib.patheffects import withStroke
 
-    inside = [PARTITION_COLORS[partition] for partition, n in zip(PARTITIONS, counts, strict=True) if n]
     pure = len(inside) == 1
-    color = text_on(inside[0]) if pure else INK
-    halo: list[Any] = [] if pure else [withStroke(linewidth=2, foreground="white")]
-    place: dict[str, Any] = {"ha": "center", "color": color, "path_effects": halo, "clip_on": True, "fontsize": "small"}
-    middle = y + TILE_HEIGHT / 2
-    if len(text) == 1:
-        ax.text(x, middle, text[0], va="center_baseline", **place)
-    else:
-        ax.text(x, middle + 0.02, text[0], va="bottom", fontweight="bold", **place)
-        ax.text(x, middle - 0.02, text[1], va="top", **place)
+    color = text_on(inside[0]) if pure else ink()
+    halo: list[Any] = [] if pure else [withStroke(linewidth=2, foreground=paper(ax))]
+    place: dict[str, Any] = {"ha": "center", "color": color, "path_effects": halo, "fontsize": sizes.small}
+    ax.text(x, middle, text, va="center", linespacing=1.05, **place)
 
 
-def _finish_tiles(ax: Axes, layout: SplitLayout, bottoms: dict[str, float], height: pd.Series, top: float) -> None:
-    longest = max(len(value) for value in layout.matches)
-    turned = longest > 8 and len(layout.matches) > 2
-    turn: dict[str, Any] = {"rotation": 45, "ha": "right"} if turned else {}
-    ax.set_xticks(range(len(layout.matches)), layout.matches, **turn)
+def _finish_tiles(
+    ax: Axes, layout: SplitLayout, bottoms: dict[str, float], height: pd.Series, top: float, sizes: Sizes
+) -> None:
+    wide = 0.8 * room_of(ax).width / len(layout.matches)
+    name_ticks(ax, list(range(len(layout.matches))), layout.matches, wide, sizes)
     ax.set_xlabel(layout.match or "")
     middles = [bottoms[label] + (height[label] - 1 + TILE_HEIGHT) / 2 for label in layout.labels]
-    ax.set_yticks(middles, layout.labels)
+    ax.set_yticks(middles, [shortened(label, 0.3 * room_of(ax).width, sizes.tick) for label in layout.labels])
     for label in layout.labels[:-1]:
-        ax.axhline(bottoms[label] - (LABEL_GAP + 1 - TILE_HEIGHT) / 2, color="#DDDDDD", linewidth=0.8)
+        at = bottoms[label] - (LABEL_GAP + 1 - TILE_HEIGHT) / 2
+        ax.axhline(at, color=PARTITION_COLORS["unused"], alpha=0.5, linewidth=0.5 * sizes.line)
     ax.set_xlim(-0.55, len(layout.matches) - 0.45)
     ax.set_ylim(-0.12, top - LABEL_GAP)
     ax.tick_params(length=0)
     despine(ax, "bottom")
 
 
-def draw_bars(layout: SplitLayout, ax: Axes | None) -> Axes:
+def name_ticks(ax: Axes, at: Sequence[float], names: Sequence[str], wide: float, sizes: Sizes) -> bool:
+    """Name the ticks of the x axis, turned where they are close; without names where even these do not fit."""
+    line = 1.15 * max(sizes.tick, SMALLEST) / 72
+    if max(width_of(name, sizes.tick) for name in names) < 0.92 * wide:
+        ax.set_xticks(at, names)
+    elif line < wide:
+        ax.set_xticks(at, [shortened(name, 0.3 * room_of(ax).height, sizes.tick) for name in names], rotation=90)
+    else:
+        ax.set_xticks([])
+        return False
+    return True
+
+
+def draw_bars(layout: SplitLayout, ax: Axes) -> None:
     """Draw one bar per group. Its height is the number of cells. Bars are sorted by label and partition."""
-    table = layout.table
-    at = table.index.to_numpy() + 1.6 * table["label"].map(layout.labels.index).to_numpy()
-    ax = new_axes(ax, (min(max(0.17 * (at[-1] + 1) + 2.6, 5.0), 14.0), 2.9))
+    table, sizes = layout.table, sizes_of(ax)
+    gap = 1.6 if len(table) < 100 else 0.02 * len(table)
+    at = table.index.to_numpy() + gap * table["label"].map(layout.labels.index).to_numpy()
     bottom = 0 * at
     for partition in PARTITIONS:
         n = table[partition].to_numpy()
         filled = n > 0
-        ax.bar(at[filled], n[filled], 0.84, bottom[filled], color=PARTITION_COLORS[partition], linewidth=0)
+        look: dict[str, Any] = {"color": PARTITION_COLORS[partition], "edgecolor": paper(ax), "linewidth": 0}
+        width = 0.84 if len(table) < 100 else 1.0
+        ax.bar(at[filled], n[filled], width, bottom[filled], hatch=HATCHES.get(partition, ""), **look)
         bottom = bottom + n
-    for label in layout.labels:
+    several = len(layout.labels) > 1
+    ax.set_ylim(0, bottom.max() * (1 + _HEAD * several))
+    span = at[-1] - at[0] + 1.6
+    for label in layout.labels if several else []:
         inside = at[(table["label"] == label).to_numpy()]
-        head = counted(len(inside), layout.unit)
-        text = f"{label}\n{head}" if label else head
-        ax.text(
-            inside.mean(), 1.03, text, transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize="medium"
-        )
-    _finish_bars(ax, layout, at)
-    return ax
+        wide = 0.8 * room_of(ax).width * (len(inside) + 0.8 * gap) / span
+        words = [label, f"n = {len(inside)}"]
+        if width_of(words[1], sizes.text) < wide:
+            text = "\n".join(shortened(word, wide, sizes.text) for word in words)
+            place: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "top"}
+            ax.text(inside.mean(), 1.0, text, fontsize=sizes.text, **place)
+    _finish_bars(ax, layout, at, sizes)
 
 
-def _finish_bars(ax: Axes, layout: SplitLayout, at: np.ndarray) -> None:
+def _finish_bars(ax: Axes, layout: SplitLayout, at: np.ndarray, sizes: Sizes) -> None:
     prefix, names = shorten(list(layout.table["group"]))
-    if len(at) <= NAMED:
-        ax.set_xticks(at, names, rotation=90 if max(map(len, names)) > 1 else 0, fontsize="small")
+    wide = 0.82 * room_of(ax).width / (at[-1] - at[0] + 1.6)
+    if name_ticks(ax, at.tolist(), names, wide, sizes):
         ax.set_xlabel(f"{layout.unit} (names begin with {prefix})" if prefix else layout.unit)
     else:
-        ax.set_xticks([])
         ax.set_xlabel(counted(len(at), layout.unit))
     ax.tick_params(axis="x", length=0, pad=2)
     ax.set_xlim(at[0] - 0.8, at[-1] + 0.8)
-    ax.set_ylabel("cells")
+    ax.set_ylabel(f"cells per {layout.unit}")
     despine(ax, "left")
-    legend_beside(ax, _partition_handles(layout))
+    table = layout.table
+    n, of = table.loc[table["test"] > 0, "group"].nunique(), table["group"].nunique()
+    title = f"test: {n:,} of {of:,} {plural(layout.unit)}" if n else "no test set"
+    finish(ax, title, key=_partition_handles(layout), sizes=sizes)
 
 
 def _partition_handles(layout: SplitLayout) -> list[Any]:
@@ -155,5 +185,10 @@ def _partition_handles(layout: SplitLayout) -> list[Any]:
         if len(inside):
             groups = counted(inside["group"].nunique(), layout.unit)
             label = f"{name}: {groups}, {counted(int(inside[name].sum()), 'cell')}"
-            handles.append(Patch(facecolor=PARTITION_COLORS[name], label=label))
+            look: dict[str, Any] = {
+                "facecolor": PARTITION_COLORS[name],
+                "hatch": HATCHES.get(name, ""),
+                "edgecolor": "none",
+            }
+            handles.append(Patch(label=label, **look))
     return handles

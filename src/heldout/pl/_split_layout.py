@@ -55,13 +55,8 @@ def split_layout(
     label_key: str | None = None,
 ) -> SplitLayout:
     """Count the cells of each group, match value and label in each partition."""
-    columns = [group_key] if isinstance(group_key, str) else list(group_key or partition.group_key or [])
-    if not columns:
-        msg = (
-            "group_key=None: the split was not made by group, so no group is known. Pass group_key, the obs column of "
-            "the independent unit."
-        )
-        raise ValueError(msg)
+    by_time = group_key is None and partition.group_key is None and "time_key" in partition.params
+    columns = _columns(partition) if group_key is None else [group_key] if isinstance(group_key, str) else [*group_key]
     label_key = label_key or partition.params.get("label_key")
     match_key = match_key or partition.params.get("match_key")
     names = [store.as_names(store.column(adata, name, argument="group_key")) for name in columns]
@@ -71,7 +66,24 @@ def split_layout(
     frame["partition"] = np.array(PARTITIONS, dtype=object)[partition.codes]
     table = frame.groupby(["group", "match", "label", "partition"]).size().unstack("partition", fill_value=0)
     table = table.reindex(columns=list(PARTITIONS), fill_value=0).rename_axis(columns=None).reset_index()
-    return SplitLayout(_sorted(table, matches, labels), "+".join(columns), match_key, label_key, matches, labels)
+    table = _sorted(table, matches, labels, by_partition=not by_time)
+    return SplitLayout(table, "+".join(columns), match_key, label_key, matches, labels)
+
+
+def _columns(partition: Partition) -> list[str]:
+    """Columns of what the split holds out: groups, time points, or perturbations in their contexts."""
+    params = partition.params
+    if partition.group_key:
+        return list(partition.group_key)
+    if isinstance(params.get("time_key"), str):
+        return [params["time_key"]]
+    if isinstance(params.get("perturbation_key"), str):
+        return [params["perturbation_key"]]
+    msg = (
+        "group_key=None: the split was not made by group, so no group is known. Pass group_key, the obs column of "
+        "the independent unit."
+    )
+    raise ValueError(msg)
 
 
 def test_title(layout: SplitLayout) -> str:
@@ -105,9 +117,9 @@ def _text(adata: AnnData, key: str | None, *, argument: str) -> tuple[list[str],
     return [*ordered, *([UNKNOWN] if missing.any() else [])], names
 
 
-def _sorted(table: pd.DataFrame, matches: list[str], labels: list[str]) -> pd.DataFrame:
+def _sorted(table: pd.DataFrame, matches: list[str], labels: list[str], *, by_partition: bool = True) -> pd.DataFrame:
     """Sort by label, match value, partition and name. Numbers in names are sorted by size."""
-    held = table[list(PARTITIONS)].to_numpy().argmax(axis=1)
+    held = table[list(PARTITIONS)].to_numpy().argmax(axis=1) * by_partition
     order = sorted(
         range(len(table)),
         key=lambda i: (

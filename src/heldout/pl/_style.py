@@ -1,10 +1,11 @@
-"""Colours, axes and names that all plots share. Sizes depend on the rcParams of the user, which are never changed."""
+"""Colours, marks and names that all plots share. Layout and sizes are in ``_layout``."""
 
 from __future__ import annotations
 
 import os
 import re
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from heldout._core.leaks import TITLE
 
@@ -13,26 +14,70 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-PARTITION_COLORS = {"train": "#5588BB", "val": "#E0A820", "test": "#A50F3C", "unused": "#D0D0D0"}
-"""One colour per partition. They differ in lightness too, for colour-blind readers and for grey prints."""
+PARTITION_COLORS = {"train": "#5588BB", "val": "#E0A820", "test": "#B8174A", "unused": "#B9B9B9"}
+"""One colour per partition. They differ in lightness too, for grey prints, and are seen on white and on black."""
+
+PARTITION_MARKS = {"train": "o", "val": "s", "test": "D", "unused": "."}
+"""One shape per partition."""
 
 CLASS_COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
 """Paul Tol's bright scheme, for the classes of a label."""
 
-INK = "#222222"
-"""Colour of text and outlines."""
+CLASS_MARKS = ("o", "s", "^", "D", "v", "P", "X")
+"""One shape per class, in the order of the colours."""
+
+CLASS_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1.5, 1.5)))
+"""Line styles of classes and methods, in the order of the colours."""
+
+MODEL_COLOR = CLASS_COLORS[0]
+"""Colour of the judged method. Baselines have the colour ``FAINT``."""
 
 FAINT = "#8A8A8A"
-"""Colour of lines and text that are there for comparison only."""
+"""Colour of baselines, and of lines and text for comparison. It is seen on white and on black."""
 
 
-def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
-    """The given axes, or the axes of a new figure that makes room for a legend next to the data."""
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
+_DARK = "#222222"
+"""Text on light fills."""
 
-    return plt.subplots(figsize=figsize, layout="constrained")[1]
+
+def ink() -> str:
+    """Colour of text and outlines: the text colour of the rcParams, so that dark styles work."""
+    from matplotlib import rcParams
+    from matplotlib.colors import to_hex
+
+    return to_hex(rcParams["text.color"])
+
+
+def paper(ax: Axes) -> str:
+    """Colour behind the data. Behind a transparent figure, white or black, whichever the text can be read on."""
+    from matplotlib.colors import to_hex, to_rgba
+
+    for colour in (ax.get_facecolor(), ax.figure.figure.get_facecolor()):
+        if to_rgba(colour)[3] == 1:
+            return to_hex(colour)
+    return "#ffffff" if text_on(ink()) == "white" else "#000000"
+
+
+def method_looks(names: Sequence[str]) -> dict[str, tuple[str, Any]]:
+    """Colour and line style of each method. A name has the same look in every figure, unless two names want the same.
+
+    Parameters
+    ----------
+    names
+        Names of methods.
+    """
+    taken: dict[str, int] = {}
+    n = len(CLASS_COLORS) - 1
+    for name in sorted(set(names)):
+        wanted = crc32(name.encode()) % n
+        free = [number % n for number in range(wanted, wanted + n) if number % n not in taken.values()]
+        taken[name] = free[0] if free else wanted
+    return {name: (CLASS_COLORS[number], CLASS_DASHES[number % len(CLASS_DASHES)]) for name, number in taken.items()}
+
+
+def method_name(name: str) -> str:
+    """Name of a method as a reader sees it."""
+    return name.replace("_", " ")
 
 
 def titled(title: str, leak: str) -> str:
@@ -44,23 +89,6 @@ def despine(ax: Axes, *keep: str) -> None:
     """Hide all spines except the named ones."""
     for side in ("left", "right", "top", "bottom"):
         ax.spines[side].set_visible(side in keep)
-
-
-def legend_beside(ax: Axes, handles: Sequence[Any] | None = None, *, title: str | None = None) -> None:
-    """Draw a legend to the right of the axes."""
-    given = {} if handles is None else {"handles": list(handles)}
-    legend = ax.legend(
-        **given,
-        title=title,
-        loc="upper left",
-        bbox_to_anchor=(1.02, 1.0),
-        borderaxespad=0.0,
-        frameon=False,
-        fontsize="small",
-        title_fontsize="small",
-        alignment="left",
-    )
-    legend.get_title().set_color(INK)
 
 
 def text_line(label: str) -> Any:
@@ -76,7 +104,7 @@ def text_on(color: Any) -> str:
 
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.066 else INK
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.066 else _DARK
 
 
 def natural(name: str) -> list[tuple[int, float, str]]:

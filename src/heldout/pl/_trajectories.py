@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,10 @@ from heldout._core.arrays import get_matrix, loaded, take
 from heldout._core.fits import latest_fit, read_header
 from heldout._core.leaks import leak_of_stored
 from heldout._core.partition import read_partition
+from heldout._core.words import counted
 from heldout.get import scores
-from heldout.pl._style import CLASS_COLORS, FAINT, INK, PARTITION_COLORS, despine, titled
+from heldout.pl._layout import finish, new_panels, sizes_of
+from heldout.pl._style import FAINT, MODEL_COLOR, PARTITION_COLORS, despine, ink, method_name, titled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
     from heldout._core.fits import FitHeader
 
-_COLUMNS = 4
 _ALPHA = 0.1
 
 
@@ -35,6 +36,7 @@ def trajectories(
     n_genes: int = 8,
     baseline: str | None = None,
     axes: Sequence[Axes] | None = None,
+    figsize: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """Plot the mean of held-out genes over time, with the observed and the predicted value at the target time.
 
@@ -57,6 +59,8 @@ def trajectories(
         Baseline to plot. If None, the best baseline of the evaluation is used.
     axes
         One Axes per gene. If None, a new figure is made.
+    figsize
+        Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def trajectories(
         msg = f"baseline={baseline!r} was not scored. {store.suggest(baseline, others)}"
         raise ValueError(msg)
     chosen = _chosen(predicted, genes, n_genes)
-    panels = _panels(axes, len(chosen))
+    panels = new_panels(axes, figsize, len(chosen), what=f"one Axes for each of {counted(len(chosen), 'gene')}")
     baseline_rows = table[table["method"] == baseline].set_index("gene") if baseline else None
     last, at, layer = fit.info["history"][-1], fit.info["at"], fit.info["layer"]
     drawn = _observed(adata, fit.info["time_key"], layer, chosen)
@@ -105,10 +109,8 @@ def trajectories(
     for panel, gene in zip(panels, chosen, strict=True):
         row = None if baseline_rows is None else baseline_rows.loc[gene]
         _draw(panel, drawn[gene], predicted.loc[gene], row, last=last, at=at, width=width)
-        panel.set_title(gene, fontsize="small", loc="left", style="italic")
-    if leak := leak_of_stored(adata, key):
-        panels[0].set_title(titled(panels[0].get_title(loc="left"), leak), fontsize="small", loc="left")
-    _finish(panels, fit.info["time_key"], str(predicted["method"].iloc[0]), baseline)
+    titles = [titled(chosen[0], leak_of_stored(adata, key)), *chosen[1:]]
+    _finish(panels, titles, fit.info["time_key"], str(predicted["method"].iloc[0]), baseline)
     return panels
 
 
@@ -150,25 +152,6 @@ def _interval(adata: AnnData, fit: FitHeader, key: str, *, last: float, at: floa
     return float(errors[min(rank, len(errors)) - 1])
 
 
-def _panels(axes: Sequence[Axes] | None, n: int) -> np.ndarray:
-    if axes is not None:
-        panels = np.asarray(axes, dtype=object).ravel()
-        if len(panels) < n:
-            msg = f"axes has {len(panels)} Axes for {n} genes. Pass one Axes for each gene."
-            raise ValueError(msg)
-        return panels[:n]
-    import matplotlib.pyplot as plt
-
-    columns = min(_COLUMNS, n)
-    rows = -(-n // columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(2.1 * columns + 1.2, 1.8 * rows + 0.3), layout="constrained", sharex=True, squeeze=False
-    )
-    for panel in grid.ravel()[n:]:
-        figure.delaxes(panel)
-    return grid.ravel()[:n]
-
-
 def _draw(
     panel: Axes,
     observed: pd.DataFrame,
@@ -179,64 +162,35 @@ def _draw(
     at: float,
     width: float,
 ) -> None:
+    sizes = sizes_of(panel)
     past, target = observed[observed["time"] <= last], observed[observed["time"] == at]
     start = float(past["mean"].iloc[-1])
-    panel.errorbar(
-        past["time"],
-        past["mean"],
-        2 * past["error"],
-        color=FAINT,
-        marker="o",
-        markersize=3.5,
-        linewidth=1.2,
-        label="observed",
-    )
-    panel.plot([last, at], [start, start], color=FAINT, linestyle=":", linewidth=1, label="persistence")
-    colour = PARTITION_COLORS["test"]
-    panel.errorbar(
-        target["time"],
-        target["mean"],
-        2 * target["error"],
-        color=colour,
-        marker="o",
-        markersize=4.5,
-        linestyle="none",
-        label="observed (held out)",
-    )
+    line, mark = 0.8 * sizes.line, 0.6 * sizes.mark
+    look: dict[str, Any] = {"marker": "o", "markersize": mark, "linewidth": line, "elinewidth": line}
+    panel.errorbar(past["time"], past["mean"], 2 * past["error"], color=FAINT, label="observed", **look)
+    panel.plot([last, at], [start, start], color=FAINT, linestyle=":", linewidth=line, label="persistence")
+    look |= {"color": PARTITION_COLORS["test"], "markersize": 1.2 * mark, "linestyle": "none"}
+    panel.errorbar(target["time"], target["mean"], 2 * target["error"], label="observed (held out)", **look)
+    middle = start + predicted["predicted"]
     if np.isfinite(width):
-        middle, shifted = start + predicted["predicted"], at - 0.03 * (at - float(observed["time"].min()))
-        panel.plot([shifted] * 2, [middle - width, middle + width], color=CLASS_COLORS[0], linewidth=1)
-    panel.plot(
-        at,
-        start + predicted["predicted"],
-        marker="D",
-        markersize=5.5,
-        markerfacecolor="none",
-        markeredgecolor=CLASS_COLORS[0],
-        markeredgewidth=1.5,
-        linestyle="none",
-        label="predicted",
-    )
+        shifted = at - 0.03 * (at - float(observed["time"].min()))
+        panel.plot([shifted] * 2, [middle - width, middle + width], color=MODEL_COLOR, linewidth=line)
+    edge: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": MODEL_COLOR, "markeredgewidth": line}
+    panel.plot(at, middle, marker="D", markersize=1.4 * mark, linestyle="none", label="predicted", **edge)
     if baseline is not None:
-        panel.plot(
-            at, start + baseline["predicted"], marker="x", markersize=5, color=INK, linestyle="none", label="baseline"
-        )
+        cross: dict[str, Any] = {"marker": "x", "markersize": 1.3 * mark, "color": ink(), "linestyle": "none"}
+        panel.plot(at, start + baseline["predicted"], label="baseline", **cross)
     panel.margins(x=0.12)
 
 
-def _finish(panels: np.ndarray, time_key: str, method: str, baseline: str | None) -> None:
-    for panel in panels:
-        despine(panel, "left", "bottom")
-        panel.tick_params(labelsize="small")
+def _finish(panels: np.ndarray, titles: list[str], time_key: str, method: str, baseline: str | None) -> None:
     handles, labels = panels[0].get_legend_handles_labels()
-    names = {"predicted": method.replace("_", " "), "baseline": str(baseline).replace("_", " ")}
-    figure = panels[0].figure
-    figure.legend(
-        handles,
-        [names.get(label, label) for label in labels],
-        loc="outside right upper",
-        frameon=False,
-        fontsize="small",
-    )
-    figure.supxlabel(time_key, fontsize="small")
-    figure.supylabel("mean expression", fontsize="small")
+    names = {"predicted": method_name(method), "baseline": method_name(str(baseline))}
+    for handle, label in zip(handles, labels, strict=True):
+        handle.set_label(names.get(label, label))
+    for number, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+        panel.set_xlabel(time_key)
+        panel.set_ylabel("mean expression")
+        panel.locator_params(nbins=4)
+        despine(panel, "left", "bottom")
+        finish(panel, title, key=[] if number else handles)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldout.tasks.forecast.config import (
     AutoConfig,
+    BlendConfig,
     DampingConfig,
     FlowConfig,
     PublishedConfig,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AttentionConfig",
     "AutoConfig",
+    "BlendConfig",
     "BoostingConfig",
     "CellForecaster",
     "CellTypeConfig",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import scanpy as sc
 
@@ -160,6 +161,10 @@ CALLS: dict[str, tuple[Callable[[], ad.AnnData], dict[str, object]]] = {
     "tl.score_predictions": (
         screen_fitted,
         {"predicted": lambda adata: ho.tl.predict_profiles(adata, "perturbation"), "baselines": ["mean"], **FEW},
+    ),
+    "tl.score_probabilities": (
+        folded,
+        {"predicted": lambda adata: np.linspace(0.1, 0.9, adata.n_obs), "fold_key": "fold"},
     ),
     "tl.sweep": (
         logged,

@@ -85,6 +85,7 @@ def test_docstring_names_every_method_and_its_options(wing):
 
 
 CLASSES = [("model", name) for name in ("CellForecaster", "GeneForecaster", "GenotypeClassifier", "PerturbationFlow")]
+CLASSES.append(("model", "Estimator"))
 
 
 @pytest.mark.parametrize(("name", "member"), [*FUNCTIONS, *CLASSES])

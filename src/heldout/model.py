@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from heldout.tasks.forecast.config import (
     AutoConfig,
+    BlendConfig,
     DampingConfig,
     FlowConfig,
     PublishedConfig,
@@ -26,6 +27,7 @@ from heldout.tasks.genotype.config import (
     StackedGroupsConfig,
     TabPFNConfig,
 )
+from heldout.tasks.genotype.estimators.estimator import Estimator
 from heldout.tasks.perturbation.config import (
     ComposedCellsConfig,
     DoseIsotonicConfig,
@@ -60,6 +62,7 @@ __all__ = [
     "AttentionConfig",
     "AutoConfig",
     "AutoGroupsConfig",
+    "BlendConfig",
     "BoostingConfig",
     "CellForecaster",
     "CellTypeConfig",
@@ -69,6 +72,7 @@ __all__ = [
     "DoseIsotonicConfig",
     "DoseLinearConfig",
     "EmbeddingConfig",
+    "Estimator",
     "FlowConfig",
     "GeneForecaster",
     "GeneNetworkConfig",

@@ -49,6 +49,24 @@ def test_a_fold_equals_the_fit_by_hand(logged):
             assert own[metric] == pytest.approx(table[metric], rel=1e-4), metric
 
 
+def test_what_methods_share_changes_no_number(logged):
+    """Methods, seeds and auxiliary columns of a fold share its cells; alone, each has the same bits."""
+    methods = {
+        "logistic": {},
+        "qc_logistic": {},
+        "pseudobulk_boosting": {"config": ho.model.BoostingConfig(n_trees=5)},
+        "net": {"method": "mlp", "config": SMALL},
+        "net B": {"method": "mlp", "config": SMALL, "auxiliary_key": "day"},
+    }
+    ho.tl.compare(logged, methods=methods, seeds=[0, 1], key_added="all", n_top_genes=60)
+    shared = ho.get.comparison(logged, "all", by="group")
+    for name, how in methods.items():
+        ho.tl.compare(logged, methods={name: how}, seeds=[0, 1], key_added="alone", n_top_genes=60)
+        alone = ho.get.comparison(logged, "alone", by="group")
+        same = shared[shared["method"] == name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(alone, same, check_exact=True)
+
+
 def test_the_table_is_that_of_the_folds(logged):
     table = ho.tl.compare(logged, methods=METHODS, seeds=[0, 1])
     by_fold = ho.get.comparison(logged, by="fold").groupby(["fold", "method"])["loss"].mean().unstack()
@@ -72,7 +90,7 @@ def test_what_is_finished_is_kept_when_interrupted(logged, monkeypatch, caplog):
     def interrupted(*args, **kwargs):
         if len(calls) == 5:
             raise KeyboardInterrupt
-        calls.append(args[2])
+        calls.append(args[1])
         return run(*args, **kwargs)
 
     monkeypatch.setattr(_compare, "run", interrupted)
@@ -82,7 +100,7 @@ def test_what_is_finished_is_kept_when_interrupted(logged, monkeypatch, caplog):
     with pytest.raises(ValueError, match="was interrupted. Call heldout.tl.compare again"):
         ho.get.comparison(logged)
     again = []
-    monkeypatch.setattr(_compare, "run", lambda *args, **kwargs: again.append(args[2]) or run(*args, **kwargs))
+    monkeypatch.setattr(_compare, "run", lambda *args, **kwargs: again.append(args[1]) or run(*args, **kwargs))
     resumed = ho.tl.compare(logged, methods=METHODS, seeds=[0])
     assert len(again) == 7
     pd.testing.assert_frame_equal(resumed, whole)

@@ -5,7 +5,7 @@ A stored fit names a method of a closed list, never an import path.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -104,20 +104,39 @@ class Method:
 
 
 class Registry:
-    """The methods of one wing by name, and how their fits are stored and read."""
+    """The methods of one wing by name, and how their fits are stored and read.
 
-    def __init__(self, wing: str, *methods: Method) -> None:
+    Parameters
+    ----------
+    wing
+        Name of the wing.
+    *methods
+        Methods that users name.
+    adapters
+        Methods for objects that users pass. Their names are in stored fits, but a user cannot pass such a name alone,
+        so they are left out of every list.
+    """
+
+    def __init__(self, wing: str, *methods: Method, adapters: Sequence[Method] = ()) -> None:
         self.wing = wing
         self._methods = {method.name: method for method in methods}
+        self._adapters = {method.name: method for method in adapters}
 
     def __iter__(self) -> Iterator[Method]:
         return iter(self._methods.values())
 
     def __getitem__(self, name: str) -> Method:
-        if name not in self._methods:
-            msg = f"method={name!r} is not a {self.wing} method. {suggest(name, self._methods)}"
-            raise ValueError(msg)
-        return self._methods[name]
+        found = self._methods.get(name) or self._adapters.get(name)
+        if found is None:
+            raise ValueError(self._unknown(name))
+        return found
+
+    def _unknown(self, name: Any) -> str:
+        return f"method={name!r} is not a {self.wing} method. {suggest(name, self._methods)}"
+
+    def is_adapter(self, name: str) -> bool:
+        """Whether the name stands for objects that users pass."""
+        return name in self._adapters
 
     def names(self, role: str | None = None, *, kinds: Collection[str] = ()) -> list[str]:
         """Names of the methods; only those with a role, or those that can answer all ``kinds``, if given."""
@@ -151,7 +170,9 @@ class Registry:
         if isinstance(asked, str):
             msg = f"baselines={asked!r} must be a list of methods, e.g. [{asked!r}], or None for the default ones."
             raise ValueError(msg)
-        return [self[name].name for name in asked]
+        if unknown := [name for name in asked if not isinstance(name, str) or name not in self._methods]:
+            raise ValueError(self._unknown(unknown[0]))
+        return list(asked)
 
     def method_of(self, fit: Fit) -> Method:
         """Method of a stored fit of this wing."""
@@ -197,7 +218,7 @@ class Registry:
         """
         return Fit(
             method=f"{self.wing}.{method}",
-            config={**asdict(config), "seed": seed},
+            config={**config.stored(), "seed": seed},
             split_key=partition.key,
             split_hash=partition.hash,
             genes=genes,

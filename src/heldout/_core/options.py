@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from types import UnionType
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
@@ -59,6 +59,18 @@ class Config:
                 msg = f"{type(self).__name__}: {entry.name}={value!r} must be {allowed}{hint}."
                 raise ValueError(msg) from None
             object.__setattr__(self, entry.name, checked)
+
+    def stored(self) -> dict[str, Any]:
+        """Return the options as values of JSON."""
+        return asdict(self)
+
+    def options(self) -> list[str]:
+        """Return the names of the options."""
+        return [entry.name for entry in fields(self)]
+
+    def changed(self, **options: Any) -> Self:
+        """Return the options with some of them changed."""
+        return replace(self, **options)
 
     @classmethod
     def from_stored(cls, options: Mapping[str, Any]) -> Self:

@@ -17,6 +17,7 @@ from heldout.tl._predict import predict
 from heldout.tl._predict_cells import predict_cells
 from heldout.tl._predict_profiles import predict_profiles
 from heldout.tl._score_predictions import score_predictions
+from heldout.tl._score_probabilities import score_probabilities
 from heldout.tl._sweep import sweep
 from heldout.tl._to_convention import to_convention
 from heldout.tl._to_counts import to_counts
@@ -39,6 +40,7 @@ __all__ = [
     "predict_cells",
     "predict_profiles",
     "score_predictions",
+    "score_probabilities",
     "sweep",
     "to_convention",
     "to_counts",

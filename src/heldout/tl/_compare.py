@@ -27,8 +27,9 @@ from heldout.tasks.genotype.compare import comparison_table
 from heldout.tasks.genotype.leaks import leak_of_groups
 from heldout.tasks.genotype.pooled import Pooled, pooled_table
 from heldout.tasks.genotype.task import group_labels, group_names
+from heldout.tasks.genotype.tuning.fold import Fold, Question
 from heldout.tasks.genotype.tuning.refit_folds import refits
-from heldout.tasks.genotype.tuning.runs import Entry, Question, check_scale, data_digest, is_random, named_methods, run
+from heldout.tasks.genotype.tuning.runs import Entry, check_scale, data_digest, is_random, named_methods, run
 from heldout.tasks.genotype.units import blocks_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def compare(
     adata: AnnData,
     label_key: str = "genotype",
     *,
-    methods: Sequence[str] | Mapping[str, Any],
+    methods: Sequence[Any] | Mapping[str, Any],
     fold_key: str = "fold",
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     group_key: str | Sequence[str] | None = None,
@@ -76,8 +77,9 @@ def compare(
         Column of ``obs`` that is predicted.
     methods
         Names of methods of :func:`heldout.tl.genotype`. Or a mapping of your own names to ``method``, ``config`` and
-        ``auxiliary_key``: ``{"model B": {"method": "mlp", "auxiliary_key": "day"}}``. Methods without
-        randomness are fitted once.
+        ``auxiliary_key``: ``{"model B": {"method": "mlp", "auxiliary_key": "day"}}``. A classifier of scikit-learn, or
+        one in :class:`heldout.model.Estimator`, can stand for a method; in a list it is named after its class. Methods
+        without randomness are fitted once.
     fold_key
         ``key_added`` of :func:`heldout.pp.folds`.
     seeds
@@ -127,9 +129,11 @@ def compare(
 
     Raises
     ------
+    TypeError
+        If ``methods`` is not a list or mapping, or an object in it is not a classifier.
     ValueError
         If there are no such folds, a group has two labels, the matrix holds counts or was scaled already, or a method
-        is unknown.
+        is unknown, a classifier fails, or has the name of a method or of another classifier.
 
     Examples
     --------
@@ -171,7 +175,7 @@ def compare(
         Entry(name, *how, split.key, int(seed))
         for split in folds
         for name, how in named.items()
-        for seed in (seeds if is_random(how[0]) else seeds[:1])
+        for seed in (seeds if is_random(*how[:2]) else seeds[:1])
     ]
     done = _kept(adata, key_added, {entry.digest(question, data) for entry in entries})
     missing = [entry for entry in entries if entry.digest(question, data) not in done]
@@ -221,11 +225,11 @@ def _refitted(
     tried, _ = labellings(pooled.labels, pooled.exchange, np.random.default_rng(rng), limit=n_refits)
     shape = (len(tried), len(pooled.names), pooled.n_classes)
     found = {name: np.zeros(shape) for name in dict.fromkeys(entry.name for entry in entries)}
-    current, cells = "", adata
+    fold: Fold | None = None
     for entry in progress(entries, "fits of labellings"):
-        if entry.split_key != current:
-            current, cells = entry.split_key, prepared(adata, question, entry.split_key)
-        for i, (held_out, log_p) in enumerate(refits(cells, question, entry, pooled.names, tried)):
+        if fold is None or entry.split_key != fold.split.key:
+            fold = Fold.of(prepared(adata, question, entry.split_key), question, entry.split_key)
+        for i, (held_out, log_p) in enumerate(refits(fold, entry, pooled.names, tried)):
             found[entry.name][i, held_out] = log_p
     return {name: pooled.p_value(log_p, tried) for name, log_p in found.items()}
 
@@ -251,11 +255,11 @@ def _computed(
     if client is not None:
         yield from _on_workers(adata, question, entries, data, client)
         return
-    current, cells = "", adata
+    fold: Fold | None = None
     for entry in progress(entries, "fits"):
-        if entry.split_key != current:
-            current, cells = entry.split_key, prepared(adata, question, entry.split_key)
-        yield run(cells, question, entry, partition="test", data=data)
+        if fold is None or entry.split_key != fold.split.key:
+            fold = Fold.of(prepared(adata, question, entry.split_key), question, entry.split_key)
+        yield run(fold, entry, partition="test", data=data)
 
 
 def _on_workers(
@@ -275,8 +279,9 @@ def _on_workers(
 
 @thread_policy()
 def _of_fold(adata: AnnData, question: Question, entries: list[Entry], data: str) -> list[pd.DataFrame]:
-    cells = prepared(adata, question, entries[0].split_key)
-    return [run(cells, question, entry, partition="test", data=data) for entry in entries]
+    key = entries[0].split_key
+    fold = Fold.of(prepared(adata, question, key), question, key)
+    return [run(fold, entry, partition="test", data=data) for entry in entries]
 
 
 def _kept(adata: AnnData, key: str, wanted: set[str]) -> dict[str, pd.DataFrame]:

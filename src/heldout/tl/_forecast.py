@@ -55,7 +55,8 @@ def forecast(
         ``lstm``, ``feedforward``, ``lstm_published`` and ``feedforward_published`` (without skip connection, and
         without the real times) are networks. The others are in closed form: ``persistence``, ``pooled_past``,
         ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion`` and ``ridge_reversion``. For times between train
-        times also ``ot_interpolation`` and ``neighbour_mixture``.
+        times also ``blend`` (cells on curved transport, mixed with cells of both sides), ``ot_interpolation`` and
+        ``neighbour_mixture``.
     split_key
         Column of ``obs`` with the split.
     mask_var
@@ -76,8 +77,8 @@ def forecast(
         Options of the method: :class:`heldout.model.AutoConfig` for ``auto``, :class:`heldout.model.FlowConfig` for
         ``flow``, :class:`heldout.model.SequenceConfig` for ``lstm`` and ``feedforward``,
         :class:`heldout.model.PublishedConfig` for their published versions, and :class:`heldout.model.DampingConfig`
-        for ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion`` and ``ridge_reversion``. The other baselines
-        have no options.
+        for ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion`` and ``ridge_reversion``, and
+        :class:`heldout.model.BlendConfig` for ``blend``. The other baselines have no options.
     rng
         Seed or Generator. The global state of torch does not change.
     key_added

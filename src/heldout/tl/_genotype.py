@@ -13,8 +13,11 @@ from heldout._core.prepared import warn_of_counts
 from heldout._core.rng import Rng, seed_of
 from heldout._core.threads import thread_policy
 from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.estimators.estimator import Estimator
 from heldout.tasks.genotype.features import OF_GENES
+from heldout.tasks.genotype.resolve import resolved
 from heldout.tasks.genotype.task import Task, predict
+from heldout.tasks.genotype.trained import Trained
 from heldout.tl._predict import prediction_slots
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ def genotype(
     adata: AnnData,
     label_key: str = "genotype",
     *,
-    method: str = "mlp",
+    method: Any = "mlp",
     auxiliary_key: str | None = None,
     group_key: str | Sequence[str] | None = None,
     covariate_keys: Sequence[str] | None = None,
@@ -60,7 +63,10 @@ def genotype(
         ``celltype_pseudobulk``, ``mean_embedding``, ``stacked``, ``auto`` (the simple method that predicts left-out
         groups of train best) and ``tabpfn`` (needs the package tabpfn). Methods that predict whole groups
         (``attention``, ``pseudobulk_shrunken``, ``pseudobulk_boosting``, and the last six) write the prediction of a
-        group to all its cells.
+        group to all its cells. Or a classifier of scikit-learn (or another package with the same
+        methods), or one in :class:`heldout.model.Estimator`, which fits on cells or on means of groups. Its predictions
+        for all cells of ``adata`` are stored, because keeping the classifier itself needs a pickle. So it is evaluated
+        like other fits, but predicts new cells only if it is linear, as ``LogisticRegression`` is.
     auxiliary_key
         Column of ``obs``, e.g. the day, that a network predicts with a second head (Model B). Values that train does
         not contain are not used in its loss.
@@ -88,7 +94,8 @@ def genotype(
         :class:`heldout.model.EmbeddingConfig` for ``mean_embedding``, :class:`heldout.model.PathwayConfig` with the
         gene sets for ``pathway_logistic``, :class:`heldout.model.StackedGroupsConfig` for ``stacked``,
         :class:`heldout.model.AutoGroupsConfig` for ``auto``, and :class:`heldout.model.TabPFNConfig` for ``tabpfn``.
-        ``majority`` and ``nearest_centroid`` have no options.
+        ``majority`` and ``nearest_centroid`` have no options, and a
+        classifier has its own.
     rng
         Seed or Generator. The global state of torch does not change.
     key_added
@@ -111,8 +118,11 @@ def genotype(
 
     Raises
     ------
+    TypeError
+        If ``method`` is an object that is not a classifier, or has neither ``predict_proba`` nor ``decision_function``.
     ValueError
-        If a column is missing, labels are missing, train lacks a class, or the preparation was fitted on another split.
+        If a column is missing, labels are missing, train lacks a class, the preparation was fitted on another split, or
+        a classifier of scikit-learn fails.
 
     Examples
     --------
@@ -127,8 +137,8 @@ def genotype(
     (600, 2)
     """
     check_key("key_added", key_added)
-    METHODS[method]
-    if auxiliary_key is not None and METHODS[method].role != "model":
+    method, config = resolved(method, config)
+    if auxiliary_key is not None and (METHODS[method].role != "model" or METHODS.is_adapter(method)):
         msg = (
             f"auxiliary_key={auxiliary_key!r} is only for method='mlp' and 'attention', not for {method!r}. Leave it "
             "out."
@@ -152,8 +162,11 @@ def genotype(
     if METHODS[method].load().features in OF_GENES:
         because = "the classifier can learn the sequencing depth instead of expression"
         warn_of_counts(adata, layer, partition.rows("train"), because=because)
-    fit = task.fit(method, config, seed=seed_of(rng))
+    trained = Trained.of(task, method, config, seed=seed_of(rng))
+    fit = trained.to_fit()
     slots = prediction_slots(fit, predict(fit, adata, key=key_added, layer=layer), key=key_added, index=adata.obs_names)
     adata = store.start(adata, copy=copy)
     write_fit(adata, key_added, fit, partition, **slots)
+    if isinstance(config, Estimator):
+        config.fitted_ = trained.implementation.live  # type: ignore[attr-defined]
     return store.finish(adata, copy=copy)

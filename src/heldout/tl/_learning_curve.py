@@ -35,7 +35,8 @@ from heldout.tasks.genotype.learning import (
     unit_order,
 )
 from heldout.tasks.genotype.task import group_labels, group_names
-from heldout.tasks.genotype.tuning.runs import Entry, Question, check_scale, is_random, named_methods, run
+from heldout.tasks.genotype.tuning.fold import Fold, Question
+from heldout.tasks.genotype.tuning.runs import Entry, check_scale, is_random, named_methods, run
 from heldout.tl._compare import prepared
 
 if TYPE_CHECKING:
@@ -313,16 +314,16 @@ def _fitted(
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Predictions of each method for the held-out groups of one subset."""
     once = plan.scored is not plan.units and subset.size == len(plan.units.names) and subset.repeat > 0
-    wanted = {name: how for name, how in named.items() if not once or is_random(how[0])}
+    wanted = {name: how for name, how in named.items() if not once or is_random(*how[:2])}
     if not wanted:
         return
     cells = _cells(adata, question, plan, subset)
     of_subset = replace(question, layer=None)
-    ready = prepared(cells, of_subset, _SPLIT)
+    ready = Fold.of(prepared(cells, of_subset, _SPLIT), of_subset, _SPLIT)
     for name, how in wanted.items():
         entry = Entry(name, *how, _SPLIT, rng + subset.repeat)
         try:
-            frame = run(ready, of_subset, entry, partition="test", data="")
+            frame = run(ready, entry, partition="test", data="")
         except ValueError as problem:
             msg = f"{name} cannot be fitted on {counted(subset.size, 'train unit')}: {problem} Pass larger sizes."
             raise ValueError(msg) from problem

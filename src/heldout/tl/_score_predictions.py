@@ -1,8 +1,8 @@
-"""Score perturbations that another tool predicted."""
+"""Score perturbations, or probabilities of classes, that another tool predicted."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from heldout._core import keys, store
 from heldout._core.evaluations import write_evaluation
@@ -14,9 +14,9 @@ from heldout.tasks.perturbation.judging.judge import check_how
 from heldout.tasks.perturbation.judging.leaks import leak_of_screen
 from heldout.tasks.perturbation.judging.score_predictions import judge_predictions, named_predictions
 from heldout.tasks.perturbation.task import Task
+from heldout.tl._score_probabilities import score_probabilities
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 @thread_policy()
 def score_predictions(
     adata: AnnData,
-    predicted: AnnData
-    | pd.DataFrame
-    | str
-    | os.PathLike[str]
-    | Mapping[str, AnnData | pd.DataFrame | str | os.PathLike[str]],
+    predicted: Any,
     perturbation_key: str | None = None,
     *,
     control: str | Sequence[str] | None = None,
@@ -47,6 +43,10 @@ def score_predictions(
     baselines: Sequence[str] | None = None,
     n_bootstrap: int = 2000,
     rng: Rng = 0,
+    label_key: str | None = None,
+    fold_key: str | None = None,
+    group_key: str | Sequence[str] | None = None,
+    block_key: str | None = None,
     key_added: str = "predictions",
 ) -> pd.DataFrame:
     """Score the predictions of another tool like a fit: with baselines, a ceiling and a verdict.
@@ -54,6 +54,8 @@ def score_predictions(
     Predictions of GEARS, CPA, CellFlow, State, scGPT or any other source are the rows of an AnnData: predicted cells,
     or one mean profile for each perturbation, on the log-normalised scale of ``adata``. Changes are measured from the
     real train controls and never from predicted controls, so a tool gains nothing by predicting other controls.
+
+    With ``label_key``, ``predicted`` has probabilities of classes, and :func:`score_probabilities` scores them.
 
     Parameters
     ----------
@@ -85,13 +87,17 @@ def score_predictions(
         Number of bootstrap draws.
     rng
         Seed or Generator of the bootstrap.
+    label_key, fold_key, group_key, block_key
+        For probabilities of classes only, see :func:`score_probabilities`. ``split_key`` and ``key_added`` apply to
+        them too, the other options do not.
     key_added
         Name of the evaluation.
 
     Returns
     -------
-    The table of :func:`evaluate_perturbation`. A tool that predicts cells has one more row for each metric,
-    ``<name> (shifted controls)``: its mean with the spread of the controls. The table is also stored:
+    With ``label_key``, the table of :func:`score_probabilities`. Otherwise the table of :func:`evaluate_perturbation`.
+    A tool that predicts cells has one more row for each metric, ``<name> (shifted controls)``: its mean with the spread
+    of the controls. The table is also stored:
 
     ``uns["heldout"]["evaluations"][key_added]``
         The table and the report.
@@ -128,6 +134,13 @@ def score_predictions(
     """
     check_key("key_added", key_added)
     store.check_adata(adata)
+    of_classes: dict[str, Any] = {"fold_key": fold_key, "group_key": group_key, "block_key": block_key}
+    if label_key is not None:
+        others = {"perturbation_key": perturbation_key, "control": control, "targets": targets}
+        others |= {"covariate_keys": covariate_keys, "dose_key": dose_key, "layer": layer, "baselines": baselines}
+        _refuse(others, f"is for perturbations, and label_key={label_key!r} asks for classes")
+        return score_probabilities(adata, predicted, label_key, split_key=split_key, key_added=key_added, **of_classes)
+    _refuse(of_classes, "is for probabilities of classes, which need a label_key")
     check_how(partition, baselines, n_bootstrap)
     if key_added in store.section(adata, keys.FITS):
         msg = f"key_added={key_added!r} is the name of a fit, whose evaluation would be lost. Choose another name."
@@ -151,3 +164,10 @@ def score_predictions(
     )
     leak = leak_of_screen(adata, split, task.screen, partition)
     return write_evaluation(adata, key_added, fit, split, table, rows, partition=partition, leak=leak)
+
+
+def _refuse(options: Mapping[str, Any], why: str) -> None:
+    for name, value in options.items():
+        if value is not None:
+            msg = f"{name}={value!r} {why}. Leave it out."
+            raise ValueError(msg)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from heldout._core import keys, store
-from heldout._core.arrays import get_matrix, take
 from heldout._core.chain import check_steps
 from heldout._core.fits import check_key_is_free, write_fit
 from heldout._core.keys import check_key
@@ -22,7 +20,10 @@ from heldout._core.rng import Rng, generator, seed_of
 from heldout._core.threads import thread_policy
 from heldout.metrics.classification import log_loss, roc_auc
 from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.estimators.estimator import Estimator
+from heldout.tasks.genotype.resolve import resolved
 from heldout.tasks.genotype.task import Task, predict
+from heldout.tasks.genotype.trained import Trained
 from heldout.tasks.genotype.tuning.grid import configs_of
 from heldout.tasks.genotype.tuning.search import search
 from heldout.tl._evaluate_genotype import evaluate_genotype
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from heldout._core.fits import Fit
-
 
 @thread_policy()
 def sweep(
@@ -42,7 +41,7 @@ def sweep(
     label_key: str = "genotype",
     *,
     grid: Literal["lmna"] | Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] = "lmna",
-    method: str = "mlp",
+    method: Any = "mlp",
     config: Any = None,
     n_trials: int | None = None,
     metric: Literal["auc", "loss"] = "auc",
@@ -73,7 +72,9 @@ def sweep(
         which optuna proposes ``n_trials``, e.g. ``lambda trial: {"lr": trial.suggest_float("lr", 1e-4, 1e-1,
         log=True)}``.
     method
-        A method of :func:`heldout.tl.genotype`.
+        A method of :func:`heldout.tl.genotype`, or a classifier of scikit-learn. The options in ``grid`` are then its
+        parameters, with the names of ``set_params``, and ``rows`` and ``balanced`` of
+        :class:`heldout.model.Estimator`.
     config
         Options that the grid changes in part. If None, the defaults of the method.
     n_trials
@@ -129,13 +130,13 @@ def sweep(
     """
     check_key("key_added", key_added)
     store.check_adata(adata)
-    check_key_is_free(adata, key_added, f"genotype.{METHODS[method].name}")
+    method, base = resolved(method, config)
+    check_key_is_free(adata, key_added, f"genotype.{method}")
     if metric not in ("auc", "loss"):
         msg = f"metric={metric!r} must be one of 'auc', 'loss'."
         raise ValueError(msg)
     partition = read_partition(adata, split_key)
     check_steps(adata, partition)
-    base = METHODS[method].check_config(config)
     configs = {} if callable(grid) else configs_of(grid, base, n_trials=n_trials, rng=generator(rng))
     partition.require("val", "test", purpose="A sweep")
     if baselines is not None:
@@ -157,14 +158,13 @@ def sweep(
         raise ValueError(msg)
     seed = seed_of(rng)
     rows: list[dict[str, Any]] = []
-    fits: list[Fit] = []
+    fits: list[Trained] = []
 
     def score(name: str, options: Any) -> float:
         """Fit, and keep the fit and its scores on val."""
-        fit = task.fit(method, options, seed=seed)
-        log_p = predict(fit, _part(adata, val, layer), key=name)
-        fits.append(fit)
-        rows.append(_row(name, options, fit, task.labels[val], log_p))
+        trained = Trained.of(task, method, options, seed=seed)
+        fits.append(trained)
+        rows.append(_row(name, options, trained, task.labels[val], trained.predict(val)))
         return float(rows[-1][f"val_{metric}"])
 
     if callable(grid):
@@ -175,7 +175,7 @@ def sweep(
     table = pd.DataFrame(rows)
     order = ["val_auc", "val_loss"] if metric == "auc" else ["val_loss"]
     best = int(table.sort_values(order, ascending=[name == "val_loss" for name in order], kind="stable").index[0])
-    chosen = fits[best]
+    chosen = fits[best].to_fit()
     slots = prediction_slots(
         chosen, predict(chosen, adata, key=key_added, layer=layer), key=key_added, index=adata.obs_names
     )
@@ -192,10 +192,12 @@ def sweep(
         about = {
             "method": method,
             "metric": metric,
-            "configs": {name: asdict(options) for name, options in configs.items()},
+            "configs": {name: options.stored() for name, options in configs.items()},
         }
         entry = {"table": table.rename(index=str), "json": json.dumps(about)}
         store.commit(adata, heldout={keys.SWEEPS: {**store.section(adata, keys.SWEEPS), key_added: entry}})
+    if isinstance(base, Estimator):
+        base.fitted_ = fits[best].implementation.live  # type: ignore[attr-defined]
     return table
 
 
@@ -206,13 +208,8 @@ def _finish(table: pd.DataFrame, best: int, judged: pd.DataFrame) -> None:
     table["test_auc"] = np.where(table["chosen"], float(test["estimate"].iloc[0]), np.nan)
 
 
-def _row(name: str, options: Any, fit: Fit, labels: np.ndarray, log_p: np.ndarray) -> dict[str, Any]:
-    simple = {key: value for key, value in asdict(options).items() if isinstance(value, int | float | str | bool)}
+def _row(name: str, options: Any, trained: Trained, labels: np.ndarray, log_p: np.ndarray) -> dict[str, Any]:
+    shown = options.shown() if isinstance(options, Estimator) else options.stored()
+    simple = {key: value for key, value in shown.items() if isinstance(value, int | float | str | bool)}
     scores = {"val_auc": roc_auc(labels, log_p), "val_loss": log_loss(labels, log_p)}
-    return {"name": name, **simple, "n_epochs": len(fit.history), **scores}
-
-
-def _part(adata: AnnData, rows: np.ndarray, layer: str | None) -> AnnData:
-    from anndata import AnnData
-
-    return AnnData(take(get_matrix(adata, layer, dask=True), rows, None), obs=adata.obs.iloc[rows], var=adata.var[[]])
+    return {"name": name, **simple, "n_epochs": len(trained.fitted.history), **scores}

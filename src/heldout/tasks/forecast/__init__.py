@@ -90,6 +90,13 @@ METHODS = Registry(
         kinds=_BEYOND | _BETWEEN,
     ),
     Method(
+        "blend",
+        "model",
+        "cells on curved paths of transport, mixed with cells of both sides",
+        f"{_HERE}.blend:Blend",
+        kinds=_BETWEEN,
+    ),
+    Method(
         "flow", "model", "optimal-transport flow matching", f"{_HERE}.networks._flow:Flow", kinds=_BEYOND | _BETWEEN
     ),
     Method("lstm", "model", "LSTM on chains, predicts the change", f"{_HERE}.networks._sequence:LSTM", kinds=_BEYOND),

@@ -56,6 +56,31 @@ class AutoConfig(Config):
 
 
 @dataclass(frozen=True)
+class BlendConfig(Config):
+    """Options of ``blend``, which predicts middle times. None learns an option by leaving out inner train times.
+
+    Parameters
+    ----------
+    weight
+        Share of cells that stay at one of the two sides. 0 moves all cells, 1 is a mixture of both sides.
+    power
+        Cells move evenly in this power of the time since the first train time. With a power below 1 they move fast at
+        first, and then more slowly.
+    curvature
+        Weight of the bend of the paths. 0 gives straight lines, 1 gives splines through the likely ancestors and
+        descendants at the train times around.
+    n_neighbors
+        Number of nearest cells of the same time that are averaged to the structure of a cell. Only the structure
+        moves, and the cell keeps its residual. 1 moves cells as they are.
+    """
+
+    weight: float | None = option(None, at_least=0, at_most=1)
+    power: float | None = option(None, above=0)
+    curvature: float | None = option(None, at_least=0, at_most=2)
+    n_neighbors: int = option(30, at_least=1)
+
+
+@dataclass(frozen=True)
 class FlowConfig(Config):
     """Options of the flow.
 

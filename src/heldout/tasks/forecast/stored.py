@@ -14,15 +14,22 @@ MOST = 4000
 """Maximum number of cells that are kept of each time."""
 
 
-def keep_cells(data: Snapshots, *, seed: int) -> dict[str, np.ndarray]:
+def keep_cells(data: Snapshots, *, seed: int, most: int = MOST) -> dict[str, np.ndarray]:
     """Times and cells as arrays of a fit."""
     rng = np.random.default_rng(seed)
-    kept = [c if len(c) <= MOST else c[np.sort(rng.choice(len(c), MOST, replace=False))] for c in data.cells]
+    kept = [thinned(c, most, seed=rng) for c in data.cells]
     return {
         "times": np.asarray(data.times, dtype=np.float64),
         "sizes": np.array([len(c) for c in kept]),
         "cells": np.concatenate(kept).astype(np.float32),
     }
+
+
+def thinned(cells: np.ndarray, most: int, *, seed: int | np.random.Generator) -> np.ndarray:
+    """At most ``most`` random cells, in their order."""
+    if len(cells) <= most:
+        return cells
+    return cells[np.sort(np.random.default_rng(seed).choice(len(cells), most, replace=False))]
 
 
 def kept_cells(fitted: Fitted) -> tuple[np.ndarray, list[np.ndarray]]:

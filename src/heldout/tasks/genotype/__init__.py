@@ -113,6 +113,15 @@ METHODS = Registry(
         "network that pools the cells of a group by gated attention",
         f"{_HERE}.networks._attention:Attention",
     ),
+    adapters=(
+        Method("estimator", "model", "an estimator on cells", f"{_HERE}.estimators.adapters:CellEstimator"),
+        Method(
+            "pseudobulk_estimator",
+            "model",
+            "an estimator on the mean profile of each group",
+            f"{_HERE}.estimators.adapters:PseudobulkEstimator",
+        ),
+    ),
 )
 
 __all__ = ["METHODS"]

@@ -73,7 +73,7 @@ class Auto:
         if name == _METHOD or self.registry[name].load().features not in OF_GENES:
             msg = (
                 f"AutoGroupsConfig: candidates has {name!r}, which cannot be a candidate. Candidates must read genes, "
-                "as 'pseudobulk_shrunken' or 'logistic'."
+                "such as 'pseudobulk_shrunken' or 'logistic'."
             )
             raise ValueError(msg)
         return self.registry.implementation(name)

@@ -24,8 +24,9 @@ from heldout.tasks.genotype.claims import answer, claims_table, pairs_table, sum
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
 from heldout.tasks.genotype.features import OF_GENES
 from heldout.tasks.genotype.leaks import leak_of_groups
-from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict
+from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict, shown_name
 from heldout.tasks.genotype.thresholds import thresholds
+from heldout.tasks.genotype.trained import Trained
 from heldout.tasks.genotype.tuning.refit import refit_test
 from heldout.tasks.genotype.units import blocks_of, hierarchy_of
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from heldout._core.rng import Rng
 
 logger = logging.getLogger("heldout")
+
+_REPEATED = "one prediction for each group, repeated for its cells"
 
 
 def evaluate(
@@ -59,6 +62,12 @@ def evaluate(
     """Score at the level of groups and cells, store and return the table; see :func:`heldout.tl.evaluate`."""
     if baselines is not None:
         METHODS.baselines(baselines)
+    if n_refits and METHODS.is_adapter(METHODS.method_of(fit).name):
+        msg = (
+            f"n_refits={n_refits} fits again, but the fit {key!r} keeps only the predictions of {shown_name(fit)}. "
+            "Pass the estimator to heldout.tl.compare(methods=[...], n_refits=...)."
+        )
+        raise ValueError(msg)
     split = read_partition(adata, fit.split_key)
     check_split(adata, fit, split, key=key)
     check_prepared(fit, adata, key=key, layer=fit.info["layer"])
@@ -82,9 +91,11 @@ def evaluate(
     judged = _Judge(
         task, of_cell, _cells(adata, rows, task.layer), _cells(adata, split.rows("val"), task.layer), split.rows("val")
     )
-    scored = [judged.scored(METHODS.method_of(fit).name, "model", fit, key)]
+    scored = [judged.scored(shown_name(fit), "model", fit, key)]
     others = [name for name in baselines if name != scored[0].method]
-    scored.extend(judged.scored(name, "baseline", task.fit(name), name) for name in progress(others, "baselines"))
+    scored.extend(
+        judged.scored(name, "baseline", Trained.of(task, name).to_fit(), name) for name in progress(others, "baselines")
+    )
     X = take(judged.cells.X, None, task.columns)
     table = evaluation_table(
         scored,
@@ -139,8 +150,10 @@ class _Judge:
     def scored(self, method: str, role: str, fit: Fit, key: str) -> Scored:
         """Log-probabilities of the evaluated cells."""
         note = "" if fit.info["fitted"].get("converged", True) else "solver did not converge"
-        if METHODS[method].load().by_group:
-            note = "one prediction for each group, repeated for its cells"
+        if fit.info["fitted"].get("scores") == "decision_function":
+            note = "margins are taken as log-odds, so loss and brier are not calibrated"
+        if METHODS.method_of(fit).load().by_group:
+            note = "; ".join(filter(None, [note, _REPEATED]))
         log_probability = predict(fit, self.cells, key=key)
         return Scored(method, role, log_probability, note, self._thresholds(fit, key))
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from heldout._core import store
-from heldout._core.arrays import describe, describe_train, get_matrix, loaded, row_blocks, take
+from heldout._core.arrays import describe, describe_train, get_matrix, take
 from heldout._core.chain import scaled_with, state_from_json, state_to_json
 from heldout._core.genes import gene_columns
 from heldout._core.method import Fitted
 from heldout.splitting._components import components
 from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.estimators.adapters import kept_predictions
 from heldout.tasks.genotype.features import OF_GENES, Covariate, code, describe_covariates, features_of, qc_columns
 from heldout.tasks.genotype.interface import Data
-from heldout.tasks.genotype.rows import predict_rows
+from heldout.tasks.genotype.rows import predict_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,7 @@ class Task:
     auxiliary: np.ndarray | None
     covariates: list[Covariate]
     cell_types: Covariate | None
+    _data: dict[str, Data] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -117,6 +119,11 @@ class Task:
 
     def data(self, features: str) -> Data:
         """Arrays for a method that reads ``features``: genes, QC measures, covariates or cell types."""
+        if features not in self._data:
+            self._data[features] = self._read(features)
+        return self._data[features]
+
+    def _read(self, features: str) -> Data:
         X: MatrixOrDask = (
             take(get_matrix(self.adata, self.layer, dask=True), None, self.columns)
             if features in OF_GENES
@@ -154,13 +161,6 @@ class Task:
             "covariates": [asdict(covariate) for covariate in self.covariates],
             "cell_types": None if self.cell_types is None else asdict(self.cell_types),
         }
-
-    def fit(self, method: str, config: Any = None, *, seed: int = 0) -> Fit:
-        """Fit one method of the registry."""
-        config = METHODS[method].check_config(config)
-        implementation = METHODS.implementation(method)
-        fitted = implementation.fit(self.data(implementation.features), config, seed=seed)
-        return self.pack(method, implementation.features, config, fitted, seed=seed)
 
     def pack(self, method: str, features: str, config: Any, fitted: Fitted, *, seed: int) -> Fit:
         """Turn the result of a method into a fit that can be stored."""
@@ -225,23 +225,22 @@ def predict(fit: Fit, adata: AnnData, *, key: str, layer: str | None = None) -> 
         if genes
         else features_of(adata, fit.info["features"], fit.info, layer=layer)
     )
+    if METHODS.is_adapter(METHODS.method_of(fit).name) and not fitted.info["linear"]:
+        return kept_predictions(fitted, adata, take(X, None, columns), key=key)
     if not implementation.by_group:
-        if not genes:
-            return np.asarray(implementation.predict(fitted, X))
-        parts = [implementation.predict(fitted, take(block, None, columns)) for _, block in row_blocks(X)]
-        return np.concatenate(parts)
+        return predict_all(implementation, fitted, X, None, columns)
     if fit.info["group_key"] is None:
         msg = f"The fit {key!r} predicts whole groups, but it has no group_key. Fit again, with group_key."
         raise ValueError(msg)
-    numbers = group_numbers(adata, fit.info["group_key"])
     known = fit.info["features"] == "genes_and_types" and fit.info["cell_types"] is not None
     types = Covariate(**fit.info["cell_types"]).codes(adata) if known else None
-    result = np.empty((adata.n_obs, len(fit.info["classes"])), dtype=np.float32)
-    for number in range(int(numbers.max()) + 1):
-        rows = np.flatnonzero(numbers == number)
-        of_rows = None if types is None else types[rows]
-        result[rows] = predict_rows(implementation, fitted, loaded(take(X, rows, columns)), of_rows)
-    return result
+    return predict_all(implementation, fitted, X, group_numbers(adata, fit.info["group_key"]), columns, types)
+
+
+def shown_name(fit: Fit) -> str:
+    """Name of the method of a fit in tables: that of the registry, or the class of an estimator."""
+    name = METHODS.method_of(fit).name
+    return str(fit.info["fitted"]["name"]) if METHODS.is_adapter(name) else name
 
 
 def _auxiliary(adata: AnnData, auxiliary_key: str | None, train: np.ndarray) -> tuple[list[str], np.ndarray | None]:

@@ -159,7 +159,7 @@ class GenotypeClassifier(HeldoutModel):
 
     def _train(self, *, seed: int, trainer_options: Mapping[str, Any]) -> Fit:
         self.members_, history = fit_members(
-            self.task.data("genes"), self.config_, seed=seed, trainer_options=trainer_options
+            replace(self.task).data("genes"), self.config_, seed=seed, trainer_options=trainer_options
         )
         self.module = self.members_[0]
         method = "attention" if isinstance(self.config_, AttentionConfig) else "mlp"

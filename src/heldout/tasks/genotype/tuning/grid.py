@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from heldout.tasks.genotype.config import MLPConfig
+from heldout.tasks.genotype.estimators.describe import name_of
 
 _LMNA: dict[str, dict[str, Any]] = {
     "A_d1_e20_b128_relu_adam": {},
@@ -59,19 +59,27 @@ def configs_of(grid: Any, base: Any, *, n_trials: int | None, rng: np.random.Gen
     return found
 
 
+def _short(value: Any) -> Any:
+    return name_of(value) if hasattr(value, "get_params") else value
+
+
+def _name(base: Any) -> str:
+    return str(getattr(base, "name", type(base).__name__))
+
+
 def _named(grid: str, base: Any) -> dict[str, Any]:
     if grid != "lmna" or type(base) is not MLPConfig:
         msg = f"grid={grid!r} must be a mapping, or 'lmna' with method='mlp'."
         raise ValueError(msg)
-    start = replace(base, n_layers=1, max_epochs=20, batch_size=128)
-    return {name: replace(start, **changed) for name, changed in _LMNA.items()}
+    start = base.changed(n_layers=1, max_epochs=20, batch_size=128)
+    return {name: start.changed(**changed) for name, changed in _LMNA.items()}
 
 
 def _product(grid: Mapping[str, Any], base: Any) -> dict[str, Any]:
-    known = [field.name for field in fields(base)]
+    known = base.options()
     for name, values in grid.items():
         if name not in known:
-            msg = f"grid has {name!r}, which is not an option of {type(base).__name__}. It has {', '.join(known)}."
+            msg = f"grid has {name!r}, which is not an option of {_name(base)}. It has {', '.join(known)}."
             raise ValueError(msg)
         if isinstance(values, str) or not hasattr(values, "__len__") or not len(values):
             msg = f"grid[{name!r}]={values!r} must be a list of one or more values."
@@ -79,5 +87,5 @@ def _product(grid: Mapping[str, Any], base: Any) -> dict[str, Any]:
     found = {}
     for values in product(*grid.values()):
         changed = dict(zip(grid, values, strict=True))
-        found[", ".join(f"{name}={value}" for name, value in changed.items())] = replace(base, **changed)
+        found[", ".join(f"{name}={_short(value)}" for name, value in changed.items())] = base.changed(**changed)
     return found

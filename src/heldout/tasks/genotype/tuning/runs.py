@@ -5,55 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from heldout._core import store
-from heldout._core.arrays import describe, get_matrix, moments, take
+from heldout._core.arrays import describe, get_matrix, moments
 from heldout._core.chain import steps
-from heldout._core.partition import Partition, read_partition
 from heldout.metrics.classification import group_log_probability, roc_auc
 from heldout.tasks.genotype import METHODS
-from heldout.tasks.genotype.task import Task, group_labels, group_names, predict
+from heldout.tasks.genotype.resolve import resolved
+from heldout.tasks.genotype.task import group_labels
 from heldout.tasks.genotype.thresholds import thresholds
+from heldout.tasks.genotype.trained import Trained
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
+    from heldout.tasks.genotype.tuning.fold import Fold, Question
+
 _ONE_AT_A_TIME = threading.Lock()
 """All threads of a process share the generator of torch, so fits of one process must not run at the same time."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What all fits of a comparison share."""
-
-    label_key: str
-    group_key: tuple[str, ...] | None
-    covariate_keys: tuple[str, ...]
-    cell_type_key: str | None
-    n_top_genes: int | None
-    max_value: float | None
-    layer: str | None
-
-    def task(self, adata: AnnData, partition: Partition, auxiliary_key: str | None) -> Task:
-        """The task on prepared cells."""
-        return Task.of(
-            adata,
-            partition,
-            label_key=self.label_key,
-            auxiliary_key=auxiliary_key,
-            group_key=None if self.group_key is None else list(self.group_key),
-            covariate_keys=list(self.covariate_keys),
-            cell_type_key=self.cell_type_key,
-            mask_var=None if self.n_top_genes is None else "highly_variable",
-            layer=self.layer,
-        )
 
 
 @dataclass(frozen=True)
@@ -72,7 +48,7 @@ class Entry:
         state = [
             asdict(question),
             self.method,
-            asdict(self.config),
+            self.config.stored(),
             self.auxiliary_key,
             self.split_key,
             self.seed,
@@ -91,17 +67,20 @@ def named_methods(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple
     TypeError
         If options are of another class than those of the method.
     """
-    given = methods if hasattr(methods, "items") else {name: {} for name in methods}
     found = {}
-    for name, how in given.items():
-        options = {"method": how} if isinstance(how, str) else dict(how)
-        method = options.pop("method", name)
-        config = METHODS[method].check_config(options.pop("config", None))
+    for name, how in _by_name(methods).items():
+        options = dict(how) if isinstance(how, Mapping) else {"method": how}
+        method, config = resolved(
+            options.pop("method", name), options.pop("config", None), argument=f"methods[{name!r}]"
+        )
+        if METHODS.is_adapter(method) and name in {each.name for each in METHODS}:
+            msg = f"methods[{name!r}] is an estimator, but {name!r} is a method of heldout. Give it another name."
+            raise ValueError(msg)
         auxiliary_key = options.pop("auxiliary_key", None)
         if options:
             msg = f"methods[{name!r}] has {sorted(options)}; only method, config and auxiliary_key are allowed."
             raise ValueError(msg)
-        if auxiliary_key is not None and METHODS[method].role != "model":
+        if auxiliary_key is not None and (METHODS[method].role != "model" or METHODS.is_adapter(method)):
             msg = (
                 f"methods[{name!r}]: auxiliary_key={auxiliary_key!r} works only with networks, not with {method!r}. "
                 "Leave it out."
@@ -114,9 +93,29 @@ def named_methods(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, tuple
     return found
 
 
-def is_random(method: str) -> bool:
+def _by_name(methods: Any) -> Mapping[str, Any]:
+    """Methods by display name. An estimator in a list is named after its class."""
+    if isinstance(methods, Mapping):
+        return methods
+    if isinstance(methods, str) or not isinstance(methods, Iterable) or hasattr(methods, "fit"):
+        msg = f"methods={methods!r} must be a list of methods, or a mapping of names to methods. Pass [{methods!r}]."
+        raise TypeError(msg)
+    found: dict[str, Any] = {}
+    for each in methods:
+        if isinstance(each, str):
+            found[each] = {}
+            continue
+        name = resolved(each, argument="methods")[1].name
+        if name in found:
+            msg = f"methods has several estimators named {name!r}. Pass a mapping of names to estimators."
+            raise ValueError(msg)
+        found[name] = each
+    return found
+
+
+def is_random(method: str, config: Any) -> bool:
     """Whether another seed gives another fit."""
-    return bool(METHODS[method].load().stochastic)
+    return bool(config.stochastic if METHODS.is_adapter(method) else METHODS[method].load().stochastic)
 
 
 def data_digest(adata: AnnData, layer: str | None) -> str:
@@ -127,22 +126,22 @@ def data_digest(adata: AnnData, layer: str | None) -> str:
     return state.hexdigest()
 
 
-def run(adata: AnnData, question: Question, entry: Entry, *, partition: str, data: str) -> pd.DataFrame:
-    """Fit on prepared cells, and predict the groups of a partition. Returns one row for each group."""
+def run(fold: Fold, entry: Entry, *, partition: str, data: str) -> pd.DataFrame:
+    """Fit on the cells of a fold, and predict the groups of a partition. Returns one row for each group."""
     with _ONE_AT_A_TIME:
-        split = read_partition(adata, entry.split_key)
-        task = question.task(adata, split, entry.auxiliary_key)
-        fit = task.fit(entry.method, entry.config, seed=entry.seed)
-        log_p, labels, names, groups = _asked(task, fit, partition)
+        task, split = fold.task(entry.auxiliary_key), fold.split
+        trained = Trained.of(task, entry.method, entry.config, seed=entry.seed)
+        rows = split.rows(partition)
+        log_p, labels, (names, groups) = trained.predict(rows), task.labels[rows], fold.groups_in(partition)
         cut = None
         if partition == "test" and len(split.rows("val")):
-            val_log_p, val_labels, _, val_groups = _asked(task, fit, "val")
-            cut = thresholds(val_labels, val_log_p, val_groups)
+            val = split.rows("val")
+            cut = thresholds(task.labels[val], trained.predict(val), fold.groups_in("val")[1])
     pooled = group_log_probability(log_p, groups)
     of_group = group_labels(names, groups, labels, task.classes)
     return pd.DataFrame(
         {
-            "digest": entry.digest(question, data),
+            "digest": entry.digest(fold.question, data),
             "method": entry.name,
             "fold": entry.split_key,
             "seed": entry.seed,
@@ -154,19 +153,6 @@ def run(adata: AnnData, question: Question, entry: Entry, *, partition: str, dat
             **{f"log_probability_{c}": pooled[:, c] for c in range(pooled.shape[1])},
         }
     )
-
-
-def _asked(task: Task, fit: Any, partition: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Log-probabilities, labels, group names and group numbers of the cells of a partition."""
-    from anndata import AnnData
-
-    rows = task.partition.rows(partition)
-    adata = task.adata
-    X = take(get_matrix(adata, task.layer, dask=True), rows, None)
-    part = AnnData(X, obs=adata.obs.iloc[rows], var=adata.var[[]])
-    assert task.group_key is not None
-    names, groups = store.factorize(group_names(part, task.group_key))
-    return predict(fit, part, key="of this grid"), task.labels[rows], names, groups
 
 
 def check_scale(adata: AnnData, question: Question) -> None:

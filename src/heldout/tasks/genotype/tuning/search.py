@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from heldout._core.progress import progress
@@ -69,7 +68,7 @@ def search(
 
 
 def _options(changed: Any, base: Any) -> Any:
-    known = [field.name for field in fields(base)]
+    known = base.options()
     if not isinstance(changed, Mapping):
         msg = f"grid must return a mapping of options to values for each trial, got {type(changed).__name__}."
         raise ValueError(msg)
@@ -77,4 +76,4 @@ def _options(changed: Any, base: Any) -> Any:
         if name not in known:
             msg = f"grid returns {name!r}, which is not an option of {type(base).__name__}. It has {', '.join(known)}."
             raise ValueError(msg)
-    return replace(base, **changed)
+    return base.changed(**changed)

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-PLAIN = ho.model.LogisticConfig(C=1.0, balanced=False, equal_groups=False, calibrated=False)
+CHOSEN = ho.model.LogisticConfig(C="auto", balanced=True, equal_groups=True, calibrated=True)
 SMALL = ho.model.MLPConfig(n_hidden=64, n_layers=1, max_epochs=12, patience=4, batch_size=128)
 METHODS: dict[str, dict[str, Any]] = {
-    "logistic, plain": {"method": "logistic", "config": PLAIN},
-    "pseudobulk, plain": {"method": "pseudobulk_logistic", "config": PLAIN},
     "logistic": {},
     "pseudobulk_logistic": {},
+    "logistic, chosen": {"method": "logistic", "config": CHOSEN},
+    "pseudobulk_logistic, chosen": {"method": "pseudobulk_logistic", "config": CHOSEN},
     "pseudobulk_shrunken": {},
     "celltype_pseudobulk": {},
     "mean_embedding": {},

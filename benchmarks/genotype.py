@@ -38,8 +38,8 @@ def methods(auxiliary_key: str | None, *, cell_types: bool, bags: int) -> dict[s
     """Return the baselines and networks of one study."""
     config, attention = ho.model.MLPConfig, ho.model.AttentionConfig
     found: dict[str, dict[str, object]] = {name: {} for name in BASELINES}
-    found |= {name: {"config": auto.PLAIN} for name in ("logistic", "pseudobulk_logistic")}
-    found |= {f"{name}, chosen": {"method": name} for name in ("logistic", "pseudobulk_logistic")}
+    chosen = {"config": auto.CHOSEN}
+    found |= {f"{name}, chosen": {"method": name, **chosen} for name in ("logistic", "pseudobulk_logistic")}
     if cell_types:
         found["composition_logistic"] = {}
     found["mlp (A)"] = {"method": "mlp", "config": config(**NET)}
@@ -142,7 +142,7 @@ def main() -> None:
         start = time.perf_counter()
         adata, label, options = study(name, Path(arguments.data))
         if arguments.simple:
-            options["methods"] = {name: how for name, how in options["methods"].items() if name in BASELINES or not how}
+            options["methods"] = {name: how for name, how in options["methods"].items() if not how}
         if arguments.methods:
             options["methods"] = {name: options["methods"][name] for name in arguments.methods}
         table = ho.tl.compare(adata, label, seeds=range(arguments.seeds), **options)

@@ -80,7 +80,7 @@ def test_libraries_of_a_donor_stay_together(monkeypatch):
     run = _learning_curve.run
 
     def watched(cells, *args, **kwargs):
-        seen.append(cells.obs.groupby("heldout_learning_curve", observed=True)["donor"].unique())
+        seen.append(cells.adata.obs.groupby("heldout_learning_curve", observed=True)["donor"].unique())
         return run(cells, *args, **kwargs)
 
     monkeypatch.setattr(_learning_curve, "run", watched)

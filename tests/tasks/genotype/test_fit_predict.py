@@ -14,7 +14,6 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 import heldout as ho
-from heldout.tasks.genotype.baselines import PLAIN
 from heldout.tasks.genotype.config import MLPConfig
 from heldout.tasks.genotype.interface import Data
 from heldout.tasks.genotype.networks._method import MLP, unpack_members
@@ -78,7 +77,7 @@ for adata in (ad.read_h5ad("fitted.h5ad"), ad.read_zarr("fitted.zarr")):
 
 
 def test_logistic_equals_scikit_learn_on_the_train_cells(prepared):
-    ho.tl.genotype(prepared, method="logistic", config=PLAIN)
+    ho.tl.genotype(prepared, method="logistic")
     genes = prepared.var["highly_variable"].to_numpy()
     train = (prepared.obs["split"] == "train").to_numpy()
     X, y = prepared.X[:, genes], (prepared.obs["genotype"] == "patient").to_numpy()
@@ -87,7 +86,7 @@ def test_logistic_equals_scikit_learn_on_the_train_cells(prepared):
 
 
 def test_pseudobulk_logistic_equals_scikit_learn_on_the_means(prepared):
-    ho.tl.genotype(prepared, method="pseudobulk_logistic", config=PLAIN)
+    ho.tl.genotype(prepared, method="pseudobulk_logistic")
     genes = prepared.var["highly_variable"].to_numpy()
     X = prepared.X[:, genes].toarray()
     train = prepared.obs["split"] == "train"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -10,8 +12,11 @@ import heldout as ho
 from heldout.metrics.classification import group_log_probability
 from heldout.model import LogisticConfig
 from heldout.tasks.genotype.baselines import CellLogistic, PseudobulkLogistic
+from heldout.tasks.genotype.group_rows import group_means
 from heldout.tasks.genotype.interface import Data
 from heldout.tasks.genotype.penalty import USUAL_C, Rows, choose_C, inner_folds
+
+CHOSEN = LogisticConfig(C="auto", balanced=True, equal_groups=True, calibrated=True)
 
 
 def rows_of(labels: np.ndarray, units: np.ndarray | None = None) -> Rows:
@@ -68,7 +73,7 @@ def test_the_usual_penalty_is_left_only_for_a_gain_of_more_than_one_standard_err
 def test_cells_are_weighted_so_that_each_donor_counts_once():
     n = np.array([5, 60, 10, 30, 8, 12])
     data = donors(0, n=n)
-    config = LogisticConfig(C=0.3, calibrated=False)
+    config = LogisticConfig(C=0.3, balanced=True, equal_groups=True)
     found = CellLogistic().fit(data, config, seed=0)
     weights = (1 / n)[data.groups]
     reference = LogisticRegression(C=0.3, tol=1e-8).fit(data.X, data.labels, sample_weight=weights)
@@ -80,6 +85,20 @@ def test_cells_are_weighted_so_that_each_donor_counts_once():
 
 
 @pytest.mark.parametrize("method", [CellLogistic(), PseudobulkLogistic()], ids=["cells", "means"])
+def test_the_default_is_plain_and_balance_alone_is_that_of_scikit_learn(method):
+    data = donors(2, n=np.array([5, 60, 10, 30, 8]))
+    X, labels = data.X, data.labels
+    if isinstance(method, PseudobulkLogistic):
+        X, labels = group_means(data, "x")
+    assert method.default_config == LogisticConfig(C=1.0, balanced=False, equal_groups=False, calibrated=False)
+    for balanced in (False, True):
+        found = method.fit(data, LogisticConfig(balanced=balanced), seed=0)
+        reference = LogisticRegression(class_weight="balanced" if balanced else None, max_iter=1000).fit(X, labels)
+        np.testing.assert_allclose(found.arrays["coef"], reference.coef_, rtol=1e-5, atol=1e-6)
+        assert found.info["penalty"] == "fixed"
+
+
+@pytest.mark.parametrize("method", [CellLogistic(), PseudobulkLogistic()], ids=["cells", "means"])
 def test_the_temperature_corrects_a_fit_that_is_too_sure_of_new_donors(method):
     gains = []
     for seed in range(3):
@@ -88,7 +107,7 @@ def test_the_temperature_corrects_a_fit_that_is_too_sure_of_new_donors(method):
         known = Data(data.X, data.labels, 2, train, np.arange(0), groups=data.groups)
         found = []
         for calibrated in (False, True):
-            fitted = method.fit(known, LogisticConfig(C=100.0, calibrated=calibrated), seed=0)
+            fitted = method.fit(known, replace(CHOSEN, C=100.0, calibrated=calibrated), seed=0)
             log_p = group_log_probability(method.predict(fitted, data.X[test]), data.groups[test] - 16)
             found.append((ho.metrics.log_loss(np.arange(40) % 2, log_p), ho.metrics.roc_auc(np.arange(40) % 2, log_p)))
         assert found[0][1] == pytest.approx(found[1][1], abs=0.02)
@@ -98,18 +117,16 @@ def test_the_temperature_corrects_a_fit_that_is_too_sure_of_new_donors(method):
 
 def test_what_was_chosen_is_in_the_fit():
     data = donors(1, n=np.full(12, 10))
-    info = CellLogistic().fit(data, LogisticConfig(), seed=0).info
+    info = CellLogistic().fit(data, CHOSEN, seed=0).info
     assert info["penalty"] == "chosen by leaving out 12 groups in 5 folds"
-    assert len(info["losses"]) == len(LogisticConfig().Cs)
+    assert len(info["losses"]) == len(CHOSEN.Cs)
     without = Data(data.X, data.labels, 2, data.train, data.val)
-    assert CellLogistic().fit(without, LogisticConfig(), seed=0).info["penalty"] == (
-        "fixed, because groups are not known"
-    )
+    assert CellLogistic().fit(without, CHOSEN, seed=0).info["penalty"] == ("fixed, because groups are not known")
 
 
 def test_three_groups_of_a_class_are_too_few_to_choose_a_penalty():
     data = donors(1, n=np.full(7, 10))
-    info = PseudobulkLogistic().fit(data, LogisticConfig(), seed=0).info
+    info = PseudobulkLogistic().fit(data, CHOSEN, seed=0).info
     assert info["C"] == USUAL_C
     assert info["penalty"] == "fixed, because a class has fewer than four groups in train"
     assert info["temperature"] != 1.0

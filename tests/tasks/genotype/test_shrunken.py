@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 import heldout as ho
-from heldout.model import ShrunkenConfig
-from heldout.tasks.genotype.baselines import PLAIN, PseudobulkLogistic
+from heldout.model import LogisticConfig, ShrunkenConfig
+from heldout.tasks.genotype.baselines import PseudobulkLogistic
 from heldout.tasks.genotype.interface import Data
 from heldout.tasks.genotype.penalty import balanced_weights
 from heldout.tasks.genotype.shrunken import PseudobulkShrunken
@@ -96,15 +96,15 @@ def test_kinds_of_matrix_agree(convert):
 
 def test_shrinkage_wins_where_donors_have_unequal_numbers_of_cells():
     losses = []
-    for seed in range(3):
+    for seed in range(5):
         data = donors(seed)
         found = METHOD.fit(data, ShrunkenConfig(), seed=0)
-        plain = PseudobulkLogistic().fit(data, PLAIN, seed=0)
+        plain = PseudobulkLogistic().fit(data, LogisticConfig(), seed=0)
         pairs = [predicted(METHOD, found, data), predicted(PseudobulkLogistic(), plain, data)]
         losses.append([log_loss(labels, np.exp(log_p)) for labels, log_p in pairs])
     shrunken, unshrunken = np.mean(losses, axis=0)
     assert shrunken < 0.69
-    assert shrunken < unshrunken - 0.05
+    assert shrunken < unshrunken - 0.1
 
 
 def test_the_number_of_cells_of_a_new_group_decides_how_far_it_is_shrunk():

@@ -10,7 +10,7 @@ import numpy as np
 from heldout._core.arrays import loaded, take
 from heldout._core.method import Fitted
 from heldout._core.options import NoConfig
-from heldout.tasks.genotype.cell_logistic import fit_cells
+from heldout.tasks.genotype.cell_logistic import fit_cells, weights_of_rows
 from heldout.tasks.genotype.config import LogisticConfig
 from heldout.tasks.genotype.group_rows import row_means, rows_of_train
 from heldout.tasks.genotype.linear import fit_logistic, linear_log_probability
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from heldout._core.types import Matrix
     from heldout.tasks.genotype.interface import Data
     from heldout.tasks.genotype.penalty import Rows
-
-PLAIN = LogisticConfig(C=1.0, balanced=False, equal_groups=False, calibrated=False)
-"""Plain logistic regression of scikit-learn."""
 
 
 class Majority:
@@ -64,7 +61,7 @@ class _Linear:
 
 
 class CellLogistic(_Linear):
-    """Logistic regression on the genes of each train cell. Each group counts once, and classes are balanced."""
+    """Logistic regression on the genes of each train cell."""
 
     name: ClassVar[str] = "logistic"
 
@@ -79,15 +76,18 @@ class PseudobulkLogistic(_Linear):
     name: ClassVar[str] = "pseudobulk_logistic"
 
     def fit(self, data: Data, config: LogisticConfig, *, seed: int) -> Fitted:
-        """Fit on one row for each group, centred, with the penalty of inner folds over groups."""
+        """Fit on one row for each group."""
         rows, row_of = rows_of_train(data, self.name, balanced=config.balanced)
         return fit_rows(row_means(data, row_of, len(rows.labels)), rows, config)
 
 
 def fit_rows(X: np.ndarray, rows: Rows, config: LogisticConfig) -> Fitted:
-    """Fit on one row for each group, (R × p), with the options of logistic regression."""
+    """Fit on one row for each group, (R × p), with the options of logistic regression.
+
+    If something is chosen on inner folds, rows are centred and each group counts once.
+    """
     if config.C != "auto" and not config.calibrated:
-        weights = rows.weights if config.equal_groups else None
+        weights = weights_of_rows(rows, np.arange(len(rows.labels)), config)
         found = fit_logistic(X, rows.labels, float(config.C), max_iter=config.max_iter, weights=weights)
         return Fitted(found.arrays, found.info | {"C": config.C, "penalty": "fixed"})
     centre = X.mean(axis=0)
@@ -105,7 +105,6 @@ class CovariateLogistic(_Linear):
     """Logistic regression on covariates such as the day. It shows how far the design alone predicts the label."""
 
     features: ClassVar[Any] = "covariates"
-    default_config: ClassVar[Any] = PLAIN
     name: ClassVar[str] = "covariate_logistic"
 
 
@@ -113,7 +112,6 @@ class QCLogistic(_Linear):
     """Logistic regression on library size and QC measures, standardised on the train cells."""
 
     features: ClassVar[Any] = "qc"
-    default_config: ClassVar[Any] = PLAIN
     name: ClassVar[str] = "qc_logistic"
 
     def fit(self, data: Data, config: LogisticConfig, *, seed: int) -> Fitted:

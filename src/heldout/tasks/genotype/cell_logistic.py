@@ -42,9 +42,10 @@ def fit_cells(X: Matrix, data: Data, config: LogisticConfig, method: str) -> Fit
     if data.groups is None:
         weights = _of_classes(labels) if config.balanced else None
         found = fit_logistic(X, labels, usual, max_iter=config.max_iter, weights=weights)
-        return Fitted(found.arrays, found.info | {"C": usual, "penalty": "fixed, because groups are not known"})
+        how = "fixed, because groups are not known" if config.C == "auto" else "fixed"
+        return Fitted(found.arrays, found.info | {"C": usual, "penalty": how})
     rows, row_of = rows_of_train(data, method, balanced=config.balanced)
-    weights = _weights(rows, row_of, config)
+    weights = weights_of_rows(rows, row_of, config)
     if len(candidates) > 1 or config.calibrated:
         penalty = choose_C(
             _inner(X, row_means(data, row_of, len(rows.labels)), rows, row_of, weights),
@@ -66,8 +67,8 @@ def _of_classes(labels: np.ndarray) -> np.ndarray:
     return np.asarray(weights / weights.mean())
 
 
-def _weights(rows: Rows, row_of: np.ndarray, config: LogisticConfig) -> np.ndarray | None:
-    """Weight of each train cell. If groups are equal, the sum is the number of rows."""
+def weights_of_rows(rows: Rows, row_of: np.ndarray, config: LogisticConfig) -> np.ndarray | None:
+    """Weight of each train cell with the row ``row_of``. If groups are equal, the sum is the number of rows."""
     if config.equal_groups:
         return np.asarray((rows.weights / np.bincount(row_of))[row_of])
     return _of_classes(rows.labels[row_of]) if config.balanced else None

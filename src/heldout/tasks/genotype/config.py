@@ -16,20 +16,21 @@ Optimizer = Literal["adam", "sgd"]
 class LogisticConfig(Config):
     """Options of the logistic baselines.
 
-    ``LogisticConfig(C=1.0, balanced=False, equal_groups=False, calibrated=False)`` is plain logistic regression of
-    scikit-learn. It is the default of ``qc_logistic``, ``covariate_logistic`` and ``composition_logistic``, which show
-    how far the design predicts the label.
+    The default is plain logistic regression of scikit-learn. ``LogisticConfig(C="auto", balanced=True,
+    equal_groups=True, calibrated=True)`` chooses the penalty and the temperature on left-out groups of train. This is
+    an option and not the default, because it is not better on real data.
 
     Parameters
     ----------
     C
         Inverse strength of the L2 penalty. With ``auto`` inner cross-validation over the groups of train chooses it
-        from ``Cs``.
+        from ``Cs``, with the usual value if groups are not known.
     balanced
         Whether classes have the same weight.
     equal_groups
         Whether each group counts once. The weights of its cells then sum to one, so a number for ``C`` does not depend
-        on the number of cells.
+        on the number of cells. Methods on group means have one row for each group, so they count each group once
+        anyway; the option matters to them for groups with cells of several classes.
     calibrated
         Whether logits are divided by the temperature that is best on the held-out groups of the inner cross-validation.
     Cs
@@ -39,10 +40,10 @@ class LogisticConfig(Config):
         Maximum number of iterations of the solver.
     """
 
-    C: float | Literal["auto"] = option("auto", above=0)
-    balanced: bool = True
-    equal_groups: bool = True
-    calibrated: bool = True
+    C: float | Literal["auto"] = option(1.0, above=0)
+    balanced: bool = False
+    equal_groups: bool = False
+    calibrated: bool = False
     Cs: tuple[float, ...] = option((0.01, 0.1, 1.0, 10.0, 100.0, 1000.0), above=0)
     max_iter: int = option(1000, at_least=1)
 

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 from heldout._core.method import Fitted
 from heldout._core.options import NoConfig
-from heldout.tasks.genotype.baselines import PLAIN, fit_rows
+from heldout.tasks.genotype.baselines import fit_rows
 from heldout.tasks.genotype.config import BoostingConfig, LogisticConfig, RidgeConfig
 from heldout.tasks.genotype.group_rows import group_means, row_means, rows_of_train
 from heldout.tasks.genotype.linear import linear_log_probability
@@ -67,7 +67,7 @@ class CompositionLogistic:
     features: ClassVar[Any] = "cell_types"
     by_group: ClassVar[bool] = True
     stochastic: ClassVar[bool] = False
-    default_config: ClassVar[Any] = PLAIN
+    default_config: ClassVar[Any] = LogisticConfig()
 
     def fit(self, data: Data, config: LogisticConfig, *, seed: int) -> Fitted:
         """Fit on one row for each group. Each cell type of a group gets half a cell more."""

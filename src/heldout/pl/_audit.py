@@ -31,6 +31,12 @@ _GAP = 0.55
 _PAD = 3.0
 """Space at the edges, in points."""
 
+_BELOW = 0.25
+"""Room under the page in inches, for the title of a panel below."""
+
+_BESIDE = 0.25
+"""Room at the sides of the page in inches, for the label of the next panel."""
+
 _FEWEST = 3
 """Lines of a finding, at least, as long as the text can become smaller."""
 
@@ -162,7 +168,7 @@ def _foot(table: pd.DataFrame) -> list[str]:
 def _page(ax: Axes, entries: list[_Entry], head: list[str], foot: list[str]) -> tuple[_Page, int]:
     """The page with the largest text that fits, and the number of entries that are left out."""
     room, most = room_of(ax), sizes_of(ax).text
-    width, height = room.width - 0.12, room.height - 0.12
+    width, height = room.width - _BESIDE, room.height - 0.12 - _BELOW
     small = min(SMALLEST, most)
     steps = [small + (most - small) * step / 6 for step in range(6, -1, -1)]
     tries = [(points, lines) for lines in (99, 6, _FEWEST) for points in steps] + [(small, 2), (small, 1)]

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 import heldout as ho
-from heldout.tasks.forecast_genes.evaluate import METRICS, Truth, scores, split_halves
+from heldout.tasks.forecast_genes.evaluate import METRICS, Truth, ceilings, scores, split_halves
 from tests.helpers.courses import course
 from tests.helpers.paths import DATA
 
@@ -88,6 +88,14 @@ def test_halves_are_disjoint_and_libraries_count_alike():
     first, second = split_halves(cells, libraries, n=3, rng=np.random.default_rng(0))
     np.testing.assert_allclose((first + second)[:, 8:], 0.5)
     np.testing.assert_allclose((first + second)[:, :8], 0.125)
+
+
+def test_genes_that_do_not_change_have_no_ceiling_of_correlation():
+    flat, noise = np.zeros(4), np.full((1, 4), 1e-3)
+    halves = (1 + flat[None], 1 + flat[None])
+    found = ceilings(Truth(flat, 1 + flat, noise[0], noise[0], halves, np.arange(4)))
+    assert np.isnan(found["change_correlation"])
+    assert found["rmse"] == 0
 
 
 def test_evaluation_is_written_and_counted(fitted, caplog):

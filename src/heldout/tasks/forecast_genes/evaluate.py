@@ -107,15 +107,18 @@ def _change_scores(truth: Truth, change: np.ndarray, weights: np.ndarray) -> dic
 
 
 def ceilings(truth: Truth) -> dict[str, float]:
-    """Ceiling of each metric: how well half of the target cells predicts the other half."""
+    """Ceiling of each metric: how well half of the target cells predicts the other half. NaN where no half tells."""
     ones = np.ones((1, len(truth.change)))
     last = truth.level - truth.change
     found = []
     for first, second in zip(*truth.halves, strict=True):
         half = Truth(first - last, first, truth.error, truth.floor, truth.halves, truth.units)
         found.append({name: float(value[0]) for name, value in scores(half, second - last, ones).items()})
-    result = {name: float(np.nanmean([f[name] for f in found])) if found else np.nan for name in METRICS}
-    return {**result, "skill_corrected": 1.0}
+    means = {}
+    for name in METRICS:
+        known = [half[name] for half in found if not np.isnan(half[name])]
+        means[name] = float(np.mean(known)) if known else np.nan
+    return {**means, "skill_corrected": 1.0}
 
 
 def evaluation_table(

@@ -15,7 +15,7 @@ COLUMNS = ("question", "target", "start", "n_times", "method", "energy_distance"
 
 
 def backtests(adata: AnnData, key: str | None = None) -> pd.DataFrame:
-    """Return how well each candidate of ``method="auto"`` predicted train times from other train times.
+    """Return how well each candidate of a mixture predicted train times from other train times.
 
     Parameters
     ----------

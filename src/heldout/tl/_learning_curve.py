@@ -76,7 +76,7 @@ def learning_curve(
     rng: int = 0,
     key_added: str = "learning_curve",
 ) -> pd.DataFrame:
-    """Score methods against the number of train groups: would more donors help?
+    """Score methods against the number of train groups, and say whether more donors would help.
 
     Random subsets of the train groups are drawn many times, and the methods are fitted on each. A subset has the
     classes in the proportions of train. Within a repetition the subsets are nested: the smaller one is part of the

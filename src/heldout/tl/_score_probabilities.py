@@ -52,7 +52,7 @@ def score_probabilities(
     comparison: str | None = None,
     key_added: str = "probabilities",
 ) -> pd.DataFrame:
-    """Score out-of-fold probabilities that another tool predicted, as :func:`compare` scores its methods.
+    """Score out-of-fold probabilities that another tool predicted, in the way in which compare scores methods.
 
     The prediction for a group is the mean logit of its cells. The AUC is that of the held-out groups of all folds; if
     each fold holds out every class, groups are compared within folds only. heldout cannot check that a probability is

@@ -206,4 +206,5 @@ def test_a_dask_array_gives_the_same_gates_means_and_almost_the_same_flow():
         )
         for fit in fits
     ]
-    assert np.abs(moves[0] - moves[1]).mean() < 0.3 * np.abs(moves[0]).mean()
+    assert np.corrcoef(moves[0].ravel(), moves[1].ravel())[0, 1] > 0.9
+    assert np.abs(moves[0] - moves[1]).mean() < 0.6 * np.abs(moves[0]).mean()

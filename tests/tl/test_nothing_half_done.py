@@ -20,7 +20,7 @@ OPTIONS = {"grid": {"C": [0.1, 1.0]}, "method": "logistic", "key_added": "sw"}
 
 
 def test_a_wrong_baseline_is_refused_before_anything_is_fitted(whole, refuses, monkeypatch):
-    monkeypatch.setattr(_sweep.Task, "fit", lambda *_, **__: pytest.fail("fitted"))
+    monkeypatch.setattr(_sweep.Trained, "of", lambda *_, **__: pytest.fail("fitted"))
     refuses(lambda a: ho.tl.sweep(a, baselines=["nope"], **OPTIONS), whole, "'nope'")
 
 

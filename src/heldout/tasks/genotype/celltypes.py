@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from heldout._core.arrays import row_blocks
+from heldout._core.arrays import row_blocks, take
 from heldout._core.grouped import group_moments
 from heldout._core.method import with_prefix, without_prefix
 from heldout.tasks.genotype.config import CellTypeConfig
@@ -51,10 +51,13 @@ class CellTypePseudobulk:
         """Find clusters if there are no types, and estimate effects and their variances; then choose the penalty."""
         rows, row_of = rows_of_train(data, _METHOD, balanced=config.balanced)
         clusters = {} if data.cell_types is not None else _clusters(data, config, seed)
-        types = data.cell_types if data.cell_types is not None else _nearest(clusters, data.X)
+        if data.cell_types is not None:
+            types = data.cell_types[data.train]
+        else:
+            types = _nearest(clusters, take(data.X, data.train, None))
         n_types = data.n_cell_types or len(clusters["centres"])
         codes = np.full(data.X.shape[0], -1)
-        codes[data.train] = np.where(types[data.train] < 0, -1, row_of * n_types + types[data.train])
+        codes[data.train] = np.where(types < 0, -1, row_of * n_types + types)
         shape = (len(rows.labels), n_types, data.X.shape[1])
         moments = group_moments(data.X, codes, shape[0] * shape[1])
         assert moments.var is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -266,3 +266,42 @@ def test_intervals_refused():
         metrics.paired_interval([1.0, 2.0, 3.0], units=[1, 2, 3], coverage=95)
     with pytest.raises(ValueError, match="n=10 "):
         metrics.paired_interval([1.0, 2.0, 3.0], units=[1, 2, 3], n=10)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), n_genes=st.integers(1, 3))
+def test_all_pairs_is_the_mean_over_all_orders_of_the_cells(seed, n_genes):
+    rng = np.random.default_rng(seed)
+    truth, prediction = rng.normal(size=(2, 4, n_genes)).round(1)  # rounded, so that values are tied
+    orders = [prediction[list(order)] for order in permutations(range(4))]
+
+    def over_orders(score, **options):
+        return np.mean([score(truth, ordered, **options) for ordered in orders], axis=0)
+
+    def of_pairs(score, average="all_pairs"):
+        return score(truth, prediction, average=average)
+
+    assert of_pairs(metrics.rmse) ** 2 == pytest.approx(over_orders(sklearn.mean_squared_error))
+    assert of_pairs(metrics.mae) == pytest.approx(over_orders(sklearn.mean_absolute_error))
+    assert of_pairs(metrics.r2) == pytest.approx(over_orders(metrics.r2))
+    by_gene = over_orders(sklearn.mean_absolute_error, multioutput="raw_values")
+    assert of_pairs(metrics.mae, "all_pairs_per_gene") == pytest.approx(by_gene)
+    by_gene = over_orders(metrics.r2, average="per_gene")
+    assert of_pairs(metrics.r2, "all_pairs_per_gene") == pytest.approx(by_gene, nan_ok=True)
+
+
+def test_all_pairs_takes_other_numbers_of_cells_and_prefers_the_mean_to_the_truth():
+    rng = np.random.default_rng(0)
+    truth, others = rng.normal(size=(40, 3)), rng.normal(size=(70, 3))
+    assert metrics.mae(truth, others, average="all_pairs") == pytest.approx(
+        np.mean([np.abs(truth - row).mean() for row in others])
+    )
+    assert metrics.r2(truth, truth, average="all_pairs_per_gene") == pytest.approx([-1, -1, -1])
+    mean = np.tile(truth.mean(axis=0), (5, 1))
+    assert metrics.r2(truth, mean, average="all_pairs_per_gene") == pytest.approx([0, 0, 0])
+    assert metrics.rmse(truth, mean, average="all_pairs") < metrics.rmse(truth, truth, average="all_pairs")
+
+
+def test_all_pairs_needs_the_same_genes():
+    with pytest.raises(ValueError, match="same shape"):
+        metrics.rmse(np.ones((3, 2)), np.ones((4, 3)), average="all_pairs")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from heldout._core.checks import check_choice
 from heldout.metrics._checks import as_numbers
+from heldout.metrics._pairings import absolute_errors, squared_errors
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-Average = Literal["pooled", "per_gene", "of_means"]
+Average = Literal["pooled", "per_gene", "of_means", "all_pairs", "all_pairs_per_gene"]
+
+_BY_GENE = ("per_gene", "all_pairs_per_gene")
+_UNPAIRED = ("all_pairs", "all_pairs_per_gene")
 
 _MIN_GENES = 3
 
@@ -27,14 +31,16 @@ def rmse(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled"
     truth
         True values, (n × n_genes) or (n,).
     prediction
-        Predicted values of the same rows and genes. With ``of_means`` the rows can differ.
+        Predicted values of the same rows and genes. With ``of_means`` and ``all_pairs`` the rows can differ.
     average
         ``pooled`` averages over all entries. ``per_gene`` averages over the rows of each gene. ``of_means`` first
-        averages each gene over the rows of each array, and then over genes.
+        averages each gene over the rows of each array, and then over genes. ``all_pairs`` is for cells that have no
+        partner: each true row is compared with each predicted row, which is what random pairs give on average.
+        ``all_pairs_per_gene`` does the same for each gene.
 
     Returns
     -------
-    One number. For ``per_gene`` an array, (n_genes,).
+    One number. For ``per_gene`` and ``all_pairs_per_gene`` an array, (n_genes,).
 
     Raises
     ------
@@ -45,7 +51,8 @@ def rmse(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled"
     -----
     The score depends on the scale of the values: an RMSE of 0.1 is small only if the values were not scaled to 0 to 1.
     Cells measured at two time points are not paired. ``pooled`` and ``per_gene`` need paired rows, so use ``of_means``
-    for such cells. The mean of ``per_gene`` is not ``pooled``, because ``pooled`` averages before the root.
+    or ``all_pairs`` for such cells. Even perfect predictions have an error over all pairs, because cells differ, and
+    predicting the same mean for every cell has a smaller one. The mean of ``per_gene`` is not ``pooled``, because ``pooled`` averages before the root.
 
     Examples
     --------
@@ -71,9 +78,9 @@ def mae(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled")
     truth
         True values, (n × n_genes) or (n,).
     prediction
-        Predicted values of the same rows and genes. With ``of_means`` the rows can differ.
+        Predicted values of the same rows and genes. With ``of_means`` and ``all_pairs`` the rows can differ.
     average
-        As in :func:`rmse`: ``pooled``, ``per_gene`` or ``of_means``.
+        As in :func:`rmse`.
 
     Returns
     -------
@@ -108,15 +115,16 @@ def r2(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled") 
     truth
         True values, (n × n_genes) or (n,).
     prediction
-        Predicted values of the same rows and genes. With ``of_means`` the rows can differ.
+        Predicted values of the same rows and genes. With ``of_means`` and ``all_pairs`` the rows can differ.
     average
         ``pooled`` sums over all entries and compares with the mean of all entries. ``per_gene`` sums over the rows of
         each gene and compares with the mean of that gene. ``of_means`` first averages each gene over the rows, then
-        sums over genes and compares with the mean over genes.
+        sums over genes and compares with the mean over genes. ``all_pairs`` and ``all_pairs_per_gene`` are ``pooled``
+        and ``per_gene`` with the errors of all pairs of a true and a predicted row, see :func:`rmse`.
 
     Returns
     -------
-    One number. For ``per_gene`` an array, (n_genes,). NaN where the truth is constant. To average over genes, use
+    One number. For ``per_gene`` and ``all_pairs_per_gene`` an array, (n_genes,). NaN where the truth is constant. To average over genes, use
     ``np.nanmean`` and report how many genes are left out.
 
     Raises
@@ -128,6 +136,7 @@ def r2(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled") 
     -----
     ``pooled`` and ``of_means`` mostly measure differences between genes. Each predictor that has seen training cells
     knows them: on many time courses, repeating the last time point scores above 0.9. ``per_gene`` does not reward this.
+    Over all pairs a perfect prediction has -1 for each gene, and the mean of each gene has 0.
     Always report which average was used. Show the same R² of the last time point, or :func:`change_correlation`, next
     to it.
 
@@ -144,13 +153,17 @@ def r2(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled") 
     [-0.25, -0.25]
     """
     true, predicted = _paired(truth, prediction, average)
-    if average != "per_gene":
-        true, predicted = true.ravel(), predicted.ravel()
-    residual = np.sum((true - predicted) ** 2, axis=0)
+    if average in _UNPAIRED:
+        residual = len(true) * squared_errors(true, predicted)
+    else:
+        residual = np.sum((true - predicted) ** 2, axis=0)
+    by_gene = average in _BY_GENE
+    if not by_gene:
+        true, residual = true.ravel(), np.sum(residual)
     total = np.sum((true - true.mean(axis=0)) ** 2, axis=0)
     varies = np.ptp(true, axis=0) > 0
     score = 1 - np.divide(residual, total, out=np.full(np.shape(total), np.nan), where=varies & (total > 0))
-    return score if average == "per_gene" else float(score)
+    return score if by_gene else float(score)
 
 
 def change_correlation(
@@ -256,15 +269,19 @@ def change_sign_accuracy(
 
 def _paired(truth: ArrayLike, prediction: ArrayLike, average: str) -> tuple[np.ndarray, np.ndarray]:
     """Return both arrays in the form in which they are compared: for ``of_means`` the means of the genes."""
-    check_choice(average, "average", ("pooled", "per_gene", "of_means"))
+    check_choice(average, "average", get_args(Average))
     shape = "(n × n_genes) or (n,)" if average == "pooled" else f"(n × n_genes) for average={average!r}"
     ndims = (1, 2) if average == "pooled" else (2,)
     true = as_numbers(truth, "truth", shape=shape, ndims=ndims)
     predicted = as_numbers(prediction, "prediction", shape=shape, ndims=ndims)
     if average == "of_means" and true.shape[1] == predicted.shape[1]:
         return true.mean(axis=0), predicted.mean(axis=0)
+    if average in _UNPAIRED and true.shape[1] == predicted.shape[1]:
+        return true, predicted
     if true.shape != predicted.shape:
-        hint = " To compare cells that are not paired, pass average='of_means'." if true.ndim == 2 else ""
+        hint = (
+            " To compare cells that are not paired, pass average='of_means' or 'all_pairs'." if true.ndim == 2 else ""
+        )
         msg = f"truth has shape {true.shape} and prediction {predicted.shape}; both must have the same shape.{hint}"
         raise ValueError(msg)
     return true, predicted
@@ -272,8 +289,13 @@ def _paired(truth: ArrayLike, prediction: ArrayLike, average: str) -> tuple[np.n
 
 def _mean_error(truth: ArrayLike, prediction: ArrayLike, average: str, *, power: int) -> float | np.ndarray:
     true, predicted = _paired(truth, prediction, average)
-    errors = np.mean(np.abs(true - predicted) ** power, axis=0 if average == "per_gene" else None) ** (1 / power)
-    return np.asarray(errors) if average == "per_gene" else float(errors)
+    if average in _UNPAIRED:
+        by_gene = squared_errors(true, predicted) if power == 2 else absolute_errors(true, predicted)
+    else:
+        by_gene = np.mean(np.abs(true - predicted) ** power, axis=0)
+    if average in _BY_GENE:
+        return np.asarray(by_gene ** (1 / power))
+    return float(np.mean(by_gene) ** (1 / power))
 
 
 def _changes(

@@ -116,6 +116,18 @@ def genes():
 
 
 @study
+def published():
+    """Two forecasts of cells and one of genes of the same time course."""
+    adata = genes().copy()
+    ho.pp.split_time(adata, "time", test=96)
+    for method in ("reversion", "feedforward_published"):
+        config = ho.model.PublishedConfig(max_epochs=3, n_chains=200) if method == "feedforward_published" else None
+        ho.tl.forecast(adata, "time", method=method, config=config, key_added=method)
+        ho.tl.evaluate(adata, method, baselines=["persistence"])
+    return adata
+
+
+@study
 def screen():
     """A screen with held-out combinations."""
     adata = logged(ho.datasets.perturbations_simulated(n_singles=12, n_doubles=40, n_genes=100, n_cells=20))
@@ -215,6 +227,7 @@ PANELS = {
     "leaderboard": lambda **where: ho.pl.leaderboard(screen(), "perturbation", **where),
     "leaderboard_genotype": lambda **where: ho.pl.leaderboard(donors(), "genotype", **where),
     "history": lambda **where: ho.pl.history(libraries(), "mlp", **where),
+    "published_errors": lambda **where: ho.pl.published_errors(published(), **where),
     "interactions": lambda **where: ho.pl.interactions(screen(), **where),
     "interactions_curve": lambda **where: ho.pl.interactions(screen(), predictions=predictions(), **where),
     "trajectories": lambda **where: ho.pl.trajectories(genes(), "forecast_genes", n_genes=4, **where),

@@ -76,7 +76,7 @@ def test_public_names_are_sorted_and_exist():
         "paired",
         "power",
     }
-    assert set(PLOTS) | elsewhere | {"qc", "skill", "trajectories"} == set(ho.pl.__all__)
+    assert set(PLOTS) | elsewhere | {"published_errors", "qc", "skill", "trajectories"} == set(ho.pl.__all__)
 
 
 def test_import_leaves_pyplot_alone():

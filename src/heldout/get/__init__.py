@@ -15,6 +15,7 @@ from heldout.get._libraries import libraries
 from heldout.get._lineages import lineages
 from heldout.get._perturbations import perturbations
 from heldout.get._pseudobulk import pseudobulk
+from heldout.get._published_errors import published_errors
 from heldout.get._split_table import split_table
 from heldout.get._strata import strata
 from heldout.get._tables import fits, history, ledger, predictions, split
@@ -43,6 +44,7 @@ __all__ = [
     "perturbations",
     "predictions",
     "pseudobulk",
+    "published_errors",
     "scores",
     "split",
     "split_table",

@@ -13,6 +13,7 @@ from heldout.pl._leaderboard import leaderboard
 from heldout.pl._learning_curve import learning_curve
 from heldout.pl._paired import paired
 from heldout.pl._power import power
+from heldout.pl._published_errors import published_errors
 from heldout.pl._qc import qc
 from heldout.pl._roc import roc
 from heldout.pl._skill import skill
@@ -33,6 +34,7 @@ __all__ = [
     "learning_curve",
     "paired",
     "power",
+    "published_errors",
     "qc",
     "roc",
     "skill",

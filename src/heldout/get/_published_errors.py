@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core import keys as slots
-from heldout._core.arrays import as_dense, get_matrix, take
+from heldout._core.arrays import as_dense, get_matrix, loaded, take
 from heldout._core.evaluations import read_evaluation
 from heldout._core.fits import check_split, read_fit, read_header
 from heldout._core.partition import read_partition
@@ -126,7 +126,7 @@ def _of_cells(adata: AnnData, key: str, fit: Fit) -> list[dict[str, Any]]:
     X, columns = get_matrix(adata, fit.info["layer"], dask=True), fit.columns(adata.var_names, key=key)
 
     def expression(rows: np.ndarray) -> np.ndarray:
-        return np.asarray(as_dense(take(take(X, rows, None), None, columns)), dtype=np.float64)
+        return np.asarray(as_dense(loaded(take(take(X, rows, None), None, columns))), dtype=np.float64)
 
     table, rows = read_evaluation(adata, key), []
     for at in fit.info["test_times"]:

@@ -9,6 +9,7 @@ import ast
 import io
 import re
 import tokenize
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,6 +70,9 @@ PHRASES = {
 TABLE_WITH_LINK = re.compile(r"^\|.*(?:\]\(|https?://).*\|$")
 """Rows of a Markdown table cannot be broken; one with a link may be long."""
 
+SEPARATOR = "\n\n"
+"""Between two texts of a file. No phrase has it, because texts have single spaces only."""
+
 Offences = Iterator[tuple[int, str]]
 
 
@@ -109,11 +113,17 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def banned_phrases(path: Path) -> Offences:
-    for line, text in texts(path):
-        joined = " ".join(text.split())
-        for phrase, better in PHRASES.items():
-            for match in re.finditer(phrase, joined):
-                yield line, f"{match.group()!r} in {joined[max(0, match.start() - 30) : match.end() + 30]!r}: {better}"
+    """Search all texts of a file at once, because a search of each text alone takes ten times as long."""
+    found = [(line, " ".join(text.split())) for line, text in texts(path)]
+    whole, starts = SEPARATOR.join(text for _, text in found), [0]
+    for _, text in found:
+        starts.append(starts[-1] + len(text) + len(SEPARATOR))
+    for phrase, better in PHRASES.items():
+        for match in re.finditer(phrase, whole):
+            number = bisect_right(starts, match.start()) - 1
+            line, text = found[number]
+            start, end = (place - starts[number] for place in match.span())
+            yield line, f"{match.group()!r} in {text[max(0, start - 30) : end + 30]!r}: {better}"
 
 
 def long_lines(path: Path) -> Offences:

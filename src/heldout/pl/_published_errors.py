@@ -96,7 +96,7 @@ class Bar:
 
     @property
     def reference(self) -> bool:
-        """Whether it is no fit, but stands beside the fits for comparison."""
+        """Whether it is shown for comparison only, and is not a fit."""
         return self.method in (PERSISTENCE, MEAN)
 
 

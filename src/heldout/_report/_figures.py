@@ -7,6 +7,7 @@ by its own colours, so one picture serves light pages, dark pages and paper.
 from __future__ import annotations
 
 import re
+import warnings
 from io import BytesIO
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -74,11 +75,13 @@ class Pen:
             figure = Canvas(figsize=size, layout="constrained")
             axes = figure.subplots(max(panels, 1), squeeze=False).ravel()
             where: dict[str, Any] = {"axes": list(axes)} if panels else {"ax": axes[0]}
-            try:
-                picture(*args, **options, **where)
-            except ValueError as error:
-                return Figure(caption, problem=str(error))
-            return Figure(caption, _inline(figure, f"f{next(self._number)}-", caption))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the browser has other fonts
+                try:
+                    picture(*args, **options, **where)
+                except ValueError as error:
+                    return Figure(caption, problem=str(error))
+                return Figure(caption, _inline(figure, f"f{next(self._number)}-", caption))
 
 
 def _inline(figure: mpl.figure.Figure, prefix: str, label: str) -> str:
@@ -87,7 +90,8 @@ def _inline(figure: mpl.figure.Figure, prefix: str, label: str) -> str:
 
     for ax in figure.axes:
         for layer in ax.get_children():
-            layer.set_rasterized(_n_points(layer) > _MOST_POINTS)
+            if _n_points(layer) > _MOST_POINTS:
+                layer.set_rasterized(True)
     raw = BytesIO()
     figure.savefig(raw, format="svg", dpi=200, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     root = ElementTree.fromstring(_NOT_XML.sub("", raw.getvalue().decode()))

@@ -120,10 +120,8 @@ def missing(adata: AnnData) -> list[tuple[str, str]]:
     judged = {key: fit for key, fit in headers.items() if not fit.method.startswith("pp.")}
     if not judged and not stored[keys.EVALUATIONS]:
         found.append(("Nothing was fitted, so there is no prediction.", "heldout.tl.genotype(adata, …)"))
-    for key in judged:
-        if key not in stored[keys.EVALUATIONS]:
-            found.append((f"The fit {key!r} was not evaluated.", f"heldout.tl.evaluate(adata, {key!r})"))
-    return found
+    unjudged = [key for key in judged if key not in stored[keys.EVALUATIONS]]
+    return found + [(f"The fit {key!r} was not evaluated.", f"heldout.tl.evaluate(adata, {key!r})") for key in unjudged]
 
 
 def _audit_call(splits: Mapping[str, object]) -> str:

@@ -8,10 +8,11 @@ import numpy as np
 
 from heldout import get, pl
 from heldout._core import keys, store
+from heldout._core.evaluations import read_evaluation
 from heldout._core.fits import read_header
 from heldout._core.leaks import TITLE, leak_of
 from heldout._core.metric import DRAWN, SHOWN, metric_of
-from heldout._core.report import Evaluation, blocks, first_level, notes, primary_metrics, title
+from heldout._core.report import blocks, first_level, notes, primary_metrics, title
 from heldout._report._parts import Part, Section, Table, table_of
 
 if TYPE_CHECKING:
@@ -82,8 +83,7 @@ def answers(adata: AnnData, chosen: dict[str, list[str]]) -> list[tuple[str, str
 
 
 def _evaluation(adata: AnnData, key: str, pen: Pen) -> Part:
-    report = get.evaluation(adata, key)
-    assert isinstance(report, Evaluation)  # noqa: S101
+    report = read_evaluation(adata, key)
     about: dict[str, Any] = report.attrs["about"]
     task = about["task"]
     shown = [name for name in SHOWN.get(task, ()) if (report["metric"] == name).any()]
@@ -108,7 +108,9 @@ def _evaluation(adata: AnnData, key: str, pen: Pen) -> Part:
         figures=_figures(adata, key, task, report, pen),
         folded=[
             table_of(
-                report.table, f"All {len(report)} rows of the evaluation", call=f"heldout.get.evaluation(adata, {key!r})"
+                report.table,
+                f"All {len(report)} rows of the evaluation",
+                call=f"heldout.get.evaluation(adata, {key!r})",
             )
         ],
     )
@@ -131,20 +133,20 @@ def _figures(adata: AnnData, key: str, task: str, table: pd.DataFrame, pen: Pen)
     fit = read_header(adata, key)
     partition = str(rows["partition"].iloc[0]) if "partition" in rows else "test"
     if task == "genotype":
-        where = {"partition": partition}
+        where: dict[str, Any] = {"partition": partition}
         figures.append(pen.draw("ROC curves of groups and of cells.", pl.roc, adata, key, **where))
         if len(fit.info.get("classes", ())) == 2:
             figures.append(pen.draw("Prediction of each group, with its cells.", pl.groups, adata, key, **where))
-        confused = {"level": "group", **where}
-        figures.append(pen.draw("Predicted classes of the groups.", pl.confusion, adata, key, **confused))
+        words = "Predicted classes of the groups."
+        figures.append(pen.draw(words, pl.confusion, adata, key, level="group", **where))
     elif task in ("forecast", "forecast_genes"):
         figures.append(pen.draw("Skill over persistence.", pl.skill, adata, key, size=_LOW))
         if task == "forecast":
             figures.append(pen.draw("Predicted and observed cells.", pl.forecast, adata, key))
         else:
             n = min(3, int(rows["n"].max()) if rows["n"].notna().any() else 0)
-            words = "Held-out genes that change most."
-            figures.append(pen.draw(words, pl.trajectories, adata, key, panels=n, n_genes=n, size=(3.7, 2.2 * n)))
+            genes = "Held-out genes that change most."
+            figures.append(pen.draw(genes, pl.trajectories, adata, key, panels=n, n_genes=n, size=(3.7, 2.2 * n)))
     elif task == "perturbation":
         figures.append(pen.draw("Coverage of the intervals of predictions.", pl.coverage, adata, key))
     if len(fit.history):
@@ -159,7 +161,9 @@ def _comparison(adata: AnnData, key: str, pen: Pen) -> Part:
     if "pooled" in store.section(adata, keys.COMPARISONS)[key]:
         text = list(get.comparison(adata, key, by="pooled")["sentence"])
     figures = [
-        pen.draw(f"Methods by {metric_of(name).label}, over folds.", pl.leaderboard, adata, key, metrics=[name], panels=1)
+        pen.draw(
+            f"Methods by {metric_of(name).label}, over folds.", pl.leaderboard, adata, key, metrics=[name], panels=1
+        )
         for name in ("auc", "loss")
         if (table["metric"] == name).any()
     ]

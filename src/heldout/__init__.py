@@ -2,8 +2,8 @@
 
 Import it as ``ho``. Functions follow scanpy: ``ho.pp`` splits and prepares, ``ho.tl`` fits, predicts and evaluates,
 ``ho.pl`` draws, ``ho.get`` returns tables; ``ho.model`` has the classes, ``ho.metrics`` the scores,
-``ho.splitting`` splitters for scikit-learn, ``ho.datasets`` data. ``ho.report`` writes one page about all that is stored.
-``ho.settings.n_jobs`` is the number of threads.
+``ho.splitting`` splitters for scikit-learn, ``ho.datasets`` data. ``ho.report`` writes one page about all that is
+stored. ``ho.settings.n_jobs`` is the number of threads.
 """
 
 from __future__ import annotations

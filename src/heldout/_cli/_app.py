@@ -230,9 +230,11 @@ def evaluate(
 
     The result must be written, because the file counts each look at its test set.
     """
-    from heldout._cli._evaluate import Scored, score
+    from heldout._cli._evaluate import ScoredInput, score
 
-    scored = Scored(key, probabilities, predictions, label_key, tuple(group_key or ()), split_key, partition, key_added)
+    scored = ScoredInput(
+        key, probabilities, predictions, label_key, tuple(group_key or ()), split_key, partition, key_added
+    )
     scored.check(baselines=bool(baseline))
     with problems_shown():
         needed = "An evaluation must be written, because the file counts each look at its test set."

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredInput:
     """What is scored, as the user passed it."""
 
     key: str | None
@@ -51,7 +51,7 @@ class Scored:
 
 
 def score(
-    adata: AnnData, scored: Scored, *, baselines: list[str] | None, n_bootstrap: int, seed: int
+    adata: AnnData, scored: ScoredInput, *, baselines: list[str] | None, n_bootstrap: int, seed: int
 ) -> tuple[dict[str, Any], str, bool]:
     """Return the answer for JSON, the text, and whether the split leaks."""
     from heldout import get, tl

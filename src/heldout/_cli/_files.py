@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Source:
+class ReadFile:
     """An AnnData, the file that it is from, and its tables as they were in the file."""
 
     adata: AnnData
@@ -65,7 +65,7 @@ def check_output(path: Path, out: Path | None, *, in_place: bool, overwrite: boo
     return None
 
 
-def read(path: Path, *, backed: bool = False) -> Source:
+def read(path: Path, *, backed: bool = False) -> ReadFile:
     """Read an h5ad file. With ``backed``, the matrix stays on disk.
 
     Raises
@@ -89,7 +89,7 @@ def read(path: Path, *, backed: bool = False) -> Source:
     except (KeyError, OSError, TypeError, AttributeError) as error:
         msg = f"FILE={str(path)!r} cannot be read as an AnnData ({error}). Write it with adata.write_h5ad(...)."
         raise ValueError(msg) from error
-    return Source(adata, path, adata.obs.copy(), adata.var.copy(), dict(adata.obsm))
+    return ReadFile(adata, path, adata.obs.copy(), adata.var.copy(), dict(adata.obsm))
 
 
 def _has_cells(path: Path) -> bool:
@@ -99,7 +99,7 @@ def _has_cells(path: Path) -> bool:
         return {"obs", "var"} <= set(file)
 
 
-def save(source: Source, target: Path) -> None:
+def save(source: ReadFile, target: Path) -> None:
     """Write a copy of the file with what was added. The matrix and everything else are copied as they are.
 
     The target is either complete or as it was before.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from heldout import get
 from heldout._core import keys, store
 from heldout._core.plain_json import DAMAGED
-from heldout._report._parts import Part, Section, Table
+from heldout._report._parts import ReportPart, Section, Table
 from heldout.auditing._finding import STATUSES, conclusion
 
 if TYPE_CHECKING:
@@ -37,15 +37,17 @@ def conclusions(adata: AnnData) -> list[tuple[str, str, str]]:
     return found
 
 
-def _part(adata: AnnData, key: str, stored: Mapping[str, Any]) -> Part:
+def _part(adata: AnnData, key: str, stored: Mapping[str, Any]) -> ReportPart:
     name = f"Audit {key!r}"
     try:
         table = get.audit(adata, key)
         record = json.loads(str(stored["json"]))
     except DAMAGED as error:
-        return Part(name, warning=f"This audit was altered and cannot be read: {error}. Call heldout.tl.audit again.")
+        return ReportPart(
+            name, warning=f"This audit was altered and cannot be read: {error}. Call heldout.tl.audit again."
+        )
     shown = table[table["status"] != "not run"].sort_values("status", kind="stable")
-    return Part(
+    return ReportPart(
         name,
         warning=_outdated(adata, record),
         answer=conclusion(table),

@@ -48,7 +48,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Part:
+class ReportPart:
     """A part of a section, about one split, audit, evaluation or other result.
 
     Parameters
@@ -89,7 +89,7 @@ class Section:
 
     anchor: str
     title: str
-    parts: list[Part] = field(default_factory=list)
+    parts: list[ReportPart] = field(default_factory=list)
     text: str = ""
 
 

@@ -14,7 +14,7 @@ from heldout._core import chain, keys, store
 from heldout._core.fits import FitHeader, package_versions, read_header
 from heldout._core.plain_json import DAMAGED, read_json
 from heldout._core.words import counted
-from heldout._report._parts import Part, Section, Table, shortened, table_of
+from heldout._report._parts import ReportPart, Section, Table, shortened, table_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -31,7 +31,7 @@ def ledger_section(adata: AnnData) -> Section:
     try:
         ledger = get.ledger(adata)
     except ValueError as error:
-        return Section("ledger", "Looks at the test set", [Part("Ledger", warning=str(error))])
+        return Section("ledger", "Looks at the test set", [ReportPart("Ledger", warning=str(error))])
     if not len(ledger):
         return Section("ledger", "Looks at the test set", text="No look at a test set is recorded in this file.")
     most = int(ledger["look"].max())
@@ -46,18 +46,18 @@ def ledger_section(adata: AnnData) -> Section:
     )
     short = {name: ledger[name].str[:_SHORT] for name in ("fit", "split", "test_set")}
     shown = ledger.assign(**short).drop(columns="judged")
-    return Section("ledger", "Looks at the test set", [Part("Ledger", tables=[table_of(shown)])], text=words)
+    return Section("ledger", "Looks at the test set", [ReportPart("Ledger", tables=[table_of(shown)])], text=words)
 
 
 def record_section(adata: AnnData) -> Section:
     """Fits with their options and hashes, preparation steps, and versions."""
     headers, problems = _headers(adata)
-    parts = [Part(f"Fit {key!r}", warning=problem) for key, problem in problems.items()]
+    parts = [ReportPart(f"Fit {key!r}", warning=problem) for key, problem in problems.items()]
     if headers:
         steps = chain.steps(adata)
         text = [f"Preparation, in this order: {' → '.join(steps)}."] if steps else []
-        parts.append(Part("Fits", text=text, tables=[_fits(headers)], folded=[_options(headers)]))
-    parts.append(Part("Versions", tables=[_versions(headers)]))
+        parts.append(ReportPart("Fits", text=text, tables=[_fits(headers)], folded=[_options(headers)]))
+    parts.append(ReportPart("Versions", tables=[_versions(headers)]))
     return Section("record", "Methods, versions and hashes", parts)
 
 

@@ -13,7 +13,7 @@ from heldout._core.fits import read_header
 from heldout._core.leaks import TITLE, leak_of
 from heldout._core.metric import DRAWN, SHOWN, metric_of
 from heldout._core.report import blocks, first_level, notes, primary_metrics, title
-from heldout._report._parts import Part, Section, Table, table_of
+from heldout._report._parts import ReportPart, Section, Table, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ def chosen_results(adata: AnnData, key: str | Sequence[str] | None) -> dict[str,
 
 def result_section(adata: AnnData, chosen: dict[str, list[str]], pen: Pen) -> Section:
     """All chosen results, each with its tables and pictures."""
-    makers: dict[str, Callable[[AnnData, str, Pen], Part]] = {
+    makers: dict[str, Callable[[AnnData, str, Pen], ReportPart]] = {
         keys.EVALUATIONS: _evaluation,
         keys.COMPARISONS: _comparison,
         keys.LEARNING_CURVES: _learning_curve,
@@ -66,7 +66,7 @@ def result_section(adata: AnnData, chosen: dict[str, list[str]], pen: Pen) -> Se
             try:
                 parts.append(make(adata, key, pen))
             except ValueError as error:
-                parts.append(Part(f"{section.removesuffix('s').replace('_', ' ')} {key!r}", warning=str(error)))
+                parts.append(ReportPart(f"{section.removesuffix('s').replace('_', ' ')} {key!r}", warning=str(error)))
     return Section("results", "Results", parts)
 
 
@@ -82,7 +82,7 @@ def answers(adata: AnnData, chosen: dict[str, list[str]]) -> list[tuple[str, str
     return found
 
 
-def _evaluation(adata: AnnData, key: str, pen: Pen) -> Part:
+def _evaluation(adata: AnnData, key: str, pen: Pen) -> ReportPart:
     report = read_evaluation(adata, key)
     about: dict[str, Any] = report.attrs["about"]
     task = about["task"]
@@ -93,7 +93,7 @@ def _evaluation(adata: AnnData, key: str, pen: Pen) -> Part:
     if key in store.section(adata, keys.CLAIMS):
         tables.append(_claims(adata, key))
     explained = [block.heading for block in blocks(report, task)]
-    return Part(
+    return ReportPart(
         title(report, about),
         warning=f"{TITLE}. {leak_of(about)}" if leak_of(about) else "",
         answer=about["answer"],
@@ -155,7 +155,7 @@ def _figures(adata: AnnData, key: str, task: str, table: pd.DataFrame, pen: Pen)
     return figures
 
 
-def _comparison(adata: AnnData, key: str, pen: Pen) -> Part:
+def _comparison(adata: AnnData, key: str, pen: Pen) -> ReportPart:
     table = get.comparison(adata, key)
     text = []
     if "pooled" in store.section(adata, keys.COMPARISONS)[key]:
@@ -169,7 +169,7 @@ def _comparison(adata: AnnData, key: str, pen: Pen) -> Part:
     ]
     if (table["role"] == "model").any() and (table["role"] == "baseline").any():
         figures.append(pen.draw("Best method and best baseline in each fold.", pl.paired, adata, key))
-    return Part(
+    return ReportPart(
         f"Comparison {key!r} over folds",
         text=text,
         tables=[table_of(get.leaderboard(adata, key), "Every method, the best one first", index=True)],
@@ -178,9 +178,9 @@ def _comparison(adata: AnnData, key: str, pen: Pen) -> Part:
     )
 
 
-def _learning_curve(adata: AnnData, key: str, pen: Pen) -> Part:
+def _learning_curve(adata: AnnData, key: str, pen: Pen) -> ReportPart:
     changes = get.learning_curve(adata, key, by="change")
-    return Part(
+    return ReportPart(
         f"Learning curve {key!r}",
         text=list(changes["sentence"]),
         tables=[table_of(get.learning_curve(adata, key), "Scores by the number of train groups")],
@@ -188,17 +188,17 @@ def _learning_curve(adata: AnnData, key: str, pen: Pen) -> Part:
     )
 
 
-def _sweep(adata: AnnData, key: str, pen: Pen) -> Part:
+def _sweep(adata: AnnData, key: str, pen: Pen) -> ReportPart:
     table = get.sweep(adata, key)
     words = f"{len(table)} configurations were scored on val. The chosen one is marked."
     call = f"heldout.get.sweep(adata, {key!r})"
-    return Part(f"Sweep {key!r}", text=[words], tables=[table_of(table, call=call)])
+    return ReportPart(f"Sweep {key!r}", text=[words], tables=[table_of(table, call=call)])
 
 
-def _interactions(adata: AnnData, key: str, pen: Pen) -> Part:
+def _interactions(adata: AnnData, key: str, pen: Pen) -> ReportPart:
     measured = get.interactions(adata, key)
     counts = measured["interaction"].astype(str).value_counts().rename_axis("class").reset_index(name="pairs and genes")
     n = int(np.asarray(measured["called"], dtype=bool).sum())
     words = f"{n} of {len(measured)} combinations and genes deviate from the sum of the single changes."
     figure = pen.draw("Measured change against the sum of the single changes.", pl.interactions, adata, key, panels=1)
-    return Part(f"Interactions {key!r}", text=[words], tables=[table_of(counts)], figures=[figure])
+    return ReportPart(f"Interactions {key!r}", text=[words], tables=[table_of(counts)], figures=[figure])

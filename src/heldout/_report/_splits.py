@@ -12,7 +12,7 @@ from heldout._core import keys, store
 from heldout._core.partition import PARTITIONS, params_of, read_partition
 from heldout._core.plain_json import DAMAGED, read_json
 from heldout._core.words import counted
-from heldout._report._parts import Part, Section, Table, shortened, table_of
+from heldout._report._parts import ReportPart, Section, Table, shortened, table_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -61,36 +61,36 @@ def _sorted(records: Mapping[str, Any]) -> tuple[dict[str, str], list[list[str]]
     return single, list(folds.values())
 
 
-def _single(adata: AnnData, key: str, axis: str, pen: Pen) -> Part:
+def _single(adata: AnnData, key: str, axis: str, pen: Pen) -> ReportPart:
     title = f"Split {key!r}"
     try:
         split = read_partition(adata, key, axis="var" if axis == "var" else "obs")
     except ValueError as error:
-        return Part(title, warning=str(error))
+        return ReportPart(title, warning=str(error))
     counts = _counts(adata, {key: split})
     if split.axis == "var":
-        return Part(title, facts=_facts(split), tables=[counts])
+        return ReportPart(title, facts=_facts(split), tables=[counts])
     columns = _columns(split) or _audited_groups(adata, key)
     if not columns:
-        return Part(title, facts=_facts(split), tables=[counts])
+        return ReportPart(title, facts=_facts(split), tables=[counts])
     group_key = None if _columns(split) else columns
     words = f"Cells of each group in train, val and test of the split {key!r}."
     figure = pen.draw(words, pl.split, adata, key, group_key=group_key)
     call = f"heldout.get.split(adata, {key!r}{f', group_key={group_key!r}' if group_key else ''})"
     members = table_of(get.split(adata, key, group_key=group_key), "Every group and its partition", call=call)
-    return Part(title, facts=_facts(split), tables=[counts], figures=[figure], folded=[members])
+    return ReportPart(title, facts=_facts(split), tables=[counts], figures=[figure], folded=[members])
 
 
-def _folds(adata: AnnData, names: list[str], pen: Pen) -> Part:
+def _folds(adata: AnnData, names: list[str], pen: Pen) -> ReportPart:
     title = f"Cross-validation in {counted(len(names), 'fold')}: {names[0]!r} to {names[-1]!r}"
     try:
         splits = {name: read_partition(adata, name) for name in names}
     except ValueError as error:
-        return Part(title, warning=str(error))
+        return ReportPart(title, warning=str(error))
     figure = pen.draw(f"The fold {names[0]!r}, as an example.", pl.split, adata, names[0])
     hashes = [[name, split.hash] for name, split in splits.items()]
     first = next(iter(splits.values()))
-    return Part(
+    return ReportPart(
         title,
         facts=_facts(first, hashes=False),
         tables=[_counts(adata, splits)],

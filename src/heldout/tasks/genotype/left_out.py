@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from heldout.tasks.genotype.penalty import Rows
 
 _LEAST = 2
-"""Groups of each class that an inner fold must leave to the members, which choose their penalties with them."""
+"""Groups of each class that an inner fold must leave to the members, which weigh their penalties with them."""
 
 
 def folds_of(rows: Rows) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Ridge-logistic regression on one row for each group. Inner folds over groups choose the penalty."""
+"""Ridge-logistic regression on one row for each group. Inner folds over groups weigh the penalties."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.method import Fitted
-from heldout.tasks.genotype.linear import cooled, fit_logistic, linear_log_probability
-from heldout.tasks.genotype.penalty import Rows, choose_C
+from heldout.tasks.genotype.linear import fit_logistic, linear_log_probability
+from heldout.tasks.genotype.penalty import Rows, weigh_penalties
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     """Learn features on train rows: the arrays that describe them, and the function that computes them."""
 
 _TOL = 1e-9
+_SOLVER = "newton-cholesky"
+"""Fast for few rows on few axes."""
 
 
-def fit_chosen(
+def fit_averaged(
     represent: Represent, rows: Rows, Cs: Sequence[float], *, max_iter: int = 1000, calibrated: bool = True
 ) -> Fitted:
-    """Choose the penalty by inner folds over groups, fit on all rows with it, and divide logits by the temperature.
+    """Weigh penalties by inner folds over groups, and average the fits on all rows, each with its temperature.
 
     Parameters
     ----------
@@ -35,15 +37,15 @@ def fit_chosen(
     rows
         Classes, groups and units of the rows.
     Cs
-        Candidates for the penalty. The unit is one over the mean squared length of a row.
+        Penalties of the average. The unit is one over the mean squared length of a row.
     max_iter
         Maximum number of iterations of the solver.
     calibrated
-        Whether to find a temperature.
+        Whether to find temperatures.
 
     Returns
     -------
-    ``coef``, ``intercept`` and the arrays of ``represent``, with the choice of the penalty in ``info``.
+    ``coef``, ``intercept`` and the arrays of ``represent``, with the weights of the penalties in ``info``.
     """
 
     def predict(train: np.ndarray, test: np.ndarray) -> Callable[[float], np.ndarray]:
@@ -51,11 +53,11 @@ def fit_chosen(
         fit_with, held_out = ridge(features(train), rows.taken(train), max_iter=max_iter), features(test)
         return lambda C: linear_log_probability(fit_with(C).arrays, held_out)
 
-    penalty = choose_C(predict, rows, Cs, calibrated=calibrated)
+    penalties = weigh_penalties(predict, rows, Cs, calibrated=calibrated)
     everything = np.arange(len(rows.labels))
     arrays, features = represent(everything)
-    chosen = cooled(ridge(features(everything), rows, max_iter=max_iter)(penalty.C), penalty.temperature)
-    return Fitted({**chosen.arrays, **arrays}, chosen.info | penalty.info)
+    found = penalties.averaged(ridge(features(everything), rows, max_iter=max_iter))
+    return Fitted({**found.arrays, **arrays}, found.info)
 
 
 def ridge(X: np.ndarray, rows: Rows, *, max_iter: int = 1000) -> Callable[[float], Fitted]:
@@ -67,7 +69,9 @@ def ridge(X: np.ndarray, rows: Rows, *, max_iter: int = 1000) -> Callable[[float
     scale = float((sizes**2).sum()) / len(X) or 1.0
 
     def fit(C: float) -> Fitted:
-        found = fit_logistic(left * sizes, rows.labels, C / scale, max_iter=max_iter, weights=rows.weights, tol=_TOL)
+        found = fit_logistic(
+            left * sizes, rows.labels, C / scale, max_iter=max_iter, weights=rows.weights, tol=_TOL, solver=_SOLVER
+        )
         arrays = {"coef": found.arrays["coef"] @ axes, "intercept": found.arrays["intercept"]}
         return Fitted(arrays, found.info)
 

@@ -29,6 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "pseudobulk_shrunken": {},
     "celltype_pseudobulk": {},
     "mean_embedding": {},
+    "stacked": {},
     "mlp": {"config": SMALL},
     "auto": {},
 }

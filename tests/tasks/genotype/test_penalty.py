@@ -14,6 +14,7 @@ from heldout.model import LogisticConfig
 from heldout.tasks.genotype.baselines import CellLogistic, PseudobulkLogistic
 from heldout.tasks.genotype.group_rows import group_means
 from heldout.tasks.genotype.interface import Data
+from heldout.tasks.genotype.newton import fit_newton
 from heldout.tasks.genotype.penalty import USUAL_C, Rows, inner_folds, weigh_penalties
 
 CHOSEN = LogisticConfig(C="auto", balanced=True, equal_groups=True, calibrated=True)
@@ -100,7 +101,9 @@ def test_the_average_predicts_new_donors_better_than_any_one_penalty():
             known = Data(data.X, data.labels, 2, train, np.arange(0), groups=data.groups)
             for each in losses:
                 fitted = PseudobulkLogistic().fit(known, replace(CHOSEN, Cs=each), seed=0)
-                log_p = group_log_probability(PseudobulkLogistic().predict(fitted, data.X[test]), data.groups[test] - 12)
+                log_p = group_log_probability(
+                    PseudobulkLogistic().predict(fitted, data.X[test]), data.groups[test] - 12
+                )
                 losses[each].append(ho.metrics.log_loss(np.arange(30) % 2, log_p))
     mean = {each: np.mean(found) for each, found in losses.items()}
     assert min(mean, key=mean.__getitem__) == Cs
@@ -175,3 +178,18 @@ def test_C_is_a_number_or_auto():
     with pytest.raises(ValueError, match="C='best' must be a number > 0 or 'auto'"):
         LogisticConfig(C="best")
     assert LogisticConfig(C=2).C == 2
+
+
+@pytest.mark.parametrize("C", [1e-3, 1.0, 1e4])
+@pytest.mark.parametrize("shape", [(6, 6), (40, 20)])
+def test_newton_equals_scikit_learn(C, shape):
+    rng = np.random.default_rng(0)
+    X, labels, weights = rng.normal(size=shape), (np.arange(shape[0]) % 3 == 0).astype(int), rng.random(shape[0]) + 0.2
+    X[:, 0] += 3 * labels
+    arrays, info = fit_newton(X, labels, C, weights, max_iter=100, tol=1e-9)
+    model = LogisticRegression(C=C, tol=1e-12, max_iter=100_000).fit(X, labels, sample_weight=weights)
+    np.testing.assert_allclose(arrays["coef"], model.coef_, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(arrays["intercept"], model.intercept_, rtol=1e-3, atol=1e-4)
+    assert info["converged"]
+    assert info["n_iter"] < 50
+    assert not fit_newton(X, labels, C, weights, max_iter=1, tol=1e-15)[1]["converged"]

@@ -22,13 +22,12 @@ def fit_logistic(
     max_iter: int = 1000,
     weights: np.ndarray | None = None,
     tol: float = 1e-4,
-    solver: str = "lbfgs",
 ) -> Fitted:
     """Fit logistic regression of scikit-learn. ``info`` records whether it converged."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=C, max_iter=max_iter, tol=tol, solver=solver)
+    model = LogisticRegression(C=C, max_iter=max_iter, tol=tol)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(X, labels, sample_weight=weights)

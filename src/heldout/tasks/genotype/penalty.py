@@ -23,7 +23,7 @@ _POWER = 0.5
 """Power of the likelihood of left-out groups. Left-out groups share the fits, so they tell less than new groups do."""
 
 _LEAST_WEIGHT = 0.01
-"""Penalties with a smaller weight are not fitted."""
+"""Penalties and methods with a smaller weight are not fitted."""
 
 
 @dataclass(frozen=True)
@@ -140,16 +140,19 @@ def weigh_penalties(
     left = rows.taken(held_out)
     found = [calibrated_loss(each[held_out], left.labels, left.weights, fixed=not calibrated) for each in log_p]
     temperatures, losses, costs = np.array(found).T
-    weights = likelihood_weights(costs)
-    weights[weights < _LEAST_WEIGHT] = 0.0
+    weights = likelihood_weights(costs, power=_POWER)
     n_groups = len(np.unique(left.groups))
     how = "fixed" if len(Cs) == 1 else f"averaged by the log-loss of {n_groups} left-out groups in {len(folds)} folds"
-    return Penalties(Cs, weights / weights.sum(), temperatures, losses, how)
+    return Penalties(Cs, weights, temperatures, losses, how)
 
 
-def likelihood_weights(costs: np.ndarray) -> np.ndarray:
-    """Weights with the sum 1 from negative log-likelihoods of held-out groups, summed over groups, (k,)."""
-    weights = np.exp(-_POWER * (costs - costs.min()))
+def likelihood_weights(costs: np.ndarray, *, power: float = 1.0) -> np.ndarray:
+    """Weights with the sum 1 from negative log-likelihoods summed over held-out groups, (k,).
+
+    Weights are likelihoods to this power. Weights below 0.01 are set to 0.
+    """
+    weights = np.exp(-power * (costs - costs.min()))
+    weights = np.where(weights < _LEAST_WEIGHT * weights.sum(), 0.0, weights)
     return np.asarray(weights / weights.sum())
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from heldout._core.method import Fitted
 from heldout.tasks.genotype.linear import fit_logistic, linear_log_probability
+from heldout.tasks.genotype.newton import fit_newton
 from heldout.tasks.genotype.penalty import Rows, weigh_penalties
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     """Learn features on train rows: the arrays that describe them, and the function that computes them."""
 
 _TOL = 1e-9
-_SOLVER = "newton-cholesky"
-"""Fast for few rows on few axes."""
 
 
 def fit_averaged(
@@ -68,11 +67,14 @@ def ridge(X: np.ndarray, rows: Rows, *, max_iter: int = 1000) -> Callable[[float
     left, sizes, axes = np.linalg.svd(X, full_matrices=False)
     scale = float((sizes**2).sum()) / len(X) or 1.0
 
+    scores, weights = left * sizes, rows.weights
+
     def fit(C: float) -> Fitted:
-        found = fit_logistic(
-            left * sizes, rows.labels, C / scale, max_iter=max_iter, weights=rows.weights, tol=_TOL, solver=_SOLVER
-        )
-        arrays = {"coef": found.arrays["coef"] @ axes, "intercept": found.arrays["intercept"]}
-        return Fitted(arrays, found.info)
+        if rows.labels.max() > 1:
+            several = fit_logistic(scores, rows.labels, C / scale, max_iter=max_iter, weights=weights, tol=_TOL)
+            arrays, info = several.arrays, several.info
+        else:
+            arrays, info = fit_newton(scores, rows.labels, C / scale, weights, max_iter=max_iter, tol=_TOL)
+        return Fitted({"coef": arrays["coef"] @ axes, "intercept": arrays["intercept"]}, info)
 
     return fit

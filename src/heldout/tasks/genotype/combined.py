@@ -100,9 +100,9 @@ class Combined:
         for name in names:
             cls = self.registry[name].load()
             if issubclass(cls, Combined) or cls.features not in OF_GENES:
-                one = self.argument.removesuffix("s")
+                single = self.argument.removesuffix("s")
                 msg = (
-                    f"{type(self.default_config).__name__}: {self.argument} has {name!r}, which cannot be a {one}. "
+                    f"{type(self.default_config).__name__}: {self.argument} has {name!r}, which cannot be a {single}. "
                     f"{self.argument.capitalize()} must read genes, such as 'pseudobulk_shrunken' or 'mean_embedding'."
                 )
                 raise ValueError(msg)

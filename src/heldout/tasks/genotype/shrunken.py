@@ -29,8 +29,8 @@ class PseudobulkShrunken:
     """Logistic regression on the mean profile of each group, shrunk towards the train mean.
 
     In each gene, the mean of a group of n cells is shrunk by τ² / (τ² + σ²/n) and divided by τ. τ² is the variance
-    between groups, and σ² that between the cells of a group. The fit is an average over penalties, weighted by how well they predict left-out groups.
-    Classes are balanced, and each group counts once.
+    between groups, and σ² that between the cells of a group. The fit is an average over penalties, weighted by how well
+    they predict left-out groups. Classes are balanced, and each group counts once.
     """
 
     features: ClassVar[Any] = "genes"

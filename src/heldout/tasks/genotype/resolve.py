@@ -1,11 +1,16 @@
-"""What users pass as a method: a name of the registry, or a classifier of scikit-learn."""
+"""What users pass: a method by name or as a classifier of scikit-learn, and the column of the label."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.estimators.estimator import Estimator
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from heldout._core.partition import Partition
 
 
 def resolved(method: Any, config: Any = None, *, argument: str = "method") -> tuple[str, Any]:
@@ -39,3 +44,25 @@ def resolved(method: Any, config: Any = None, *, argument: str = "method") -> tu
         msg = f"The class {wrapped.name!r} has the name of a method of heldout. Give the class another name."
         raise ValueError(msg)
     return wrapped.method, wrapped
+
+
+def label_of(adata: AnnData, partition: Partition, label_key: str | None) -> str:
+    """Column of the label: the given one, else that of the split, else ``genotype``.
+
+    Raises
+    ------
+    ValueError
+        If no name is given, the split has no label, and ``obs`` has no column ``genotype``.
+    """
+    if label_key is not None:
+        return label_key
+    recorded = partition.params.get("label_key")
+    if isinstance(recorded, str):
+        return recorded
+    if "genotype" in adata.obs:
+        return "genotype"
+    msg = (
+        f"label_key is not given, and the split {partition.key!r} names no label. Pass label_key, the column of obs that "
+        "is predicted."
+    )
+    raise ValueError(msg)

@@ -27,6 +27,7 @@ def test_the_method_that_sees_the_signal_gets_the_weight():
     assert auc("auto", data, config) > auc("pseudobulk_logistic", data) + 0.2
 
 
+@pytest.mark.slow
 def test_weights_are_the_likelihood_of_left_out_groups_and_probabilities_are_averaged():
     data = data_of(donors("mean", 1, n_donors=24, n_cells=10, n_genes=20))
     method, config = METHODS.implementation("auto"), AutoGroupsConfig(candidates=CANDIDATES[:2])

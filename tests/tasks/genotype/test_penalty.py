@@ -91,6 +91,7 @@ def test_the_fit_is_the_average_of_fits_of_scikit_learn_with_each_penalty():
     assert len(set(np.round(found.info["temperatures"], 3))) == 3
 
 
+@pytest.mark.slow
 def test_the_average_predicts_new_donors_better_than_any_one_penalty():
     Cs = (0.01, 1.0, 100.0)
     losses: dict[tuple[float, ...], list[float]] = {each: [] for each in ((0.01,), (1.0,), (100.0,), Cs)}

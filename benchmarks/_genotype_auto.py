@@ -128,12 +128,16 @@ def show(scores: pd.DataFrame) -> None:
     """Print the score of each method, and paired differences of ``auto`` to each method over data sets."""
     table = scores.groupby(["data", "role", "method", "draw"], sort=False)[list(scores)].apply(score)
     of_data = table.groupby(["data", "role", "method"], sort=False).mean()
-    for metric in ("auc", "loss"):
-        wide = of_data[metric].unstack("method")[list(METHODS)]
-        print(f"\n{metric}\n| data | {' | '.join(wide)} |\n|---|{'---|' * len(wide.columns)}")
-        for (data, _), row in wide.iterrows():
-            print(f"| {data} | {' | '.join(f'{value:.3f}' for value in row)} |")
-        print(f"| mean | {' | '.join(f'{value:.3f}' for value in wide.mean())} |")
+    for role in ("real", "simulated, few", "simulated, many"):
+        kept = of_data.index.get_level_values("role") == role.split(",")[0]
+        kept &= of_data.index.get_level_values("data").str.endswith(role.removeprefix("simulated")) | (role == "real")
+        for metric in ("auc", "loss") if kept.any() else ():
+            part = of_data.loc[kept, metric].droplevel("role")
+            wide = part.unstack("data").loc[list(METHODS), part.index.unique("data")]
+            wide.columns = wide.columns.str.removeprefix("simulated, ").str.removesuffix(role.removeprefix("simulated"))
+            print(f"\n{role}, {metric}\n| method | {' | '.join(wide)} | average |\n|---|{'---|' * (wide.shape[1] + 1)}")
+            for method, row in wide.iterrows():
+                print(f"| {method} | {' | '.join(f'{value:.3f}' for value in [*row, row.mean()])} |")
     role, name = (of_data.index.get_level_values(level) for level in ("role", "data"))
     seen = name.str.contains("one type") | name.str.contains("variance")
     parts = {"real": role == "real", "simulated": role == "simulated", "all": role != "", "one type, variance": seen}

@@ -3,9 +3,9 @@
     python benchmarks/genotype_penalties.py [--seeds 3]
 
 A simulation has one row of 100 genes for each train group, and 200 new groups. Classes differ in all genes, in five
-genes, in all genes beside strong common factors, or along the strongest factor. A third of the simulations has pairs of
-groups that are left out together, and a third of those with more than 8 groups is unbalanced. Each rule sees the same
-inner folds over the train groups. The tables show the mean log-loss and the mean AUC of new groups. With three
+genes, in all genes beside strong common factors, or along the strongest factor. With every third seed pairs of groups
+are left out together, and with another third classes are unbalanced if there are more than 8 groups. Each rule sees the
+same inner folds over the train groups. The tables show the mean log-loss and the mean AUC of new groups. With three
 seeds it takes about a minute.
 """
 

@@ -37,7 +37,8 @@ def published_errors(adata: AnnData, keys: str | Sequence[str] | None = None) ->
 
     Studies of networks for time courses report three errors of predicted values: of the mean of each held-out gene, and
     of each cell with the cell in the same row of the observed cells. Cells of two times have no partner, so the errors
-    of cells are over all pairs here, which is what such rows give on average. Each forecast of cells has two references. ``persistence`` is the start cells unchanged. ``mean of the answer`` is the mean of the observed
+    of cells are over all pairs here, which is what such rows give on average. Each forecast of cells has
+    two references. ``persistence`` is the start cells unchanged. ``mean of the answer`` is the mean of the observed
     cells for every cell; it knows the answer and shows what these errors reward.
 
     Parameters

@@ -52,7 +52,8 @@ def rmse(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled"
     The score depends on the scale of the values: an RMSE of 0.1 is small only if the values were not scaled to 0 to 1.
     Cells measured at two time points are not paired. ``pooled`` and ``per_gene`` need paired rows, so use ``of_means``
     or ``all_pairs`` for such cells. Even perfect predictions have an error over all pairs, because cells differ, and
-    predicting the same mean for every cell has a smaller one. The mean of ``per_gene`` is not ``pooled``, because ``pooled`` averages before the root.
+    predicting the same mean for every cell has a smaller one. The mean of ``per_gene`` is not ``pooled``, because
+    ``pooled`` averages before the root.
 
     Examples
     --------
@@ -124,7 +125,8 @@ def r2(truth: ArrayLike, prediction: ArrayLike, *, average: Average = "pooled") 
 
     Returns
     -------
-    One number. For ``per_gene`` and ``all_pairs_per_gene`` an array, (n_genes,). NaN where the truth is constant. To average over genes, use
+    One number. For ``per_gene`` and ``all_pairs_per_gene`` an array, (n_genes,). NaN where the truth is
+    constant. To average over genes, use
     ``np.nanmean`` and report how many genes are left out.
 
     Raises

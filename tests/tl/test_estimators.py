@@ -363,7 +363,7 @@ def test_estimators_are_baselines_of_an_evaluation(prepared, unchanged):
         with unchanged(prepared), pytest.raises((TypeError, ValueError), match=words):
             ho.tl.evaluate(prepared, **wrong)
     ho.tl.evaluate(prepared, baselines=["logistic", LogisticRegression(max_iter=1000), forest], n_bootstrap=50)
-    for name, method in (("LogisticRegression", LogisticRegression(max_iter=1000)), ("RandomForestClassifier", forest)):
+    for name, method in (("LogisticRegression", LogisticRegression(max_iter=1000)), ("RandomForestClassifier", forest)):  # noqa: B007
         ho.tl.genotype(prepared, "genotype", method=method, key_added="fitted")
         table = ho.tl.evaluate(prepared, "fitted", baselines=[], n_bootstrap=50)
         as_baseline = ho.get.evaluation(prepared, "genotype").query("method == @name and level == 'library'")

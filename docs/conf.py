@@ -1,5 +1,6 @@
 """Sphinx configuration. The build needs no network and treats warnings as errors (see the Makefile)."""
 
+import shutil
 import subprocess
 import sys
 import warnings
@@ -23,6 +24,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_autodoc_typehints",
     "sphinx_copybutton",
+    "sphinx_design",
     "sphinxcontrib.bibtex",
 ]
 exclude_patterns = ["_build", "generated/.ipynb_checkpoints", "**.ipynb_checkpoints"]
@@ -67,8 +69,24 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 
+HERE = Path(__file__).parent
+GENERATED = HERE / "generated"
+
+
+def draw_gallery() -> None:
+    """Draw the pictures of the gallery. ``make docs`` removes old ones first."""
+    if not (folder := GENERATED / "gallery").exists():
+        subprocess.run([sys.executable, str(HERE / "draw_gallery.py"), str(folder)], check=True)
+
+
+def copy_tutorials() -> None:
+    """Copy the notebooks next to the pages, because Sphinx reads no folder above its own."""
+    folder = GENERATED / "tutorials"
+    folder.mkdir(parents=True, exist_ok=True)
+    for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
+        shutil.copy(notebook, folder)
+
+
 def setup(app):
-    """Draw the pictures of the gallery before the pages are read."""
-    here = Path(__file__).parent
-    command = [sys.executable, str(here / "draw_gallery.py"), str(here / "generated" / "gallery")]
-    app.connect("builder-inited", lambda _: subprocess.run(command, check=True))
+    """Make what the pages show before they are read."""
+    app.connect("builder-inited", lambda _: (draw_gallery(), copy_tutorials()))

@@ -24,13 +24,39 @@ def run(arguments: list[str], folder: Path) -> str:
 
 
 def test_readme_snippet(tmp_path):
-    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(snippets) == 3
-    script = "\n".join(["import matplotlib; matplotlib.use('Agg')", *snippets, "print(cells.shape, profiles.shape)"])
-    printed = run(["-c", script], tmp_path)
-    assert "No leak found by the" in printed
-    assert printed.rstrip().endswith("(10, 200)")
+    """The code of the README prints what the README shows."""
+    text = (ROOT / "README.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (shown,) = re.findall(r"prints:\n\n```\n(.*?)```", text, re.DOTALL)
+    printed = run(["-c", f"import matplotlib; matplotlib.use('Agg')\n{snippet}"], tmp_path)
+    assert printed.startswith(shown)
     assert (tmp_path / "fitted.h5ad").is_file()
+
+
+def test_readme_needs_no_scrolling():
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+    assert max(len(line) for block in blocks for line in block.splitlines()) <= 92
+    assert text.count("\n") < 100
+    for picture in re.findall(r"!\[[^]]*\]\((.*?)\)", text):
+        assert (ROOT / picture).is_file()
+
+
+def test_the_quickstart_notebook(tmp_path):
+    printed = run(
+        [
+            "-W",
+            "ignore",
+            "-c",
+            cells_of(
+                ROOT / "tutorials" / "quickstart.ipynb",
+                "print(ho.get.summary(adata, 'network'), ho.get.evaluation(adata, 'network').answer)",
+            ),
+        ],
+        tmp_path,
+    )
+    assert "Cannot be decided: with 4 libraries even a perfect result has p = 0.25." in printed
+    assert (tmp_path / "quickstart.h5ad").is_file()
 
 
 def test_demo(tmp_path):
@@ -43,11 +69,11 @@ def test_demo(tmp_path):
         assert (tmp_path / "demo_output" / f"{name}.png").stat().st_size > 5_000
 
 
-def cells_of(notebook: Path) -> str:
-    """The code of a notebook as one script; pictures are not shown."""
+def cells_of(notebook: Path, *ends: str) -> str:
+    """The code of a notebook as one script with further lines at the end; pictures are not shown."""
     cells = json.loads(notebook.read_text())["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return "\n".join(["import matplotlib; matplotlib.use('Agg')", *code])
+    return "\n".join(["import matplotlib; matplotlib.use('Agg')", *code, *ends])
 
 
 def use_data(monkeypatch, tmp_path, data, file):

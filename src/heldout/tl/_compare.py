@@ -26,6 +26,7 @@ from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.compare import comparison_table
 from heldout.tasks.genotype.leaks import leak_of_groups
 from heldout.tasks.genotype.pooled import Pooled, pooled_table
+from heldout.tasks.genotype.resolve import label_of
 from heldout.tasks.genotype.task import group_labels, group_names
 from heldout.tasks.genotype.tuning.fold import Fold, Question
 from heldout.tasks.genotype.tuning.refit_folds import refits
@@ -43,7 +44,7 @@ logger = logging.getLogger("heldout")
 @thread_policy()
 def compare(
     adata: AnnData,
-    label_key: str = "genotype",
+    label_key: str | None = None,
     *,
     methods: Sequence[Any] | Mapping[str, Any],
     fold_key: str = "fold",
@@ -74,7 +75,7 @@ def compare(
     adata
         Log-normalised cells with folds of :func:`heldout.pp.folds`, (n_obs × n_vars), not scaled yet.
     label_key
-        Column of ``obs`` that is predicted.
+        Column of ``obs`` that is predicted. If None, the label of the split is used, else the column ``genotype``.
     methods
         Names of methods of :func:`heldout.tl.genotype`. Or a mapping of your own names to ``method``, ``config`` and
         ``auxiliary_key``: ``{"model B": {"method": "mlp", "auxiliary_key": "day"}}``. A classifier of scikit-learn, or
@@ -151,6 +152,7 @@ def compare(
     store.check_adata(adata)
     named = named_methods(methods)
     folds = _folds(adata, fold_key)
+    label_key = label_of(adata, folds[0], label_key)
     question = Question.of(
         label_key,
         group_key=group_key,

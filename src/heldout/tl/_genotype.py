@@ -15,7 +15,7 @@ from heldout._core.threads import thread_policy
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.estimators.estimator import Estimator
 from heldout.tasks.genotype.features import OF_GENES
-from heldout.tasks.genotype.resolve import resolved
+from heldout.tasks.genotype.resolve import label_of, resolved
 from heldout.tasks.genotype.task import Task, predict
 from heldout.tasks.genotype.trained import Trained
 from heldout.tl._predict import prediction_slots
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @thread_policy()
 def genotype(
     adata: AnnData,
-    label_key: str = "genotype",
+    label_key: str | None = None,
     *,
     method: Any = "mlp",
     auxiliary_key: str | None = None,
@@ -54,7 +54,8 @@ def genotype(
     adata
         Annotated data, (n_obs × n_vars), prepared with :mod:`heldout.pp`. Methods that read genes warn of raw counts.
     label_key
-        Column of ``obs`` that is predicted, with two or more classes. Of two classes the second (in the order of the
+        Column of ``obs`` that is predicted, with two or more classes. If None, the label of the split is used, else the
+        column ``genotype``. Of two classes the second (in the order of the
         categories, or by name) is the positive class.
     method
         ``mlp`` on cells, ``attention`` on whole groups, or one of the baselines ``majority``, ``qc_logistic``,
@@ -151,7 +152,7 @@ def genotype(
     task = Task.of(
         adata,
         partition,
-        label_key=label_key,
+        label_key=label_of(adata, partition, label_key),
         auxiliary_key=auxiliary_key,
         group_key=group_key,
         covariate_keys=covariate_keys,

@@ -34,6 +34,7 @@ from heldout.tasks.genotype.learning import (
     subsets_of,
     unit_order,
 )
+from heldout.tasks.genotype.resolve import label_of
 from heldout.tasks.genotype.task import group_labels, group_names
 from heldout.tasks.genotype.tuning.fold import Fold, Question
 from heldout.tasks.genotype.tuning.runs import Entry, check_scale, is_random, named_methods, run
@@ -59,7 +60,7 @@ _SPLIT = "heldout_learning_curve"
 @thread_policy()
 def learning_curve(
     adata: AnnData,
-    label_key: str = "genotype",
+    label_key: str | None = None,
     *,
     methods: Sequence[str] | Mapping[str, Any],
     sizes: Sequence[int] | None = None,
@@ -93,7 +94,7 @@ def learning_curve(
     adata
         Log-normalised cells with a split by groups, (n_obs × n_vars), not scaled yet.
     label_key
-        Column of ``obs`` that is predicted.
+        Column of ``obs`` that is predicted. If None, the label of the split is used, else the column ``genotype``.
     methods
         Names of methods of :func:`heldout.tl.genotype`, or a mapping as in :func:`heldout.tl.compare`.
     sizes
@@ -164,6 +165,7 @@ def learning_curve(
     named = named_methods(methods)
     split = read_partition(adata, split_key)
     split.require("train", *(["test"] if partition == "test" else []), purpose="A learning curve")
+    label_key = label_of(adata, split, label_key)
     question = Question.of(
         label_key,
         group_key=group_key,

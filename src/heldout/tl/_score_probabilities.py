@@ -26,6 +26,7 @@ from heldout.tasks.genotype.outside import (
     read_folds,
 )
 from heldout.tasks.genotype.pooled import Pooled, log_probability, pooled_table
+from heldout.tasks.genotype.resolve import label_of
 from heldout.tasks.genotype.task import Task, group_labels, group_names
 from heldout.tasks.genotype.units import blocks_of
 
@@ -43,7 +44,7 @@ logger = logging.getLogger("heldout")
 def score_probabilities(
     adata: AnnData,
     predicted: Any,
-    label_key: str = "genotype",
+    label_key: str | None = None,
     *,
     fold_key: str | None = None,
     split_key: str = "split",
@@ -68,7 +69,7 @@ def score_probabilities(
         the name of a column of ``obs``, of an entry of ``obsm``, or a list of columns of ``obs``. The index of a Series
         or DataFrame has the names of the cells, or of the groups for one probability per group.
     label_key
-        Column of ``obs`` with the true class.
+        Column of ``obs`` with the true class. If None, the label of the split is used, else the column ``genotype``.
     fold_key
         Column of ``obs`` with the fold in which each cell was held out. Cells with a missing fold are not scored. Or
         ``key_added`` of :func:`heldout.pp.folds`. If None, the test cells of one split are scored.
@@ -130,6 +131,7 @@ def score_probabilities(
     named = named_probabilities(predicted)
     _check_free(adata, key_added)
     splits = read_folds(adata, fold_key, split_key)
+    label_key = label_of(adata, splits[0], label_key)
     task = Task.of(adata, splits[0], label_key=label_key, group_key=group_key, mask_var=None)
     if task.group_key is None:
         msg = "No group is known. Pass group_key, the column of obs with the independent unit."

@@ -21,7 +21,7 @@ from heldout._core.threads import thread_policy
 from heldout.metrics.classification import log_loss, roc_auc
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.estimators.estimator import Estimator
-from heldout.tasks.genotype.resolve import resolved
+from heldout.tasks.genotype.resolve import label_of, resolved
 from heldout.tasks.genotype.task import Task, predict
 from heldout.tasks.genotype.trained import Trained
 from heldout.tasks.genotype.tuning.grid import configs_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @thread_policy()
 def sweep(
     adata: AnnData,
-    label_key: str = "genotype",
+    label_key: str | None = None,
     *,
     grid: Literal["lmna"] | Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] = "lmna",
     method: Any = "mlp",
@@ -64,7 +64,7 @@ def sweep(
     adata
         Prepared data, (n_obs × n_vars), with a val partition that has every class.
     label_key
-        Column of ``obs`` that is predicted.
+        Column of ``obs`` that is predicted. If None, the label of the split is used, else the column ``genotype``.
     grid
         ``"lmna"``: the six configurations of the LMNA classifier study (depth 1 or 2, 20 or 50 epochs, batches of 128
         or 512, ReLU or tanh, Adam or SGD). A mapping of options to lists of values tries all combinations. A mapping of
@@ -144,7 +144,7 @@ def sweep(
     task = Task.of(
         adata,
         partition,
-        label_key=label_key,
+        label_key=label_of(adata, partition, label_key),
         auxiliary_key=auxiliary_key,
         group_key=group_key,
         mask_var=mask_var,

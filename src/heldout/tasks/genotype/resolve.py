@@ -1,4 +1,4 @@
-"""What users pass as a method or baseline: a name of the registry, or a classifier of scikit-learn."""
+"""What users pass: methods and baselines by name or as classifiers of scikit-learn, and the column of the label."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from heldout.tasks.genotype.estimators.estimator import Estimator
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+    from anndata import AnnData
+
+    from heldout._core.partition import Partition
 
 
 def resolved(method: Any, config: Any = None, *, argument: str = "method") -> tuple[str, Any]:
@@ -79,3 +83,25 @@ def resolved_baselines(asked: Sequence[Any] | None, *, known: Collection[str] = 
             raise ValueError(msg)
         found[name] = (method, config)
     return found
+
+
+def label_of(adata: AnnData, partition: Partition, label_key: str | None) -> str:
+    """Column of the label: the given one, else that of the split, else ``genotype``.
+
+    Raises
+    ------
+    ValueError
+        If no name is given, the split has no label, and ``obs`` has no column ``genotype``.
+    """
+    if label_key is not None:
+        return label_key
+    recorded = partition.params.get("label_key")
+    if isinstance(recorded, str):
+        return recorded
+    if "genotype" in adata.obs:
+        return "genotype"
+    msg = (
+        f"label_key is not given, and the split {partition.key!r} names no label. Pass label_key, the column of obs that "
+        "is predicted."
+    )
+    raise ValueError(msg)

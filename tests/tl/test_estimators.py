@@ -363,10 +363,11 @@ def test_estimators_are_baselines_of_an_evaluation(prepared, unchanged):
         with unchanged(prepared), pytest.raises((TypeError, ValueError), match=words):
             ho.tl.evaluate(prepared, **wrong)
     ho.tl.evaluate(prepared, baselines=["logistic", LogisticRegression(max_iter=1000), forest], n_bootstrap=50)
-    for name, method in (("LogisticRegression", LogisticRegression(max_iter=1000)), ("RandomForestClassifier", forest)):  # noqa: B007
+    named = {"LogisticRegression": LogisticRegression(max_iter=1000), "RandomForestClassifier": forest}
+    for name, method in named.items():
         ho.tl.genotype(prepared, "genotype", method=method, key_added="fitted")
         table = ho.tl.evaluate(prepared, "fitted", baselines=[], n_bootstrap=50)
-        as_baseline = ho.get.evaluation(prepared, "genotype").query("method == @name and level == 'library'")
+        as_baseline = ho.get.evaluation(prepared, "genotype").query(f"method == {name!r} and level == 'library'")
         as_model = table.query("level == 'library'")
         assert as_baseline["role"].eq("baseline").all()
         np.testing.assert_array_equal(

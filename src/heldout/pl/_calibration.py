@@ -75,7 +75,8 @@ def calibration(
 
     The thin line is that of cells, if they are predicted one by one. It has no intervals, because cells of a group are
     not independent. If the fit has divided its logits by a temperature, the grey line shows the groups before. The key
-    has the Brier score and the log-loss (nats) of each line. For few groups, a point says little: with six groups an interval is about 0.6 wide.
+    has the Brier score and the log-loss (nats) of each line. A point of few groups says little: with six groups its
+    interval is about 0.6 wide.
 
     Parameters
     ----------

@@ -44,8 +44,9 @@ def history(
     """Plot loss and accuracy of train and val over the epochs, and mark the epoch whose weights were kept.
 
     The dashed loss is that of val groups, each of which counts once. It decides when a classifier stops, unless its
-    options say otherwise. Of several networks the first is shown. For a model with an auxiliary head, only the loss of the label is shown. The sum of both losses is not comparable if
-    val has other auxiliary classes (e.g. days) than train. :func:`heldout.get.history` returns all columns.
+    options say otherwise. If there are several networks, the first is shown. For a model with an auxiliary head, only
+    the loss of the label is shown. The sum of both losses is not comparable if val has other auxiliary classes (e.g.
+    days) than train. :func:`heldout.get.history` returns all columns.
 
     Parameters
     ----------

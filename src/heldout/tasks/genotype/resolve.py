@@ -101,7 +101,7 @@ def label_of(adata: AnnData, partition: Partition, label_key: str | None) -> str
     if "genotype" in adata.obs:
         return "genotype"
     msg = (
-        f"label_key is not given, and the split {partition.key!r} names no label. Pass label_key, the column of obs that "
-        "is predicted."
+        f"label_key is not given, and the split {partition.key!r} names no label. Pass label_key, the column of obs "
+        "that is predicted."
     )
     raise ValueError(msg)

@@ -88,7 +88,7 @@ class GenotypeModule(BaseModuleClass):
         inference_outputs: dict[str, torch.Tensor],
         generative_outputs: dict[str, torch.Tensor | None],
     ) -> LossOutput:
-        """Cross-entropy of the label, with the weights of cells if there are any, plus alpha times the auxiliary one."""
+        """Cross-entropy of the label, with weights of cells if there are any, plus alpha times the auxiliary one."""
         logits, labels = generative_outputs["logits"], tensors["labels"]
         assert logits is not None
         if self.n_classes == 2:
@@ -109,8 +109,8 @@ class GenotypeModule(BaseModuleClass):
     @torch.no_grad()
     def divide_logits(self, temperature: float) -> None:
         """Divide the label logits of all cells by a number, for good."""
-        self.label_head.weight /= temperature
-        self.label_head.bias /= temperature
+        for values in self.label_head.parameters():
+            values.div_(temperature)
 
     def log_probability(self, logits: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (batch × n_classes) of label logits."""

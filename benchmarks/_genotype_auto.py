@@ -29,6 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "pseudobulk_shrunken": {},
     "celltype_pseudobulk": {},
     "mean_embedding": {},
+    "stacked": {},
     "mlp": {"config": SMALL},
     "auto": {},
 }
@@ -74,18 +75,18 @@ def data_sets(folder: Path, study: Callable[..., Any], seed: int) -> dict[str, t
         return adata, label, {**options, "n_top_genes": n_top_genes}
 
     found: dict[str, tuple[str, Callable[[], Made]]] = {
-        "OneK1K, sex": ("judging", lambda: of_study("onek1k_sex", 12, 200)),
-        "OneK1K, over 65": ("judging", lambda: of_study("onek1k_age", 12, 200)),
-        "Zhao": ("judging", lambda: of_study("zhao", 40, None)),
-        "Kang": ("development", lambda: of_study("kang", 40, None)),
-        "Blake": ("development", lambda: of_study("blake", None, 300)),
-        "Packer, library": ("development", lambda: packer(folder, "library")),
-        "Packer, lineage": ("development", lambda: packer(folder, "lineage")),
+        "OneK1K, sex": ("real", lambda: of_study("onek1k_sex", 12, 200)),
+        "OneK1K, over 65": ("real", lambda: of_study("onek1k_age", 12, 200)),
+        "Zhao": ("real", lambda: of_study("zhao", 40, None)),
+        "Kang": ("real", lambda: of_study("kang", 40, None)),
+        "Blake": ("real", lambda: of_study("blake", None, 300)),
+        "Packer, library": ("real", lambda: packer(folder, "library")),
+        "Packer, lineage": ("real", lambda: packer(folder, "lineage")),
     }
     for signal in ("mean", "one type", "composition", "variance"):
         for size, n in (("few", 24), ("many", 48)):
             made = lambda s=signal, n=n: simulated(s, n, seed)  # noqa: E731
-            found[f"simulated, {signal}, {size}"] = ("judging", made)
+            found[f"simulated, {signal}, {size}"] = ("simulated", made)
     return found
 
 
@@ -127,25 +128,38 @@ def show(scores: pd.DataFrame) -> None:
     """Print the score of each method, and paired differences of ``auto`` to each method over data sets."""
     table = scores.groupby(["data", "role", "method", "draw"], sort=False)[list(scores)].apply(score)
     of_data = table.groupby(["data", "role", "method"], sort=False).mean()
-    for metric in ("auc", "loss"):
-        wide = of_data[metric].unstack("method")[list(METHODS)]
-        print(f"\n{metric}\n| data | role | {' | '.join(wide)} |\n|---|---|{'---|' * len(wide.columns)}")
-        for (data, role), row in wide.iterrows():
-            print(f"| {data} | {role} | {' | '.join(f'{value:.3f}' for value in row)} |")
-    print("\n| auto minus | data | AUC (95 %) | loss (95 %) | Brier (95 %) |\n|---|---|---|---|---|")
-    for role in ("judging", "development"):
-        part = of_data[of_data.index.get_level_values("role") == role].droplevel("role")
-        if not len(part):
-            continue
-        best = part["loss"].unstack("method")[list(SIMPLE)].mean().idxmin()
-        for other in [name for name in METHODS if name != "auto"]:
-            cells = []
-            for metric in ("auc", "loss", "brier"):
-                wide = part[metric].unstack("method")
-                gap = (wide["auto"] - wide[other]).to_numpy()
-                half = (
-                    stats.t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / np.sqrt(len(gap)) if len(gap) > 1 else np.nan
-                )
-                cells.append(f"{gap.mean():+.3f} ({gap.mean() - half:+.3f} to {gap.mean() + half:+.3f})")
-            name = f"{other} (best single)" if other == best else other
-            print(f"| {name} | {role}, {len(gap)} | {' | '.join(cells)} |")
+    for role in ("real", "simulated, few", "simulated, many"):
+        kept = of_data.index.get_level_values("role") == role.split(",")[0]
+        kept &= of_data.index.get_level_values("data").str.endswith(role.removeprefix("simulated")) | (role == "real")
+        for metric in ("auc", "loss") if kept.any() else ():
+            part = of_data.loc[kept, metric].droplevel("role")
+            wide = part.unstack("data").loc[list(METHODS), part.index.unique("data")]
+            wide.columns = wide.columns.str.removeprefix("simulated, ").str.removesuffix(role.removeprefix("simulated"))
+            print(f"\n{role}, {metric}\n| method | {' | '.join(wide)} | average |\n|---|{'---|' * (wide.shape[1] + 1)}")
+            for method, row in wide.iterrows():
+                print(f"| {method} | {' | '.join(f'{value:.3f}' for value in [*row, row.mean()])} |")
+    role, name = (of_data.index.get_level_values(level) for level in ("role", "data"))
+    seen = name.str.contains("one type") | name.str.contains("variance")
+    parts = {"real": role == "real", "simulated": role == "simulated", "all": role != "", "one type, variance": seen}
+    print("\n| auto minus | data sets | AUC (95 %) | loss (95 %) | Brier (95 %) |\n|---|---|---|---|---|")
+    for words, kept in parts.items():
+        if kept.any():
+            differences(of_data[kept].droplevel("role"), words)
+
+
+def differences(of_data: pd.DataFrame, words: str) -> None:
+    """Print ``auto`` minus each method, paired over data sets, with intervals of Student's t."""
+    best = {m: of_data[m].unstack("method")[list(SIMPLE)].mean() for m in ("auc", "loss")}
+    names = {best["auc"].idxmax(): "best single by AUC", best["loss"].idxmin(): "best single by loss"}
+    if best["auc"].idxmax() == best["loss"].idxmin():
+        names = {best["loss"].idxmin(): "best single"}
+    for other in [name for name in METHODS if name != "auto"]:
+        cells, n = [], 0
+        for metric in ("auc", "loss", "brier"):
+            wide = of_data[metric].unstack("method")
+            gap = (wide["auto"] - wide[other]).to_numpy()
+            n = len(gap)
+            half = stats.t.ppf(0.975, n - 1) * gap.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+            cells.append(f"{gap.mean():+.3f} ({gap.mean() - half:+.3f} to {gap.mean() + half:+.3f})")
+        name = f"{other} ({names[other]})" if other in names else other
+        print(f"| {name} | {words}, {n} | {' | '.join(cells)} |")

@@ -3,7 +3,7 @@
     python benchmarks/genotype_chance.py
 
 Profiles of donors have three common factors, as batches and cell types give. The same profiles are used in all folds, so
-a fold that ranks below chance tends to be among others that do. It takes about 10 seconds.
+a fold that ranks below chance tends to be among others that do. It takes about half a minute.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ METHODS = {
     "celltype_pseudobulk, clusters": ("celltype_pseudobulk", False),
     "mean_embedding": ("mean_embedding", True),
     "stacked": ("stacked", True),
+    "auto": ("auto", True),
 }
 """Method, and whether it gets the cell types, by the name in the table."""
 

@@ -61,8 +61,8 @@ def genotype(
         ``mlp`` on cells, ``attention`` on whole groups, or one of the baselines ``majority``, ``qc_logistic``,
         ``covariate_logistic``, ``logistic``, ``nearest_centroid``, ``pseudobulk_logistic``, ``pseudobulk_ridge``,
         ``pseudobulk_shrunken``, ``pseudobulk_boosting``, ``pathway_logistic``, ``composition_logistic``,
-        ``celltype_pseudobulk``, ``mean_embedding``, ``stacked``, ``auto`` (the simple method that predicts left-out
-        groups of train best) and ``tabpfn`` (needs the package tabpfn). Methods that predict whole groups
+        ``celltype_pseudobulk``, ``mean_embedding``, ``stacked``, ``auto`` (an average of simple methods, weighted
+        by left-out groups of train) and ``tabpfn`` (needs the package tabpfn). Methods that predict whole groups
         (``attention``, ``pseudobulk_shrunken``, ``pseudobulk_boosting``, and the last six) write the prediction of a
         group to all its cells. Or a classifier of scikit-learn (or another package with the same
         methods), or one in :class:`heldout.model.Estimator`, which fits on cells or on means of groups. Its predictions

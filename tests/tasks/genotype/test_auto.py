@@ -1,47 +1,74 @@
-"""The choice of a method by left-out groups of train."""
+"""The average over methods, weighted by left-out groups of train."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 import heldout as ho
 from heldout._core.fits import read_fit
+from heldout.metrics import log_loss
 from heldout.model import AutoGroupsConfig
 from heldout.tasks.genotype import METHODS
-from tests.tasks.genotype.donors import auc, data_of, donors
+from tests.tasks.genotype.donors import auc, data_of, donors, held_out
 
 CANDIDATES = ("pseudobulk_logistic", "pseudobulk_shrunken", "mean_embedding")
 
 
 @pytest.mark.slow
-def test_it_chooses_the_method_that_sees_the_signal():
+def test_the_method_that_sees_the_signal_gets_the_weight():
     data = data_of(donors("variance", 0, n_donors=60, n_cells=30))
     config = AutoGroupsConfig(candidates=CANDIDATES)
     info = METHODS.implementation("auto").fit(data, config, seed=0).info
-    assert info["chosen"] == "mean_embedding"
-    assert info["candidates"][int(np.argmin(info["losses"]))] == "mean_embedding"
-    assert info["how"] == "chosen by leaving out 30 groups of train"
-    assert auc("auto", data, config) == auc("mean_embedding", data)
+    weights = dict(zip(info["names"], info["weights"], strict=True))
+    assert weights["mean_embedding"] > 0.9
+    assert info["n_left_out"] == 30
     assert auc("auto", data, config) > auc("pseudobulk_logistic", data) + 0.2
 
 
-def test_the_first_candidate_is_left_only_for_a_gain_of_more_than_one_standard_error():
-    data = data_of(donors("none", 1, n_donors=24, n_cells=10, n_genes=20))
-    info = METHODS.implementation("auto").fit(data, AutoGroupsConfig(candidates=CANDIDATES[:2]), seed=0).info
-    worse = info["losses"][0] - min(info["losses"])
-    assert (info["chosen"] == "pseudobulk_logistic") == (worse <= info["errors"][0])
-    same = METHODS.implementation("auto").fit(data, AutoGroupsConfig(candidates=CANDIDATES[:1]), seed=0)
-    plain = METHODS.implementation("pseudobulk_logistic")
-    np.testing.assert_array_equal(same.arrays["coef"], plain.fit(data, plain.default_config, seed=0).arrays["coef"])
+@pytest.mark.slow
+def test_weights_are_the_likelihood_of_left_out_groups_and_probabilities_are_averaged():
+    data = data_of(donors("mean", 1, n_donors=24, n_cells=10, n_genes=20))
+    method, config = METHODS.implementation("auto"), AutoGroupsConfig(candidates=CANDIDATES[:2])
+    fitted = method.fit(data, config, seed=0)
+    expected = np.exp(-12 * np.array(fitted.info["losses"]))
+    np.testing.assert_allclose(fitted.arrays["weights"], expected / expected.sum())
+    X = data.X[data.groups == 20]
+    total = 0.0
+    for name, weight in zip(CANDIDATES[:2], fitted.arrays["weights"], strict=True):
+        member = METHODS.implementation(name)
+        log_p = member.predict(member.fit(data, member.default_config, seed=0), X).astype(float).mean(axis=0)
+        total = total + weight * softmax(log_p)
+    np.testing.assert_allclose(np.exp(method.predict(fitted, X)), np.tile(total, (len(X), 1)), rtol=1e-4)
+    same = method.fit(data, AutoGroupsConfig(candidates=CANDIDATES[:1]), seed=0)
+    plain = METHODS.implementation(CANDIDATES[0])
+    alone = plain.fit(data, plain.default_config, seed=0).arrays["coef"]
+    np.testing.assert_array_equal(same.arrays[f"{CANDIDATES[0]}.coef"], alone)
 
 
-def test_the_report_says_what_was_chosen(split):
+@pytest.mark.slow
+def test_with_few_donors_it_loses_little_to_the_best_method_and_wins_over_the_others():
+    losses: dict[str, list[float]] = {name: [] for name in (*CANDIDATES, "auto")}
+    for seed in range(3):
+        for signal in ("none", "variance"):
+            data = data_of(donors(signal, seed, n_donors=28, n_cells=10, n_genes=30), train=0.3)
+            for name, found in losses.items():
+                config = AutoGroupsConfig(candidates=CANDIDATES) if name == "auto" else None
+                found.append(log_loss(*held_out(name, data, config)))
+    best, middle, _ = sorted(float(np.mean(losses[name])) for name in CANDIDATES)
+    assert best < middle - 0.05
+    assert np.mean(losses["auto"]) < (best + middle) / 2
+
+
+def test_the_report_says_what_was_averaged(split):
     config = AutoGroupsConfig(candidates=("nearest_centroid", "pseudobulk_shrunken"))
     ho.tl.genotype(split, method="auto", mask_var=None, config=config)
-    chosen = read_fit(split, "genotype").info["fitted"]["chosen"]
+    weights = read_fit(split, "genotype").info["fitted"]["weights"]
     report = ho.tl.evaluate_genotype(split, baselines=["majority"], n_bootstrap=20)
-    assert f"auto chose {chosen}" in report.summary
+    assert "auto averages" in report.summary
+    assert f"nearest_centroid {weights[0]:.2f}" in report.summary
+    assert "left-out groups of train" in report.summary
 
 
 @pytest.mark.parametrize("wrong", ["auto", "qc_logistic"])

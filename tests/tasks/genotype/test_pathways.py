@@ -37,7 +37,7 @@ def donors_with_a_pathway(seed: int, *, n_donors: int = 60, shift: float = 0.15)
 @pytest.mark.parametrize("score", ["mean", "component"])
 def test_it_equals_scikit_learn_on_the_scores(score):
     data = donors_with_a_pathway(0)
-    fitted = METHOD.fit(data, PathwayConfig(gene_sets=SETS, score=score, calibrated=False), seed=0)
+    fitted = METHOD.fit(data, PathwayConfig(gene_sets=SETS, score=score, Cs=(3.0,), calibrated=False), seed=0)
     means, labels = group_means(data, "x")
     z = (means - means.mean(axis=0)) / means.std(axis=0, ddof=1)
     every = (data.X - means.mean(axis=0)) / means.std(axis=0, ddof=1)
@@ -50,7 +50,7 @@ def test_it_equals_scikit_learn_on_the_scores(score):
         scores, wanted = (
             np.stack([part[:, b] @ axis for b, axis in zip(blocks, axes, strict=True)], axis=1) for part in (z, every)
         )
-    C = fitted.info["C"] / ((scores**2).sum() / len(scores))
+    C = 3.0 / ((scores**2).sum() / len(scores))
     model = LogisticRegression(C=C, tol=1e-10, max_iter=10000)
     model.fit(scores, labels, sample_weight=balanced_weights(labels, np.arange(len(labels))))
     np.testing.assert_allclose(np.exp(METHOD.predict(fitted, data.X)), model.predict_proba(wanted), atol=1e-5)
@@ -64,7 +64,7 @@ def test_a_weak_signal_of_a_whole_set_is_found_better_than_by_single_genes():
     found = np.mean([auc("pathway_logistic", d, config) for d in data])
     plain = np.mean([auc("pseudobulk_logistic", d) for d in data])
     assert found > plain + 0.05
-    assert found > 0.75
+    assert found > 0.8
     assert np.abs(METHOD.fit(data[0], config, seed=0).arrays["set_coef"]).argmax() == 3
 
 

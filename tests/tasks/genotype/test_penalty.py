@@ -1,4 +1,4 @@
-"""The penalty and temperature of logistic methods: inner folds, the choice, weights of groups, and a reference."""
+"""Penalties and temperatures of logistic methods: inner folds, the average, weights of groups, and a reference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from heldout.model import LogisticConfig
 from heldout.tasks.genotype.baselines import CellLogistic, PseudobulkLogistic
 from heldout.tasks.genotype.group_rows import group_means
 from heldout.tasks.genotype.interface import Data
-from heldout.tasks.genotype.penalty import USUAL_C, Rows, choose_C, inner_folds
+from heldout.tasks.genotype.newton import fit_newton
+from heldout.tasks.genotype.penalty import USUAL_C, Rows, inner_folds, weigh_penalties
 
 CHOSEN = LogisticConfig(C="auto", balanced=True, equal_groups=True, calibrated=True)
 
@@ -48,26 +49,66 @@ def test_folds_keep_units_whole_and_every_class_in_train():
     assert inner_folds(rows_of(np.array([0, 0, 0, 1]))) == []
 
 
-def chosen(losses: dict[float, np.ndarray]):
-    """The choice from made-up losses of each held-out group."""
+def weighed(losses: dict[float, np.ndarray]):
+    """Penalties from made-up losses of each held-out group."""
     n = len(next(iter(losses.values())))
 
     def predict(train, test):
-        return lambda C: np.tile(-losses[C][test][:, None], (1, 2))
+        true = (np.arange(n) % 2)[test][:, None] == np.arange(2)
+        return lambda C: np.where(true, -losses[C][test][:, None], np.log1p(-np.exp(-losses[C][test][:, None])))
 
-    return choose_C(predict, rows_of(np.arange(n) % 2), list(losses), usual=1.0, calibrated=False)
+    return weigh_penalties(predict, rows_of(np.arange(n) % 2), list(losses), calibrated=False)
 
 
-def test_the_usual_penalty_is_left_only_for_a_gain_of_more_than_one_standard_error():
-    rng = np.random.default_rng(0)
-    base = rng.random(8)
-    clear = {0.1: base + 0.2, 1.0: base, 10.0: base - 0.1, 100.0: base - 0.5}
-    penalty = chosen(clear)
-    assert penalty.C == 100.0
-    np.testing.assert_allclose(penalty.losses, [clear[C].mean() for C in (0.1, 1.0, 10.0, 100.0)])
-    np.testing.assert_allclose(penalty.errors[0], clear[0.1].std(ddof=1) / np.sqrt(8))
-    unclear = base - np.where(np.arange(8) < 4, 0.5, -0.45)
-    assert chosen({1.0: base, 10.0: base + 0.3, 100.0: unclear}).C == 1.0
+@pytest.mark.parametrize("n", [8, 80])
+def test_weights_are_the_root_of_the_likelihood_of_left_out_groups(n):
+    base = np.random.default_rng(0).random(n) + 0.1
+    losses = {100.0: base + 0.1, 1.0: base, 10.0: base - 0.05}
+    found = weighed(losses)
+    np.testing.assert_array_equal(found.Cs, [1.0, 10.0, 100.0])
+    np.testing.assert_allclose(found.losses, [losses[C].mean() for C in found.Cs])
+    expected = np.exp(-np.array([losses[C].sum() for C in found.Cs]) / 2)
+    expected /= expected.sum()
+    expected[expected < 0.01] = 0
+    np.testing.assert_allclose(found.weights, expected / expected.sum())
+    assert (found.weights.max() > 0.8) == (n == 80)
+    assert found.info["C"] == 10.0
+
+
+def test_the_fit_is_the_average_of_fits_of_scikit_learn_with_each_penalty():
+    data = donors(3, n=np.full(20, 8))
+    found = PseudobulkLogistic().fit(data, replace(CHOSEN, Cs=(0.1, 10.0, 1000.0)), seed=0)
+    X, labels = group_means(data, "x")
+    X = X.astype(float)
+    unit = ((X - X.mean(axis=0)) ** 2).sum() / len(X)
+    total = 0.0
+    for C, weight, T in zip(*(found.info[name] for name in ("Cs", "weights", "temperatures")), strict=True):
+        model = LogisticRegression(C=C / unit, tol=1e-9, max_iter=10000).fit(X - X.mean(axis=0), labels)
+        total = total + weight / T * np.r_[model.coef_[0], model.intercept_]
+    np.testing.assert_allclose(found.arrays["coef"][0], total[:-1], atol=1e-4)
+    centred = found.arrays["intercept"][0] + found.arrays["coef"][0] @ X.mean(axis=0)
+    assert centred == pytest.approx(total[-1], abs=1e-4)
+    assert len(set(np.round(found.info["temperatures"], 3))) == 3
+
+
+@pytest.mark.slow
+def test_the_average_predicts_new_donors_better_than_any_one_penalty():
+    Cs = (0.01, 1.0, 100.0)
+    losses: dict[tuple[float, ...], list[float]] = {each: [] for each in ((0.01,), (1.0,), (100.0,), Cs)}
+    for seed in range(6):
+        for size in (0.0, 0.4, 2.0):
+            data = donors(seed, n=np.full(42, 10), size=size)
+            train, test = np.flatnonzero(data.groups < 12), np.flatnonzero(data.groups >= 12)
+            known = Data(data.X, data.labels, 2, train, np.arange(0), groups=data.groups)
+            for each in losses:
+                fitted = PseudobulkLogistic().fit(known, replace(CHOSEN, Cs=each), seed=0)
+                log_p = group_log_probability(
+                    PseudobulkLogistic().predict(fitted, data.X[test]), data.groups[test] - 12
+                )
+                losses[each].append(ho.metrics.log_loss(np.arange(30) % 2, log_p))
+    mean = {each: np.mean(found) for each, found in losses.items()}
+    assert min(mean, key=mean.__getitem__) == Cs
+    assert mean[Cs] < mean[(1.0,)] - 0.005
 
 
 def test_cells_are_weighted_so_that_each_donor_counts_once():
@@ -118,21 +159,38 @@ def test_the_temperature_corrects_a_fit_that_is_too_sure_of_new_donors(method):
 def test_what_was_chosen_is_in_the_fit():
     data = donors(1, n=np.full(12, 10))
     info = CellLogistic().fit(data, CHOSEN, seed=0).info
-    assert info["penalty"] == "chosen by leaving out 12 groups in 5 folds"
-    assert len(info["losses"]) == len(CHOSEN.Cs)
+    assert info["penalty"] == "averaged by the log-loss of 12 left-out groups in 5 folds"
+    assert len(info["losses"]) == len(info["weights"]) == len(info["temperatures"]) == len(CHOSEN.Cs)
+    assert sum(info["weights"]) == pytest.approx(1)
     without = Data(data.X, data.labels, 2, data.train, data.val)
     assert CellLogistic().fit(without, CHOSEN, seed=0).info["penalty"] == ("fixed, because groups are not known")
 
 
-def test_three_groups_of_a_class_are_too_few_to_choose_a_penalty():
-    data = donors(1, n=np.full(7, 10))
+def test_one_group_of_a_class_cannot_be_left_out():
+    data = donors(1, n=np.full(3, 10))
     info = PseudobulkLogistic().fit(data, CHOSEN, seed=0).info
     assert info["C"] == USUAL_C
-    assert info["penalty"] == "fixed, because a class has fewer than four groups in train"
-    assert info["temperature"] != 1.0
+    assert info["penalty"] == "fixed, because a class has fewer than two groups to leave out"
+    assert set(info["temperatures"]) == {1.0}
+    assert sorted(info["weights"]) == [0.0] * 5 + [1.0]
 
 
 def test_C_is_a_number_or_auto():
     with pytest.raises(ValueError, match="C='best' must be a number > 0 or 'auto'"):
         LogisticConfig(C="best")
     assert LogisticConfig(C=2).C == 2
+
+
+@pytest.mark.parametrize("C", [1e-3, 1.0, 1e4])
+@pytest.mark.parametrize("shape", [(6, 6), (40, 20)])
+def test_newton_equals_scikit_learn(C, shape):
+    rng = np.random.default_rng(0)
+    X, labels, weights = rng.normal(size=shape), (np.arange(shape[0]) % 3 == 0).astype(int), rng.random(shape[0]) + 0.2
+    X[:, 0] += 3 * labels
+    arrays, info = fit_newton(X, labels, C, weights, max_iter=100, tol=1e-9)
+    model = LogisticRegression(C=C, tol=1e-12, max_iter=100_000).fit(X, labels, sample_weight=weights)
+    np.testing.assert_allclose(arrays["coef"], model.coef_, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(arrays["intercept"], model.intercept_, rtol=1e-3, atol=1e-4)
+    assert info["converged"]
+    assert info["n_iter"] < 50
+    assert not fit_newton(X, labels, C, weights, max_iter=1, tol=1e-15)[1]["converged"]

@@ -100,7 +100,12 @@ METHODS = Registry(
         "pretrained network for tables on the mean profile of each group; needs the package tabpfn",
         f"{_HERE}.tabular:TabPFN",
     ),
-    Method("auto", "baseline", "the method that predicts left-out groups of train best", f"{_HERE}.auto:Auto"),
+    Method(
+        "auto",
+        "baseline",
+        "average of simple methods, weighted by how well they predict left-out groups of train",
+        f"{_HERE}.auto:Auto",
+    ),
     Method(
         "mlp",
         "model",

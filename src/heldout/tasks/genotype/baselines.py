@@ -14,7 +14,7 @@ from heldout.tasks.genotype.cell_logistic import fit_cells, weights_of_rows
 from heldout.tasks.genotype.config import LogisticConfig
 from heldout.tasks.genotype.group_rows import row_means, rows_of_train
 from heldout.tasks.genotype.linear import fit_logistic, linear_log_probability
-from heldout.tasks.genotype.ridge import fit_chosen
+from heldout.tasks.genotype.ridge import fit_averaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ def fit_rows(X: np.ndarray, rows: Rows, config: LogisticConfig) -> Fitted:
         return {}, lambda wanted: X[wanted] - centre
 
     Cs = config.Cs if config.C == "auto" else [float(config.C) * float(((X - centre) ** 2).sum()) / len(X)]
-    found = fit_chosen(represent, rows, Cs, max_iter=config.max_iter, calibrated=config.calibrated)
+    found = fit_averaged(represent, rows, Cs, max_iter=config.max_iter, calibrated=config.calibrated)
     intercept = found.arrays["intercept"] - found.arrays["coef"] @ centre
     return Fitted({**found.arrays, "intercept": intercept}, found.info)
 

@@ -1,4 +1,4 @@
-"""Logistic regression on cells, with weights of groups and a penalty that inner folds over groups choose."""
+"""Logistic regression on cells, with weights of groups, averaged over penalties that inner folds over groups weigh."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from heldout._core.arrays import moments
 from heldout._core.method import Fitted
 from heldout.tasks.genotype.group_rows import row_means, rows_of_train
-from heldout.tasks.genotype.linear import cooled, fit_logistic, linear_log_probability
-from heldout.tasks.genotype.penalty import USUAL_C, choose_C
+from heldout.tasks.genotype.linear import fit_logistic, linear_log_probability
+from heldout.tasks.genotype.penalty import USUAL_C, weigh_penalties
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,10 +27,10 @@ _TOL = 1e-3
 
 
 def fit_cells(X: Matrix, data: Data, config: LogisticConfig, method: str) -> Fitted:
-    """Fit on the train cells ``X``, choose the penalty if it is ``auto``, and divide logits by the temperature.
+    """Fit on the train cells ``X``, averaged over penalties if ``C`` is ``auto``, with logits divided by temperatures.
 
-    A group is predicted by the mean logit of its cells, which is the logit of its mean profile. Without groups, no
-    penalty is chosen, and all cells have the same weight within a class.
+    A group is predicted by the mean logit of its cells, which is the logit of its mean profile. Without groups
+    the usual penalty is taken, and all cells have the same weight within a class.
     """
     labels = data.labels[data.train]
     if config.C == "auto":
@@ -46,19 +46,15 @@ def fit_cells(X: Matrix, data: Data, config: LogisticConfig, method: str) -> Fit
         return Fitted(found.arrays, found.info | {"C": usual, "penalty": how})
     rows, row_of = rows_of_train(data, method, balanced=config.balanced)
     weights = weights_of_rows(rows, row_of, config)
-    if len(candidates) > 1 or config.calibrated:
-        penalty = choose_C(
-            _inner(X, row_means(data, row_of, len(rows.labels)), rows, row_of, weights),
-            rows,
-            candidates,
-            usual=usual,
-            calibrated=config.calibrated,
-        )
-        info, C, T = penalty.info, penalty.C, penalty.temperature
-    else:
-        info, C, T = {"C": usual, "penalty": "fixed"}, usual, 1.0
-    found = cooled(fit_logistic(X, labels, C, max_iter=config.max_iter, weights=weights), T)
-    return Fitted(found.arrays, found.info | info)
+
+    def fit(C: float) -> Fitted:
+        return fit_logistic(X, labels, C, max_iter=config.max_iter, weights=weights)
+
+    if len(candidates) == 1 and not config.calibrated:
+        found = fit(usual)
+        return Fitted(found.arrays, found.info | {"C": usual, "penalty": "fixed"})
+    inner = _inner(X, row_means(data, row_of, len(rows.labels)), rows, row_of, weights)
+    return weigh_penalties(inner, rows, candidates, usual=usual, calibrated=config.calibrated).averaged(fit)
 
 
 def _of_classes(labels: np.ndarray) -> np.ndarray:

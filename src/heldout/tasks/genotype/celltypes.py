@@ -12,7 +12,7 @@ from heldout._core.method import with_prefix, without_prefix
 from heldout.tasks.genotype.config import CellTypeConfig
 from heldout.tasks.genotype.group_rows import rows_of_train
 from heldout.tasks.genotype.linear import linear_log_probability
-from heldout.tasks.genotype.ridge import fit_chosen
+from heldout.tasks.genotype.ridge import fit_averaged
 from heldout.tasks.genotype.train_axes import scores_of, train_axes, train_sample
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class CellTypePseudobulk:
     the three. The features are the expected effects given the data, in units of their standard deviations. So a type
     with few cells is shrunk towards the mean of its group, and a type without cells is at this mean. The mean of a
     group is adjusted for its composition. Cell types are those of ``cell_type_key``. Without it, they are clusters:
-    k-means in principal components of the train cells. Inner cross-validation over groups chooses the penalty.
+    k-means in principal components of the train cells. The fit is an average over penalties.
     """
 
     features: ClassVar[Any] = "genes_and_types"
@@ -48,7 +48,7 @@ class CellTypePseudobulk:
     default_config: ClassVar[Any] = CellTypeConfig()
 
     def fit(self, data: Data, config: CellTypeConfig, *, seed: int) -> Fitted:
-        """Find clusters if there are no types, and estimate effects and their variances; then choose the penalty."""
+        """Find clusters if there are no types, and estimate effects and their variances; then fit."""
         rows, row_of = rows_of_train(data, _METHOD, balanced=config.balanced)
         clusters = {} if data.cell_types is not None else _clusters(data, config, seed)
         if data.cell_types is not None:
@@ -68,7 +68,7 @@ class CellTypePseudobulk:
             prior = _prior(n[known], mean[known], var[known])
             return with_prefix(prior, _TYPES), lambda wanted: _effects(prior, n[wanted], mean[wanted])
 
-        fitted = fit_chosen(represent, rows, config.Cs, max_iter=config.max_iter, calibrated=config.calibrated)
+        fitted = fit_averaged(represent, rows, config.Cs, max_iter=config.max_iter, calibrated=config.calibrated)
         fitted.arrays.update(with_prefix(clusters, _CLUSTERS))
         return fitted
 

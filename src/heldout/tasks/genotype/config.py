@@ -18,14 +18,14 @@ class LogisticConfig(Config):
     """Options of the logistic baselines.
 
     The default is plain logistic regression of scikit-learn. ``LogisticConfig(C="auto", balanced=True,
-    equal_groups=True, calibrated=True)`` chooses the penalty and the temperature on left-out groups of train. This is
-    an option and not the default, because it is not better on real data.
+    equal_groups=True, calibrated=True)`` averages over penalties with temperatures, both from left-out groups of train.
 
     Parameters
     ----------
     C
-        Inverse strength of the L2 penalty. With ``auto`` inner cross-validation over the groups of train chooses it
-        from ``Cs``, with the usual value if groups are not known.
+        Inverse strength of the L2 penalty. With ``auto`` the logits are an average over ``Cs``. The weight of each
+        penalty is the square root of the likelihood of train groups that inner folds leave out. If groups are not
+        known, the usual value is taken.
     balanced
         Whether classes have the same weight.
     equal_groups
@@ -33,9 +33,9 @@ class LogisticConfig(Config):
         on the number of cells. Methods on group means have one row for each group, so they count each group once
         anyway; the option matters to them for groups with cells of several classes.
     calibrated
-        Whether logits are divided by the temperature that is best on the held-out groups of the inner cross-validation.
+        Whether logits are divided by the temperature that is best for the left-out groups. Each penalty has its own.
     Cs
-        Candidates of ``C="auto"``. The unit is one over the mean squared length of a centred row (a cell of
+        Penalties of ``C="auto"``. The unit is one over the mean squared length of a centred row (a cell of
         ``logistic``, a mean profile of ``pseudobulk_logistic``).
     max_iter
         Maximum number of iterations of the solver.
@@ -70,8 +70,8 @@ class ShrunkenConfig(Config):
     Parameters
     ----------
     Cs
-        Candidates for the inverse strength of the L2 penalty. The unit is one over the mean squared length of a
-        shrunken profile. Cross-validation over the groups of train chooses one, see :class:`LogisticConfig`.
+        Inverse strengths of the L2 penalty, over which logits are averaged as in :class:`LogisticConfig`. The unit is
+        one over the mean squared length of a shrunken profile.
     balanced, calibrated, max_iter
         As in :class:`LogisticConfig`. Each group always counts once.
     """
@@ -184,12 +184,12 @@ class StackedGroupsConfig(Config):
 
 @dataclass(frozen=True)
 class AutoGroupsConfig(Config):
-    """Options of the choice of a method.
+    """Options of the average over methods.
 
     Parameters
     ----------
     candidates
-        Methods that read genes, from the simplest.
+        Names of the methods, with their default options. They must read genes.
     """
 
     candidates: tuple[str, ...] = (

@@ -33,7 +33,7 @@ class MeanEmbedding:
     their distribution by a Gaussian kernel, in principal components of the train cells. It contains the variance and
     the composition of the cells, which the mean profile does not show. The bandwidths are multiples of the median
     distance between train cells, and their kernels are averaged. The embeddings are shrunk by the number of cells, as
-    those of ``pseudobulk_shrunken``. Inner cross-validation over groups chooses the penalty.
+    those of ``pseudobulk_shrunken``. The fit is an average over penalties.
     """
 
     features: ClassVar[Any] = "genes"

@@ -9,25 +9,10 @@ import numpy as np
 from scipy.special import log_softmax
 
 from heldout._core.arrays import loaded, take
-from heldout.tasks.genotype.penalty import inner_folds
 from heldout.tasks.genotype.rows import predict_groups
 
 if TYPE_CHECKING:
     from heldout.tasks.genotype.interface import Data
-    from heldout.tasks.genotype.penalty import Rows
-
-_LEAST = 2
-"""Groups of each class that an inner fold must leave to the members, which choose their penalties with them."""
-
-
-def folds_of(rows: Rows) -> list[np.ndarray]:
-    """Inner folds that leave two groups of each class to the methods."""
-    kept = []
-    for held_out in inner_folds(rows):
-        rest = np.delete(rows.labels, held_out)
-        if np.bincount(rest, minlength=int(rows.labels.max()) + 1).min() >= _LEAST:
-            kept.append(held_out)
-    return kept
 
 
 def left_out(

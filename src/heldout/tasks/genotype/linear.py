@@ -1,4 +1,4 @@
-"""Linear models on any rows: logistic regression of scikit-learn, its log-probabilities, and its temperature."""
+"""Linear models on any rows: logistic regression of scikit-learn, and its log-probabilities."""
 
 from __future__ import annotations
 
@@ -34,12 +34,6 @@ def fit_logistic(
     n_iter = int(model.n_iter_.max())
     arrays = {"coef": model.coef_.astype(np.float64), "intercept": model.intercept_.astype(np.float64)}
     return Fitted(arrays, {"n_iter": n_iter, "converged": n_iter < max_iter})
-
-
-def cooled(fitted: Fitted, temperature: float) -> Fitted:
-    """Divide the logits of a linear model by a temperature."""
-    coef, intercept = fitted.arrays["coef"] / temperature, fitted.arrays["intercept"] / temperature
-    return Fitted({**fitted.arrays, "coef": coef, "intercept": intercept}, fitted.info)
 
 
 def linear_log_probability(arrays: dict[str, np.ndarray], X: Matrix) -> np.ndarray:

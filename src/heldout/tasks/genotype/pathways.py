@@ -12,7 +12,7 @@ from heldout.tasks.genotype.config import PathwayConfig
 from heldout.tasks.genotype.gene_sets import measured_sets
 from heldout.tasks.genotype.group_rows import row_means, rows_of_train
 from heldout.tasks.genotype.linear import linear_log_probability
-from heldout.tasks.genotype.ridge import fit_chosen
+from heldout.tasks.genotype.ridge import fit_averaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ class PathwayLogistic:
 
     Genes of the mean profiles are standardised over the train groups. The score of a set is the mean of its genes, or
     their first principal component over the train groups. Sets whose genes vary together have scores with a larger
-    spread, and ridge regression shrinks these less. Inner cross-validation over groups chooses the penalty. The model
+    spread, and ridge regression shrinks these less. The fit is an average over penalties. The model
     is linear in the genes, so it can predict cells: the mean logit of the cells of a group is the logit of its mean.
 
     ``info["sets"]`` has the names of the sets, and ``set_coef`` their coefficients, (1 × n_sets), or one row for each
@@ -62,7 +62,7 @@ class PathwayLogistic:
             arrays = {"mean": mean, "inverse": inverse, "loadings": np.concatenate(weights)}
             return arrays, lambda wanted: np.asarray(((means[wanted] - mean) * inverse) @ table)
 
-        found = fit_chosen(represent, rows, config.Cs, max_iter=config.max_iter, calibrated=config.calibrated)
+        found = fit_averaged(represent, rows, config.Cs, max_iter=config.max_iter, calibrated=config.calibrated)
         a = found.arrays
         table = _table(np.split(a["loadings"], np.cumsum([len(at) for at in columns])[:-1]), columns, len(a["mean"]))
         coef = np.asarray((table @ a["coef"].T).T) * a["inverse"]

@@ -1,4 +1,4 @@
-"""Choose the penalty of a classifier by inner cross-validation over the groups of train."""
+"""Average a linear classifier over penalties, weighted by how well they predict left-out groups of train."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heldout.tasks.genotype.temperature import temperature
+from heldout._core.method import Fitted
+from heldout.tasks.genotype.temperature import calibrated_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     """From train and held-out rows to a function of C that gives log-probabilities of the held-out rows."""
 
 USUAL_C = 10.0
-"""C that is used with few groups, and if no other value is better by one standard error."""
+"""C of a fit for which no group can be left out."""
 
-FEWEST = 4
-"""Units of each class from which a penalty is chosen. With fewer, the choice is worse than the usual penalty."""
+_POWER = 0.5
+"""Power of the likelihood of left-out groups. Left-out groups share the fits, so they tell less than new groups do."""
+
+_LEAST_WEIGHT = 0.01
+"""Penalties and methods with a smaller weight are not fitted."""
 
 
 @dataclass(frozen=True)
@@ -52,44 +56,61 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Penalty:
-    """The chosen penalty, and how it did on held-out groups.
+class Penalties:
+    """Penalties over which a fit is averaged, and how each did on held-out groups.
 
     Parameters
     ----------
-    C
-        Inverse strength of the penalty.
+    Cs
+        Inverse strength of each penalty, ascending, (k,).
+    weights
+        Weight of each penalty, (k,), with the sum 1. Very small weights are 0.
+    temperatures
+        Number by which the logits of each penalty are divided, (k,).
+    losses
+        Mean log-loss over held-out groups of each penalty at its temperature, (k,). Empty if groups were not left out.
     how
-        How it was chosen, in words.
-    losses, errors
-        Mean log-loss over held-out groups of each candidate, in ascending order, and its standard error. Empty if
-        groups were not left out.
-    temperature
-        Number by which logits are divided.
+        How they were found, in words.
     """
 
-    C: float
-    how: str
+    Cs: np.ndarray
+    weights: np.ndarray
+    temperatures: np.ndarray
     losses: np.ndarray
-    errors: np.ndarray
-    temperature: float = 1.0
+    how: str
 
     @property
     def info(self) -> dict[str, Any]:
-        """JSON values for a fit."""
-        found = {"C": self.C, "penalty": self.how, "temperature": self.temperature}
-        return found | {"losses": self.losses.tolist(), "errors": self.errors.tolist()}
+        """JSON values for a fit. ``C`` is the penalty with the largest weight."""
+        numbers = {"Cs": self.Cs, "weights": self.weights, "temperatures": self.temperatures, "losses": self.losses}
+        found = {"C": float(self.Cs[self.weights.argmax()]), "penalty": self.how}
+        return found | {name: values.tolist() for name, values in numbers.items()}
+
+    def averaged(self, fit: Callable[[float], Fitted]) -> Fitted:
+        """Average of the logits of a linear model over the penalties, as one linear model."""
+        used = np.flatnonzero(self.weights)
+        fits = [fit(float(self.Cs[i])) for i in used]
+        shares = self.weights[used] / self.temperatures[used]
+        arrays = {
+            name: np.tensordot(shares, np.stack([each.arrays[name] for each in fits]), axes=1)
+            for name in ("coef", "intercept")
+        }
+        n_iter, converged = (
+            max(each.info["n_iter"] for each in fits),
+            all(each.info["converged"] for each in fits),
+        )
+        return Fitted(arrays, {"n_iter": n_iter, "converged": converged} | self.info)
 
 
-def choose_C(
+def weigh_penalties(
     predict: Predict, rows: Rows, candidates: Sequence[float], *, usual: float = USUAL_C, calibrated: bool = True
-) -> Penalty:
-    """Choose the penalty by leaving groups out, one standard error towards the usual one.
+) -> Penalties:
+    """Weigh penalties by how well they predict left-out groups.
 
-    The loss of a held-out group is the mean log-loss of its rows, weighted as in the fit. A candidate is as good as
-    the best one if it is worse by at most one standard error of the difference over groups.
-    The nearest of these to ``usual`` is chosen: the loss of a few groups varies too much to decide between more
-    extreme values.
+    The loss of a held-out group is the mean log-loss of its rows, weighted as in the fit. Each candidate gets the
+    temperature that is best for the held-out groups. Its weight is the square root of the likelihood of these groups at
+    this temperature, times the prior of the temperature. With few groups, whose losses hardly differ between
+    penalties, this is an average over penalties. With many groups one penalty gets nearly all the weight.
 
     Parameters
     ----------
@@ -98,50 +119,41 @@ def choose_C(
     rows
         Classes, groups and units of the rows.
     candidates
-        Values of C, the inverse of the penalty. With one value nothing is chosen, but the temperature is.
+        Values of C, the inverse of the penalty.
     usual
-        Value that needs no evidence. It is used if a class has fewer than four units.
+        The candidate that is nearest to this value has all the weight if no group can be left out.
     calibrated
-        Whether to find the temperature of the held-out logits; see :func:`heldout.tasks.genotype.temperature`.
+        Whether to find temperatures; see :func:`heldout.tasks.genotype.temperature.calibrated_loss`.
     """
-    ascending = np.sort(np.asarray(candidates, dtype=float))
-    usual = float(ascending[np.abs(np.log(ascending / usual)).argmin()])
+    Cs = np.sort(np.asarray(candidates, dtype=float))
     folds = inner_folds(rows)
-    how = "fixed" if len(ascending) == 1 else "fixed, because a class has fewer than four groups in train"
-    if units_of_rarest(rows) < FEWEST:
-        ascending = np.array([usual])
-    if not folds or (len(ascending) == 1 and not calibrated):
-        return Penalty(usual, how, np.empty(0), np.empty(0))
-    n_classes = int(rows.labels.max()) + 1
-    log_p = np.full((len(ascending), len(rows.labels), n_classes), np.nan)
+    if not folds or (len(Cs) == 1 and not calibrated):
+        weights = (np.arange(len(Cs)) == np.abs(np.log(Cs / usual)).argmin()).astype(float)
+        how = "fixed" if len(Cs) == 1 else "fixed, because a class has fewer than two groups to leave out"
+        return Penalties(Cs, weights, np.ones(len(Cs)), np.empty(0), how)
+    log_p = np.full((len(Cs), len(rows.labels), int(rows.labels.max()) + 1), np.nan)
     for test in folds:
         log_probability = predict(np.setdiff1d(np.arange(len(rows.labels)), test), test)
-        for i, C in enumerate(ascending):
+        for i, C in enumerate(Cs):
             log_p[i, test] = log_probability(float(C))
     held_out = np.concatenate(folds)
     left = rows.taken(held_out)
-    table = np.stack([_losses(each[held_out], left) for each in log_p], axis=1)
-    mean, error = table.mean(axis=0), table.std(axis=0, ddof=1) / np.sqrt(len(table))
-    chosen = _nearest(table, np.log(ascending / usual))
-    scale = temperature(log_p[chosen, held_out], left.labels, left.weights) if calibrated else 1.0
-    if len(ascending) > 1:
-        how = f"chosen by leaving out {len(table)} groups in {len(folds)} folds"
-    return Penalty(float(ascending[chosen]), how, mean, error, scale)
+    found = [calibrated_loss(each[held_out], left.labels, left.weights, fixed=not calibrated) for each in log_p]
+    temperatures, losses, costs = np.array(found).T
+    weights = likelihood_weights(costs, power=_POWER)
+    n_groups = len(np.unique(left.groups))
+    how = "fixed" if len(Cs) == 1 else f"averaged by the log-loss of {n_groups} left-out groups in {len(folds)} folds"
+    return Penalties(Cs, weights, temperatures, losses, how)
 
 
-def _losses(log_p: np.ndarray, rows: Rows) -> np.ndarray:
-    """Weighted log-loss of each group, (G,), with mean weight 1 over groups."""
-    names, group_of = np.unique(rows.groups, return_inverse=True)
-    each = -log_p[np.arange(len(rows.labels)), rows.labels] * rows.weights
-    return np.bincount(group_of, each) * len(names) / len(rows.labels)
+def likelihood_weights(costs: np.ndarray, *, power: float = 1.0) -> np.ndarray:
+    """Weights with the sum 1 from negative log-likelihoods summed over held-out groups, (k,).
 
-
-def _nearest(table: np.ndarray, distance: np.ndarray) -> int:
-    """Column nearest to distance 0 that is within one standard error of the best; (G × k) losses."""
-    best = int(table.mean(axis=0).argmin())
-    worse = table - table[:, [best]]
-    good = worse.mean(axis=0) <= worse.std(axis=0, ddof=1) / np.sqrt(len(table))
-    return int(np.where(good, np.abs(distance), np.inf).argmin())
+    Weights are likelihoods to this power. Weights below 0.01 are set to 0.
+    """
+    weights = np.exp(-power * (costs - costs.min()))
+    weights = np.where(weights < _LEAST_WEIGHT * weights.sum(), 0.0, weights)
+    return np.asarray(weights / weights.sum())
 
 
 def balanced_weights(labels: np.ndarray, groups: np.ndarray, *, balanced: bool = True) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Ridge-logistic regression on one row for each group. Inner folds over groups choose the penalty."""
+"""Ridge-logistic regression on one row for each group. Inner folds over groups weigh the penalties."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.method import Fitted
-from heldout.tasks.genotype.linear import cooled, fit_logistic, linear_log_probability
-from heldout.tasks.genotype.penalty import Rows, choose_C
+from heldout.tasks.genotype.linear import fit_logistic, linear_log_probability
+from heldout.tasks.genotype.newton import fit_newton
+from heldout.tasks.genotype.penalty import Rows, weigh_penalties
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 _TOL = 1e-9
 
 
-def fit_chosen(
+def fit_averaged(
     represent: Represent, rows: Rows, Cs: Sequence[float], *, max_iter: int = 1000, calibrated: bool = True
 ) -> Fitted:
-    """Choose the penalty by inner folds over groups, fit on all rows with it, and divide logits by the temperature.
+    """Weigh penalties by inner folds over groups, and average the fits on all rows, each with its temperature.
 
     Parameters
     ----------
@@ -35,15 +36,15 @@ def fit_chosen(
     rows
         Classes, groups and units of the rows.
     Cs
-        Candidates for the penalty. The unit is one over the mean squared length of a row.
+        Penalties of the average. The unit is one over the mean squared length of a row.
     max_iter
         Maximum number of iterations of the solver.
     calibrated
-        Whether to find a temperature.
+        Whether to find temperatures.
 
     Returns
     -------
-    ``coef``, ``intercept`` and the arrays of ``represent``, with the choice of the penalty in ``info``.
+    ``coef``, ``intercept`` and the arrays of ``represent``, with the weights of the penalties in ``info``.
     """
 
     def predict(train: np.ndarray, test: np.ndarray) -> Callable[[float], np.ndarray]:
@@ -51,11 +52,11 @@ def fit_chosen(
         fit_with, held_out = ridge(features(train), rows.taken(train), max_iter=max_iter), features(test)
         return lambda C: linear_log_probability(fit_with(C).arrays, held_out)
 
-    penalty = choose_C(predict, rows, Cs, calibrated=calibrated)
+    penalties = weigh_penalties(predict, rows, Cs, calibrated=calibrated)
     everything = np.arange(len(rows.labels))
     arrays, features = represent(everything)
-    chosen = cooled(ridge(features(everything), rows, max_iter=max_iter)(penalty.C), penalty.temperature)
-    return Fitted({**chosen.arrays, **arrays}, chosen.info | penalty.info)
+    found = penalties.averaged(ridge(features(everything), rows, max_iter=max_iter))
+    return Fitted({**found.arrays, **arrays}, found.info)
 
 
 def ridge(X: np.ndarray, rows: Rows, *, max_iter: int = 1000) -> Callable[[float], Fitted]:
@@ -66,9 +67,14 @@ def ridge(X: np.ndarray, rows: Rows, *, max_iter: int = 1000) -> Callable[[float
     left, sizes, axes = np.linalg.svd(X, full_matrices=False)
     scale = float((sizes**2).sum()) / len(X) or 1.0
 
+    scores, weights = left * sizes, rows.weights
+
     def fit(C: float) -> Fitted:
-        found = fit_logistic(left * sizes, rows.labels, C / scale, max_iter=max_iter, weights=rows.weights, tol=_TOL)
-        arrays = {"coef": found.arrays["coef"] @ axes, "intercept": found.arrays["intercept"]}
-        return Fitted(arrays, found.info)
+        if rows.labels.max() > 1:
+            several = fit_logistic(scores, rows.labels, C / scale, max_iter=max_iter, weights=weights, tol=_TOL)
+            arrays, info = several.arrays, several.info
+        else:
+            arrays, info = fit_newton(scores, rows.labels, C / scale, weights, max_iter=max_iter, tol=_TOL)
+        return Fitted({"coef": arrays["coef"] @ axes, "intercept": arrays["intercept"]}, info)
 
     return fit

@@ -10,7 +10,7 @@ from heldout._core.grouped import group_moments
 from heldout.tasks.genotype.config import ShrunkenConfig
 from heldout.tasks.genotype.group_rows import rows_of_train
 from heldout.tasks.genotype.linear import linear_log_probability
-from heldout.tasks.genotype.ridge import fit_chosen
+from heldout.tasks.genotype.ridge import fit_averaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +29,8 @@ class PseudobulkShrunken:
     """Logistic regression on the mean profile of each group, shrunk towards the train mean.
 
     In each gene, the mean of a group of n cells is shrunk by τ² / (τ² + σ²/n) and divided by τ. τ² is the variance
-    between groups, and σ² that between the cells of a group. Inner cross-validation over groups chooses the penalty.
-    Classes are balanced, and each group counts once.
+    between groups, and σ² that between the cells of a group. The fit is an average over penalties, weighted by how well
+    they predict left-out groups. Classes are balanced, and each group counts once.
     """
 
     features: ClassVar[Any] = "genes"
@@ -39,7 +39,7 @@ class PseudobulkShrunken:
     default_config: ClassVar[Any] = ShrunkenConfig()
 
     def fit(self, data: Data, config: ShrunkenConfig, *, seed: int) -> Fitted:
-        """Estimate the variances by moments, choose the penalty, and fit."""
+        """Estimate the variances by moments, and fit."""
         rows, row_of = rows_of_train(data, "pseudobulk_shrunken", balanced=config.balanced)
         codes = np.full(data.X.shape[0], -1)
         codes[data.train] = row_of
@@ -62,7 +62,7 @@ def fit_shrunken(moments: GroupMoments, rows: Rows, config: ShrunkenConfig) -> F
     rows
         Classes, groups and units of the rows.
     config
-        Candidates for the penalty.
+        Penalties of the average.
     """
     assert moments.var is not None
     n, mean, var = moments.n, moments.mean, np.nan_to_num(moments.var)
@@ -71,7 +71,7 @@ def fit_shrunken(moments: GroupMoments, rows: Rows, config: ShrunkenConfig) -> F
         prior = _prior(n[wanted], mean[wanted], var[wanted])
         return prior, lambda others: shrunken(prior, n[others], mean[others])
 
-    return fit_chosen(represent, rows, config.Cs, max_iter=config.max_iter, calibrated=config.calibrated)
+    return fit_averaged(represent, rows, config.Cs, max_iter=config.max_iter, calibrated=config.calibrated)
 
 
 def _prior(n: np.ndarray, mean: np.ndarray, var: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,98 +2,33 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import log_softmax
 
-from heldout._core.method import Fitted, with_prefix, without_prefix
+from heldout.tasks.genotype.combined import Combined
 from heldout.tasks.genotype.config import StackedGroupsConfig
-from heldout.tasks.genotype.features import OF_GENES
-from heldout.tasks.genotype.group_rows import rows_of_train
-from heldout.tasks.genotype.left_out import folds_of, left_out, log_losses
-from heldout.tasks.genotype.rows import predict_groups
-from heldout.tasks.genotype.temperature import temperature
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from heldout._core.method import Registry
-    from heldout._core.types import Matrix
-    from heldout.tasks.genotype.interface import Data
-
-logger = logging.getLogger("heldout")
-
-_METHOD = "stacked"
 
 
-class StackedMethods:
-    """Stack methods: a weighted sum of calibrated logits, with non-negative weights that sum to one.
+class StackedMethods(Combined):
+    """Stack methods: a weighted average of logits, with the weights that predict left-out groups best.
 
-    Each member predicts groups of train that it was not fitted on (inner folds over groups). A temperature calibrates
-    these logits, and the weights minimise the log-loss of their sum. A penalty shrinks the weights towards equal
-    weights, and counts more with fewer groups. The sum has a temperature, too. With fewer than three train groups in a
-    class nothing can be left out: weights are then equal, and temperatures are 1.
+    Each member predicts groups of train that it was not fitted on (inner folds over groups). The weights minimise the
+    log-loss of the average of these logits. A penalty shrinks the weights towards equal weights, and counts more with
+    fewer groups.
     """
 
-    features: ClassVar[Any] = "genes_and_types"
-    by_group: ClassVar[bool] = True
-    stochastic: ClassVar[bool] = True
     default_config: ClassVar[Any] = StackedGroupsConfig()
+    name: ClassVar[str] = "stacked"
+    argument: ClassVar[str] = "members"
+    of_probabilities: ClassVar[bool] = False
 
-    def __init__(self) -> None:
-        self.registry: Registry | None = None
-
-    def fit(self, data: Data, config: StackedGroupsConfig, *, seed: int) -> Fitted:
-        """Predict left-out groups with each member, find the weights, and fit the members on all groups."""
-        methods = self._members(config.members)
-        known, row_of = rows_of_train(data, _METHOD)
-        folds = folds_of(known)
-        k = len(methods)
-        weights, temperatures, final = np.full(k, 1 / k), np.ones(k), 1.0
-        found: dict[str, Any] = {"names": list(methods), "left_out_losses": [], "left_out_loss": None}
-        if folds:
-            rows = np.sort(np.concatenate(folds))
-            logits = left_out(data, methods, row_of, folds, len(known.labels), seed)[:, rows]
-            of_row, balance = known.labels[rows], known.taken(rows).weights
-            temperatures = np.array([temperature(each, of_row, balance) for each in logits])
-            calibrated = logits / temperatures[:, None, None]
-            weights = stacking_weights(calibrated, of_row, balance, strength=config.strength)
-            summed = np.tensordot(weights, calibrated, axes=1)
-            final = temperature(summed, of_row, balance)
-            found["left_out_losses"] = [_loss(each, of_row, balance) for each in calibrated]
-            found["left_out_loss"] = _loss(summed / final, of_row, balance)
-        else:
-            logger.info("stacked: too few train groups of a class to leave one out, so all members have equal weight")
-        arrays: dict[str, np.ndarray] = {"weights": weights, "temperatures": temperatures * final}
-        found["members"] = {}
-        for name, method in methods.items():
-            fitted = method.fit(data, method.default_config, seed=seed)
-            arrays |= with_prefix(fitted.arrays, f"{name}.")
-            found["members"][name] = fitted.info
-        return Fitted(arrays, found)
-
-    def predict(self, fitted: Fitted, X: Matrix, cell_types: np.ndarray | None = None) -> np.ndarray:
-        """Log-probabilities of the group that the rows form, repeated for each row."""
-        group, total = np.zeros(X.shape[0], dtype=np.int64), 0.0
-        methods = self._members(fitted.info["names"])
-        weights = fitted.arrays["weights"] / fitted.arrays["temperatures"]
-        for weight, (name, method) in zip(weights, methods.items(), strict=True):
-            member = Fitted(without_prefix(fitted.arrays, f"{name}."), fitted.info["members"][name])
-            total = total + weight * predict_groups(method, member, X, group, cell_types).astype(np.float64)
-        return np.repeat(log_softmax(total, axis=1).astype(np.float32), X.shape[0], axis=0)
-
-    def _members(self, names: Sequence[str]) -> dict[str, Any]:
-        assert self.registry is not None
-        wrong = [name for name in names if name == _METHOD or self.registry[name].load().features not in OF_GENES]
-        if wrong:
-            msg = (
-                f"StackedGroupsConfig: members has {wrong[0]!r}, which cannot be a member. Members must read genes, "
-                "such as 'pseudobulk_shrunken' or 'mean_embedding'."
-            )
-            raise ValueError(msg)
-        return {name: self.registry.implementation(name) for name in dict.fromkeys(names)}
+    def weights_of(
+        self, logits: np.ndarray, labels: np.ndarray, balance: np.ndarray, config: StackedGroupsConfig
+    ) -> np.ndarray:
+        """Weights that minimise the log-loss of the average."""
+        return stacking_weights(logits, labels, balance, strength=config.strength)
 
 
 def stacking_weights(logits: np.ndarray, labels: np.ndarray, balance: np.ndarray, *, strength: float) -> np.ndarray:
@@ -129,7 +64,3 @@ def stacking_weights(logits: np.ndarray, labels: np.ndarray, balance: np.ndarray
     )
     weights = np.clip(found.x, 0, None)
     return np.asarray(weights / weights.sum())
-
-
-def _loss(logits: np.ndarray, labels: np.ndarray, balance: np.ndarray) -> float:
-    return float(balance @ log_losses(logits, labels)) / len(labels)

@@ -29,16 +29,30 @@ def temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | No
     -------
     A number in [0.05, 100]. It is 1 if all logits of each row are equal.
     """
+    return calibrated_loss(logits, labels, weights)[0]
+
+
+def calibrated_loss(
+    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None, *, fixed: bool = False
+) -> tuple[float, float, float]:
+    """Return the best temperature, the mean log-loss at it, and what it minimises: the summed loss with the prior.
+
+    With ``fixed`` the temperature is 1. See :func:`temperature` for the arrays.
+    """
     from scipy.optimize import minimize_scalar
 
-    if not np.ptp(logits, axis=1).any():
-        return 1.0
     each = np.ones(len(labels)) if weights is None else weights
     rows = np.arange(len(labels))
 
-    def loss(log_T: float) -> float:
+    def summed(log_T: float) -> float:
         log_p = log_softmax(logits * np.exp(-log_T), axis=1)
-        return float(-(each * log_p[rows, labels]).sum() + (log_T / _SPREAD) ** 2 / 2)
+        return float(-(each * log_p[rows, labels]).sum())
 
-    limits = (np.log(_LOWEST), np.log(_HIGHEST))
-    return float(np.exp(minimize_scalar(loss, bounds=limits, method="bounded", options={"xatol": 1e-8}).x))
+    def cost(log_T: float) -> float:
+        return summed(log_T) + (log_T / _SPREAD) ** 2 / 2
+
+    best = 0.0
+    if not fixed and np.ptp(logits, axis=1).any():
+        limits = (np.log(_LOWEST), np.log(_HIGHEST))
+        best = float(minimize_scalar(cost, bounds=limits, method="bounded", options={"xatol": 1e-8}).x)
+    return float(np.exp(best)), summed(best) / len(labels), cost(best)

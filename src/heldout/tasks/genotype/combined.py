@@ -85,10 +85,12 @@ class Combined:
     def predict(self, fitted: Fitted, X: Matrix, cell_types: np.ndarray | None = None) -> np.ndarray:
         """Log-probabilities of the group that the rows form, repeated for each row."""
         group, parts = np.zeros(X.shape[0], dtype=np.int64), []
-        for name, method in self._methods(list(fitted.info["members"])).items():
+        shares = dict(zip(fitted.info["names"], fitted.arrays["weights"], strict=True))
+        used = {name: share for name, share in shares.items() if share > 0}
+        for name, method in self._methods(list(used)).items():
             member = Fitted(without_prefix(fitted.arrays, f"{name}."), fitted.info["members"][name])
             parts.append(log_softmax(predict_groups(method, member, X, group, cell_types).astype(np.float64), axis=1))
-        weights = fitted.arrays["weights"][fitted.arrays["weights"] > 0]
+        weights = np.array(list(used.values()))
         if self.of_probabilities:
             found = logsumexp(np.stack(parts), axis=0, b=weights[:, None, None])
         else:

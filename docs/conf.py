@@ -1,14 +1,19 @@
 """Sphinx configuration. The build needs no network and treats warnings as errors (see the Makefile)."""
 
-import shutil
+import os
 import subprocess
 import sys
 import warnings
 from importlib.metadata import metadata
 from pathlib import Path
 
+from sphinx.addnodes import toctree
+
 # Sphinx 9: raised for each docstring by sphinx-autodoc-typehints 3.6, which calls a method that Sphinx 10 removes.
 warnings.filterwarnings("ignore", module="sphinx_autodoc_typehints", category=DeprecationWarning)
+
+HERE = Path(__file__).parent
+GENERATED = HERE / "generated"
 
 info = metadata("heldout")
 project = info["Name"]
@@ -34,11 +39,26 @@ suppress_warnings = [
     "sphinx_autodoc_typehints.guarded_import",
 ]
 
-# Notebooks are executed by the tests.
-nb_execution_mode = "off"
+# Notebooks run at build, on simulated data; docs/_build keeps the outputs until their code changes.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE / "_build" / "jupyter_cache")
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+nb_output_stderr = "remove"
+os.environ |= {
+    "HELDOUT_DATA_DIR": str(GENERATED / "no_data"),
+    "HELDOUT_LMNA_CELLS": "20",
+    "OMP_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "ignore",
+    "TQDM_DISABLE": "1",
+}
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+templates_path = ["_templates"]
 # api.md lists the public functions by hand; a page for each is generated.
 autosummary_generate = True
 autosummary_ignore_module_all = False
@@ -59,6 +79,7 @@ bibtex_default_style = "plain"
 bibtex_reference_style = "author_year"
 
 html_theme = "furo"
+html_extra_path = ["llms.txt"]
 html_title = f"{project} {version}"
 html_theme_options = {
     "source_repository": "https://github.com/heldout/heldout/",
@@ -67,10 +88,6 @@ html_theme_options = {
 }
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
-
-
-HERE = Path(__file__).parent
-GENERATED = HERE / "generated"
 
 
 def draw_gallery() -> None:
@@ -84,9 +101,23 @@ def copy_tutorials() -> None:
     folder = GENERATED / "tutorials"
     folder.mkdir(parents=True, exist_ok=True)
     for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
-        shutil.copy(notebook, folder)
+        text = notebook.read_text().replace("](../docs/", "](../../")
+        (folder / notebook.name).write_text(text)
+
+
+def write_reference() -> None:
+    """Write the pages that come from the package: slots and kinds of arrays."""
+    subprocess.run([sys.executable, str(HERE / "write_reference.py"), str(GENERATED)], check=True)
+
+
+def leave_out_of_the_sidebar(app, doctree):
+    """Drop the 230 pages of the API from the navigation: each page would repeat them, a third of the build's time."""
+    if app.env.docname == "api":
+        for node in list(doctree.findall(toctree)):
+            node.parent.remove(node)
 
 
 def setup(app):
     """Make what the pages show before they are read."""
-    app.connect("builder-inited", lambda _: (draw_gallery(), copy_tutorials()))
+    app.connect("doctree-read", leave_out_of_the_sidebar, priority=1)
+    app.connect("builder-inited", lambda _: (draw_gallery(), copy_tutorials(), write_reference()))

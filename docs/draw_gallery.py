@@ -249,7 +249,7 @@ def draw(folder: Path, names=None) -> None:
         for style in ("default", "dark_background"):
             with plt.style.context(style), mpl.rc_context({"savefig.transparent": True}):
                 figure = figure_of(picture(figsize=COLUMN))
-                figure.savefig(folder / f"{name}{'_dark' if style != 'default' else ''}.png", dpi=300)
+                figure.savefig(folder / f"{name}{'_dark' if style != 'default' else ''}.png", dpi=200)
                 plt.close(figure)
 
 

@@ -24,7 +24,8 @@ FLOORS = (
     ("splitting", "auditing", "reading", "datasets", "tasks"),
     ("pp", "tl", "get", "model"),
     ("pl",),
-    ("_accessor",),
+    ("_report",),
+    ("_accessor", "_cli"),
 )
 """From the ground to the top. A module may import from its own floor and from those below."""
 

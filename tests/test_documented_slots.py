@@ -5,16 +5,22 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+import anndata
+import dask.array as da
+import mudata as md
 import numpy as np
 import pytest
 import scanpy as sc
+from scipy import sparse
 
 import heldout as ho
 from tests.helpers import courses, forecasts, interactions, perturbations
+from tests.helpers.array_support import BACKED, KINDS, MUDATA, takes
 from tests.helpers.slots import assert_documented, documented_slots, written_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import anndata as ad
 
@@ -221,3 +227,44 @@ def test_a_layer_is_written_where_the_docstring_says():
 )
 def test_evaluations_of_every_task(make, key):
     check("tl.evaluate", make, {"key": key, "baselines": [], **FEW}, conditional={("uns", f"heldout/claims/{key}")})
+
+
+# --- kinds of arrays --------------------------------------------------------------------------------------------------
+
+FOLDS = {"pp.folds": (counts, {"group_key": "library", "label_key": "genotype", "n_folds": 3})}
+
+
+def as_kind(adata: ad.AnnData, kind: str, folder: Path) -> ad.AnnData | md.MuData:
+    """The same data with ``X`` as this kind, or as the first modality of a MuData."""
+    X = sparse.csr_matrix(adata.X)
+    adata.X = {"dense": X.toarray, "csc": X.tocsc, "dask": lambda: da.from_array(X, chunks=(50, X.shape[1]))}.get(
+        kind, lambda: X
+    )()
+    if kind == "MuData":
+        return md.MuData({"rna": adata, "other": adata[:, :5].copy()})
+    if kind == "backed":
+        adata.write_h5ad(folder / "backed.h5ad")
+        return anndata.read_h5ad(folder / "backed.h5ad", backed="r")
+    return adata
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [*CALLS, *FOLDS])
+def test_kinds_of_arrays(name, kind, tmp_path):
+    """Each function takes the kinds that the documentation lists, and refuses the others with an advice."""
+    make, arguments = (CALLS | FOLDS)[name]
+    adata = _made(make).copy()
+    given = {n: value(adata) if callable(value) else value for n, value in arguments.items()}
+    module, member = name.split(".")
+    data = as_kind(adata, kind, tmp_path)
+    if takes(name, kind):
+        getattr(getattr(ho, module), member)(data, **given)
+        return
+    with pytest.raises(TypeError, match=r"pass one modality|Load or convert it first"):
+        getattr(getattr(ho, module), member)(data, **given)
+
+
+def test_the_table_of_arrays_names_functions_that_are_tried():
+    assert MUDATA <= BACKED <= set(CALLS) | set(FOLDS)

@@ -245,3 +245,9 @@ def test_functions_that_the_text_names_exist():
     for path in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("tutorials/*.ipynb")]:
         named = sorted(set(NAMED.findall(path.read_text())))
         assert not [f"{module}.{name}" for module, name in named if not hasattr(getattr(ho, module), name)], path.name
+
+
+def test_llms_txt_lists_every_page():
+    listed = set(re.findall(r"latest/([\w/]+)\.html", (ROOT / "docs" / "llms.txt").read_text()))
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert listed == pages | {"developer/index", "generated/slots", "generated/arrays"}

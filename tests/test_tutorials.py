@@ -86,6 +86,27 @@ def use_data(monkeypatch, tmp_path, data, file):
         monkeypatch.setenv("HELDOUT_DATA_DIR", str(DATA.resolve()))
 
 
+def test_the_audit_notebook(tmp_path):
+    """A label that means nothing: the published AUC is high, the audit fails, and held-out donors give none of it."""
+    printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "audit_your_own_study.ipynb")], tmp_path)
+    assert float(re.search(r"AUC over \d+ test cells: ([\d.]+)", printed).group(1)) > 0.85
+    assert max(map(float, re.findall(r"logistic: AUC ([\d.]+)", printed))) < 0.7
+    assert "The folds leak, so a score is no evidence" in printed
+
+
+def test_the_notebook_of_own_models(tmp_path):
+    end = "print(set(ho.get.comparison(adata, 'probabilities')['method']))"
+    printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "bring_your_own_model.ipynb", end)], tmp_path)
+    for name in ("another tool", "forest on donors", "15 neighbours", "pseudobulk_logistic"):
+        assert name in printed.splitlines()[-1]
+
+
+def test_the_out_of_core_notebook(tmp_path):
+    end = "import dask.array; assert isinstance(adata.X, dask.array.Array)"
+    printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "out_of_core.ipynb", end)], tmp_path)
+    assert float(re.search(r"largest difference of a log-probability: (\S+)", printed).group(1)) < 1e-4
+
+
 @pytest.mark.parametrize("data", ["real", "simulated"])
 def test_the_forecasting_notebook(tmp_path, monkeypatch, data):
     use_data(monkeypatch, tmp_path, data, "chu2016/chu2016_100tf.h5ad")

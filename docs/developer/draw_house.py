@@ -12,7 +12,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "heldout"
 PICTURE = Path(__file__).with_name("house.svg")
 
 FLOORS = (
-    ("accessor", {"_accessor": "adata.ho: calls in a chain"}),
+    ("ways in", {"_accessor": "adata.ho: calls in a chain", "_cli": "heldout split, audit, evaluate, report"}),
+    ("report", {"_report": "one HTML page about all that is stored"}),
     ("pictures", {"pl": "one plot per file, returns Axes"}),
     (
         "scanpy functions",
@@ -88,7 +89,7 @@ def row(y: float, rooms: dict[str, str], fill: str) -> list[str]:
 def picture() -> str:
     """The picture as SVG."""
     parts, y = [], float(TOP)
-    fills = ("#fdf2e9", "#fdf2e9", "#e8f1fa", "#e9f5ec", "#f3eefa", "#eceff1")
+    fills = ("#fdf2e9", "#fdf2e9", "#fdf2e9", "#e8f1fa", "#e9f5ec", "#f3eefa", "#eceff1")
     for (title, rooms), fill in zip(FLOORS, fills, strict=True):
         parts.append(text(48, y + HEIGHT / 2 + 4, title, 12, fill="#52606d", mid=False))
         parts += row(y, rooms, fill)

@@ -68,7 +68,7 @@ class Heldout:
     For example ``adata.ho.pp.split_groups(...).ho.tl.genotype(...)``. Each call of ``pp`` and ``tl`` returns ``adata``
     (or the changed copy, with ``copy=True``), so that the next call can follow. Only ``tl.predict_cells``,
     ``tl.predict_profiles``, ``tl.to_counts`` and ``tl.to_convention`` return a new AnnData. ``get`` returns tables,
-    ``pl`` returns axes. Print ``adata.ho`` or ``adata.ho.tl`` to list the functions.
+    ``pl`` returns axes, and ``report`` writes a page. Print ``adata.ho`` or ``adata.ho.tl`` to list the functions.
     """
 
     def __init__(self, adata: AnnData) -> None:
@@ -79,6 +79,7 @@ class Heldout:
         lines = [f"adata.ho: {_first_line(Heldout)}", ""]
         for name, space in spaces.items():
             lines += [f"{name}  {_first_line(getattr(Heldout, name))}", *_wrapped(space._names), ""]
+        lines += [f"report  {_first_line(self.report)}", ""]
         return "\n".join([*lines, "Print adata.ho.tl to see what each function does."])
 
     def _repr_html_(self) -> str:
@@ -103,6 +104,11 @@ class Heldout:
     def get(self) -> _Namespace:
         """Tables; each call returns a DataFrame."""
         return _Namespace(self._adata, "get", chain=False)
+
+    @property
+    def report(self) -> Callable[..., Any]:
+        """Write what is stored as one HTML page; see :func:`heldout.report`."""
+        return _bind(import_module("heldout._report").report, self._adata, chain=False)
 
 
 def _wrapped(names: list[str]) -> list[str]:

@@ -285,7 +285,7 @@ def test_stored_read_back_and_printed(lmna_mixed, through_file):
     assert "Failed: covariate_prediction." in text.splitlines()[-1]
     assert max(map(len, text.splitlines())) <= 110
     html = stored._repr_html_()
-    assert "&#x27;day&#x27;" in html
+    assert "&#39;day&#39;" in html
     assert "<script" not in html
     assert type(stored.query("status == 'fail'")) is pd.DataFrame
     assert sorted(back.uns[keys.UNS][keys.AUDITS]) == ["audit"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from heldout._core.html import render, rows_of
 from heldout._core.leaks import LEAK, TITLE, leak_of
 from heldout._core.metric import PRIMARY, metric_of, task_of
 from heldout._core.verdict import FEWEST
@@ -83,13 +83,17 @@ class Evaluation(pd.DataFrame):
 
     def _repr_html_(self) -> str:
         about = self._about
-        parts = [f"<p><b>{escape(TITLE)}.</b></p>"] if leak_of(about) else []
-        parts += [f"<p><b>{escape(title(self, about))}</b><br>{escape(about['question'])}</p>"]
-        parts.append(f"<p><b>{escape(about['answer'])}</b></p>")
-        parts += [f"<p>{escape(about['remark'])}</p>"] if "remark" in about else []
-        parts += [block.html() for block in blocks(self, about["task"])]
-        parts += [f"<p>Note: {escape(note)}.</p>" for note in notes(self, about["task"])]
-        return "".join([*parts, f"<p>{escape(_more(self, about))}</p>"])
+        return render(
+            "evaluation.html",
+            leak=TITLE if leak_of(about) else "",
+            title=title(self, about),
+            question=about["question"],
+            answer=about["answer"],
+            remark=about.get("remark", ""),
+            blocks=blocks(self, about["task"]),
+            notes=notes(self, about["task"]),
+            more=_more(self, about),
+        )
 
 
 class Board(pd.DataFrame):
@@ -117,9 +121,8 @@ class Board(pd.DataFrame):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        lead = f"<p><b>{escape(str(self.attrs[LEAK]))}</b></p>" if self.attrs.get(LEAK) else ""
-        with pd.option_context("display.max_colwidth", None, "display.max_columns", None):
-            return lead + str(pd.DataFrame(self)._repr_html_())
+        head, rows = rows_of(self, index=True)
+        return render("board.html", lead=str(self.attrs.get(LEAK, "")), head=head, rows=rows)
 
 
 def about_table(table: pd.DataFrame, **known: Any) -> dict[str, Any]:
@@ -274,14 +277,6 @@ class Block:
             f"  {row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:<{widths[2]}}  {row[3]}".rstrip()
             for row in self.rows
         ]
-
-    def html(self) -> str:
-        """The same as a table."""
-        rows = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self.rows
-        )
-        return f"<p>{escape(self.heading)}</p><table><tbody>{rows}</tbody></table>"
 
 
 def blocks(table: pd.DataFrame, task: str) -> list[Block]:

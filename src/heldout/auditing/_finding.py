@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import asdict, dataclass, replace
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from heldout._core.html import render
 from heldout._core.words import counted
 
 if TYPE_CHECKING:
@@ -21,13 +21,14 @@ STATUSES: tuple[Status, ...] = ("fail", "warn", "unidentifiable", "pass", "not r
 """All statuses, the most serious first."""
 
 _WIDTH = 110
-_HTML_COLORS = {
+HTML_COLORS = {
     "fail": "#A50F3C",
     "warn": "#B07A00",
     "unidentifiable": "#6B5B95",
     "pass": "#2E7D4F",
     "not run": "#8A8A8A",
 }
+"""Colour of each status in a notebook. The status is also written."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,9 @@ class AuditTable(pd.DataFrame):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        rows = "".join(_html_row(row) for row in self.itertuples())
-        head = "".join(f"<th style='text-align:left'>{h}</th>" for h in ("status", "item", "finding", "what to do"))
-        title, end = escape(self.attrs.get("title", "Audit")), escape(conclusion(self))
-        return f"<p><b>{title}</b></p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{end}</p>"
+        rows = list(self.itertuples())
+        title = self.attrs.get("title", "Audit")
+        return render("audit.html", title=title, rows=rows, colors=HTML_COLORS, end=conclusion(self))
 
 
 def conclusion(table: pd.DataFrame) -> str:
@@ -141,14 +141,3 @@ def _about(row: Any) -> str:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, subsequent_indent=" " * 15, drop_whitespace=True, break_on_hyphens=False) or [""]
-
-
-def _html_row(row: Any) -> str:
-    colour = _HTML_COLORS[row.status]
-    cells = (
-        f"<b style='color:{colour}'>{row.status}</b>",
-        escape(f"{row.item}{_about(row)}"),
-        escape(row.finding),
-        escape(row.advice),
-    )
-    return "<tr>" + "".join(f"<td style='text-align:left;vertical-align:top'>{cell}</td>" for cell in cells) + "</tr>"

@@ -75,6 +75,15 @@ def donors(n: int = 40):
 
 
 @study
+def shrunken():
+    """The 400 donors with a method that divides its logits by a temperature."""
+    adata = donors(400).copy()
+    ho.tl.genotype(adata, "status", method="pseudobulk_shrunken", key_added="shrunken")
+    ho.tl.evaluate(adata, "shrunken", baselines=["majority"], n_bootstrap=50)
+    return adata
+
+
+@study
 def grades():
     """24 donors of three grades."""
     adata = donors(24).copy()
@@ -212,6 +221,9 @@ PICTURES = {
     "groups_two": lambda **where: ho.pl.groups(libraries(), "genotype", **where),
     "groups_grades": lambda **where: ho.pl.groups(grades(), "grade", label="severe", **where),
     "groups_many": lambda **where: ho.pl.groups(donors(400), "genotype", **where),
+    "calibration": lambda **where: ho.pl.calibration(shrunken(), "shrunken", **where),
+    "calibration_few": lambda **where: ho.pl.calibration(donors(), "genotype", **where),
+    "calibration_grades": lambda **where: ho.pl.calibration(grades(), "grade", label="severe", **where),
     "paired": lambda **where: ho.pl.paired(libraries(), method="logistic", baseline="majority", **where),
     "power": lambda **where: ho.pl.power(unit="donor", **where),
     "skill": lambda **where: ho.pl.skill(course(), "forecast", **where),

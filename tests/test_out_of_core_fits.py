@@ -75,9 +75,8 @@ def test_network_learns_from_the_store(pair):
     first = dask.obsm["genotype_log_probability"].copy()
     ho.tl.genotype(dask, "genotype", auxiliary_key="day", config=config)
     np.testing.assert_array_equal(first, dask.obsm["genotype_log_probability"])
-    balanced = ho.model.MLPConfig(max_epochs=1, balanced=True)
     with pytest.raises(ValueError, match="memory"):
-        ho.tl.genotype(dask, "genotype", config=balanced)
+        ho.tl.genotype(dask, "genotype", method="attention")
 
 
 @settings(derandomize=True, deadline=None, database=None, max_examples=40)

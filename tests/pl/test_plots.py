@@ -22,6 +22,7 @@ import heldout as ho
 from heldout.pl._style import PARTITION_COLORS
 
 PLOTS = {
+    "calibration": lambda a, **kw: ho.pl.calibration(a, "genotype", **kw),
     "split": ho.pl.split,
     "roc": functools.partial(ho.pl.roc, key="genotype"),
     "confusion": functools.partial(ho.pl.confusion, key="genotype"),

@@ -350,3 +350,26 @@ def test_three_classes_and_dask(prepared):
         ho.tl.genotype(adata, "state", method=estimator, split_key="by_sample")
         assert adata.obsm["genotype_log_probability"].shape == (adata.n_obs, 3)
         np.testing.assert_allclose(np.exp(adata.obsm["genotype_log_probability"]).sum(axis=1), 1, rtol=1e-4)
+
+
+def test_estimators_are_baselines_of_an_evaluation(prepared, unchanged):
+    ho.tl.genotype(prepared, "genotype", method="nearest_centroid")
+    forest = Estimator(RandomForestClassifier(5, random_state=0), rows="groups")
+    for wrong, words in (
+        ({"baselines": LogisticRegression()}, "must be a list of methods and estimators"),
+        ({"baselines": [Ridge()]}, "has neither predict_proba nor decision_function"),
+        ({"baselines": [LogisticRegression(C=1), LogisticRegression(C=2)]}, "several estimators named"),
+    ):
+        with unchanged(prepared), pytest.raises((TypeError, ValueError), match=words):
+            ho.tl.evaluate(prepared, **wrong)
+    ho.tl.evaluate(prepared, baselines=["logistic", LogisticRegression(max_iter=1000), forest], n_bootstrap=50)
+    named = {"LogisticRegression": LogisticRegression(max_iter=1000), "RandomForestClassifier": forest}
+    for name, method in named.items():
+        ho.tl.genotype(prepared, "genotype", method=method, key_added="fitted")
+        table = ho.tl.evaluate(prepared, "fitted", baselines=[], n_bootstrap=50)
+        as_baseline = ho.get.evaluation(prepared, "genotype").query(f"method == {name!r} and level == 'library'")
+        as_model = table.query("level == 'library'")
+        assert as_baseline["role"].eq("baseline").all()
+        np.testing.assert_array_equal(
+            as_baseline.set_index("metric")["estimate"], as_model.set_index("metric")["estimate"][as_baseline["metric"]]
+        )

@@ -103,6 +103,12 @@ class SplitDataModule(LightningDataModule):
         self._train = BatchBlocks(X, train, columns, batch_size, seed=seed) if train_blocks is None else train_blocks
         self._val = BatchBlocks(X, val, columns, max(batch_size, ROWS)) if val_blocks is None else val_blocks
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a block to a device. Tensors are on the CPU already, and Lightning would look at each of them."""
+        if device.type == "cpu":
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def train_dataloader(self) -> BatchBlocks:
         """Shuffled train batches."""
         return self._train

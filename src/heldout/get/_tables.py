@@ -149,8 +149,10 @@ def history(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     -------
     One row for each epoch, or an empty table for a method without training. Columns of a genotype fit: ``epoch``,
     ``train_loss``, ``train_accuracy`` (both with dropout, as in training), and with a val partition ``val_loss``,
-    ``val_accuracy``, ``val_auc``; for Model B also ``label_loss``, ``auxiliary_loss`` and ``auxiliary_accuracy`` of
-    both.
+    ``val_accuracy``, ``val_auc`` of cells and ``val_group_loss`` of groups; for Model B also ``label_loss``,
+    ``auxiliary_loss`` and ``auxiliary_accuracy`` of both. Several networks, of an ensemble or of inner folds over the
+    groups of train, have a column ``member``. Val is then what each of them left out. Probabilities were not divided by
+    a temperature yet.
 
     Raises
     ------

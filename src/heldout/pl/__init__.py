@@ -1,6 +1,7 @@
 """Plots. Each function returns Axes and does not show or save the figure. Matplotlib is imported on first use."""
 
 from heldout.pl._audit import audit
+from heldout.pl._calibration import calibration
 from heldout.pl._changes import changes
 from heldout.pl._confusion import confusion
 from heldout.pl._coverage import coverage
@@ -22,6 +23,7 @@ from heldout.pl._trajectories import trajectories
 
 __all__ = [
     "audit",
+    "calibration",
     "changes",
     "confusion",
     "coverage",

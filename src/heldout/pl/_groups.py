@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from heldout._core import store
 from heldout._core.leaks import leak_of_stored
 from heldout._core.words import plural
 from heldout.metrics.classification import one_vs_rest
 from heldout.pl._layout import finish, new_axes, room_of, sizes_of
-from heldout.pl._predicted import read_predicted
+from heldout.pl._predicted import class_number, read_predicted
 from heldout.pl._split_draw import name_ticks
 from heldout.pl._style import CLASS_COLORS, CLASS_MARKS, FAINT, despine, ink, method_name, shorten, titled
 
@@ -100,24 +99,10 @@ def groups(
             "the independent unit."
         )
         raise ValueError(msg)
-    number = _class_number(predicted, label)
+    number = class_number(predicted, label)
     ax = new_axes(ax, figsize)
     _draw(ax, predicted, number, titled(_title(predicted, number), leak_of_stored(adata, predicted.key)))
     return ax
-
-
-def _class_number(predicted: Predicted, label: str | None) -> int:
-    if label is None and len(predicted.classes) == 2:
-        return 1
-    if label is None:
-        msg = (
-            f"label=None: the fit has {len(predicted.classes)} classes. Pass one of {store.some(predicted.classes, 8)}."
-        )
-        raise ValueError(msg)
-    if label not in predicted.classes:
-        msg = f"label={label!r} is not a class of the fit. {store.suggest(label, predicted.classes)}"
-        raise ValueError(msg)
-    return predicted.classes.index(label)
 
 
 def _title(predicted: Predicted, number: int) -> str:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-MONITORS = {"val_auc": "max", "val_loss": "min"}
-"""Monitored metrics: the AUC if val has every class, otherwise the loss."""
+MONITORS = ("val_auc", "val_loss")
+"""Monitored metrics of fits that do not say what was monitored: the AUC if val has every class, otherwise the loss."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ def history(
 ) -> np.ndarray:
     """Plot loss and accuracy of train and val over the epochs, and mark the epoch whose weights were kept.
 
-    For a model with an auxiliary head, only the loss of the label is shown. The sum of both losses is not comparable if
-    val has other auxiliary classes (e.g. days) than train. :func:`heldout.get.history` returns all columns.
+    The dashed loss is that of val groups, each of which counts once. It decides when a classifier stops, unless its
+    options say otherwise. If there are several networks, the first is shown. For a model with an auxiliary head, only
+    the loss of the label is shown. The sum of both losses is not comparable if val has other auxiliary classes (e.g.
+    days) than train. :func:`heldout.get.history` returns all columns.
 
     Parameters
     ----------
@@ -88,12 +90,18 @@ def history(
         )
         msg = f"Fit {key!r} ({fit.method}) has no training history, because it was not trained in epochs. {hint}"
         raise ValueError(msg)
-    lines = curves(fit.history)
+    table = fit.history
+    name = key
+    if "member" in table.columns and table["member"].nunique() > 1:
+        name = f"{key}, first of {table['member'].nunique()} networks"
+        table = table[table["member"] == table["member"].iloc[0]]
+    lines = curves(table)
     n = 1 + max(line.panel for line in lines)
     what = "two Axes, for loss and accuracy" if n == 2 else "one Axes, for the loss"
     panels = new_panels(axes, figsize, n, what=what)
     unit = {"genotype": " (nats)", "forecast_genes": " (squared error, standardised)"}.get(fit.method.split(".")[0], "")
-    _draw(panels, fit.history, lines, best_epoch(fit.history), key=key, unit=unit)
+    monitor = fit.info.get("fitted", {}).get("monitor")
+    _draw(panels, table, lines, best_epoch(table, monitor), key=name, unit=unit)
     return panels
 
 
@@ -103,6 +111,7 @@ def curves(table: pd.DataFrame) -> list[HistoryCurve]:
     every = [
         HistoryCurve(f"train_{loss}", 0, "train", "train"),
         HistoryCurve(f"val_{loss}", 0, "val", "val"),
+        HistoryCurve("val_group_loss", 0, "val (groups)", "val", "--"),
         HistoryCurve("train_accuracy", 1, "train", "train"),
         HistoryCurve("val_accuracy", 1, "val", "val"),
         HistoryCurve("val_auc", 1, "val AUC (cells)", "val", "--"),
@@ -110,11 +119,14 @@ def curves(table: pd.DataFrame) -> list[HistoryCurve]:
     return [curve for curve in every if curve.column in table.columns and table[curve.column].notna().any()]
 
 
-def best_epoch(table: pd.DataFrame) -> tuple[int, str, float] | None:
-    """Epoch whose weights were kept, the monitored column and its value. None without a val partition."""
-    for column, mode in MONITORS.items():
+def best_epoch(table: pd.DataFrame, monitor: str | None = None) -> tuple[int, str, float] | None:
+    """Epoch whose weights were kept, the monitored column and its value.
+
+    None without a val partition, or with an empty ``monitor``: the weights of the last epoch were then kept.
+    """
+    for column in MONITORS if monitor is None else [monitor]:
         if column in table.columns and table[column].notna().any():
-            row = table[column].idxmax() if mode == "max" else table[column].idxmin()
+            row = table[column].idxmax() if column.endswith("auc") else table[column].idxmin()
             return int(table["epoch"][row]), column, float(table[column][row])
     return None
 

@@ -114,6 +114,27 @@ def read_predicted(
     return Predicted(key, fit.method, fit.info["classes"], partition, cells, groups, names, numbers)
 
 
+def class_number(predicted: Predicted, label: str | None) -> int:
+    """Number of the class that is plotted: the given one, or the second of two.
+
+    Raises
+    ------
+    ValueError
+        If there is no such class, or no class is given and there are more than two.
+    """
+    if label is None and len(predicted.classes) == 2:
+        return 1
+    if label is None:
+        msg = (
+            f"label=None: the fit has {len(predicted.classes)} classes. Pass one of {store.some(predicted.classes, 8)}."
+        )
+        raise ValueError(msg)
+    if label not in predicted.classes:
+        msg = f"label={label!r} is not a class of the fit. {store.suggest(label, predicted.classes)}"
+        raise ValueError(msg)
+    return predicted.classes.index(label)
+
+
 def _labels(adata: AnnData, label_key: str, classes: list[str], rows: np.ndarray) -> np.ndarray:
     series = store.column(adata, label_key, argument="label_key", allow_missing=True).iloc[rows]
     names = np.where(series.isna(), "", store.as_names(series))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,17 +153,17 @@ def compare(
     named = named_methods(methods)
     folds = _folds(adata, fold_key)
     label_key = label_of(adata, folds[0], label_key)
-    question = Question(
+    question = Question.of(
         label_key,
-        None if group_key is None else tuple([group_key] if isinstance(group_key, str) else group_key),
-        tuple([covariate_keys] if isinstance(covariate_keys, str) else covariate_keys),
-        cell_type_key,
-        n_top_genes,
-        max_value,
-        layer,
+        group_key=group_key,
+        covariate_keys=covariate_keys,
+        cell_type_key=cell_type_key,
+        n_top_genes=n_top_genes,
+        max_value=max_value,
+        layer=layer,
     )
     check_scale(adata, question)
-    task = question.task(adata, folds[0], None) if n_top_genes is None else _whole(question).task(adata, folds[0], None)
+    task = replace(question, n_top_genes=None).task(adata, folds[0], None)
     if task.group_key is None:
         msg = "No group is known. Pass group_key, the column of obs with the independent unit."
         raise ValueError(msg)
@@ -243,11 +243,6 @@ def _folds(adata: AnnData, fold_key: str) -> list[Partition]:
     for split in folds:
         split.require("train", "test", purpose="A comparison over folds")
     return folds
-
-
-def _whole(question: Question) -> Question:
-    """The same question without a choice of genes."""
-    return Question(**{**asdict(question), "n_top_genes": None})
 
 
 def _computed(

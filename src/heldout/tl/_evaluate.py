@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from heldout._core import store
 from heldout._core.fits import latest_fit, read_header
@@ -40,7 +40,7 @@ def evaluate(
     key: str | None = None,
     *,
     partition: Literal["test", "val", "train"] = "test",
-    baselines: Sequence[str] | None = None,
+    baselines: Sequence[Any] | None = None,
     n_bootstrap: int = 2000,
     rng: Rng = 0,
 ) -> pd.DataFrame:
@@ -63,7 +63,8 @@ def evaluate(
         Partition to score. The first evaluation of a fit on ``test`` is a look at the test set. From the second look
         on, a warning says so. Scoring the same fit again, for example with other baselines, is no new look.
     baselines
-        Baselines to fit on train and to score on the same units. If None, those that are usual for the task.
+        Baselines to fit on train and to score on the same units. If None, those that are usual for the task. For a
+        genotype fit, a classifier of scikit-learn can stand for a name, as in :func:`genotype`.
     n_bootstrap
         Number of bootstrap draws.
     rng

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from heldout._core.threads import thread_policy
 from heldout.tl._fit_to_evaluate import fit_to_evaluate
@@ -26,7 +26,7 @@ def evaluate_genotype(
     block_key: str | None = None,
     claim_keys: Sequence[str] | None = None,
     n_refits: int = 0,
-    baselines: Sequence[str] | None = None,
+    baselines: Sequence[Any] | None = None,
     n_bootstrap: int = 2000,
     rng: Rng = 0,
 ) -> pd.DataFrame:
@@ -63,7 +63,8 @@ def evaluate_genotype(
     baselines
         Baselines to fit on train and to score on the same groups. If None: ``majority``, ``qc_logistic``,
         ``logistic`` and ``pseudobulk_logistic``; also ``covariate_logistic`` if covariates, an auxiliary or a match
-        column are known, and ``composition_logistic`` if cell types are known.
+        column are known, and ``composition_logistic`` if cell types are known. A classifier of scikit-learn, or one in
+        :class:`heldout.model.Estimator`, can stand for a name; it is named after its class.
     n_bootstrap
         Number of bootstrap draws.
     rng
@@ -101,9 +102,11 @@ def evaluate_genotype(
 
     Raises
     ------
+    TypeError
+        If ``baselines`` is not a list, or an object in it is not a classifier.
     ValueError
-        If the fit is of another task or was made on another split, no group is known, a group has two labels, or the
-        partition is empty.
+        If the fit is of another task or was made on another split, no group is known, a group has two labels, the
+        partition is empty, or a baseline is unknown or fails.
 
     Examples
     --------

@@ -166,14 +166,14 @@ def learning_curve(
     split = read_partition(adata, split_key)
     split.require("train", *(["test"] if partition == "test" else []), purpose="A learning curve")
     label_key = label_of(adata, split, label_key)
-    question = Question(
+    question = Question.of(
         label_key,
-        None if group_key is None else tuple([group_key] if isinstance(group_key, str) else group_key),
-        tuple([covariate_keys] if isinstance(covariate_keys, str) else covariate_keys),
-        cell_type_key,
-        n_top_genes,
-        max_value,
-        layer,
+        group_key=group_key,
+        covariate_keys=covariate_keys,
+        cell_type_key=cell_type_key,
+        n_top_genes=n_top_genes,
+        max_value=max_value,
+        layer=layer,
     )
     check_scale(adata, question)
     task = replace(question, n_top_genes=None).task(adata, split, None)

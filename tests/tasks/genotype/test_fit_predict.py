@@ -133,7 +133,7 @@ def test_the_network_learns_and_restores_its_best_epoch():
     X = rng.normal(size=(600, 20)).astype(np.float32)
     X[:, 0] += 2 * labels
     data = Data(X, labels, 2, np.arange(400), np.arange(400, 600))
-    config = MLPConfig(n_hidden=32, max_epochs=60, patience=3, batch_size=64)
+    config = MLPConfig(n_hidden=32, max_epochs=60, patience=3, batch_size=64, monitor="cell_auc")
     fitted = MLP().fit(data, config, seed=0)
     best = fitted.history["val_auc"].max()
     log_p = MLP().predict(fitted, X[400:])
@@ -234,11 +234,16 @@ def test_val_with_one_class_and_without_cells(prepared, caplog):
     ho.pp.split_assigned(prepared, "library", train=train, val=["GSM8325046"], test=["GSM8325052", "GSM8325056"])
     with caplog.at_level(logging.WARNING, "heldout"):
         ho.tl.genotype(prepared, config=SMALL)
-    assert "Training stops on val_loss" in caplog.text
-    assert "val_auc" not in ho.get.history(prepared)
+    assert "val does not have every class: groups of train are left out instead" in caplog.text
+    assert ho.get.history(prepared)["member"].nunique() > 1
+    only_val = SMALL.changed(n_inner_folds=0)
+    with caplog.at_level(logging.WARNING, "heldout"):
+        ho.tl.genotype(prepared, config=only_val)
+    assert "Training stops on its loss" in caplog.text
+    assert ho.get.history(prepared)["val_group_loss"].notna().all()
     ho.pp.split_assigned(prepared, "library", train=train, test=["GSM8325052", "GSM8325056"])
     with caplog.at_level(logging.WARNING, "heldout"):
-        ho.tl.genotype(prepared, config=SMALL)
+        ho.tl.genotype(prepared, config=only_val)
     assert "runs all 3 epochs" in caplog.text
 
 

@@ -138,15 +138,30 @@ def test_bags_are_of_one_group_and_classes_take_turns():
     labels = np.array([0, 0, 1, 1])[groups]
     X = groups[:, None].astype(np.float32)
     blocks = Bags(X, np.arange(75), {"labels": labels}, 8, 4, seed=0, groups=groups)
-    for (batch,) in blocks:
+    drawn = [batch for block in blocks for batch in block]
+    assert len(drawn) == 3, "as many cells as there are rows"
+    for batch in drawn:
         for number in range(4):
             inside = batch["bag"] == number
             assert inside.sum() == 8
             assert len(set(batch["X"][inside, 0].tolist())) == 1
             assert set(batch["labels"][inside].tolist()) == {number % 2}
     whole = WholeGroups(X, np.arange(75), {"labels": labels}, 8, 4, seed=0, groups=groups)
-    assert sorted(len(batch["bag"]) for (batch,) in whole) == [5, 10, 30, 30]
-    assert len(whole) == 4
+    ((batch,),) = list(whole)
+    assert np.bincount(batch["bag"]).tolist() == [10, 30, 30, 5]
+    np.testing.assert_array_equal(batch["X"][:, 0], groups)
+    assert len(whole) == len(blocks) == 1
+    large = WholeGroups(
+        np.zeros((9000, 1)),
+        np.arange(9000),
+        {"labels": np.arange(9000) // 4500},
+        8,
+        4,
+        seed=0,
+        groups=np.arange(9000) // 1500,
+    )
+    assert [len(batch["bag"]) for (batch,) in large] == [1500] * 6
+    assert len(large) == 6
 
 
 def test_attention_is_a_weighted_mean_that_forgets_the_order():

@@ -10,6 +10,7 @@ from heldout.tasks.genotype.gene_sets import as_gene_sets
 
 Activation = Literal["relu", "tanh"]
 Optimizer = Literal["adam", "sgd"]
+Monitor = Literal["group_loss", "cell_auc"]
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,9 @@ class BoostingConfig(Config):
 
 @dataclass(frozen=True)
 class MLPConfig(Config):
-    """Options of the multilayer perceptron. The defaults are those of the LMNA classifier study.
+    """Options of the multilayer perceptron.
+
+    ``heldout.tl.sweep(grid="lmna")`` has the options of the LMNA classifier study, whose networks are wider.
 
     Parameters
     ----------
@@ -258,40 +261,62 @@ class MLPConfig(Config):
     activation
         ``relu`` or ``tanh``.
     optimizer
-        ``adam`` or ``sgd`` (momentum 0).
+        ``adam`` or ``sgd`` (momentum 0), both with decoupled weight decay.
     lr
         Learning rate.
+    weight_decay
+        Decoupled weight decay :cite:p:`loshchilov2019`: a step multiplies weights by ``1 - lr * weight_decay``.
     batch_size
         Number of cells in a batch.
     max_epochs
         Maximum number of passes over the train cells.
     patience
-        Training stops after this number of epochs without a better validation AUC. The best weights are restored.
+        Training stops after this number of epochs without a better value of ``monitor``.
+    monitor
+        What decides when to stop, and which epoch is best. ``group_loss`` is the log-loss of left-out groups, where a
+        group is predicted by the mean logit of its cells and counts once. If groups are not known, the log-loss of val
+        cells takes its place. ``cell_auc`` is the AUC of all val cells, as in the LMNA study.
+    n_inner_folds
+        If val does not have every class, the groups of train are divided into this number of folds, as far as classes
+        allow. One network is trained without each fold, and stops on it; probabilities of the networks are averaged.
+        With 0 there is one network. It stops on val if there is one, and else after ``max_epochs``.
+    calibrated
+        Whether logits are divided by the temperature that is best on the left-out groups.
     alpha
         Weight of the auxiliary loss (Model B): loss = label loss + alpha × auxiliary loss.
     reversal
         Reverse the gradient of the auxiliary loss where it enters the trunk :cite:p:`ganin2016`. The trunk then forgets
         the auxiliary class (the day) instead of learning it.
     balanced
-        Draw train cells so that each class has the same weight, and within a class each group. The numbers of cells do
-        not matter.
+        Whether classes have the same weight, and within a class each group. Cells are drawn so that the numbers of
+        cells do not matter. Rows of a dask array are not drawn anew; they have weights in the loss instead.
     n_members
         Number of networks in the ensemble. They are trained from different seeds, and their probabilities are averaged.
     """
 
-    n_hidden: int = option(512, at_least=1)
+    n_hidden: int = option(128, at_least=1)
     n_layers: int = option(2, at_least=1)
     dropout: float = option(0.3, at_least=0, below=1)
     activation: Activation = "relu"
     optimizer: Optimizer = "adam"
     lr: float = option(1e-3, above=0)
+    weight_decay: float = option(0.01, at_least=0)
     batch_size: int = option(256, at_least=2, hint="batch norm needs two cells")
     max_epochs: int = option(40, at_least=1)
-    patience: int = option(8, at_least=1)
+    patience: int = option(4, at_least=1)
+    monitor: Monitor = "group_loss"
+    n_inner_folds: int = option(3, at_least=0)
+    calibrated: bool = True
     alpha: float = option(0.3, at_least=0)
     reversal: bool = False
-    balanced: bool = False
+    balanced: bool = True
     n_members: int = option(1, at_least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_inner_folds == 1:
+            msg = f"{type(self).__name__}: n_inner_folds=1 must be 0, or an integer >= 2."
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True)
@@ -300,8 +325,11 @@ class AttentionConfig(MLPConfig):
 
     Parameters
     ----------
-    n_hidden, n_layers, dropout, activation, optimizer, lr, max_epochs, patience, alpha, reversal, balanced, n_members
-        As in :class:`MLPConfig`. Groups are always drawn with equal weight, so ``balanced`` has no effect.
+    n_hidden, n_layers, dropout, activation, optimizer, lr, weight_decay, max_epochs, patience, monitor
+        As in :class:`MLPConfig`.
+    n_inner_folds, calibrated, alpha, reversal, balanced, n_members
+        As in :class:`MLPConfig`. Groups are always drawn with equal weight. ``balanced`` decides only whether classes
+        have equal weight in the log-loss of left-out groups.
     batch_size
         Number of cells in a bag. A bag is a random sample of the cells of one train group. A batch has ``n_bags`` bags.
     n_attention
@@ -312,6 +340,7 @@ class AttentionConfig(MLPConfig):
 
     n_hidden: int = option(64, at_least=1)
     n_layers: int = option(1, at_least=1)
+    lr: float = option(3e-3, above=0)
     batch_size: int = option(64, at_least=2, hint="batch norm needs two cells")
     n_attention: int = option(32, at_least=1)
     n_bags: int = option(8, at_least=1)

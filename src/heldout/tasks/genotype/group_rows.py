@@ -27,10 +27,16 @@ def rows_of_train(data: Data, method: str, *, balanced: bool = True) -> tuple[Ro
     if data.groups is None:
         msg = f"{method} needs groups. Pass group_key, or use a split that was made by group."
         raise ValueError(msg)
-    groups, labels = data.groups[data.train], data.labels[data.train]
+    return rows_of(data, data.train, balanced=balanced)
+
+
+def rows_of(data: Data, cells: np.ndarray, *, balanced: bool = True) -> tuple[Rows, np.ndarray]:
+    """Group, class and unit of each row that some cells make up, (R,), and the row of each of these cells."""
+    assert data.groups is not None
+    groups, labels = data.groups[cells], data.labels[cells]
     pairs, first, row_of = np.unique(np.stack([groups, labels]), axis=1, return_index=True, return_inverse=True)
     units = data.groups if data.units is None else data.units
-    return Rows(pairs[1], pairs[0], units[data.train][first], balanced), row_of.ravel()
+    return Rows(pairs[1], pairs[0], units[cells][first], balanced), row_of.ravel()
 
 
 def row_means(data: Data, row_of: np.ndarray, n: int) -> np.ndarray:

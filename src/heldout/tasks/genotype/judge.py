@@ -24,6 +24,7 @@ from heldout.tasks.genotype.claims import answer, claims_table, pairs_table, sum
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
 from heldout.tasks.genotype.features import OF_GENES
 from heldout.tasks.genotype.leaks import leak_of_groups
+from heldout.tasks.genotype.resolve import resolved_baselines
 from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict, shown_name
 from heldout.tasks.genotype.thresholds import thresholds
 from heldout.tasks.genotype.trained import Trained
@@ -52,7 +53,7 @@ def evaluate(
     *,
     partition: str,
     group_key: str | Sequence[str] | None,
-    baselines: Sequence[str] | None,
+    baselines: Sequence[Any] | None,
     n_bootstrap: int,
     rng: Rng,
     block_key: str | None = None,
@@ -60,8 +61,7 @@ def evaluate(
     n_refits: int = 0,
 ) -> pd.DataFrame:
     """Score at the level of groups and cells, store and return the table; see :func:`heldout.tl.evaluate`."""
-    if baselines is not None:
-        METHODS.baselines(baselines)
+    resolved_baselines(baselines)
     if n_refits and METHODS.is_adapter(METHODS.method_of(fit).name):
         msg = (
             f"n_refits={n_refits} fits again, but the fit {key!r} keeps only the predictions of {shown_name(fit)}. "
@@ -73,7 +73,7 @@ def evaluate(
     check_prepared(fit, adata, key=key, layer=fit.info["layer"])
     split.require(partition, purpose=f"evaluate(partition={partition!r})")
     task = _task(adata, fit, split, group_key)
-    baselines = METHODS.baselines(baselines, known=_known(task))
+    named = resolved_baselines(baselines, known=_known(task))
     rows = split.rows(partition)
     unit = "+".join(_group_key(task))
     of_cell = group_names(adata, _group_key(task))
@@ -92,9 +92,10 @@ def evaluate(
         task, of_cell, _cells(adata, rows, task.layer), _cells(adata, split.rows("val"), task.layer), split.rows("val")
     )
     scored = [judged.scored(shown_name(fit), "model", fit, key)]
-    others = [name for name in baselines if name != scored[0].method]
+    others = [(name, *how) for name, how in named.items() if name != scored[0].method]
     scored.extend(
-        judged.scored(name, "baseline", Trained.of(task, name).to_fit(), name) for name in progress(others, "baselines")
+        judged.scored(name, "baseline", Trained.of(task, method, config).to_fit(), name)
+        for name, method, config in progress(others, "baselines")
     )
     X = take(judged.cells.X, None, task.columns)
     table = evaluation_table(

@@ -1,4 +1,4 @@
-"""What users pass: a method by name or as a classifier of scikit-learn, and the column of the label."""
+"""What users pass: methods and baselines by name or as classifiers of scikit-learn, and the column of the label."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.estimators.estimator import Estimator
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from anndata import AnnData
 
     from heldout._core.partition import Partition
@@ -44,6 +46,43 @@ def resolved(method: Any, config: Any = None, *, argument: str = "method") -> tu
         msg = f"The class {wrapped.name!r} has the name of a method of heldout. Give the class another name."
         raise ValueError(msg)
     return wrapped.method, wrapped
+
+
+def resolved_baselines(asked: Sequence[Any] | None, *, known: Collection[str] = ()) -> dict[str, tuple[str, Any]]:
+    """Name in the registry and options of each baseline, by its name in tables.
+
+    Parameters
+    ----------
+    asked
+        Names of methods and estimators, see :func:`resolved`. An estimator is named after its class. None for the
+        default baselines.
+    known
+        What is known, for default baselines that require something.
+
+    Raises
+    ------
+    TypeError
+        If an object is not a classifier.
+    ValueError
+        If it is not a list, a name is not that of a method, or two estimators have the same class.
+    """
+    if asked is None or isinstance(asked, str):
+        return {name: resolved(name, argument="baselines") for name in METHODS.baselines(asked, known=known)}
+    if hasattr(asked, "fit") or isinstance(asked, Estimator):
+        msg = f"baselines={asked!r} must be a list of methods and estimators. Pass [{asked!r}]."
+        raise TypeError(msg)
+    found: dict[str, tuple[str, Any]] = {}
+    for each in asked:
+        method, config = resolved(each, argument="baselines")
+        name = method if isinstance(each, str) else config.name
+        if name in found and not isinstance(each, str):
+            msg = (
+                f"baselines has several estimators named {name!r}, so their rows could not be told apart. Evaluate "
+                "with one of them at a time, or compare both with heldout.tl.compare(methods={name: estimator})."
+            )
+            raise ValueError(msg)
+        found[name] = (method, config)
+    return found
 
 
 def label_of(adata: AnnData, partition: Partition, label_key: str | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from heldout._core.blocks import Batch, BatchBlocks, to_tensor
+from heldout._core.blocks import ROWS, Batch, BatchBlocks, to_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,33 +74,66 @@ class Bags(BatchBlocks):
         self.members, self.n_bags = members_of(rows, columns["labels"], groups), n_bags
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // (self.batch_size * self.n_bags))
+        return len(self._cut([self.batch_size * self.n_bags] * self._n_batches))
 
     def __iter__(self) -> Iterator[list[Batch]]:
-        assert self.rng is not None
-        for _ in range(len(self)):
-            bags = []
-            for number in range(self.n_bags):
-                groups = self.members[number % len(self.members)]
-                rows = groups[int(self.rng.integers(len(groups)))]
-                bags.append(self.rng.choice(rows, self.batch_size, replace=len(rows) < self.batch_size))
-            yield [self.batch_of(bags)]
+        for sizes in self._cut([self.batch_size * self.n_bags] * self._n_batches):
+            yield self.batches_of_bags([self._draw() for _ in sizes])
 
-    def batch_of(self, bags: list[np.ndarray]) -> Batch:
-        """Cells of some bags, with the number of the bag of each cell."""
-        rows = np.concatenate(bags)
-        bag = np.repeat(np.arange(len(bags)), [len(cells) for cells in bags])
-        columns = {name: values[rows] for name, values in self.columns.items()}
-        return {"X": to_tensor(self.X[rows]), "bag": torch.from_numpy(bag), **columns}
+    @property
+    def _n_batches(self) -> int:
+        """Number of batches with as many cells as there are rows."""
+        return -(-len(self.rows) // (self.batch_size * self.n_bags))
+
+    def _draw(self) -> list[np.ndarray]:
+        """Rows of the bags of one batch."""
+        assert self.rng is not None
+        bags = []
+        for number in range(self.n_bags):
+            groups = self.members[number % len(self.members)]
+            rows = groups[int(self.rng.integers(len(groups)))]
+            bags.append(self.rng.choice(rows, self.batch_size, replace=len(rows) < self.batch_size))
+        return bags
+
+    @staticmethod
+    def _cut(sizes: list[int]) -> list[list[int]]:
+        """Sizes of batches, cut into blocks of about ``ROWS`` rows."""
+        blocks: list[list[int]] = []
+        for size in sizes:
+            if blocks and sum(blocks[-1]) + size <= ROWS:
+                blocks[-1].append(size)
+            else:
+                blocks.append([size])
+        return blocks
+
+    def batches_of_bags(self, batches: list[list[np.ndarray]]) -> list[Batch]:
+        """Gather the cells of some batches at once, with the number of the bag of each cell."""
+        of_batch = [np.concatenate(bags) for bags in batches]
+        X = to_tensor(self.X[np.concatenate(of_batch)])
+        parts = torch.split(X, [len(rows) for rows in of_batch])
+        return [
+            {
+                "X": part,
+                "bag": torch.from_numpy(np.repeat(np.arange(len(bags)), [len(cells) for cells in bags])),
+                **{name: values[rows] for name, values in self.columns.items()},
+            }
+            for part, rows, bags in zip(parts, of_batch, batches, strict=True)
+        ]
 
 
 class WholeGroups(Bags):
     """Every group once, as a bag with all its cells, for validation."""
 
     def __len__(self) -> int:
-        return sum(map(len, self.members))
+        return len(self._cut(self._sizes))
 
     def __iter__(self) -> Iterator[list[Batch]]:
-        for groups in self.members:
-            for rows in groups:
-                yield [self.batch_of([rows])]
+        bags = [rows for groups in self.members for rows in groups]
+        at = 0
+        for sizes in self._cut(self._sizes):
+            yield self.batches_of_bags([bags[at : at + len(sizes)]])
+            at += len(sizes)
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [len(rows) for groups in self.members for rows in groups]

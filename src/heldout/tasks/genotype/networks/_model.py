@@ -16,7 +16,7 @@ from heldout._core.threads import thread_policy
 from heldout._core.training import local_seed
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.config import AttentionConfig, MLPConfig
-from heldout.tasks.genotype.networks._method import build_module, fit_members, pack, unpack_members
+from heldout.tasks.genotype.networks._method import build_module, fit_members, unpack_members
 from heldout.tasks.genotype.task import Task, check_prepared, predict
 
 if TYPE_CHECKING:
@@ -34,13 +34,14 @@ class GenotypeClassifier(HeldoutModel):
     perceptron: [linear → batch norm → activation → dropout] × depth, a sigmoid (softmax for more than two classes), and
     cross-entropy. With ``auxiliary_key`` it makes Model B: the same trunk with a second, softmax head, and loss = label
     loss + alpha × auxiliary loss. :class:`heldout.model.AttentionConfig` makes a network that classifies whole groups,
-    by gated attention over their cells. Training sees the train cells of the split, stopping sees val, and test is
-    never read.
+    by gated attention over their cells. Training sees the train cells of the split. The log-loss of left-out groups
+    decides when it stops: of the groups of val, or, if val does not have every class, of inner folds over the groups of
+    train. Test is never read.
 
     Most users want :func:`heldout.tl.genotype`, which runs this life cycle in one call. The class differs from other
     scvi-tools models in three ways. The split is a column of ``obs``. The state is kept inside the AnnData
-    (:meth:`to_adata`,
-    :meth:`from_adata`) and not in a pickle. Adam runs with the eps of torch (1e-8) and without weight decay.
+    (:meth:`to_adata`, :meth:`from_adata`) and not in a pickle. Adam runs with the eps of torch (1e-8) and decoupled
+    weight decay.
 
     Parameters
     ----------
@@ -52,8 +53,9 @@ class GenotypeClassifier(HeldoutModel):
 
     Notes
     -----
-    The LMNA classifier study built these models in Keras, and here they are built in torch. So some details differ:
-    initial weights (Kaiming uniform, not Glorot), batch norm (momentum 0.1 and eps 1e-5, not 0.01 and 1e-3) and Adam
+    The LMNA classifier study built these models in Keras, with other options; ``grid="lmna"`` of
+    :func:`heldout.tl.sweep` has those of the study. Here they are built in torch. So some details differ: initial
+    weights (Kaiming uniform, not Glorot), batch norm (momentum 0.1 and eps 1e-5, not 0.01 and 1e-3) and Adam
     (eps 1e-8, not 1e-7). The day head has an output for each day in train, not for all seven days, because other days
     cannot be learnt.
 
@@ -158,12 +160,12 @@ class GenotypeClassifier(HeldoutModel):
         return pd.DataFrame(np.exp(log_probability), index=adata.obs_names, columns=self.task.classes)
 
     def _train(self, *, seed: int, trainer_options: Mapping[str, Any]) -> Fit:
-        self.members_, history = fit_members(
+        self.members_, fitted = fit_members(
             replace(self.task).data("genes"), self.config_, seed=seed, trainer_options=trainer_options
         )
         self.module = self.members_[0]
         method = "attention" if isinstance(self.config_, AttentionConfig) else "mlp"
-        return self.task.pack(method, "genes", self.config_, pack(self.members_, self.config_, history), seed=seed)
+        return self.task.pack(method, "genes", self.config_, fitted, seed=seed)
 
     @classmethod
     def _from_fit(cls, adata: AnnData, fit: Fit, *, key: str) -> Self:

@@ -88,13 +88,14 @@ class GenotypeModule(BaseModuleClass):
         inference_outputs: dict[str, torch.Tensor],
         generative_outputs: dict[str, torch.Tensor | None],
     ) -> LossOutput:
-        """Cross-entropy of the label, plus alpha times that of the known auxiliary classes."""
+        """Cross-entropy of the label, with weights of cells if there are any, plus alpha times the auxiliary one."""
         logits, labels = generative_outputs["logits"], tensors["labels"]
         assert logits is not None
         if self.n_classes == 2:
-            label_loss = F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
+            of_cells = F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction="none")
         else:
-            label_loss = F.cross_entropy(logits, labels)
+            of_cells = F.cross_entropy(logits, labels, reduction="none")
+        label_loss = (of_cells * tensors["weight"] if "weight" in tensors else of_cells).mean()
         loss, extra = label_loss, {"label_loss": label_loss.detach()}
         auxiliary = generative_outputs["auxiliary"]
         if auxiliary is not None:
@@ -104,6 +105,12 @@ class GenotypeModule(BaseModuleClass):
             loss = loss + self.alpha * auxiliary_loss
             extra |= {"auxiliary_loss": auxiliary_loss.detach(), "n_auxiliary": known}
         return LossOutput(loss=loss, n_obs_minibatch=len(labels), extra_metrics=extra)
+
+    @torch.no_grad()
+    def divide_logits(self, temperature: float) -> None:
+        """Divide the label logits of all cells by a number, for good."""
+        for values in self.label_head.parameters():
+            values.div_(temperature)
 
     def log_probability(self, logits: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (batch × n_classes) of label logits."""

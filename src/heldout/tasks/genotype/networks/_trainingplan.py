@@ -1,4 +1,4 @@
-"""Training of the genotype networks: loss, accuracies, and the AUC of the whole validation partition."""
+"""Training of the genotype networks: loss, accuracies, and metrics of the whole validation partition."""
 
 from __future__ import annotations
 
@@ -16,25 +16,37 @@ if TYPE_CHECKING:
     from heldout._core.blocks import Batch
     from heldout.tasks.genotype.config import MLPConfig
     from heldout.tasks.genotype.networks._module import GenotypeModule
+    from heldout.tasks.genotype.networks._stopping import LeftOut
 
 
 class GenotypeTrainingPlan(BlockTrainingPlan):
-    """Adam or SGD without weight decay.
+    """AdamW, or SGD with weight decay.
 
-    The validation AUC is that of the whole partition, not a mean over batches.
+    The validation metrics are those of the whole partition, not means over batches: the log-loss of its groups, each of
+    which counts once, and the AUC of its cells.
+
+    Parameters
+    ----------
+    module, config
+        The network and its options.
+    left_out
+        The groups of val. None if groups are not known.
     """
 
-    def __init__(self, module: GenotypeModule, config: MLPConfig) -> None:
+    def __init__(self, module: GenotypeModule, config: MLPConfig, left_out: LeftOut | None = None) -> None:
         super().__init__(module, config)
         self.shares_batches = not isinstance(config, AttentionConfig)  # a batch of bags cannot be cut
-        self._validated: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.left_out = left_out
+        self.of_groups: list[np.ndarray] = []
+        """Log-probabilities of the groups of val after each epoch."""
+        self._validated: list[tuple[torch.Tensor, ...]] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam (torch defaults, fused where the device supports it) or plain SGD."""
-        parameters = list(self.module.parameters())
+        """AdamW, fused where the device supports it, or plain SGD."""
         if self.config.optimizer == "sgd":
-            return torch.optim.SGD(parameters, lr=self.config.lr)
-        return torch.optim.Adam(parameters, lr=self.config.lr, fused=True)
+            decay = self.config.weight_decay
+            return torch.optim.SGD(self.module.parameters(), lr=self.config.lr, weight_decay=decay)
+        return super().configure_optimizers()
 
     def step(self, batch: Batch, partition: str) -> torch.Tensor:
         """Loss and accuracies of a batch. Sums stay on the device, so that no step waits for it."""
@@ -51,7 +63,8 @@ class GenotypeTrainingPlan(BlockTrainingPlan):
             self.add(partition, "auxiliary_loss", losses.extra_metrics["auxiliary_loss"] * known, known)
             self.add(partition, "auxiliary_accuracy", (correct & (batch["auxiliary"] != ABSENT)).sum(), known)
         if partition == "val":
-            self._validated.append((self.module.log_probability(logits), labels))
+            row = batch["row"] if self.left_out is not None else labels
+            self._validated.append((self.module.log_probability(logits), labels, row))
         loss: torch.Tensor = losses.loss
         return loss
 
@@ -61,9 +74,12 @@ class GenotypeTrainingPlan(BlockTrainingPlan):
         self._validated = []
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means, and the AUC of the whole validation partition."""
+        """Log the means, the log-loss of the groups of val, and the AUC of its cells."""
         super().on_validation_epoch_end()
-        log_probability, labels = (torch.cat(part).cpu().numpy() for part in zip(*self._validated, strict=True))
-        auc = roc_auc(labels, log_probability)
+        log_p, labels, row = (torch.cat(part).cpu().numpy() for part in zip(*self._validated, strict=True))
+        if self.left_out is not None:
+            self.of_groups.append(self.left_out.predicted(log_p, row))
+            self.log_value("val_group_loss", self.left_out.loss(self.of_groups[-1]))
+        auc = roc_auc(labels, log_p)
         if np.isfinite(auc):
             self.log_value("val_auc", auc)

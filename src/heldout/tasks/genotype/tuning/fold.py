@@ -10,6 +10,8 @@ from heldout._core.partition import read_partition
 from heldout.tasks.genotype.task import Task, group_names
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from anndata import AnnData
 
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """What all fits of a comparison share."""
+    """What all fits of a comparison share.
+
+    Build it from the arguments of a function with :meth:`of`.
+    """
 
     label_key: str
     group_key: tuple[str, ...] | None
@@ -27,6 +32,29 @@ class Question:
     n_top_genes: int | None
     max_value: float | None
     layer: str | None
+
+    @classmethod
+    def of(
+        cls,
+        label_key: str,
+        *,
+        group_key: str | Sequence[str] | None,
+        covariate_keys: str | Sequence[str],
+        cell_type_key: str | None,
+        n_top_genes: int | None,
+        max_value: float | None,
+        layer: str | None,
+    ) -> Question:
+        """One column may stand for a sequence of columns."""
+        return cls(
+            label_key,
+            None if group_key is None else _columns(group_key),
+            _columns(covariate_keys),
+            cell_type_key,
+            n_top_genes,
+            max_value,
+            layer,
+        )
 
     def task(self, adata: AnnData, partition: Partition, auxiliary_key: str | None) -> Task:
         """The task on prepared cells."""
@@ -41,6 +69,10 @@ class Question:
             mask_var=None if self.n_top_genes is None else "highly_variable",
             layer=self.layer,
         )
+
+
+def _columns(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,16 @@ _LMNA: dict[str, dict[str, Any]] = {
     "A_d1_e20_b128_relu_sgd": {"optimizer": "sgd"},
 }
 
+_OF_STUDY: dict[str, Any] = {
+    "n_hidden": 512,
+    "patience": 8,
+    "monitor": "cell_auc",
+    "weight_decay": 0.0,
+    "balanced": False,
+    "calibrated": False,
+}
+"""Options of the study that differ from the defaults. They hold where the given options have the default."""
+
 
 def configs_of(grid: Any, base: Any, *, n_trials: int | None, rng: np.random.Generator) -> dict[str, Any]:
     """Return the options of a grid, by name.
@@ -71,7 +81,9 @@ def _named(grid: str, base: Any) -> dict[str, Any]:
     if grid != "lmna" or type(base) is not MLPConfig:
         msg = f"grid={grid!r} must be a mapping, or 'lmna' with method='mlp'."
         raise ValueError(msg)
-    start = base.changed(n_layers=1, max_epochs=20, batch_size=128)
+    default = type(base)()
+    of_study = {name: value for name, value in _OF_STUDY.items() if getattr(base, name) == getattr(default, name)}
+    start = base.changed(n_layers=1, max_epochs=20, batch_size=128, **of_study)
     return {name: start.changed(**changed) for name, changed in _LMNA.items()}
 
 

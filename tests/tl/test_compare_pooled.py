@@ -140,3 +140,32 @@ def test_interrupted_refits_keep_the_comparison(monkeypatch):
     ho.tl.compare(adata, "condition", methods=METHODS, group_key="sample", n_refits=10)
     assert len(adata.uns["heldout"]["ledger"]) == looks, "the fits are kept, so there is no new look"
     assert ho.get.comparison(adata, by="pooled")["p_value"].notna().all()
+
+
+def _two_people() -> ad.AnnData:
+    """Eight samples of two donors, who are the classes, as in a study of one patient and one relative."""
+    rng = np.random.default_rng(0)
+    sample = np.repeat(np.arange(8), 6)
+    adata = ad.AnnData(rng.gamma(5, size=(48, 6)).astype(np.float32))
+    adata.obs["sample"] = [f"S{s}" for s in sample]
+    adata.obs["donor"] = np.where(sample % 2, "patient", "sister")
+    adata.obs["condition"] = np.where(sample % 2, "case", "control")
+    adata.obs["p_case"] = np.clip(rng.random(48), 0.05, 0.95)
+    ho.pp.folds(adata, "sample", "condition", n_folds=4, val=0)
+    return adata
+
+
+def test_a_declared_level_is_no_leak():
+    adata = _two_people()
+    leaking = ho.tl.compare(adata, methods=METHODS, key_added="undeclared")
+    assert set(leaking["verdict"].dropna()) <= {"leaks", ""}
+    declared = ho.tl.compare(adata, methods=METHODS, claim_keys="donor")
+    assert "leaks" not in set(declared["verdict"])
+    with pytest.raises(ValueError, match="donor"):
+        ho.tl.score_probabilities(adata, "p_case", fold_key="fold")
+    ho.tl.score_probabilities(adata, "p_case", fold_key="fold", claim_keys=["donor"])
+
+
+def test_a_declared_level_must_be_a_column():
+    with pytest.raises(ValueError, match="claim_keys='person'"):
+        ho.tl.compare(_two_people(), methods=METHODS, claim_keys="person")

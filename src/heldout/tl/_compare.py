@@ -24,7 +24,7 @@ from heldout.metrics.labellings import labellings
 from heldout.pp import highly_variable_genes, scale
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.compare import comparison_table
-from heldout.tasks.genotype.leaks import leak_of_groups
+from heldout.tasks.genotype.leaks import declared_levels, leak_of_groups
 from heldout.tasks.genotype.pooled import Pooled, pooled_table
 from heldout.tasks.genotype.resolve import label_of
 from heldout.tasks.genotype.task import group_labels, group_names
@@ -51,6 +51,7 @@ def compare(
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     group_key: str | Sequence[str] | None = None,
     block_key: str | None = None,
+    claim_keys: str | Sequence[str] = (),
     covariate_keys: Sequence[str] = (),
     cell_type_key: str | None = None,
     n_top_genes: int | None = None,
@@ -89,6 +90,10 @@ def compare(
         Column(s) of ``obs`` with the unit that has one label and is scored. If None, the unit of the folds.
     block_key
         Column within whose values labels of groups can be exchanged, as in :func:`heldout.tl.evaluate_genotype`.
+    claim_keys
+        Columns of ``obs`` with levels above the group, e.g. ``"donor"`` if the groups are libraries. Units of a declared
+        level may be on both sides of a fold; the result then makes no claim about new ones. A column that looks like a
+        unit, is on both sides and is not declared makes the verdict ``leaks``.
     covariate_keys, cell_type_key
         Columns for ``covariate_logistic``, and for ``composition_logistic`` and ``celltype_pseudobulk``.
     n_top_genes
@@ -151,6 +156,7 @@ def compare(
     check_integer(n_refits, "n_refits", least=0)
     store.check_adata(adata)
     named = named_methods(methods)
+    declared = declared_levels(adata, claim_keys)
     folds = _folds(adata, fold_key)
     label_key = label_of(adata, folds[0], label_key)
     question = Question.of(
@@ -204,7 +210,7 @@ def compare(
         blocks=exchange,
     )
     about = {"classes": task.classes, "label_key": label_key, "fold_key": fold_key, "question": asdict(question)}
-    leaks = (leak_of_groups(adata, split, task, of_cell, "test") for split in folds)
+    leaks = (leak_of_groups(adata, split, task, of_cell, "test", declared=declared) for split in folds)
     if leak := next(filter(None, leaks), ""):
         table, about = without_inference(table), {**about, LEAK: leak}
         logger.warning("the folds leak: %s", leak)

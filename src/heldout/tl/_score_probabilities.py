@@ -17,7 +17,7 @@ from heldout._core.threads import thread_policy
 from heldout.metrics.classification import group_log_probability, roc_auc
 from heldout.tasks.genotype.compare import comparison_table
 from heldout.tasks.genotype.fold_tests import FoldsTest, folds_test
-from heldout.tasks.genotype.leaks import leak_of_groups
+from heldout.tasks.genotype.leaks import declared_levels, leak_of_groups
 from heldout.tasks.genotype.outside import (
     HeldOutCells,
     fold_of_cells,
@@ -50,6 +50,7 @@ def score_probabilities(
     split_key: str = "split",
     group_key: str | Sequence[str] | None = None,
     block_key: str | None = None,
+    claim_keys: str | Sequence[str] = (),
     comparison: str | None = None,
     key_added: str = "probabilities",
 ) -> pd.DataFrame:
@@ -79,6 +80,10 @@ def score_probabilities(
         Column(s) of ``obs`` with the independent unit. If None, the group of the folds.
     block_key
         Column within whose values labels of groups can be exchanged, as in :func:`evaluate_genotype`.
+    claim_keys
+        Columns of ``obs`` with levels above the group, e.g. ``"donor"`` if the groups are libraries. Units of a declared
+        level may be on both sides of a fold; the result then makes no claim about new ones. A column that looks like a
+        unit, is on both sides and is not declared is refused.
     comparison
         Name of a comparison by :func:`compare` on the same folds of :func:`heldout.pp.folds`. Its methods are scored
         with the models, and each model is compared with the best baseline among them.
@@ -129,6 +134,7 @@ def score_probabilities(
     check_key("key_added", key_added)
     store.check_adata(adata)
     named = named_probabilities(predicted)
+    declared = declared_levels(adata, claim_keys)
     _check_free(adata, key_added)
     splits = read_folds(adata, fold_key, split_key)
     label_key = label_of(adata, splits[0], label_key)
@@ -142,7 +148,7 @@ def score_probabilities(
     names, numbers = store.factorize(groups[rows])
     group_labels(names, numbers, task.labels[rows], task.classes)
     for split in splits:
-        if leak := leak_of_groups(adata, split, task, groups, "test"):
+        if leak := leak_of_groups(adata, split, task, groups, "test", declared=declared):
             msg = f"The folds leak, so a score is no evidence: {leak}"
             raise ValueError(msg)
     blocks = blocks_of(adata, splits[0], groups, task.labels, block_key)

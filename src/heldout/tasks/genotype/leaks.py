@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from heldout._core import store
 from heldout._core.leaks import leak_of_group, leak_of_undeclared, leak_of_units
 
 if TYPE_CHECKING:
@@ -40,3 +41,11 @@ def leak_of_groups(
     known = {*group_key, *(split.group_key or []), *declared, *design, task.label_key, split.key}
     n_units = len(set(of_cell[task.labels >= 0]))
     return leak_of_undeclared(adata, split, partition, labels=task.labels, n_units=n_units, known=known)
+
+
+def declared_levels(adata: AnnData, claim_keys: str | Sequence[str]) -> list[str]:
+    """Names of the columns of units above the group; a missing column or value raises a ValueError."""
+    names = [claim_keys] if isinstance(claim_keys, str) else list(claim_keys)
+    for name in names:
+        store.column(adata, name, argument="claim_keys")
+    return names

@@ -91,9 +91,9 @@ def compare(
     block_key
         Column within whose values labels of groups can be exchanged, as in :func:`heldout.tl.evaluate_genotype`.
     claim_keys
-        Columns of ``obs`` with levels above the group, e.g. ``"donor"`` if the groups are libraries. Units of a declared
-        level may be on both sides of a fold; the result then makes no claim about new ones. A column that looks like a
-        unit, is on both sides and is not declared makes the verdict ``leaks``.
+        Columns of ``obs`` with levels above the group, e.g. ``"donor"`` if the groups are libraries. Units of a
+        declared level may be on both sides of a fold; the result then makes no claim about new ones. A column that
+        looks like a unit, is on both sides and is not declared makes the verdict ``leaks``.
     covariate_keys, cell_type_key
         Columns for ``covariate_logistic``, and for ``composition_logistic`` and ``celltype_pseudobulk``.
     n_top_genes

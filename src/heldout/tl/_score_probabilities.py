@@ -81,9 +81,9 @@ def score_probabilities(
     block_key
         Column within whose values labels of groups can be exchanged, as in :func:`evaluate_genotype`.
     claim_keys
-        Columns of ``obs`` with levels above the group, e.g. ``"donor"`` if the groups are libraries. Units of a declared
-        level may be on both sides of a fold; the result then makes no claim about new ones. A column that looks like a
-        unit, is on both sides and is not declared is refused.
+        Columns of ``obs`` with levels above the group, e.g. ``"donor"`` if the groups are libraries. Units of a
+        declared level may be on both sides of a fold; the result then makes no claim about new ones. A column that
+        looks like a unit, is on both sides and is not declared is refused.
     comparison
         Name of a comparison by :func:`compare` on the same folds of :func:`heldout.pp.folds`. Its methods are scored
         with the models, and each model is compared with the best baseline among them.

@@ -26,6 +26,9 @@ ORIGINAL = {  # the libraries of the published mixed-day split
     "val": ["GSM8325049", "GSM8325054"],
     "test": ["GSM8325052", "GSM8325056"],
 }
+STUDY = ho.model.MLPConfig(  # options of the study; the defaults stop by libraries, which hides its shortcut
+    n_hidden=512, patience=8, monitor="cell_auc", n_inner_folds=0, weight_decay=0.0, balanced=False, calibrated=False
+)
 RELOAD = """
 import sys, anndata as ad, numpy as np, heldout as ho
 adata = ad.read_h5ad(sys.argv[1])
@@ -68,24 +71,24 @@ def main() -> None:
     mixed = raw.copy()
     ho.pp.split_assigned(mixed, "library", **ORIGINAL, label_key="genotype")
     prepare(mixed)
-    ho.tl.genotype(mixed, "genotype", key_added="model_a")
+    ho.tl.genotype(mixed, "genotype", config=STUDY, key_added="model_a")
     print("Published mixed-day split (test: control of day 19, patient of day 16). The model has learnt the day:")
     show(ho.tl.evaluate(mixed, "model_a"))
 
     adata = raw.copy()
     ho.pp.split_matched(adata, "library", "day", label_key="genotype", test=19, val=0)
     prepare(adata)
-    ho.tl.genotype(adata, "genotype", key_added="model_a")
+    ho.tl.genotype(adata, "genotype", config=STUDY, key_added="model_a")
     print("Matched days (test: both libraries of day 19), Model A:")
     show(ho.tl.evaluate(adata, "model_a"))
-    ho.tl.genotype(adata, "genotype", auxiliary_key="day", key_added="model_b")
+    ho.tl.genotype(adata, "genotype", auxiliary_key="day", config=STUDY, key_added="model_b")
     print("Model B on the same split. It has a second head for the day:")
     show(ho.tl.evaluate(adata, "model_b", baselines=["majority"]))
 
     two_days = raw.copy()
     ho.pp.split_matched(two_days, "library", "day", label_key="genotype", test=[16, 19], val=0)
     prepare(two_days)
-    ho.tl.genotype(two_days, "genotype", key_added="model_a")
+    ho.tl.genotype(two_days, "genotype", config=STUDY, key_added="model_a")
     print("Two matched days in test, with two libraries per class. Now there is an interval, but a wide one:")
     show(ho.tl.evaluate(two_days, "model_a"))
 

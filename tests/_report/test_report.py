@@ -296,6 +296,7 @@ def test_the_page_decides_on_the_colours(page):
 
 
 def test_pictures_do_not_depend_on_the_session(small, tmp_path):
+    figures = plt.get_fignums()
     before = without_time(reported(small, tmp_path).source)
     plt.rcParams.update({"font.size": 30, "axes.facecolor": "red"})
     try:
@@ -303,7 +304,7 @@ def test_pictures_do_not_depend_on_the_session(small, tmp_path):
         assert rcParams["font.size"] == 30
     finally:
         plt.rcdefaults()
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == figures
 
 
 def test_many_points_are_an_image(tmp_path):

@@ -26,7 +26,7 @@ def close_figures():
 
 @pytest.fixture(scope="module")
 def donors():
-    """48 donors of two classes, of which 30 are test, with a method that has a temperature and one that has none."""
+    """48 donors of two classes, of which 30 are test, with a method of whole groups and one of cells."""
     adata = ho.datasets.lmna_simulated(n_cells=24, n_genes=100)
     number = np.arange(adata.n_obs) // 6
     adata.obs["donor"] = [f"D{i:02d}" for i in number]
@@ -38,9 +38,9 @@ def donors():
     return adata
 
 
-def by_donor(adata, key):
+def by_donor(adata, key, split="split"):
     """Whether each test donor is ill, and its probability."""
-    test = adata.obs[(adata.obs["split"] == "test").to_numpy()]
+    test = adata.obs[(adata.obs[split] == "test").to_numpy()]
     odds = pd.Series(logit(test[f"{key}_probability"].to_numpy(dtype=float)), index=test.index)
     ill = (test["status"] == "ill").groupby(test["donor"], observed=True).first().to_numpy()
     return ill, expit(odds.groupby(test["donor"], observed=True).mean().to_numpy())
@@ -67,12 +67,17 @@ def test_points_are_shares_of_donors_with_intervals_of_statsmodels(donors):
 
 
 def test_the_grey_line_is_the_fit_without_its_temperature(donors):
-    ax = ho.pl.calibration(donors, "pseudobulk_shrunken")
+    """One network that stopped on val has one temperature."""
+    one = donors.copy()
+    ho.pp.split_groups(one, "donor", "status", test=30 / 48, val=6 / 48, key_added="with_val")
+    options = {"n_hidden": 8, "max_epochs": 3}
+    for key, calibrated in (("scaled", True), ("plain", False)):
+        config = ho.model.AttentionConfig(**options, calibrated=calibrated)
+        ho.tl.genotype(one, "status", method="attention", config=config, split_key="with_val", key_added=key)
+    ho.tl.evaluate(one, "scaled", baselines=["majority"], n_bootstrap=20)
+    ax = ho.pl.calibration(one, "scaled")
     (before,) = [line for line in ax.lines if line.get_marker() == "s"]
-    plain = ho.model.ShrunkenConfig(calibrated=False)
-    other = donors.copy()
-    ho.tl.genotype(other, "status", method="pseudobulk_shrunken", config=plain, key_added="plain")
-    ill, p = by_donor(other, "plain")
+    ill, p = by_donor(one, "plain", "with_val")
     order = np.argsort(p)
     expected = [(p[rows].mean(), ill[rows].mean()) for rows in np.array_split(order, 5)]
     np.testing.assert_allclose(before.get_xydata(), expected, atol=1e-4)

@@ -233,7 +233,7 @@ def test_refused_options(prepared, unchanged):
     with unchanged(prepared), pytest.raises(TypeError, match="is for methods with a name"):
         ho.tl.genotype(prepared, method=LogisticRegression(), config=ho.model.LogisticConfig())
     ho.tl.genotype(prepared, method="majority")
-    with unchanged(prepared), pytest.raises(ValueError, match="method='estimator' is not a genotype method"):
+    with unchanged(prepared), pytest.raises(ValueError, match="baselines='estimator' stands for an estimator"):
         ho.tl.evaluate(prepared, baselines=["estimator"])
 
 

@@ -130,8 +130,8 @@ def _of_cells(adata: AnnData, key: str, fit: Fit) -> list[dict[str, Any]]:
 
     table, rows = read_evaluation(adata, key), []
     for at in fit.info["test_times"]:
-        seed = np.random.default_rng(int(fit.config["seed"]))
-        predicted = predicted_cells(adata, fit, key=key, at=at, reference=None, layer=None, rng=seed)
+        rng = np.random.default_rng(int(fit.config["seed"]))  # the draws of the evaluation
+        predicted = predicted_cells(adata, fit, key=key, at=at, reference=None, layer=None, rng=rng)
         truth = expression(np.flatnonzero(test & (times == at)))
         found = {
             fit.method.split(".")[1]: np.asarray(predicted.X, dtype=np.float64),

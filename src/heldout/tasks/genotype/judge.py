@@ -23,7 +23,7 @@ from heldout.tasks.genotype.auto import choice_in_words
 from heldout.tasks.genotype.claims import answer, claims_table, pairs_table, summary
 from heldout.tasks.genotype.evaluate import Scored, evaluation_table, group_table, seen_groups_ceiling
 from heldout.tasks.genotype.features import OF_GENES
-from heldout.tasks.genotype.leaks import leak_of_groups
+from heldout.tasks.genotype.leaks import declared_levels, leak_of_groups
 from heldout.tasks.genotype.resolve import resolved_baselines
 from heldout.tasks.genotype.task import Task, check_prepared, group_labels, group_names, predict, shown_name
 from heldout.tasks.genotype.thresholds import thresholds
@@ -84,7 +84,7 @@ def evaluate(
     group_blocks = None if blocks is None else blocks.of_groups(names)
     if group_blocks is not None and len(np.unique(group_blocks)) == 1:
         group_blocks = None
-    claimed = [claim_keys] if isinstance(claim_keys, str) else list(claim_keys or ())
+    claimed = declared_levels(adata, claim_keys or ())
     leak = leak_of_groups(adata, split, task, of_cell, partition, declared=claimed)
     hierarchy = hierarchy_of(adata, split, of_cell, rows, unit, claim_keys)
 

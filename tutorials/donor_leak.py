@@ -3,7 +3,8 @@
 Each donor gets a random label, so nothing can be predicted. A random split of cells still predicts it, because test
 cells and train cells come from the same donors. A split by donor does not.
 
-    python tutorials/donor_leak.py onek1k python tutorials/donor_leak.py kang
+    python tutorials/donor_leak.py onek1k
+    python tutorials/donor_leak.py kang
 """
 
 from __future__ import annotations

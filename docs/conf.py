@@ -59,7 +59,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 templates_path = ["_templates"]
-# api.md lists the public functions by hand; a page for each is generated.
+# The pages in api/ list the public functions by hand; a page for each is generated.
 autosummary_generate = True
 autosummary_ignore_module_all = False
 autodoc_member_order = "bysource"
@@ -112,7 +112,7 @@ def write_reference() -> None:
 
 def leave_out_of_the_sidebar(app, doctree):
     """Drop the 230 pages of the API from the navigation: each page would repeat them, a third of the build's time."""
-    if app.env.docname == "api":
+    if app.env.docname.startswith("api/"):
         for node in list(doctree.findall(toctree)):
             node.parent.remove(node)
 

@@ -44,7 +44,7 @@ def blocks_of(path: Path) -> list[str]:
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): blocks
-    for path in sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/developer/*.md")])
+    for path in sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/api/*.md"), *ROOT.glob("docs/developer/*.md")])
     if (blocks := blocks_of(path))
 }
 """The blocks of each page that has any."""
@@ -231,7 +231,7 @@ def test_every_rule_has_its_block():
 
 def test_all_blocks_are_found():
     """Each fence that opens a Python block is one of the blocks, however it is written."""
-    for path in [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/developer/*.md")]:
+    for path in [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/api/*.md"), *ROOT.glob("docs/developer/*.md")]:
         fences = re.findall(
             r"^[ \t]*(?:`{3,}|~{3,})[ \t]*\{?(?:python|py|pycon|code|ipython3?)\b.*$", path.read_text(), re.M
         )
@@ -250,4 +250,5 @@ def test_functions_that_the_text_names_exist():
 def test_llms_txt_lists_every_page():
     listed = set(re.findall(r"latest/([\w/]+)\.html", (ROOT / "docs" / "llms.txt").read_text()))
     pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+    pages |= {f"api/{path.stem}" for path in (ROOT / "docs" / "api").glob("*.md")}
     assert listed == pages | {"developer/index", "generated/slots", "generated/arrays"}

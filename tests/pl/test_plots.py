@@ -19,7 +19,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 import heldout as ho
-from heldout.pl._style import PARTITION_COLORS
+from heldout._core.settings import PARTITION_COLORS
 
 PLOTS = {
     "calibration": lambda a, **kw: ho.pl.calibration(a, "genotype", **kw),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from heldout._core.settings import PARTITION_COLORS
 from heldout._core.words import counted
-from heldout.pl._style import PARTITION_COLORS, by_number, natural, shorten, text_on
+from heldout.pl._style import by_number, natural, shorten, text_on
 
 
 @pytest.mark.parametrize(

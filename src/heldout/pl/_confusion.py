@@ -10,7 +10,7 @@ from heldout._core.leaks import leak_of_stored
 from heldout._core.words import counted
 from heldout.pl._layout import finish, new_axes, room_of, sizes_of
 from heldout.pl._predicted import read_predicted
-from heldout.pl._style import MODEL_COLOR, despine, paper, text_on, titled
+from heldout.pl._style import despine, model_color, paper, text_on, titled
 from heldout.pl._words import width_of
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _draw(ax: Axes, counts: np.ndarray, classes: list[str]) -> None:
 
     sizes, totals, numbers = sizes_of(ax), counts.sum(axis=1), range(len(classes))
     share = counts / np.maximum(totals, 1)[:, None]
-    shades = LinearSegmentedColormap.from_list("share", [paper(ax), MODEL_COLOR])
+    shades = LinearSegmentedColormap.from_list("share", [paper(ax), model_color()])
     ax.imshow(share, cmap=shades, vmin=0, vmax=1, aspect="auto")
     room = room_of(ax)
     wide, high = 0.7 * room.width / len(classes), 0.65 * room.height / len(classes)

@@ -205,6 +205,8 @@ def page(request, tmp_path, monkeypatch) -> Iterator[types.ModuleType]:
     monkeypatch.chdir(tmp_path)
     plt.switch_backend("Agg")
     yield module
+    for name in ("n_jobs", "verbosity", "progress", "partition_colors", "class_colors"):
+        setattr(ho.settings, name, None)
     plt.close("all")
     sys.modules.pop("heldout.auditing.test_cells", None)
 

@@ -9,6 +9,7 @@ import pandas as pd
 from heldout._core import keys, store
 from heldout._core.checks import check_choice
 from heldout._core.evaluations import latest_evaluation, read_evaluation
+from heldout._core.tables import prints_whole
 from heldout.get._comparison import comparison
 from heldout.get._learning_curve import learning_curve
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@prints_whole
 def claims(adata: AnnData, key: str | None = None, *, by: Literal["level", "pair"] = "level") -> pd.DataFrame:
     """Return which claims the design of a genotype evaluation supports: about new libraries, lines or donors.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from heldout._core.html import fields_html
 from heldout.metrics._checks import as_numbers
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class EffectiveSize(NamedTuple):
 
     n_eff: float
     icc: float
+
+    _repr_html_ = fields_html
 
 
 def effective_size(values: ArrayLike, groups: ArrayLike, labels: ArrayLike | None = None) -> EffectiveSize:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import numpy as np
 
 from heldout._core.checks import check_choice, check_integer
+from heldout._core.html import fields_html
 from heldout.metrics._checks import as_numbers, block_numbers, block_rows, two_classes
 from heldout.metrics.labellings import count_labellings, labellings, share_at_least
 from heldout.metrics.studentised import studentised_auc, wins
@@ -58,6 +59,8 @@ class Permutation(NamedTuple):
     mid_p: float
     smallest: float
     exact: bool
+
+    _repr_html_ = fields_html
 
 
 def auc_permutation(

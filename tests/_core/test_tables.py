@@ -48,10 +48,11 @@ def test_empty_tables_print(frame):
     assert repr(Table(frame)) == repr(frame)
 
 
-def test_selections_are_plain_and_values_are_the_same():
+def test_selections_print_whole_and_values_are_the_same():
     table = Table(WIDE)
-    assert type(table[["column_0", "column_1"]]) is pd.DataFrame
-    assert type(table.query("column_0 > 3")) is pd.DataFrame
+    assert "column_29" in repr(table.query("column_0 > 60"))
+    assert type(table[["column_0", "column_1"]]) is Table
+    assert type(table["column_0"]) is pd.Series
     assert table.equals(WIDE)
     assert WIDE.equals(table)
 

@@ -43,11 +43,11 @@ def storable(table: type[D]) -> type[D]:
 
 @storable
 class Table(pd.DataFrame):
-    """A table that prints all columns, in blocks where they are too wide. A selection from it is a plain DataFrame."""
+    """A table that prints all columns, in blocks where they are too wide. A selection from it prints so too."""
 
     @property
-    def _constructor(self) -> type[pd.DataFrame]:
-        return pd.DataFrame
+    def _constructor(self) -> type[Table]:
+        return Table
 
     def __str__(self) -> str:
         width = max(shutil.get_terminal_size().columns, 80) if sys.stdout.isatty() else _WIDTH

@@ -164,15 +164,33 @@ def _finish_bars(ax: Axes, layout: SplitLayout, at: np.ndarray, sizes: Sizes) ->
     if name_ticks(ax, at.tolist(), names, wide, sizes):
         ax.set_xlabel(f"{layout.unit} (names begin with {prefix})" if prefix else layout.unit)
     else:
-        ax.set_xlabel(counted(len(at), layout.unit))
+        ax.set_xlabel(counted(int((~_is_control(layout)).sum()), layout.unit))
+        _name_controls(ax, layout, at, sizes)
     ax.tick_params(axis="x", length=0, pad=2)
     ax.set_xlim(at[0] - 0.8, at[-1] + 0.8)
     ax.set_ylabel(f"cells per {layout.unit}")
     despine(ax, "left")
     table = layout.table
-    n, of = table.loc[table["test"] > 0, "group"].nunique(), table["group"].nunique()
+    of_test = table.loc[(table["test"] > 0) & ~_is_control(layout), "group"]
+    n, of = of_test.nunique(), table.loc[~_is_control(layout), "group"].nunique()
     title = f"test: {n:,} of {of:,} {plural(layout.unit)}" if n else "no test set"
     finish(ax, title, key=_partition_handles(layout), sizes=sizes)
+
+
+def _is_control(layout: SplitLayout) -> pd.Series:
+    """Whether each row of the table is a control, (n_rows,)."""
+    return layout.table["group"].isin(layout.controls)
+
+
+def _name_controls(ax: Axes, layout: SplitLayout, at: np.ndarray, sizes: Sizes) -> None:
+    """Write the name of each control beside the top of its bar, on the side that has more bars."""
+    heights = layout.table[list(PARTITIONS)].sum(axis=1).to_numpy()
+    for row in _is_control(layout).to_numpy().nonzero()[0][:1]:
+        right = at[row] < (at[0] + at[-1]) / 2
+        place: dict[str, Any] = {"ha": "left" if right else "right", "va": "top", "fontsize": sizes.text}
+        offset = (0.4 * sizes.text * (1 if right else -1), 0)
+        where: dict[str, Any] = {"xytext": offset, "textcoords": "offset points", **place}
+        ax.annotate(str(layout.table["group"][row]), (at[row], heights[row]), **where)
 
 
 def _partition_handles(layout: SplitLayout) -> list[Any]:
@@ -183,7 +201,9 @@ def _partition_handles(layout: SplitLayout) -> list[Any]:
     for name in PARTITIONS:
         inside = layout.table[layout.table[name] > 0]
         if len(inside):
-            groups = counted(inside["group"].nunique(), layout.unit)
+            control = inside["group"].isin(layout.controls)
+            groups = counted(inside.loc[~control, "group"].nunique(), layout.unit)
+            groups += " and control" if control.any() else ""
             label = f"{name}: {groups}, {counted(int(inside[name].sum()), 'cell')}"
             look: dict[str, Any] = {
                 "facecolor": partition_color(name),

@@ -26,7 +26,7 @@ _SPACES = {
 
 
 class _Namespace:
-    """The public functions of one module, bound to an AnnData. The module is imported when a function is asked for."""
+    """The public functions of one module, bound to an AnnData. The module is imported at the first use."""
 
     def __init__(self, adata: AnnData, name: str, *, chain: bool) -> None:
         self._adata, self._name, self._chain = adata, name, chain

@@ -9,7 +9,7 @@ import pytest
 
 import heldout as ho
 from heldout._core.report import Board, Evaluation
-from heldout._core.tables import Table, prints_whole
+from heldout._core.tables import WholeTable, prints_whole
 from heldout.auditing._finding import AuditTable
 
 WIDE = pd.DataFrame({f"column_{i}": np.arange(70.0) + i for i in range(30)})
@@ -17,14 +17,14 @@ WIDE = pd.DataFrame({f"column_{i}": np.arange(70.0) + i for i in range(30)})
 
 @pytest.mark.parametrize("n", [1, 3, 4, 60])
 def test_every_column_is_printed(n):
-    printed = repr(Table(WIDE.head(n)))
+    printed = repr(WholeTable(WIDE.head(n)))
     assert all(name in printed for name in WIDE.columns)
     assert "..." not in printed
     assert max(map(len, printed.split("\n"))) <= 100
 
 
 def test_long_tables_show_both_ends_and_their_size():
-    printed = repr(Table(WIDE))
+    printed = repr(WholeTable(WIDE))
     assert "[70 rows x 30 columns]" in printed
     assert {"0", "69"} <= {line.split()[0] for line in printed.split("\n") if line.strip()}
     assert len(printed.split("\n")) < 100
@@ -32,38 +32,38 @@ def test_long_tables_show_both_ends_and_their_size():
 
 def test_a_long_text_of_few_rows_is_whole():
     reason = "with one library of control, " * 8
-    printed = " ".join(repr(Table({"level": ["library"], "reason": [reason.strip()]})).split())
+    printed = " ".join(repr(WholeTable({"level": ["library"], "reason": [reason.strip()]})).split())
     assert reason.strip() in printed
-    assert reason.strip() in Table({"reason": [reason.strip()]})._repr_html_()
+    assert reason.strip() in WholeTable({"reason": [reason.strip()]})._repr_html_()
 
 
 def test_html_has_every_column_and_escapes():
-    html = Table(WIDE.head(9).assign(name="<script>"))._repr_html_()
+    html = WholeTable(WIDE.head(9).assign(name="<script>"))._repr_html_()
     assert all(name in html for name in WIDE.columns)
     assert "<script>" not in html
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame(), pd.DataFrame({"a": []}), pd.DataFrame(index=["x"])])
 def test_empty_tables_print(frame):
-    assert repr(Table(frame)) == repr(frame)
+    assert repr(WholeTable(frame)) == repr(frame)
 
 
 def test_selections_print_whole_and_values_are_the_same():
-    table = Table(WIDE)
+    table = WholeTable(WIDE)
     assert "column_29" in repr(table.query("column_0 > 60"))
-    assert type(table[["column_0", "column_1"]]) is Table
+    assert type(table[["column_0", "column_1"]]) is WholeTable
     assert type(table["column_0"]) is pd.Series
     assert table.equals(WIDE)
     assert WIDE.equals(table)
 
 
 def test_only_plain_tables_are_changed():
-    assert type(prints_whole(lambda: WIDE)()) is Table
+    assert type(prints_whole(lambda: WIDE)()) is WholeTable
     assert type(prints_whole(lambda: Board(WIDE))()) is Board
     assert prints_whole(lambda: [1])() == [1]
 
 
-@pytest.mark.parametrize("kind", [Table, Board, Evaluation, AuditTable])
+@pytest.mark.parametrize("kind", [WholeTable, Board, Evaluation, AuditTable])
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 def test_anndata_stores_a_table(kind, suffix, tmp_path):
     adata = ad.AnnData(np.ones((2, 2)), uns={"mine": kind({"a": [1, 2], "b": ["x", "y"]})})

@@ -62,7 +62,7 @@ class Settings:
     >>> ho.settings.n_jobs = 2
     >>> ho.settings.partition_colors = {"test": "black"}
     >>> ho.settings
-    heldout.settings
+    settings of heldout
       n_jobs            2
       verbosity         None
       progress          None
@@ -153,7 +153,7 @@ class Settings:
             "partition_colors": ", ".join(f"{name} {c.lower()}" for name, c in self.partition_colors.items()),
             "class_colors": ", ".join(self.class_colors).lower(),
         }
-        return "\n".join(["heldout.settings", *(f"  {name:<16}  {value}" for name, value in shown.items())])
+        return "\n".join(["settings of heldout", *(f"  {name:<16}  {value}" for name, value in shown.items())])
 
 
 def _hex(colour: Any, name: str) -> str:

@@ -42,12 +42,12 @@ def storable(table: type[D]) -> type[D]:
 
 
 @storable
-class Table(pd.DataFrame):
+class WholeTable(pd.DataFrame):
     """A table that prints all columns, in blocks where they are too wide. A selection from it prints so too."""
 
     @property
-    def _constructor(self) -> type[Table]:
-        return Table
+    def _constructor(self) -> type[WholeTable]:
+        return WholeTable
 
     def __str__(self) -> str:
         width = max(shutil.get_terminal_size().columns, 80) if sys.stdout.isatty() else _WIDTH
@@ -98,11 +98,15 @@ def _listed(name: Any, row: pd.Series, width: int) -> str:
 
 
 def prints_whole(function: F) -> F:
-    """Decorate a function so that a plain table that it returns is a :class:`Table`."""
+    """Decorate a function so that a plain table that it returns is a :class:`WholeTable`."""
 
     @wraps(function)
     def shown(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
-        return Table(result) if type(result) is pd.DataFrame else result
+        if type(result) is not pd.DataFrame:
+            return result
+        table = WholeTable(result)
+        table.attrs = result.attrs
+        return table
 
     return shown  # type: ignore[return-value]

@@ -122,11 +122,11 @@ def _draw(ax: Axes, counts: np.ndarray, classes: list[str]) -> None:
             if high > sizes.small / 72 and max(width_of(line, sizes.text) for line in lines) < wide:
                 style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": sizes.text}
                 ax.text(j, i, "\n".join(lines), color=text_on(shades(share[i, j])), **style)
-    below = [shortened(name, 0.45 * room.height, sizes.tick) for name in classes]
-    beside = [shortened(name, 0.35 * room.width, sizes.tick) for name in classes]
-    turned = max(width_of(name, sizes.tick) for name in below) > wide
-    ax.set_xticks(numbers, below, rotation=45 if turned else 0, ha="right" if turned else "center")
-    ax.set_yticks(numbers, [f"{name}\n(n = {total:,})" for name, total in zip(beside, totals, strict=True)])
+    bottom = [shortened(name, 0.45 * room.height, sizes.tick) for name in classes]
+    left = [shortened(name, 0.35 * room.width, sizes.tick) for name in classes]
+    turned = max(width_of(name, sizes.tick) for name in bottom) > wide
+    ax.set_xticks(numbers, bottom, rotation=45 if turned else 0, ha="right" if turned else "center")
+    ax.set_yticks(numbers, [f"{name}\n(n = {total:,})" for name, total in zip(left, totals, strict=True)])
     ax.set_xticks(np.arange(0.5, len(classes) - 1), minor=True)
     ax.set_yticks(np.arange(0.5, len(classes) - 1), minor=True)
     ax.grid(which="minor", color=paper(ax), linewidth=sizes.line)

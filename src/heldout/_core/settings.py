@@ -78,7 +78,7 @@ class Settings:
         self._verbosity: str | None = None
         self._progress: bool | None = None
         self._partition_colors = dict(PARTITION_COLORS)
-        self._class_colors = CLASS_COLORS
+        self._class_colors: tuple[str, ...] = CLASS_COLORS
 
     @property
     def n_jobs(self) -> int | None:
@@ -115,7 +115,7 @@ class Settings:
 
     @progress.setter
     def progress(self, value: bool | None) -> None:
-        if not (value is None or isinstance(value, bool)):
+        if value not in (True, False, None) or not isinstance(value, bool | None):
             msg = f"settings.progress={value!r} must be True, False or None"
             raise ValueError(msg)
         self._progress = value

@@ -58,7 +58,7 @@ class WholeTable(pd.DataFrame):
     def _repr_html_(self) -> str | None:
         longest = None if len(self) <= _FEW else _LONGEST
         with pd.option_context("display.max_columns", None, "display.max_colwidth", longest):
-            shown: Any = pd.DataFrame(self, copy=False)._repr_html_()  # type: ignore[operator]
+            shown: Any = pd.DataFrame(self, copy=False)._repr_html_()
         return None if shown is None else str(shown)
 
 

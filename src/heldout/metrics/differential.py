@@ -57,7 +57,8 @@ class Differential(NamedTuple):
     p_value: np.ndarray
     p_adjusted: np.ndarray
 
-    _repr_html_ = fields_html
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
 
 def differential(

@@ -33,7 +33,8 @@ class EffectiveSize(NamedTuple):
     n_eff: float
     icc: float
 
-    _repr_html_ = fields_html
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
 
 def effective_size(values: ArrayLike, groups: ArrayLike, labels: ArrayLike | None = None) -> EffectiveSize:

@@ -72,7 +72,8 @@ class EmpiricalNull:
     fdr: np.ndarray
     misfit: float
 
-    _repr_html_ = fields_html
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
     def local_fdr(self, values: ArrayLike) -> np.ndarray:
         """Return the probability that each value is from the null, by linear interpolation between bins.

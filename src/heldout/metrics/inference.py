@@ -64,7 +64,8 @@ class GroupScores:
     blocks: np.ndarray | None = None
     calibrated: np.ndarray | None = None
 
-    _repr_html_ = fields_html
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
     def evaluate(self, metric: str, weights: np.ndarray) -> np.ndarray:
         """Return the value of a metric for each row of ``weights`` (B × G), (B,).

@@ -52,7 +52,8 @@ class InteractionCurve:
     n_predicted: np.ndarray
     n_found: np.ndarray
 
-    _repr_html_ = fields_html
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
     @property
     def n(self) -> float:

@@ -60,7 +60,8 @@ class Permutation(NamedTuple):
     smallest: float
     exact: bool
 
-    _repr_html_ = fields_html
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
 
 def auc_permutation(

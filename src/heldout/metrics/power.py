@@ -37,7 +37,8 @@ class GroupsNeeded(NamedTuple):
     power: float
     width: float
 
-    _repr_html_ = fields_html
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
 
 def auc_power(auc: float, n_positive: int, n_negative: int, *, spread: float = 1.0, level: float = 0.05) -> float:

@@ -47,7 +47,8 @@ class PairOfClasses(NamedTuple):
     p_value: float
     p_adjusted: float
 
-    _repr_html_ = fields_html
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
 
 def class_auc_permutation(

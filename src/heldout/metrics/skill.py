@@ -47,7 +47,8 @@ class Interval(NamedTuple):
     n_units: int
     n_missing: int = 0
 
-    _repr_html_ = fields_html
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
 
 def skill(score: ArrayLike, baseline: ArrayLike, floor: ArrayLike = 0.0) -> float | np.ndarray:

@@ -148,7 +148,7 @@ def test_the_perturbation_notebook(tmp_path):
 
 
 def test_the_perturbation_notebook_on_real_cells(tmp_path):
-    """The file of Norman 2019 has 80 to 300 cells a perturbation; the test takes 25. The second half has no real data."""
+    """The file of Norman 2019 has 80 to 300 cells a perturbation; the test takes 25. The second half simulates."""
     setting = of_fewer_cells(tmp_path, "norman2019/norman19_mcfaline23_devel.h5ad", ["dataset", "perturbation"], 25)
     second = "screen = ho.datasets.perturbations_simulated("
     result = notebooks.run("perturbation", tmp_path, tmp_path / "real.ipynb", until=second, environment=setting)

@@ -69,7 +69,7 @@ def critical_differences(
     >>> scores = rng.normal(size=(12, 1)) + rng.normal([0.0, 0.1, 3.0], 0.5, size=(12, 3))
     >>> ax = ho.pl.critical_differences(pd.DataFrame(scores, columns=["ridge", "mean", "logistic"]))
     >>> [text.get_text() for text in ax.texts][-1]
-    'ridge (2.8)'
+    'ridge (2.6)'
     """
     found = compared(scores, lower_is_better=lower_is_better, level=level)
     names = [method_name(str(name)) for name in getattr(scores, "columns", range(len(found.ranks)))]

@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--environments", type=Path, help="folder with the environment of torchcfm")
     parser.add_argument("--install", action="store_true", help="make this environment and stop")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--updates", type=int, default=2000, help="updates of torchcfm")
     arguments = parser.parse_args()
     logging.getLogger("heldout").setLevel(logging.ERROR)

@@ -1,6 +1,6 @@
 """``method="auto"`` beside all methods that it can choose from, at all targets of several time courses.
 
-    python benchmarks/forecast_auto.py [--data klein bargaje packer eb chu branching laws] [--seeds 3] [--flow] [--only middle]
+    python benchmarks/forecast_auto.py [--data klein bargaje packer eb chu branching laws shapes] [--seeds 3] [--flow] [--only middle]
 
 Each time from the fourth on is forecast from the times before it, and each inner time is left out in turn. Each seed
 draws at most 200 cells of each train time. The table has the corrected skill: 0 is persistence, and 1 is as near to the
@@ -10,7 +10,7 @@ halves of the observed cells. ``auto`` is level with the best if the difference 
 persistence if it is worse by more than the floor.
 
 The candidates and the strength of the shrinkage were chosen on Chu 2016 (``chu``) and on other simulations
-(``branching`` and ``laws`` with the seeds 0 and 1). ``flow`` is trained with one seed. With ``--only middle`` only inner times are left
+(``branching`` and ``laws`` with the seeds 0 and 1), and ``blend`` also on courses like ``shapes``. ``flow`` is trained with one seed. With ``--only middle`` only inner times are left
 out, and with ``--only later`` only later times are forecast.
 """
 
@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from forecast_cells import DATA, MANY_GENES, load
 from scipy.linalg import expm
+from simulated_courses import KINDS, simulated
 
 import heldout as ho
 from heldout._core.partition import read_partition
@@ -36,7 +37,7 @@ from heldout.tasks.forecast.task import Task, predict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMES = ("klein", "bargaje", "packer", "eb", "chu", "branching", "laws")
+NAMES = ("klein", "bargaje", "packer", "eb", "chu", "branching", "laws", "shapes")
 MOST = 200
 LAWS = ("line", "circle", "none")
 
@@ -59,6 +60,9 @@ def courses(name: str) -> Iterator[tuple[str, ad.AnnData]]:
     elif name == "laws":
         for kind in LAWS:
             yield kind, law(kind, seed=10)
+    elif name == "shapes":
+        for kind in KINDS:
+            yield kind, simulated(kind, seed=12)
     else:
         yield name, load(name)
 

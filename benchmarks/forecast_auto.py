@@ -1,6 +1,7 @@
 """``method="auto"`` beside all methods that it can choose from, at all targets of several time courses.
 
-    python benchmarks/forecast_auto.py [--data klein bargaje packer eb chu branching laws shapes] [--seeds 3] [--flow] [--only middle]
+    python benchmarks/forecast_auto.py [--data klein bargaje packer eb chu branching laws shapes] [--seeds 3]
+        [--flow] [--only middle]
 
 Each time from the fourth on is forecast from the times before it, and each inner time is left out in turn. Each seed
 draws at most 200 cells of each train time. The table has the corrected skill: 0 is persistence, and 1 is as near to the
@@ -10,8 +11,9 @@ halves of the observed cells. ``auto`` is level with the best if the difference 
 persistence if it is worse by more than the floor.
 
 The candidates and the strength of the shrinkage were chosen on Chu 2016 (``chu``) and on other simulations
-(``branching`` and ``laws`` with the seeds 0 and 1), and ``blend`` also on courses like ``shapes``. ``flow`` is trained with one seed. With ``--only middle`` only inner times are left
-out, and with ``--only later`` only later times are forecast.
+(``branching`` and ``laws`` with the seeds 0 and 1), and ``blend`` also on other seeds of the courses of ``shapes``.
+``flow`` is trained with one seed. With ``--only middle`` only inner times are left out, and with ``--only later`` only
+later times are forecast.
 """
 
 from __future__ import annotations

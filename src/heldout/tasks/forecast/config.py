@@ -47,8 +47,9 @@ class AutoConfig(Config):
         ``ot_interpolation`` and ``neighbour_mixture`` between train times. A network is trained once more for each past
         time.
     shrinkage
-        Strength with which the weights are shrunk towards persistence (between train times: towards ``blend``), if there is one past time, and no mixture explains it. With more past times, or with
-        more of them explained, the weights are shrunk less.
+        Strength with which the weights are shrunk towards persistence (between train times: towards ``blend``), if
+        there is one past time, and no mixture explains it. With more past times, or with more of them explained, the
+        weights are shrunk less.
     """
 
     candidates: tuple[str, ...] | None = None

@@ -147,7 +147,10 @@ def size(n_studies: int, seed: int, pairs: Sequence[int]) -> None:
             found = np.array(
                 [_rejected(n, correlation, *how, n_studies // (4 if n == 20 else 1), seed) for how in settings]
             )
-            print(f"| {n} | {correlation:g} | " + " | ".join(f"{share:.1%}" for share in found.T.ravel()) + " |", flush=True)
+            print(
+                f"| {n} | {correlation:g} | " + " | ".join(f"{share:.1%}" for share in found.T.ravel()) + " |",
+                flush=True,
+            )
 
 
 def _rejected(n: int, correlation: float, shape: str, ratio: float, n_studies: int, seed: int) -> np.ndarray:

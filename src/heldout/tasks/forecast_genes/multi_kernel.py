@@ -81,7 +81,7 @@ class MultiKernel:
 
 
 def _views(history: History, components: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """What describes a gene: components of features, cells of the last time, all cells, and its course, (G × p) each."""
+    """Components of the features of a gene, cells of the last time, all cells, and its course, (G × p) each."""
     ended = history.cells[history.time_of == len(history.times) - 1]
     cells = [part - part.mean(axis=0) for part in (ended, history.cells)]
     course = history.mean - history.mean.mean(axis=1, keepdims=True)

@@ -50,7 +50,7 @@ def resolved(method: Any, config: Any = None, *, argument: str = "method") -> tu
 
 
 def default_method(config: Any, auxiliary_key: str | None) -> str:
-    """Return the method if the user names none: the network that the options or ``auxiliary_key`` ask for, or ``auto``."""
+    """The method if the user names none: the network that the options or ``auxiliary_key`` ask for, else ``auto``."""
     if isinstance(config, AttentionConfig):
         return "attention"
     return "mlp" if isinstance(config, MLPConfig) or auxiliary_key is not None else "auto"

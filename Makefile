@@ -18,7 +18,7 @@ BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast durations lint docs bench changelog clean distclean
+.PHONY: help demo test test-fast test-full durations lint docs bench changelog clean distclean
 
 help: ## Show this list
 	@echo "make TARGET [PYTHON=python3.12]"
@@ -36,6 +36,10 @@ test-fast: $(VENV)/.test ## Run the tests that are not slow
 	@echo "== test-fast: pytest $(PYTEST_ARGS) -m 'not slow'"
 	@OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) -m 'not slow'
 
+test-full: $(VENV)/.test ## Run the tests, with all examples of property tests
+	@echo "== test-full: pytest $(PYTEST_ARGS) --hypothesis-profile=full"
+	@OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --hypothesis-profile=full
+
 durations: $(VENV)/.test ## Run the tests and renew the list of slow ones, tests/slow.txt
 	@OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --write-slow 0.3
 
@@ -49,13 +53,13 @@ lint: $(VENV)/.lint ## Run every static check of .pre-commit-config.yaml
 	@echo "== lint: mypy"
 	@$(BIN)/mypy
 	@echo "== lint: nbstripout --verify"
-	@find docs tutorials -name '*.ipynb' -not -path '*/_build/*' -print0 2>/dev/null \
+	@find docs tutorials -name '*.ipynb' -not -path '*/_build/*' -not -path '*/generated/*' -print0 2>/dev/null \
 		| xargs -0 -r $(BIN)/nbstripout --verify
 
 docs: $(VENV)/.docs ## Build the documentation into docs/_build/html, warnings are errors
 	@echo "== docs: sphinx-build"
 	@rm -rf docs/generated
-	@$(BIN)/sphinx-build -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
+	@$(BIN)/sphinx-build -q -j 2 -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 bench: $(VENV)/.base ## Run every benchmarks/bench_*.py

@@ -1,9 +1,9 @@
 """Sphinx configuration. The build needs no network and treats warnings as errors (see the Makefile)."""
 
-import os
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -39,27 +39,15 @@ suppress_warnings = [
     "sphinx_autodoc_typehints.guarded_import",
 ]
 
-# Notebooks run at build, on simulated data; docs/_build keeps the outputs until their code changes.
-nb_execution_mode = "cache"
-nb_execution_cache_path = str(HERE / "_build" / "jupyter_cache")
-nb_execution_in_temp = True
-nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+# run_notebooks.py runs the notebooks before they are read here.
+nb_execution_mode = "off"
 nb_merge_streams = True
 nb_output_stderr = "remove"
-os.environ |= {
-    "HELDOUT_DATA_DIR": str(GENERATED / "no_data"),
-    "HELDOUT_LMNA_CELLS": "20",
-    "OMP_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-    "PYTHONWARNINGS": "ignore",
-    "TQDM_DISABLE": "1",
-}
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 templates_path = ["_templates"]
-# api.md lists the public functions by hand; a page for each is generated.
+# The pages in api/ list the public functions by hand; a page for each is generated.
 autosummary_generate = True
 autosummary_ignore_module_all = False
 autodoc_member_order = "bysource"
@@ -96,13 +84,16 @@ def draw_gallery() -> None:
         subprocess.run([sys.executable, str(HERE / "draw_gallery.py"), str(folder)], check=True)
 
 
-def copy_tutorials() -> None:
-    """Copy the notebooks next to the pages, because Sphinx reads no folder above its own."""
+def write_tutorials() -> None:
+    """Run the notebooks, and put the results next to the pages, because Sphinx reads no folder above its own."""
     folder = GENERATED / "tutorials"
     folder.mkdir(parents=True, exist_ok=True)
-    for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
-        text = notebook.read_text().replace("](../docs/", "](../../")
-        (folder / notebook.name).write_text(text)
+    done = subprocess.run(
+        [sys.executable, str(HERE / "run_notebooks.py")], check=True, stdout=subprocess.PIPE, text=True
+    )
+    for result in map(Path, done.stdout.splitlines()):
+        name = result.stem.rpartition("-")[0]
+        (folder / f"{name}.ipynb").write_text(result.read_text().replace("](../docs/", "](../../"))
 
 
 def write_reference() -> None:
@@ -110,9 +101,17 @@ def write_reference() -> None:
     subprocess.run([sys.executable, str(HERE / "write_reference.py"), str(GENERATED)], check=True)
 
 
+def make_pages(app) -> None:
+    """Make what the pages show: notebooks first, two at a time, then pictures and generated pages side by side."""
+    write_tutorials()
+    with ThreadPoolExecutor(2) as pool:
+        for made in [pool.submit(draw_gallery), pool.submit(write_reference)]:
+            made.result()
+
+
 def leave_out_of_the_sidebar(app, doctree):
     """Drop the 230 pages of the API from the navigation: each page would repeat them, a third of the build's time."""
-    if app.env.docname == "api":
+    if app.env.docname.startswith("api/"):
         for node in list(doctree.findall(toctree)):
             node.parent.remove(node)
 
@@ -120,4 +119,4 @@ def leave_out_of_the_sidebar(app, doctree):
 def setup(app):
     """Make what the pages show before they are read."""
     app.connect("doctree-read", leave_out_of_the_sidebar, priority=1)
-    app.connect("builder-inited", lambda _: (draw_gallery(), copy_tutorials(), write_reference()))
+    app.connect("builder-inited", make_pages)

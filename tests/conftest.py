@@ -16,6 +16,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import scanpy as sc
+from hypothesis import settings
 from scipy import sparse
 
 import heldout as ho
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from anndata import AnnData
+
+settings.register_profile("full", max_examples=100)
+settings.register_profile("third", max_examples=33)
+settings.load_profile("third")  # the option --hypothesis-profile is read after this
 
 ARRAY_TYPES: dict[str, Callable[[np.ndarray], Any]] = {
     "dense": np.array,

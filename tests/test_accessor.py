@@ -55,3 +55,24 @@ def test_the_accessor_lists_everything(lmna):
     for name in ("split_groups", "evaluate_genotype", "leaderboard", "predict_cells"):
         assert name in shown
     assert shown in lmna.ho._repr_html_().replace("&#x27;", "'")
+
+
+def test_a_notebook_completes_functions_and_their_arguments(lmna):
+    pytest.importorskip("jedi")
+    completer = pytest.importorskip("IPython.core.completer")
+    found = completer.IPCompleter(namespace={"adata": lmna}, use_jedi=True)
+
+    def completed(line):
+        with completer.provisionalcompleter():
+            return {completion.text.lstrip(".") for completion in found.completions(line, len(line))}
+
+    assert {"pp", "tl", "get", "pl", "report"} <= completed("adata.ho.")
+    assert set(ho.get.__all__) <= completed("adata.ho.get.")
+    assert completed("adata.ho.tl.forec") == {"forecast", "forecast_genes"}
+    assert {"group_key=", "label_key=", "test="} <= completed("adata.ho.pp.split_groups(")
+
+
+def test_an_unknown_function_is_named(lmna):
+    with pytest.raises(AttributeError, match=r"adata\.ho\.tl has no function 'evaluat'"):
+        lmna.ho.tl.evaluat()
+    assert not hasattr(lmna.ho.pl, "power"), "it needs no AnnData"

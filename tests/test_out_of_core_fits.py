@@ -6,7 +6,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -14,6 +14,7 @@ import heldout as ho
 from heldout._core import streaming
 from heldout._core.blocks import BatchBlocks
 from tests.helpers.lazy import lazy
+from tests.helpers.properties import properties
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_network_learns_from_the_store(pair):
         ho.tl.genotype(dask, "genotype", method="attention")
 
 
-@settings(derandomize=True, deadline=None, database=None, max_examples=40)
+@properties(40)
 @given(
     n=st.integers(1, 120),
     chunk=st.integers(1, 40),

@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
@@ -20,7 +21,7 @@ ON_ADATA = [(name, f) for name in ("get", "pl", "pp", "tl") for f in MODULES[nam
 WITHOUT_ADATA = {("pp", "read_libraries"): "sheet", ("pl", "power"): "aucs"}
 """Functions that need no AnnData, and the name of their first argument."""
 FUNCTIONS = [(name, f) for name, module in MODULES.items() for f in module.__all__]
-API = ROOT / "docs" / "api.md"
+API = ROOT / "docs" / "api"
 
 
 def function(name: str, member: str):
@@ -37,12 +38,27 @@ def test_all_is_sorted_and_complete(name):
         assert getattr(module, member).__doc__
 
 
-def test_documentation_lists_what_is_exported():
-    documented = set(
-        re.findall(r"^\s*((?:datasets|get|metrics|model|pl|pp|splitting|tl)\.\w+)\s*$", API.read_text(), re.MULTILINE)
-    )
+def listed() -> Counter[str]:
+    """Public names in the lists of the pages of the API, each with the number of pages that have it."""
+    name = re.compile(r"^   ((?:(?:datasets|get|metrics|model|pl|pp|splitting|tl)\.)?\w+)$", re.MULTILINE)
+    return Counter(found for path in API.glob("*.md") for block in lists(path) for found in name.findall(block))
+
+
+def lists(path: Path) -> list[str]:
+    return re.findall(r"^\.\. autosummary::\n(?:   :.*\n)+\n((?:   .*\n)+)", path.read_text(), re.MULTILINE)
+
+
+def test_each_exported_name_is_on_one_page_of_the_api():
     exported = {f"{name}.{member}" for name, member in FUNCTIONS} | {f"model.{m}" for m in ho.model.__all__}
-    assert documented == exported
+    assert set(listed()) == exported | {"report"}
+    assert {name: n for name, n in listed().items() if n > 1} == {}
+
+
+def test_the_overview_of_the_api_links_every_page():
+    overview = (API.parent / "api.md").read_text()
+    pages = {f"api/{path.stem}" for path in API.glob("*.md")}
+    assert set(re.findall(r"^\| \[.+?\]\((api/\w+)\.md\) \| .+ \|$", overview, re.MULTILINE)) == pages
+    assert set(re.findall(r"^(api/\w+)$", overview, re.MULTILINE)) == pages
 
 
 @pytest.mark.parametrize(("name", "member"), ON_ADATA)

@@ -44,7 +44,7 @@ def blocks_of(path: Path) -> list[str]:
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): blocks
-    for path in sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/developer/*.md")])
+    for path in sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/api/*.md"), *ROOT.glob("docs/developer/*.md")])
     if (blocks := blocks_of(path))
 }
 """The blocks of each page that has any."""
@@ -205,6 +205,8 @@ def page(request, tmp_path, monkeypatch) -> Iterator[types.ModuleType]:
     monkeypatch.chdir(tmp_path)
     plt.switch_backend("Agg")
     yield module
+    for name in ("n_jobs", "verbosity", "progress", "partition_colors", "class_colors"):
+        setattr(ho.settings, name, None)
     plt.close("all")
     sys.modules.pop("heldout.auditing.test_cells", None)
 
@@ -231,7 +233,7 @@ def test_every_rule_has_its_block():
 
 def test_all_blocks_are_found():
     """Each fence that opens a Python block is one of the blocks, however it is written."""
-    for path in [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/developer/*.md")]:
+    for path in [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/api/*.md"), *ROOT.glob("docs/developer/*.md")]:
         fences = re.findall(
             r"^[ \t]*(?:`{3,}|~{3,})[ \t]*\{?(?:python|py|pycon|code|ipython3?)\b.*$", path.read_text(), re.M
         )
@@ -250,4 +252,5 @@ def test_functions_that_the_text_names_exist():
 def test_llms_txt_lists_every_page():
     listed = set(re.findall(r"latest/([\w/]+)\.html", (ROOT / "docs" / "llms.txt").read_text()))
     pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+    pages |= {f"api/{path.stem}" for path in (ROOT / "docs" / "api").glob("*.md")}
     assert listed == pages | {"developer/index", "generated/slots", "generated/arrays"}

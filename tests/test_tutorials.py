@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import anndata as ad
 import pytest
 
 from tests.helpers.paths import DATA, ROOT
+from tests.helpers.scripts import load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,23 +45,6 @@ def test_readme_needs_no_scrolling():
         assert (ROOT / picture).is_file()
 
 
-def test_the_quickstart_notebook(tmp_path):
-    printed = run(
-        [
-            "-W",
-            "ignore",
-            "-c",
-            cells_of(
-                ROOT / "tutorials" / "quickstart.ipynb",
-                "print(ho.get.summary(adata, 'network'), ho.get.evaluation(adata, 'network').answer)",
-            ),
-        ],
-        tmp_path,
-    )
-    assert "Cannot be decided: with 4 libraries even a perfect result has p = 0.25." in printed
-    assert (tmp_path / "quickstart.h5ad").is_file()
-
-
 def test_demo(tmp_path):
     printed = run([str(ROOT / "tutorials" / "demo.py")], tmp_path)
     assert "a second process predicts the same bits" in printed
@@ -69,70 +55,168 @@ def test_demo(tmp_path):
         assert (tmp_path / "demo_output" / f"{name}.png").stat().st_size > 5_000
 
 
-def cells_of(notebook: Path, *ends: str) -> str:
-    """The code of a notebook as one script with further lines at the end; pictures are not shown."""
-    cells = json.loads(notebook.read_text())["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return "\n".join(["import matplotlib; matplotlib.use('Agg')", *code, *ends])
+notebooks = load("docs/run_notebooks.py")
 
 
-def use_data(monkeypatch, tmp_path, data, file):
-    """Point a tutorial to the real data, or to nowhere, where it simulates."""
-    if data == "simulated":
-        monkeypatch.setenv("HELDOUT_DATA_DIR", str(tmp_path))
-    elif not (DATA / file).exists():
-        pytest.skip(f"{file} is not in HELDOUT_DATA_DIR")
-    else:
-        monkeypatch.setenv("HELDOUT_DATA_DIR", str(DATA.resolve()))
+def outputs_of(notebook: Path) -> list[str]:
+    """Each text that the cells of a notebook that ran have printed or shown."""
+    outputs = [output for cell in json.loads(notebook.read_text())["cells"] for output in cell.get("outputs", [])]
+    return ["".join(output.get("text") or output["data"].get("text/plain", [])) for output in outputs]
+
+
+def shown_by(notebook: Path) -> str:
+    """These texts together."""
+    return "\n".join(outputs_of(notebook))
+
+
+def test_the_quickstart_notebook(tmp_path):
+    shown = shown_by(notebooks.run("quickstart", tmp_path))
+    assert "Cannot be decided: with 4 libraries even a perfect result has p = 0.25." in shown
+    assert (tmp_path / "quickstart.h5ad").is_file()
 
 
 def test_the_audit_notebook(tmp_path):
     """A label that means nothing: the published AUC is high, the audit fails, and held-out donors give none of it."""
-    printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "audit_your_own_study.ipynb")], tmp_path)
-    assert float(re.search(r"AUC over \d+ test cells: ([\d.]+)", printed).group(1)) > 0.85
-    assert max(map(float, re.findall(r"logistic: AUC ([\d.]+)", printed))) < 0.7
-    assert "The folds leak, so a score is no evidence" in printed
+    shown = shown_by(notebooks.run("audit_your_own_study", tmp_path))
+    assert float(re.search(r"AUC over \d+ test cells: ([\d.]+)", shown).group(1)) > 0.85
+    assert max(map(float, re.findall(r"logistic: AUC ([\d.]+)", shown))) < 0.7
+    assert "The folds leak, so a score is no evidence" in shown
 
 
 def test_the_notebook_of_own_models(tmp_path):
-    end = "print(set(ho.get.comparison(adata, 'probabilities')['method']))"
-    printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "bring_your_own_model.ipynb", end)], tmp_path)
+    (leaderboard,) = (
+        text for text in outputs_of(notebooks.run("bring_your_own_model", tmp_path)) if "another tool" in text
+    )
     for name in ("another tool", "forest on donors", "15 neighbours", "pseudobulk_logistic"):
-        assert name in printed.splitlines()[-1]
+        assert name in leaderboard
 
 
 def test_the_out_of_core_notebook(tmp_path):
-    end = "import dask.array; assert isinstance(adata.X, dask.array.Array)"
-    printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "out_of_core.ipynb", end)], tmp_path)
-    assert float(re.search(r"largest difference of a log-probability: (\S+)", printed).group(1)) < 1e-4
+    shown = shown_by(notebooks.run("out_of_core", tmp_path))
+    assert "dask.array.core.Array" in shown
+    assert float(re.search(r"largest difference of a log-probability: (\S+)", shown).group(1)) < 1e-4
 
 
-@pytest.mark.parametrize("data", ["real", "simulated"])
-def test_the_forecasting_notebook(tmp_path, monkeypatch, data):
-    use_data(monkeypatch, tmp_path, data, "chu2016/chu2016_100tf.h5ad")
-    printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "forecasting.ipynb")], tmp_path)
-    assert "one target time: the result holds for this experiment only" in printed
+def of_fewer_cells(folder: Path, file: str, columns: list[str], n_cells: int) -> dict[str, str]:
+    """The setting with which a notebook finds a part of the real cells: the first ones of each group."""
+    if not (DATA / file).exists():
+        pytest.skip(f"{file} is not in HELDOUT_DATA_DIR")
+    adata = ad.read_h5ad(DATA / file)
+    kept = adata.obs.groupby(columns, observed=True).head(n_cells).index
+    (folder / file).parent.mkdir(parents=True)
+    with ad.settings.override(allow_write_nullable_strings=True):
+        adata[kept].write_h5ad(folder / file)
+    return {"HELDOUT_DATA_DIR": str(folder)}
 
 
-@pytest.mark.parametrize("data", ["real", "simulated"])
-def test_the_perturbation_notebook(tmp_path, monkeypatch, data):
-    use_data(monkeypatch, tmp_path, data, "norman2019/norman19_mcfaline23_devel.h5ad")
-    printed = run(["-W", "ignore", "-c", cells_of(ROOT / "tutorials" / "perturbation.ipynb")], tmp_path)
-    assert "No test perturbation is in train or val with the same targets" in " ".join(printed.split())
-    called, real, false = map(int, re.search(r"(\d+) called of (\d+) that are real; (\d+) of", printed).groups())
+def test_the_forecasting_notebook(tmp_path):
+    shown = shown_by(notebooks.run("forecasting", tmp_path))
+    assert "one target time: the result holds for this experiment only" in shown
+    assert "feedforward; " in shown
+    assert "published" not in shown
+
+
+SHORTER = {
+    r"method=method, key_added=method)": "method=method, key_added=method, n_replicates=4)",
+    r"ho.tl.forecast(far, \"time_h\", method=method)": r"ho.tl.forecast(far, \"time_h\", method=method, config="
+    "(ho.model.PublishedConfig if 'published' in method else ho.model.SequenceConfig)(max_epochs=2))",
+}
+"""Calls of the forecasting notebook that train for minutes, and what the test on real cells runs instead."""
+
+
+def test_the_forecasting_notebook_on_real_cells(tmp_path, monkeypatch):
+    """The file of Chu 2016 has 66 to 188 cells a time; the test takes 20, and shorter training."""
+    setting = of_fewer_cells(tmp_path, "chu2016/chu2016_100tf.h5ad", ["time_h"], 20)
+    text = notebooks.NOTEBOOKS["forecasting"].read_text()
+    for before, after in SHORTER.items():
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    (tmp_path / "shorter.ipynb").write_text(text)
+    monkeypatch.setitem(notebooks.NOTEBOOKS, "forecasting", tmp_path / "shorter.ipynb")
+    shown = shown_by(notebooks.run("forecasting", tmp_path, tmp_path / "real.ipynb", environment=setting))
+    assert "one target time: the result holds for this experiment only" in shown
+    assert "feedforward_published; " in shown
+    assert "lstm_published" in shown
+
+
+def test_the_perturbation_notebook(tmp_path):
+    shown = shown_by(notebooks.run("perturbation", tmp_path))
+    assert "No test perturbation is in train or val with the same targets" in " ".join(shown.split())
+    called, real, false = map(int, re.search(r"(\d+) called of (\d+) that are real; (\d+) of", shown).groups())
     assert real > called > 20
     assert false <= 0.1 * called
 
 
-def test_the_lmna_notebook(tmp_path, monkeypatch):
-    monkeypatch.setenv("HELDOUT_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("HELDOUT_LMNA_CELLS", "12")
-    printed = run(["-W", "ignore", str(ROOT / "tutorials" / "lmna.py"), "--cells", "12"], tmp_path)
-    assert "Cannot be decided for a new library: " in printed
-    assert "Cannot be decided for a new donor: with one donor of control" in printed
-    tried = re.findall(r"A_d\d_e\d+_b\d+_\w+ .* (True|False)", printed)
+def test_the_perturbation_notebook_on_real_cells(tmp_path):
+    """The file of Norman 2019 has 80 to 300 cells a perturbation; the test takes 25. The second half simulates."""
+    setting = of_fewer_cells(tmp_path, "norman2019/norman19_mcfaline23_devel.h5ad", ["dataset", "perturbation"], 25)
+    second = "screen = ho.datasets.perturbations_simulated("
+    result = notebooks.run("perturbation", tmp_path, tmp_path / "real.ipynb", until=second, environment=setting)
+    shown = shown_by(result)
+    assert "No test perturbation is in train or val with the same targets" in " ".join(shown.split())
+    assert "colleague" in shown
+    assert "KLF1" in shown
+
+
+def test_the_lmna_notebook(tmp_path):
+    shown = shown_by(notebooks.run("lmna", tmp_path))
+    assert "Cannot be decided for a new library: " in shown
+    assert "Cannot be decided for a new donor: with one donor of control" in shown
+    tried = re.findall(r"A_d\d_e\d+_b\d+_\w+ .* (True|False)", shown)
     assert sorted(tried) == ["False"] * 5 + ["True"]
-    assert len(list((tmp_path / "lmna_output").glob("*.png"))) == 3
+
+
+def test_a_notebook_that_fails_says_where(tmp_path, monkeypatch):
+    failing = tmp_path / "failing.ipynb"
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": "1 / 0"}
+    failing.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}))
+    monkeypatch.setitem(notebooks.NOTEBOOKS, "failing", failing)
+    with pytest.raises(RuntimeError, match=r"(?s)failing\.ipynb failed.*ZeroDivisionError"):
+        notebooks.run("failing", tmp_path)
+    assert not notebooks.result_of("failing").exists()
+
+
+def test_a_result_is_of_one_state_of_notebook_and_package(tmp_path, monkeypatch):
+    """A change of a notebook or of a file of the package makes another key; the documentation shows no older result."""
+    root = tmp_path / "repository"
+    for file in ("src/heldout/a.py", "src/heldout/b/c.py", "tutorials/first.ipynb"):
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text("before")
+    monkeypatch.setattr(notebooks, "ROOT", root)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", {"first": root / "tutorials/first.ipynb"})
+    monkeypatch.setattr(notebooks, "THIS", root / "src/heldout/a.py")
+
+    def key() -> Path:
+        notebooks.state.cache_clear()
+        return notebooks.result_of("first")
+
+    keys = [key()]
+    assert key() == keys[0]
+    for file in ("src/heldout/a.py", "src/heldout/b/c.py", "tutorials/first.ipynb"):
+        (root / file).write_text("after")
+        keys.append(key())
+    (root / "src/heldout/b/c.py").rename(root / "src/heldout/b/d.py")
+    keys.append(key())
+    assert len(set(keys)) == 5
+    for change in ({"environment": {"HELDOUT_LMNA_CELLS": "3"}}, {"until": "adata"}):
+        with pytest.raises(ValueError, match=f"{next(iter(change))}=.*differ from what .* pass out= too"):
+            notebooks.run("first", tmp_path, **change)
+
+
+def test_the_lmna_script_runs_the_notebook_beside_it(tmp_path):
+    """The test of the notebook has its results; this one has the script: text, tables, pictures and ``--cells``."""
+    sources = {
+        "markdown": ["# A title"],
+        "code": ["import os\nimport pandas as pd\nn = int(os.environ['HELDOUT_LMNA_CELLS'])"]
+        + ["pd.Series([n, n]).plot()\npd.DataFrame({'cells': [n], 'of': ['a library']})", "n"],
+    }
+    cells = [{"cell_type": kind, "source": [text]} for kind, texts in sources.items() for text in texts]
+    (tmp_path / "lmna.ipynb").write_text(json.dumps({"cells": cells}))
+    shutil.copy(ROOT / "tutorials" / "lmna.py", tmp_path)
+    printed = run([str(tmp_path / "lmna.py"), "--cells", "12"], tmp_path)
+    assert "# A title" in printed
+    assert "0     12  a library" in printed
+    assert [path.name for path in (tmp_path / "lmna_output").iterdir()] == ["figure_02.png"]
 
 
 def test_donor_leak_explains_itself(tmp_path):

@@ -3,7 +3,7 @@
 Import it as ``ho``. Functions follow scanpy: ``ho.pp`` splits and prepares, ``ho.tl`` fits, predicts and evaluates,
 ``ho.pl`` draws, ``ho.get`` returns tables; ``ho.model`` has the classes, ``ho.metrics`` the scores,
 ``ho.splitting`` splitters for scikit-learn, ``ho.datasets`` data. ``ho.report`` writes one page about all that is
-stored. ``ho.settings.n_jobs`` is the number of threads.
+stored. ``ho.settings`` has threads, messages, progress and colours.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from heldout import _accessor as _accessor
-from heldout._core.threads import settings as settings
+from heldout._core.settings import settings as settings
 
 if TYPE_CHECKING:
     from heldout import datasets, get, metrics, model, pl, pp, splitting, tl

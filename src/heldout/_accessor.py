@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from functools import wraps
+from functools import cache, wraps
 from html import escape
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -16,25 +16,48 @@ if TYPE_CHECKING:
 NEW = frozenset({"predict_cells", "predict_profiles", "to_convention", "to_counts"})
 """Functions of ``tl`` that return a new AnnData; a chain does not go on with ``adata`` after them."""
 
+_SPACES = {
+    "pp": "Split and prepare, fitted on train cells only; each call returns the AnnData.",
+    "tl": "Audit, fit, predict and evaluate; each call returns the AnnData, or new predicted cells or profiles.",
+    "get": "Tables; each call returns a DataFrame.",
+    "pl": "Plots; each call returns Axes.",
+}
+"""What each namespace has."""
+
 
 class _Namespace:
-    """The public functions of one module, bound to an AnnData."""
+    """The public functions of one module, bound to an AnnData. The module is imported at the first use."""
 
     def __init__(self, adata: AnnData, name: str, *, chain: bool) -> None:
-        self._module = module = import_module(f"heldout.{name}")
-        self._name = name
-        self._names = [
-            name for name in module.__all__ if "adata" in inspect.signature(getattr(module, name)).parameters
-        ]
-        for name in self._names:
-            setattr(self, name, _bind(getattr(module, name), adata, chain=chain and name not in NEW))
+        self._adata, self._name, self._chain = adata, name, chain
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._bound()]
+
+    def __getattr__(self, name: str) -> Any:
+        functions = {} if name.startswith("_") else _functions(self._name)
+        if name not in functions:
+            msg = f"adata.ho.{self._name} has no function {name!r}"
+            raise AttributeError(msg, name=name, obj=self)
+        return _bind(functions[name], self._adata, chain=self._chain and name not in NEW)
 
     def __repr__(self) -> str:
-        title = f"adata.ho.{self._name}: {_first_line(self._module)}"
-        return "\n".join([title, *_listed({name: getattr(self, name) for name in self._names})])
+        title = f"adata.ho.{self._name}: {_first_line(import_module(f'heldout.{self._name}'))}"
+        return "\n".join([title, *_listed(self._bound())])
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(repr(self))}</pre>"
+
+    def _bound(self) -> dict[str, Callable[..., Any]]:
+        return _functions(self._name)
+
+
+@cache
+def _functions(name: str) -> dict[str, Callable[..., Any]]:
+    """The functions of a module that take an AnnData."""
+    module = import_module(f"heldout.{name}")
+    found = {name: getattr(module, name) for name in module.__all__}
+    return {name: function for name, function in found.items() if "adata" in inspect.signature(function).parameters}
 
 
 def _listed(entries: dict[str, Any]) -> list[str]:
@@ -71,39 +94,25 @@ class Heldout:
     ``pl`` returns axes, and ``report`` writes a page. Print ``adata.ho`` or ``adata.ho.tl`` to list the functions.
     """
 
+    pp: _Namespace
+    tl: _Namespace
+    get: _Namespace
+    pl: _Namespace
+
     def __init__(self, adata: AnnData) -> None:
         self._adata = adata
+        for name in _SPACES:  # attributes, because notebooks complete no names behind a property
+            setattr(self, name, _Namespace(adata, name, chain=name in {"pp", "tl"}))
 
     def __repr__(self) -> str:
-        spaces = {name: getattr(self, name) for name in ("pp", "tl", "get", "pl")}
         lines = [f"adata.ho: {_first_line(Heldout)}", ""]
-        for name, space in spaces.items():
-            lines += [f"{name}  {_first_line(getattr(Heldout, name))}", *_wrapped(space._names), ""]
+        for name, what in _SPACES.items():
+            lines += [f"{name}  {what}", *_wrapped(list(_functions(name))), ""]
         lines += [f"report  {_first_line(self.report)}", ""]
         return "\n".join([*lines, "Print adata.ho.tl to see what each function does."])
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(repr(self))}</pre>"
-
-    @property
-    def pp(self) -> _Namespace:
-        """Split and prepare, fitted on train cells only; each call returns the AnnData."""
-        return _Namespace(self._adata, "pp", chain=True)
-
-    @property
-    def tl(self) -> _Namespace:
-        """Audit, fit, predict and evaluate; each call returns the AnnData, or new predicted cells or profiles."""
-        return _Namespace(self._adata, "tl", chain=True)
-
-    @property
-    def pl(self) -> _Namespace:
-        """Plots; each call returns Axes."""
-        return _Namespace(self._adata, "pl", chain=False)
-
-    @property
-    def get(self) -> _Namespace:
-        """Tables; each call returns a DataFrame."""
-        return _Namespace(self._adata, "get", chain=False)
 
     @property
     def report(self) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scanpy as sc
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -19,8 +19,9 @@ from heldout._core.fits import SCHEMA, Fit, FitHeader, check_split, fit_sections
 from heldout._core.partition import read_partition
 from heldout._core.store import commit
 from tests.helpers.fits import GENES, a_fit, holding
+from tests.helpers.properties import properties
 
-HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+HYPOTHESIS = properties(80)
 DTYPES = [f"{order}{kind}" for kind in ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8") for order in "<>"]
 DTYPES += ["|i1", "|u1", "|b1"]
 
@@ -81,7 +82,7 @@ def test_any_arrays_and_genes_in_memory(arrays, genes):
     same(fit, Fit.load(stored, key="k"))
 
 
-@settings(HYPOTHESIS, max_examples=12)
+@properties(12)
 @given(
     arrays=st.lists(
         st.sampled_from(DTYPES).flatmap(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
 from heldout._core import grouped
 from heldout._core.arrays import is_dask
 from heldout._core.grouped import group_moments
+from tests.helpers.properties import properties
 
 
 def by_hand(X, codes, k):
@@ -179,7 +180,7 @@ def test_no_dask_array():
     assert is_dask(da.ones(3))
 
 
-@settings(max_examples=60, derandomize=True, deadline=None, database=None)
+@properties(60)
 @given(
     seed=st.integers(0, 10**6),
     n=st.integers(1, 40),

@@ -6,7 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import heldout as ho
@@ -19,8 +19,9 @@ from heldout._core.partition import (
     read_partition,
     write_partition,
 )
+from tests.helpers.properties import properties
 
-HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+HYPOTHESIS = properties(80)
 NAMES = st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=20, unique=True)
 
 

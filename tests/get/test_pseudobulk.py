@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import scanpy as sc
 from anndata.experimental import read_elem_lazy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
 import heldout as ho
+from tests.helpers.properties import properties
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_a_matrix_on_disk_is_read_block_by_block(screen, tmp_path):
     np.testing.assert_allclose(bulk.layers["var"], expected.layers["var"], rtol=1e-10)
 
 
-@settings(max_examples=30, derandomize=True, deadline=None, database=None)
+@properties(30)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 60), blocks=st.integers(1, 4))
 def test_finer_groups_add_up_to_coarser_ones(seed, n, blocks):
     rng = np.random.default_rng(seed)

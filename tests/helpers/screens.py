@@ -3,10 +3,11 @@
 import anndata as ad
 import numpy as np
 import pandas as pd
-from hypothesis import settings
 from hypothesis import strategies as st
 
-HYPOTHESIS = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+from tests.helpers.properties import properties
+
+HYPOTHESIS = properties(60)
 NORMAN = ["control", "A", "B", "C", "D", "E", "F", "A+B", "B+C", "C+D", "D+E", "E+F", "X+Y"]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from heldout import metrics
+from tests.helpers.properties import properties
 
 SCORES = {
     "overlap": metrics.de_overlap,
@@ -18,7 +19,7 @@ SCORES = {
 }
 each_score = pytest.mark.parametrize("name", SCORES)
 seeds = st.integers(0, 10_000)
-PROPERTIES = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+PROPERTIES = properties(25)
 
 
 def tables(seed: int, n: int = 4, n_genes: int = 30) -> tuple[metrics.Differential, metrics.Differential]:

@@ -6,16 +6,17 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from heldout import metrics
 from tests.helpers.profiles import screen
+from tests.helpers.properties import properties
 
 seeds = st.integers(0, 10_000)
 DISTANCES = ["l1", "l2", "cosine", "correlation"]
 AMONG = ["predictions", "truths"]
-PROPERTIES = settings(max_examples=15, deadline=None, derandomize=True, database=None)
+PROPERTIES = properties(15)
 
 
 def distance(a, b, name, out=()):

@@ -6,13 +6,14 @@ import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from scipy.stats import mannwhitneyu, norm, ttest_ind, ttest_rel
 
 import heldout as ho
 from heldout.metrics.classification import block_auc, roc_auc
+from tests.helpers.properties import properties
 
-quick = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+quick = properties(25)
 
 
 def as_log_p(score: np.ndarray) -> np.ndarray:

@@ -6,13 +6,14 @@ from math import log2, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from scipy.stats import pearsonr
 
 from heldout import metrics
 from tests.helpers.profiles import needs_source, panel_b, screen
+from tests.helpers.properties import properties
 
 seeds = st.integers(0, 10_000)
 ROW_SCORES = {
@@ -56,7 +57,7 @@ def test_top_genes_are_the_highest_and_ties_keep_their_order():
         metrics.top_genes([1.0, np.nan])
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@properties(25)
 @given(seed=seeds)
 def test_each_score_equals_a_plain_loop(seed):
     truth, prediction, control = screen(seed)
@@ -101,7 +102,7 @@ def test_perfect_predictions_get_the_best_value_and_nothing_beats_it(name):
 
 
 @each_score
-@settings(max_examples=15, deadline=None, derandomize=True, database=None)
+@properties(15)
 @given(seed=seeds)
 def test_rows_permute_and_genes_do_not_matter(name, seed):
     truth, prediction, _ = screen(seed)
@@ -133,7 +134,7 @@ def test_what_was_not_predicted_is_nan_and_leaves_the_rest_alone(name):
         ROW_SCORES[name](truth, prediction)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, database=None)
+@properties(15)
 @given(seed=seeds, factor=st.floats(0.1, 10), shift=st.floats(-5, 5))
 def test_errors_scale_and_correlations_do_not(seed, factor, shift):
     truth, prediction, control = screen(seed)
@@ -207,7 +208,7 @@ def test_weights_of_scores():
         metrics.weighted_mse(truth, prediction, [-1.0, 1.0, 1.0])
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, database=None)
+@properties(20)
 @given(seed=seeds)
 def test_variance_ratio_equals_the_variances_of_what_is_drawn(seed):
     truth, prediction, _ = screen(seed)

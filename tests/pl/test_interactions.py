@@ -13,7 +13,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 import heldout as ho
-from heldout.pl._interactions import COLORS
+from heldout.pl._interactions import colors
 from tests.helpers.interactions import simulated
 
 
@@ -53,10 +53,12 @@ def test_scatter(measured):
     assert len(called) == table["called"].sum() > 0
     np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0))
     counts = table["interaction"].value_counts()
-    wanted = [f"{name}: {counts[name]:,} ({100 * counts[name] / len(table):.1f} %)" for name in COLORS if counts[name]]
+    wanted = [
+        f"{name}: {counts[name]:,} ({100 * counts[name] / len(table):.1f} %)" for name in colors() if counts[name]
+    ]
     assert [label.replace("< 0.1", "0.0") for label in labels_of(ax)] == wanted
     n_called = table[table["called"]]["interaction"].value_counts()
-    for points, (name, colour) in zip(of_class, list(COLORS.items())[1:], strict=True):
+    for points, (name, colour) in zip(of_class, list(colors().items())[1:], strict=True):
         assert len(points.get_offsets()) == n_called[name]
         assert to_hex(points.get_facecolor()[0]) == colour.lower()
     assert ax.get_xlim() == ax.get_ylim()

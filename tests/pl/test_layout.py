@@ -14,8 +14,9 @@ import pytest
 from matplotlib.text import Text
 
 import heldout as ho
+from heldout._core.settings import CLASS_COLORS, PARTITION_COLORS
 from heldout.pl._layout import new_axes, new_panels, room_of, sizes_of
-from heldout.pl._style import CLASS_COLORS, FAINT, PARTITION_COLORS, ink, method_looks, text_on
+from heldout.pl._style import FAINT, ink, method_looks, text_on
 from heldout.pl._words import apart, width_of, wrapped
 from tests.helpers.scripts import load
 

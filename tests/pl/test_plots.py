@@ -19,7 +19,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 import heldout as ho
-from heldout.pl._style import PARTITION_COLORS
+from heldout._core.settings import PARTITION_COLORS
 
 PLOTS = {
     "calibration": lambda a, **kw: ho.pl.calibration(a, "genotype", **kw),
@@ -388,3 +388,28 @@ def test_confusion_refuses_unknown_levels_and_groups():
         ho.pl.confusion(adata, level="cells")
     with pytest.raises(ValueError, match="Pass group_key"):
         ho.pl.confusion(adata, level="group")
+
+
+def test_confusion_has_room_for_its_cells_beside_long_names(donors):
+    adata = donors.copy()
+    adata.obs["long"] = adata.obs["status"].astype(str) + " with a name of the class that is far too long for an axis"
+    ho.pp.split_groups(adata, "donor", "long", test=0.4, val=0, key_added="long_split")
+    ho.tl.genotype(adata, "long", method="majority", split_key="long_split", key_added="long")
+    ho.tl.evaluate(adata, "long", baselines=[], n_bootstrap=20)
+    ax = ho.pl.confusion(adata, "long", figsize=(3.5, 2.6))
+    ax.figure.canvas.draw()
+    box = ax.get_window_extent()
+    assert min(box.width / ax.figure.bbox.width, box.height / ax.figure.bbox.height) > 0.3
+    assert all(text.get_text().endswith("…") for text in ax.get_xticklabels())
+
+
+@pytest.mark.parametrize("n_doubles", [3, 40])
+def test_the_control_of_a_screen_is_named_and_is_no_perturbation(n_doubles):
+    adata = ho.datasets.perturbations_simulated(n_singles=10, n_doubles=n_doubles, n_genes=100, n_cells=5)
+    ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.4)
+    n = adata.obs["perturbation"].nunique() - 1
+    ax = ho.pl.split(adata, figsize=(3.5, 2.6))
+    assert f"of {n} perturbations" in ax.get_title(loc="left")
+    names = [text.get_text() for text in [*ax.texts, *ax.get_xticklabels()]]
+    assert names.count("control") == 1
+    assert all("and control" in label for label in labels_of(ax))

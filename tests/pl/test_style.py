@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from heldout._core.settings import PARTITION_COLORS
 from heldout._core.words import counted
-from heldout.pl._style import PARTITION_COLORS, by_number, natural, shorten, text_on
+from heldout.pl._style import by_number, natural, shorten, text_on
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,7 @@ def test_names_are_ordered_and_counted_as_people_do():
         "2 sample_id",
     ]
     assert counted(1, "library") == "1 library"
+    assert [counted(2, noun) for noun in ("s", "h", "id")] == ["2 s", "2 h", "2 id"], "names of columns, not words"
 
 
 def test_text_can_be_read_on_every_partition_colour():

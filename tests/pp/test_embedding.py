@@ -6,7 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import heldout as ho
@@ -14,8 +14,9 @@ from heldout._core.alignment import NameIndex
 from heldout._core.embeddings import SCHEMA, Embedding, read_embedding
 from tests.helpers.embeddings import ENSEMBL, GENES, screen, vectors
 from tests.helpers.paths import DATA, needs_data
+from tests.helpers.properties import properties
 
-HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+HYPOTHESIS = properties(80)
 
 
 def frame(names, d=3):

@@ -262,3 +262,13 @@ def test_memory_stays_near_the_sparse_matrix():
     finally:
         tracemalloc.stop()
     assert peak < 2 * size + 10e6  # 16 MB; the dense matrix would take 80 MB
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+def test_the_recipe_takes_every_sparse_kind(lmna, kind):
+    ho.pp.split_matched(lmna, "library", "day", label_key="genotype", test=19, val=0)
+    wanted = ho.pp.recipe_karpe26(lmna, n_top_genes=40, copy=True)
+    lmna.X = kind(lmna.X.toarray())
+    ho.pp.recipe_karpe26(lmna, n_top_genes=40)
+    assert isinstance(lmna.X, sparse.sparray) == issubclass(kind, sparse.sparray)
+    np.testing.assert_allclose(to_dense(lmna.X), to_dense(wanted.X), rtol=1e-6)

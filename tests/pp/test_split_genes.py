@@ -7,7 +7,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -16,9 +16,10 @@ from heldout._core.partition import PARTITIONS, read_partition
 from heldout.pp import split_genes
 from heldout.splitting import _modules
 from heldout.splitting._modules import assign_modules, correlation, find_modules
+from tests.helpers.properties import properties
 
-HYPOTHESIS = settings(max_examples=60, deadline=None, derandomize=True, database=None)
-SLOWER = settings(HYPOTHESIS, max_examples=20)
+HYPOTHESIS = properties(60)
+SLOWER = properties(20)
 SIZES = (12, 9, 8, 7, 6, 5, 5, 4, 4)
 
 

@@ -5,15 +5,16 @@ import mudata as md
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import heldout as ho
 from heldout._core.partition import read_partition
+from tests.helpers.properties import properties
 from tests.helpers.same import assert_same, content_of
 from tests.helpers.splits import assigned, cells
 
-HYPOTHESIS = settings(max_examples=40, deadline=None, derandomize=True, database=None)
+HYPOTHESIS = properties(40)
 TRAIN = [f"GSM83250{number}" for number in (46, 47, 48, 50, 51, 53, 55, 57)]
 
 SPLITS = {

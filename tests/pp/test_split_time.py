@@ -4,15 +4,16 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import heldout as ho
 from heldout._core.partition import PARTITIONS, read_partition
 from heldout.pp import split_time
 from heldout.splitting import leave_one_time_out, rolling_origins
+from tests.helpers.properties import properties
 
-HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+HYPOTHESIS = properties(80)
 CHU = (0, 12, 24, 36, 72, 96)
 
 

@@ -5,16 +5,17 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import heldout as ho
 from heldout._core.partition import PARTITIONS, read_partition
 from heldout.splitting._allocate import draw
 from heldout.splitting._components import components
+from tests.helpers.properties import properties
 from tests.helpers.splits import assigned, cells, groups_in, gsm
 
-HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+HYPOTHESIS = properties(80)
 
 
 @st.composite

@@ -6,15 +6,16 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
 import heldout as ho
 from heldout._core.draws import draws, lowest_per_group
 from heldout._core.partition import read_partition
+from tests.helpers.properties import properties
 
-HYPOTHESIS = settings(max_examples=80, deadline=None, derandomize=True, database=None)
+HYPOTHESIS = properties(80)
 
 
 def names(n):

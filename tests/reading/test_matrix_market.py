@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import mmread
 
 from heldout.reading import _tenx
 from heldout.reading._library import Genes, LibrarySource, as_counts
+from tests.helpers.properties import properties
 
 
-@settings(derandomize=True, deadline=None, database=None, max_examples=150)
+@properties(150)
 @given(
     n_cells=st.integers(1, 9),
     n_genes=st.integers(1, 9),

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import heldout as ho
@@ -15,9 +15,10 @@ from heldout.splitting import _balance
 from heldout.splitting._balance import balance, balance_rows, deviation
 from heldout.splitting._group_draws import by_hash
 from heldout.splitting._groups import Groups
+from tests.helpers.properties import properties
 from tests.helpers.splits import assigned, cells
 
-HYPOTHESIS = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+HYPOTHESIS = properties(60)
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 
 
@@ -96,7 +97,7 @@ def test_no_assignment_is_better(problem, seed):
     assert all((found.parts[classes == c] == p).any() for c in np.unique(classes) for p in range(len(shares)))
 
 
-@settings(HYPOTHESIS, max_examples=20)
+@properties(20)
 @given(n=st.integers(6, 12), seed=st.integers(0, 1000), by=st.sampled_from(["groups", "cells"]))
 def test_the_record_has_the_documented_sum(n, seed, by):
     adata = unequal(n, seed)
@@ -114,7 +115,7 @@ def test_the_record_has_the_documented_sum(n, seed, by):
         assert params["balance"]["deviation"] <= plain + 2e-6
 
 
-@settings(HYPOTHESIS, max_examples=20)
+@properties(20)
 @given(seed=st.integers(0, 1000), by=st.sampled_from(["groups", "cells"]), days=st.booleans())
 def test_the_order_of_the_cells_does_not_matter(seed, by, days):
     assume(days or by == "cells")

@@ -7,6 +7,7 @@ import logging
 import anndata as ad
 import numpy as np
 import pytest
+import scanpy as sc
 
 import heldout as ho
 
@@ -156,3 +157,29 @@ def test_one_class_in_test_is_unidentifiable(adata):
     assert table.query("metric == 'auc'")["estimate"].isna().all()
     assert set(table.query("role == 'model'")["verdict"]) == {"unidentifiable"}
     assert table["note"].str.contains("one class has no group in this partition").all()
+
+
+def test_the_error_without_an_evaluation_says_what_to_call():
+    adata = ho.datasets.lmna_simulated(n_cells=10, n_genes=100)
+    with pytest.raises(ValueError, match=r"no fit to evaluate.*Call heldout\.tl\.genotype or heldout\.tl\.forecast"):
+        ho.tl.evaluate(adata)
+    with pytest.raises(ValueError, match=r"Nothing was fitted yet\. Call heldout\.tl\.genotype"):
+        ho.tl.evaluate(adata, "genotype")
+    with pytest.raises(ValueError, match="no evaluation and no fit 'genotype'. Nothing was fitted yet"):
+        ho.get.evaluation(adata, "genotype")
+    ho.pp.folds(adata, "library", "genotype", n_folds=4)
+    ho.tl.genotype(adata, method="majority", split_key=ho.get.fold_keys(adata)[0])
+    with pytest.raises(ValueError, match=r"fit 'genotype' was not evaluated\. Call heldout\.tl\.evaluate"):
+        ho.get.evaluation(adata, "genotype")
+    with pytest.raises(ValueError, match=r"no evaluation and no fit 'genotyp'\. Did you mean 'genotype'"):
+        ho.get.evaluation(adata, "genotyp")
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    ho.tl.compare(adata, "genotype", methods=["majority", "qc_logistic"])
+    for read in (ho.get.evaluation, ho.get.scores):
+        with pytest.raises(ValueError, match=r"'comparison' is a comparison.*heldout\.get\.comparison\(adata, 'comp"):
+            read(adata, "comparison")
+    assert ho.get.summary(adata) == ho.get.summary(adata, "comparison")
+    first, last = ho.get.summary(adata).split("\n")
+    assert first.startswith(("majority", "qc_logistic"))
+    assert {first.split(":")[0], last.split(":")[0]} == {"majority", "qc_logistic"}

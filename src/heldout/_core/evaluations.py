@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("heldout")
 
 
+OTHER_RESULTS = {keys.COMPARISONS: "comparison", keys.LEARNING_CURVES: "learning_curve", keys.SWEEPS: "sweep"}
+"""Sections whose entries are not evaluations, and the function of ``get`` that reads each."""
+
+
 def write_evaluation(
     adata: AnnData,
     key: str,
@@ -123,7 +127,7 @@ def read_evaluation(adata: AnnData, key: str | None = None) -> Evaluation:
     key = latest_evaluation(adata) if key is None else key
     entries = store.section(adata, keys.EVALUATIONS)
     if key not in entries:
-        raise ValueError(_not_there(key, entries))
+        raise ValueError(_not_there(adata, key, entries))
     table = stored_table(entries[key])
     if "json" in entries[key]:
         return Evaluation.load(table, _about(key, entries[key]))
@@ -142,7 +146,7 @@ def read_scores(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     key = latest_evaluation(adata) if key is None else key
     entries = store.section(adata, keys.SCORES)
     if key not in entries:
-        raise ValueError(_not_there(key, entries))
+        raise ValueError(_not_there(adata, key, entries))
     return _plain(entries[key])
 
 
@@ -191,9 +195,18 @@ def _next_order(adata: AnnData) -> int:
     return 1 + max((_order(*entry) for entry in store.section(adata, keys.EVALUATIONS).items()), default=0)
 
 
-def _not_there(key: str, entries: Mapping[str, Any]) -> str:
-    hint = f" {store.suggest(key, entries)}" if entries else ""
-    return f"The fit {key!r} was not evaluated.{hint} Call heldout.tl.evaluate(adata, {key!r}) first."
+def _not_there(adata: AnnData, key: str, entries: Mapping[str, Any]) -> str:
+    """What to call instead, for a key that has no evaluation."""
+    for section, function in OTHER_RESULTS.items():
+        if key in store.section(adata, section):
+            what = f"a {function.replace('_', ' ')}, not an evaluation"
+            return f"{key!r} is {what}. Call heldout.get.{function}(adata, {key!r})."
+    fits = store.section(adata, keys.FITS)
+    if key in fits:
+        return f"The fit {key!r} was not evaluated. Call heldout.tl.evaluate(adata, {key!r}) first."
+    known = [*entries, *(name for name in fits if name not in entries)]
+    hint = store.suggest(key, known) if known else "Nothing was fitted yet; heldout.tl.evaluate needs a fit."
+    return f"There is no evaluation and no fit {key!r}. {hint}"
 
 
 def _plain(stored: pd.DataFrame) -> pd.DataFrame:

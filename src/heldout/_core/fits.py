@@ -39,6 +39,8 @@ _HEADER: dict[str, type] = {
 }
 """Names and types of the values in the JSON of a fit."""
 
+_FITTING = "heldout.tl.genotype, heldout.tl.forecast, heldout.tl.forecast_genes or heldout.tl.perturbation"
+
 _PACKAGES = ("heldout", "anndata", "scanpy", "numpy", "scikit-learn", "torch", "scvi-tools")
 
 
@@ -255,7 +257,8 @@ def read_header(adata: AnnData, key: str) -> FitHeader:
 def _stored(adata: AnnData, key: str) -> Mapping[str, Any]:
     fits = section(adata, keys.FITS)
     if key not in fits:
-        msg = f"There is no fit {key!r} in this AnnData. {suggest(key, fits) if fits else 'Nothing was fitted yet.'}"
+        hint = suggest(key, fits) if fits else f"Nothing was fitted yet. Call {_FITTING} first."
+        msg = f"There is no fit {key!r} in this AnnData. {hint}"
         raise ValueError(msg)
     stored: Mapping[str, Any] = fits[key]
     return stored

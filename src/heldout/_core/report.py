@@ -12,6 +12,7 @@ import pandas as pd
 from heldout._core.html import render, rows_of
 from heldout._core.leaks import LEAK, TITLE, leak_of
 from heldout._core.metric import PRIMARY, metric_of, task_of
+from heldout._core.tables import storable
 from heldout._core.verdict import FEWEST
 from heldout._core.words import counted
 
@@ -33,6 +34,7 @@ _QUESTIONS = {
 }
 
 
+@storable
 class Evaluation(pd.DataFrame):
     """The table of an evaluation, which prints as a report. A selection from it is a plain DataFrame."""
 
@@ -96,6 +98,7 @@ class Evaluation(pd.DataFrame):
         )
 
 
+@storable
 class Board(pd.DataFrame):
     """A table of text that prints whole, long cells in several lines. A selection from it is a plain DataFrame."""
 

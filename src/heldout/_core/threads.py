@@ -1,4 +1,4 @@
-"""One policy for the number of threads of all fits and predictions, and the setting behind it.
+"""One policy for the number of threads of all fits and predictions.
 
 Other packages change the number of threads of this process. The first parallel kernel of numba, for example in
 ``scanpy.pp.normalize_total``, raises the number of torch to that of numba, in spite of ``OMP_NUM_THREADS=1``. A small
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from heldout._core.checks import check_integer
+from heldout._core.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,56 +33,6 @@ The limit is a judgement. On two cores that other work used, two threads were sl
 tried, because each product waits for the slower thread. Below the limit a training step takes about 10 ms or less, so
 little can be gained. ``benchmarks/bench_threads.py layers`` measures it on another machine.
 """
-
-
-_MOST = 4096
-"""Largest number of threads of the setting. Libraries fail on numbers that no machine has."""
-
-
-class Settings:
-    """Settings of heldout in this process; ``heldout.settings`` is the only instance.
-
-    Attributes
-    ----------
-    n_jobs
-        Number of threads of every fit, prediction and evaluation. If None, the default, the environment decides: the
-        first of ``OMP_NUM_THREADS``, ``OPENBLAS_NUM_THREADS`` and ``MKL_NUM_THREADS`` that is set. If none of them is
-        set, small networks and other small products use one thread, and everything else uses all physical cores. -1
-        stands for all physical cores. Inside a call of heldout, the number holds for torch, for the linear algebra of
-        numpy and scipy, for scikit-learn and for numba. When the call ends, also with an error, their numbers are
-        restored.
-
-    Examples
-    --------
-    >>> import heldout as ho
-    >>> ho.settings.n_jobs = 2
-    >>> ho.settings
-    heldout.settings: n_jobs=2
-    >>> ho.settings.n_jobs = None
-    """
-
-    __slots__ = ("_n_jobs",)
-
-    def __init__(self) -> None:
-        self._n_jobs: int | None = None
-
-    @property
-    def n_jobs(self) -> int | None:
-        """Number of threads, -1 for all physical cores, or None for the default."""
-        return self._n_jobs
-
-    @n_jobs.setter
-    def n_jobs(self, value: int | None) -> None:
-        if value is not None and value != -1:
-            value = check_integer(value, "settings.n_jobs", least=1, or_else="-1 for all cores, or None")
-            check_integer(value, "settings.n_jobs", most=_MOST)
-        self._n_jobs = value
-
-    def __repr__(self) -> str:
-        return f"heldout.settings: n_jobs={self.n_jobs}"
-
-
-settings = Settings()
 
 
 def threads_for(

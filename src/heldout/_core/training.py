@@ -6,7 +6,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 
-from heldout._core.progress import show_progress
+from heldout._core.progress import Stage, show_progress
 from heldout._core.threads import network_policy
 
 if TYPE_CHECKING:
@@ -81,6 +81,17 @@ class SameBuffers(Callback):
             if buffer.is_floating_point():
                 torch.distributed.all_reduce(buffer)
                 buffer /= trainer.world_size
+
+
+class EpochLines(Callback):
+    """Lines of log about the epochs, where no progress bar is shown."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the epoch."""
+        self.stage.step()
 
 
 class EpochLogger(Logger):
@@ -157,9 +168,11 @@ def run_trainer(
         "limit_val_batches": 1.0 if batches.n_val else 0,
     }
     chosen = {**defaults, **options, "logger": [history, *others]}
-    with quiet_lightning(), network_policy(plan.module, batches.train_dataloader().batch_size):
+    stage = None if chosen["enable_progress_bar"] else Stage("epochs of training, at most", max_epochs)
+    lines = [] if stage is None else [EpochLines(stage)]
+    with quiet_lightning(), network_policy(plan.module, batches.train_dataloader().batch_size), stage or nullcontext():
         trainer = Trainer(
-            max_epochs=max_epochs, check_val_every_n_epoch=1, callbacks=[SameBuffers(), *callbacks], **chosen
+            max_epochs=max_epochs, check_val_every_n_epoch=1, callbacks=[SameBuffers(), *callbacks, *lines], **chosen
         )
         if type(trainer.strategy.launcher).__name__ == "_MultiProcessingLauncher":
             msg = (

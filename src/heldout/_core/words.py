@@ -11,8 +11,8 @@ _SIBILANTS = ("s", "x", "z", "ch", "sh")
 
 
 def plural(noun: str) -> str:
-    """Plural of a noun of plain English words; another name (``sample_id``) is unchanged."""
-    if not noun.replace(" ", "").isalpha():
+    """Plural of a noun of plain English words; another name (``sample_id``) or one of two letters is unchanged."""
+    if not noun.replace(" ", "").isalpha() or len(noun) < 3:
         return noun
     if noun.endswith("y") and noun[-2:-1] not in set("aeiou"):
         return f"{noun[:-1]}ies"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core.html import render
+from heldout._core.tables import storable
 from heldout._core.words import counted
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class NotRun(Exception):
     """An item cannot be computed on these data. The text is the reason."""
 
 
+@storable
 class AuditTable(pd.DataFrame):
     """The table of an audit. It prints as a report; every selection from it is a plain DataFrame."""
 

@@ -1,5 +1,6 @@
 """Data sets for learning and testing: simulations with known truth, and public data by accession."""
 
+from heldout.datasets._available import available
 from heldout.datasets._branching import branching_cells, branching_simulated
 from heldout.datasets._chu import chu16
 from heldout.datasets._dose_series import doses_simulated
@@ -10,6 +11,7 @@ from heldout.datasets._screens import adamson16, norman19, replogle22, srivatsan
 
 __all__ = [
     "adamson16",
+    "available",
     "branching_cells",
     "branching_simulated",
     "chu16",

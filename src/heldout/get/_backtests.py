@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from heldout._core.fits import latest_fit, read_fit
+from heldout._core.tables import prints_whole
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 COLUMNS = ("question", "target", "start", "n_times", "method", "energy_distance", "skill")
 
 
+@prints_whole
 def backtests(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     """Return how well each candidate of a mixture predicted train times from other train times.
 

@@ -10,6 +10,7 @@ import pandas as pd
 from heldout._core import keys, store
 from heldout._core.arrays import as_dense
 from heldout._core.checks import check_integer
+from heldout._core.tables import prints_whole
 from heldout.splitting._screen import as_list
 from heldout.tasks.perturbation.predict import ABOUT_ROWS
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _DTYPES = {"lower": np.float64, "upper": np.float64, "excludes_zero": "boolean"}
 
 
+@prints_whole
 def changes(adata: AnnData, perturbations: str | Sequence[str] | None = None, *, n: int | None = 20) -> pd.DataFrame:
     """Return the genes that change most in predicted profiles, with their intervals.
 

@@ -9,6 +9,7 @@ import pandas as pd
 from heldout._core import keys, store
 from heldout._core.checks import check_choice
 from heldout._core.evaluations import latest_evaluation, read_evaluation
+from heldout._core.tables import prints_whole
 from heldout.get._comparison import comparison
 from heldout.get._learning_curve import learning_curve
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@prints_whole
 def claims(adata: AnnData, key: str | None = None, *, by: Literal["level", "pair"] = "level") -> pd.DataFrame:
     """Return which claims the design of a genotype evaluation supports: about new libraries, lines or donors.
 
@@ -92,14 +94,16 @@ def summary(adata: AnnData, key: str | None = None) -> str:
     """Return the result of an evaluation or a comparison in a few sentences: the score, its unit, and the verdict.
 
     For genotype fits the sentences follow from :func:`claims`, and claim no more than these. For a comparison there is
-    one sentence for each method, the highest AUC first. For a learning curve there is one for each method and metric.
+    one sentence for each method, the highest AUC first and baselines last. For a learning curve there is one for each
+    method and metric.
 
     Parameters
     ----------
     adata
         AnnData with an evaluation, a comparison or a learning curve, (n_obs × n_vars).
     key
-        Name of the fit, the comparison or the learning curve. If None, the last evaluation is used.
+        Name of the fit, the comparison or the learning curve. If None, the last evaluation is used, or without one the
+        only comparison or learning curve.
 
     Raises
     ------
@@ -117,9 +121,14 @@ def summary(adata: AnnData, key: str | None = None) -> str:
     majority on test: AUC 0.50 over 2 libraries (1 control, 1 patient). Cannot be decided for a new library: with one
     ...
     """
-    if key not in store.section(adata, keys.EVALUATIONS):
-        if key in store.section(adata, keys.COMPARISONS):
-            return "\n".join(comparison(adata, str(key), by="pooled")["sentence"])
-        if key in store.section(adata, keys.LEARNING_CURVES):
-            return "\n".join(learning_curve(adata, str(key), by="change")["sentence"])
+    evaluated, compared, curves = (
+        store.section(adata, name) for name in (keys.EVALUATIONS, keys.COMPARISONS, keys.LEARNING_CURVES)
+    )
+    if key is None and not evaluated and len(compared) + len(curves) == 1:
+        key = next(iter({**compared, **curves}))
+    if key not in evaluated and key in compared:
+        pooled = comparison(adata, str(key), by="pooled")
+        return "\n".join(pooled.sort_values("role", key=lambda role: role == "baseline", kind="stable")["sentence"])
+    if key not in evaluated and key in curves:
+        return "\n".join(learning_curve(adata, str(key), by="change")["sentence"])
     return read_evaluation(adata, key).summary

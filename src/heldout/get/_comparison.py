@@ -9,12 +9,14 @@ import pandas as pd
 
 from heldout._core import keys, store
 from heldout._core.checks import check_choice
+from heldout._core.tables import prints_whole
 from heldout.tasks.genotype.compare import fold_scores
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@prints_whole
 def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -> pd.DataFrame:
     """Return the table of a comparison of methods.
 
@@ -81,6 +83,7 @@ def comparison(adata: AnnData, key: str = "comparison", *, by: str = "method") -
     return scores.assign(label=labels).drop(columns=["digest", "cell_auc", "threshold"]).rename(columns=names)
 
 
+@prints_whole
 def sweep(adata: AnnData, key: str = "sweep") -> pd.DataFrame:
     """Return the table of a sweep, with one row for each configuration.
 

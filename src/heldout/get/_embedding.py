@@ -8,11 +8,13 @@ import pandas as pd
 
 from heldout._core import store
 from heldout._core.embeddings import read_embedding
+from heldout._core.tables import prints_whole
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@prints_whole
 def embedding(adata: AnnData, key: str = "embedding") -> pd.DataFrame:
     """Return the vectors of an added embedding.
 

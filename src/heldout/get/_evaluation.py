@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heldout._core.evaluations import read_evaluation, read_scores
+from heldout._core.tables import prints_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,7 @@ def evaluation(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     return read_evaluation(adata, key)
 
 
+@prints_whole
 def scores(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     """Return the score of each unit behind an evaluation.
 

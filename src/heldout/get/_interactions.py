@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heldout._core import keys, store
+from heldout._core.tables import prints_whole
 from heldout.tasks.interactions.measured import Interactions
 from heldout.tasks.interactions.tables import curve_table, gene_table, pair_table, score_table
 
@@ -28,6 +29,7 @@ def read_interactions(adata: AnnData, key: str) -> Interactions:
     return Interactions.load(stored[key])
 
 
+@prints_whole
 def interactions(adata: AnnData, key: str = "interactions") -> pd.DataFrame:
     """Return a table of measured interactions, one row per combination and gene.
 
@@ -72,6 +74,7 @@ def interactions(adata: AnnData, key: str = "interactions") -> pd.DataFrame:
     return gene_table(read_interactions(adata, key))
 
 
+@prints_whole
 def interaction_pairs(adata: AnnData, key: str = "interactions") -> pd.DataFrame:
     """Return a summary of measured interactions, one row per combination.
 
@@ -117,6 +120,7 @@ def interaction_pairs(adata: AnnData, key: str = "interactions") -> pd.DataFrame
     return pair_table(read_interactions(adata, key))
 
 
+@prints_whole
 def interaction_curve(
     adata: AnnData,
     key: str = "interactions",
@@ -168,6 +172,7 @@ def interaction_curve(
     return curve_table(read_interactions(adata, key), predictions, perturbation_key)
 
 
+@prints_whole
 def interaction_scores(
     adata: AnnData,
     key: str = "interactions",

@@ -8,6 +8,7 @@ import pandas as pd
 
 from heldout._core import keys
 from heldout._core.checks import check_choice
+from heldout._core.tables import prints_whole
 from heldout.get._comparison import stored_result
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _SLOTS = {"size": "table", "repeat": "repeats", "change": "gains"}
 
 
+@prints_whole
 def learning_curve(
     adata: AnnData, key: str = "learning_curve", *, by: Literal["size", "repeat", "change"] = "size"
 ) -> pd.DataFrame:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heldout._core import keys, store
+from heldout._core.tables import prints_whole
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
 
+@prints_whole
 def libraries(adata: AnnData) -> pd.DataFrame:
     """Return the number of cells found, dropped and kept in each library when it was read.
 

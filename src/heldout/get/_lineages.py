@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from heldout._core.tables import prints_whole
 from heldout.tasks.forecast.lineages import read_lineages, rows_of_chains
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@prints_whole
 def lineages(adata: AnnData, key: str = "lineages") -> pd.DataFrame:
     """Return the pseudo-lineages: the names of the cells of each chain.
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from heldout._core import cells, store
 from heldout._core.partition import PARTITIONS, Partition, read_partition
+from heldout._core.tables import prints_whole
 from heldout.splitting._doses import read_doses
 from heldout.splitting._perturbations import Perturbations, seen_in_train
 
@@ -20,6 +21,7 @@ _COLUMNS = ("perturbation", "targets", "partition", "n_cells", "n_targets", "n_s
 _TRAIN = PARTITIONS.index("train")
 
 
+@prints_whole
 def perturbations(adata: AnnData | MuData, split_key: str = "split") -> pd.DataFrame:
     """Return the perturbations of a split that holds out perturbations, with their partitions.
 

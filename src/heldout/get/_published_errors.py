@@ -13,6 +13,7 @@ from heldout._core.evaluations import read_evaluation
 from heldout._core.fits import check_split, read_fit, read_header
 from heldout._core.partition import read_partition
 from heldout._core.store import section
+from heldout._core.tables import prints_whole
 from heldout._core.times import cell_times
 from heldout.metrics import mae, r2, rmse
 from heldout.splitting._screen import as_list
@@ -32,6 +33,7 @@ PERSISTENCE, MEAN = "persistence", "mean of the answer"
 _WINGS = ("forecast.", "forecast_genes.")
 
 
+@prints_whole
 def published_errors(adata: AnnData, keys: str | Sequence[str] | None = None) -> pd.DataFrame:
     """Return RMSE, MAE and R² as published studies of time courses report them, beside the corrected skill.
 

@@ -11,12 +11,14 @@ import pandas as pd
 from heldout._core import cells, store
 from heldout._core.partition import PARTITIONS, Axis, digests, read_partition
 from heldout._core.split_table import DIGEST, NAMES, SCHEMA
+from heldout._core.tables import prints_whole
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
 
+@prints_whole
 def split_table(adata: AnnData | MuData, split_key: str = "split", *, axis: Axis = "obs") -> pd.DataFrame:
     """Return a split as a table to publish: the partition of each cell, with a hash to verify it.
 

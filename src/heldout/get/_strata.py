@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from heldout._core.evaluations import read_evaluation, read_scores
 from heldout._core.leaks import leak_of, without_inference
+from heldout._core.tables import prints_whole
 from heldout.tasks.perturbation.judging.strata import stratified
 from heldout.tasks.perturbation.judging.units import CONTEXT
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@prints_whole
 def strata(adata: AnnData, key: str | None = None, *, metric: str = "l2") -> pd.DataFrame:
     """Split an evaluation of perturbations by how far baselines already solve them.
 

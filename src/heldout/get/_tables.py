@@ -13,6 +13,7 @@ from heldout._core.keys import PredictionKeys
 from heldout._core.ledger import read_ledger, was_evaluated
 from heldout._core.looks import needs_look
 from heldout._core.partition import PARTITIONS, read_partition
+from heldout._core.tables import prints_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from heldout._core.fits import FitHeader
 
 
+@prints_whole
 def split(
     adata: AnnData | MuData, split_key: str = "split", *, group_key: str | Sequence[str] | None = None
 ) -> pd.DataFrame:
@@ -68,6 +70,7 @@ def split(
     return counted.sort_values(["partition", *columns], ignore_index=True)
 
 
+@prints_whole
 def predictions(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     """Return the predicted class of each cell.
 
@@ -135,6 +138,7 @@ def _without_look(adata: AnnData, fit: FitHeader) -> np.ndarray:
     return np.asarray(hidden)
 
 
+@prints_whole
 def history(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     """Return the training history of a fit.
 
@@ -172,6 +176,7 @@ def history(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     return read_header(adata, key).history
 
 
+@prints_whole
 def ledger(adata: AnnData) -> pd.DataFrame:
     """Return every look at test cells so far.
 
@@ -197,6 +202,7 @@ def ledger(adata: AnnData) -> pd.DataFrame:
     return read_ledger(adata)
 
 
+@prints_whole
 def fits(adata: AnnData) -> pd.DataFrame:
     """Return a table of all stored fits.
 

@@ -9,6 +9,7 @@ from scipy import sparse
 
 from heldout._core.arrays import moments
 from heldout._core.checks import check_choice, check_number
+from heldout._core.html import fields_html
 from heldout._core.types import is_sparse
 from heldout.metrics._checks import as_numbers
 from heldout.metrics._ranksum import rank_sums
@@ -55,6 +56,9 @@ class Differential(NamedTuple):
     log_fold_change: np.ndarray
     p_value: np.ndarray
     p_adjusted: np.ndarray
+
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
 
 def differential(

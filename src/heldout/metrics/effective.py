@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from heldout._core.html import fields_html
 from heldout.metrics._checks import as_numbers
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class EffectiveSize(NamedTuple):
 
     n_eff: float
     icc: float
+
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
 
 def effective_size(values: ArrayLike, groups: ArrayLike, labels: ArrayLike | None = None) -> EffectiveSize:

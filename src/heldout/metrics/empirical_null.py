@@ -12,6 +12,7 @@ from scipy.interpolate import CubicSpline
 from scipy.special import logsumexp, xlogy
 
 from heldout._core.checks import check_integer, check_number
+from heldout._core.html import fields_html
 from heldout.metrics._checks import as_numbers
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ class EmpiricalNull:
     density: np.ndarray
     fdr: np.ndarray
     misfit: float
+
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
     def local_fdr(self, values: ArrayLike) -> np.ndarray:
         """Return the probability that each value is from the null, by linear interpolation between bins.

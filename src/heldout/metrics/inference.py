@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.html import fields_html
 from heldout.metrics._checks import as_codes
 from heldout.metrics.classification import calibration_parts, one_vs_rest, squared_errors
 
@@ -62,6 +63,9 @@ class GroupScores:
     calibration: np.ndarray
     blocks: np.ndarray | None = None
     calibrated: np.ndarray | None = None
+
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
     def evaluate(self, metric: str, weights: np.ndarray) -> np.ndarray:
         """Return the value of a metric for each row of ``weights`` (B × G), (B,).

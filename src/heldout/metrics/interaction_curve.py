@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout._core.checks import check_integer
+from heldout._core.html import fields_html
 from heldout._core.rng import Rng, generator
 from heldout._core.verdict import interval
 from heldout.metrics._checks import as_numbers
@@ -50,6 +51,9 @@ class InteractionCurve:
 
     n_predicted: np.ndarray
     n_found: np.ndarray
+
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
     @property
     def n(self) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import numpy as np
 
 from heldout._core.checks import check_choice, check_integer
+from heldout._core.html import fields_html
 from heldout.metrics._checks import as_numbers, block_numbers, block_rows, two_classes
 from heldout.metrics.labellings import count_labellings, labellings, share_at_least
 from heldout.metrics.studentised import studentised_auc, wins
@@ -58,6 +59,9 @@ class Permutation(NamedTuple):
     mid_p: float
     smallest: float
     exact: bool
+
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
 
 def auc_permutation(

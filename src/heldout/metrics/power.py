@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heldout._core.checks import check_integer, check_number
+from heldout._core.html import fields_html
 from heldout.metrics.binormal import auc_variance
 
 _MOST = 20_000
@@ -35,6 +36,9 @@ class GroupsNeeded(NamedTuple):
     n_negative: int
     power: float
     width: float
+
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
 
 def auc_power(auc: float, n_positive: int, n_negative: int, *, spread: float = 1.0, level: float = 0.05) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from heldout._core.html import fields_html
 from heldout.metrics._checks import as_numbers, block_numbers
 from heldout.metrics.labellings import count_labellings, labellings, share_at_least
 from heldout.metrics.permutation import Permutation, auc_permutation
@@ -45,6 +46,9 @@ class PairOfClasses(NamedTuple):
     interval: Interval
     p_value: float
     p_adjusted: float
+
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
 
 def class_auc_permutation(

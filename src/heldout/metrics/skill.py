@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from heldout._core.checks import check_choice, check_integer, check_number
+from heldout._core.html import fields_html
 from heldout._core.store import as_names, factorize
 from heldout._core.verdict import FEWEST
 from heldout.metrics._checks import as_numbers, as_samples
@@ -45,6 +46,9 @@ class Interval(NamedTuple):
     high: float
     n_units: int
     n_missing: int = 0
+
+    def _repr_html_(self) -> str:
+        return fields_html(self)
 
 
 def skill(score: ArrayLike, baseline: ArrayLike, floor: ArrayLike = 0.0) -> float | np.ndarray:

@@ -15,7 +15,7 @@ from heldout._core.words import plural
 from heldout.metrics import brier, log_loss, proportion_interval
 from heldout.pl._layout import finish, new_axes, sizes_of
 from heldout.pl._predicted import class_number, read_predicted
-from heldout.pl._style import FAINT, MODEL_COLOR, despine, ink, method_name, titled
+from heldout.pl._style import FAINT, despine, ink, method_name, model_color, titled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +142,7 @@ def _draw(ax: Axes, predicted: Predicted, number: int, n_bins: int | None, tempe
             name = f"before temperature {temperature:.2g}"
             look: dict[str, Any] = {"color": FAINT, "marker": "s", "width": 0.8, "size": 0.55, "zorder": 2}
             key.append(_line(ax, groups.labels, before, number, n_bins, name, look, sizes)[1])
-        look = {"color": MODEL_COLOR, "marker": "o", "width": 1.0, "size": 0.9, "zorder": 4}
+        look = {"color": model_color(), "marker": "o", "width": 1.0, "size": 0.9, "zorder": 4}
         points, line = _line(ax, groups.labels, groups.log_probability, number, n_bins, "", look, sizes)
         few, many = int(points.n.min()), int(points.n.max())
         each = f"{few:,}" if few == many else f"{few:,} to {many:,}"
@@ -150,7 +150,7 @@ def _draw(ax: Axes, predicted: Predicted, number: int, n_bins: int | None, tempe
         _intervals(ax, points, sizes)
         key.insert(0, line)
     if groups is None or not np.allclose(cells.log_probability, groups.log_probability[predicted.group_numbers]):
-        look = {"color": MODEL_COLOR, "marker": "", "width": 0.6, "size": 0, "zorder": 3, "alpha": 0.75}
+        look = {"color": model_color(), "marker": "", "width": 0.6, "size": 0, "zorder": 3, "alpha": 0.75}
         name = f"cells (n = {cells.n:,})"
         key.append(_line(ax, cells.labels, cells.log_probability, number, _MOST, name, look, sizes)[1])
     ax.set_xlim(-0.03, 1.03)

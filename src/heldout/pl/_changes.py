@@ -10,7 +10,7 @@ from heldout._core.checks import check_integer
 from heldout.get._changes import changes as table_of
 from heldout.get._changes import rows_of
 from heldout.pl._layout import finish, new_axes, room_of, sizes_of
-from heldout.pl._style import FAINT, MODEL_COLOR, despine
+from heldout.pl._style import FAINT, despine, model_color
 from heldout.pl._words import apart, width_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def changes(
     sizes, sure = sizes_of(ax), table["excludes_zero"].to_numpy(dtype=bool)
     ax.axvline(0, color=FAINT, linewidth=0.5 * sizes.line)
     ax.axhline(1, color=FAINT, linewidth=0.5 * sizes.line, linestyle="--")
-    for rows, color, mark, size in ((~sure, FAINT, "o", 0.35), (sure, MODEL_COLOR, "D", 0.5)):
+    for rows, color, mark, size in ((~sure, FAINT, "o", 0.35), (sure, model_color(), "D", 0.5)):
         x, y = table["change"][rows], table["certainty"][rows]
         ax.scatter(x, y, s=(size * sizes.mark) ** 2, color=color, marker=mark, linewidth=0, zorder=3)
     top = table.head(n)
@@ -127,7 +127,7 @@ def _label(ax: Axes, top: pd.DataFrame, sizes: Sizes) -> None:
         rows = top[np.sign(top["change"]) == side]
         heights = apart(rows["certainty"].tolist(), least, low=least / 2, high=high - least / 2)
         for (_, gene), height in zip(rows.iterrows(), heights, strict=True):
-            y, color = float(gene["certainty"]), MODEL_COLOR if gene["excludes_zero"] else FAINT
+            y, color = float(gene["certainty"]), model_color() if gene["excludes_zero"] else FAINT
             ax.plot(
                 [gene["lower"], gene["upper"]], [y, y], color=color, linewidth=0.5 * sizes.line, alpha=0.6, zorder=2
             )

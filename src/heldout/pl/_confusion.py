@@ -10,8 +10,8 @@ from heldout._core.leaks import leak_of_stored
 from heldout._core.words import counted
 from heldout.pl._layout import finish, new_axes, room_of, sizes_of
 from heldout.pl._predicted import read_predicted
-from heldout.pl._style import MODEL_COLOR, despine, paper, text_on, titled
-from heldout.pl._words import width_of
+from heldout.pl._style import despine, model_color, paper, text_on, titled
+from heldout.pl._words import shortened, width_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ def _draw(ax: Axes, counts: np.ndarray, classes: list[str]) -> None:
 
     sizes, totals, numbers = sizes_of(ax), counts.sum(axis=1), range(len(classes))
     share = counts / np.maximum(totals, 1)[:, None]
-    shades = LinearSegmentedColormap.from_list("share", [paper(ax), MODEL_COLOR])
+    shades = LinearSegmentedColormap.from_list("share", [paper(ax), model_color()])
     ax.imshow(share, cmap=shades, vmin=0, vmax=1, aspect="auto")
     room = room_of(ax)
     wide, high = 0.7 * room.width / len(classes), 0.65 * room.height / len(classes)
@@ -122,9 +122,11 @@ def _draw(ax: Axes, counts: np.ndarray, classes: list[str]) -> None:
             if high > sizes.small / 72 and max(width_of(line, sizes.text) for line in lines) < wide:
                 style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": sizes.text}
                 ax.text(j, i, "\n".join(lines), color=text_on(shades(share[i, j])), **style)
-    turned = max(width_of(name, sizes.tick) for name in classes) > wide
-    ax.set_xticks(numbers, classes, rotation=45 if turned else 0, ha="right" if turned else "center")
-    ax.set_yticks(numbers, [f"{name}\n(n = {total:,})" for name, total in zip(classes, totals, strict=True)])
+    bottom = [shortened(name, 0.45 * room.height, sizes.tick) for name in classes]
+    left = [shortened(name, 0.35 * room.width, sizes.tick) for name in classes]
+    turned = max(width_of(name, sizes.tick) for name in bottom) > wide
+    ax.set_xticks(numbers, bottom, rotation=45 if turned else 0, ha="right" if turned else "center")
+    ax.set_yticks(numbers, [f"{name}\n(n = {total:,})" for name, total in zip(left, totals, strict=True)])
     ax.set_xticks(np.arange(0.5, len(classes) - 1), minor=True)
     ax.set_yticks(np.arange(0.5, len(classes) - 1), minor=True)
     ax.grid(which="minor", color=paper(ax), linewidth=sizes.line)

@@ -10,7 +10,7 @@ from heldout._core.fits import latest_fit
 from heldout._core.leaks import leak_of_stored
 from heldout.get import scores
 from heldout.pl._layout import finish, new_axes, sizes_of
-from heldout.pl._style import CLASS_COLORS, CLASS_MARKS, despine, ink, titled
+from heldout.pl._style import CLASS_MARKS, class_color, despine, ink, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def coverage(
 
 
 def _draw(ax: Axes, nominal: np.ndarray, shares: pd.DataFrame, number: int, label: str, sizes: Sizes) -> Line2D:
-    values, colour = shares.to_numpy(dtype=float), CLASS_COLORS[number]
+    values, colour = shares.to_numpy(dtype=float), class_color(number)
     for row in values:
         ax.plot(nominal, row, color=colour, linewidth=0.3 * sizes.line, alpha=0.35)
     known = np.isfinite(values).any(axis=0)

@@ -13,7 +13,7 @@ from heldout._core.leaks import leak_of_stored
 from heldout._core.ledger import was_evaluated
 from heldout._core.partition import read_partition
 from heldout.pl._layout import finish, new_axes, sizes_of
-from heldout.pl._style import FAINT, MODEL_COLOR, PARTITION_COLORS, PARTITION_MARKS, despine, method_name, paper, titled
+from heldout.pl._style import FAINT, PARTITION_MARKS, despine, method_name, model_color, paper, partition_color, titled
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -107,10 +107,10 @@ def forecast(
         _Cloud(
             f"observed, {at:g} (held out)",
             coordinates(adata, truth, columns, space, layer),
-            PARTITION_COLORS["test"],
+            partition_color("test"),
             PARTITION_MARKS["test"],
         ),
-        _Cloud(f"predicted, {at:g}", np.asarray(predicted.obsm[fit.info["use_rep"] or "X_pca"]), MODEL_COLOR, "o"),
+        _Cloud(f"predicted, {at:g}", np.asarray(predicted.obsm[fit.info["use_rep"] or "X_pca"]), model_color(), "o"),
     ]
     ax = new_axes(ax, figsize)
     title = f"{fit.info['time_key']} {at:g}: {method_name(fit.method.removeprefix('forecast.'))}"

@@ -9,7 +9,7 @@ import numpy as np
 from heldout._core import store
 from heldout._core.arrays import describe, get_matrix, row_blocks
 from heldout.pl._layout import finish, new_axes, room_of, sizes_of
-from heldout.pl._style import CLASS_COLORS, FAINT, PARTITION_COLORS, despine, ink, paper
+from heldout.pl._style import FAINT, class_color, despine, ink, paper, partition_color
 from heldout.pl._words import width_of
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def genes_per_cell(
     if threshold is not None:
         kept = int((detected >= threshold).sum())
         line: dict[str, Any] = {
-            "color": PARTITION_COLORS["test"],
+            "color": partition_color("test"),
             "linewidth": 0.7 * sizes.line,
             "linestyle": "--",
             "zorder": 3,
@@ -137,7 +137,7 @@ def _detected(X: Any) -> np.ndarray:
 
 
 def _violin(ax: Axes, at: int, group: np.ndarray, sizes: Sizes, *, plain: bool) -> None:
-    colour = CLASS_COLORS[0]
+    colour = class_color(0)
     if not plain and (len(group) < _FEWEST or np.ptp(group) == 0):
         ax.plot(np.full(len(group), at), group, "o", markersize=0.5 * sizes.mark, color=colour)
         return

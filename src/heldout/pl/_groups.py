@@ -12,7 +12,7 @@ from heldout.metrics.classification import one_vs_rest
 from heldout.pl._layout import finish, new_axes, room_of, sizes_of
 from heldout.pl._predicted import class_number, read_predicted
 from heldout.pl._split_draw import name_ticks
-from heldout.pl._style import CLASS_COLORS, CLASS_MARKS, FAINT, despine, ink, method_name, shorten, titled
+from heldout.pl._style import CLASS_MARKS, FAINT, class_color, despine, ink, method_name, shorten, titled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +129,7 @@ def _draw(ax: Axes, predicted: Predicted, number: int, title: str) -> None:
         inside = units.labels[order] == label
         if not inside.any():
             continue
-        colour, mark = CLASS_COLORS[label % len(CLASS_COLORS)], CLASS_MARKS[label % len(CLASS_MARKS)]
+        colour, mark = class_color(label), CLASS_MARKS[label % len(CLASS_MARKS)]
         for place, group in zip(places[inside], order[inside], strict=True):
             _cells(ax, place, of_cells[predicted.group_numbers == group], colour, sizes, narrow=strip < _STRIP)
         size = min(0.9 * sizes.mark, max(72 * strip, 0.35 * sizes.mark))

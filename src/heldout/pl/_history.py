@@ -9,7 +9,7 @@ from heldout._core import keys
 from heldout._core.fits import latest_fit, read_header
 from heldout._core.store import section, some
 from heldout.pl._layout import finish, new_panels, sizes_of
-from heldout.pl._style import PARTITION_COLORS, PARTITION_MARKS, despine, ink
+from heldout.pl._style import PARTITION_MARKS, despine, ink, partition_color
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +153,7 @@ def _draw(
             marker=PARTITION_MARKS[curve.partition] if few else None,
             markersize=(0.6 if solid else 0.4) * sizes.mark,
             linewidth=sizes.line,
-            color=PARTITION_COLORS[curve.partition],
+            color=partition_color(curve.partition),
             label=curve.label,
         )
     keys = [list(panel.get_lines()) for panel in panels]

@@ -10,7 +10,7 @@ from heldout._core.words import counted
 from heldout.get._interactions import interaction_curve, read_interactions
 from heldout.metrics.interactions import CLASSES
 from heldout.pl._layout import finish, new_panels, sizes_of
-from heldout.pl._style import CLASS_COLORS, FAINT, despine, ink, method_looks, method_name
+from heldout.pl._style import FAINT, class_color, despine, ink, method_looks, method_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,17 +22,14 @@ if TYPE_CHECKING:
     from heldout.pl._layout import Sizes
     from heldout.tasks.interactions.measured import Interactions
 
-COLORS = {
-    "additive": "#B9B9B9",
-    "buffering": CLASS_COLORS[0],
-    "synergistic": CLASS_COLORS[1],
-    "opposite": CLASS_COLORS[2],
-    "other": CLASS_COLORS[3],
-}
-"""One colour per class of interaction."""
-
 MARKS = {"additive": "o", "buffering": "s", "synergistic": "^", "opposite": "D", "other": "v"}
 """One shape per class of interaction."""
+
+
+def colors() -> dict[str, str]:
+    """One colour per class of interaction."""
+    classes = ("buffering", "synergistic", "opposite", "other")
+    return {"additive": "#B9B9B9"} | {name: class_color(number) for number, name in enumerate(classes)}
 
 
 def interactions(
@@ -101,7 +98,7 @@ def _scatter(ax: Axes, found: Interactions) -> None:
     low, high = _limits(expected, observed)
     crowded = expected.size > 20_000
     classes = np.where(found.called, found.classes, 0).ravel()
-    for number, (name, colour) in enumerate(COLORS.items()):
+    for number, (name, colour) in enumerate(colors().items()):
         points = np.flatnonzero(classes == number) if number else np.flatnonzero(~found.called)
         size = (0.18 if crowded else 0.35) if not number else (0.35 if crowded else 0.55)
         x, y = expected.ravel()[points], observed.ravel()[points]
@@ -133,7 +130,7 @@ def _handles(found: Interactions, sizes: Sizes) -> list[Any]:
             linestyle="none",
             marker=MARKS[name],
             markersize=0.7 * sizes.mark,
-            color=COLORS[name],
+            color=colors()[name],
             label=_label(name, n, counts.sum()),
         )
         for name, n in zip(CLASSES, counts, strict=True)

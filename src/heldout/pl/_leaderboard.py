@@ -19,7 +19,7 @@ from heldout.get._leaderboard import (
     verdict_words,
 )
 from heldout.pl._layout import finish, new_panels, room_of, sizes_of
-from heldout.pl._style import FAINT, MODEL_COLOR, despine, ink, method_name, paper, titled
+from heldout.pl._style import FAINT, despine, ink, method_name, model_color, paper, titled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,7 +164,7 @@ def _draw(ax: Axes, at: int, row: pd.Series, most: int, sizes: Sizes) -> None:
         ax.annotate("not predicted" if lost else "not defined", (0.02, at), bbox=behind, **place)
         return
     model = row.role == "model"
-    colour = FAINT if row.role == "baseline" else MODEL_COLOR
+    colour = FAINT if row.role == "baseline" else model_color()
     if np.isfinite(row.ci_low) and np.isfinite(row.ci_high):
         ax.plot(
             [row.ci_low, row.ci_high], [at, at], color=colour, linewidth=(1 if model else 0.7) * sizes.line, zorder=1

@@ -11,18 +11,18 @@ from heldout._core import keys
 from heldout._core.checks import check_choice
 from heldout._core.metric import metric_of
 from heldout._core.report import unit_name
+from heldout._core.settings import settings
 from heldout._core.store import section
 from heldout._core.words import plural
 from heldout.get import learning_curve as stored_curve
 from heldout.pl._layout import finish, new_axes
-from heldout.pl._style import CLASS_COLORS, FAINT, despine, ink
+from heldout.pl._style import FAINT, despine, ink
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-_MOST = len(CLASS_COLORS)
 _NAMES = {"auc": "AUC", "loss": "log-loss (nats)"}
 
 
@@ -76,12 +76,12 @@ def learning_curve(
     table = stored_curve(adata, key)
     table = table[table["metric"] == metric]
     methods = list(dict.fromkeys(table["method"]))
-    if len(methods) > _MOST:
-        msg = f"The learning curve {key!r} has {len(methods)} methods, but a plot has room for {_MOST}. Compute fewer."
+    if len(methods) > (most := len(settings.class_colors)):
+        msg = f"The learning curve {key!r} has {len(methods)} methods, but a plot has room for {most}. Compute fewer."
         raise ValueError(msg)
     about = json.loads(str(section(adata, keys.LEARNING_CURVES)[key]["json"]))
     ax = new_axes(ax, figsize)
-    colors = dict(zip(methods, CLASS_COLORS, strict=False))
+    colors = dict(zip(methods, settings.class_colors, strict=False))
     sizes = np.sort(table["n_train"].unique())
     step = 0.012 * (sizes[-1] - sizes[0])
     for number, method in enumerate(methods):

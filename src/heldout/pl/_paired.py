@@ -11,7 +11,7 @@ from heldout._core.metric import metric_of
 from heldout._core.words import plural
 from heldout.get import comparison
 from heldout.pl._layout import finish, new_axes, sizes_of
-from heldout.pl._style import FAINT, MODEL_COLOR, despine, ink, method_name, titled
+from heldout.pl._style import FAINT, despine, ink, method_name, model_color, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,7 @@ def paired(
     sizes = sizes_of(ax)
     for left, right in values:
         up = sign * (right - left) > 0
-        look: dict[str, Any] = {"color": MODEL_COLOR} if up else {"color": FAINT, "linestyle": (0, (3, 1.5))}
+        look: dict[str, Any] = {"color": model_color()} if up else {"color": FAINT, "linestyle": (0, (3, 1.5))}
         ax.plot([0, 1], [left, right], linewidth=0.7 * sizes.line, marker="o", markersize=0.6 * sizes.mark, **look)
     ax.plot(
         [0, 1],

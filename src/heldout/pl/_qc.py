@@ -8,22 +8,12 @@ import numpy as np
 
 from heldout.get._libraries import libraries
 from heldout.pl._layout import finish, new_axes, room_of, sizes_of
-from heldout.pl._style import CLASS_COLORS, FAINT, PARTITION_COLORS, despine, ink, paper
+from heldout.pl._style import FAINT, class_color, despine, ink, paper, partition_color
 from heldout.pl._words import width_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
-
-_PARTS = {
-    "kept": ("kept", PARTITION_COLORS["train"], ""),
-    "not_drawn": ("passed, not sampled", PARTITION_COLORS["unused"], ""),
-    "few_genes": ("too few genes", CLASS_COLORS[3], "////"),
-    "many_genes": ("too many genes", CLASS_COLORS[5], "...."),
-    "high_mito": ("high mitochondrial share", CLASS_COLORS[1], "xxxx"),
-}
-
-"""Label, colour and hatch of each part of a bar."""
 
 _MANY = 100
 """From this number of libraries, bars have no gaps."""
@@ -68,7 +58,7 @@ def qc(adata: AnnData, *, ax: Axes | None = None, figsize: tuple[float, float] |
     n = len(table)
     sizes, room, parts = sizes_of(ax, crowd=n), room_of(ax), []
     at, left = np.arange(n), np.zeros(n)
-    for name, (label, color, hatch) in _PARTS.items():
+    for name, (label, color, hatch) in _parts().items():
         width = table[name].to_numpy(dtype=float)
         if width.any():
             look: dict[str, Any] = {
@@ -97,3 +87,14 @@ def qc(adata: AnnData, *, ax: Axes | None = None, figsize: tuple[float, float] |
     title = f"{int(table['kept'].sum()):,} of {int(table['n_found'].sum()):,} cells kept"
     finish(ax, title, key=parts, sizes=sizes)
     return ax
+
+
+def _parts() -> dict[str, tuple[str, str, str]]:
+    """Label, colour and hatch of each part of a bar."""
+    return {
+        "kept": ("kept", partition_color("train"), ""),
+        "not_drawn": ("passed, not sampled", partition_color("unused"), ""),
+        "few_genes": ("too few genes", class_color(3), "////"),
+        "many_genes": ("too many genes", class_color(5), "...."),
+        "high_mito": ("high mitochondrial share", class_color(1), "xxxx"),
+    }

@@ -17,13 +17,13 @@ from heldout.metrics.classification import one_vs_rest
 from heldout.pl._layout import finish, new_axes, sizes_of
 from heldout.pl._predicted import read_predicted
 from heldout.pl._style import (
-    CLASS_COLORS,
     CLASS_DASHES,
     FAINT,
-    MODEL_COLOR,
+    class_color,
     despine,
     ink,
     method_name,
+    model_color,
     text_line,
     titled,
 )
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 Kind = Literal["group", "cell", "baseline"]
 
 LOOKS: dict[str, dict[str, Any]] = {
-    "group": {"color": MODEL_COLOR, "width": 1.3, "marker": "o", "zorder": 4, "clip_on": False},
-    "cell": {"color": MODEL_COLOR, "width": 0.7, "zorder": 3, "alpha": 0.75},
+    "group": {"width": 1.3, "marker": "o", "zorder": 4, "clip_on": False},
+    "cell": {"width": 0.7, "zorder": 3, "alpha": 0.75},
     "baseline": {"color": FAINT, "width": 0.9, "zorder": 2, "clip_on": False},
 }
 """Style of the curves of groups, of cells, and of the groups of the best baseline; widths relative to the rcParams."""
@@ -189,7 +189,7 @@ def _draw(ax: Axes, predicted: Predicted, curves: list[RocCurve], evaluated: Eva
     for curve in curves:
         look = _look(curve.kind, sizes)
         if not two:
-            look["color"] = CLASS_COLORS[number[curve.positive] % len(CLASS_COLORS)]
+            look["color"] = class_color(number[curve.positive])
             look["linestyle"] = CLASS_DASHES[number[curve.positive] % len(CLASS_DASHES)]
         (lines[curve.kind],) = ax.plot(curve.fpr, curve.tpr, label="_", **look)
     chance: dict[str, Any] = {
@@ -213,7 +213,7 @@ def _draw(ax: Axes, predicted: Predicted, curves: list[RocCurve], evaluated: Eva
 def _look(kind: str, sizes: Sizes) -> dict[str, Any]:
     look = dict(LOOKS[kind])
     width = look.pop("width") * sizes.line
-    return {**look, "linewidth": width, "markersize": 0.55 * sizes.mark}
+    return {"color": model_color(), **look, "linewidth": width, "markersize": 0.55 * sizes.mark}
 
 
 def _title(predicted: Predicted, evaluated: Evaluated | None) -> str:
@@ -231,7 +231,7 @@ def _proxies(curves: list[RocCurve], number: dict[str, int], sizes: Sizes) -> di
     kinds = dict.fromkeys(curve.kind for curve in curves)
     handles: dict[str, Line2D] = {kind: Line2D([], [], **{**_look(kind, sizes), "color": ink()}) for kind in kinds}
     for name in dict.fromkeys(curve.positive for curve in curves):
-        color, dash = CLASS_COLORS[number[name] % len(CLASS_COLORS)], CLASS_DASHES[number[name] % len(CLASS_DASHES)]
+        color, dash = class_color(number[name]), CLASS_DASHES[number[name] % len(CLASS_DASHES)]
         handles[f"class {name}"] = Line2D([], [], color=color, linestyle=dash, linewidth=sizes.line, label=name)
     return handles
 

@@ -11,7 +11,7 @@ from heldout._core.words import counted
 from heldout.get import evaluation
 from heldout.get._leaderboard import latest_key, verdict_words
 from heldout.pl._layout import finish, new_axes, sizes_of
-from heldout.pl._style import FAINT, MODEL_COLOR, despine, ink, method_name, titled
+from heldout.pl._style import FAINT, despine, ink, method_name, model_color, titled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,7 @@ def skill(
 
 def _draw(ax: Axes, at: int, row: pd.Series, sizes: Sizes) -> None:
     judged = row.role == "model"
-    colour, width = (MODEL_COLOR, 1.4) if judged else (FAINT, 0.8)
+    colour, width = (model_color(), 1.4) if judged else (FAINT, 0.8)
     value = max(row.estimate, _LOWEST)
     ax.plot([0, value], [at, at], color=colour, linewidth=width * sizes.line, solid_capstyle="butt", zorder=1)
     if np.isfinite(row.ci_low) and np.isfinite(row.ci_high):

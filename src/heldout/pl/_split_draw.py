@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from heldout._core.partition import PARTITIONS
 from heldout._core.words import counted, plural
 from heldout.pl._layout import SMALLEST, finish, room_of, sizes_of
-from heldout.pl._style import PARTITION_COLORS, despine, ink, paper, shorten, text_line, text_on
+from heldout.pl._style import despine, ink, paper, partition_color, shorten, text_line, text_on
 from heldout.pl._words import shortened, width_of
 
 if TYPE_CHECKING:
@@ -80,14 +80,14 @@ def _tile(ax: Axes, x: float, y: float, counts: list[int], text: str, sizes: Siz
         if n:
             share = TILE_WIDTH * n / total
             look: dict[str, Any] = {
-                "facecolor": PARTITION_COLORS[partition],
+                "facecolor": partition_color(partition),
                 "hatch": HATCHES.get(partition, ""),
                 "linewidth": 0,
             }
             ax.add_patch(Rectangle((left, y), share, TILE_HEIGHT, edgecolor=paper(ax), label=partition, **look))
             left += share
     if text:
-        inside = [PARTITION_COLORS[partition] for partition, n in zip(PARTITIONS, counts, strict=True) if n]
+        inside = [partition_color(partition) for partition, n in zip(PARTITIONS, counts, strict=True) if n]
         _tile_text(ax, x, y + TILE_HEIGHT / 2, inside, text, sizes)
 
 
@@ -111,7 +111,7 @@ def _finish_tiles(
     ax.set_yticks(middles, [shortened(label, 0.3 * room_of(ax).width, sizes.tick) for label in layout.labels])
     for label in layout.labels[:-1]:
         at = bottoms[label] - (LABEL_GAP + 1 - TILE_HEIGHT) / 2
-        ax.axhline(at, color=PARTITION_COLORS["unused"], alpha=0.5, linewidth=0.5 * sizes.line)
+        ax.axhline(at, color=partition_color("unused"), alpha=0.5, linewidth=0.5 * sizes.line)
     ax.set_xlim(-0.55, len(layout.matches) - 0.45)
     ax.set_ylim(-0.12, top - LABEL_GAP)
     ax.tick_params(length=0)
@@ -140,7 +140,7 @@ def draw_bars(layout: SplitLayout, ax: Axes) -> None:
     for partition in PARTITIONS:
         n = table[partition].to_numpy()
         filled = n > 0
-        look: dict[str, Any] = {"color": PARTITION_COLORS[partition], "edgecolor": paper(ax), "linewidth": 0}
+        look: dict[str, Any] = {"color": partition_color(partition), "edgecolor": paper(ax), "linewidth": 0}
         width = 0.84 if len(table) < 100 else 1.0
         ax.bar(at[filled], n[filled], width, bottom[filled], hatch=HATCHES.get(partition, ""), **look)
         bottom = bottom + n
@@ -164,15 +164,33 @@ def _finish_bars(ax: Axes, layout: SplitLayout, at: np.ndarray, sizes: Sizes) ->
     if name_ticks(ax, at.tolist(), names, wide, sizes):
         ax.set_xlabel(f"{layout.unit} (names begin with {prefix})" if prefix else layout.unit)
     else:
-        ax.set_xlabel(counted(len(at), layout.unit))
+        ax.set_xlabel(counted(int((~_is_control(layout)).sum()), layout.unit))
+        _name_controls(ax, layout, at, sizes)
     ax.tick_params(axis="x", length=0, pad=2)
     ax.set_xlim(at[0] - 0.8, at[-1] + 0.8)
     ax.set_ylabel(f"cells per {layout.unit}")
     despine(ax, "left")
     table = layout.table
-    n, of = table.loc[table["test"] > 0, "group"].nunique(), table["group"].nunique()
+    of_test = table.loc[(table["test"] > 0) & ~_is_control(layout), "group"]
+    n, of = of_test.nunique(), table.loc[~_is_control(layout), "group"].nunique()
     title = f"test: {n:,} of {of:,} {plural(layout.unit)}" if n else "no test set"
     finish(ax, title, key=_partition_handles(layout), sizes=sizes)
+
+
+def _is_control(layout: SplitLayout) -> pd.Series:
+    """Whether each row of the table is a control, (n_rows,)."""
+    return layout.table["group"].isin(layout.controls)
+
+
+def _name_controls(ax: Axes, layout: SplitLayout, at: np.ndarray, sizes: Sizes) -> None:
+    """Write the name of each control beside the top of its bar, on the side that has more bars."""
+    heights = layout.table[list(PARTITIONS)].sum(axis=1).to_numpy()
+    for row in _is_control(layout).to_numpy().nonzero()[0][:1]:
+        right = at[row] < (at[0] + at[-1]) / 2
+        place: dict[str, Any] = {"ha": "left" if right else "right", "va": "top", "fontsize": sizes.text}
+        offset = (0.4 * sizes.text * (1 if right else -1), 0)
+        where: dict[str, Any] = {"xytext": offset, "textcoords": "offset points", **place}
+        ax.annotate(str(layout.table["group"][row]), (at[row], heights[row]), **where)
 
 
 def _partition_handles(layout: SplitLayout) -> list[Any]:
@@ -183,10 +201,12 @@ def _partition_handles(layout: SplitLayout) -> list[Any]:
     for name in PARTITIONS:
         inside = layout.table[layout.table[name] > 0]
         if len(inside):
-            groups = counted(inside["group"].nunique(), layout.unit)
+            control = inside["group"].isin(layout.controls)
+            groups = counted(inside.loc[~control, "group"].nunique(), layout.unit)
+            groups += " and control" if control.any() else ""
             label = f"{name}: {groups}, {counted(int(inside[name].sum()), 'cell')}"
             look: dict[str, Any] = {
-                "facecolor": PARTITION_COLORS[name],
+                "facecolor": partition_color(name),
                 "hatch": HATCHES.get(name, ""),
                 "edgecolor": "none",
             }

@@ -36,6 +36,9 @@ class SplitLayout:
         Names of the columns of ``obs``. ``match`` and ``label`` can be None.
     matches, labels
         Match values and labels in the order of the plot.
+    controls
+        Groups that are controls of a screen. They are no perturbations, and cells of one control can be in all
+        partitions.
     """
 
     table: pd.DataFrame
@@ -44,6 +47,7 @@ class SplitLayout:
     label: str | None
     matches: list[str]
     labels: list[str]
+    controls: tuple[str, ...] = ()
 
 
 def split_layout(
@@ -67,7 +71,10 @@ def split_layout(
     table = frame.groupby(["group", "match", "label", "partition"]).size().unstack("partition", fill_value=0)
     table = table.reindex(columns=list(PARTITIONS), fill_value=0).rename_axis(columns=None).reset_index()
     table = _sorted(table, matches, labels, by_partition=not by_time)
-    return SplitLayout(table, "+".join(columns), match_key, label_key, matches, labels)
+    screen = columns == [partition.params.get("perturbation_key")]
+    named = partition.params.get("control") or [] if screen else []
+    controls = tuple(str(name) for name in ([named] if isinstance(named, str) else named))
+    return SplitLayout(table, "+".join(columns), match_key, label_key, matches, labels, controls)
 
 
 def _columns(partition: Partition) -> list[str]:

@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from heldout._core.leaks import TITLE
+from heldout._core.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
 
-PARTITION_COLORS = {"train": "#5588BB", "val": "#E0A820", "test": "#B8174A", "unused": "#B9B9B9"}
-"""One colour per partition. They differ in lightness too, for grey prints, and are seen on white and on black."""
-
 PARTITION_MARKS = {"train": "o", "val": "s", "test": "D", "unused": "."}
 """One shape per partition."""
-
-CLASS_COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
-"""Paul Tol's bright scheme, for the classes of a label."""
 
 CLASS_MARKS = ("o", "s", "^", "D", "v", "P", "X")
 """One shape per class, in the order of the colours."""
@@ -29,15 +24,27 @@ CLASS_MARKS = ("o", "s", "^", "D", "v", "P", "X")
 CLASS_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1.5, 1.5)))
 """Line styles of classes and methods, in the order of the colours."""
 
-MODEL_COLOR = CLASS_COLORS[0]
-"""Colour of the judged method. Baselines have the colour ``FAINT``."""
-
 FAINT = "#8A8A8A"
 """Colour of baselines, and of lines and text for comparison. It is seen on white and on black."""
 
 
 _DARK = "#222222"
 """Text on light fills."""
+
+
+def partition_color(name: str) -> str:
+    """Colour of a partition in all pictures."""
+    return settings.partition_colors[name]
+
+
+def class_color(number: int) -> str:
+    """Colour of a class or a method by its number; the colours repeat."""
+    return settings.class_colors[number % len(settings.class_colors)]
+
+
+def model_color() -> str:
+    """Colour of the judged method. Baselines have the colour ``FAINT``."""
+    return class_color(0)
 
 
 def ink() -> str:
@@ -67,12 +74,12 @@ def method_looks(names: Sequence[str]) -> dict[str, tuple[str, Any]]:
         Names of methods.
     """
     taken: dict[str, int] = {}
-    n = len(CLASS_COLORS) - 1
+    n = len(settings.class_colors) - 1
     for name in sorted(set(names)):
         wanted = crc32(name.encode()) % n
         free = [number % n for number in range(wanted, wanted + n) if number % n not in taken.values()]
         taken[name] = free[0] if free else wanted
-    return {name: (CLASS_COLORS[number], CLASS_DASHES[number % len(CLASS_DASHES)]) for name, number in taken.items()}
+    return {name: (class_color(number), CLASS_DASHES[number % len(CLASS_DASHES)]) for name, number in taken.items()}
 
 
 def method_name(name: str) -> str:

@@ -15,7 +15,7 @@ from heldout._core.partition import read_partition
 from heldout._core.words import counted
 from heldout.get import scores
 from heldout.pl._layout import finish, new_panels, sizes_of
-from heldout.pl._style import FAINT, MODEL_COLOR, PARTITION_COLORS, despine, ink, method_name, titled
+from heldout.pl._style import FAINT, despine, ink, method_name, model_color, partition_color, titled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,13 +169,13 @@ def _draw(
     look: dict[str, Any] = {"marker": "o", "markersize": mark, "linewidth": line, "elinewidth": line}
     panel.errorbar(past["time"], past["mean"], 2 * past["error"], color=FAINT, label="observed", **look)
     panel.plot([last, at], [start, start], color=FAINT, linestyle=":", linewidth=line, label="persistence")
-    look |= {"color": PARTITION_COLORS["test"], "markersize": 1.2 * mark, "linestyle": "none"}
+    look |= {"color": partition_color("test"), "markersize": 1.2 * mark, "linestyle": "none"}
     panel.errorbar(target["time"], target["mean"], 2 * target["error"], label="observed (held out)", **look)
     middle = start + predicted["predicted"]
     if np.isfinite(width):
         shifted = at - 0.03 * (at - float(observed["time"].min()))
-        panel.plot([shifted] * 2, [middle - width, middle + width], color=MODEL_COLOR, linewidth=line)
-    edge: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": MODEL_COLOR, "markeredgewidth": line}
+        panel.plot([shifted] * 2, [middle - width, middle + width], color=model_color(), linewidth=line)
+    edge: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": model_color(), "markeredgewidth": line}
     panel.plot(at, middle, marker="D", markersize=1.4 * mark, linestyle="none", label="predicted", **edge)
     if baseline is not None:
         cross: dict[str, Any] = {"marker": "x", "markersize": 1.3 * mark, "color": ink(), "linestyle": "none"}

@@ -138,8 +138,13 @@ def recipe_karpe26(
 def _normalise(adata: AnnData, target_sum: float) -> None:
     import scanpy as sc
 
+    kind = type(adata.X)
+    if isinstance(adata.X, sparse.sparray):  # scanpy sums their rows to a vector of another shape
+        adata.X = sparse.csr_matrix(adata.X)
     sc.pp.normalize_total(adata, target_sum=target_sum)
     sc.pp.log1p(adata)
+    if issubclass(kind, sparse.sparray):
+        adata.X = kind(adata.X)
 
 
 def _out_of_core(

@@ -19,6 +19,7 @@ from heldout._core.leaks import LEAK, without_inference
 from heldout._core.looks import ScoredSet, next_looks
 from heldout._core.partition import Partition, read_partition
 from heldout._core.progress import progress
+from heldout._core.tables import prints_whole
 from heldout._core.threads import thread_policy
 from heldout.metrics.labellings import labellings
 from heldout.pp import highly_variable_genes, scale
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("heldout")
 
 
+@prints_whole
 @thread_policy()
 def compare(
     adata: AnnData,

@@ -18,6 +18,7 @@ from heldout._core.keys import check_key
 from heldout._core.looks import ScoredSet, held_out_elsewhere, next_look, report_look
 from heldout._core.partition import PARTITIONS, read_partition, write_partition
 from heldout._core.progress import progress
+from heldout._core.tables import prints_whole
 from heldout._core.threads import thread_policy
 from heldout._core.words import counted, plural
 from heldout.splitting._components import components
@@ -57,6 +58,7 @@ _SPLIT = "heldout_learning_curve"
 """Column of the temporary split of a subset."""
 
 
+@prints_whole
 @thread_policy()
 def learning_curve(
     adata: AnnData,

@@ -13,6 +13,7 @@ import pandas as pd
 from heldout._core import keys, store
 from heldout._core.keys import check_key
 from heldout._core.looks import ScoredSet, next_looks
+from heldout._core.tables import prints_whole
 from heldout._core.threads import thread_policy
 from heldout.metrics.classification import group_log_probability, roc_auc
 from heldout.tasks.genotype.compare import comparison_table
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("heldout")
 
 
+@prints_whole
 @thread_policy()
 def score_probabilities(
     adata: AnnData,

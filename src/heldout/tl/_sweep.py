@@ -17,6 +17,7 @@ from heldout._core.metric import metric_of
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import Rng, generator, seed_of
+from heldout._core.tables import prints_whole
 from heldout._core.threads import thread_policy
 from heldout.metrics.classification import log_loss, roc_auc
 from heldout.tasks.genotype import METHODS
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@prints_whole
 @thread_policy()
 def sweep(
     adata: AnnData,

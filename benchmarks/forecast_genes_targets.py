@@ -3,8 +3,8 @@
     python benchmarks/forecast_genes_targets.py [--splits 10] [--first-split 300] [--only chu bargaje klein packer]
 
 Each target time is predicted from all times before it, for 15 % of the genes, with 70 % in train
-(``heldout.pp.split_genes``). Blocks are the 250 genes with the highest mean, and the next 250. The skill is 1 - MSE / MSE
-of persistence, from sums over all splits. ``stacked, former`` has the members and the prior of the version before
+(``heldout.pp.split_genes``). Blocks are the 250 genes with the highest mean, and the next 250. The skill is
+1 - MSE / MSE of persistence, from sums over all splits. ``stacked, former`` has the members and the prior of the version before
 ``multi_kernel``. The parts of ``multi_kernel`` and the prior of ``stacked`` were chosen on the targets marked with a
 star, with the splits 0 to 7, and then tried once on the others with the splits 200 to 259 (Chu, 96 h) and 200 to 209.
 """

@@ -154,10 +154,10 @@ def show(scores: pd.DataFrame) -> None:
         studies.index = pd.MultiIndex.from_arrays(
             [names, studies.index.get_level_values("method")], names=["data", "method"]
         )
-        differences(studies, "simulated studies")
+        differences(studies, "simulations")
         seen = names.str.contains("one type") | names.str.contains("variance")
         if seen.any():
-            differences(studies[seen], "simulated studies, one type or variance")
+            differences(studies[seen], "simulations, one type or variance")
 
 
 def differences(of_data: pd.DataFrame, words: str) -> None:

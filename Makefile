@@ -51,7 +51,7 @@ lint: $(VENV)/.lint ## Run every static check of .pre-commit-config.yaml
 	@echo "== lint: pyproject-fmt --check"
 	@$(BIN)/pyproject-fmt --check pyproject.toml
 	@echo "== lint: mypy"
-	@$(BIN)/mypy
+	@MYPY_NUM_WORKERS=2 $(BIN)/mypy
 	@echo "== lint: nbstripout --verify"
 	@find docs tutorials -name '*.ipynb' -not -path '*/_build/*' -not -path '*/generated/*' -print0 2>/dev/null \
 		| xargs -0 -r $(BIN)/nbstripout --verify

@@ -125,7 +125,11 @@ def score(rows: pd.DataFrame) -> pd.Series:
 
 
 def show(scores: pd.DataFrame) -> None:
-    """Print the score of each method, and paired differences of ``auto`` to each method over data sets."""
+    """Print the score of each method, and paired differences of ``auto`` to each method.
+
+    Units of the differences are data sets (mean over draws). Each draw of simulated donors is a study of its own, so
+    there the units are also draws.
+    """
     table = scores.groupby(["data", "role", "method", "draw"], sort=False)[list(scores)].apply(score)
     of_data = table.groupby(["data", "role", "method"], sort=False).mean()
     for role in ("real", "simulated, few", "simulated, many"):
@@ -138,13 +142,22 @@ def show(scores: pd.DataFrame) -> None:
             print(f"\n{role}, {metric}\n| method | {' | '.join(wide)} | average |\n|---|{'---|' * (wide.shape[1] + 1)}")
             for method, row in wide.iterrows():
                 print(f"| {method} | {' | '.join(f'{value:.3f}' for value in [*row, row.mean()])} |")
-    role, name = (of_data.index.get_level_values(level) for level in ("role", "data"))
-    seen = name.str.contains("one type") | name.str.contains("variance")
-    parts = {"real": role == "real", "simulated": role == "simulated", "all": role != "", "one type, variance": seen}
-    print("\n| auto minus | data sets | AUC (95 %) | loss (95 %) | Brier (95 %) |\n|---|---|---|---|---|")
+    role = of_data.index.get_level_values("role")
+    parts = {"real": role == "real", "all": role != ""}
+    print("\n| auto minus | units | AUC (95 %) | loss (95 %) | Brier (95 %) |\n|---|---|---|---|---|")
     for words, kept in parts.items():
         if kept.any():
-            differences(of_data[kept].droplevel("role"), words)
+            differences(of_data[kept].droplevel("role"), f"{words} data sets".removeprefix("all "))
+    studies = table[table.index.get_level_values("role") == "simulated"].droplevel("role").reset_index("draw")
+    if len(studies):
+        names = studies.index.get_level_values("data") + [f" {draw}" for draw in studies.pop("draw")]
+        studies.index = pd.MultiIndex.from_arrays(
+            [names, studies.index.get_level_values("method")], names=["data", "method"]
+        )
+        differences(studies, "simulations")
+        seen = names.str.contains("one type") | names.str.contains("variance")
+        if seen.any():
+            differences(studies[seen], "simulations, one type or variance")
 
 
 def differences(of_data: pd.DataFrame, words: str) -> None:
@@ -162,4 +175,4 @@ def differences(of_data: pd.DataFrame, words: str) -> None:
             half = stats.t.ppf(0.975, n - 1) * gap.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
             cells.append(f"{gap.mean():+.3f} ({gap.mean() - half:+.3f} to {gap.mean() + half:+.3f})")
         name = f"{other} ({names[other]})" if other in names else other
-        print(f"| {name} | {words}, {n} | {' | '.join(cells)} |")
+        print(f"| {name} | {n} {words} | {' | '.join(cells)} |")

@@ -1,6 +1,7 @@
 """``method="auto"`` beside all methods that it can choose from, at all targets of several time courses.
 
-    python benchmarks/forecast_auto.py [--data klein bargaje packer eb chu branching laws] [--seeds 3] [--flow]
+    python benchmarks/forecast_auto.py [--data klein bargaje packer eb chu branching laws shapes] [--seeds 3]
+        [--flow] [--only middle]
 
 Each time from the fourth on is forecast from the times before it, and each inner time is left out in turn. Each seed
 draws at most 200 cells of each train time. The table has the corrected skill: 0 is persistence, and 1 is as near to the
@@ -10,7 +11,9 @@ halves of the observed cells. ``auto`` is level with the best if the difference 
 persistence if it is worse by more than the floor.
 
 The candidates and the strength of the shrinkage were chosen on Chu 2016 (``chu``) and on other simulations
-(``branching`` and ``laws`` with the seeds 0 and 1). ``flow`` is trained with one seed.
+(``branching`` and ``laws`` with the seeds 0 and 1), and ``blend`` also on other seeds of the courses of ``shapes``.
+``flow`` is trained with one seed. With ``--only middle`` only inner times are left out, and with ``--only later`` only
+later times are forecast.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import numpy as np
 import pandas as pd
 from forecast_cells import DATA, MANY_GENES, load
 from scipy.linalg import expm
+from simulated_courses import KINDS, simulated
 
 import heldout as ho
 from heldout._core.partition import read_partition
@@ -35,7 +39,7 @@ from heldout.tasks.forecast.task import Task, predict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMES = ("klein", "bargaje", "packer", "eb", "chu", "branching", "laws")
+NAMES = ("klein", "bargaje", "packer", "eb", "chu", "branching", "laws", "shapes")
 MOST = 200
 LAWS = ("line", "circle", "none")
 
@@ -58,6 +62,9 @@ def courses(name: str) -> Iterator[tuple[str, ad.AnnData]]:
     elif name == "laws":
         for kind in LAWS:
             yield kind, law(kind, seed=10)
+    elif name == "shapes":
+        for kind in KINDS:
+            yield kind, simulated(kind, seed=12)
     else:
         yield name, load(name)
 
@@ -170,11 +177,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=list(NAMES), choices=NAMES)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", choices=["middle", "later"], help="one kind of target")
     parser.add_argument("--flow", action="store_true", help="also train flow, which takes minutes")
     arguments = parser.parse_args()
     logging.getLogger("heldout").setLevel(logging.ERROR)
     methods = [
-        m.name for m in METHODS if m.role == "baseline" or m.name == "auto" or (m.name == "flow" and arguments.flow)
+        m.name
+        for m in METHODS
+        if m.role == "baseline" or m.name in ("auto", "blend") or (m.name == "flow" and arguments.flow)
     ]
     tables = {}
     for name in arguments.data:
@@ -182,6 +192,8 @@ def main() -> None:
         for label, adata in courses(name):
             times = np.unique(adata.obs["time"])
             for target, options in cases(times):
+                if arguments.only and (arguments.only == "middle") == ("→" in target):
+                    continue
                 rows[f"{label} {target}"] = row(adata.copy(), options, methods, arguments.seeds)
         tables[name] = pd.DataFrame(rows).T.infer_objects()
         print(f"\n{name}\n{tables[name].round(2).fillna('').to_string()}", flush=True)

@@ -31,7 +31,10 @@ import pandas as pd
 
 DATA = Path(os.environ.get("HELDOUT_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 NETWORKS = ("lstm", "feedforward", "lstm_published", "feedforward_published")
-CLOSED = ("persistence", "mean", "linear", "ridge", "low_rank", "gaussian_process", "coexpression", "stacked")
+CLOSED = (
+    *("persistence", "mean", "linear", "ridge"),
+    *("low_rank", "gaussian_process", "multi_kernel", "coexpression", "stacked"),
+)
 
 
 def load(path: str, *, normalise: bool, ceiling: float | None):

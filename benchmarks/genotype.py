@@ -2,7 +2,7 @@
 
     python benchmarks/genotype.py [--data DIR] [--only onek1k_sex zhao ...] [--seeds 5] [--simple]
     python benchmarks/genotype.py --methods pseudobulk_shrunken "pseudobulk_logistic, chosen"
-    python benchmarks/genotype.py --auto [--seeds 1] [--scores DIR]
+    python benchmarks/genotype.py --auto [--seeds 3] [--scores DIR]
 
 Networks are small (one layer of 64, at most 12 epochs) and are trained with five seeds. OneK1K, Kang and Zhao are
 reduced to 30, 100 and 100 cells per library. With these sizes the script takes about 20 minutes on one core. Genes are
@@ -43,8 +43,7 @@ def methods(auxiliary_key: str | None, *, cell_types: bool, bags: int) -> dict[s
     if cell_types:
         found["composition_logistic"] = {}
     found["mlp (A)"] = {"method": "mlp", "config": config(**NET)}
-    found["mlp balanced"] = {"method": "mlp", "config": config(**NET, balanced=True)}
-    found["mlp ensemble"] = {"method": "mlp", "config": config(**NET, balanced=True, n_members=3)}
+    found["mlp ensemble"] = {"method": "mlp", "config": config(**NET, n_members=3)}
     bagged = {**NET, "batch_size": bags, "lr": 3e-3}
     found["attention"] = {"method": "attention", "config": attention(**bagged)}
     if auxiliary_key is not None:

@@ -1,6 +1,6 @@
 """Coverage of the intervals and size of the tests in paired designs, where two samples are of one patient.
 
-    python benchmarks/inference_paired.py [--n 3000] [--seed 2026] [--only size coverage unequal]
+    python benchmarks/inference_paired.py [--n 3000] [--seed 2026] [--only size coverage unequal] [--pairs 5 8]
 
 Each patient has a control and a treated sample. The correlation of their scores, the AUC of samples of different
 patients, the ratio of the standard deviations (treated to control) and the number of patients vary. Scores are normal,
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import binom, norm, t
@@ -22,6 +23,9 @@ from scipy.stats import binom, norm, t
 from heldout import metrics
 from heldout.metrics.binormal import Paired
 from heldout.metrics.paired import log_variances, p_value_of, weights_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PAIRS = (5, 8, 12, 20)
 CORRELATIONS = (-0.5, 0.0, 0.5, 0.9)
@@ -57,7 +61,7 @@ def study(n: int, correlation: float, auc: float, ratio: float, shape: str, rng:
     return noise(n, correlation, shape, rng) * [1, ratio] + [0, shift_of(auc, ratio, shape)]
 
 
-def coverage(n_studies: int, seed: int) -> None:
+def coverage(n_studies: int, seed: int, pairs: Sequence[int]) -> None:
     """Share of the intervals that contain the truth. That of ``block_auc`` is exact, because its interval is binomial."""
     for shape, ratio in (("normal", 1.0), ("normal", 2.0), ("heavy tails", 1.0)):
         print(f"\n{shape}, ratio of spread {ratio:g}")
@@ -65,7 +69,7 @@ def coverage(n_studies: int, seed: int) -> None:
             "\n| pairs | correlation | `auc`: AUC 0.5 | 0.75 | 0.9 | `block_auc`: 0.5 | 0.75 | 0.9 | sign flips |\n"
             "|---|---|---|---|---|---|---|---|---|"
         )
-        for n in PAIRS:
+        for n in pairs:
             for correlation in CORRELATIONS:
                 rng = np.random.default_rng([seed, n, round(10 * (correlation + 1)), round(ratio), len(shape)])
                 every = [_every(n, correlation, auc, ratio, shape, n_studies, rng) for auc in AUCS]
@@ -108,12 +112,12 @@ def _flips(n: int, correlation: float, ratio: float, shape: str, n_studies: int,
     return float(np.mean(hits))
 
 
-def unequal(n_studies: int, seed: int) -> None:
+def unequal(n_studies: int, seed: int, pairs: Sequence[int]) -> None:
     """Coverage and mean width of the interval that ignores the pairs, beside those of the paired one."""
     print("\n| pairs | correlation | ignoring the pairs: AUC 0.75 | 0.9 | width at 0.75 | paired: width at 0.75 |")
     print("|---|---|---|---|---|---|")
-    for n in PAIRS[1:]:
-        labels, pairs = np.tile([0, 1], n), np.repeat(np.arange(n), 2)
+    for n in [n for n in pairs if n > PAIRS[0]]:
+        labels, pair_of = np.tile([0, 1], n), np.repeat(np.arange(n), 2)
         for correlation in CORRELATIONS:
             rng, shares, widths = np.random.default_rng([seed, n, round(10 * (correlation + 1))]), [], []
             for auc in (0.75, 0.9):
@@ -122,7 +126,7 @@ def unequal(n_studies: int, seed: int) -> None:
                 for _ in range(n_studies // 10):
                     score = study(n, correlation, auc, 1.0, "normal", rng).ravel()
                     one = metrics.auc_interval_unequal(labels, score)
-                    other = metrics.auc_interval_paired(labels, score, pairs=pairs)
+                    other = metrics.auc_interval_paired(labels, score, pairs=pair_of)
                     hits += one.low <= expected <= one.high
                     width += [one.high - one.low, other.high - other.low]
                 shares.append(hits / (n_studies // 10))
@@ -131,19 +135,22 @@ def unequal(n_studies: int, seed: int) -> None:
             print(f"| {n} | {correlation:g} | " + " | ".join(cells) + " |", flush=True)
 
 
-def size(n_studies: int, seed: int) -> None:
+def size(n_studies: int, seed: int, pairs: Sequence[int]) -> None:
     """Share of the studies without a difference that are called significant."""
     print(
         "\n| pairs | correlation | `auc`: spread 1 | 2 | heavy tails, 2 | `block_auc`: spread 1 | 2 | heavy tails, 2 | "
         "sign flips: spread 1 | 2 | heavy tails, 2 |\n" + "|---" * 11 + "|"
     )
-    for n in PAIRS:
+    for n in pairs:
         for correlation in CORRELATIONS:
             settings = (("normal", 1.0), ("normal", 2.0), ("heavy tails", 2.0))
             found = np.array(
                 [_rejected(n, correlation, *how, n_studies // (4 if n == 20 else 1), seed) for how in settings]
             )
-            print(f"| {n} | {correlation:g} | " + " | ".join(f"{share:.1%}" for share in found.T.ravel()) + " |")
+            print(
+                f"| {n} | {correlation:g} | " + " | ".join(f"{share:.1%}" for share in found.T.ravel()) + " |",
+                flush=True,
+            )
 
 
 def _rejected(n: int, correlation: float, shape: str, ratio: float, n_studies: int, seed: int) -> np.ndarray:
@@ -165,10 +172,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2026)
     parts = {"size": size, "coverage": coverage, "unequal": unequal}
     parser.add_argument("--only", nargs="*", choices=parts, default=list(parts), help="parts to run")
+    parser.add_argument("--pairs", nargs="*", type=int, choices=PAIRS, default=PAIRS, help="numbers of pairs to run")
     arguments = parser.parse_args()
     start = time.perf_counter()
     for name in arguments.only:
-        parts[name](arguments.n, arguments.seed)
+        parts[name](arguments.n, arguments.seed, arguments.pairs)
     print(f"\n{time.perf_counter() - start:.0f} s", flush=True)
 
 

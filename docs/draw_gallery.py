@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import matplotlib as mpl
@@ -299,6 +300,19 @@ def draw(folder: Path, names=None) -> None:
                 plt.close(figure)
 
 
+def draw_all(folder: Path) -> None:
+    """Draw every picture in two processes: pictures of time courses and perturbations, which share data, and others."""
+    names = set(PICTURES | PANELS)
+    shared = {"split_time", "split_perturbations", "skill", "forecast", "coverage", "changes", "leaderboard"}
+    shared |= {"interactions", "interactions_curve", "published_errors", "trajectories", "power", "qc"}
+    with ProcessPoolExecutor(2) as pool:
+        for half in [pool.submit(draw, folder, shared), pool.submit(draw, folder, names - shared)]:
+            half.result()
+
+
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    draw(Path(sys.argv[1]), sys.argv[2:])
+    if sys.argv[2:]:
+        draw(Path(sys.argv[1]), sys.argv[2:])
+    else:
+        draw_all(Path(sys.argv[1]))

@@ -44,7 +44,7 @@ def state() -> bytes:
     """What every notebook depends on: the package, the versions of what it needs, and how notebooks run."""
     state = hashlib.sha256(f"{sys.version} {ENVIRONMENT}".encode())
     for path in [THIS, *sorted((ROOT / "src").rglob("*"))]:
-        if path.is_file() and path.suffix != ".pyc":
+        if path.is_file() and path.parent.name != "__pycache__":
             state.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
     needed = sorted({re.match(r"[\w.-]+", requirement).group() for requirement in requires("heldout")})
     for found in needed:

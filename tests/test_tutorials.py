@@ -191,6 +191,9 @@ def test_a_result_is_of_one_state_of_notebook_and_package(tmp_path, monkeypatch)
         return notebooks.result_of("first")
 
     keys = [key()]
+    compiled = root / "src/heldout/b/__pycache__/c.nbi"
+    compiled.parent.mkdir()
+    compiled.write_text("compiled by a run")
     assert key() == keys[0]
     for file in ("src/heldout/a.py", "src/heldout/b/c.py", "tutorials/first.ipynb"):
         (root / file).write_text("after")

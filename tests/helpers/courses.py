@@ -11,7 +11,17 @@ import pandas as pd
 import heldout as ho
 from heldout.tasks.forecast_genes import METHODS
 
-CLOSED = ("persistence", "mean", "linear", "ridge", "low_rank", "gaussian_process", "coexpression", "stacked")
+CLOSED = (
+    "persistence",
+    "mean",
+    "linear",
+    "ridge",
+    "low_rank",
+    "gaussian_process",
+    "multi_kernel",
+    "coexpression",
+    "stacked",
+)
 NETWORKS = ("lstm", "feedforward", "lstm_published", "feedforward_published")
 QUICK = {
     name: replace(METHODS[name].load().default_config, max_epochs=3, n_hidden=(8, 4), batch_size=64)

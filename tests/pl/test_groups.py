@@ -36,6 +36,15 @@ def test_marks_are_the_scores_of_the_groups_and_points_are_their_cells(fitted):
     np.testing.assert_allclose(np.sort(drawn), np.sort(np.clip(odds, -9, 9)), rtol=1e-5)
 
 
+def test_no_cells_are_drawn_for_a_method_that_predicts_whole_groups(fitted):
+    adata = fitted.copy()
+    ho.tl.genotype(adata, "genotype", method="pseudobulk_shrunken", key_added="shrunken")
+    ho.tl.evaluate(adata, "shrunken", baselines=["majority"], n_bootstrap=20)
+    ax = ho.pl.groups(adata, "shrunken")
+    assert not ax.collections
+    assert sum(len(line.get_xdata()) for line in ax.lines if line.get_linestyle() == "None") == 2
+
+
 def test_what_cannot_be_drawn_is_refused(fitted):
     with pytest.raises(ValueError, match="'mlp' was not evaluated on test yet"):
         ho.pl.groups(fitted, "mlp")

@@ -37,7 +37,7 @@ def close_figures():
 
 def written(figure):
     """The texts that are drawn, each with its box in pixels."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     hidden = set()
     for axis in itertools.chain.from_iterable((ax.xaxis, ax.yaxis) for ax in figure.axes):
         shown = set(axis._update_ticks()) if axis.axes.axison else set()

@@ -97,7 +97,7 @@ class Method:
         if type(config) is not type(default):
             msg = (
                 f"config must be a {type(default).__name__} for method={self.name!r}, got {type(config).__name__}. "
-                "Leave it out to use the default options."
+                "Leave it out to use the default options, or pass the method of these options."
             )
             raise TypeError(msg)
         return config

@@ -35,6 +35,9 @@ _STRIP = 0.05
 _MOST = 200
 """Cells of a group that are drawn."""
 
+_SAME = 1e-5
+"""Log-odds of cells of a group that differ by less are one prediction for the whole group."""
+
 
 def groups(
     adata: AnnData,
@@ -71,7 +74,8 @@ def groups(
 
     Returns
     -------
-    The axes. The y axis is the log-odds, with probabilities as ticks.
+    The axes. The y axis is the log-odds, with probabilities as ticks. Cells are drawn if the method predicts cells; a
+    method that predicts whole groups, such as ``auto``, has only the marks of the groups.
 
     Raises
     ------
@@ -144,6 +148,9 @@ def _draw(ax: Axes, predicted: Predicted, number: int, title: str) -> None:
 
 
 def _cells(ax: Axes, place: float, odds: np.ndarray, colour: str, sizes: Sizes, *, narrow: bool) -> None:
+    """Draw the cells of a group. A method that predicts whole groups repeats one value, which the mark shows."""
+    if np.ptp(odds) < _SAME:
+        return
     if narrow:
         ax.plot(
             [place] * 2, np.quantile(odds, [0.1, 0.9]), color=colour, linewidth=0.4 * sizes.line, alpha=0.6, zorder=2

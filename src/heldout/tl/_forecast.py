@@ -55,7 +55,7 @@ def forecast(
         ``lstm``, ``feedforward``, ``lstm_published`` and ``feedforward_published`` (without skip connection, and
         without the real times) are networks. The others are in closed form: ``persistence``, ``pooled_past``,
         ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion`` and ``ridge_reversion``. For times between train
-        times also ``blend`` (cells on curved transport, mixed with cells of both sides), ``ot_interpolation`` and
+        times also ``blend`` (cells on curves through all train times, and far pairs stay), ``ot_interpolation`` and
         ``neighbour_mixture``.
     split_key
         Column of ``obs`` with the split.

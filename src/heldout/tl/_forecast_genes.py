@@ -58,9 +58,10 @@ def forecast_genes(
     method
         ``persistence`` (no change), ``mean`` (of the train genes), ``linear`` (the last step continues), ``ridge`` (on
         the centred history), ``low_rank`` (ridge on the first components of history and last distribution),
-        ``gaussian_process`` (on the same), ``coexpression`` (each gene from the train genes, by regression over
-        cells of the history), ``stacked`` (of these three, weighted by held-out train genes), ``lstm`` and
-        ``feedforward`` (ensembles on top of ``low_rank``), ``lstm_published`` and ``feedforward_published``.
+        ``gaussian_process`` (on the same), ``multi_kernel`` (a Gaussian process on these components, on past courses
+        and on coexpression), ``coexpression`` (each gene from the train genes, by regression over cells of the
+        history), ``stacked`` (of the last three, weighted by held-out train genes), ``lstm`` and ``feedforward``
+        (ensembles on top of ``low_rank``), ``lstm_published`` and ``feedforward_published``.
     group_key
         Column of ``obs`` with the library. Libraries of a time then have equal weight, and are drawn in the bootstrap.
     n_replicates

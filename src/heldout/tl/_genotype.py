@@ -15,7 +15,7 @@ from heldout._core.threads import thread_policy
 from heldout.tasks.genotype import METHODS
 from heldout.tasks.genotype.estimators.estimator import Estimator
 from heldout.tasks.genotype.features import OF_GENES
-from heldout.tasks.genotype.resolve import label_of, resolved
+from heldout.tasks.genotype.resolve import default_method, label_of, resolved
 from heldout.tasks.genotype.task import Task, predict
 from heldout.tasks.genotype.trained import Trained
 from heldout.tl._predict import prediction_slots
@@ -31,7 +31,7 @@ def genotype(
     adata: AnnData,
     label_key: str | None = None,
     *,
-    method: Any = "mlp",
+    method: Any = None,
     auxiliary_key: str | None = None,
     group_key: str | Sequence[str] | None = None,
     covariate_keys: Sequence[str] | None = None,
@@ -58,16 +58,17 @@ def genotype(
         column ``genotype``. Of two classes the second (in the order of the
         categories, or by name) is the positive class.
     method
-        ``mlp`` on cells, ``attention`` on whole groups, or one of the baselines ``majority``, ``qc_logistic``,
+        If None, ``auto``: an average of simple methods, weighted by how well they predict left-out groups of train.
+        With ``auxiliary_key``, or with the options of a network in ``config``, that network instead. By name: the
+        networks ``mlp`` on cells and ``attention`` on whole groups, or ``majority``, ``qc_logistic``,
         ``covariate_logistic``, ``logistic``, ``nearest_centroid``, ``pseudobulk_logistic``, ``pseudobulk_ridge``,
         ``pseudobulk_shrunken``, ``pseudobulk_boosting``, ``pathway_logistic``, ``composition_logistic``,
-        ``celltype_pseudobulk``, ``mean_embedding``, ``stacked``, ``auto`` (an average of simple methods, weighted
-        by left-out groups of train) and ``tabpfn`` (needs the package tabpfn). Methods that predict whole groups
-        (``attention``, ``pseudobulk_shrunken``, ``pseudobulk_boosting``, and the last six) write the prediction of a
-        group to all its cells. Or a classifier of scikit-learn (or another package with the same
-        methods), or one in :class:`heldout.model.Estimator`, which fits on cells or on means of groups. Its predictions
-        for all cells of ``adata`` are stored, because keeping the classifier itself needs a pickle. So it is evaluated
-        like other fits, but predicts new cells only if it is linear, as ``LogisticRegression`` is.
+        ``celltype_pseudobulk``, ``mean_embedding``, ``stacked``, ``auto`` and ``tabpfn`` (needs the package tabpfn).
+        Methods that predict whole groups (``attention``, ``pseudobulk_shrunken``, ``pseudobulk_boosting``, and the last
+        six) write the prediction of a group to all its cells. Or a classifier of scikit-learn (or another package with
+        the same methods), or one in :class:`heldout.model.Estimator`, which fits on cells or on means of groups. Its
+        predictions for all cells of ``adata`` are stored, because keeping the classifier itself needs a pickle. So it
+        is evaluated like other fits, but predicts new cells only if it is linear, as ``LogisticRegression`` is.
     auxiliary_key
         Column of ``obs``, e.g. the day, that a network predicts with a second head (Model B). Values that train does
         not contain are not used in its loss.
@@ -138,7 +139,7 @@ def genotype(
     (600, 2)
     """
     check_key("key_added", key_added)
-    method, config = resolved(method, config)
+    method, config = resolved(default_method(config, auxiliary_key) if method is None else method, config)
     if auxiliary_key is not None and (METHODS[method].role != "model" or METHODS.is_adapter(method)):
         msg = (
             f"auxiliary_key={auxiliary_key!r} is only for method='mlp' and 'attention', not for {method!r}. Leave it "

@@ -9,8 +9,9 @@ from scipy.special import softmax
 import heldout as ho
 from heldout._core.fits import read_fit
 from heldout.metrics import log_loss
-from heldout.model import AutoGroupsConfig
+from heldout.model import AttentionConfig, AutoGroupsConfig, LogisticConfig, MLPConfig
 from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.left_out import fit_member
 from tests.tasks.genotype.donors import auc, data_of, donors, held_out
 
 CANDIDATES = ("pseudobulk_logistic", "pseudobulk_shrunken", "mean_embedding")
@@ -59,6 +60,38 @@ def test_with_few_donors_it_loses_little_to_the_best_method_and_wins_over_the_ot
     best, middle, _ = sorted(float(np.mean(losses[name])) for name in CANDIDATES)
     assert best < middle - 0.05
     assert np.mean(losses["auto"]) < (best + middle) / 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_cells_are_thinned_and_the_penalty_keeps_its_strength(seed):
+    data = data_of(donors("mean", seed, n_donors=20, n_cells=60, n_genes=10))
+    method = METHODS.implementation("logistic")
+    method.default_config = LogisticConfig(C=0.01)
+    whole = fit_member(method, data, seed=0, most=len(data.train)).arrays["coef"]
+    few = fit_member(method, data, seed=0, most=len(data.train) // 4).arrays["coef"]
+    assert not np.array_equal(few, whole)
+    assert np.corrcoef(whole, few)[0, 1] > 0.8
+    assert 0.8 < np.linalg.norm(few) / np.linalg.norm(whole) < 1.4  # 0.5 if C stays the same
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, "auto"),
+        ({"config": MLPConfig(max_epochs=1, n_hidden=4, n_inner_folds=0)}, "mlp"),
+        ({"config": AttentionConfig(max_epochs=1, n_hidden=4, n_inner_folds=0)}, "attention"),
+        ({"config": MLPConfig(max_epochs=1, n_hidden=4, n_inner_folds=0), "auxiliary_key": "day"}, "mlp"),
+        ({"config": AutoGroupsConfig(candidates=("nearest_centroid",))}, "auto"),
+    ],
+)
+def test_the_default_is_auto_or_the_network_that_is_asked_for(split, arguments, expected):
+    ho.tl.genotype(split, mask_var=None, **arguments)
+    assert read_fit(split, "genotype").method == f"genotype.{expected}"
+
+
+def test_options_of_another_method_are_refused_with_the_next_step(split, unchanged):
+    with pytest.raises(TypeError, match="AutoGroupsConfig.*or pass the method"), unchanged(split):
+        ho.tl.genotype(split, config=LogisticConfig())
 
 
 def test_the_report_says_what_was_averaged(split):

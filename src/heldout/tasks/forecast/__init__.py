@@ -92,7 +92,7 @@ METHODS = Registry(
     Method(
         "blend",
         "model",
-        "cells on curved paths of transport, mixed with cells of both sides",
+        "cells on curves through all train times, mixed with cells of both sides",
         f"{_HERE}.blend:Blend",
         kinds=_BETWEEN,
     ),

@@ -25,9 +25,12 @@ REFERENCE = "persistence"
 
 DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "forecast": ("pooled_past", "var_ridge", "reversion", "ridge_reversion"),
-    "interpolation": ("ot_interpolation", "neighbour_mixture"),
+    "interpolation": ("blend", "ot_interpolation", "neighbour_mixture"),
 }
 """Candidates for each kind of question, in closed form."""
+
+USUAL: Mapping[str, str] = {"forecast": REFERENCE, "interpolation": "blend"}
+"""Candidate that is taken without any evidence, for each kind of question."""
 
 
 @dataclass(frozen=True)
@@ -260,8 +263,9 @@ def _next(times: np.ndarray, kind: str) -> float:
 
 
 def _prior(names: Sequence[str], kind: str) -> np.ndarray:
-    """Weights without any evidence: persistence, and between train times the default candidates."""
-    usual = [name for name in names if kind == "interpolation" and name in DEFAULTS[kind]] or [REFERENCE]
+    """Weights without any evidence: the usual candidate, or equal weights of the defaults for middle times."""
+    usual = [USUAL[kind]] if USUAL[kind] in names else [name for name in names if name in DEFAULTS[kind]]
+    usual = usual or [REFERENCE]
     return np.array([name in usual for name in names]) / len(usual)
 
 

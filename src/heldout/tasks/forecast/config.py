@@ -43,12 +43,13 @@ class AutoConfig(Config):
     candidates
         Names of the methods that can be part of the mixture; persistence always is. Candidates that cannot predict the
         target times, or need more train times, are left out. None takes methods in closed form: ``pooled_past``,
-        ``var_ridge``, ``reversion`` and ``ridge_reversion`` after the last train time, and ``ot_interpolation`` and
-        ``neighbour_mixture`` between train times. A network is trained once more for each past time.
+        ``var_ridge``, ``reversion`` and ``ridge_reversion`` after the last train time, and ``blend``,
+        ``ot_interpolation`` and ``neighbour_mixture`` between train times. A network is trained once more for each past
+        time.
     shrinkage
-        Strength with which the weights are shrunk towards persistence (between train times: towards equal weights of
-        the default candidates), if there is one past time, and no mixture explains it. With more past times, or with
-        more of them explained, the weights are shrunk less.
+        Strength with which the weights are shrunk towards persistence (between train times: towards ``blend``), if
+        there is one past time, and no mixture explains it. With more past times, or with more of them explained, the
+        weights are shrunk less.
     """
 
     candidates: tuple[str, ...] | None = None
@@ -57,18 +58,20 @@ class AutoConfig(Config):
 
 @dataclass(frozen=True)
 class BlendConfig(Config):
-    """Options of ``blend``, which predicts middle times. None learns an option by leaving out inner train times.
+    """Options of ``blend``, which predicts middle times.
 
     Parameters
     ----------
     weight
-        Share of cells that stay at one of the two sides. 0 moves all cells, 1 is a mixture of both sides.
+        Share of cells that stay at one of the two sides: those whose likely descendant is farthest away. 0 moves all
+        cells, 1 is a mixture of both sides. None learns the share by leaving out inner train times.
     power
         Cells move evenly in this power of the time since the first train time. With a power below 1 they move fast at
-        first, and then more slowly.
+        first, and then more slowly. None averages the powers 0.6, 0.8, 1 and 1.25 by how well each explains the means
+        of the train times.
     curvature
-        Weight of the bend of the paths. 0 gives straight lines, 1 gives splines through the likely ancestors and
-        descendants at the train times around.
+        Weight of the bend of the paths. 0 gives straight lines between two cells, 1 gives curves through the likely
+        ancestors and descendants at all train times.
     n_neighbors
         Number of nearest cells of the same time that are averaged to the structure of a cell. Only the structure
         moves, and the cell keeps its residual. 1 moves cells as they are.
@@ -76,7 +79,7 @@ class BlendConfig(Config):
 
     weight: float | None = option(None, at_least=0, at_most=1)
     power: float | None = option(None, above=0)
-    curvature: float | None = option(None, at_least=0, at_most=2)
+    curvature: float = option(1.0, at_least=0, at_most=2)
     n_neighbors: int = option(30, at_least=1)
 
 

@@ -1,4 +1,4 @@
-"""Paths of cells between two train times: curves through the times around them, with the spread of both sides."""
+"""Paths of cells between two train times: curves through all train times, with the spread of both sides."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from scipy import sparse
 
+    from heldout.tasks.forecast.curves import Curve
+
 
 @dataclass(frozen=True)
 class Passage:
@@ -27,22 +29,25 @@ class Passage:
     ----------
     before, after
         Cells of both times, (n0 × k) and (n1 × k).
-    structure_before, structure_after
-        Their structures, of the same shapes.
+    places_before
+        Structure of the likely ancestors of ``before`` at each train time until their own, each (n0 × k).
+    places_after
+        Structure of the likely descendants of ``after`` at each train time from their own on, each (n1 × k).
     transition
         Probability that a cell becomes another one, (n0 × n1).
-    earlier, later
-        Structure of the likely ancestors of ``before`` (n0 × k), and of the likely descendants of ``after`` (n1 × k),
-        at the train times before and after the interval. None where there is no such time.
+    lengths
+        Distances between the structures of likely pairs, one pair for each cell of ``before``, ascending, (n0,).
+    means
+        Mean of the cells at each train time, (T × k).
     """
 
     before: np.ndarray
     after: np.ndarray
-    structure_before: np.ndarray
-    structure_after: np.ndarray
+    places_before: list[np.ndarray]
+    places_after: list[np.ndarray]
     transition: sparse.csr_array
-    earlier: np.ndarray | None
-    later: np.ndarray | None
+    lengths: np.ndarray
+    means: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -55,80 +60,99 @@ class Drawn:
         Where they are from.
     rows, columns
         Row numbers of each pair in both snapshots, (n,).
-    side, kind
+    side
         Numbers in (0, 1), evenly spread and in random order, (n,). They decide whose residual a cell has, or at which
-        side it stays, and whether it moves at all.
+        side it stays.
+    farness
+        Share of the likely pairs of the interval that are nearer to each other than this pair, (n,).
     """
 
     interval: Passage
     rows: np.ndarray
     columns: np.ndarray
     side: np.ndarray
-    kind: np.ndarray
+    farness: np.ndarray
 
 
 def interval_of(cells: Sequence[np.ndarray], i: int, *, n_neighbors: int) -> Passage:
-    """Passage from snapshot ``i`` to ``i + 1``, with the ancestors and descendants of its cells."""
+    """Passage from snapshot ``i`` to ``i + 1``. Ancestors and descendants are followed through all other snapshots."""
+    back, ahead = [cells[0]], [cells[-1]]
+    for r in range(i):
+        came_from = ancestors(coupling(cells[r], cells[r + 1], rng=0))
+        back = [*(came_from @ place for place in back), cells[r + 1]]
+    for r in range(len(cells) - 2, i, -1):
+        becomes = coupling(cells[r], cells[r + 1], rng=0).transition
+        ahead = [cells[r], *(becomes @ place for place in ahead)]
     before, after = cells[i], cells[i + 1]
-    earlier = later = None
-    if i:
-        earlier = _local_mean(before, ancestors(coupling(cells[i - 1], before, rng=0)) @ cells[i - 1], n_neighbors)
-    if i + 2 < len(cells):
-        later = _local_mean(after, coupling(after, cells[i + 2], rng=0).transition @ cells[i + 2], n_neighbors)
-    first, last = (_local_mean(X, X, n_neighbors) for X in (before, after))
-    return Passage(before, after, first, last, coupling(before, after, rng=0).transition, earlier, later)
+    places_before, places_after = _local_means(before, back, n_neighbors), _local_means(after, ahead, n_neighbors)
+    transition = coupling(before, after, rng=0).transition
+    columns = _partners(transition, np.arange(len(before)), np.random.default_rng(0))
+    lengths = np.sort(_length(places_before[-1], places_after[0][columns]))
+    means = np.array([snapshot.mean(axis=0) for snapshot in cells])
+    return Passage(before, after, places_before, places_after, transition, lengths, means)
 
 
 def draw(interval: Passage, rows: np.ndarray, rng: np.random.Generator) -> Drawn:
     """Draw a likely descendant for each row number of ``before``."""
-    n = len(rows)
-    at, side, kind = ((rng.permutation(n) + 0.5) / n for _ in range(3))
-    columns = [draw_column(interval.transition, row, point) for row, point in zip(rows, at, strict=True)]
-    return Drawn(interval, rows, np.array(columns), side, kind)
+    columns = _partners(interval.transition, rows, rng)
+    lengths = _length(interval.places_before[-1][rows], interval.places_after[0][columns])
+    farness = np.searchsorted(interval.lengths, lengths) / len(interval.lengths)
+    return Drawn(interval, rows, columns, _spread(len(rows), rng), farness)
 
 
-def travelled(drawn: Drawn, clock: np.ndarray, at: float, curvature: float) -> np.ndarray:
-    """Cells on their paths, (n × k): Hermite splines through the structures, and the residual of one of the two sides.
+def travelled(drawn: Drawn, curve: Curve, curvature: float) -> np.ndarray:
+    """Cells on their paths, (n × k): the structure on a curve, and the residual of one of the two sides.
 
     Parameters
     ----------
     drawn
         Pairs of cells.
-    clock
-        Four times on the scale on which cells move evenly: the train time before the interval, its two ends, and the
-        train time after it. NaN where there is none.
-    at
-        The target on that scale.
+    curve
+        The curve at the target.
     curvature
-        Weight of the bend, 0 for straight lines, 1 for the spline of Catmull and Rom.
+        Weight of the bend: 0 for straight lines between the pairs, 1 for the whole curve.
     """
     cells, rows, columns = drawn.interval, drawn.rows, drawn.columns
-    first, last = cells.structure_before[rows], cells.structure_after[columns]
-    step, share = clock[2] - clock[1], (at - clock[1]) / (clock[2] - clock[1])
-    path = first + share * (last - first)
-    if curvature and cells.earlier is not None:
-        slope = (last - cells.earlier[rows]) * (step / (clock[2] - clock[0]))
-        path += curvature * share * (1 - share) ** 2 * (slope - (last - first))
-    if curvature and cells.later is not None:
-        slope = (cells.later[columns] - first) * (step / (clock[3] - clock[1]))
-        path -= curvature * share**2 * (1 - share) * (slope - (last - first))
-    residual = np.where(
-        (drawn.side < share)[:, None], (cells.after - cells.structure_after)[columns], cells.before[rows] - first
-    )
-    return np.asarray(path + residual)
+    places = [*(place[rows] for place in cells.places_before), *(place[columns] for place in cells.places_after)]
+    first, last = cells.places_before[-1][rows], cells.places_after[0][columns]
+    path = first + curve.share * (last - first) + curvature * curve.bend(places)
+    later = (drawn.side < curve.share)[:, None]
+    return np.asarray(path + np.where(later, cells.after[columns] - last, cells.before[rows] - first))
 
 
-def stayed(drawn: Drawn, share: float) -> np.ndarray:
-    """Cells of both sides, (n × k), the share ``share`` of them from the later one."""
-    cells = drawn.interval
-    return np.where((drawn.side < share)[:, None], cells.after[drawn.columns], cells.before[drawn.rows])
+def stayed(drawn: Drawn, curve: Curve) -> np.ndarray:
+    """Cells of both sides, (n × k), in proportion to the time."""
+    cells, later = drawn.interval, (drawn.side < curve.share)[:, None]
+    return np.where(later, cells.after[drawn.columns], cells.before[drawn.rows])
 
 
-def _local_mean(X: np.ndarray, values: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Mean of the values of the nearest cells, (n × k). With few cells at most a third of them are averaged."""
+def stays(drawn: Drawn, weight: float) -> np.ndarray:
+    """Whether each cell stays at its side, (n,): the share ``weight`` of the pairs that are farthest apart."""
+    return np.asarray(drawn.farness >= 1 - weight)
+
+
+def _partners(transition: sparse.csr_array, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A likely descendant of each row, (n,)."""
+    draws = _spread(len(rows), rng)
+    return np.array([draw_column(transition, row, point) for row, point in zip(rows, draws, strict=True)], dtype=int)
+
+
+def _spread(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Numbers in (0, 1), evenly spread and in random order, (n,)."""
+    return np.asarray((rng.permutation(n) + 0.5) / n)
+
+
+def _length(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """Distance between each two rows, (n,)."""
+    return np.asarray(np.linalg.norm(Y - X, axis=1))
+
+
+def _local_means(X: np.ndarray, values: list[np.ndarray], n_neighbors: int) -> list[np.ndarray]:
+    """Mean of the values of the nearest cells, each (n × k). With few cells at most a third of them are averaged."""
     from sklearn.neighbors import NearestNeighbors
 
     k = max(1, min(n_neighbors, len(X) // 3))
     if k == 1:
         return values
-    return np.asarray(values[NearestNeighbors(n_neighbors=k).fit(X).kneighbors(X, return_distance=False)].mean(axis=1))
+    near = NearestNeighbors(n_neighbors=k).fit(X).kneighbors(X, return_distance=False)
+    return [np.asarray(value[near].mean(axis=1)) for value in values]

@@ -31,6 +31,12 @@ METHODS = Registry(
         f"{_HERE}.gaussian_process:GaussianProcess",
     ),
     Method(
+        "multi_kernel",
+        "model",
+        "Gaussian process on features, past courses and coexpression in cells",
+        f"{_HERE}.multi_kernel:MultiKernel",
+    ),
+    Method(
         "coexpression",
         "model",
         "each gene from the train genes, over the cells of the history",
@@ -39,7 +45,7 @@ METHODS = Registry(
     Method(
         "stacked",
         "model",
-        "low_rank, gaussian_process and coexpression, weighted by held-out train genes",
+        "multi_kernel, coexpression and gaussian_process, weighted by held-out train genes",
         f"{_HERE}.stacked:Stacked",
     ),
     Method("lstm", "model", "LSTMs on top of low_rank, an ensemble", f"{_HERE}.networks._method:LSTM"),

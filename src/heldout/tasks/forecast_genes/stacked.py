@@ -13,20 +13,24 @@ from heldout._core.stacking import nonnegative_weights
 from heldout.tasks.forecast_genes.baselines import LowRank
 from heldout.tasks.forecast_genes.coexpression import Coexpression
 from heldout.tasks.forecast_genes.gaussian_process import GaussianProcess
+from heldout.tasks.forecast_genes.multi_kernel import MultiKernel
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.features import History
     from heldout.tasks.forecast_genes.interface import Data
 
 _MEMBERS: dict[str, Any] = {
-    "low_rank": LowRank,
-    "gaussian_process": GaussianProcess,
+    "multi_kernel": MultiKernel,
     "coexpression": Coexpression,
+    "gaussian_process": GaussianProcess,
 }
-_PRIOR = np.array([0.5, 0.5, 0.0])
-"""Prior of the weights. The weight of coexpression must come from the data."""
+_STORED: dict[str, Any] = {**_MEMBERS, "low_rank": LowRank}
+"""Members that stored fits can have. ``low_rank`` was one in earlier versions."""
 
-_STRENGTH = 0.03
+_PRIOR = np.array([0.4, 0.4, 0.2])
+"""Prior of the weights."""
+
+_STRENGTH = 0.1
 """Strength of the shrinkage, in units of the sum of squared changes of the train genes."""
 
 
@@ -54,9 +58,10 @@ class Stacked:
     def predict(self, fitted: Fitted, history: History) -> np.ndarray:
         """Weighted mean of what the members predict."""
         total = np.zeros(len(history.last))
-        for weight, (name, method) in zip(fitted.arrays["weights"], _MEMBERS.items(), strict=True):
-            if weight > 0:
+        weights = fitted.info["weights"]
+        for name, implementation in _STORED.items():
+            if weights.get(name, 0.0) > 0:
                 member_arrays = without_prefix(fitted.arrays, f"{name}.")
                 member = replace(fitted, arrays=member_arrays, info=fitted.info["members"][name])
-                total += weight * method().predict(member, history)
+                total += weights[name] * implementation().predict(member, history)
         return total

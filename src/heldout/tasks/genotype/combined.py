@@ -11,7 +11,7 @@ from scipy.special import log_softmax, logsumexp
 from heldout._core.method import Fitted, with_prefix, without_prefix
 from heldout.tasks.genotype.features import OF_GENES
 from heldout.tasks.genotype.group_rows import rows_of_train
-from heldout.tasks.genotype.left_out import left_out, log_losses
+from heldout.tasks.genotype.left_out import fit_member, left_out, log_losses
 from heldout.tasks.genotype.penalty import inner_folds
 from heldout.tasks.genotype.rows import predict_groups
 
@@ -76,7 +76,7 @@ class Combined:
         members = {}
         for weight, (name, method) in zip(weights, methods.items(), strict=True):
             if weight > 0:
-                fitted = method.fit(data, method.default_config, seed=seed)
+                fitted = fit_member(method, data, seed=seed)
                 arrays |= with_prefix(fitted.arrays, f"{name}.")
                 members[name] = fitted.info
         info = {"combined_by": self.name, "names": list(methods), "weights": weights.tolist()}

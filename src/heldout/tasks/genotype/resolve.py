@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from heldout.tasks.genotype import METHODS
+from heldout.tasks.genotype.config import AttentionConfig, MLPConfig
 from heldout.tasks.genotype.estimators.estimator import Estimator
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ def resolved(method: Any, config: Any = None, *, argument: str = "method") -> tu
         msg = f"The class {wrapped.name!r} has the name of a method of heldout. Give the class another name."
         raise ValueError(msg)
     return wrapped.method, wrapped
+
+
+def default_method(config: Any, auxiliary_key: str | None) -> str:
+    """The method if the user names none: the network that the options or ``auxiliary_key`` ask for, else ``auto``."""
+    if isinstance(config, AttentionConfig):
+        return "attention"
+    return "mlp" if isinstance(config, MLPConfig) or auxiliary_key is not None else "auto"
 
 
 def resolved_baselines(asked: Sequence[Any] | None, *, known: Collection[str] = ()) -> dict[str, tuple[str, Any]]:

@@ -18,16 +18,20 @@ MOST_CELLS = 10_000
 
 def train_sample(data: Data, seed: int, *, most: int = MOST_CELLS) -> Matrix:
     """Train cells in memory, at most ``most``. Groups with many cells give up cells first."""
-    rows = data.train
-    if len(rows) > most:
-        assert data.groups is not None
-        groups = data.groups[rows]
-        order = np.random.default_rng(seed).permutation(len(rows))
-        order = order[np.argsort(groups[order], kind="stable")]
-        starts = np.flatnonzero(np.r_[True, np.diff(groups[order]) > 0])
-        place = np.arange(len(rows)) - np.repeat(starts, np.diff(np.r_[starts, len(rows)]))
-        rows = np.sort(rows[order[np.argsort(place, kind="stable")[:most]]])
-    return loaded(take(data.X, rows, None))
+    return loaded(take(data.X, sampled(data, data.train, seed, most=most), None))
+
+
+def sampled(data: Data, rows: np.ndarray, seed: int, *, most: int = MOST_CELLS) -> np.ndarray:
+    """Draw at most ``most`` of these row numbers, in ascending order. Groups with many cells give up cells first."""
+    if len(rows) <= most:
+        return rows
+    assert data.groups is not None
+    groups = data.groups[rows]
+    order = np.random.default_rng(seed).permutation(len(rows))
+    order = order[np.argsort(groups[order], kind="stable")]
+    starts = np.flatnonzero(np.r_[True, np.diff(groups[order]) > 0])
+    place = np.arange(len(rows)) - np.repeat(starts, np.diff(np.r_[starts, len(rows)]))
+    return np.asarray(np.sort(rows[order[np.argsort(place, kind="stable")[:most]]]))
 
 
 def train_axes(sample: Matrix, n_comps: int, seed: int) -> dict[str, np.ndarray]:

@@ -106,6 +106,23 @@ def many():
 
 
 @study
+def nested():
+    """24 donors in four outer folds of three inner folds."""
+    adata = donors(24).copy()
+    ho.pp.folds(adata, "donor", "status", n_folds=4, n_inner=3, key_added="nested")
+    return adata
+
+
+@study
+def studies():
+    """Scores of five methods on twelve simulated data sets: what a benchmark over data sets has."""
+    rng = np.random.default_rng(0)
+    quality = {"pseudobulk_logistic": 0.8, "logistic": 0.6, "mlp": 0.55, "majority": 0.0, "qc_logistic": 0.1}
+    scores = rng.normal(0, 0.3, (12, 1)) + rng.normal(list(quality.values()), 0.15, (12, len(quality)))
+    return pd.DataFrame(0.5 + scores / 2, columns=list(quality))
+
+
+@study
 def course():
     """A time course with the last day held out."""
     adata = logged(ho.datasets.branching_simulated(n_cells=60, n_genes=150))
@@ -122,6 +139,15 @@ def genes():
     ho.pp.split_genes(adata, val=0.2, test=0.3)
     ho.tl.forecast_genes(adata, "time", method="ridge")
     ho.tl.evaluate(adata, "forecast_genes", n_bootstrap=50)
+    return adata
+
+
+@study
+def modules():
+    """The same time course with whole modules of genes held out."""
+    adata = logged(ho.datasets.branching_simulated(n_cells=60, n_genes=150))
+    ho.pp.split_time(adata, "time", test=96, val=72)
+    ho.pp.split_genes(adata, by="module", val=0.2, test=0.3)
     return adata
 
 
@@ -211,6 +237,13 @@ PICTURES = {
     "split_many": lambda **where: ho.pl.split(many(), **where),
     "split_time": lambda **where: ho.pl.split(course(), **where),
     "split_perturbations": lambda **where: ho.pl.split(screen(), **where),
+    "split_genes": lambda **where: ho.pl.split(genes(), "gene_split", **where),
+    "split_modules": lambda **where: ho.pl.split(modules(), "gene_split", **where),
+    "folds": lambda **where: ho.pl.folds(libraries(), **where),
+    "folds_nested": lambda **where: ho.pl.folds(nested(), "nested", **where),
+    "leak_map": lambda **where: ho.pl.leak_map(audited(), **where),
+    "critical_differences": lambda **where: ho.pl.critical_differences(studies(), metric="AUC", **where),
+    "critical_differences_few": lambda **where: ho.pl.critical_differences(studies().head(4), metric="AUC", **where),
     "audit": lambda **where: ho.pl.audit(audited(), "leaking", **where),
     "audit_passed": lambda **where: ho.pl.audit(audited(), **where),
     "roc": lambda **where: ho.pl.roc(donors(), "genotype", **where),

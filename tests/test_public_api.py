@@ -18,7 +18,7 @@ from tests.helpers.paths import ROOT
 
 MODULES = {name: getattr(ho, name) for name in ("datasets", "get", "metrics", "pl", "pp", "splitting", "tl")}
 ON_ADATA = [(name, f) for name in ("get", "pl", "pp", "tl") for f in MODULES[name].__all__]
-WITHOUT_ADATA = {("pp", "read_libraries"): "sheet", ("pl", "power"): "aucs"}
+WITHOUT_ADATA = {("pp", "read_libraries"): "sheet", ("pl", "power"): "aucs", ("pl", "critical_differences"): "scores"}
 """Functions that need no AnnData, and the name of their first argument."""
 FUNCTIONS = [(name, f) for name, module in MODULES.items() for f in module.__all__]
 API = ROOT / "docs" / "api"

@@ -12,6 +12,7 @@ from heldout.metrics.classification import (
     roc_auc,
 )
 from heldout.metrics.coexpression import coexpression_error
+from heldout.metrics.critical import CriticalDifferences, critical_differences
 from heldout.metrics.differential import Differential, differential, rest_moments, t_scores
 from heldout.metrics.discrimination import centroid_accuracy, discrimination_score, perturbation_rank
 from heldout.metrics.distribution import (
@@ -56,6 +57,7 @@ from heldout.metrics.transport import wasserstein
 from heldout.metrics.unequal import auc_interval_unequal
 
 __all__ = [
+    "CriticalDifferences",
     "Differential",
     "EffectiveSize",
     "EmpiricalNull",
@@ -86,6 +88,7 @@ __all__ = [
     "collapse",
     "correlation_error",
     "cosine_logfc",
+    "critical_differences",
     "de_jaccard",
     "de_overlap",
     "deg_recall",

@@ -8,7 +8,7 @@ from heldout._core import store
 from heldout._core.partition import read_partition
 from heldout.pl._layout import new_axes
 from heldout.pl._split_draw import draw_bars, draw_tiles
-from heldout.pl._split_layout import split_layout, test_title
+from heldout.pl._split_layout import gene_layout, split_layout, test_title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,15 +32,16 @@ def split(
     With a match column, each group is a tile at its match value (x) and label (y), with its name and its number of
     cells. The title lists the classes of the test set at each match value. Without a match column, each group is a bar.
     Its height is its number of cells, and bars are sorted by partition within each label; time points stay in their
-    order. A group with cells in several partitions has several colours. Such a group leaks. Names and numbers that do
-    not fit are left out.
+    order. A group with cells in several partitions has several colours. Such a group leaks. The control of a screen is
+    named; its cells can be in every partition. Names and numbers that do not fit are left out. A split of genes has a
+    bar for each module of :func:`heldout.pp.split_genes`, or for each partition.
 
     Parameters
     ----------
     adata
         AnnData with the split, (n_obs × n_vars).
     split_key
-        Column of ``obs`` with the split.
+        Column of ``obs`` with the split, or of ``var`` with a split of genes.
     group_key
         Column(s) of ``obs`` with the independent unit. If None, the record of the split is used: its groups, its time
         points or its perturbations.
@@ -71,6 +72,8 @@ def split(
     'test: day 19 (control, patient)'
     """
     store.check_adata(adata)
+    if split_key not in adata.obs.columns and split_key in adata.var.columns:
+        return _of_genes(adata, split_key, (group_key, match_key, label_key), new_axes(ax, figsize))
     partition = read_partition(adata, split_key)
     layout = split_layout(adata, partition, group_key=group_key, match_key=match_key, label_key=label_key)
     ax = new_axes(ax, figsize)
@@ -78,4 +81,16 @@ def split(
         draw_bars(layout, ax)
     else:
         draw_tiles(layout, test_title(layout), ax)
+    return ax
+
+
+def _of_genes(adata: AnnData, split_key: str, columns: tuple[object, ...], ax: Axes) -> Axes:
+    """Draw a split of genes: one bar per module, or one per partition."""
+    if any(column is not None for column in columns):
+        msg = f"group_key, match_key and label_key are columns of obs, but {split_key!r} is a split of genes."
+        raise ValueError(msg)
+    partition = read_partition(adata, split_key, axis="var")
+    column = f"{split_key}_module"
+    by_module = partition.params.get("by") == "module" and column in adata.var.columns
+    draw_bars(gene_layout(partition, adata.var[column].to_numpy() if by_module else None), ax)
     return ax

@@ -168,12 +168,15 @@ def _finish_bars(ax: Axes, layout: SplitLayout, at: np.ndarray, sizes: Sizes) ->
         _name_controls(ax, layout, at, sizes)
     ax.tick_params(axis="x", length=0, pad=2)
     ax.set_xlim(at[0] - 0.8, at[-1] + 0.8)
-    ax.set_ylabel(f"cells per {layout.unit}")
+    ax.set_ylabel(f"{layout.counted}s per {layout.unit}")
     despine(ax, "left")
     table = layout.table
     of_test = table.loc[(table["test"] > 0) & ~_is_control(layout), "group"]
     n, of = of_test.nunique(), table.loc[~_is_control(layout), "group"].nunique()
     title = f"test: {n:,} of {of:,} {plural(layout.unit)}" if n else "no test set"
+    if layout.counted != "cell":
+        genes = table[list(PARTITIONS)].to_numpy().sum()
+        title = f"test: {table['test'].sum():,} of {counted(int(genes), layout.counted)}"
     finish(ax, title, key=_partition_handles(layout), sizes=sizes)
 
 
@@ -204,7 +207,8 @@ def _partition_handles(layout: SplitLayout) -> list[Any]:
             control = inside["group"].isin(layout.controls)
             groups = counted(inside.loc[~control, "group"].nunique(), layout.unit)
             groups += " and control" if control.any() else ""
-            label = f"{name}: {groups}, {counted(int(inside[name].sum()), 'cell')}"
+            inside_it = "" if layout.unit == "partition" else f"{groups}, "
+            label = f"{name}: {inside_it}{counted(int(inside[name].sum()), layout.counted)}"
             look: dict[str, Any] = {
                 "facecolor": partition_color(name),
                 "hatch": HATCHES.get(name, ""),

@@ -39,6 +39,8 @@ class SplitLayout:
     controls
         Groups that are controls of a screen. They are no perturbations, and cells of one control can be in all
         partitions.
+    counted
+        What is counted in each partition: cells or genes.
     """
 
     table: pd.DataFrame
@@ -48,6 +50,20 @@ class SplitLayout:
     matches: list[str]
     labels: list[str]
     controls: tuple[str, ...] = ()
+    counted: str = "cell"
+
+
+def gene_layout(partition: Partition, modules: np.ndarray | None) -> SplitLayout:
+    """Count the genes of each module in each partition; without modules, each partition is one bar."""
+    names = np.array(PARTITIONS, dtype=object)[partition.codes]
+    group = names if modules is None else modules.astype(str)
+    frame = pd.DataFrame({"group": group, "partition": names})
+    table = frame.groupby(["group", "partition"]).size().unstack("partition", fill_value=0)
+    table = table.reindex(columns=list(PARTITIONS), fill_value=0).rename_axis(columns=None).reset_index()
+    table.insert(1, "match", "")
+    table.insert(2, "label", "")
+    unit = "partition" if modules is None else "module"
+    return SplitLayout(_sorted(table, [""], [""]), unit, None, None, [""], [""], counted="gene")
 
 
 def split_layout(

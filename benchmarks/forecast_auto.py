@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING
 import anndata as ad
 import numpy as np
 import pandas as pd
+from _simulated_courses import KINDS, simulated
 from forecast_cells import DATA, MANY_GENES, load
 from scipy.linalg import expm
-from simulated_courses import KINDS, simulated
 
 import heldout as ho
 from heldout._core.partition import read_partition

@@ -106,6 +106,8 @@ CLASSES.append(("model", "Estimator"))
 
 @pytest.mark.parametrize(("name", "member"), [*FUNCTIONS, *CLASSES])
 def test_example_runs(name, member):
+    import matplotlib.pyplot as plt
+
     namespace = {}
     finder = doctest.DocTestFinder(recurse=False)
     for example in finder.find(getattr(getattr(ho, name), member), member, globs=namespace):
@@ -113,6 +115,7 @@ def test_example_runs(name, member):
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
         failed, _ = runner.run(example)
         assert failed == 0
+    plt.close("all")  # twenty open figures raise a warning
 
 
 def test_import_is_light():

@@ -278,7 +278,7 @@ def test_bad_input(prepared_small, refuses):
     ):
         refuses(lambda a, o=options: ho.tl.genotype(a, **o), prepared_small, *words)
     with pytest.raises(TypeError, match="config must be a MLPConfig for method='mlp', got AttentionConfig"):
-        ho.tl.genotype(prepared_small, config=AttentionConfig())
+        ho.tl.genotype(prepared_small, method="mlp", config=AttentionConfig())
     for make, match in (
         (lambda: AttentionConfig(n_bags=0), "n_bags=0 must be an integer >= 1"),
         (lambda: MLPConfig(n_members=1.5), "n_members=1.5 must be an integer >= 1"),

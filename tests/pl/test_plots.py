@@ -35,21 +35,6 @@ def close_figures():
     plt.close("all")
 
 
-@pytest.fixture(scope="module")
-def donors():
-    """24 donors with three classes, two-class status, no day."""
-    adata = ho.datasets.lmna_simulated(n_cells=30, n_genes=150)
-    number = np.arange(adata.n_obs) // 15
-    adata.obs["donor"] = [f"SAMP{i + 1}" for i in number]
-    adata.obs["status"] = pd.Categorical(np.array(["control", "patient"])[number % 2])
-    adata.obs["severity"] = pd.Categorical(np.array(["none", "mild", "severe"])[number % 3])
-    for label in ("status", "severity"):
-        ho.pp.split_groups(adata, "donor", label, test=0.4, val=0, key_added=f"split_{label}")
-        ho.tl.genotype(adata, label, method="qc_logistic", split_key=f"split_{label}", key_added=label)
-        ho.tl.evaluate(adata, label, baselines=["majority"], n_bootstrap=20)
-    return adata
-
-
 def labels_of(ax):
     return [" ".join(text.get_text().split()) for text in ax.get_legend().get_texts()]
 
@@ -225,6 +210,18 @@ def test_split_draws_tall_stacks_and_many_groups():
     assert not ax.texts
 
 
+@pytest.mark.parametrize("n_doubles", [3, 40])
+def test_the_control_of_a_screen_is_named_and_is_no_perturbation(n_doubles):
+    adata = ho.datasets.perturbations_simulated(n_singles=10, n_doubles=n_doubles, n_genes=100, n_cells=5)
+    ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.4)
+    n = adata.obs["perturbation"].nunique() - 1
+    ax = ho.pl.split(adata, figsize=(3.5, 2.6))
+    assert f"of {n} perturbations" in ax.get_title(loc="left")
+    names = [text.get_text() for text in [*ax.texts, *ax.get_xticklabels()]]
+    assert names.count("control") == 1
+    assert all("and control" in label for label in labels_of(ax))
+
+
 def test_split_names_missing_columns(fitted):
     with pytest.raises(ValueError, match="match_key='dya'.*'day'"):
         ho.pl.split(fitted, match_key="dya")
@@ -350,69 +347,3 @@ def test_roc_and_confusion_refuse_what_has_no_meaning(fitted):
     renamed.obs["genotype"] = renamed.obs["genotype"].cat.rename_categories({"patient": "LMNA"})
     with pytest.raises(ValueError, match="'LMNA'"):
         ho.pl.confusion(renamed, "genotype")
-
-
-# --- confusion --------------------------------------------------------------------------------------------------------
-
-
-def numbers_in(ax):
-    return [text.get_text().split("\n") for text in ax.texts]
-
-
-def test_confusion_counts_are_those_of_the_predictions(fitted):
-    ax = ho.pl.confusion(fitted, "genotype")
-    test = ho.get.predictions(fitted, "genotype").query("partition == 'test'")
-    classes = ["control", "patient"]
-    wanted = pd.crosstab(test["label"], test["prediction"]).reindex(index=classes, columns=classes, fill_value=0)
-    drawn = numbers_in(ax)
-    assert [int(n) for n, _ in drawn] == wanted.to_numpy().ravel().tolist()
-    assert sum(int(n) for n, _ in drawn) == len(test)
-    assert [share for _, share in drawn[:2]] == [f"{n / 30:.0%}" for n in wanted.loc["control"]]
-    assert [text.get_text() for text in ax.get_xticklabels()] == classes
-    assert ax.get_title(loc="left") == "test: 60 cells of 2 libraries"
-    np.testing.assert_allclose(np.asarray(ax.images[0].get_array()).sum(axis=1), 1)
-
-
-def test_confusion_of_groups_uses_their_mean_logit(donors):
-    ax = ho.pl.confusion(donors, "severity", level="group")
-    scores = ho.get.scores(donors, "severity").query("role == 'model'")
-    classes = ["mild", "none", "severe"]
-    wanted = pd.crosstab(scores["label"], scores["predicted"]).reindex(index=classes, columns=classes, fill_value=0)
-    assert [int(n) for n, _ in numbers_in(ax)] == wanted.to_numpy().ravel().tolist()
-    assert ax.get_title(loc="left") == f"test: {len(scores)} donors"
-
-
-def test_confusion_refuses_unknown_levels_and_groups():
-    adata = ho.datasets.lmna_simulated(n_cells=20, n_genes=100)
-    ho.pp.split_cells(adata, val=0)
-    ho.tl.genotype(adata, "genotype", method="majority")
-    ho.tl.evaluate_genotype(adata, group_key="library", baselines=[], n_bootstrap=20)
-    with pytest.raises(ValueError, match="level='cells'"):
-        ho.pl.confusion(adata, level="cells")
-    with pytest.raises(ValueError, match="Pass group_key"):
-        ho.pl.confusion(adata, level="group")
-
-
-def test_confusion_has_room_for_its_cells_beside_long_names(donors):
-    adata = donors.copy()
-    adata.obs["long"] = adata.obs["status"].astype(str) + " with a name of the class that is far too long for an axis"
-    ho.pp.split_groups(adata, "donor", "long", test=0.4, val=0, key_added="long_split")
-    ho.tl.genotype(adata, "long", method="majority", split_key="long_split", key_added="long")
-    ho.tl.evaluate(adata, "long", baselines=[], n_bootstrap=20)
-    ax = ho.pl.confusion(adata, "long", figsize=(3.5, 2.6))
-    ax.figure.canvas.draw()
-    box = ax.get_window_extent()
-    assert min(box.width / ax.figure.bbox.width, box.height / ax.figure.bbox.height) > 0.3
-    assert all(text.get_text().endswith("…") for text in ax.get_xticklabels())
-
-
-@pytest.mark.parametrize("n_doubles", [3, 40])
-def test_the_control_of_a_screen_is_named_and_is_no_perturbation(n_doubles):
-    adata = ho.datasets.perturbations_simulated(n_singles=10, n_doubles=n_doubles, n_genes=100, n_cells=5)
-    ho.pp.split_perturbations(adata, "perturbation", hold_out="combination", val=0, test=0.4)
-    n = adata.obs["perturbation"].nunique() - 1
-    ax = ho.pl.split(adata, figsize=(3.5, 2.6))
-    assert f"of {n} perturbations" in ax.get_title(loc="left")
-    names = [text.get_text() for text in [*ax.texts, *ax.get_xticklabels()]]
-    assert names.count("control") == 1
-    assert all("and control" in label for label in labels_of(ax))

@@ -10,7 +10,7 @@ import pytest
 import heldout.tasks.forecast_genes.multi_kernel as mk
 from heldout._core.method import Fitted
 from heldout._core.partition import read_partition
-from heldout.tasks.forecast_genes import METHODS
+from heldout.tasks.forecast_genes import METHODS, regression
 from heldout.tasks.forecast_genes.multi_kernel import PARTS, MultiKernel
 from heldout.tasks.forecast_genes.stacked import Stacked
 from heldout.tasks.forecast_genes.task import Task
@@ -103,10 +103,11 @@ def test_variances_are_learnt_from_a_sample_of_many_genes(data, monkeypatch):
     np.testing.assert_array_equal(fitted.arrays["variances"], again.arrays["variances"])
 
 
-def test_more_genes_than_it_can_invert_are_refused(data, monkeypatch):
-    monkeypatch.setattr(mk, "_LARGEST", 5)
-    with pytest.raises(ValueError, match=r"multi_kernel inverts .* \(limit 5\). Use method='low_rank'"):
-        MultiKernel().fit(data, None, seed=0)
+@pytest.mark.parametrize("method", ["multi_kernel", "gaussian_process"])
+def test_more_genes_than_it_can_invert_are_refused(data, monkeypatch, method):
+    monkeypatch.setattr(regression, "MOST_GENES", 5)
+    with pytest.raises(ValueError, match=rf"{method} inverts .* \(limit 5\). Use method='low_rank'"):
+        METHODS[method].load()().fit(data, None, seed=0)
 
 
 def test_a_stack_of_an_earlier_version_still_predicts(data):

@@ -10,7 +10,7 @@ from heldout._core.method import Fitted
 from heldout._core.options import NoConfig
 from heldout.tasks.forecast_genes.baselines import N_COMPS
 from heldout.tasks.forecast_genes.features import static_features
-from heldout.tasks.forecast_genes.regression import apply_components, fit_components
+from heldout.tasks.forecast_genes.regression import apply_components, check_invertible, fit_components
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.features import History
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 _START = np.log([0.3, 0.3, 1.0, 0.5])
 _WIDTH = np.array([2.0, 2.0, 0.7, 2.0])
 """Prior of the logarithms of linear variance, squared-exponential variance, its length, and noise variance."""
-
-_LARGEST = 3000
 
 
 class GaussianProcess:
@@ -31,12 +29,7 @@ class GaussianProcess:
 
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
         """Maximise the marginal likelihood with weak priors, then invert once."""
-        if len(data.train) > _LARGEST:
-            msg = (
-                f"gaussian_process inverts a matrix of train × train genes, and there are {len(data.train)} (limit "
-                f"{_LARGEST}). Use method='low_rank', or fewer genes."
-            )
-            raise ValueError(msg)
+        check_invertible(len(data.train), "gaussian_process")
         F = data.features
         components = fit_components(F, data.train, N_COMPS)
         Z = apply_components(components, F)[data.train]

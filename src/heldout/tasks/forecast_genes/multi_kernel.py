@@ -10,7 +10,7 @@ from heldout._core.method import Fitted
 from heldout._core.options import NoConfig
 from heldout.tasks.forecast_genes.baselines import N_COMPS
 from heldout.tasks.forecast_genes.features import static_features
-from heldout.tasks.forecast_genes.regression import apply_components, fit_components
+from heldout.tasks.forecast_genes.regression import apply_components, check_invertible, fit_components
 
 if TYPE_CHECKING:
     from heldout.tasks.forecast_genes.features import History
@@ -22,7 +22,6 @@ PARTS = ("features", "last_time", "all_times", "course", "near")
 _SHARE, _NOISE, _WIDTH = 0.19, 0.5, 2.0
 """Start of each variance, start of the noise, and the standard deviation of their logarithms in the prior."""
 
-_LARGEST = 3000
 _MOST_LEARNT = 800
 """Number of train genes from which the variances are learnt. More genes only change the forecast."""
 
@@ -42,12 +41,7 @@ class MultiKernel:
     def fit(self, data: Data, config: NoConfig, *, seed: int) -> Fitted:
         """Learn the variances by marginal likelihood, then solve once."""
         train = data.train
-        if len(train) > _LARGEST:
-            msg = (
-                f"multi_kernel inverts a matrix of train × train genes, and there are {len(train)} (limit {_LARGEST}). "
-                "Use method='low_rank', or fewer genes."
-            )
-            raise ValueError(msg)
+        check_invertible(len(train), "multi_kernel")
         components = fit_components(data.features, train, N_COMPS)
         views = _views(data.history, components)
         units = np.array([float((view[train] ** 2).sum(axis=1).mean()) or 1.0 for view in views])

@@ -6,6 +6,19 @@ import numpy as np
 
 _PENALTIES = np.logspace(-2, 3, 16)
 
+MOST_GENES = 3000
+"""Number of train genes for which a process over genes can invert its matrix."""
+
+
+def check_invertible(n_train: int, method: str) -> None:
+    """Refuse more train genes than the matrix of a process over genes can have."""
+    if n_train > MOST_GENES:
+        msg = (
+            f"{method} inverts a matrix of train × train genes, and there are {n_train} (limit {MOST_GENES}). Use "
+            "method='low_rank', or fewer genes."
+        )
+        raise ValueError(msg)
+
 
 def fit_ridge(F: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
     """Ridge of ``y`` (n,) on ``F`` (n × p), with an intercept that is not penalised.

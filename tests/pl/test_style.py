@@ -37,6 +37,7 @@ def test_names_are_ordered_and_counted_as_people_do():
     ]
     assert counted(1, "library") == "1 library"
     assert [counted(2, noun) for noun in ("s", "h", "id")] == ["2 s", "2 h", "2 id"], "names of columns, not words"
+    assert counted(4, "sample_id group") == "4 sample_id groups"
 
 
 def test_text_can_be_read_on_every_partition_colour():

@@ -11,7 +11,9 @@ _SIBILANTS = ("s", "x", "z", "ch", "sh")
 
 
 def plural(noun: str) -> str:
-    """Plural of a noun of plain English words; another name (``sample_id``) or one of two letters is unchanged."""
+    """Plural of a noun of plain English words, or of ``sample_id group``. Other names and two letters are unchanged."""
+    if noun.endswith(" group"):
+        return f"{noun}s"
     if not noun.replace(" ", "").isalpha() or len(noun) < 3:
         return noun
     if noun.endswith("y") and noun[-2:-1] not in set("aeiou"):

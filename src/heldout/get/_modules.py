@@ -52,8 +52,8 @@ def modules(adata: AnnData, key: str | None = None, *, module_key: str | None = 
 
     Notes
     -----
-    The table describes one evaluation. Of several modules one is the best and one the worst also by chance, so their
-    scores are too extreme. The verdict over all genes is that of :func:`heldout.get.evaluation`.
+    The table describes one evaluation. One module is the best and one is the worst also by chance, so their scores are
+    too extreme. The verdict over all genes is that of :func:`heldout.get.evaluation`.
 
     Examples
     --------

@@ -27,7 +27,7 @@ def past_skill(adata: AnnData, key: str | None = None, *, at: float | None = Non
 
     Nothing of the target is read, so the table also exists for a time that was never measured. Each train time from the
     third on was predicted from the times before it; for a target between train times, each inner train time from the
-    others. Of several such tests from the same times, the one that looks as far ahead as the target counts.
+    others. Several such tests from the same times count as one: that which looks as far ahead as the target.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ def test_programmes_are_found_in_the_past_and_scored_apart(evaluated):
         assert np.isfinite(row.ci_low) == (row.n >= 10)
     words = by_number.attrs["summary"]
     assert words in " ".join(str(ho.get.evaluation(evaluated)).split())
-    assert "multi_kernel removes error of persistence in module 0 (" in words
+    assert "multi_kernel is better than persistence in module 0 (" in words
     assert "it is no better than persistence in module 1 (" in words
 
 
@@ -128,7 +128,7 @@ def test_sentence_and_refusals(evaluated):
         }
     )
     assert sentence(rows) == (
-        "By modules of genes that vary together in the past, m removes error of persistence in module a (12 genes such "
+        "By modules of genes that vary together in the past, m is better than persistence in module a (12 genes such "
         "as x: 0.80); it is no better than persistence in module b (3 genes such as z: -0.20); it is not shown to be "
         "better in module c (11 genes such as u: 0.30)."
     )

@@ -81,7 +81,7 @@ def past_skill(
     fitted
         What the method knows of its fit: ``kinds`` of a mixture, or ``damping`` of a method that learns shares.
     at
-        The target time. Of several backtests from the same times, the one whose horizon is most like its own counts.
+        The target time. Several backtests from the same times count as one: that whose horizon is most like its own.
     beyond
         Whether the target is after the last train time.
     chosen

@@ -109,14 +109,13 @@ def _row(here: pd.DataFrame, other: pd.DataFrame, best: str, rng: np.random.Gene
     n = len(here)
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=_N_BOOTSTRAP) if n >= FEW else np.empty((0, n))
     weights = np.vstack([np.ones(n), drawn])
-    found = skills(*(here[name].to_numpy() for name in ("change", "predicted", "floor")), weights)
+    found = _skills(here, weights)
     low, high = interval(found["skill_corrected"], n)
     largest = here["change"].abs().sort_values(ascending=False, kind="stable").index
     row = {name: float(values[0]) for name, values in found.items()}
     of_best = np.nan
     if len(other):
-        values = (other[name].to_numpy() for name in ("change", "predicted", "floor"))
-        of_best = float(skills(*values, np.ones((1, n)))["skill_corrected"][0])
+        of_best = float(_skills(other, np.ones((1, n)))["skill_corrected"][0])
     return {
         "method": str(here["method"].iloc[0]),
         "n": n,
@@ -129,6 +128,10 @@ def _row(here: pd.DataFrame, other: pd.DataFrame, best: str, rng: np.random.Gene
         "baseline": best,
         "of_baseline": of_best,
     }
+
+
+def _skills(rows: pd.DataFrame, weights: np.ndarray) -> dict[str, np.ndarray]:
+    return skills(rows["change"].to_numpy(), rows["predicted"].to_numpy(), rows["floor"].to_numpy(), weights)
 
 
 def _best_baseline(scores: pd.DataFrame) -> str:
@@ -144,14 +147,17 @@ def _natural(name: str) -> tuple[float, str]:
 
 
 def sentence(table: pd.DataFrame) -> str:
-    """Name the modules in which the forecast is good, and those in which it is not; empty with fewer than two of three genes."""
+    """Name the modules in which the forecast is good, and those in which it is not.
+
+    Modules with one or two genes are left out. Empty with fewer than two other modules.
+    """
     known = table[table["skill_corrected"].notna() & (table["n"] >= FEWEST)]
     if len(known) < 2:
         return ""
     bad = known["skill_corrected"] <= _NOTHING
     good = (known["verdict"] == "better") & ~bad
     parts = [
-        _named(known[good], "removes error of persistence in"),
+        _named(known[good], "is better than persistence in"),
         _named(known[bad], "is no better than persistence in"),
         _named(known[~good & ~bad], "is not shown to be better in"),
     ]

@@ -66,7 +66,7 @@ def example(found: Times) -> None:
     with timed(found, "fit"):
         ho.tl.forecast(adata, "time")
     with timed(found, "evaluate"):
-        ho.tl.evaluate_forecast(adata)
+        ho.tl.evaluate(adata)
 
 
 def large(found: Times) -> None:
@@ -101,7 +101,7 @@ def chu(found: Times) -> None:
         with timed(found, f"{method}, fit"):
             ho.tl.forecast(adata, "hours", method=method, key_added=method)
         with timed(found, f"{method}, five seeds"):
-            ho.tl.evaluate_forecast(adata, method, baselines=["persistence"])
+            ho.tl.evaluate(adata, method, baselines=["persistence"])
 
 
 WORKLOADS = {"example": example, "large": large, "chu": chu}

@@ -38,14 +38,14 @@ def flows(growth):
     return found, before
 
 
-def course(rates, growth, *, times=TIMES, seed=0, n=200):
+def course(rates, growth, *, times=TIMES, seed=0, n=200, centres=CENTRES):
     """Cells of three types whose shares follow from the rates, as exactly as whole cells allow. Returns types too."""
     rng, generator = np.random.default_rng(seed), rates - np.diag(rates.sum(axis=1)) + np.diag(growth)
     types = []
     for time in times:
         composition = np.array([0.8, 0.15, 0.05]) @ expm(generator * time)
         types.append(np.repeat(np.arange(3), _counts(composition / composition.sum(), n)))
-    cells = [CENTRES[type_] + rng.normal(size=(n, 4)) for type_ in types]
+    cells = [centres[type_] + rng.normal(size=(n, 4)) for type_ in types]
     return cells, types
 
 
@@ -99,6 +99,21 @@ def test_as_few_cells_as_possible_are_exchanged():
     assert set(labels[rows]) == {0}
     np.testing.assert_array_equal(to, [1, 1])
     np.testing.assert_array_equal(_counts(np.array([0.5, 0.26, 0.24]), 10), [5, 3, 2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("growth", [np.zeros(3), np.array([0.0, 0.2, 0.4])])
+def test_rates_are_found_from_cells(growth):
+    """Cells switch to the next type on a line. With growth that is not known, growing types seem to gain cells."""
+    rates, centres = np.array([[0, 0.3, 0], [0, 0, 0.15], [0, 0, 0]]), 6 * np.eye(4)[[0, 0, 0]] * np.arange(3)[:, None]
+    cells, types = course(rates, growth, centres=centres)
+    method, found = METHODS["states"].load()(), {}
+    for how, known in {"given": [growth[type_] for type_ in types], "none": None}.items():
+        fitted = method.learn(snapshots(cells, growth=known), ho.model.StatesConfig(n_states=3), seed=0)
+        order = states_of(centres, fitted.arrays["centres"])
+        found[how] = fitted.arrays["rates"][np.ix_(order, order)]
+    np.testing.assert_allclose(found["given"], rates, atol=0.04)
+    assert (np.abs(found["none"] - rates).max() > 0.1) == growth.any()
 
 
 @pytest.mark.slow
@@ -164,6 +179,7 @@ def growing(seed=0, n=200):
     return found, rates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ot_interpolation", "blend"])
 def test_with_growth_no_cell_lies_between_two_branches(method):
     """Balanced transport sends cells of the first branch to the second, as if they had switched."""
@@ -186,6 +202,7 @@ def test_with_growth_no_cell_lies_between_two_branches(method):
     assert error["estimated"] < 0.6 * error["even"]
 
 
+@pytest.mark.slow
 def test_states_that_grow_are_not_states_that_cells_switch_to():
     cells, rates = growing()
     data = snapshots([*cells], [0.0, 2.0, 4.0], growth=rates)
@@ -198,6 +215,7 @@ def test_states_that_grow_are_not_states_that_cells_switch_to():
     assert switches["given"] < 0.03
 
 
+@pytest.mark.slow
 def test_couplings_follow_growth():
     cells, rates = growing()
     times = np.array([0.0, 2.0, 4.0])
@@ -223,6 +241,7 @@ def annotated():
     return adata
 
 
+@pytest.mark.slow
 def test_growth_from_a_column_survives_a_file(tmp_path):
     adata = annotated()
     ho.pp.split_time(adata, "h", test=2, direction="interpolate")

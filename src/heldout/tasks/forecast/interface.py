@@ -57,8 +57,9 @@ class Snapshots:
     def until(self, n: int) -> Snapshots:
         """The first ``n`` times, as if later ones had not been measured yet."""
         chains = None if self.chains is None else np.unique(self.chains[:, :n], axis=0)
-        past = {"times": self.times[:n], "cells": self.cells[:n], "growth": self.growth and self.growth[:n]}
-        return replace(self, **past, chains=chains, val=None, refitted=None)
+        growth = self.growth and self.growth[:n]
+        times, cells = self.times[:n], self.cells[:n]
+        return replace(self, times=times, cells=cells, chains=chains, val=None, growth=growth, refitted=None)
 
     def origin(self, n: int) -> tuple[Snapshots, list[np.ndarray]]:
         """The first ``n`` times as if later ones had not been measured, and the cells of the later ones in their space.
@@ -75,8 +76,8 @@ class Snapshots:
         chains = None if self.chains is None else self.chains[:, rest]
         cells, at = [c for c, keep in zip(self.cells, rest, strict=True) if keep], (float(self.times[i]),)
         growth = self.growth and [g for g, keep in zip(self.growth, rest, strict=True) if keep]
-        left = {"times": self.times[rest], "cells": cells, "growth": growth}
-        return replace(self, **left, chains=chains, val=None, targets=at, refitted=None)
+        past = replace(self, chains=chains, val=None, targets=at, refitted=None)
+        return replace(past, times=self.times[rest], cells=cells, growth=growth)
 
     def _in_space_of(self, other: Snapshots) -> Snapshots:
         return replace(other, chains=self.chains, targets=self.targets, growth=self.growth)

@@ -24,7 +24,7 @@ class _Middle:
     stochastic: ClassVar[bool] = False
     keeps_cells: ClassVar[bool] = False
 
-    def fit(self, data: Snapshots, config: NoConfig, *, seed: int) -> Fitted:
+    def fit(self, data: Snapshots, config: Any, *, seed: int) -> Fitted:
         """Keep the cells."""
         return Fitted(keep_cells(data, seed=seed))
 

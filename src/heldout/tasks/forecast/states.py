@@ -25,6 +25,9 @@ _ENOUGH = 10  # cells of a state at one time, to draw from them
 _PRIOR_CELLS = 20.0
 """Cells of a state whose movement counts as much as that of all states together."""
 
+RECENT = 0.5
+"""Weight of a step, relative to the step after it."""
+
 _KEPT = 1000  # cells of a time
 
 
@@ -68,7 +71,7 @@ class States(Moving):
     def learn(self, data: Snapshots, config: StatesConfig, *, seed: int) -> Fitted:
         """Find states, their rates and their movements."""
         centres = centres_of(data.cells, config.n_states, seed=seed)
-        k, steps = len(centres), np.diff(data.times)
+        k, steps = len(centres), np.diff(data.times).tolist()
         labels = [states_of(cells, centres) for cells in data.cells]
         members = [np.eye(k)[label] for label in labels]
         shares = np.array([member.mean(axis=0) for member in members])
@@ -83,11 +86,11 @@ class States(Moving):
                 stay = pair.transition[here][:, there]
                 kept = mass[here] * np.asarray(stay.sum(axis=1)).ravel()
                 change = stay @ data.cells[i + 1][there] * mass[here][:, None] - kept[:, None] * data.cells[i][here]
-                recent = 0.5 ** (len(steps) - 1 - i) * len(mass)
+                recent = RECENT ** (len(steps) - 1 - i) * len(mass)
                 moves[j] += recent * change.sum(axis=0)
                 moved[j] += recent * kept.sum() * step
         growth = np.zeros(k) if data.growth is None else mean_growth(data.growth, labels, k)
-        growth = growth_of(flows, shares[:-1], steps) if config.estimate_growth else growth
+        growth = growth_of(flows, list(shares[:-1]), steps) if config.estimate_growth else growth
         rates = rates_of(flows, steps, growth)
         everywhere = moves.sum(axis=0) / max(moved.sum(), 1e-12)
         prior = _PRIOR_CELLS * float(np.median(steps))

@@ -108,7 +108,7 @@ class Task:
         targets = tuple(map(float, self.times_of("test")))
         every = self.use_rep is None and len(self.columns) <= _ALL_GENES
         refitted = None if every else self._refitted()
-        return Snapshots(points, cells, space, self._chains(train), later, targets, refitted)
+        return Snapshots(points, cells, space, self._chains(train), later, targets, refitted=refitted)
 
     def _chains(self, train: np.ndarray) -> np.ndarray | None:
         if self.lineages_key is None:

@@ -198,6 +198,9 @@ def test_probabilities_of_another_tool(cells):
     assert answer["key"] == "mine"
     assert answer["answer"] == ho.get.summary(stored, "mine")
     assert answer["rows"][0]["estimate"] == ho.get.comparison(stored, "mine", by="pooled")["estimate"].iloc[0]
+    with pytest.warns(UserWarning, match="the wrong way round"):
+        inverted = json.loads(run("evaluate", cells, *options, "--positive-class", "healthy", "--json"))
+    assert inverted["rows"][0]["estimate"] == pytest.approx(1 - answer["rows"][0]["estimate"])
 
 
 def test_a_failure_leaves_the_file(cells):

@@ -64,6 +64,17 @@ def test_the_same_as_scanpy_in_memory(sheet, tmp_path):
     assert adata.var["mt"].sum() == 4
 
 
+def test_cells_that_are_not_drawn_are_said(sheet, tmp_path, caplog):
+    adata = read(sheet, tmp_path, n_cells=5)
+    counts = ho.get.libraries(adata)
+    lost = counts["not_drawn"].sum()
+    assert lost > 0
+    assert f"{lost} of {lost + counts['kept'].sum()} cells that passed quality control were not drawn" in caplog.text
+    caplog.clear()
+    ho.pp.read_libraries(sheet, tmp_path / "all.zarr", **{**LIMITS, "n_cells": None})
+    assert "not drawn" not in caplog.text
+
+
 def test_any_anndata_reads_the_store(sheet, tmp_path):
     adata = read(sheet, tmp_path)
     whole = ad.io.read_zarr(tmp_path / "out.zarr")

@@ -162,10 +162,20 @@ def test_a_declared_level_is_no_leak():
     declared = ho.tl.compare(adata, methods=METHODS, claim_keys="donor")
     assert "leaks" not in set(declared["verdict"])
     with pytest.raises(ValueError, match="donor"):
-        ho.tl.score_probabilities(adata, "p_case", fold_key="fold")
-    ho.tl.score_probabilities(adata, "p_case", fold_key="fold", claim_keys=["donor"])
+        ho.tl.score_probabilities(adata, "p_case", fold_key="fold", positive_class="case")
+    ho.tl.score_probabilities(adata, "p_case", fold_key="fold", positive_class="case", claim_keys=["donor"])
 
 
 def test_a_declared_level_must_be_a_column():
     with pytest.raises(ValueError, match="claim_keys='person'"):
         ho.tl.compare(_two_people(), methods=METHODS, claim_keys="person")
+
+
+@pytest.mark.parametrize(("long", "said"), [(0.0, True), (3600.0, False)])
+def test_the_time_of_many_refits_is_said(monkeypatch, caplog, long, said):
+    adata = _cells(2.0, 4)
+    ho.pp.folds(adata, "patient", scheme="leave_one_group_out", val=0)
+    monkeypatch.setattr("heldout.tl._compare._LONG", long)
+    ho.tl.compare(adata, "condition", methods=["nearest_centroid"], group_key="sample", n_refits=5)
+    words = "'nearest_centroid': repeating its fits for 5 labellings takes about 0 minutes"
+    assert caplog.text.count(words) == said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from itertools import combinations
 
 import anndata as ad
@@ -246,3 +248,37 @@ def test_p_holds_its_level_where_the_pooled_test_does_not():
         conditional.append(found.p_conditional)
     assert np.mean(np.array(p_value) <= 0.05) <= 0.05
     assert min(p_value) >= 2 / 6
+
+
+def test_a_column_of_the_first_class(cells, refuses):
+    """The column is refused if its name says that it is of the other class, and read right if the user says so."""
+    cells.obs["p_healthy"] = cells.obs["healthy score"] = 1 - cells.obs["p"]
+    cells.obs["sick_or_healthy"] = cells.obs["p"]
+
+    def score(a, predicted, **options):
+        return ho.tl.score_probabilities(a, predicted, "condition", fold_key="cv", group_key="donor", **options)
+
+    auc = score(cells, "p").loc[0, "estimate"]
+    assert auc > 0.5
+    for column in ("p_healthy", "healthy score"):
+        refuses(partial(score, predicted=column), cells, "the probability of 'sick', the second of the classes")
+        assert score(cells, column, positive_class="healthy").loc[0, "estimate"] == pytest.approx(auc)
+        with pytest.warns(UserWarning, match="the wrong way round"):
+            inverted = score(cells, column, positive_class="sick")
+        assert inverted.loc[0, "estimate"] == pytest.approx(1 - auc)
+    assert score(cells, "sick_or_healthy").loc[0, "estimate"] == pytest.approx(auc)
+    both = pd.DataFrame({"sick": cells.obs["p"], "healthy": 1 - cells.obs["p"]})
+    assert score(cells, both, positive_class="healthy").loc[0, "estimate"] == pytest.approx(auc)
+    refuses(lambda a: score(a, "p", positive_class="ill"), cells, "positive_class='ill' must be one of two classes")
+
+
+def test_an_inverted_ranking_is_said():
+    strong = _cells(effect=6.0)
+    strong.obs["p"] = 1 - strong.obs["p"]
+    options = {"fold_key": "cv", "group_key": "donor"}
+    with pytest.warns(UserWarning, match=r"'model' ranks groups the wrong way round.*positive_class, 'sick'"):
+        table = ho.tl.score_probabilities(strong, {"model": "p"}, "condition", **options)
+    assert table.loc[0, "estimate"] == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ho.tl.score_probabilities(strong, {"model": "p"}, "condition", positive_class="healthy", **options)

@@ -204,8 +204,12 @@ def evaluate(
     probabilities: Annotated[
         str | None,
         typer.Option(
-            "--probabilities", metavar="COLUMN", help="Column of obs with the probability of the second class."
+            "--probabilities", metavar="COLUMN", help="Column of obs with the probability of --positive-class."
         ),
+    ] = None,
+    positive_class: Annotated[
+        str | None,
+        typer.Option("--positive-class", metavar="CLASS", help="Class of --probabilities. The second one if left out."),
     ] = None,
     predictions: Annotated[
         Path | None,
@@ -233,7 +237,15 @@ def evaluate(
     from heldout._cli._evaluate import ScoredInput, score
 
     scored = ScoredInput(
-        key, probabilities, predictions, label_key, tuple(group_key or ()), split_key, partition, key_added
+        key,
+        probabilities,
+        positive_class,
+        predictions,
+        label_key,
+        tuple(group_key or ()),
+        split_key,
+        partition,
+        key_added,
     )
     scored.check(baselines=bool(baseline))
     with problems_shown():
@@ -265,9 +277,10 @@ def report(
     """Write one HTML page about everything that is stored in the file."""
     with problems_shown():
         from heldout._core.files import check_target
-        from heldout._report import report as write_report
 
         check_target(out, "--out", overwrite=overwrite, instead="pass --overwrite")
+        from heldout._report import report as write_report
+
         source = read(file)
         path = write_report(source.adata, out, key=key or None, title=title, overwrite=overwrite)
     show({"written": str(path), "bytes": path.stat().st_size}, f"wrote {path}", as_json=json)

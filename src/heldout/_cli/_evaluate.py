@@ -20,6 +20,7 @@ class ScoredInput:
 
     key: str | None
     probabilities: str | None
+    positive_class: str | None
     predictions: Path | None
     label_key: str | None
     group_key: tuple[str, ...]
@@ -40,8 +41,9 @@ class ScoredInput:
         if self.probabilities is not None and (baselines or self.partition != "test"):
             msg = "--probabilities does not use --baseline and --partition: the test cells are scored against chance."
             raise typer.BadParameter(msg)
-        if self.probabilities is None and (self.label_key is not None or self.group_key):
-            msg = "--label-key and --group-key are for --probabilities; a fit has them in its record."
+        belonging = (self.label_key, self.group_key, self.positive_class)
+        if self.probabilities is None and any(belonging):
+            msg = "--label-key, --group-key and --positive-class are for --probabilities; a fit has them in its record."
             raise typer.BadParameter(msg)
         if not given[1:] and self.probabilities is None and self.predictions is None and self.key_added is not None:
             msg = (
@@ -64,6 +66,7 @@ def score(
             str(scored.label_key),
             split_key=scored.split_key,
             group_key=list(scored.group_key) or None,
+            positive_class=scored.positive_class,
             key_added=added,
         )
         words = get.summary(adata, added)

@@ -286,7 +286,8 @@ def read_partition(adata: AnnData | MuData, key: str = "split", *, axis: Axis = 
     frame = adata.obs if axis == "obs" else adata.var
     if key not in frame.columns:
         splits = [k for k, r in section(adata, keys.SPLITS).items() if isinstance(r, Mapping) and r.get("axis") == axis]
-        hint = suggest(key, splits) if splits else "Make one first, e.g. with heldout.pp.split_groups."
+        there = f"{suggest(key, splits)} Pass the name of a split as split_key."
+        hint = there if splits else "Make one first, e.g. with heldout.pp.split_groups."
         msg = f"split_key={key!r} is not a column of adata.{axis}. {hint}"
         raise ValueError(msg)
     record = section(adata, keys.SPLITS).get(key)

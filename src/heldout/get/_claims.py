@@ -78,7 +78,8 @@ def claims(adata: AnnData, key: str | None = None, *, by: Literal["level", "pair
         hint = f"{store.suggest(key, stored)} " if stored else ""
         msg = (
             f"There are no claims of {key!r} in this AnnData. {hint}"
-            "Claims exist for genotype fits; call heldout.tl.evaluate_genotype first."
+            "Claims exist for genotype fits that were evaluated on one split; call heldout.tl.evaluate_genotype first. "
+            "For a comparison over folds see heldout.get.comparison(adata, by='pooled')."
         )
         raise ValueError(msg)
     if by == "pair" and "pairs" not in stored[key]:

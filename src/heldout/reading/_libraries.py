@@ -281,6 +281,14 @@ def finish(building: Building, table: pd.DataFrame, plan: Plan, var_names: str) 
     except OSError as problem:
         msg = f"{building.out} could not be completed ({problem}). All libraries are in {building.folder}. Call again."
         raise OSError(problem.errno, msg) from problem
+    if not_drawn := int(counted["not_drawn"].sum()):
+        logger.warning(
+            "%d of %d cells that passed quality control were not drawn: n_cells=%d keeps at most this number of each "
+            "library. n_cells=None keeps all. heldout.get.libraries shows the numbers of each library.",
+            not_drawn,
+            not_drawn + int(counted["kept"].sum()),
+            plan.n_cells,
+        )
 
 
 def _obs(table: pd.DataFrame, of_cell: np.ndarray, columns: dict[str, np.ndarray]) -> pd.DataFrame:

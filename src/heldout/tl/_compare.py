@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
+from collections import Counter
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 logger = logging.getLogger("heldout")
+
+_TIMED = 1
+"""Number of the labelling after which the time of all is estimated. The first one may load code."""
+
+_LONG = 120.0
+"""Seconds from which the time is said."""
 
 
 @prints_whole
@@ -235,13 +243,31 @@ def _refitted(
     tried, _ = labellings(pooled.labels, pooled.exchange, np.random.default_rng(rng), limit=n_refits)
     shape = (len(tried), len(pooled.names), pooled.n_classes)
     found = {name: np.zeros(shape) for name in dict.fromkeys(entry.name for entry in entries)}
+    n_fits = Counter(entry.name for entry in entries)
+    each = iter(progress(range(len(entries) * len(tried)), "fits of labellings"))
     fold: Fold | None = None
-    for entry in progress(entries, "fits of labellings"):
+    for entry in entries:
         if fold is None or entry.split_key != fold.split.key:
             fold = Fold.of(prepared(adata, question, entry.split_key), question, entry.split_key)
+        began = time.monotonic()
         for i, (held_out, log_p) in enumerate(refits(fold, entry, pooled.names, tried)):
             found[entry.name][i, held_out] = log_p
+            next(each)
+            if i == _TIMED and (count := n_fits.pop(entry.name, 0)):
+                _warn_if_long(entry.name, (time.monotonic() - began) / (i + 1) * count * len(tried), len(tried))
+    next(each, None)
     return {name: pooled.p_value(log_p, tried) for name, log_p in found.items()}
+
+
+def _warn_if_long(name: str, seconds: float, n_refits: int) -> None:
+    if seconds > _LONG:
+        logger.warning(
+            "%r: repeating its fits for %d labellings takes about %.0f minutes. For less, pass a smaller n_refits or "
+            "leave the method out. If you interrupt, the comparison is kept without p-values.",
+            name,
+            n_refits,
+            seconds / 60,
+        )
 
 
 def _folds(adata: AnnData, fold_key: str) -> list[Partition]:

@@ -39,9 +39,9 @@ def predict_cells(
     """Predict the cells of another time or of perturbations, and return them as a new AnnData.
 
     ``adata`` is not changed. With a fit of :func:`forecast`, a warning says if the time is further ahead than 1.5
-    times the longest step between train times. With a fit of :func:`perturbation`, a generative method
-    (``moved_cells``) draws cells; any other method moves random control cells by the predicted change, so values can
-    be below zero.
+    times the longest step between train times, or if the predicted cells are copies of the last cells (persistence).
+    With a fit of :func:`perturbation`, a generative method (``moved_cells``) draws cells; any other method moves random
+    control cells by the predicted change, so values can be below zero.
 
     Parameters
     ----------

@@ -47,6 +47,7 @@ def score_predictions(
     fold_key: str | None = None,
     group_key: str | Sequence[str] | None = None,
     block_key: str | None = None,
+    positive_class: str | None = None,
     key_added: str = "predictions",
 ) -> pd.DataFrame:
     """Score the predictions of another tool like a fit: with baselines, a ceiling and a verdict.
@@ -87,7 +88,7 @@ def score_predictions(
         Number of bootstrap draws.
     rng
         Seed or Generator of the bootstrap.
-    label_key, fold_key, group_key, block_key
+    label_key, fold_key, group_key, block_key, positive_class
         For probabilities of classes only, see :func:`score_probabilities`. ``split_key`` and ``key_added`` apply to
         them too, the other options do not.
     key_added
@@ -135,6 +136,7 @@ def score_predictions(
     check_key("key_added", key_added)
     store.check_adata(adata)
     of_classes: dict[str, Any] = {"fold_key": fold_key, "group_key": group_key, "block_key": block_key}
+    of_classes["positive_class"] = positive_class
     if label_key is not None:
         others = {"perturbation_key": perturbation_key, "control": control, "targets": targets}
         others |= {"covariate_keys": covariate_keys, "dose_key": dose_key, "layer": layer, "baselines": baselines}

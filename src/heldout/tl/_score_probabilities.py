@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,13 +33,16 @@ from heldout.tasks.genotype.task import Task, group_labels, group_names
 from heldout.tasks.genotype.units import blocks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
 
     from heldout._core.partition import Partition
 
 logger = logging.getLogger("heldout")
+
+_INVERTED = 0.01
+"""Level of the test for an AUC below 0.5."""
 
 
 @prints_whole
@@ -53,6 +57,7 @@ def score_probabilities(
     group_key: str | Sequence[str] | None = None,
     block_key: str | None = None,
     claim_keys: str | Sequence[str] = (),
+    positive_class: str | None = None,
     comparison: str | None = None,
     key_added: str = "probabilities",
 ) -> pd.DataFrame:
@@ -68,7 +73,7 @@ def score_probabilities(
         Annotated data, (n_obs × n_vars). The matrix is not read.
     predicted
         Probabilities of the classes, or a mapping of names of models to them. A Series or an array (n_obs,) with the
-        probability of the second class; a DataFrame or an array (n_obs × n_classes) with a column for each class; or
+        probability of ``positive_class``; a DataFrame or an array (n_obs × n_classes) with a column for each class; or
         the name of a column of ``obs``, of an entry of ``obsm``, or a list of columns of ``obs``. The index of a Series
         or DataFrame has the names of the cells, or of the groups for one probability per group.
     label_key
@@ -86,6 +91,9 @@ def score_probabilities(
         Columns of ``obs`` with levels above the group, e.g. ``"donor"`` if the groups are libraries. Units of a
         declared level may be on both sides of a fold; the result then makes no claim about new ones. A column that
         looks like a unit, is on both sides and is not declared is refused.
+    positive_class
+        Class whose probability a single column has. If None, the second class, in the order of the categories or else
+        in alphabetical order. A column that is named after the first class is then refused.
     comparison
         Name of a comparison by :func:`compare` on the same folds of :func:`heldout.pp.folds`. Its methods are scored
         with the models, and each model is compared with the best baseline among them.
@@ -111,7 +119,12 @@ def score_probabilities(
         If probabilities are of another type.
     ValueError
         If there are no such folds or columns, a group has two labels or is on both sides of a fold, scored cells are
-        missing, or values are not probabilities with the sum 1.
+        missing, values are not probabilities with the sum 1, or a single column may belong to the other class.
+
+    Warns
+    -----
+    UserWarning
+        If an AUC is below 0.5 by more than chance, as with the probability of the other class.
 
     Notes
     -----
@@ -145,7 +158,8 @@ def score_probabilities(
         msg = "No group is known. Pass group_key, the column of obs with the independent unit."
         raise ValueError(msg)
     groups = group_names(adata, task.group_key)
-    cells = HeldOutCells(adata.obs_names.to_numpy(), groups, fold_of_cells(adata, splits), task.classes)
+    names_of_cells = adata.obs_names.to_numpy()
+    cells = HeldOutCells(names_of_cells, groups, fold_of_cells(adata, splits), task.classes, positive_class)
     rows = cells.rows
     names, numbers = store.factorize(groups[rows])
     group_labels(names, numbers, task.labels[rows], task.classes)
@@ -175,6 +189,7 @@ def score_probabilities(
     entry = {"scores": scores.rename(index=str), "json": json.dumps(about)}
     entry |= {"table": table.rename(index=str), "pooled": summed.rename(index=str)}
     _write(adata, key_added, entry, splits, len(named))
+    _warn_if_inverted(scores, named, pooled, task.classes)
     return summed
 
 
@@ -260,6 +275,20 @@ def _tested(table: pd.DataFrame, scores: pd.DataFrame, pooled: Pooled) -> pd.Dat
         sentence=[f"{sentence[:-1]}; {_words(test)}." for sentence, test in zip(table["sentence"], found, strict=True)],
     )
     return table[[*(name for name in table if name != "sentence"), "sentence"]]
+
+
+def _warn_if_inverted(scores: pd.DataFrame, models: Iterable[str], pooled: Pooled, classes: Sequence[str]) -> None:
+    """Warn if a model ranks groups the wrong way round, as with the probability of the other class."""
+    if len(classes) != 2:
+        return
+    for name in models:
+        swapped = log_probability(scores[scores["method"] == name], pooled)[:, ::-1]
+        if folds_test(pooled, swapped).p_conditional <= _INVERTED:
+            msg = (
+                f"{name!r} ranks groups the wrong way round: its AUC is below 0.5, more than chance explains. A single "
+                f"column must have the probability of positive_class, {classes[1]!r} if it is not given."
+            )
+            warnings.warn(msg, stacklevel=4)
 
 
 def _words(test: FoldsTest) -> str:

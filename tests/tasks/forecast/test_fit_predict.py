@@ -321,3 +321,15 @@ def test_chu_from_72_to_96_hours():
     assert wide.loc["damped_shift", "skill_corrected"] == 0, "learnt on past times that persistence is best"
     assert wide.loc["persistence", "r2"] == pytest.approx(0.903, abs=0.001)
     assert wide.loc["collapsed", "wasserstein2"] < wide.loc["reversion", "wasserstein2"], "why W2 is only secondary"
+
+
+def test_copies_of_the_last_cells_are_said(caplog):
+    adata = split(adata_of())
+    for method, damping, said in (("reversion", 0.0, True), ("reversion", 0.5, False), ("persistence", None, False)):
+        config = None if damping is None else ho.model.DampingConfig(damping=damping)
+        ho.tl.forecast(adata, "h", method=method, config=config)
+        caplog.clear()
+        predicted = ho.tl.predict_cells(adata, at=8)
+        assert ("copies of those of h=6" in caplog.text) == said
+        same = np.allclose(predicted.obsm["X_pca"], ho.tl.predict_cells(adata, at=8, rng=1).obsm["X_pca"])
+        assert same, "no draw in either method"

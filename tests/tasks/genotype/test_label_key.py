@@ -54,6 +54,6 @@ def test_compare_and_score_probabilities_take_the_label_of_the_folds():
     sc.pp.log1p(adata)
     table = ho.tl.compare(adata, methods=["majority"])
     assert set(table["method"]) == {"majority"}
-    adata.obs["p_healthy"] = np.linspace(0.1, 0.9, adata.n_obs)
-    ho.tl.score_probabilities(adata, "p_healthy", fold_key="fold", key_added="outside")
+    adata.obs["score"] = np.linspace(0.9, 0.1, adata.n_obs)
+    ho.tl.score_probabilities(adata, "score", fold_key="fold", key_added="outside")
     assert adata.uns["heldout"]["comparisons"]["outside"]["json"].count('"label_key": "disease"') == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from heldout._core.fits import Fit
 
 
+logger = logging.getLogger("heldout")
+
+
 def predicted_cells(
     adata: AnnData, fit: Fit, *, key: str, at: Any, reference: AnnData | None, layer: str | None, rng: Rng = 0
 ) -> AnnData:
@@ -41,6 +45,7 @@ def predicted_cells(
         space, columns = space_of(fit), fit.columns(adata.var_names, key=key)
         start = coordinates(adata, rows, columns, space, layer)
         moved = predict(fit, start, start_time, time, rng=generator(rng))
+        _warn_if_repeated(fit, start, moved, start_time, time)
         kept = kept_cells(fit, start, time)
         obs = pd.DataFrame(
             {
@@ -60,3 +65,19 @@ def predicted_cells(
         "predicted": {"key": key, "method": fit.method, "fit": fit.hash, "split": fit.split_hash}
     }
     return predicted
+
+
+def _warn_if_repeated(fit: Fit, start: np.ndarray, moved: np.ndarray, start_time: float, time: float) -> None:
+    """Say that a fit predicts no change, unless the user asked for that."""
+    if fit.method == "forecast.persistence" or start.shape != moved.shape:
+        return
+    if np.allclose(start, moved, rtol=0, atol=1e-9 * np.abs(start).max(initial=1.0)):
+        name = fit.info["time_key"]
+        logger.warning(
+            "this fit predicts no change (persistence), so the cells of %s=%g are copies of those of %s=%g. Do not "
+            "show them as a prediction of a change. heldout.get.backtests shows what was tried on past times.",
+            name,
+            time,
+            name,
+            start_time,
+        )

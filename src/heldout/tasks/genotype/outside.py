@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,12 +36,23 @@ class HeldOutCells:
         Name of the fold in which each cell was held out, (n_obs,). Empty for cells that are not scored.
     classes
         Names of the classes.
+    positive
+        Class whose probability a single column has. None is the second class.
     """
 
     cells: np.ndarray
     groups: np.ndarray
     fold: np.ndarray
     classes: list[str]
+    positive: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.positive is not None and (self.positive not in self.classes or len(self.classes) != 2):
+            msg = (
+                f"positive_class={self.positive!r} must be one of two classes, but the classes are "
+                f"{store.some(self.classes, 8)}."
+            )
+            raise ValueError(msg)
 
     @property
     def rows(self) -> np.ndarray:
@@ -144,7 +156,7 @@ def log_probabilities(adata: AnnData, name: str, values: Any, scored: HeldOutCel
         If cells are missing, or values are not probabilities with the sum 1.
     """
     frame, of_groups = _aligned(adata, name, values, scored)
-    table = _by_class(name, frame, scored.classes)
+    table = _by_class(name, frame, scored.classes, scored.positive)
     finite = np.isfinite(table).all(axis=1)
     if not finite.all():
         msg = (
@@ -228,15 +240,21 @@ def _slot(adata: AnnData, name: str, key: str) -> Any:
     raise ValueError(msg)
 
 
-def _by_class(name: str, frame: pd.DataFrame, classes: list[str]) -> np.ndarray:
-    """Probability of each class, (n × n_classes) float64. A single column is that of the second of two classes."""
+def _by_class(name: str, frame: pd.DataFrame, classes: list[str], positive: str | None) -> np.ndarray:
+    """Probability of each class, (n × n_classes) float64.
+
+    A single column is that of the positive class, by default the second of two classes.
+    """
     try:
         values = frame.to_numpy(dtype=np.float64)
     except (TypeError, ValueError):
         msg = f"predicted[{name!r}] has values that are not numbers, with the types {store.some(frame.dtypes)}."
         raise TypeError(msg) from None
     if values.shape[1] == 1 and len(classes) == 2:
-        return np.concatenate([1 - values, values], axis=1)
+        if positive is None:
+            _check_second_class(name, str(frame.columns[0]), classes)
+        of_second = 1 - values if positive == classes[0] else values
+        return np.concatenate([1 - of_second, of_second], axis=1)
     columns = list(store.as_names(pd.Series(frame.columns)))
     if sorted(columns) != sorted(classes):
         single = f", or one column with the probability of {classes[1]!r}" if len(classes) == 2 else ""
@@ -246,3 +264,26 @@ def _by_class(name: str, frame: pd.DataFrame, classes: list[str]) -> np.ndarray:
         )
         raise ValueError(msg)
     return values[:, [columns.index(each) for each in classes]]
+
+
+def _check_second_class(name: str, column: str, classes: list[str]) -> None:
+    """Refuse a single column that is named after the first class, because it would be read as that of the second.
+
+    Raises
+    ------
+    ValueError
+        If the name has the first class as a word, and not the second one.
+    """
+    first, second = (f"_{_plain(each)}_" in f"_{_plain(column)}_" for each in classes)
+    if first and not second:
+        msg = (
+            f"predicted[{name!r}] is the column {column!r}, but a single column is read as the probability of "
+            f"{classes[1]!r}, the second of the classes {store.some(classes)}. Pass positive_class={classes[0]!r} if "
+            f"it is the probability of {classes[0]!r}, or positive_class={classes[1]!r} if it is not."
+        )
+        raise ValueError(msg)
+
+
+def _plain(name: str) -> str:
+    """The words of a name, in lower case and joined by underscores."""
+    return re.sub(r"[\W_]+", "_", name.casefold())

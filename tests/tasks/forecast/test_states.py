@@ -169,7 +169,7 @@ def test_copies_take_the_places_of_rows_that_are_not_drawn():
 
 
 def growing(seed=0, n=200):
-    """Two branches that no cell leaves. The second one grows faster, and both move. Times 0, 2 and 4; rates of cells."""
+    """Two branches that no cell leaves. The second one grows faster, and both move. Times 0, 2 and 4."""
     rng, found, rates = np.random.default_rng(seed), [], []
     for time in (0.0, 2.0, 4.0):
         second = np.arange(n) < n / (1 + 9 * np.exp(-1.1 * time))

@@ -35,10 +35,10 @@ class States(Moving):
     """Groups of similar cells that switch into each other, grow, and move.
 
     Train cells are grouped into states, see :func:`heldout.tasks.forecast.grouping.centres_of`. Optimal transport
-    between neighbouring train times gives the flows between states, and the rates that make these flows most likely give
-    the composition at a later time. Start cells of states that become rarer are exchanged for train cells of states that
-    become more common. Within a state all cells move as cells that stayed in it moved before. The share of the new
-    composition and that of the movement are chosen on past times.
+    between neighbouring train times gives the flows between states, and the rates that make these flows most likely
+    give the composition at a later time. Start cells of states that become rarer are exchanged for train cells of
+    states that become more common. Within a state all cells move as cells that stayed in it moved before. The share of
+    the new composition and that of the movement are chosen on past times.
     """
 
     default_config: ClassVar[Any] = StatesConfig()

@@ -1,7 +1,7 @@
 """Simulated time courses with a known truth.
 
-``simulated``: cells of different speed on a bend, a tree, a growing branch and a switch between two states. Three hidden
-coordinates are seen through 40 genes that saturate, with noise, in five whitened components.
+``simulated``: cells of different speed on a bend, a tree, a growing branch and a switch between two states. Three
+hidden coordinates are seen through 40 genes that saturate, with noise, in five whitened components.
 
 ``population``: three types of cells whose shares change with known rates, at irregular times. Either cells switch from
 one type to another, or types grow with different rates, or both. The cells of each type also move a little.
@@ -39,7 +39,7 @@ def shares_at(kind: str, time: float) -> np.ndarray:
 
 
 def population(kind: str, *, seed: int, n: int = 250, n_genes: int = 15) -> ad.AnnData:
-    """Cells (n for each time) in genes, with their time in ``obs["time"]`` and their rate of growth in ``obs["rate"]``."""
+    """Cells (n for each time) in genes, with time, growth rate and type in ``obs["time"]``, ``["rate"]``, ``["type"]``."""
     rng = np.random.default_rng(seed)
     basis = np.linalg.qr(rng.normal(size=(n_genes, 3)))[0].T
     centres = np.array([[0, 0, 0], [3, 1, 0], [4, -2.5, 1.5]])

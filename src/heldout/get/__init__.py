@@ -13,6 +13,8 @@ from heldout.get._leaderboard import leaderboard
 from heldout.get._learning_curve import learning_curve
 from heldout.get._libraries import libraries
 from heldout.get._lineages import lineages
+from heldout.get._modules import modules
+from heldout.get._past_skill import past_skill
 from heldout.get._perturbations import perturbations
 from heldout.get._pseudobulk import pseudobulk
 from heldout.get._published_errors import published_errors
@@ -41,6 +43,8 @@ __all__ = [
     "ledger",
     "libraries",
     "lineages",
+    "modules",
+    "past_skill",
     "perturbations",
     "predictions",
     "pseudobulk",

@@ -38,6 +38,10 @@ def backtests(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     ValueError
         If there is no such fit, or it was made with another method.
 
+    See Also
+    --------
+    heldout.get.past_skill : Skill of the mixture on these times, and its range at a new time.
+
     Examples
     --------
     >>> import heldout as ho, scanpy as sc

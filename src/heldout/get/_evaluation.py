@@ -67,7 +67,9 @@ def scores(adata: AnnData, key: str | None = None) -> pd.DataFrame:
     forecast
         One row for each target time: ``target``, ``start``, ``n_cells``, each metric, and ``floor``.
     forecast_genes
-        One row for each gene: ``gene``, ``change`` (true), ``predicted`` and ``error`` of the true change.
+        One row for each gene: ``gene``, ``change`` (true), ``predicted``, ``error`` of the true change, ``floor``
+        (squared difference of two halves of the target cells) and ``module`` (number, see
+        :func:`heldout.get.modules`; NaN if the gene is in none).
     perturbation
         One row for each perturbation and context: their names, ``n_cells``, ``n_targets``, ``n_seen``, ``fallback``
         and each metric.

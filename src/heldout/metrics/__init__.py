@@ -27,6 +27,7 @@ from heldout.metrics.distribution import (
 from heldout.metrics.effective import EffectiveSize, effective_size
 from heldout.metrics.effects import cosine_logfc, log_fold_change, pearson_delta
 from heldout.metrics.empirical_null import EmpiricalNull, empirical_null
+from heldout.metrics.exchangeable import NextValue, next_value
 from heldout.metrics.inference import GroupScores, bootstrap_weights, group_scores, jackknife_weights, smallest_p
 from heldout.metrics.interaction_curve import InteractionCurve, interaction_curve, interaction_scores
 from heldout.metrics.interactions import additive_expectation, interaction_classes
@@ -65,6 +66,7 @@ __all__ = [
     "GroupsNeeded",
     "InteractionCurve",
     "Interval",
+    "NextValue",
     "PairOfClasses",
     "Permutation",
     "accuracy",
@@ -119,6 +121,7 @@ __all__ = [
     "mae",
     "median_bandwidths",
     "mmd",
+    "next_value",
     "paired_interval",
     "pairs_of_classes",
     "pearson_delta",

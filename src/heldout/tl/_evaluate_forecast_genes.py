@@ -52,12 +52,13 @@ def evaluate_forecast_genes(
     ``skill_corrected``, the same above the noise floor of the target cells; ``rmse``, ``mae`` and ``r2`` over genes;
     ``change_correlation`` and ``change_sign_accuracy`` over the genes whose change exceeds twice its bootstrap error.
     ``n_genes`` is the number of genes behind a score. ``ceiling`` is the score of one half of the target cells
-    against the other. It is also stored:
+    against the other. The report also says in which modules of genes the forecast is good and in which it is not;
+    :func:`heldout.get.modules` has their scores. It is also stored:
 
     ``uns["heldout"]["evaluations"][key]``
         The table and the report.
     ``uns["heldout"]["scores"][key]``
-        The true and the predicted change of each gene by each method.
+        The true and the predicted change of each gene by each method, its noise and its module.
     ``uns["heldout"]["ledger"]``
         One more row, if ``partition="test"``.
 

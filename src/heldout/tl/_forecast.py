@@ -14,6 +14,7 @@ from heldout._core.rng import Rng, seed_of
 from heldout._core.threads import thread_policy
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.lineages import check_method
+from heldout.tasks.forecast.past import past_skill
 from heldout.tasks.forecast.task import Task
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def forecast(
 
     ``auto`` stacks its candidates: the weights are those with the lowest energy distance on past times, shrunk towards
     persistence if there are few past times or no mixture explains them. Each cell is predicted by one candidate, in
-    proportion to the weights. :func:`heldout.get.backtests` has the scores of all candidates on past times.
+    proportion to the weights. :func:`heldout.get.backtests` has the scores of all candidates on past times, and
+    :func:`heldout.get.past_skill` what they say about the skill at a new time.
 
     Examples
     --------
@@ -139,4 +141,7 @@ def forecast(
     fit = task.fit(method, config, seed=seed_of(rng))
     adata = store.start(adata, copy=copy)
     write_fit(adata, key_added, fit, partition)
+    for at in fit.info["test_times"]:
+        past = past_skill(fit.info["fitted"], at, beyond=at > fit.info["train_times"][-1])
+        store.logger.info("%s for %s=%g. %s", method, time_key, at, past.words)
     return store.finish(adata, copy=copy)

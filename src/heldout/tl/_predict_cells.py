@@ -89,6 +89,10 @@ def predict_cells(
         cannot be predicted, genes are missing, the cells were prepared in another way, or ``adata`` has another split
         than that of the fit.
 
+    See Also
+    --------
+    heldout.get.past_skill : What past times say about the skill of a forecast at a new time.
+
     Examples
     --------
     >>> import heldout as ho, scanpy as sc

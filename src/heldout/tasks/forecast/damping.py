@@ -98,6 +98,8 @@ def backtest(data: Snapshots, move: Move) -> dict[str, Any]:
 def shares_on_past(data: Snapshots, predict: Predict) -> dict[str, Any]:
     """Choose the share of each part of a prediction on past times. Returns JSON values.
 
+    ``skill_left_out`` has the skill at each past time with shares from the other past times; empty with one.
+
     Shares have a prior, as in ridge regression. The cost of a squared share is the error of persistence at one past
     time, times the part of the past that no movement explains. If little is explained, the best share is mostly luck.
     With one past time it is shrunk by half or more, and with each further past time by less. If the dynamics are
@@ -124,26 +126,41 @@ def shares_on_past(data: Snapshots, predict: Predict) -> dict[str, Any]:
     n_shares = past_times[0].n_shares
     weights = np.array([origin - 1.0 for origin in origins])
     weights *= len(weights) / weights.sum()
-    gains: dict[tuple[float, ...], np.ndarray] = {}
+    known: dict[tuple[float, ...], np.ndarray] = {}
 
-    def lost(shares: tuple[float, ...]) -> tuple[float, float]:
-        if shares not in gains:
-            gains[shares] = np.array([past.gain(shares) for past in past_times])
-        gained = float(weights @ gains[shares])
-        unexplained = 1 - np.clip(gained / len(weights), 0, 1)
-        cost = PRIOR * sum(shares) + unexplained * sum(share**2 for share in shares)
-        return round(cost - gained, 6), sum(shares)  # of equals the smallest movement
+    def gains(shares: tuple[float, ...]) -> np.ndarray:
+        if shares not in known:
+            known[shares] = np.array([past.gain(shares) for past in past_times])
+        return known[shares]
 
-    shares = _search(lost, n_shares)
-    whole = (1.0, *[0.0] * (n_shares - 1))
-    lost(whole)
-    if len(origins) > 1 and weights @ gains[whole] >= LAW * len(weights):
-        shares = whole
+    shares = _chosen(gains, n_shares, weights)
+    left_out = []
+    for i in range(len(origins) if len(origins) > 1 else 0):
+        others = np.where(np.arange(len(origins)) == i, 0.0, weights)
+        others *= (len(origins) - 1) / others.sum()
+        left_out.append(gains(_chosen(gains, n_shares, others))[i])
     return {
         "share": list(shares),
         "origins": [float(data.times[origin]) for origin in origins],
-        "skill_on_past": gains[shares].round(4).tolist(),
+        "skill_on_past": gains(shares).round(4).tolist(),
+        "skill_left_out": np.round(left_out, 4).tolist(),
     }
+
+
+def _chosen(gains: Callable[[tuple[float, ...]], np.ndarray], n: int, weights: np.ndarray) -> tuple[float, ...]:
+    """Shares of ``n`` directions for the gains at past times, whose weights sum to the number of times that count."""
+    n_times = int((weights > 0).sum())
+
+    def lost(shares: tuple[float, ...]) -> tuple[float, float]:
+        gained = float(weights @ gains(shares))
+        unexplained = 1 - np.clip(gained / n_times, 0, 1)
+        cost = PRIOR * sum(shares) + unexplained * sum(share**2 for share in shares)
+        return round(cost - gained, 6), sum(shares)  # of equals the smallest movement
+
+    whole = (1.0, *[0.0] * (n - 1))
+    if n_times > 1 and weights @ gains(whole) >= LAW * n_times:
+        return whole
+    return _search(lost, n)
 
 
 def _search(lost: Callable[[tuple[float, ...]], tuple[float, float]], n: int) -> tuple[float, ...]:

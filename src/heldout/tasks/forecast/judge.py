@@ -19,6 +19,7 @@ from heldout._core.versus import with_remark
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.evaluate import COLLAPSED, REFERENCE, Target, evaluation_table, score_targets, target_table
 from heldout.tasks.forecast.lineages import lineages_key_of
+from heldout.tasks.forecast.past import past_skill
 from heldout.tasks.forecast.shared import shared_couplings
 from heldout.tasks.forecast.task import (
     MIN_CELLS,
@@ -31,7 +32,7 @@ from heldout.tasks.forecast.task import (
     space_of,
     start_cells,
 )
-from heldout.tasks.forecast.words import FOLLOWED, auto_note, damping_note, in_this_experiment, past_tests
+from heldout.tasks.forecast.words import FOLLOWED, auto_note, damping_note, in_this_experiment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +100,7 @@ def evaluate(
         scores.values[method]["skill_corrected"],
         starts=scores.starts,
         time_key=info["time_key"],
-        tested=past_tests(fit.info["fitted"], beyond=beyond),
+        past=past_skill(fit.info["fitted"], float(at[-1]), beyond=beyond),
     )
     table = with_remark(table, remark)
     leak = leak_of_group(adata, split, partition)

@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from heldout.tasks.forecast.past import PastSkill
+
 _LITTLE = 0.05
 
 
@@ -104,27 +106,13 @@ def _because(chosen: Mapping[str, Any], kind: str) -> str:
     return ""
 
 
-def past_tests(fitted: Mapping[str, Any], *, beyond: bool) -> tuple[int, int] | None:
-    """In how many predictions of train times a method was better than persistence, and of how many.
-
-    A mixture is counted with weights from the other train times. Other methods are counted with the shares that were
-    chosen on these times. None if there is no such prediction.
-    """
-    if "kinds" in fitted:
-        about = fitted["kinds"].get("forecast" if beyond else "interpolation")
-        chosen = about["chosen"][0] if about else {"n_tested": 0}
-        return (chosen["n_better"], chosen["n_tested"]) if chosen["n_tested"] else None
-    gains = (fitted.get("damping") or {}).get("skill_on_past")
-    return (sum(gain > 0 for gain in gains), len(gains)) if gains and beyond else None
-
-
 def in_this_experiment(
     method: str,
     skills: np.ndarray,
     *,
     starts: Sequence[float],
     time_key: str,
-    tested: tuple[int, int] | None,
+    past: PastSkill,
 ) -> str:
     """Say what is known even if there are too few target times for a verdict.
 
@@ -138,8 +126,8 @@ def in_this_experiment(
         Time of the start cells of each target.
     time_key
         Column of the times.
-    tested
-        See :func:`past_tests`.
+    past
+        Its skill on past times.
     """
     skill = float(np.mean(skills))
     if not np.isfinite(skill):
@@ -152,13 +140,7 @@ def in_this_experiment(
         result = f"In this experiment {method} makes {gap} larger, by {-skill:.0%}"
     else:
         result = f"In this experiment {method} leaves {gap} as it is ({skill:+.0%})"
-    if tested is None:
-        return f"{result}. There was no train time on which it was compared with standing still."
-    better, n = tested
-    on_past = (
-        f"When it predicted train times from other train times, it was better than standing still in {better} of {n}."
-    )
-    return f"{result}. {on_past}"
+    return f"{result}. {past.words}"
 
 
 def _listed(parts: Sequence[str]) -> str:

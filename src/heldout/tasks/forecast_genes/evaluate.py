@@ -75,18 +75,25 @@ def scores(truth: Truth, change: np.ndarray, weights: np.ndarray) -> dict[str, n
     """
     total = weights.sum(axis=1)
     wrong = truth.change - change
-    squares, nothing, floor = (weights @ v for v in (wrong**2, truth.change**2, truth.floor))
     mean = weights @ truth.level / total
     spread = weights @ truth.level**2 - total * mean**2
     with np.errstate(divide="ignore", invalid="ignore"):
-        room = np.where(nothing > floor, nothing - floor, np.nan)
+        return {
+            **skills(truth.change, change, truth.floor, weights),
+            "mae": weights @ np.abs(wrong) / total,
+            "r2": 1 - weights @ wrong**2 / np.where(spread > 1e-12 * total, spread, np.nan),
+            **_change_scores(truth, change, weights),
+        }
+
+
+def skills(change: np.ndarray, predicted: np.ndarray, floor: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Skill, corrected skill and RMSE for weights of the genes, (draws × n)."""
+    squares, nothing, least = (weights @ v for v in ((change - predicted) ** 2, change**2, floor))
+    with np.errstate(divide="ignore", invalid="ignore"):
         return {
             "skill": 1 - squares / np.where(nothing > 0, nothing, np.nan),
-            "skill_corrected": (nothing - squares) / room,
-            "rmse": np.sqrt(squares / total),
-            "mae": weights @ np.abs(wrong) / total,
-            "r2": 1 - squares / np.where(spread > 1e-12 * total, spread, np.nan),
-            **_change_scores(truth, change, weights),
+            "skill_corrected": (nothing - squares) / np.where(nothing > least, nothing - least, np.nan),
+            "rmse": np.sqrt(squares / weights.sum(axis=1)),
         }
 
 

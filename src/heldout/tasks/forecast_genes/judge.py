@@ -14,8 +14,10 @@ from heldout._core.leaks import leak_of_units
 from heldout._core.partition import read_partition
 from heldout._core.progress import progress
 from heldout._core.rng import generator, seed_of
+from heldout._core.versus import with_remark
 from heldout.tasks.forecast_genes import METHODS
 from heldout.tasks.forecast_genes.evaluate import Scored, Truth, evaluation_table, split_halves
+from heldout.tasks.forecast_genes.modules import by_module, module_names, past_modules, sentence
 from heldout.tasks.forecast_genes.task import predict, task_of_fit
 
 if TYPE_CHECKING:
@@ -60,8 +62,11 @@ def evaluate(
     unit, units = _units(adata, task, split, genes)
     truth = _truth(task, data, genes, units, seed=seed_of(rng))
     table = evaluation_table(scored, truth, unit=unit, n_bootstrap=n_bootstrap, rng=generator(rng))
-    by_gene = _gene_table(scored, truth, adata.var_names[task.genes[genes]])
+    modules = _modules_of_split(adata, task, split, genes) if unit == "module" else past_modules(data.history, genes)
+    by_gene = _gene_table(scored, truth, adata.var_names[task.genes[genes]], modules)
     leak = _leak(adata, split, partition)
+    if not leak:
+        table = with_remark(table, sentence(by_module(by_gene, module_names(by_gene))))
     return write_evaluation(adata, key, fit, split, table, by_gene, partition=partition, leak=leak)
 
 
@@ -71,6 +76,10 @@ def _leak(adata: AnnData, split: Partition, partition: str) -> str:
     if split.params.get("by") != "module" or column not in adata.var.columns:
         return ""
     return leak_of_units(split, partition, [("module", store.as_names(adata.var[column]))])
+
+
+def _modules_of_split(adata: AnnData, task: Task, split: Partition, genes: np.ndarray) -> np.ndarray:
+    return adata.var[f"{split.key}_module"].iloc[task.genes[genes]].to_numpy(np.float64)
 
 
 def _units(adata: AnnData, task: Task, split: Partition, genes: np.ndarray) -> tuple[str, np.ndarray]:
@@ -92,8 +101,8 @@ def _truth(task: Task, data: Data, genes: np.ndarray, units: np.ndarray, *, seed
     return Truth(level - last, level, error, np.mean((halves[0] - halves[1]) ** 2, axis=0), halves, units)
 
 
-def _gene_table(scored: list[Scored], truth: Truth, names: pd.Index) -> pd.DataFrame:
-    """True change of each gene, and its prediction by each method."""
+def _gene_table(scored: list[Scored], truth: Truth, names: pd.Index, modules: np.ndarray) -> pd.DataFrame:
+    """True change of each gene, its prediction by each method, and the number of its module."""
     parts = [
         pd.DataFrame(
             {
@@ -103,6 +112,8 @@ def _gene_table(scored: list[Scored], truth: Truth, names: pd.Index) -> pd.DataF
                 "change": truth.change,
                 "predicted": each.change,
                 "error": truth.error,
+                "floor": truth.floor,
+                "module": modules,
             }
         )
         for each in scored

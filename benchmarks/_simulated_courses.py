@@ -39,7 +39,7 @@ def shares_at(kind: str, time: float) -> np.ndarray:
 
 
 def population(kind: str, *, seed: int, n: int = 250, n_genes: int = 15) -> ad.AnnData:
-    """Cells (n for each time) in genes, with time, growth rate and type in ``obs["time"]``, ``["rate"]``, ``["type"]``."""
+    """Cells (n for each time) in genes, with ``time``, growth ``rate`` and ``type`` in ``obs``."""
     rng = np.random.default_rng(seed)
     basis = np.linalg.qr(rng.normal(size=(n_genes, 3)))[0].T
     centres = np.array([[0, 0, 0], [3, 1, 0], [4, -2.5, 1.5]])

@@ -10,6 +10,7 @@ from scipy.linalg import expm
 
 import heldout as ho
 from heldout._core.fits import read_fit
+from heldout._core.partition import read_partition
 from heldout.metrics import energy_distance, split_half
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.chain import composition_after, descendants, growth_of, rates_of
@@ -18,6 +19,7 @@ from heldout.tasks.forecast.growth import Pairing, multiplied
 from heldout.tasks.forecast.interface import Snapshots
 from heldout.tasks.forecast.space import Space
 from heldout.tasks.forecast.states import _counts, _exchange
+from heldout.tasks.forecast.task import Task
 
 RATES = np.array([[0, 0.3, 0.05], [0.02, 0, 0.4], [0, 0.1, 0]])
 GROWTH = np.array([0.0, 0.5, -0.2])
@@ -286,3 +288,19 @@ def test_auto_says_what_it_compares(caplog):
     assert "auto fits 6 candidates after the last train time: persistence, pooled_past" in said
     assert "candidates predict the train times 2, 3.5, 5: 6" in said
     assert "cells by states" in said or "cell by states" in said
+
+
+def test_growth_and_the_space_of_the_past_are_both_kept():
+    """With more than 100 genes, past times are judged in components of their own past. Growth follows its cells."""
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame({"h": np.repeat([0.0, 1.0, 2.0, 3.0], 20), "rate": np.arange(80.0) / 100})
+    adata = ad.AnnData(rng.normal(5, 1, size=(80, 120)), obs=obs.set_index(np.array([f"cell {i}" for i in range(80)])))
+    ho.pp.split_time(adata, "h", test=3)
+    task = Task.of(adata, read_partition(adata), time_key="h", mask_var=None)
+    data = task.with_growth(task.data(), "rate")
+    past, later = data.origin(2)
+    assert past.space.components.shape[0] < data.space.components.shape[0]
+    np.testing.assert_array_equal(np.concatenate(past.growth), obs["rate"][:40])
+    np.testing.assert_array_equal(np.concatenate(data.without(1).growth), np.r_[obs["rate"][:20], obs["rate"][40:60]])
+    assert [len(g) for g in data.thinned(7).growth] == [7, 7, 7]
+    np.testing.assert_allclose(later[0], past.space.encode(adata.X[40:60]))

@@ -27,9 +27,6 @@ class BlockTrainingPlan(TrainingPlan):
         Options with ``lr``, ``batch_size`` and, where it is not 0, ``weight_decay``.
     """
 
-    fused: ClassVar[bool] = True
-    """Whether the optimiser is fused."""
-
     clip: ClassVar[float | None] = None
     """Maximum norm of the gradient."""
 
@@ -58,7 +55,7 @@ class BlockTrainingPlan(TrainingPlan):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW. Without weight decay it is Adam."""
         decay = getattr(self.config, "weight_decay", 0.0)
-        return torch.optim.AdamW(self.module.parameters(), lr=self.config.lr, weight_decay=decay, fused=self.fused)
+        return torch.optim.AdamW(self.module.parameters(), lr=self.config.lr, weight_decay=decay, fused=True)
 
     def on_fit_start(self) -> None:
         """Refuse more processes than a batch can be shared by."""

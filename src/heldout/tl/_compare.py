@@ -47,7 +47,7 @@ _TIMED = 1
 """Number of the labelling after which the time of all is estimated. The first one may load code."""
 
 _LONG = 120.0
-"""Seconds from which the time is said."""
+"""Shorter labellings do not log their time, in seconds."""
 
 
 @prints_whole

@@ -74,7 +74,7 @@ def test_programmes_are_found_in_the_past_and_scored_apart(evaluated):
     assert "it is no better than persistence in module 1 (" in words
 
 
-def test_scores_of_a_module_are_those_of_its_genes(evaluated):
+def test_scores_of_a_module_are_those_of_its_genes(evaluated, tmp_path):
     scores = ho.get.scores(evaluated)
     for row in ho.get.modules(evaluated, module_key="programme").itertuples():
         genes = evaluated.var_names[evaluated.var["programme"] == row.module]
@@ -87,6 +87,10 @@ def test_scores_of_a_module_are_those_of_its_genes(evaluated):
         other = (best["change"] - best["predicted"]).pow(2).sum()
         assert row.of_baseline == pytest.approx((nothing - other) / (nothing - judged["floor"].sum()))
         assert set(row.genes.split(", ")) == set(judged.set_index("gene")["change"].abs().nlargest(3).index)
+    evaluated.write_h5ad(tmp_path / "a.h5ad")
+    again = ho.get.modules(ad.read_h5ad(tmp_path / "a.h5ad"))
+    pd.testing.assert_frame_equal(again, ho.get.modules(evaluated))
+    assert again.attrs["summary"] == ho.get.modules(evaluated).attrs["summary"]
     whole = by_module(scores, ["all"] * len(scores)).iloc[0]
     table = ho.get.evaluation(evaluated).table.query("role == 'model'").set_index("metric")["estimate"]
     for name in ("skill", "skill_corrected", "rmse"):

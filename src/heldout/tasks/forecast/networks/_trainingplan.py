@@ -31,7 +31,6 @@ class ForecastTrainingPlan(BlockTrainingPlan):
         Energy distance between predicted and observed val cells, computed once each epoch.
     """
 
-    fused: ClassVar[bool] = False
     clip: ClassVar[float | None] = 10.0
 
     def __init__(self, module: BaseModuleClass, config: Any, score: Callable[[], float] | None) -> None:

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import linalg
 
 from heldout._core.arrays import as_dense
 from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from heldout._core.types import Matrix
 
 
@@ -19,6 +22,9 @@ _DENSE = 0.1
 
 _ROWS = 4096
 """Cells that are dense at once."""
+
+_FEW_GENES = 3000
+"""Up to this number of genes, sums are kept: 72 MB for each past time."""
 
 
 @dataclass(frozen=True)
@@ -37,29 +43,108 @@ class Space:
         return coordinates @ self.components + self.mean
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Sums over cells, which add up over times: number of cells, genes (p,), and products of two genes (p × p).
+
+    Of the products only the upper triangle is filled.
+    """
+
+    n: int
+    total: np.ndarray
+    products: np.ndarray
+
+    @classmethod
+    def of(cls, X: Matrix) -> Sums:
+        """Sums over dense or sparse cells (n × p), float64."""
+        return cls(X.shape[0], np.asarray(X.sum(axis=0, dtype=np.float64)).ravel(), _products(X))
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.n + other.n, self.total + other.total, self.products + other.products)
+
+    def space(self, n_comps: int) -> Space:
+        """Principal components, the largest loading of each positive."""
+        mean, p = self.total / self.n, len(self.total)
+        centred = self.products - self.n * np.outer(mean, mean)
+        _, vectors = linalg.eigh(centred, lower=False, subset_by_index=[p - min(n_comps, p), p - 1])
+        return _signed(mean, vectors[:, ::-1].T)
+
+
+def by_sums(n: int, n_genes: int) -> bool:
+    """Whether components follow from sums, and not from all cells at once, which few cells of many genes need."""
+    return n_genes <= max(n, 6000)
+
+
 def fit_space(X: Matrix, n_comps: int) -> Space:
     """Principal components of dense or sparse cells (n × n_genes), exact, the largest loading of each positive.
 
     With at most ``n_comps`` genes all directions are kept, so nothing is lost.
     """
+    if by_sums(*X.shape):
+        return Sums.of(X).space(n_comps)
     mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
-    n, n_genes = X.shape
-    if n_genes <= max(n, 6000):
-        product = _products(X)
-        _, vectors = np.linalg.eigh(product - n * np.outer(mean, mean))
-        components = vectors[:, ::-1].T[:n_comps]
-    else:
-        components = np.linalg.svd(as_dense(X) - mean, full_matrices=False)[2][:n_comps]
+    return _signed(mean, np.linalg.svd(as_dense(X) - mean, full_matrices=False)[2][:n_comps])
+
+
+class Spaces:
+    """Principal components of the cells of the first n times. The cells of each time are read and multiplied once.
+
+    Parameters
+    ----------
+    read
+        The cells of the times from i to j, without j, (n × n_genes).
+    sizes
+        Number of cells of each time, (T,).
+    n_genes
+        Number of genes.
+    kept
+        Numbers of times whose sums will be asked for again. With many genes none are kept.
+    """
+
+    def __init__(
+        self, read: Callable[[int, int], Matrix], sizes: np.ndarray, n_genes: int, kept: Iterable[int]
+    ) -> None:
+        self._read, self._sizes, self._n_genes = read, sizes, n_genes
+        self._wanted = frozenset(kept if n_genes <= _FEW_GENES else ())
+        self._kept: dict[int, Sums] = {}
+
+    @property
+    def n_times(self) -> int:
+        """Number of times."""
+        return len(self._sizes)
+
+    def fit(self, n: int, n_comps: int) -> Space:
+        """Components of the cells of the first ``n`` times. With few cells there are fewer, unless all are asked for."""
+        n_cells = int(self._sizes[:n].sum())
+        if n_comps < self._n_genes:
+            n_comps = min(n_comps, n_cells - 1)
+        if by_sums(n_cells, self._n_genes):
+            return self._until(n).space(n_comps)
+        return fit_space(self._read(0, n), n_comps)
+
+    def _until(self, n: int) -> Sums:
+        first = max((m for m in self._kept if m <= n), default=0)
+        found = self._kept.get(first)
+        for i in range(first, n):
+            of_time = Sums.of(self._read(i, i + 1))
+            found = of_time if found is None else found + of_time
+            if i + 1 in self._wanted:
+                self._kept[i + 1] = found
+        assert found is not None
+        return found
+
+
+def _signed(mean: np.ndarray, components: np.ndarray) -> Space:
     signs = np.sign(components[np.arange(len(components)), np.abs(components).argmax(axis=1)])
     return Space(mean, np.ascontiguousarray(components * signs[:, None]))
 
 
 def _products(X: Matrix) -> np.ndarray:
-    """X transposed times X, float64. Products of sparse matrices are slow unless almost all values are 0."""
-    if is_sparse(X) and X.nnz > _DENSE * X.shape[0] * X.shape[1]:
-        total = np.zeros((X.shape[1], X.shape[1]))
-        for first in range(0, X.shape[0], _ROWS):
-            block = as_dense(X[first : first + _ROWS]).astype(np.float64)
-            total += block.T @ block
-        return total
-    return as_dense(X.T @ X)
+    """Upper triangle of X transposed times X, float64. Sparse products are slow unless almost all values are 0."""
+    if is_sparse(X) and X.nnz <= _DENSE * X.shape[0] * X.shape[1]:
+        return as_dense(X.T @ X).astype(np.float64)
+    total = np.zeros((X.shape[1], X.shape[1]), order="F")
+    for first in range(0, X.shape[0], _ROWS):
+        block = as_dense(X[first : first + _ROWS]).astype(np.float64)
+        total = linalg.blas.dsyrk(1.0, block.T, 1.0, total, overwrite_c=True)  # block.T is in Fortran order
+    return total

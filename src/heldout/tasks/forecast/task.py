@@ -22,9 +22,10 @@ from heldout._core.partition import read_partition
 from heldout._core.times import cell_times, times_text
 from heldout._core.types import is_dask
 from heldout.tasks.forecast import METHODS
+from heldout.tasks.forecast.damping import FIRST, ORIGINS
 from heldout.tasks.forecast.interface import Snapshots
 from heldout.tasks.forecast.lineages import chains_in, check_lineages
-from heldout.tasks.forecast.space import Space, fit_space
+from heldout.tasks.forecast.space import Space, Spaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,8 @@ class Task:
     def data(self) -> Snapshots:
         """Snapshots of train and val cells in the space of the train cells. Test cells are not read."""
         train, val = self.partition.rows("train"), self.partition.rows("val")
-        space = self.space(train)
+        spaces = self._spaces(train)
+        space = self.space(spaces)
         later = None
         if len(val):
             points, cells = self._snapshots(val, space)
@@ -107,7 +109,7 @@ class Task:
         points, cells = self._snapshots(train, space)
         targets = tuple(map(float, self.times_of("test")))
         every = self.use_rep is None and len(self.columns) <= _ALL_GENES
-        refitted = None if every else self._refitted()
+        refitted = None if every else self._refitted(train, spaces, len(space.components))
         return Snapshots(points, cells, space, self._chains(train), later, targets, refitted=refitted)
 
     def _chains(self, train: np.ndarray) -> np.ndarray | None:
@@ -117,29 +119,35 @@ class Task:
         fit = check_lineages(self.adata, self.lineages_key, self.partition, self.time_key, points)
         return chains_in(self.adata, fit, self.lineages_key, [train[of_cell == i] for i in range(len(points))])
 
-    def _refitted(self) -> Callable[[int], Snapshots]:
+    def _refitted(self, train: np.ndarray, spaces: Spaces, n_comps: int) -> Callable[[int], Snapshots]:
         """Function of n: the train snapshots in components of the first n. Computed once."""
-        train, points = self.partition.rows("train"), self.times_of("train")
 
         @cache
         def refitted(n: int) -> Snapshots:
-            times = self.times[train]
-            X = self._values(train[times < points[n]])
-            k = len(self.space(train).components) if self.use_rep else self.n_comps
-            space = fit_space(X, min(k, X.shape[0] - 1, X.shape[1]))
+            space = spaces.fit(n, n_comps)
             return Snapshots(*self._snapshots(train, space), space)
 
         return refitted
 
-    def space(self, train: np.ndarray) -> Space:
+    def space(self, spaces: Spaces) -> Space:
         """Principal components of the train cells. With at most 100 genes all directions are kept."""
         if self.use_rep is not None:
             fit = _representation(self.adata, self.partition, self.use_rep)
             return Space(np.asarray(fit.arrays["mean"]), np.asarray(fit.arrays["components"]))
-        X = self._values(train)
-        warn_if_ct(X)
-        n_genes = len(self.columns)
-        return fit_space(X, n_genes if n_genes <= _ALL_GENES else min(self.n_comps, len(train) - 1, n_genes))
+        every = len(self.columns) <= _ALL_GENES
+        return spaces.fit(spaces.n_times, len(self.columns) if every else self.n_comps)
+
+    def _spaces(self, train: np.ndarray) -> Spaces:
+        points, of_cell = np.unique(self.times[train], return_inverse=True)
+        n_times = len(points)
+
+        def read(first: int, last: int) -> Matrix:
+            X = self._values(train[(first <= of_cell) & (of_cell < last)])
+            if last == n_times:  # no earlier space needs the last time
+                warn_if_ct(X)
+            return X
+
+        return Spaces(read, np.bincount(of_cell), len(self.columns), range(FIRST, n_times)[-ORIGINS:])
 
     def _values(self, rows: np.ndarray) -> Matrix:
         """Genes of the task in some cells, in memory."""

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 import heldout as ho
 from heldout._core.method import Fitted
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.damping import PRIOR, Direction, backtest, horizon, moved_by
 from heldout.tasks.forecast.interface import Snapshots
-from heldout.tasks.forecast.space import fit_space
+from heldout.tasks.forecast.space import Spaces, fit_space
 from tests.helpers.forecasts import TIMES, snapshots
 
 PAST = [0, 1, 2, 3, 4, 5]
@@ -273,7 +274,6 @@ def test_horizon_in_longest_steps():
 
 @pytest.mark.parametrize("n_comps", [3, 20])
 def test_space_goes_there_and_back(n_comps):
-    from scipy import sparse
     from sklearn.decomposition import PCA
 
     X = np.random.default_rng(0).normal(size=(60, 20)) @ np.diag(np.linspace(3, 1, 20)) + 4
@@ -284,6 +284,32 @@ def test_space_goes_there_and_back(n_comps):
         space.decode(space.encode(X)), reference.inverse_transform(reference.transform(X)), atol=1e-8
     )
     np.testing.assert_allclose(fit_space(sparse.csr_matrix(X), n_comps).components, space.components, atol=1e-8)
+
+
+@pytest.mark.parametrize("kept", [(2, 3), ()], ids=["kept", "read again"])
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+def test_spaces_of_the_first_times_are_those_of_their_cells(kind, kept):
+    """Sums of each time add up; with more genes than cells and 6,000, all cells are read at once."""
+    rng = np.random.default_rng(0)
+    for n_genes in (40, 6100):
+        X = kind(rng.poisson(1.0, (90, n_genes)).astype(np.float32))
+        edges, reads = np.array([0, 30, 50, 70, 90]), []
+
+        def read(first, last, X=X, edges=edges, reads=reads):
+            reads.append((first, last))
+            return X[edges[first] : edges[last]]
+
+        spaces = Spaces(read, np.diff(edges), n_genes, kept)
+        for n in (4, 2, 3):
+            found, whole = spaces.fit(n, 10), fit_space(X[: edges[n]], 10)
+            np.testing.assert_allclose(found.mean, whole.mean, rtol=1e-6)
+            np.testing.assert_allclose(found.components, whole.components, atol=1e-6)
+        if n_genes == 40 and kept:
+            assert reads == [(0, 1), (1, 2), (2, 3), (3, 4)], "each time is read once"
+    assert len(spaces.fit(2, n_genes).components) == 50, "no more directions than cells"
+    small = Spaces(lambda first, last: np.eye(5)[:3], np.array([3]), 5, ())
+    assert len(small.fit(1, 4).components) == 2
+    assert len(small.fit(1, 5).components) == 5, "all directions are kept"
 
 
 def test_registry_and_options():

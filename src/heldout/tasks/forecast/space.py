@@ -44,8 +44,8 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Sums:
-    """Sums over cells, which add up over times: number of cells, genes (p,), and products of two genes (p × p).
+class CellSums:
+    """CellSums over cells, which add up over times: number of cells, genes (p,), and products of two genes (p × p).
 
     Of the products only the upper triangle is filled.
     """
@@ -55,12 +55,14 @@ class Sums:
     products: np.ndarray
 
     @classmethod
-    def of(cls, X: Matrix) -> Sums:
-        """Sums over dense or sparse cells (n × p), float64."""
-        return cls(X.shape[0], np.asarray(X.sum(axis=0, dtype=np.float64)).ravel(), _products(X))
+    def of(cls, X: Matrix) -> CellSums:
+        """CellSums over dense or sparse cells (n × p), float64."""
+        n = X.shape[0]  # the sum of a sparse float32 matrix is a float32 one, whatever dtype is asked for
+        total = X.T @ np.ones(n) if is_sparse(X) else X.sum(axis=0, dtype=np.float64)
+        return cls(n, np.asarray(total), _products(X))
 
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(self.n + other.n, self.total + other.total, self.products + other.products)
+    def __add__(self, other: CellSums) -> CellSums:
+        return CellSums(self.n + other.n, self.total + other.total, self.products + other.products)
 
     def space(self, n_comps: int) -> Space:
         """Principal components, the largest loading of each positive."""
@@ -81,7 +83,7 @@ def fit_space(X: Matrix, n_comps: int) -> Space:
     With at most ``n_comps`` genes all directions are kept, so nothing is lost.
     """
     if by_sums(*X.shape):
-        return Sums.of(X).space(n_comps)
+        return CellSums.of(X).space(n_comps)
     mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
     return _signed(mean, np.linalg.svd(as_dense(X) - mean, full_matrices=False)[2][:n_comps])
 
@@ -106,7 +108,7 @@ class Spaces:
     ) -> None:
         self._read, self._sizes, self._n_genes = read, sizes, n_genes
         self._wanted = frozenset(kept if n_genes <= _FEW_GENES else ())
-        self._kept: dict[int, Sums] = {}
+        self._kept: dict[int, CellSums] = {}
 
     @property
     def n_times(self) -> int:
@@ -122,11 +124,11 @@ class Spaces:
             return self._until(n).space(n_comps)
         return fit_space(self._read(0, n), n_comps)
 
-    def _until(self, n: int) -> Sums:
+    def _until(self, n: int) -> CellSums:
         first = max((m for m in self._kept if m <= n), default=0)
         found = self._kept.get(first)
         for i in range(first, n):
-            of_time = Sums.of(self._read(i, i + 1))
+            of_time = CellSums.of(self._read(i, i + 1))
             found = of_time if found is None else found + of_time
             if i + 1 in self._wanted:
                 self._kept[i + 1] = found
@@ -142,7 +144,7 @@ def _signed(mean: np.ndarray, components: np.ndarray) -> Space:
 def _products(X: Matrix) -> np.ndarray:
     """Upper triangle of X transposed times X, float64. Sparse products are slow unless almost all values are 0."""
     if is_sparse(X) and X.nnz <= _DENSE * X.shape[0] * X.shape[1]:
-        return as_dense(X.T @ X).astype(np.float64)
+        return as_dense(X.T @ X.astype(np.float64))
     total = np.zeros((X.shape[1], X.shape[1]), order="F")
     for first in range(0, X.shape[0], _ROWS):
         block = as_dense(X[first : first + _ROWS]).astype(np.float64)

@@ -1,6 +1,10 @@
-"""Simulated time courses with cells of different speed: a bend, a tree, a growing branch and a switch between two states.
+"""Simulated time courses with a known truth.
 
-Three hidden coordinates are seen through 40 genes that saturate, with noise, in five whitened components.
+``simulated``: cells of different speed on a bend, a tree, a growing branch and a switch between two states. Three
+hidden coordinates are seen through 40 genes that saturate, with noise, in five whitened components.
+
+``population``: three types of cells whose shares change with known rates, at irregular times. Either cells switch from
+one type to another, or types grow with different rates, or both. The cells of each type also move a little.
 """
 
 from __future__ import annotations
@@ -8,9 +12,43 @@ from __future__ import annotations
 import anndata as ad
 import numpy as np
 import pandas as pd
+from scipy.linalg import expm
 
 KINDS = ("arc", "tree", "growth", "switch")
 _STEP = 0.05
+
+POPULATIONS = ("switching", "births", "both")
+TIMES = (0.0, 1.0, 2.0, 3.5, 5.0, 6.0, 8.0)
+FIRST_SHARES = np.array([0.8, 0.15, 0.05])
+RATES = np.array([[0, 0.15, 0.02], [0, 0, 0.1], [0, 0.02, 0]])
+"""Switches of a cell of each type (rows) to each type, per unit of time."""
+GROWTH = np.array([0.0, 0.15, 0.4])
+"""Births less deaths of each type, per unit of time."""
+
+
+def rates_and_growth(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The rates of switching (3 × 3) and of growth (3,) of a population."""
+    return RATES * (kind != "births"), GROWTH * (kind != "switching")
+
+
+def shares_at(kind: str, time: float) -> np.ndarray:
+    """Share of each type at a time, (3,)."""
+    rates, growth = rates_and_growth(kind)
+    found = FIRST_SHARES @ expm((rates - np.diag(rates.sum(axis=1)) + np.diag(growth)) * time)
+    return np.asarray(found / found.sum())
+
+
+def population(kind: str, *, seed: int, n: int = 250, n_genes: int = 15) -> ad.AnnData:
+    """Cells (n for each time) in genes, with ``time``, growth ``rate`` and ``type`` in ``obs``."""
+    rng = np.random.default_rng(seed)
+    basis = np.linalg.qr(rng.normal(size=(n_genes, 3)))[0].T
+    centres = np.array([[0, 0, 0], [3, 1, 0], [4, -2.5, 1.5]])
+    drift = 0.08 * rng.normal(size=(3, 3))
+    types = np.concatenate([rng.choice(3, n, p=shares_at(kind, time)) for time in TIMES])
+    times = np.repeat(TIMES, n)
+    hidden = centres[types] + drift[types] * times[:, None] + 0.6 * rng.normal(size=(len(times), 3))
+    X = 5 + hidden @ basis + 0.2 * rng.normal(size=(len(times), n_genes))
+    return ad.AnnData(X, obs=pd.DataFrame({"time": times, "rate": rates_and_growth(kind)[1][types], "type": types}))
 
 
 def simulated(kind: str, *, seed: int, n: int = 250, n_times: int = 5) -> ad.AnnData:

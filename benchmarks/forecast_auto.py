@@ -1,6 +1,6 @@
 """``method="auto"`` beside all methods that it can choose from, at all targets of several time courses.
 
-    python benchmarks/forecast_auto.py [--data klein bargaje packer eb chu branching laws shapes] [--seeds 3]
+    python benchmarks/forecast_auto.py [--data klein bargaje packer eb chu branching laws shapes populations] [--seeds 3]
         [--flow] [--only middle]
 
 Each time from the fourth on is forecast from the times before it, and each inner time is left out in turn. Each seed
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import anndata as ad
 import numpy as np
 import pandas as pd
-from _simulated_courses import KINDS, simulated
+from _simulated_courses import KINDS, POPULATIONS, population, simulated
 from forecast_cells import DATA, MANY_GENES, load
 from scipy.linalg import expm
 
@@ -39,7 +39,7 @@ from heldout.tasks.forecast.task import Task, predict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMES = ("klein", "bargaje", "packer", "eb", "chu", "branching", "laws", "shapes")
+NAMES = ("klein", "bargaje", "packer", "eb", "chu", "branching", "laws", "shapes", "populations")
 MOST = 200
 LAWS = ("line", "circle", "none")
 
@@ -65,6 +65,9 @@ def courses(name: str) -> Iterator[tuple[str, ad.AnnData]]:
     elif name == "shapes":
         for kind in KINDS:
             yield kind, simulated(kind, seed=12)
+    elif name == "populations":
+        for kind in POPULATIONS:
+            yield kind, population(kind, seed=12)
     else:
         yield name, load(name)
 
@@ -184,7 +187,7 @@ def main() -> None:
     methods = [
         m.name
         for m in METHODS
-        if m.role == "baseline" or m.name in ("auto", "blend") or (m.name == "flow" and arguments.flow)
+        if m.role == "baseline" or m.name in ("auto", "blend", "states") or (m.name == "flow" and arguments.flow)
     ]
     tables = {}
     for name in arguments.data:

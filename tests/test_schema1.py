@@ -22,7 +22,7 @@ SINCE = {"moved_cells", "composed_cells", "residual_flow", "flow", "dose_linear"
 SINCE |= {"latent_additive_network", "compositional", "graph", "set_transport"}
 SINCE |= {"pooled_transfer", "vector_knn", "vector_lasso", "stacked", "pseudobulk_shrunken"}
 SINCE |= {"celltype_pseudobulk", "mean_embedding", "pathway_logistic", "tabpfn", "auto", "ridge_reversion"}
-SINCE |= {"blend", "multi_kernel"}
+SINCE |= {"blend", "multi_kernel", "states"}
 """Methods that the first version did not have."""
 
 # Stored numbers must be read bit for bit. What is computed from them may differ in the last digits between machines,

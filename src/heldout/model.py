@@ -9,8 +9,10 @@ from heldout.tasks.forecast.config import (
     BlendConfig,
     DampingConfig,
     FlowConfig,
+    InterpolationConfig,
     PublishedConfig,
     SequenceConfig,
+    StatesConfig,
 )
 from heldout.tasks.forecast_genes.config import GeneNetworkConfig
 from heldout.tasks.genotype.config import (
@@ -79,6 +81,7 @@ __all__ = [
     "GenotypeClassifier",
     "GraphConfig",
     "InformedAdditiveConfig",
+    "InterpolationConfig",
     "LatentAdditiveConfig",
     "LatentAdditiveNetworkConfig",
     "LinearConfig",
@@ -98,6 +101,7 @@ __all__ = [
     "ShrunkenConfig",
     "StackedConfig",
     "StackedGroupsConfig",
+    "StatesConfig",
     "TabPFNConfig",
     "TrainedConfig",
     "VectorKnnConfig",

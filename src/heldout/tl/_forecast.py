@@ -55,8 +55,9 @@ def forecast(
         those that were close, or repeats the last cells if none was. ``flow`` (optimal-transport flow matching),
         ``lstm``, ``feedforward``, ``lstm_published`` and ``feedforward_published`` (without skip connection, and
         without the real times) are networks. The others are in closed form: ``persistence``, ``pooled_past``,
-        ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion`` and ``ridge_reversion``. For times between train
-        times also ``blend`` (cells on curves through all train times, and far pairs stay), ``ot_interpolation`` and
+        ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion``, ``ridge_reversion`` and ``states`` (the
+        composition follows a Markov chain between groups of similar cells). For times between train times also
+        ``blend`` (cells on curves through all train times, and far pairs stay), ``ot_interpolation`` and
         ``neighbour_mixture``.
     split_key
         Column of ``obs`` with the split.
@@ -78,8 +79,10 @@ def forecast(
         Options of the method: :class:`heldout.model.AutoConfig` for ``auto``, :class:`heldout.model.FlowConfig` for
         ``flow``, :class:`heldout.model.SequenceConfig` for ``lstm`` and ``feedforward``,
         :class:`heldout.model.PublishedConfig` for their published versions, and :class:`heldout.model.DampingConfig`
-        for ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion`` and ``ridge_reversion``, and
-        :class:`heldout.model.BlendConfig` for ``blend``. The other baselines have no options.
+        for ``damped_shift``, ``ot_linear``, ``var_ridge``, ``reversion`` and ``ridge_reversion``,
+        :class:`heldout.model.StatesConfig` for ``states``, :class:`heldout.model.BlendConfig` for ``blend``, and
+        :class:`heldout.model.InterpolationConfig` for ``ot_interpolation``. The other baselines have no options. The
+        last three can take the growth rates of cells from a column of ``obs``.
     rng
         Seed or Generator. The global state of torch does not change.
     key_added

@@ -149,7 +149,8 @@ def test_few_times_are_persistence():
     fitted, moved, still = fitted_auto("line", [0, 1], 2)
     assert moved == still
     kinds = fitted.info["kinds"]["forecast"]
-    assert kinds["left_out"] == dict.fromkeys(["var_ridge", "reversion", "ridge_reversion"], "needs 3 train times")
+    moving = ["var_ridge", "reversion", "ridge_reversion", "states"]
+    assert kinds["left_out"] == dict.fromkeys(moving, "needs 3 train times")
 
 
 def adata_with(method="auto", **options):

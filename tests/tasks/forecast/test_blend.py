@@ -13,6 +13,7 @@ from heldout.metrics import energy_distance, split_half, variance_error
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.blend import WEIGHTS, Blend, _errors, learn
 from heldout.tasks.forecast.curves import curve_at
+from heldout.tasks.forecast.growth import Pairing
 from heldout.tasks.forecast.interface import Snapshots
 from heldout.tasks.forecast.paths import draw, interval_of, stayed, stays, travelled
 from heldout.tasks.forecast.space import Space
@@ -75,7 +76,7 @@ def test_what_is_true_is_learnt():
     choices, curves = {}, {}
     for kind in ("bend", "slowing", "switch"):
         data, _ = course(kind, 2.0)
-        choices[kind] = learn(data.times, data.cells, ho.model.BlendConfig(), seed=0)
+        choices[kind] = learn(Pairing(data.times, data.cells), ho.model.BlendConfig(), seed=0)
         curves[kind] = curve_at(data.times, np.array([c.mean(axis=0) for c in data.cells]), 2.0)
     assert choices["switch"]["weight"] >= 0.5 > 0.25 >= choices["bend"]["weight"]
     assert curves["slowing"].power < 0.8 < 0.9 < curves["bend"].power
@@ -89,7 +90,7 @@ def test_each_cell_follows_a_parabola_through_all_times():
     shape, bend = 20 * np.eye(12), rng.normal(size=(12, 12))
     times = np.array([0, 1, 3, 4.0])
     cells = [shape + 0.3 * time**2 * bend for time in times]
-    interval = interval_of(cells, 1, n_neighbors=1)
+    interval = interval_of(Pairing(times, cells), 1, n_neighbors=1)
     drawn = draw(interval, np.arange(12), rng)
     np.testing.assert_array_equal(drawn.columns, np.arange(12))
     curve = curve_at(times, interval.means, 2.0, power=1.0)
@@ -103,7 +104,7 @@ def test_the_pairs_that_are_farthest_apart_stay():
     rng = np.random.default_rng(0)
     before = rng.normal(0, 0.3, (90, 4))
     after = rng.normal(0, 0.3, (90, 4)) + np.where(np.arange(90) < 30, 8.0, 0.5)[:, None] * [1, 0, 0, 0]
-    drawn = draw(interval_of([before, after], 0, n_neighbors=5), np.arange(90), rng)
+    drawn = draw(interval_of(Pairing(np.arange(2.0), [before, after]), 0, n_neighbors=5), np.arange(90), rng)
     jumped = after[drawn.columns, 0] > 4
     assert np.mean(jumped) == pytest.approx(1 / 3, abs=0.05)
     assert np.mean(stays(drawn, 1 / 3) == jumped) > 0.95
@@ -113,7 +114,7 @@ def test_the_pairs_that_are_farthest_apart_stay():
 
 def test_a_course_without_change_has_no_best_weight():
     cells = np.random.default_rng(0).normal(size=(60, 5))
-    learnt = learn(np.arange(4.0), [cells + 0.001 * time for time in range(4)], ho.model.BlendConfig(), seed=0)
+    learnt = learn(Pairing(np.arange(4.0), [cells + 0.001 * time for time in range(4)]), ho.model.BlendConfig(), seed=0)
     assert np.isfinite(learnt["skill_on_origins"]).all()
 
 
@@ -133,8 +134,8 @@ def test_noise_keeps_its_spread():
 def test_errors_are_those_of_the_public_metric():
     data, truth = course("bend", 2.0)
     times, cells = np.array([1.0, 2.0, 3.0]), [data.cells[1], truth, data.cells[2]]
-    found = _errors(times, cells, 1, ho.model.BlendConfig(), 0)
-    interval, rng = interval_of(cells[::2], 0, n_neighbors=30), np.random.default_rng(0)
+    found = _errors(Pairing(times, cells), 1, ho.model.BlendConfig(), 0)
+    interval, rng = interval_of(Pairing(times[::2], cells[::2]), 0, n_neighbors=30), np.random.default_rng(0)
     drawn = draw(interval, np.sort(rng.permutation(150)), rng)
     curve = curve_at(times[::2], interval.means, 2.0)
     moving, staying = travelled(drawn, curve, 1.0), stayed(drawn, curve)

@@ -30,6 +30,7 @@ FORWARD = [
     "var_ridge",
     "reversion",
     "ridge_reversion",
+    "states",
     "auto",
 ]
 FORWARD += QUICK

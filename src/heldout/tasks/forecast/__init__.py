@@ -97,6 +97,13 @@ METHODS = Registry(
         kinds=_BETWEEN,
     ),
     Method(
+        "states",
+        "model",
+        "a Markov chain between groups of similar cells, and movement within the groups",
+        f"{_HERE}.states:States",
+        kinds=_BEYOND,
+    ),
+    Method(
         "flow", "model", "optimal-transport flow matching", f"{_HERE}.networks._flow:Flow", kinds=_BEYOND | _BETWEEN
     ),
     Method("lstm", "model", "LSTM on chains, predicts the change", f"{_HERE}.networks._sequence:LSTM", kinds=_BEYOND),

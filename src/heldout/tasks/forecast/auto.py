@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,11 +10,14 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from heldout._core.method import Fitted, with_prefix, without_prefix
+from heldout._core.progress import progress
+from heldout._core.times import times_text
 from heldout.tasks.forecast.config import AutoConfig
 from heldout.tasks.forecast.damping import FIRST, MOST_LEARNT, MOST_SCORED, NOTHING, ORIGINS, horizon
 from heldout.tasks.forecast.interface import some_rows
 from heldout.tasks.forecast.mixing import Choice, Past, assigned, choose
 from heldout.tasks.forecast.shared import shared_couplings
+from heldout.tasks.forecast.words import auto_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,10 +25,12 @@ if TYPE_CHECKING:
     from heldout._core.method import Registry
     from heldout.tasks.forecast.interface import ForecastMethod, Snapshots
 
+logger = logging.getLogger("heldout")
+
 REFERENCE = "persistence"
 
 DEFAULTS: Mapping[str, tuple[str, ...]] = {
-    "forecast": ("pooled_past", "var_ridge", "reversion", "ridge_reversion"),
+    "forecast": ("pooled_past", "var_ridge", "reversion", "ridge_reversion", "states"),
     "interpolation": ("blend", "ot_interpolation", "neighbour_mixture"),
 }
 """Candidates for each kind of question, in closed form."""
@@ -104,6 +110,8 @@ class Auto:
         info: dict[str, Any] = {"kinds": {}, "members": {}, "shrinkage": config.shrinkage, "times": data.times.tolist()}
         for kind in _kinds(data):
             names, left_out = self.candidates(config, kind, len(data.times))
+            where = "after the last train time" if kind == "forecast" else "between train times"
+            logger.info("auto fits %d candidates %s: %s", len(names), where, ", ".join(names))
             members = {name: self._fitted(name, data, seed) for name in names if name not in info["members"]}
             for name, fitted in members.items():
                 arrays |= with_prefix(fitted.arrays, f"{name}.")
@@ -117,6 +125,7 @@ class Auto:
         for kind, about in info["kinds"].items():
             targets = [at for at in data.targets if _kind(data.times, at) == kind] or [_next(data.times, kind)]
             about["chosen"] = [self.words_of_choice(fitted, at) for at in targets]
+        logger.info("auto %s", auto_note(info))
         return fitted
 
     def predict(
@@ -135,8 +144,14 @@ class Auto:
     def kept(self, fitted: Fitted, start: np.ndarray, at: float) -> np.ndarray:
         """Whether each predicted cell is the start cell after its movement, (n,)."""
         names, choice = self.choice(fitted, at)
-        keeps = np.array([self._implementation(name).keeps_cells for name in names])
-        return np.asarray(keeps[assigned(choice.weights, start)])
+        which = assigned(choice.weights, start)
+        keeps = np.empty(len(start), dtype=bool)
+        for i in np.unique(which):
+            method, rows = self._implementation(names[i]), which == i
+            of_rows = getattr(method, "kept", None)  # a method in which some cells are the start cells
+            member = self._member(names[i], fitted)
+            keeps[rows] = method.keeps_cells if of_rows is None else of_rows(member, start[rows], at)
+        return keeps
 
     def choice(self, fitted: Fitted, at: float) -> tuple[list[str], Choice]:
         """Candidates and their weights for a target time."""
@@ -192,7 +207,11 @@ class Auto:
     ) -> tuple[Past, list[dict[str, Any]]]:
         """Predict train times by all candidates. Returns the distances, and a record of JSON values."""
         asked = list(_origins(data) if kind == "forecast" else _inner_times(data))
-        rows = [_distances(self._predicted(question, members, seed), question) for question in asked]
+        stage = f"candidates predict the train times {times_text(np.unique([question.at for question in asked]))}"
+        rows = [
+            _distances(self._predicted(question, members, seed), question)
+            for question in (progress(asked, stage) if asked else ())
+        ]
         m, reference = len(members), list(members).index(REFERENCE)
         past = Past(
             within=np.array([row[0] for row in rows]).reshape(-1, m, m),

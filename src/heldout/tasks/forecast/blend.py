@@ -11,12 +11,15 @@ from heldout._core.method import Fitted
 from heldout.tasks.forecast.config import BlendConfig
 from heldout.tasks.forecast.curves import curve_at
 from heldout.tasks.forecast.damping import NOTHING
+from heldout.tasks.forecast.growth import Pairing, multiplied
 from heldout.tasks.forecast.paths import draw, interval_of, stayed, stays, travelled
 from heldout.tasks.forecast.shared import shared_couplings
-from heldout.tasks.forecast.stored import keep_cells, kept_cells, nearest, thinned
+from heldout.tasks.forecast.stored import keep_cells, kept_cells, kept_growth, nearest, thinned
 
 if TYPE_CHECKING:
+    from heldout.tasks.forecast.curves import Curve
     from heldout.tasks.forecast.interface import Snapshots
+    from heldout.tasks.forecast.paths import Passage
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PRIOR = 0.5
@@ -44,8 +47,10 @@ class Blend:
 
     def fit(self, data: Snapshots, config: BlendConfig, *, seed: int) -> Fitted:
         """Learn how many cells stay if this is not given, and keep cells."""
-        chosen = learn(data.times, data.cells, config, seed=seed)
+        pairing = Pairing(data.times, data.cells, data.growth, config.estimate_growth)
+        chosen = learn(pairing, config, seed=seed)
         chosen |= {"power": config.power, "curvature": config.curvature, "n_neighbors": config.n_neighbors}
+        chosen |= {"estimate_growth": config.estimate_growth}
         return Fitted(keep_cells(data, seed=seed, most=_KEPT), {"blend": chosen})
 
     @shared_couplings()
@@ -55,43 +60,50 @@ class Blend:
         """Draw as many cells as there are start cells. Start cells that are not kept travel as the nearest kept one."""
         times, cells = kept_cells(fitted)
         chosen = fitted.info["blend"]
-        interval = interval_of(cells, int(np.searchsorted(times, at)) - 1, n_neighbors=chosen["n_neighbors"])
+        pairing = Pairing(times, cells, kept_growth(fitted), chosen.get("estimate_growth", False))
+        interval = interval_of(pairing, int(np.searchsorted(times, at)) - 1, n_neighbors=chosen["n_neighbors"])
         curve = curve_at(times, interval.means, at, power=chosen["power"])
-        drawn = draw(interval, nearest(start, interval.before), rng)
+        rows, start = _grown(interval, nearest(start, interval.before), start, curve)
+        drawn = draw(interval, rows, rng)
         moving, staying = travelled(drawn, curve, chosen["curvature"]), stayed(drawn, curve)
         moving += np.where((drawn.side < curve.share)[:, None], 0.0, start - interval.before[drawn.rows])
         return np.where(stays(drawn, chosen["weight"])[:, None], staying, moving)
 
 
 @shared_couplings()
-def learn(times: np.ndarray, cells: list[np.ndarray], config: BlendConfig, *, seed: int) -> dict[str, Any]:
+def learn(pairing: Pairing, config: BlendConfig, *, seed: int) -> dict[str, Any]:
     """Choose how many cells stay by leaving out inner train times. Returns JSON values.
 
     Each inner train time is predicted from the other train times. The error is the energy distance, relative to that
     of persistence. The weight with the lowest mean error is taken. Deviations from :data:`PRIOR` have a cost, which
     falls with the number of times, so that a single time decides little.
     """
+    times = pairing.times
     inner = range(1, len(times) - 1)
     if not len(inner) or config.weight is not None:
         weight = PRIOR if config.weight is None else config.weight
         return {"weight": weight, "origins": [], "skill_on_origins": []}
-    few = [thinned(c, _LEARNT, seed=seed) for c in cells]
-    errors = np.array([_errors(times, few, j, config, seed) for j in inner])
+    rows = [thinned(np.arange(len(c)), _LEARNT, seed=seed) for c in pairing.cells]
+    cells = [c[kept] for c, kept in zip(pairing.cells, rows, strict=True)]
+    rates = pairing.rates and [r[kept] for r, kept in zip(pairing.rates, rows, strict=True)]
+    few = Pairing(times, cells, rates, pairing.estimate)
+    errors = np.array([_errors(few, j, config, seed) for j in inner])
     lost = errors.mean(axis=0) + PENALTY / len(errors) * (np.array(WEIGHTS) - PRIOR) ** 2
     best = int(lost.argmin())
     skills = [round(1 - float(error), 4) for error in errors[:, best]]
     return {"weight": WEIGHTS[best], "origins": [float(times[j]) for j in inner], "skill_on_origins": skills}
 
 
-def _errors(times: np.ndarray, cells: list[np.ndarray], j: int, config: BlendConfig, seed: int) -> np.ndarray:
+def _errors(pairing: Pairing, j: int, config: BlendConfig, seed: int) -> np.ndarray:
     """Error of each weight at the time ``j``, which is left out, relative to persistence, (weights,)."""
-    rest, others = [c for k, c in enumerate(cells) if k != j], np.delete(times, j)
+    rest, truth = pairing.without(j), pairing.cells[j]
     interval = interval_of(rest, j - 1, n_neighbors=config.n_neighbors)
-    curve = curve_at(others, interval.means, float(times[j]), power=config.power)
+    curve = curve_at(rest.times, interval.means, float(pairing.times[j]), power=config.power)
     rng = np.random.default_rng(seed)
-    drawn = draw(interval, np.sort(rng.permutation(len(interval.before))[:_JUDGED]), rng)
+    rows = np.sort(rng.permutation(len(interval.before))[:_JUDGED])
+    drawn = draw(interval, _grown(interval, rows, interval.before[rows], curve)[0], rng)
     moving, staying = travelled(drawn, curve, config.curvature), stayed(drawn, curve)
-    truth, start = (thinned(c, _JUDGED, seed=seed) for c in (cells[j], interval.before))
+    truth, start = (thinned(c, _JUDGED, seed=seed) for c in (truth, interval.before))
     within = _within(truth)
     before = 2 * _between(truth, start) - within - _within(start)
     found = []
@@ -99,6 +111,14 @@ def _errors(times: np.ndarray, cells: list[np.ndarray], j: int, config: BlendCon
         predicted = np.where(stays(drawn, weight)[:, None], staying, moving)
         found.append(2 * _between(truth, predicted) - within - _within(predicted))
     return np.array(found) / max(before, NOTHING * within)
+
+
+def _grown(interval: Passage, rows: np.ndarray, start: np.ndarray, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and start cells in proportion to their descendants at the target."""
+    if interval.mass is None:
+        return rows, start
+    grown = multiplied(interval.mass[rows] ** curve.share)
+    return rows[grown], start[grown]
 
 
 def _between(X: np.ndarray, Y: np.ndarray) -> float:

@@ -43,9 +43,9 @@ class AutoConfig(Config):
     candidates
         Names of the methods that can be part of the mixture; persistence always is. Candidates that cannot predict the
         target times, or need more train times, are left out. None takes methods in closed form: ``pooled_past``,
-        ``var_ridge``, ``reversion`` and ``ridge_reversion`` after the last train time, and ``blend``,
+        ``var_ridge``, ``reversion``, ``ridge_reversion`` and ``states`` after the last train time, and ``blend``,
         ``ot_interpolation`` and ``neighbour_mixture`` between train times. A network is trained once more for each past
-        time.
+        time. Candidates have their default options.
     shrinkage
         Strength with which the weights are shrunk towards persistence (between train times: towards ``blend``), if
         there is one past time, and no mixture explains it. With more past times, or with more of them explained, the
@@ -57,7 +57,38 @@ class AutoConfig(Config):
 
 
 @dataclass(frozen=True)
-class BlendConfig(Config):
+class _GrowthConfig(Config):
+    growth_key: str | None = None
+    estimate_growth: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.growth_key is not None and self.estimate_growth:
+            msg = (
+                f"{type(self).__name__}: growth is either given, by growth_key={self.growth_key!r}, or estimated, by "
+                "estimate_growth=True. Leave out one of the two."
+            )
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class InterpolationConfig(_GrowthConfig):
+    """Options of ``ot_interpolation``.
+
+    Parameters
+    ----------
+    growth_key
+        Numeric column of ``adata.obs`` with the growth rate of each train cell: births less deaths for each unit of
+        time, so that exp(rate × t) descendants are expected after a time t. Only differences between cells count. None
+        gives all cells the same number of descendants.
+    estimate_growth
+        Whether the number of descendants of each cell is estimated by unbalanced transport. Cells may then have more
+        descendants if there are more cells near to them at the next time.
+    """
+
+
+@dataclass(frozen=True)
+class BlendConfig(_GrowthConfig):
     """Options of ``blend``, which predicts middle times.
 
     Parameters
@@ -75,12 +106,35 @@ class BlendConfig(Config):
     n_neighbors
         Number of nearest cells of the same time that are averaged to the structure of a cell. Only the structure
         moves, and the cell keeps its residual. 1 moves cells as they are.
+    growth_key, estimate_growth
+        Growth of cells, given or estimated, see :class:`InterpolationConfig`.
     """
 
     weight: float | None = option(None, at_least=0, at_most=1)
     power: float | None = option(None, above=0)
     curvature: float = option(1.0, at_least=0, at_most=2)
     n_neighbors: int = option(30, at_least=1)
+
+
+@dataclass(frozen=True)
+class StatesConfig(_GrowthConfig):
+    """Options of ``states``.
+
+    Parameters
+    ----------
+    n_states
+        Number of states. None takes the largest number up to 8 that is found again in other cells (prediction strength
+        of at least 0.8).
+    damping
+        Share of the predicted change of the composition, and of the movement within states. None chooses a share of
+        each on past times, see :class:`DampingConfig`.
+    growth_key, estimate_growth
+        Growth of cells, given or estimated, see :class:`InterpolationConfig`. The growth rate of a state is the mean of
+        its cells, or follows from their number of descendants.
+    """
+
+    n_states: int | None = option(None, at_least=1)
+    damping: float | None = _damping()
 
 
 @dataclass(frozen=True)

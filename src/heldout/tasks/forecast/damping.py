@@ -77,10 +77,26 @@ class Direction:
 
 if TYPE_CHECKING:
     Move = Callable[[Snapshots, float], list[Direction]]
+    Made = Callable[[Sequence[float]], np.ndarray]
+    Predict = Callable[[Snapshots, float, np.ndarray], tuple[int, Made]]
 
 
 def backtest(data: Snapshots, move: Move) -> dict[str, Any]:
-    """Choose the share of each direction of movement on past times. Returns JSON values.
+    """Choose the share of each direction of movement on past times. Returns JSON values, see :func:`shares_on_past`.
+
+    ``move`` is a function of past snapshots and a later time that returns the directions of the last cells.
+    """
+
+    def predict(past: Snapshots, at: float, rows: np.ndarray) -> tuple[int, Made]:
+        last, ahead = past.cells[-1], horizon(past.times, float(past.times[-1]), at)
+        ways = [replace(way, whole=way.whole[rows], first=way.first[rows]) for way in move(past, at)]
+        return len(ways), lambda shares: moved_by(last[rows], ways, shares, ahead)
+
+    return shares_on_past(data, predict)
+
+
+def shares_on_past(data: Snapshots, predict: Predict) -> dict[str, Any]:
+    """Choose the share of each part of a prediction on past times. Returns JSON values.
 
     ``skill_left_out`` has the skill at each past time with shares from the other past times; empty with one.
 
@@ -95,8 +111,9 @@ def backtest(data: Snapshots, move: Move) -> dict[str, Any]:
         Train snapshots. Each from the third on (at most the last four) is forecast from those before it, in a space
         that was fitted on those before it. Its weight is the number of changes to learn from. Later snapshots are not
         used.
-    move
-        Function of past snapshots and a later time that returns the directions of the last cells.
+    predict
+        Function of past snapshots, a later time, and row numbers of the last cells. It returns the number of parts,
+        and a function of the shares that predicts from these cells. With all shares at 0 that is the cells themselves.
     """
     origins = range(FIRST, len(data.times))[-ORIGINS:]
     if not len(origins):
@@ -105,8 +122,8 @@ def backtest(data: Snapshots, move: Move) -> dict[str, Any]:
             "more times, or set damping in the config, e.g. 0 for persistence."
         )
         raise ValueError(msg)
-    past_times = [_PastTime.of(data, origin, move) for origin in origins]
-    n = len(past_times[0].directions)
+    past_times = [_PastTime.of(data, origin, predict) for origin in origins]
+    n_shares = past_times[0].n_shares
     weights = np.array([origin - 1.0 for origin in origins])
     weights *= len(weights) / weights.sum()
     known: dict[tuple[float, ...], np.ndarray] = {}
@@ -116,12 +133,12 @@ def backtest(data: Snapshots, move: Move) -> dict[str, Any]:
             known[shares] = np.array([past.gain(shares) for past in past_times])
         return known[shares]
 
-    shares = _chosen(gains, n, weights)
+    shares = _chosen(gains, n_shares, weights)
     left_out = []
     for i in range(len(origins) if len(origins) > 1 else 0):
         others = np.where(np.arange(len(origins)) == i, 0.0, weights)
         others *= (len(origins) - 1) / others.sum()
-        left_out.append(gains(_chosen(gains, n, others))[i])
+        left_out.append(gains(_chosen(gains, n_shares, others))[i])
     return {
         "share": list(shares),
         "origins": [float(data.times[origin]) for origin in origins],
@@ -161,31 +178,27 @@ def _search(lost: Callable[[tuple[float, ...]], tuple[float, float]], n: int) ->
 class _PastTime:
     """A known time, which is forecast from earlier times."""
 
-    start: np.ndarray
     truth: np.ndarray
-    directions: list[Direction]
-    ahead: float
+    n_shares: int
+    made: Made
     before: float
     scale: float
 
     @classmethod
-    def of(cls, data: Snapshots, origin: int, move: Move) -> _PastTime:
+    def of(cls, data: Snapshots, origin: int, predict: Predict) -> _PastTime:
         """Take at most 300 cells of the start and of the truth."""
         past, later = data.origin(origin)
         past, truth = past.thinned(MOST_LEARNT), later[0]
-        at, last = float(data.times[origin]), past.cells[-1]
-        rows = some_rows(len(last), MOST_SCORED)
-        directions = [replace(way, whole=way.whole[rows], first=way.first[rows]) for way in move(past, at)]
-        start, truth = last[rows], truth[some_rows(len(truth), MOST_SCORED)]
-        before = energy_distance(truth, start)
+        rows = some_rows(len(past.cells[-1]), MOST_SCORED)
+        n_shares, made = predict(past, float(data.times[origin]), rows)
+        truth = truth[some_rows(len(truth), MOST_SCORED)]
+        before = energy_distance(truth, past.cells[-1][rows])
         spread = 2 * float(np.linalg.norm(truth - truth.mean(axis=0), axis=1).mean())
-        ahead = horizon(past.times, float(past.times[-1]), at)
-        return cls(start, truth, directions, ahead, before, max(before, NOTHING * spread))
+        return cls(truth, n_shares, made, before, max(before, NOTHING * spread))
 
     def gain(self, shares: tuple[float, ...]) -> float:
-        """Skill of a movement compared with persistence."""
-        moved = moved_by(self.start, self.directions, shares, self.ahead)
-        return (self.before - energy_distance(self.truth, moved)) / self.scale
+        """Skill of a prediction compared with persistence."""
+        return (self.before - energy_distance(self.truth, self.made(shares))) / self.scale
 
 
 def moved_by(start: np.ndarray, directions: list[Direction], shares: Sequence[float], ahead: float) -> np.ndarray:

@@ -33,6 +33,8 @@ class Snapshots:
         Cells of other times that only the stopping sees.
     targets
         Times that will be predicted; the cells of these times are not available. Empty if the times are not known.
+    growth
+        Rate of growth of each cell, T arrays (n_t,), for each unit of time and up to a constant, if it is known.
     refitted
         All snapshots in a space that was fitted on the first n, as a function of n. None if a space that has seen fewer
         cells would be the same but for its axes.
@@ -44,6 +46,7 @@ class Snapshots:
     chains: np.ndarray | None = None
     val: Snapshots | None = None
     targets: tuple[float, ...] = ()
+    growth: list[np.ndarray] | None = None
     refitted: Callable[[int], Snapshots] | None = None
 
     @property
@@ -54,7 +57,9 @@ class Snapshots:
     def until(self, n: int) -> Snapshots:
         """The first ``n`` times, as if later ones had not been measured yet."""
         chains = None if self.chains is None else np.unique(self.chains[:, :n], axis=0)
-        return replace(self, times=self.times[:n], cells=self.cells[:n], chains=chains, val=None, refitted=None)
+        growth = self.growth and self.growth[:n]
+        times, cells = self.times[:n], self.cells[:n]
+        return replace(self, times=times, cells=cells, chains=chains, val=None, growth=growth, refitted=None)
 
     def origin(self, n: int) -> tuple[Snapshots, list[np.ndarray]]:
         """The first ``n`` times as if later ones had not been measured, and the cells of the later ones in their space.
@@ -62,7 +67,7 @@ class Snapshots:
         A space that has seen the cells to be forecast explains more of them than a space of the past does. Movements
         that add spread would then look better than they are.
         """
-        view = self if self.refitted is None else replace(self.refitted(n), chains=self.chains, targets=self.targets)
+        view = self if self.refitted is None else self._in_space_of(self.refitted(n))
         return view.until(n), view.cells[n:]
 
     def without(self, i: int) -> Snapshots:
@@ -70,13 +75,20 @@ class Snapshots:
         rest = np.arange(len(self.times)) != i
         chains = None if self.chains is None else self.chains[:, rest]
         cells, at = [c for c, keep in zip(self.cells, rest, strict=True) if keep], (float(self.times[i]),)
-        return replace(self, times=self.times[rest], cells=cells, chains=chains, val=None, targets=at, refitted=None)
+        growth = self.growth and [g for g, keep in zip(self.growth, rest, strict=True) if keep]
+        past = replace(self, chains=chains, val=None, targets=at, refitted=None)
+        return replace(past, times=self.times[rest], cells=cells, growth=growth)
+
+    def _in_space_of(self, other: Snapshots) -> Snapshots:
+        return replace(other, chains=self.chains, targets=self.targets, growth=self.growth)
 
     def thinned(self, most: int) -> Snapshots:
         """At most ``most`` cells of each time, always the same. Chains are kept, so then all cells are."""
         if self.chains is not None or max(map(len, self.cells)) <= most:
             return self
-        return replace(self, cells=[cells[some_rows(len(cells), most)] for cells in self.cells])
+        rows = [some_rows(len(cells), most) for cells in self.cells]
+        growth = self.growth and [g[kept] for g, kept in zip(self.growth, rows, strict=True)]
+        return replace(self, cells=[c[kept] for c, kept in zip(self.cells, rows, strict=True)], growth=growth)
 
     @property
     def span(self) -> float:

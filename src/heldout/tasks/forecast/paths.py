@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heldout.tasks.forecast.baselines import ancestors, draw_column
-from heldout.tasks.forecast.couplings import coupling
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from scipy import sparse
 
     from heldout.tasks.forecast.curves import Curve
+    from heldout.tasks.forecast.growth import Pairing
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,8 @@ class Passage:
         Structure of the likely descendants of ``after`` at each train time from their own on, each (n1 × k).
     transition
         Probability that a cell becomes another one, (n0 × n1).
+    mass
+        Descendants of each cell of ``before``, relative to their mean, (n0,). None if all have the same number.
     lengths
         Distances between the structures of likely pairs, one pair for each cell of ``before``, ascending, (n0,).
     means
@@ -46,6 +46,7 @@ class Passage:
     places_before: list[np.ndarray]
     places_after: list[np.ndarray]
     transition: sparse.csr_array
+    mass: np.ndarray | None
     lengths: np.ndarray
     means: np.ndarray
 
@@ -74,22 +75,24 @@ class Drawn:
     farness: np.ndarray
 
 
-def interval_of(cells: Sequence[np.ndarray], i: int, *, n_neighbors: int) -> Passage:
+def interval_of(pairing: Pairing, i: int, *, n_neighbors: int) -> Passage:
     """Passage from snapshot ``i`` to ``i + 1``. Ancestors and descendants are followed through all other snapshots."""
+    cells = pairing.cells
     back, ahead = [cells[0]], [cells[-1]]
     for r in range(i):
-        came_from = ancestors(coupling(cells[r], cells[r + 1], rng=0))
+        came_from = ancestors(pairing.between(r))
         back = [*(came_from @ place for place in back), cells[r + 1]]
     for r in range(len(cells) - 2, i, -1):
-        becomes = coupling(cells[r], cells[r + 1], rng=0).transition
+        becomes = pairing.between(r).transition
         ahead = [cells[r], *(becomes @ place for place in ahead)]
     before, after = cells[i], cells[i + 1]
     places_before, places_after = _local_means(before, back, n_neighbors), _local_means(after, ahead, n_neighbors)
-    transition = coupling(before, after, rng=0).transition
-    columns = _partners(transition, np.arange(len(before)), np.random.default_rng(0))
+    pair = pairing.between(i)
+    columns = _partners(pair.transition, np.arange(len(before)), np.random.default_rng(0))
     lengths = np.sort(_length(places_before[-1], places_after[0][columns]))
     means = np.array([snapshot.mean(axis=0) for snapshot in cells])
-    return Passage(before, after, places_before, places_after, transition, lengths, means)
+    mass = None if pairing.even else pair.mass
+    return Passage(before, after, places_before, places_after, pair.transition, mass, lengths, means)
 
 
 def draw(interval: Passage, rows: np.ndarray, rng: np.random.Generator) -> Drawn:

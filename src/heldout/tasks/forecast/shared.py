@@ -57,6 +57,17 @@ def remembered(batch_size: int) -> Callable[[Callable[..., Any]], Callable[..., 
     return decorate
 
 
+def once(X: np.ndarray, make: Callable[[], np.ndarray], **options: Any) -> np.ndarray:
+    """An array that was computed from the same cells and options in this block, or else ``make()``."""
+    kept = _kept.get()
+    if kept is None:
+        return make()
+    key = _digest(X, X[:0], None, options)
+    if key not in kept:
+        kept[key] = make()
+    return np.asarray(kept[key])
+
+
 def _digest(X0: np.ndarray, X1: np.ndarray, drawn: int | None, options: dict[str, Any]) -> str:
     state = hashlib.sha256(repr(drawn).encode())
     for name in sorted(options):
@@ -70,5 +81,7 @@ def _digest(X0: np.ndarray, X1: np.ndarray, drawn: int | None, options: dict[str
 
 
 def _n_bytes(coupling: Any) -> int:
+    if isinstance(coupling, np.ndarray):
+        return int(coupling.nbytes)
     transition = coupling.transition
     return int(transition.data.nbytes + transition.indices.nbytes + transition.indptr.nbytes + coupling.mass.nbytes)

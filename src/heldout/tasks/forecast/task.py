@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from heldout._core import store
 from heldout._core.arrays import describe, describe_train, get_matrix, loaded, take
@@ -40,6 +41,9 @@ MIN_CELLS = 10
 
 FAR = 1.5
 """A prediction further ahead than this many times the longest step between train times gives a warning."""
+
+MOST_GROWTH = 20.0
+"""Largest difference of growth rates times the longest step between train times. Transport fails beyond it."""
 
 _ALL_GENES = 100
 """Up to this number of genes all directions are kept, not the first principal components."""
@@ -104,7 +108,7 @@ class Task:
         targets = tuple(map(float, self.times_of("test")))
         every = self.use_rep is None and len(self.columns) <= _ALL_GENES
         refitted = None if every else self._refitted()
-        return Snapshots(points, cells, space, self._chains(train), later, targets, refitted)
+        return Snapshots(points, cells, space, self._chains(train), later, targets, refitted=refitted)
 
     def _chains(self, train: np.ndarray) -> np.ndarray | None:
         if self.lineages_key is None:
@@ -156,8 +160,37 @@ class Task:
             train = self.times_of("train")
             for wanted in {kind(train, at) for at in self.times_of("test")}:
                 implementation.candidates(config, wanted, len(train))
-        data = self.data() if data is None else data
+        data = self.with_growth(self.data() if data is None else data, getattr(config, "growth_key", None))
         return self.pack(method, config, implementation.fit(data, config, seed=seed), data.space, seed=seed)
+
+    def with_growth(self, data: Snapshots, growth_key: str | None) -> Snapshots:
+        """Snapshots with the growth rates of their cells from a column of obs, or without growth."""
+        if growth_key is None:
+            return replace(data, growth=None)
+        return replace(data, growth=self.growth_rates(growth_key))
+
+    def growth_rates(self, growth_key: str) -> list[np.ndarray]:
+        """Growth rate of each train cell, one array for each train time."""
+        train = self.partition.rows("train")
+        obs = self.adata.obs
+        if growth_key not in obs:
+            msg = f"growth_key={growth_key!r} is not a column of adata.obs. {store.suggest(growth_key, obs.columns)}"
+            raise KeyError(msg)
+        column = obs[growth_key].iloc[train]
+        numeric = is_numeric_dtype(column) and not is_bool_dtype(column)
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan) if numeric else np.full(len(train), np.nan)
+        longest = float(np.diff(self.times_of("train")).max(initial=0))
+        wrong = int((~np.isfinite(values)).sum())
+        if wrong or np.ptp(values) * longest > MOST_GROWTH:
+            found = f"{wrong} of them are not" if wrong else f"they differ by {np.ptp(values):g}"
+            msg = (
+                f"growth_key={growth_key!r} must hold finite numbers for all {len(train)} train cells, births less "
+                f"deaths for each unit of {self.time_key!r}, and differ by at most {MOST_GROWTH:g} over the longest "
+                f"step between train times ({longest:g}); {found}. Give rates for this unit of time."
+            )
+            raise ValueError(msg)
+        points, of_cell = np.unique(self.times[train], return_inverse=True)
+        return [values[of_cell == i] for i in range(len(points))]
 
     def check_method(self, method: str, min_times: int, config: Any) -> None:
         """Refuse a method that cannot predict the test times of the split, or that needs more train times."""

@@ -152,6 +152,8 @@ def _movement(name: str) -> str:
         "its own": "its movement",
         "its linear part": "its linear movement",
         "its network": "the movement that its network adds",
+        "the new composition": "the change of the composition",
+        "its movement within states": "its movement within states",
     }.get(name, f"the movement of {name}")
 
 

@@ -54,8 +54,8 @@ class HeldOutCells:
             return
         if len(self.classes) != 2:
             msg = (
-                f"positive_class={self.positive!r} is for two classes, but there are {len(self.classes)}. Leave it out, "
-                "and pass a column for each class."
+                f"positive_class={self.positive!r} is for two classes, but there are {len(self.classes)}. Leave it "
+                "out, and pass a column for each class."
             )
             raise ValueError(msg)
         if self.positive not in self.classes:

@@ -135,6 +135,8 @@ def test_interrupted_refits_keep_the_comparison(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         ho.tl.compare(adata, "condition", methods=METHODS, group_key="sample", n_refits=10)
     assert set(ho.get.comparison(adata)["method"]) == set(METHODS)
+    assert ho.get.comparison(adata, by="pooled")["p_value"].isna().all()
+    assert METHODS[0] in ho.get.summary(adata, "comparison"), "kept without p-values, as the log says"
     monkeypatch.undo()
     looks = len(adata.uns["heldout"]["ledger"])
     ho.tl.compare(adata, "condition", methods=METHODS, group_key="sample", n_refits=10)

@@ -269,16 +269,36 @@ def test_a_column_of_the_first_class(cells, refuses):
     assert score(cells, "sick_or_healthy").loc[0, "estimate"] == pytest.approx(auc)
     both = pd.DataFrame({"sick": cells.obs["p"], "healthy": 1 - cells.obs["p"]})
     assert score(cells, both, positive_class="healthy").loc[0, "estimate"] == pytest.approx(auc)
-    refuses(lambda a: score(a, "p", positive_class="ill"), cells, "positive_class='ill' must be one of two classes")
+    refuses(lambda a: score(a, "p", positive_class="ill"), cells, "positive_class='ill' must be one of the classes")
 
 
 def test_an_inverted_ranking_is_said():
     strong = _cells(effect=6.0)
     strong.obs["p"] = 1 - strong.obs["p"]
     options = {"fold_key": "cv", "group_key": "donor"}
-    with pytest.warns(UserWarning, match=r"'model' ranks groups the wrong way round.*positive_class, 'sick'"):
+    with pytest.warns(UserWarning, match=r"'model' ranks groups the wrong way round.*positive_class, 'sick'") as caught:
         table = ho.tl.score_probabilities(strong, {"model": "p"}, "condition", **options)
     assert table.loc[0, "estimate"] == 0
+    assert caught[0].filename == __file__, "the warning points at the call of the user"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ho.tl.score_probabilities(strong, {"model": "p"}, "condition", positive_class="healthy", **options)
+
+
+def test_classes_that_are_numbers(cells, refuses):
+    """An array and a Series without a name have the column 0 in pandas, which is not the class 0."""
+    options = {"label_key": "number", "fold_key": "cv", "group_key": "donor"}
+    cells.obs["number"] = (cells.obs["condition"] == "sick").astype(int)
+    p = cells.obs["p"]
+    auc = ho.tl.score_probabilities(cells, "p", **options).loc[0, "estimate"]
+    for unnamed in (p.to_numpy(), p.to_numpy()[:, None], p.rename(None)):
+        assert ho.tl.score_probabilities(cells, unnamed, **options).loc[0, "estimate"] == pytest.approx(auc)
+    refuses(lambda a: ho.tl.score_probabilities(a, (1 - p).rename(0), **options), cells, "is the column '0'")
+    for zero in (0, 0.0, "0", np.int64(0)):
+        found = ho.tl.score_probabilities(cells, 1 - p, positive_class=zero, **options)
+        assert found.loc[0, "estimate"] == pytest.approx(auc)
+    of_three = {**options, "label_key": "three"}
+    cells.obs["three"] = cells.obs.groupby("cv")["donor"].transform(lambda names: pd.factorize(names)[0] % 3)
+    refuses(lambda a: ho.tl.score_probabilities(a, p.rename(None), **of_three), cells, "has a single column, but must")
+    single = {**of_three, "positive_class": 1}
+    refuses(lambda a: ho.tl.score_probabilities(a, "p", **single), cells, "is for two classes, but there are 3")

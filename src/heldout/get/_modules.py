@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from heldout._core import store
 from heldout._core.evaluations import latest_evaluation, read_evaluation, read_scores
 from heldout._core.leaks import leak_of, without_inference
 from heldout._core.tables import prints_whole
+from heldout._core.words import counted
 from heldout.tasks.forecast_genes.modules import by_module, module_names, sentence
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 
@@ -47,8 +47,9 @@ def modules(adata: AnnData, key: str | None = None, *, module_key: str | None = 
     Raises
     ------
     ValueError
-        If the fit was not evaluated, is no forecast of genes, was evaluated by an older version without ``module_key``,
-        or there is no such column.
+        If the fit was not evaluated, is no forecast of genes, or was evaluated by an older version without the noise of
+        each gene; if there is no such column, it has no value for any evaluated gene, or such a gene is not in
+        ``adata``.
 
     Notes
     -----
@@ -81,12 +82,30 @@ def modules(adata: AnnData, key: str | None = None, *, module_key: str | None = 
         if module_key not in adata.var.columns:
             msg = f"module_key={module_key!r} must be a column of adata.var. {store.suggest(module_key, adata.var)}"
             raise ValueError(msg)
-        of_gene = dict(zip(adata.var_names.astype(str), adata.var[module_key], strict=True))
-        values = [of_gene.get(gene) for gene in scores["gene"]]
-        names = [None if pd.isna(value) else str(value) for value in values]
+        names = _names(adata, scores["gene"], module_key)
     table = by_module(scores, names)
-    summary = sentence(table)
+    summary = sentence(table, module_key)
     if leak_of(about):
         table, summary = without_inference(table), ""
     table.attrs["summary"] = summary
     return table
+
+
+def _names(adata: AnnData, genes: pd.Series, module_key: str) -> list[str | None]:
+    """Value of a column of ``var`` for each gene, None if it is missing or empty."""
+    rows = adata.var_names.astype(str).get_indexer(genes)
+    if absent := sorted(set(genes[rows < 0])):
+        msg = (
+            f"{counted(len(absent), 'evaluated gene')} (e.g. {store.some(absent)}) cannot be found in adata.var_names, "
+            f"so module_key={module_key!r} has no value for such genes. Pass the AnnData that was evaluated."
+        )
+        raise ValueError(msg)
+    values = adata.var[module_key].iloc[rows]
+    there = values.notna().to_numpy()
+    names = [name if known and name else None for name, known in zip(store.as_names(values), there, strict=True)]
+    if not any(names):
+        msg = (
+            f"module_key={module_key!r} has no value for any of the evaluated genes, e.g. {store.some(genes.unique())}."
+        )
+        raise ValueError(msg)
+    return names

@@ -58,7 +58,8 @@ def past_skill(adata: AnnData, key: str | None = None, *, at: float | None = Non
     The probability is that of a new value of exchangeable values, :func:`heldout.metrics.next_value`. Past and new
     times of a course are exchangeable only if nothing distinguishes them. Early forecasts learn from fewer times, steps
     have other lengths, and cells may do what they never did before. A mixture of methods is scored with the weights
-    from the other past times, but whether to mix at all was decided on all of them.
+    from the other tests. Some of these may predict the same time from other times, and whether to mix at all was
+    decided on all tests.
 
     See Also
     --------
@@ -110,4 +111,4 @@ def _past(fit: Fit, at: float, *, beyond: bool) -> PastSkill:
     """Skill on past times; a mixture has other weights for each time."""
     mixture, fitted = METHODS.implementation_of(fit), Fitted.of(fit)
     chosen = mixture.words_of_choice(fitted, at) if hasattr(mixture, "words_of_choice") else None
-    return of_fit(fit.info["fitted"], at, beyond=beyond, chosen=chosen)
+    return of_fit(fit.method.rpartition(".")[2], fit.info["fitted"], at, beyond=beyond, chosen=chosen)

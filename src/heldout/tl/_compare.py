@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -224,13 +225,15 @@ def compare(
     if leak := next(filter(None, leaks), ""):
         table, about = without_inference(table), {**about, LEAK: leak}
         logger.warning("the folds leak: %s", leak)
-    _write(adata, key_added, scores.reset_index(drop=True), table, about, folds, found)
     pooled = None if leak else Pooled.of(scores, exchange, len(task.classes))
-    if pooled is not None:
-        first = [entry for entry in entries if entry.seed == entries[0].seed]
-        p_values = _refitted(adata, question, first, pooled, n_refits, rng)
-        summed = pooled_table(scores, roles, pooled, task.classes, unit="+".join(task.group_key), p_values=p_values)
-        _write(adata, key_added, scores.reset_index(drop=True), table, about, folds, [], summed)
+    if pooled is None:
+        _write(adata, key_added, scores, table, about, folds, found)
+        return table
+    summed = partial(pooled_table, scores, roles, pooled, task.classes, unit="+".join(task.group_key))
+    _write(adata, key_added, scores, table, about, folds, found, summed(p_values={}))
+    first = [entry for entry in entries if entry.seed == entries[0].seed]
+    if p_values := _refitted(adata, question, first, pooled, n_refits, rng):
+        _write(adata, key_added, scores, table, about, folds, [], summed(p_values=p_values))
     return table
 
 

@@ -142,6 +142,6 @@ def forecast(
     adata = store.start(adata, copy=copy)
     write_fit(adata, key_added, fit, partition)
     for at in fit.info["test_times"]:
-        past = past_skill(fit.info["fitted"], at, beyond=at > fit.info["train_times"][-1])
+        past = past_skill(method, fit.info["fitted"], at, beyond=at > fit.info["train_times"][-1])
         store.logger.info("%s for %s=%g. %s", method, time_key, at, past.words)
     return store.finish(adata, copy=copy)

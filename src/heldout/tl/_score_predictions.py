@@ -47,7 +47,7 @@ def score_predictions(
     fold_key: str | None = None,
     group_key: str | Sequence[str] | None = None,
     block_key: str | None = None,
-    positive_class: str | None = None,
+    positive_class: str | float | None = None,
     key_added: str = "predictions",
 ) -> pd.DataFrame:
     """Score the predictions of another tool like a fit: with baselines, a ceiling and a verdict.

@@ -57,7 +57,7 @@ def score_probabilities(
     group_key: str | Sequence[str] | None = None,
     block_key: str | None = None,
     claim_keys: str | Sequence[str] = (),
-    positive_class: str | None = None,
+    positive_class: str | float | None = None,
     comparison: str | None = None,
     key_added: str = "probabilities",
 ) -> pd.DataFrame:
@@ -159,7 +159,8 @@ def score_probabilities(
         raise ValueError(msg)
     groups = group_names(adata, task.group_key)
     names_of_cells = adata.obs_names.to_numpy()
-    cells = HeldOutCells(names_of_cells, groups, fold_of_cells(adata, splits), task.classes, positive_class)
+    positive = None if positive_class is None else str(store.as_names([positive_class])[0])
+    cells = HeldOutCells(names_of_cells, groups, fold_of_cells(adata, splits), task.classes, positive)
     rows = cells.rows
     names, numbers = store.factorize(groups[rows])
     group_labels(names, numbers, task.labels[rows], task.classes)
@@ -288,7 +289,7 @@ def _warn_if_inverted(scores: pd.DataFrame, models: Iterable[str], pooled: Poole
                 f"{name!r} ranks groups the wrong way round: its AUC is below 0.5, more than chance explains. A single "
                 f"column must have the probability of positive_class, {classes[1]!r} if it is not given."
             )
-            warnings.warn(msg, stacklevel=4)
+            warnings.warn(msg, stacklevel=5)  # the caller of the decorated function
 
 
 def _words(test: FoldsTest) -> str:

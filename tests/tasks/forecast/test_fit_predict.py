@@ -332,5 +332,6 @@ def test_copies_of_the_last_cells_are_said(caplog):
         caplog.clear()
         predicted = ho.tl.predict_cells(adata, at=8)
         assert ("copies of those of h=6" in caplog.text) == said
+        assert ("heldout.get.past_skill shows" in caplog.text) == said, "get.backtests refuses this method"
         same = np.allclose(predicted.obsm["X_pca"], ho.tl.predict_cells(adata, at=8, rng=1).obsm["X_pca"])
         assert same, "no draw in either method"

@@ -30,9 +30,9 @@ GAINS = [0.1, 0.9, -0.2, 0.8, 0.3, 0.7]
 def test_one_test_of_each_set_of_times_counts():
     """That with the horizon of the target: one step from 6 to 8 in steps of 2, two from 6 to 10."""
     fitted = mixture(GAINS, TESTS)
-    np.testing.assert_array_equal(past_skill(fitted, 8.0, beyond=True).skills, [0.1, -0.2, 0.3])
-    np.testing.assert_array_equal(past_skill(fitted, 10.0, beyond=True).skills, [0.9, 0.8, 0.7])
-    near = past_skill(fitted, 8.0, beyond=True)
+    np.testing.assert_array_equal(past_skill("auto", fitted, 8.0, beyond=True).skills, [0.1, -0.2, 0.3])
+    np.testing.assert_array_equal(past_skill("auto", fitted, 10.0, beyond=True).skills, [0.9, 0.8, 0.7])
+    near = past_skill("auto", fitted, 8.0, beyond=True)
     assert near.n_better == 2
     assert near.expected == ho.metrics.next_value([0.1, -0.2, 0.3])
     assert near.expected.coverage == 0.5
@@ -47,11 +47,11 @@ def test_no_range_from_few_times_or_shares_chosen_on_them():
     same = PastSkill(np.array([0.1, 0.2, 0.3]), fair=False)
     assert same.expected is None
     assert "which also set its shares" in same.words
-    still = past_skill(mixture(GAINS, TESTS, reason="persistence"), 8.0, beyond=True)
+    still = past_skill("auto", mixture(GAINS, TESTS, reason="persistence"), 8.0, beyond=True)
     assert still.expected is None
     assert still.words == "It repeats the last cells, so its skill is 0."
     for empty in (mixture([], TESTS[:1]), {}, {"damping": {"share": [1.0], "origins": []}}):
-        nothing = past_skill(empty, 8.0, beyond=True)
+        nothing = past_skill("auto", empty, 8.0, beyond=True)
         assert (len(nothing.skills), nothing.expected) == (0, None)
         assert nothing.words == "No past time says how it compares with standing still."
 
@@ -97,6 +97,7 @@ def test_the_table_needs_no_target(fitted, caplog):
     assert ho.get.past_skill(fitted, "other")["probability"].item() == 0.6
     ho.tl.forecast(fitted, "h", method="persistence", key_added="still")
     assert ho.get.past_skill(fitted, "still")["n"].item() == 0
+    assert ho.get.past_skill(fitted, "still")["note"].item() == "It repeats the last cells, so its skill is 0."
     with pytest.raises(ValueError, match="at=6 is a train time"):
         ho.get.past_skill(fitted, "forecast", at=6)
 

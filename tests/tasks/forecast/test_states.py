@@ -266,7 +266,7 @@ def test_wrong_growth_is_refused():
     def fit(key):
         ho.tl.forecast(adata, "h", method="blend", config=ho.model.BlendConfig(growth_key=key), mask_var=None)
 
-    with pytest.raises(KeyError, match="growth_key='rat' is not a column"):
+    with pytest.raises(ValueError, match="growth_key='rat' is not a column"):
         fit("rat")
     with pytest.raises(ValueError, match="finite numbers for all 120 train cells"):
         fit("text")

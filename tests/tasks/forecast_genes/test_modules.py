@@ -137,8 +137,23 @@ def test_sentence_and_refusals(evaluated):
         "better in module c (11 genes such as u: 0.30)."
     )
     assert sentence(rows.iloc[:1]) == ""
+    assert sentence(rows, "pathway").startswith("By 'pathway' of the genes, m is better"), "no words about the past"
     with pytest.raises(ValueError, match="module_key='programe' must be a column of adata.var.*programme"):
         ho.get.modules(evaluated, module_key="programe")
+
+
+def test_genes_without_a_value_are_left_out_but_lost_genes_are_said(evaluated):
+    adata = evaluated.copy()
+    adata.var["pathway"] = [1.0, 2.0, np.nan] * (adata.n_vars // 3)
+    adata.var["text"] = pd.Categorical(["one", "two", ""] * (adata.n_vars // 3))
+    by_number, by_text = (ho.get.modules(adata, module_key=key) for key in ("pathway", "text"))
+    assert by_number["module"].tolist() == [{"one": "1", "two": "2"}[name] for name in by_text["module"]]
+    assert by_number["skill"].tolist() == by_text["skill"].tolist()
+    adata.var["nothing"] = np.nan
+    with pytest.raises(ValueError, match="module_key='nothing' has no value for any of the evaluated genes"):
+        ho.get.modules(adata, module_key="nothing")
+    with pytest.raises(ValueError, match=r"evaluated genes? \(e.g. .*cannot be found in adata.var_names"):
+        ho.get.modules(adata[:, :6], module_key="text")
 
 
 def test_genes_that_do_not_vary_have_no_module(evaluated):

@@ -100,7 +100,7 @@ def evaluate(
         scores.values[method]["skill_corrected"],
         starts=scores.starts,
         time_key=info["time_key"],
-        past=past_skill(fit.info["fitted"], float(at[-1]), beyond=beyond),
+        past=past_skill(method, fit.info["fitted"], float(at[-1]), beyond=beyond),
     )
     table = with_remark(table, remark)
     leak = leak_of_group(adata, split, partition)

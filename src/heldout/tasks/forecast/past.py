@@ -54,10 +54,10 @@ class PastSkill:
     def words(self) -> str:
         """What the past says about a new time, in one or two sentences."""
         n = len(self.skills)
-        if not n:
-            return "No past time says how it compares with standing still."
         if not self.moves:
             return "It repeats the last cells, so its skill is 0."
+        if not n:
+            return "No past time says how it compares with standing still."
         if not self.fair:
             return f"It was better than standing still at {self.n_better} of {n} past times, which also set its shares."
         counted = f"It was better than standing still at {self.n_better} of {n} past times"
@@ -72,12 +72,14 @@ class PastSkill:
 
 
 def past_skill(
-    fitted: Mapping[str, Any], at: float, *, beyond: bool, chosen: Mapping[str, Any] | None = None
+    method: str, fitted: Mapping[str, Any], at: float, *, beyond: bool, chosen: Mapping[str, Any] | None = None
 ) -> PastSkill:
     """Skill of a fit on past times, as far as it was tried on them.
 
     Parameters
     ----------
+    method
+        Name of the method.
     fitted
         What the method knows of its fit: ``kinds`` of a mixture, or ``damping`` of a method that learns shares.
     at
@@ -87,6 +89,8 @@ def past_skill(
     chosen
         What a mixture chose for the target. If None, what is stored for it.
     """
+    if method == "persistence":
+        return PastSkill(np.full(0, np.nan), moves=False)
     if "kinds" in fitted:
         about = fitted["kinds"].get("forecast" if beyond else "interpolation")
         if about is None:

@@ -75,9 +75,10 @@ def _warn_if_repeated(fit: Fit, start: np.ndarray, moved: np.ndarray, start_time
         name = fit.info["time_key"]
         logger.warning(
             "this fit predicts no change (persistence), so the cells of %s=%g are copies of those of %s=%g. Do not "
-            "show them as a prediction of a change. heldout.get.backtests shows what was tried on past times.",
+            "show them as a prediction of a change. heldout.get.%s shows what was tried on past times.",
             name,
             time,
             name,
             start_time,
+            "backtests" if fit.method == "forecast.auto" else "past_skill",
         )

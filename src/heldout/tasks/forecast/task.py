@@ -183,7 +183,7 @@ class Task:
         obs = self.adata.obs
         if growth_key not in obs:
             msg = f"growth_key={growth_key!r} is not a column of adata.obs. {store.suggest(growth_key, obs.columns)}"
-            raise KeyError(msg)
+            raise ValueError(msg)
         column = obs[growth_key].iloc[train]
         numeric = is_numeric_dtype(column) and not is_bool_dtype(column)
         values = column.to_numpy(dtype=np.float64, na_value=np.nan) if numeric else np.full(len(train), np.nan)

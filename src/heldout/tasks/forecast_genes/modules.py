@@ -146,10 +146,11 @@ def _natural(name: str) -> tuple[float, str]:
     return (float(name), "") if name.isdecimal() else (np.inf, name)
 
 
-def sentence(table: pd.DataFrame) -> str:
+def sentence(table: pd.DataFrame, module_key: str | None = None) -> str:
     """Name the modules in which the forecast is good, and those in which it is not.
 
-    Modules with one or two genes are left out. Empty with fewer than two other modules.
+    Modules with one or two genes are left out. Empty with fewer than two other modules. ``module_key`` is the column of
+    the modules, None for those that vary together in the past.
     """
     known = table[table["skill_corrected"].notna() & (table["n"] >= FEWEST)]
     if len(known) < 2:
@@ -162,7 +163,8 @@ def sentence(table: pd.DataFrame) -> str:
         _named(known[~good & ~bad], "is not shown to be better in"),
     ]
     found = "; it ".join(filter(None, parts))
-    return f"By modules of genes that vary together in the past, {known['method'].iloc[0]} {found}."
+    by = "modules of genes that vary together in the past" if module_key is None else f"{module_key!r} of the genes"
+    return f"By {by}, {known['method'].iloc[0]} {found}."
 
 
 def _named(rows: pd.DataFrame, words: str) -> str:

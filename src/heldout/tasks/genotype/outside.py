@@ -18,6 +18,9 @@ from heldout.tasks.genotype.estimators.adapters import limited
 if TYPE_CHECKING:
     from anndata import AnnData
 
+_UNNAMED = ""
+"""Name of the column of an array or of a Series without a name. It says nothing about its class."""
+
 _OF_SUM = 1e-3
 """Probabilities of a row may differ from the sum 1 by this."""
 
@@ -47,11 +50,16 @@ class HeldOutCells:
     positive: str | None = None
 
     def __post_init__(self) -> None:
-        if self.positive is not None and (self.positive not in self.classes or len(self.classes) != 2):
+        if self.positive is None:
+            return
+        if len(self.classes) != 2:
             msg = (
-                f"positive_class={self.positive!r} must be one of two classes, but the classes are "
-                f"{store.some(self.classes, 8)}."
+                f"positive_class={self.positive!r} is for two classes, but there are {len(self.classes)}. Leave it "
+                "out, and pass a column for each class."
             )
+            raise ValueError(msg)
+        if self.positive not in self.classes:
+            msg = f"positive_class={self.positive!r} must be one of the classes {store.some(self.classes)}."
             raise ValueError(msg)
 
     @property
@@ -187,7 +195,7 @@ def _aligned(adata: AnnData, name: str, values: Any, scored: HeldOutCells) -> tu
         values = pd.DataFrame({part: store.column(adata, part, argument=f"predicted[{name!r}]") for part in values})
         values.columns = scored.classes if values.shape[1] == len(scored.classes) else values.columns
     if isinstance(values, pd.Series):
-        values = values.to_frame()
+        values = values.to_frame(_UNNAMED if values.name is None else values.name)
     if not isinstance(values, pd.DataFrame):
         table = np.asarray(values)
         if table.dtype.kind not in "fiub" or table.ndim not in (1, 2):
@@ -202,7 +210,8 @@ def _aligned(adata: AnnData, name: str, values: Any, scored: HeldOutCells) -> tu
                 "cell, or a Series or DataFrame whose index has the names of cells or groups."
             )
             raise ValueError(msg)
-        columns = scored.classes if table.ndim == 2 and table.shape[1] == len(scored.classes) else None
+        width = 1 if table.ndim == 1 else table.shape[1]
+        columns = scored.classes if width == len(scored.classes) else [_UNNAMED] if width == 1 else None
         values = pd.DataFrame(table, index=adata.obs_names, columns=columns)
     return _on_rows(name, values, scored)
 
@@ -258,8 +267,9 @@ def _by_class(name: str, frame: pd.DataFrame, classes: list[str], positive: str 
     columns = list(store.as_names(pd.Series(frame.columns)))
     if sorted(columns) != sorted(classes):
         single = f", or one column with the probability of {classes[1]!r}" if len(classes) == 2 else ""
+        given = "a single column" if len(columns) == 1 else f"the columns {store.some(columns, 8)}"
         msg = (
-            f"predicted[{name!r}] has the columns {store.some(columns, 8)}, but must have one for each of the classes "
+            f"predicted[{name!r}] has {given}, but must have one for each of the classes "
             f"{store.some(classes, 8)}{single}."
         )
         raise ValueError(msg)

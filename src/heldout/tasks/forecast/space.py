@@ -47,7 +47,7 @@ class Space:
 class CellSums:
     """CellSums over cells, which add up over times: number of cells, genes (p,), and products of two genes (p × p).
 
-    Of the products only the upper triangle is filled.
+    Only the upper triangle of the products is filled.
     """
 
     n: int
@@ -57,7 +57,7 @@ class CellSums:
     @classmethod
     def of(cls, X: Matrix) -> CellSums:
         """CellSums over dense or sparse cells (n × p), float64."""
-        n = X.shape[0]  # the sum of a sparse float32 matrix is a float32 one, whatever dtype is asked for
+        n = X.shape[0]  # scipy sums a sparse float32 matrix in float32, with every dtype
         total = X.T @ np.ones(n) if is_sparse(X) else X.sum(axis=0, dtype=np.float64)
         return cls(n, np.asarray(total), _products(X))
 
@@ -116,7 +116,7 @@ class Spaces:
         return len(self._sizes)
 
     def fit(self, n: int, n_comps: int) -> Space:
-        """Components of the cells of the first ``n`` times. With few cells there are fewer, unless all are asked for."""
+        """Components of the cells of the first ``n`` times. With few cells there are fewer, unless all are kept."""
         n_cells = int(self._sizes[:n].sum())
         if n_comps < self._n_genes:
             n_comps = min(n_comps, n_cells - 1)

@@ -66,7 +66,7 @@ def example(found: Times) -> None:
     with timed(found, "fit"):
         ho.tl.forecast(adata, "time")
     with timed(found, "evaluate"):
-        ho.tl.evaluate(adata)
+        ho.tl.evaluate(adata, "forecast")
 
 
 def large(found: Times) -> None:
@@ -89,11 +89,12 @@ def large(found: Times) -> None:
 def chu(found: Times) -> None:
     """Both published networks, five seeds."""
     import anndata as ad
+    import numpy as np
     import scanpy as sc
 
     import heldout as ho
 
-    sc.pp.normalize_total(ad.AnnData(X=[[1.0, 2.0], [3.0, 4.0]]))
+    sc.pp.normalize_total(ad.AnnData(np.ones((2, 2), dtype=np.float32)))
     adata = ad.read_h5ad(DATA / "chu2016" / "chu2016_100tf.h5ad")
     adata.obs["hours"] = adata.obs["time_h"].astype(float)
     ho.pp.split_time(adata, "hours", train=36, test=96)

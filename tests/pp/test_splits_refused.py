@@ -54,6 +54,14 @@ def test_a_group_with_two_labels(lmna, refuses):
         refuses(call, lmna, "1 of 12 groups", "label_key='genotype'", "'GSM8325046' has 'control', 'patient'", "finer")
 
 
+def test_one_donor_of_each_class_cannot_be_held_out(lmna, refuses):
+    """With val there is one partition to give up; without it there is none."""
+    lmna.obs["donor"] = lmna.obs["genotype"].astype(str) + " donor"
+    with_val, without = (lambda a, v=v: ho.pp.split_groups(a, "donor", "genotype", test=0.5, val=v) for v in (0.2, 0))
+    refuses(with_val, lmna, "at least 3 groups of each class", "Ask for fewer partitions (for example val=0)")
+    refuses(without, lmna, "1 of 'control' and 1 of 'patient'", "no split can hold out groups")
+
+
 def test_a_group_on_two_days(lmna, refuses):
     day = lmna.obs["day"].to_numpy(copy=True)
     day[0] = 30

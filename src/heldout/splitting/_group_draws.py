@@ -70,7 +70,7 @@ def _wanted(groups: Groups, fractions: Mapping[str, float]) -> tuple[np.ndarray,
         short = {str(c): int(n) for c, n in zip(classes, sizes, strict=True) if n < len(wanted)}
         what = " and ".join(f"{n} of {c!r}" for c, n in short.items())
         advice = "Ask for fewer partitions (for example val=0), or get more groups."
-        if len(wanted) == 2:
+        if len(wanted) == 2 and "val" not in wanted:
             advice = "So no split can hold out groups, and no score can say anything about new ones. Get more groups."
         msg = (
             f"A split with every class in {', '.join(wanted)} needs at least {len(wanted)} groups of each class, but "

@@ -45,7 +45,7 @@ class Space:
 
 @dataclass(frozen=True)
 class CellSums:
-    """CellSums over cells, which add up over times: number of cells, genes (p,), and products of two genes (p × p).
+    """Sums over cells, which add up over times: number of cells, genes (p,), and products of two genes (p × p).
 
     Only the upper triangle of the products is filled.
     """
@@ -56,7 +56,7 @@ class CellSums:
 
     @classmethod
     def of(cls, X: Matrix) -> CellSums:
-        """CellSums over dense or sparse cells (n × p), float64."""
+        """Sums over dense or sparse cells (n × p), float64."""
         n = X.shape[0]  # scipy sums a sparse float32 matrix in float32, with every dtype
         total = X.T @ np.ones(n) if is_sparse(X) else X.sum(axis=0, dtype=np.float64)
         return cls(n, np.asarray(total), _products(X))
@@ -72,7 +72,7 @@ class CellSums:
         return _signed(mean, vectors[:, ::-1].T)
 
 
-def by_sums(n: int, n_genes: int) -> bool:
+def _by_sums(n: int, n_genes: int) -> bool:
     """Whether components follow from sums, and not from all cells at once, which few cells of many genes need."""
     return n_genes <= max(n, 6000)
 
@@ -82,7 +82,7 @@ def fit_space(X: Matrix, n_comps: int) -> Space:
 
     With at most ``n_comps`` genes all directions are kept, so nothing is lost.
     """
-    if by_sums(*X.shape):
+    if _by_sums(*X.shape):
         return CellSums.of(X).space(n_comps)
     mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
     return _signed(mean, np.linalg.svd(as_dense(X) - mean, full_matrices=False)[2][:n_comps])
@@ -120,7 +120,7 @@ class Spaces:
         n_cells = int(self._sizes[:n].sum())
         if n_comps < self._n_genes:
             n_comps = min(n_comps, n_cells - 1)
-        if by_sums(n_cells, self._n_genes):
+        if _by_sums(n_cells, self._n_genes):
             return self._until(n).space(n_comps)
         return fit_space(self._read(0, n), n_comps)
 

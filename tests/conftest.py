@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-settings.register_profile("full", max_examples=100)
-settings.register_profile("third", max_examples=33)
+settings.register_profile("full", max_examples=100, deadline=None)
+settings.register_profile("third", max_examples=33, deadline=None)
 settings.load_profile("third")  # the option --hypothesis-profile is read after this
 
 ARRAY_TYPES: dict[str, Callable[[np.ndarray], Any]] = {

@@ -52,3 +52,5 @@ def test_one_value_says_nothing_of_the_next():
             ho.metrics.next_value(wrong)
     with pytest.raises(ValueError, match="coverage=1"):
         ho.metrics.next_value([0.1, 0.2], coverage=1)
+    least = ho.metrics.next_value([0.1, 0.2, 0.3], coverage=1e-12)
+    assert (least.low, least.high, least.coverage) == (0.1, 0.3, 0.5)

@@ -78,5 +78,5 @@ def next_value(known: ArrayLike, *, coverage: float = 0.8) -> NextValue:
     n = len(values)
     if n < 2:
         return NextValue(float("nan"), float("nan"), 0.0, n)
-    k = max(int(np.floor((n + 1) * (1 - coverage) / 2 + 1e-9)), 1)
+    k = min(max(int(np.floor((n + 1) * (1 - coverage) / 2 + 1e-9)), 1), n // 2)  # a single value is no range
     return NextValue(float(values[k - 1]), float(values[-k]), (n + 1 - 2 * k) / (n + 1), n)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -278,6 +280,25 @@ def test_wrong_growth_is_refused():
     assert adata.uns.keys() == before.keys()
 
 
+def test_growth_is_checked_before_the_cells_are_read(monkeypatch):
+    adata = annotated()
+    ho.pp.split_time(adata, "h", test=2, direction="interpolate")
+    task = Task.of(adata, read_partition(adata), time_key="h", mask_var=None)
+    monkeypatch.setattr(Task, "data", lambda _: pytest.fail("the cells were read"))
+    with pytest.raises(ValueError, match="growth_key='rat' is not a column"):
+        task.fit("blend", ho.model.BlendConfig(growth_key="rat"))
+
+
+def test_rates_that_are_stored_as_objects_are_numbers():
+    adata = annotated()
+    ho.pp.split_time(adata, "h", test=2, direction="interpolate")
+    task = Task.of(adata, read_partition(adata), time_key="h", mask_var=None)
+    known = task.growth_rates("rate")
+    adata.obs["rate"] = adata.obs["rate"].astype(object)
+    for before, after in zip(known, task.growth_rates("rate"), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
 @pytest.mark.slow
 def test_auto_says_what_it_compares(caplog):
     cells, _ = course(RATES, np.zeros(3), n=60)
@@ -297,7 +318,7 @@ def test_growth_and_the_space_of_the_past_are_both_kept():
     adata = ad.AnnData(rng.normal(5, 1, size=(80, 120)), obs=obs.set_index(np.array([f"cell {i}" for i in range(80)])))
     ho.pp.split_time(adata, "h", test=3)
     task = Task.of(adata, read_partition(adata), time_key="h", mask_var=None)
-    data = task.with_growth(task.data(), "rate")
+    data = replace(task.data(), growth=task.growth_rates("rate"))
     past, later = data.origin(2)
     assert past.space.components.shape[0] < data.space.components.shape[0]
     np.testing.assert_array_equal(np.concatenate(past.growth), obs["rate"][:40])

@@ -168,14 +168,10 @@ class Task:
             train = self.times_of("train")
             for wanted in {kind(train, at) for at in self.times_of("test")}:
                 implementation.candidates(config, wanted, len(train))
-        data = self.with_growth(self.data() if data is None else data, getattr(config, "growth_key", None))
+        growth_key = getattr(config, "growth_key", None)
+        growth = None if growth_key is None else self.growth_rates(growth_key)  # also before the cells are read
+        data = replace(self.data() if data is None else data, growth=growth)
         return self.pack(method, config, implementation.fit(data, config, seed=seed), data.space, seed=seed)
-
-    def with_growth(self, data: Snapshots, growth_key: str | None) -> Snapshots:
-        """Snapshots with the growth rates of their cells from a column of obs, or without growth."""
-        if growth_key is None:
-            return replace(data, growth=None)
-        return replace(data, growth=self.growth_rates(growth_key))
 
     def growth_rates(self, growth_key: str) -> list[np.ndarray]:
         """Growth rate of each train cell, one array for each train time."""
@@ -184,7 +180,7 @@ class Task:
         if growth_key not in obs:
             msg = f"growth_key={growth_key!r} is not a column of adata.obs. {store.suggest(growth_key, obs.columns)}"
             raise ValueError(msg)
-        column = obs[growth_key].iloc[train]
+        column = obs[growth_key].iloc[train].infer_objects()  # numbers can be stored as objects
         numeric = is_numeric_dtype(column) and not is_bool_dtype(column)
         values = column.to_numpy(dtype=np.float64, na_value=np.nan) if numeric else np.full(len(train), np.nan)
         longest = float(np.diff(self.times_of("train")).max(initial=0))

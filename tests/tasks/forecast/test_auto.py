@@ -19,7 +19,7 @@ from tests.helpers.forecasts import adata_of, snapshots, split
 PERSISTENCE = np.array([1.0, 0.0, 0.0])
 
 
-def past_of(tests, *, ahead=1.0, evidence=1.0):
+def past_of(tests, *, ahead=1.0, evidence=1.0, at=None):
     """Backtests of clouds of equal size, the first of which is persistence: (clouds, truth) of each."""
 
     def mean(x, y, same):
@@ -35,6 +35,7 @@ def past_of(tests, *, ahead=1.0, evidence=1.0):
         least=np.full(len(tests), 1e-3),
         ahead=np.broadcast_to(ahead, len(tests)).astype(float),
         evidence=np.broadcast_to(evidence, len(tests)).astype(float),
+        at=np.arange(float(len(tests))) if at is None else np.array(at),
         reference=0,
     )
 
@@ -80,6 +81,18 @@ def test_what_is_worse_than_persistence_is_persistence():
     found = choose(past, PERSISTENCE, ahead=1.0, shrinkage=0.2)
     np.testing.assert_array_equal(found.weights, PERSISTENCE)
     assert found.reason == "persistence"
+
+
+def test_a_time_does_not_weight_itself():
+    """One candidate is right at a time that is predicted four times, another one at the other time."""
+    tests = [(blobs(0, 3, -3, seed=s), blobs(3 if s < 4 else -3, seed=40 + s)[0]) for s in range(5)]
+    found = choose(past_of(tests, at=[5.0] * 4 + [7.0]), PERSISTENCE, ahead=1.0, shrinkage=0.05)
+    np.testing.assert_array_equal(found.weights, PERSISTENCE)
+    as_if_five_times = choose(past_of(tests), PERSISTENCE, ahead=1.0, shrinkage=0.05)
+    assert as_if_five_times.reason == "mixture"
+    assert (as_if_five_times.gains[:4] > 0.5).all()
+    once = choose(past_of(tests[:2], at=[5.0, 5.0]), PERSISTENCE, ahead=1.0, shrinkage=0.05)
+    assert np.isnan(once.gains).all()
 
 
 def test_less_evidence_shrinks_more():

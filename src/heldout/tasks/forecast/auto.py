@@ -118,7 +118,8 @@ class Auto:
                 info["members"][name] = fitted.info
             known = {name: self._member(name, Fitted(arrays, info)) for name in names}
             past, record = self._past(data, kind, known, seed)
-            arrays |= with_prefix({k: v for k, v in asdict(past).items() if k != "reference"}, f"past.{kind}.")
+            measured = {name: value for name, value in asdict(past).items() if name not in ("at", "reference")}
+            arrays |= with_prefix(measured, f"past.{kind}.")
             info["kinds"][kind] = {"names": names, "left_out": left_out, "backtests": record}
         stored, info["same"] = _without_copies(arrays)
         fitted = Fitted(stored, info)
@@ -165,7 +166,8 @@ class Auto:
             )
             raise ValueError(msg)
         names: list[str] = fitted.info["kinds"][kind]["names"]
-        past = Past(**without_prefix(fitted.arrays, f"past.{kind}."), reference=0)
+        at_past = np.array([test["at"] for test in fitted.info["kinds"][kind]["backtests"]])
+        past = Past(**without_prefix(fitted.arrays, f"past.{kind}."), at=at_past, reference=0)
         start_time = float(times[np.searchsorted(times, at) - 1])
         ahead = horizon(times, start_time, at) if kind == "forecast" else 1.0
         return names, choose(past, _prior(names, kind), ahead=ahead, shrinkage=fitted.info["shrinkage"])
@@ -220,6 +222,7 @@ class Auto:
             least=np.array([NOTHING * row[3] for row in rows]),
             ahead=np.array([_ahead(question, kind) for question in asked]),
             evidence=np.array([_evidence(question, data, kind) for question in asked]),
+            at=np.array([question.at for question in asked]),
             reference=reference,
         )
         distances = np.array([past.distances(past.alone(i)) for i in range(m)]).reshape(m, -1)

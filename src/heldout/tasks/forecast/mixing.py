@@ -40,6 +40,8 @@ class Past:
         How far ahead the target was, in longest steps between the times before it, (B,).
     evidence
         How much each backtest counts, 0 to 1, (B,).
+    at
+        Time that was predicted, (B,). Backtests of the same time are never used to weight each other.
     reference
         Number of persistence among the candidates.
     """
@@ -50,6 +52,7 @@ class Past:
     least: np.ndarray
     ahead: np.ndarray
     evidence: np.ndarray
+    at: np.ndarray
     reference: int
 
     def distances(self, weights: np.ndarray) -> np.ndarray:
@@ -81,6 +84,7 @@ class Past:
             least=self.least[rows],
             ahead=self.ahead[rows],
             evidence=self.evidence[rows],
+            at=self.at[rows],
         )
 
 
@@ -93,7 +97,7 @@ class Choice:
     weights
         Weights of the candidates, (M,). They sum to 1.
     gains
-        Gain in each backtest with weights from the other backtests, (B,). NaN if there is only one.
+        Gain in each backtest with weights from the backtests of other times, (B,). NaN if there is only one time.
     reason
         ``mixture``, ``prior`` or ``persistence``: what was best on backtests that had no part in it.
     """
@@ -107,8 +111,9 @@ def choose(past: Past, prior: np.ndarray, *, ahead: float, shrinkage: float) -> 
     """Choose the weights for a target that is ``ahead`` longest steps away.
 
     The candidates are stacked: the weights are those with the lowest energy distance on the backtests, shrunk towards
-    ``prior``. Each backtest is then predicted with the weights of all other backtests. If the mixture is worse there
-    than the prior, the prior is used, and if the better of the two is worse than persistence, persistence is used.
+    ``prior``. Each backtest is then predicted with weights from the backtests of all other times. If the mixture is
+    worse there than the prior, the prior is used, and if the better of the two is worse than persistence, persistence
+    is used.
 
     Parameters
     ----------
@@ -127,11 +132,14 @@ def choose(past: Past, prior: np.ndarray, *, ahead: float, shrinkage: float) -> 
         return Choice(prior, np.full(0, np.nan), "prior")
     evidence = past.evidence * np.exp(-np.abs(np.log(past.ahead / ahead)))
     weights = _stacked(past, evidence, prior, shrinkage)
-    if n == 1:
-        return Choice(weights, np.full(1, np.nan), "mixture")
-    others = [np.arange(n) != i for i in range(n)]
-    left_out = [_stacked(past.only(rows), evidence[rows], prior, shrinkage) for rows in others]
-    of_mixture = np.array([past.only(~rows).gains(w)[0] for rows, w in zip(others, left_out, strict=True)])
+    known = np.unique(past.at)
+    if len(known) == 1:
+        return Choice(weights, np.full(n, np.nan), "mixture")
+    of_mixture = np.empty(n)
+    for time in known:
+        there = past.at == time
+        left_out = _stacked(past.only(~there), evidence[~there], prior, shrinkage)
+        of_mixture[there] = past.only(there).gains(left_out)
     found = {"mixture": (weights, of_mixture), "prior": (prior, past.gains(prior))}
     found["persistence"] = (standing_still, np.zeros(n))
     best = max(found, key=lambda name: round(float(evidence @ found[name][1]), 6))

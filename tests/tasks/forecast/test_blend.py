@@ -153,7 +153,7 @@ def test_given_options_are_used_and_two_times_teach_nothing():
     assert predicted("blend", data, 2.0, power=0.7)[1].info["blend"]["origins"] == [1.0, 3.0, 4.0]
     two = Snapshots(data.times[1:3], data.cells[1:3], data.space, targets=(2.0,))
     found = predicted("blend", two, 2.0)[1].info["blend"]
-    assert (found["weight"], found["origins"]) == (0.5, [])
+    assert (found["weight"], found["origins"]) == (0.25, [])
 
 
 @pytest.mark.slow

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from heldout.tasks.forecast.interface import Snapshots
     from heldout.tasks.forecast.paths import Passage
 
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-PRIOR = 0.5
+WEIGHTS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.75, 1.0)
+PRIOR = 0.25
 """Candidates for the share of cells that stay, and the share that is taken if there is no inner train time."""
 
 PENALTY = 0.5

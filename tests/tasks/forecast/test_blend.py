@@ -131,17 +131,19 @@ def test_noise_keeps_its_spread():
 
 
 @pytest.mark.slow
-def test_errors_are_those_of_the_public_metric():
+@pytest.mark.parametrize("score", ["energy_distance", "wasserstein"])
+def test_errors_are_those_of_the_public_metric(score):
     data, truth = course("bend", 2.0)
     times, cells = np.array([1.0, 2.0, 3.0]), [data.cells[1], truth, data.cells[2]]
-    found = _errors(Pairing(times, cells), 1, ho.model.BlendConfig(), 0)
+    found = _errors(Pairing(times, cells), 1, ho.model.BlendConfig(score=score), 0)
+    metric = getattr(ho.metrics, score)
     interval, rng = interval_of(Pairing(times[::2], cells[::2]), 0, n_neighbors=30), np.random.default_rng(0)
     drawn = draw(interval, np.sort(rng.permutation(150)), rng)
     curve = curve_at(times[::2], interval.means, 2.0)
     moving, staying = travelled(drawn, curve, 1.0), stayed(drawn, curve)
     for weight, error in zip(WEIGHTS, found, strict=True):
         predicted_cells = np.where(stays(drawn, weight)[:, None], staying, moving)
-        expected = energy_distance(truth, predicted_cells) / energy_distance(truth, cells[0])
+        expected = metric(truth, predicted_cells) / metric(truth, cells[0])
         assert error == pytest.approx(expected, abs=1e-9)
 
 
@@ -154,6 +156,8 @@ def test_given_options_are_used_and_two_times_teach_nothing():
     two = Snapshots(data.times[1:3], data.cells[1:3], data.space, targets=(2.0,))
     found = predicted("blend", two, 2.0)[1].info["blend"]
     assert (found["weight"], found["origins"]) == (0.25, [])
+    with pytest.raises(ValueError, match=r"score='w1'.*wasserstein"):
+        ho.model.BlendConfig(score="w1")
 
 
 @pytest.mark.slow

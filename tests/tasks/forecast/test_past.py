@@ -47,6 +47,8 @@ def test_no_range_from_few_times_or_shares_chosen_on_them():
     same = PastSkill(np.array([0.1, 0.2, 0.3]), fair=False)
     assert same.expected is None
     assert "which also set its shares" in same.words
+    many = PastSkill(np.linspace(-0.1, 0.9, 21))
+    assert "at 18 of 21 past times, most often with a skill of -0.05 to 0.85" in many.words
     still = past_skill("auto", mixture(GAINS, TESTS, reason="persistence"), 8.0, beyond=True)
     assert still.expected is None
     assert still.words == "It repeats the last cells, so its skill is 0."

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from heldout._core.method import Fitted
+from heldout.metrics import wasserstein
 from heldout.tasks.forecast.config import BlendConfig
 from heldout.tasks.forecast.curves import curve_at
 from heldout.tasks.forecast.damping import NOTHING
@@ -17,6 +18,8 @@ from heldout.tasks.forecast.shared import shared_couplings
 from heldout.tasks.forecast.stored import keep_cells, kept_cells, kept_growth, nearest, thinned
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from heldout.tasks.forecast.curves import Curve
     from heldout.tasks.forecast.interface import Snapshots
     from heldout.tasks.forecast.paths import Passage
@@ -50,7 +53,7 @@ class Blend:
         pairing = Pairing(data.times, data.cells, data.growth, config.estimate_growth)
         chosen = learn(pairing, config, seed=seed)
         chosen |= {"power": config.power, "curvature": config.curvature, "n_neighbors": config.n_neighbors}
-        chosen |= {"estimate_growth": config.estimate_growth}
+        chosen |= {"estimate_growth": config.estimate_growth, "score": config.score}
         return Fitted(keep_cells(data, seed=seed, most=_KEPT), {"blend": chosen})
 
     @shared_couplings()
@@ -74,8 +77,8 @@ class Blend:
 def learn(pairing: Pairing, config: BlendConfig, *, seed: int) -> dict[str, Any]:
     """Choose how many cells stay by leaving out inner train times. Returns JSON values.
 
-    Each inner train time is predicted from the other train times. The error is the energy distance, relative to that
-    of persistence. The weight with the lowest mean error is taken. Deviations from :data:`PRIOR` have a cost, which
+    Each inner train time is predicted from the other train times. The error is the distance to its cells, relative to
+    that of persistence. The weight with the lowest mean error is taken. Deviations from :data:`PRIOR` have a cost, which
     falls with the number of times, so that a single time decides little.
     """
     times = pairing.times
@@ -104,13 +107,22 @@ def _errors(pairing: Pairing, j: int, config: BlendConfig, seed: int) -> np.ndar
     drawn = draw(interval, _grown(interval, rows, interval.before[rows], curve)[0], rng)
     moving, staying = travelled(drawn, curve, config.curvature), stayed(drawn, curve)
     truth, start = (thinned(c, _JUDGED, seed=seed) for c in (truth, interval.before))
+    distance_to_truth = _DISTANCES[config.score](truth)
+    before, nothing = distance_to_truth(start), NOTHING * _within(truth)
+    clouds = [np.where(stays(drawn, weight)[:, None], staying, moving) for weight in WEIGHTS]
+    return np.array([distance_to_truth(cloud) for cloud in clouds]) / max(before, nothing)
+
+
+def _energy_distance_to(truth: np.ndarray) -> Callable[[np.ndarray], float]:
     within = _within(truth)
-    before = 2 * _between(truth, start) - within - _within(start)
-    found = []
-    for weight in WEIGHTS:
-        predicted = np.where(stays(drawn, weight)[:, None], staying, moving)
-        found.append(2 * _between(truth, predicted) - within - _within(predicted))
-    return np.array(found) / max(before, NOTHING * within)
+    return lambda cells: 2 * _between(truth, cells) - within - _within(cells)
+
+
+def _wasserstein_to(truth: np.ndarray) -> Callable[[np.ndarray], float]:
+    return lambda cells: wasserstein(truth, cells)
+
+
+_DISTANCES = {"energy_distance": _energy_distance_to, "wasserstein": _wasserstein_to}
 
 
 def _grown(interval: Passage, rows: np.ndarray, start: np.ndarray, curve: Curve) -> tuple[np.ndarray, np.ndarray]:

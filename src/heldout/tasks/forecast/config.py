@@ -8,6 +8,7 @@ from typing import Any, Literal
 from heldout._core.options import Config, option
 
 Rollout = Literal["straight", "steps"]
+Score = Literal["energy_distance", "wasserstein"]
 
 
 def _damping() -> Any:
@@ -96,6 +97,11 @@ class BlendConfig(_GrowthConfig):
     weight
         Share of cells that stay at one of the two sides: those whose likely descendant is farthest away. 0 moves all
         cells, 1 is a mixture of both sides. None learns the share by leaving out inner train times.
+    score
+        Distance to the inner train times by which the share is learnt: ``energy_distance`` or the Wasserstein-1
+        distance ``wasserstein``. Choose the one by which the forecast will be judged. The Wasserstein distance prefers
+        fewer cells that stay, and it can reward forecasts with too little spread, see
+        :func:`heldout.metrics.wasserstein`.
     power
         Cells move evenly in this power of the time since the first train time. With a power below 1 they move fast at
         first, and then more slowly. None averages the powers 0.6, 0.8, 1 and 1.25 by how well each explains the means
@@ -111,6 +117,7 @@ class BlendConfig(_GrowthConfig):
     """
 
     weight: float | None = option(None, at_least=0, at_most=1)
+    score: Score = "energy_distance"
     power: float | None = option(None, above=0)
     curvature: float = option(1.0, at_least=0, at_most=2)
     n_neighbors: int = option(30, at_least=1)

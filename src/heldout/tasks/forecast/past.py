@@ -64,8 +64,10 @@ class PastSkill:
         found = self.expected
         if found is None:
             return f"{counted}, too few for a range of its skill at a new time."
+        all_inside = (found.low, found.high) == (self.skills.min(), self.skills.max())
+        which = "with a skill of" if all_inside else "most often with a skill of"
         return (
-            f"{counted}, with a skill of {found.low:.2f} to {found.high:.2f}. The skill at a new time is in this range "
+            f"{counted}, {which} {found.low:.2f} to {found.high:.2f}. The skill at a new time is in this range "
             f"with a probability of {found.coverage:.0%} if that time could as well have been one of these; times of "
             "one course need not be so alike."
         )

@@ -7,8 +7,8 @@ Each time from the fourth on is forecast from the times before it, and each inne
 draws at most 200 cells of each train time. The table has the corrected skill: 0 is persistence, and 1 is as near to the
 observed cells as one half of them is to the other half. The last columns have the rank of ``auto``, the best other
 method, how much larger the energy distance of ``auto`` is, and the noise floor: 95 % of 400 distances between two
-halves of the observed cells are smaller. ``auto`` is level with the best if the difference is below the floor, and it loses to
-persistence if it is worse by more than the floor.
+halves of the observed cells are smaller. ``auto`` is level with the best if the difference is below the floor, and it
+loses to persistence if it is worse by more than the floor.
 
 The candidates and the strength of the shrinkage were chosen on Chu 2016 (``chu``) and on other simulations
 (``branching`` and ``laws`` with the seeds 0 and 1), and ``blend`` also on other seeds of the courses of ``shapes``.

@@ -16,7 +16,7 @@ FORMATS = ("h5ad", "zarr")
 
 
 def through(adata: AnnData, kind: str, folder: Path) -> AnnData:
-    """What is read after it was written. A zarr store stays in memory: it has a hundred files, each of which is slow."""
+    """What is read after it was written. A zarr store stays in memory: it has a hundred files, and each is slow."""
     if kind == "zarr":
         store = zarr.storage.MemoryStore()
         adata.write_zarr(store)

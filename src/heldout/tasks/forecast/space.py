@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _DENSE = 0.1
 """Share of values above 0 from which sparse cells are multiplied as dense ones."""
 
-_ROWS = 4096
-"""Cells that are dense at once."""
+ROWS = 1024
+"""Cells that are copied or dense at once. With more, their memory is new each time, which costs more than products."""
 
 _FEW_GENES = 3000
 """Up to this number of genes, sums are kept: 72 MB for each past time."""
@@ -170,6 +170,7 @@ def _is_sparse_enough(X: Sparse) -> bool:
 
 
 def _dense_blocks(X: Matrix) -> Iterator[tuple[slice, np.ndarray]]:
-    for first in range(0, X.shape[0], _ROWS):
-        rows = slice(first, first + _ROWS)
-        yield rows, as_dense(X[rows])
+    n = X.shape[0]
+    for first in range(0, n, ROWS):
+        rows = slice(first, first + ROWS)
+        yield rows, as_dense(X if n <= ROWS else X[rows])

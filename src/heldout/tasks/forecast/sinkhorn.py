@@ -19,8 +19,9 @@ _STEPS = (1.0, 0.25, 0.06)
 _LITTLE = 0.9  # of what is off: a step of Newton that leaves more did not help
 _WAIT = 20  # iterations after such a step; twice as many each time
 _MOST_PRODUCTS = 200  # in one step of Newton
+_LONGEST = 10.0  # powers of e by which a step of Newton changes a factor
 _LARGE = 1e10  # factors beyond this move into the potentials
-_SMALLEST = 1e-30  # share of a cell in single precision
+_SMALLEST = 1e-8  # share of a cell in single precision
 _STEEPEST = 1e4  # range of the cost over eps in single precision
 _CHECKED_EVERY = 50  # iterations with a free marginal
 _DEAD = 300.0
@@ -148,11 +149,11 @@ class _Scaling:
                         return
                     self._rough = self.kernel
                     wait, next_wait = next_wait, 2 * next_wait
-                continue
-            self.v = self.b / sums
-            self.u = self._rows(self.v)
-            self.n_iterations += 1
-            wait -= 1
+            else:
+                self.v = self.b / sums
+                self.u = self._rows(self.v)
+                self.n_iterations += 1
+                wait -= 1
             if not (max(self.u.max(), self.v.max()) < _LARGE and min(self.u.min(), self.v.min()) > 1 / _LARGE):
                 self.f, self.g = self.potentials()
                 self._new_kernel()
@@ -162,7 +163,7 @@ class _Scaling:
         self.n_iterations += 1
         direction = self._direction(columns, max(min(0.1, off), 1e-4))
         for step in _STEPS:
-            v = self.v * np.exp(step * direction)
+            v = self.v * np.exp((step * direction).clip(-_LONGEST, _LONGEST))
             u = self._rows(v)
             after = _off(v * (u @ self.kernel), self.b)
             if after < off:
@@ -200,10 +201,11 @@ class _Scaling:
 
 def _kernel(cost: np.ndarray, f: np.ndarray, g: np.ndarray, eps: float) -> np.ndarray:
     """exp((f + g - cost) / eps), in one matrix of the type of the cost."""
-    plan = (f / eps).astype(cost.dtype)[:, None] - cost / eps
+    plan = cost * np.asarray(-1 / eps, dtype=cost.dtype)
+    plan += (f / eps).astype(cost.dtype)[:, None]
     plan += (g / eps).astype(cost.dtype)
     if plan.dtype == np.float32:
-        np.maximum(plan, -87.0, out=plan)  # smaller values are slow
+        np.maximum(plan, -60.0, out=plan)  # factors stay finite
     return np.asarray(np.exp(plan, out=plan))
 
 

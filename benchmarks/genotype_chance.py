@@ -1,6 +1,6 @@
 """AUC of labels without any signal: how far the mean over five folds is from 0.5 with 40 donors.
 
-    python benchmarks/genotype_chance.py
+    python benchmarks/genotype_chance.py [--studies 150]
 
 Profiles of donors have three common factors, as batches and cell types give. The same profiles are used in all folds, so
 a fold that ranks below chance tends to be among others that do. It takes about half a minute.
@@ -8,19 +8,24 @@ a fold that ranks below chance tends to be among others that do. It takes about 
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-N_STUDIES, N_DONORS, N_FOLDS, N_GENES = 150, 40, 5, 200
+N_DONORS, N_FOLDS, N_GENES = 40, 5, 200
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=150, help="number of simulated studies")
+    n_studies = parser.parse_args().studies
     rng = np.random.default_rng(0)
     labels = np.arange(N_DONORS) % 2
     fold = (np.arange(N_DONORS) // 2) % N_FOLDS
     found = []
-    for _ in range(N_STUDIES):
+    for _ in range(n_studies):
         X = rng.normal(size=(N_DONORS, 3)) @ rng.normal(size=(3, N_GENES)) + rng.normal(size=(N_DONORS, N_GENES))
         row: list[float] = []
         for C in (1e-4, 1.0):

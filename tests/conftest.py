@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if not os.environ.get("HELDOUT_TEST_GPU"):
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-import anndata as ad
 import dask.array as da
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ import heldout as ho
 from tests.helpers.durations import slow_tests
 from tests.helpers.preparations import later
 from tests.helpers.same import assert_same, content_of
+from tests.helpers.stored import FORMATS, through
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,19 +143,10 @@ def refuses(unchanged):
     return check
 
 
-@pytest.fixture(params=["h5ad", "zarr"])
+@pytest.fixture(params=FORMATS)
 def through_file(request, tmp_path):
     """Write and read again."""
-
-    def write_and_read(adata):
-        path = tmp_path / f"stored.{request.param}"
-        if request.param == "h5ad":
-            adata.write_h5ad(path)
-            return ad.read_h5ad(path)
-        adata.write_zarr(path)
-        return ad.read_zarr(path)
-
-    return write_and_read
+    return lambda adata: through(adata, request.param, tmp_path)
 
 
 @pytest.fixture

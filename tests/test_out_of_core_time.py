@@ -23,7 +23,7 @@ def kind(request):
 def forecasts(adata, method, **given):
     config = ho.model.FlowConfig(max_epochs=2, n_pairs=64, n_refinements=0) if method == "flow" else None
     ho.tl.forecast(adata, "h", method=method, config=config, **given)
-    ho.tl.evaluate(adata, "forecast")
+    ho.tl.evaluate(adata, "forecast", baselines=["persistence", "damped_shift"])
     return ho.tl.predict_cells(adata, "forecast", at=8).X, ho.get.evaluation(adata, "forecast")
 
 
@@ -72,7 +72,7 @@ def check_forecast_of_genes(method, kind):
     dask = lazy(memory, kind)
     for adata in (memory, dask):
         ho.tl.forecast_genes(adata, "hour", **options(method))
-        ho.tl.evaluate(adata, "forecast_genes")
+        ho.tl.evaluate(adata, "forecast_genes", baselines=["persistence"])
     for column in ("forecast_genes_prediction", "forecast_genes_change"):
         np.testing.assert_allclose(dask.var[column], memory.var[column], rtol=1e-4, atol=1e-5)
     one, other = (ho.pl.trajectories(adata, "forecast_genes").flat[0].lines for adata in (memory, dask))

@@ -30,6 +30,7 @@ from tests.helpers import embeddings, leaks, libraries_on_disk
 from tests.helpers.paths import ROOT
 from tests.helpers.perturbations import combinations
 from tests.helpers.preparations import to_dense
+from tests.helpers.scripts import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,14 +49,6 @@ PAGES = {
     if (blocks := blocks_of(path))
 }
 """The blocks of each page that has any."""
-
-
-def run(code: str, page: types.ModuleType) -> Any:
-    """Run a block in a module; return the value of its last line if that is an expression, as a notebook does."""
-    tree = ast.parse(code)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, page.__name__, "exec"), vars(page))
-    return None if last is None else eval(compile(ast.Expression(last.value), page.__name__, "eval"), vars(page))
 
 
 def libraries(page: types.ModuleType, folder: Path) -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import itertools
 import json
 import re
 import shutil
 import subprocess
 import sys
+import types
+import warnings
 from typing import TYPE_CHECKING
 
 import anndata as ad
+import matplotlib.pyplot as plt
 import pytest
 
 from tests.helpers.paths import DATA, ROOT
 from tests.helpers.scripts import load
+from tests.helpers.scripts import run as run_block
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +53,7 @@ def test_readme_needs_no_scrolling():
 
 
 def test_demo(tmp_path):
-    printed = run([str(ROOT / "tutorials" / "demo.py")], tmp_path)
+    printed = run([str(ROOT / "tutorials" / "demo.py"), "--cells", "120"], tmp_path)
     assert "a second process predicts the same bits" in printed
     mixed, matched, *_ = map(float, re.findall(r"AUC of cells: mlp ([\d.]+)", printed))
     assert mixed < 0.3, "the published inversion"
@@ -97,16 +104,39 @@ def test_the_out_of_core_notebook(tmp_path):
     assert float(re.search(r"largest difference of a log-probability: (\S+)", shown).group(1)) < 1e-4
 
 
-def of_fewer_cells(folder: Path, file: str, columns: list[str], n_cells: int) -> dict[str, str]:
-    """The setting with which a notebook finds a part of the real cells: the first ones of each group."""
-    if not (DATA / file).exists():
-        pytest.skip(f"{file} is not in HELDOUT_DATA_DIR")
-    adata = ad.read_h5ad(DATA / file)
-    kept = adata.obs.groupby(columns, observed=True).head(n_cells).index
-    (folder / file).parent.mkdir(parents=True)
-    with ad.settings.override(allow_write_nullable_strings=True):
-        adata[kept].write_h5ad(folder / file)
-    return {"HELDOUT_DATA_DIR": str(folder)}
+@pytest.fixture
+def on_few_real_cells(tmp_path, monkeypatch):
+    """Run cells of a notebook on the first real cells of each group; what they print and show.
+
+    They run in this process, because a new one imports for as long as they take.
+    """
+
+    def shown(name: str, file: str, columns: list[str], n_cells: int, until: str = "", shorter: dict | None = None):
+        if not (DATA / file).exists():
+            pytest.skip(f"{file} is not in HELDOUT_DATA_DIR")
+        adata = ad.read_h5ad(DATA / file)
+        kept = adata.obs.groupby(columns, observed=True).head(n_cells).index
+        (tmp_path / file).parent.mkdir(parents=True)
+        with ad.settings.override(allow_write_nullable_strings=True):
+            adata[kept].write_h5ad(tmp_path / file)
+        monkeypatch.setenv("HELDOUT_DATA_DIR", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+        page = types.ModuleType(name)
+        text = notebooks.NOTEBOOKS[name].read_text()
+        for before, after in (shorter or {}).items():
+            assert text.count(before) == 1
+            text = text.replace(before, after)
+        codes = ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        assert sum(code.startswith(until) for code in codes) >= 1
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for code in itertools.takewhile(lambda code: not (until and code.startswith(until)), codes):
+                print(run_block(code, page))
+        plt.close("all")
+        return printed.getvalue()
+
+    return shown
 
 
 def test_the_forecasting_notebook(tmp_path):
@@ -124,16 +154,9 @@ SHORTER = {
 """Calls of the forecasting notebook that train for minutes, and what the test on real cells runs instead."""
 
 
-def test_the_forecasting_notebook_on_real_cells(tmp_path, monkeypatch):
+def test_the_forecasting_notebook_on_real_cells(on_few_real_cells):
     """The file of Chu 2016 has 66 to 188 cells a time; the test takes 20, and shorter training."""
-    setting = of_fewer_cells(tmp_path, "chu2016/chu2016_100tf.h5ad", ["time_h"], 20)
-    text = notebooks.NOTEBOOKS["forecasting"].read_text()
-    for before, after in SHORTER.items():
-        assert text.count(before) == 1
-        text = text.replace(before, after)
-    (tmp_path / "shorter.ipynb").write_text(text)
-    monkeypatch.setitem(notebooks.NOTEBOOKS, "forecasting", tmp_path / "shorter.ipynb")
-    shown = shown_by(notebooks.run("forecasting", tmp_path, tmp_path / "real.ipynb", environment=setting))
+    shown = on_few_real_cells("forecasting", "chu2016/chu2016_100tf.h5ad", ["time_h"], 20, shorter=SHORTER)
     assert "one target time: the result holds for this experiment only" in shown
     assert "feedforward_published; " in shown
     assert "lstm_published" in shown
@@ -147,12 +170,10 @@ def test_the_perturbation_notebook(tmp_path):
     assert false <= 0.1 * called
 
 
-def test_the_perturbation_notebook_on_real_cells(tmp_path):
+def test_the_perturbation_notebook_on_real_cells(on_few_real_cells):
     """The file of Norman 2019 has 80 to 300 cells a perturbation; the test takes 25. The second half simulates."""
-    setting = of_fewer_cells(tmp_path, "norman2019/norman19_mcfaline23_devel.h5ad", ["dataset", "perturbation"], 25)
-    second = "screen = ho.datasets.perturbations_simulated("
-    result = notebooks.run("perturbation", tmp_path, tmp_path / "real.ipynb", until=second, environment=setting)
-    shown = shown_by(result)
+    file, second = "norman2019/norman19_mcfaline23_devel.h5ad", "screen = ho.datasets.perturbations_simulated("
+    shown = on_few_real_cells("perturbation", file, ["dataset", "perturbation"], 25, until=second)
     assert "No test perturbation is in train or val with the same targets" in " ".join(shown.split())
     assert "colleague" in shown
     assert "KLF1" in shown
@@ -252,4 +273,4 @@ def helps(tmp_path_factory):
 
 @pytest.mark.parametrize("script", BENCHMARKS)
 def test_benchmarks_start(helps, script):
-    assert "--" in helps[script]
+    assert helps[script].startswith("usage: "), "it does not parse its options first"

@@ -1,6 +1,6 @@
 """The main task, offline: split, prepare on train, fit, score, plot, and keep the fit in the AnnData.
 
-    python tutorials/demo.py
+    python tutorials/demo.py [--cells 300]
 
 The script writes the figures and the fitted AnnData to demo_output/. It then checks that a second process, which has
 only this file, predicts the same bits.
@@ -8,6 +8,7 @@ only this file, predicts the same bits.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -64,8 +65,11 @@ def save(axes, name: str) -> None:
 
 def main() -> None:
     """Run the job."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", type=int, default=300, help="cells of each of the twelve libraries")
+    n_cells = parser.parse_args().cells
     OUT.mkdir(exist_ok=True)
-    raw = ho.datasets.lmna_simulated(rng=1)
+    raw = ho.datasets.lmna_simulated(n_cells=n_cells, rng=1)
     print(f"12 simulated libraries, 8 control and 4 patient, {raw.n_obs} cells × {raw.n_vars} genes\n")
 
     mixed = raw.copy()

@@ -216,6 +216,8 @@ def test_describe_refuses_nothing_but_zeros(array_type):
 
 
 def test_get_matrix_says_what_is_supported(lmna):
+    with pytest.raises(ValueError, match=r"layer='cooo' is not in adata.layers. It has no entries."):
+        get_matrix(lmna, "cooo")
     lmna.layers["coo"] = lmna.X
     with pytest.raises(ValueError, match=r"layer='cooo' is not in adata.layers. Did you mean 'coo'"):
         get_matrix(lmna, "cooo")

@@ -20,6 +20,7 @@ from heldout._core.partition import read_partition
 from heldout._core.store import commit
 from tests.helpers.fits import GENES, a_fit, holding
 from tests.helpers.properties import properties
+from tests.helpers.stored import FORMATS, through
 
 HYPOTHESIS = properties(80)
 DTYPES = [f"{order}{kind}" for kind in ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8") for order in "<>"]
@@ -93,15 +94,13 @@ def test_any_arrays_and_genes_in_memory(arrays, genes):
     genes=st.lists(
         st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=6), max_size=4, unique=True
     ),
-    suffix=st.sampled_from(["h5ad", "zarr"]),
+    suffix=st.sampled_from(FORMATS),
 )
 def test_any_arrays_and_genes_through_files(tmp_path_factory, arrays, genes, suffix):
     fit = a_fit(arrays={f"layer/{i}": array for i, array in enumerate(arrays)}, genes=np.array(genes, dtype=object))
     adata = ad.AnnData(np.zeros((1, 1), dtype=np.float32))
     commit(adata, heldout=fit_sections(adata, {"k": fit}))
-    path = tmp_path_factory.mktemp("any") / f"fit.{suffix}"
-    (adata.write_h5ad if suffix == "h5ad" else adata.write_zarr)(path)
-    same(fit, read_fit((ad.read_h5ad if suffix == "h5ad" else ad.read_zarr)(path), "k"))
+    same(fit, read_fit(through(adata, suffix, tmp_path_factory.mktemp("any")), "k"))
 
 
 def test_the_hash_covers_what_the_fit_does_and_not_how_it_was_watched():

@@ -64,12 +64,9 @@ def test_only_plain_tables_are_changed():
 
 
 @pytest.mark.parametrize("kind", [WholeTable, Board, Evaluation, AuditTable])
-@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
-def test_anndata_stores_a_table(kind, suffix, tmp_path):
+def test_anndata_stores_a_table(kind, through_file):
     adata = ad.AnnData(np.ones((2, 2)), uns={"mine": kind({"a": [1, 2], "b": ["x", "y"]})})
-    path = tmp_path / f"a.{suffix}"
-    (adata.write_h5ad if suffix == "h5ad" else adata.write_zarr)(path)
-    read = (ad.read_h5ad if suffix == "h5ad" else ad.read_zarr)(path).uns["mine"]
+    read = through_file(adata).uns["mine"]
     assert type(read) is pd.DataFrame
     assert read["a"].tolist() == [1, 2]
 

@@ -186,8 +186,8 @@ def random_covariate(n, levels, seed):
 @pytest.mark.parametrize(("n", "levels"), [(24, 8), (24, 16), (40, 8)])
 def test_a_covariate_of_many_values_raises_no_more_alarms_than_its_level(n, levels):
     """Train often knows a site from one class only, since it has one or two donors of it."""
-    statuses = np.array([random_covariate(n, levels, seed) for seed in range(40)])
-    assert (np.isin(statuses, ["fail", "warn"]).sum(axis=0) <= 5).all()  # of 40, at 5 %: with probability 0.99
+    statuses = np.array([random_covariate(n, levels, seed) for seed in range(20)])
+    assert (np.isin(statuses, ["fail", "warn"]).sum(axis=0) <= 3).all()  # of 20, at 5 %: with probability 0.98
 
 
 def test_values_of_one_group_each_do_not_fix_the_label():

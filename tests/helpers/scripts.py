@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.helpers.paths import ROOT
 
@@ -27,3 +28,11 @@ def load(path: str) -> ModuleType:
     finally:
         sys.path.remove(str(file.parent))
     return module
+
+
+def run(code: str, page: ModuleType) -> Any:
+    """Run a block in a module; return the value of its last line if that is an expression, as a notebook does."""
+    tree = ast.parse(code)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, page.__name__, "exec"), vars(page))
+    return None if last is None else eval(compile(ast.Expression(last.value), page.__name__, "eval"), vars(page))

@@ -132,16 +132,9 @@ def test_another_split_after_preparation_stops_the_fit(whole, unchanged, prepare
         ho.tl.genotype(whole, "genotype", method="logistic")
 
 
-@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
-def test_the_guard_survives_a_file(whole, tmp_path, suffix):
+def test_the_guard_survives_a_file(whole, through_file):
     everything(whole)
-    path = tmp_path / f"a.{suffix}"
-    if suffix == "h5ad":
-        whole.write_h5ad(path)
-        read = ad.read_h5ad(path)
-    else:
-        whole.write_zarr(path)
-        read = ad.read_zarr(path)
+    read = through_file(whole)
     for adata in (whole, read):
         ho.tl.genotype(adata, "genotype", method="logistic")
     np.testing.assert_array_equal(whole.obsm["genotype_log_probability"], read.obsm["genotype_log_probability"])

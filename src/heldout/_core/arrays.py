@@ -42,7 +42,8 @@ def get_matrix(adata: AnnData, layer: str | None = None, *, dask: bool = False) 
     unless ``dask`` is True.
     """
     if layer is not None and layer not in adata.layers:
-        msg = f"layer={layer!r} is not in adata.layers. {suggest(layer, adata.layers)}"
+        known = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X among the layers, as None
+        msg = f"layer={layer!r} is not in adata.layers. {suggest(layer, known)}"
         raise ValueError(msg)
     X = adata.X if layer is None else adata.layers[layer]
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"

@@ -46,7 +46,7 @@ def unit_variation(case: Case) -> list[Finding]:
     case.need_labels()
     rows, cells, classes, names = _cells(case)
     columns = columns_of_states(case, rows, cells.unit)
-    level = LEVEL / (1 + len(case.adata.layers) + len(case.adata.obsm))
+    level = LEVEL / (len(case.layers) + len(case.adata.obsm))
     findings = []
     for subject, X, scale in _matrices(case, rows):
         rng = case.rng(f"variation {subject}")

@@ -75,8 +75,9 @@ def forecast(
     >>> ax = ho.pl.forecast(adata)
     """
     from heldout._core.times import cell_times
+    from heldout.tasks.forecast.encoding import coordinates
     from heldout.tasks.forecast.predict import predicted_cells
-    from heldout.tasks.forecast.task import coordinates, space_of, start_cells
+    from heldout.tasks.forecast.task import space_of, start_cells
 
     key = latest_fit(adata, ["forecast"], purpose="that forecasts cells") if key is None else key
     fit = read_fit(adata, key)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from heldout._core import keys
 from heldout._core.fits import latest_fit, read_header
 from heldout._core.store import section, some
-from heldout.pl._layout import finish, new_panels, sizes_of
+from heldout.pl._layout import finish, new_panels, sizes_of, wrap_labels
 from heldout.pl._style import PARTITION_MARKS, despine, ink, partition_color
 
 if TYPE_CHECKING:
@@ -174,4 +174,5 @@ def _draw(
     if len(panels) > 1:
         panels[1].set_ylim(top=1.02)
     for number, (panel, sizes) in enumerate(zip(panels, every, strict=True)):
-        finish(panel, "" if number else title, key=keys[number], sizes=sizes)
+        finish(panel, "" if number else title, key=keys[number], sizes=sizes, wrap=False)
+    wrap_labels(panels.tolist(), every)

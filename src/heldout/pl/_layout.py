@@ -209,6 +209,7 @@ def finish(
     sizes: Sizes | None = None,
     wide: bool = True,
     square: bool = False,
+    wrap: bool = True,
 ) -> None:
     """Give a panel its title, its key and its text sizes, and wrap what is longer than the panel.
 
@@ -226,13 +227,16 @@ def finish(
         Whether the title may start left of the axes, at the edge of the panel.
     square
         Whether the axes are square. The key is then to the right of them, if it fits there.
+    wrap
+        Whether to wrap the axis labels now. This lays out the whole figure, so for many panels call
+        :func:`wrap_labels` once after the last.
     """
     sizes = sizes or sizes_of(ax)
     ax.tick_params(which="both", labelsize=sizes.tick)
     for axis in (ax.xaxis, ax.yaxis):
         axis.label.set_fontsize(sizes.label)
         axis.get_offset_text().set_fontsize(sizes.tick)
-    head, left, width = _head_room(ax, wide=wide)
+    left, width = _head_room(ax, wide=wide)
     pad, between = 0.75 * sizes.tick, 0.35 * sizes.text
     labels = _labels_beside(ax, key, sizes) if key and square else None
     if labels is not None:
@@ -243,7 +247,8 @@ def finish(
     if title or (key and labels is None):
         words = ax.set_title(wrapped(title, width, sizes.label) or " ", loc="left", fontsize=sizes.label, pad=pad)
         words.set_transform(left + _points(ax, 0, pad))
-    _wrap_labels(ax, sizes, head)
+    if wrap:
+        wrap_labels([ax], [sizes])
 
 
 def _points(ax: Axes, x: float, y: float) -> Transform:
@@ -252,8 +257,8 @@ def _points(ax: Axes, x: float, y: float) -> Transform:
     return ScaledTranslation(x / 72, y / 72, ax.figure.dpi_scale_trans)
 
 
-def _head_room(ax: Axes, *, wide: bool) -> tuple[Bbox | None, Transform, float]:
-    """The panel, the transform of its left edge and the top of the axes, and the width of the head in inches."""
+def _head_room(ax: Axes, *, wide: bool) -> tuple[Transform, float]:
+    """The transform of the left edge of the panel and the top of the axes, and the width of the head in inches."""
     from matplotlib.transforms import blended_transform_factory
 
     figure: Any = ax.figure
@@ -263,9 +268,9 @@ def _head_room(ax: Axes, *, wide: bool) -> tuple[Bbox | None, Transform, float]:
         box = ax.get_window_extent()
         right = box.x1 if slot is None else (figure.transSubfigure.transform((slot.x1, 0))[0])
         width = box.width if slot is not None else min(right, figure.bbox.x1) - box.x0
-        return slot, ax.transAxes, width / figure.dpi
+        return ax.transAxes, width / figure.dpi
     left = blended_transform_factory(panel_of(ax), ax.transAxes) + _points(ax, _PAD, 0)
-    return slot, left, room_of(ax).width - 2 * _PAD / 72
+    return left, room_of(ax).width - 2 * _PAD / 72
 
 
 def _key(ax: Axes, entries: Sequence[Any], width: float, sizes: Sizes, place: Transform) -> Any:
@@ -323,13 +328,21 @@ def _labels_beside(ax: Axes, entries: Sequence[Any], sizes: Sizes) -> list[str] 
     return labels
 
 
-def _wrap_labels(ax: Axes, sizes: Sizes, slot: Bbox | None) -> None:
-    """Wrap the axis labels to the room on both sides of the middle of the axes."""
+def wrap_labels(panels: Sequence[Axes], sizes: Sequence[Sizes]) -> None:
+    """Wrap the axis labels of panels with these sizes. Each figure is laid out once."""
+    labelled = [(ax, size) for ax, size in zip(panels, sizes, strict=True) if ax.get_xlabel() or ax.get_ylabel()]
+    figures: dict[int, Any] = {id(ax.figure.figure): ax.figure.figure for ax, _ in labelled}
+    for figure in figures.values():
+        figure.draw_without_rendering()
+    boxes = [ax.get_window_extent() for ax, _ in labelled]
+    for (ax, size), box in zip(labelled, boxes, strict=True):
+        _wrap(ax, size, box)
+
+
+def _wrap(ax: Axes, sizes: Sizes, box: Bbox) -> None:
+    """Wrap the axis labels to the room on both sides of the middle of the axes, which have this box in pixels."""
     figure: Any = ax.figure
-    if not (ax.get_xlabel() or ax.get_ylabel()):
-        return
-    figure.figure.draw_without_rendering()
-    box = ax.get_window_extent()
+    slot = _slot(ax)
     limits = figure.bbox if slot is None else slot.transformed(figure.transSubfigure)
     for axis, low, high, middle in (
         (ax.xaxis, limits.x0, limits.x1, (box.x0 + box.x1) / 2),

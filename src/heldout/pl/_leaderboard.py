@@ -18,7 +18,7 @@ from heldout.get._leaderboard import (
     ranked,
     verdict_words,
 )
-from heldout.pl._layout import finish, new_panels, room_of, sizes_of
+from heldout.pl._layout import finish, new_panels, room_of, sizes_of, wrap_labels
 from heldout.pl._style import FAINT, despine, ink, method_name, model_color, paper, titled
 
 if TYPE_CHECKING:
@@ -100,16 +100,19 @@ def leaderboard(
     drawn = new_panels(axes, figsize, len(chosen), what=f"one Axes for each of {counted(len(chosen), 'metric')}")
     every = ranked(table, first)
     order = _that_fit(every, set(table.loc[table["role"] == "model", "method"]), drawn[0])
+    panel_sizes = []
     for number, (ax, metric) in enumerate(zip(drawn, chosen, strict=True)):
         rows = table[table["metric"] == metric].set_index("method").loc[order]
         sizes = sizes_of(ax, crowd=len(order))
+        panel_sizes.append(sizes)
         _panel(ax, rows, metric, sizes)
         first_of_row = not any(_same_row(ax, other) for other in drawn[:number])
         ax.tick_params(axis="y", labelleft=first_of_row)
         if len(order) < len(every) and not number:
             ax.set_ylabel(f"{len(order)} of {len(every)} methods")
         lines = _lines(known_lines(table[table["metric"] == metric], metric), sizes) if not number else []
-        finish(ax, titled(_title(rows), leak), key=lines, sizes=sizes, wide=first_of_row)
+        finish(ax, titled(_title(rows), leak), key=lines, sizes=sizes, wide=first_of_row, wrap=False)
+    wrap_labels(drawn.tolist(), panel_sizes)
     return drawn
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from heldout.get import published_errors as table_of
 from heldout.get._published_errors import CELLS, GENES, MEAN, PERSISTENCE
-from heldout.pl._layout import finish, new_panels, sizes_of
+from heldout.pl._layout import finish, new_panels, sizes_of, wrap_labels
 from heldout.pl._style import FAINT, despine, ink, method_looks, method_name
 
 if TYPE_CHECKING:
@@ -79,10 +79,11 @@ def published_errors(
     panels = new_panels(axes, figsize, len(PANELS), what="four Axes, for RMSE, MAE, R² and corrected skill")
     looks = method_looks([bar.method for bar in bars if bar.method and not bar.reference])
     colours = {name: colour for name, (colour, _) in looks.items()}
-    for panel, metric in zip(panels, PANELS, strict=True):
-        sizes = sizes_of(panel, crowd=1.4 * len(bars))
+    every = [sizes_of(panel, crowd=1.4 * len(bars)) for panel in panels]
+    for panel, metric, sizes in zip(panels, PANELS, every, strict=True):
         _draw(panel, bars, metric, colours, sizes)
-        finish(panel, sizes=sizes)
+        finish(panel, sizes=sizes, wrap=False)
+    wrap_labels(panels.tolist(), every)
     return panels
 
 

@@ -14,7 +14,7 @@ from heldout._core.leaks import leak_of_stored
 from heldout._core.partition import read_partition
 from heldout._core.words import counted
 from heldout.get import scores
-from heldout.pl._layout import finish, new_panels, sizes_of
+from heldout.pl._layout import finish, new_panels, sizes_of, wrap_labels
 from heldout.pl._style import FAINT, despine, ink, method_name, model_color, partition_color, titled
 
 if TYPE_CHECKING:
@@ -193,4 +193,5 @@ def _finish(panels: np.ndarray, titles: list[str], time_key: str, method: str, b
         panel.set_ylabel("mean expression")
         panel.locator_params(nbins=4)
         despine(panel, "left", "bottom")
-        finish(panel, title, key=[] if number else handles)
+        finish(panel, title, key=[] if number else handles, wrap=False)
+    wrap_labels(panels.tolist(), [sizes_of(panel) for panel in panels])

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
 from scipy.stats import norm
 
-from heldout.tasks.forecast import couplings
+from heldout.tasks.forecast import couplings, sinkhorn
 from heldout.tasks.forecast.couplings import Coupling, coupling, sample_chains
 
 
@@ -171,7 +171,7 @@ def test_unbalanced_lets_cells_die():
 @pytest.mark.parametrize("unbalanced", [None, 1.0])
 def test_it_warns_of_what_has_not_converged(monkeypatch, unbalanced):
     """Once and in our words; POT's own warnings stay inside."""
-    monkeypatch.setattr(couplings, "_MAX_ITERATIONS", 3)
+    monkeypatch.setattr(sinkhorn, "MAX_ITERATIONS", 3)
     with pytest.warns(UserWarning, match=r"has not converged after 3 iterations.*Raise epsilon") as caught:
         found = coupling(*clouds(), epsilon=0.01, unbalanced=unbalanced)
     assert len(caught) == 1
@@ -181,7 +181,7 @@ def test_it_warns_of_what_has_not_converged(monkeypatch, unbalanced):
 
 def test_only_our_warning_leaves_when_numbers_break_down(monkeypatch):
     """Growth over more orders of magnitude than numbers have digits makes POT warn of numerical errors."""
-    monkeypatch.setattr(couplings, "_MAX_ITERATIONS", 100)
+    monkeypatch.setattr(sinkhorn, "MAX_ITERATIONS", 100)
     rng = np.random.default_rng(0)
     X0, X1 = rng.normal(size=(40, 3)), rng.normal(size=(30, 3))
     with pytest.warns(UserWarning, match="has not converged") as caught:
@@ -199,9 +199,9 @@ def test_an_error_that_is_no_number_is_no_convergence(error):
 @pytest.mark.parametrize("n_max", [3, 5000])
 def test_errors_are_those_of_the_marginals(monkeypatch, n_max):
     """A plan that was stopped early is as wrong as it says."""
-    monkeypatch.setattr(couplings, "_MAX_ITERATIONS", n_max)
+    monkeypatch.setattr(sinkhorn, "MAX_ITERATIONS", n_max)
     cost, _ = squared(*clouds())
-    plan, source_error, target_error, n_iterations = couplings._sinkhorn(cost, np.full(60, 1 / 60), 0.05, np.inf)
+    plan, source_error, target_error, n_iterations = sinkhorn.sinkhorn(cost, np.full(60, 1 / 60), 0.05, np.inf)
     assert source_error == pytest.approx(np.abs(plan.sum(axis=1) - 1 / 60).sum(), abs=1e-12)
     assert target_error == pytest.approx(np.abs(plan.sum(axis=0) - 1 / 80).sum(), abs=1e-12)
     assert source_error < 1e-12
@@ -209,10 +209,38 @@ def test_errors_are_those_of_the_marginals(monkeypatch, n_max):
     assert (n_iterations == 3) == (n_max == 3)
 
 
+def test_slow_flow_between_groups_takes_few_iterations():
+    """Two groups of other sizes at each time, with a little mass between them: Sinkhorn alone takes thousands."""
+    rng = np.random.default_rng(0)
+    X0 = np.vstack([rng.normal(size=(30, 2)), rng.normal(size=(20, 2)) + 3.5])
+    X1 = np.vstack([rng.normal(size=(20, 2)), rng.normal(size=(30, 2)) + 3.5])
+    cost, scale = squared(X0, X1)
+    a, eps = np.full(50, 1 / 50), 0.02 * scale
+    plan, *errors, n_iterations = sinkhorn.sinkhorn(cost, a, eps, np.inf)
+    assert max(errors) < 1e-8
+    assert n_iterations < 300
+    np.testing.assert_allclose(plan, textbook(cost, a, eps), atol=1e-5 * plan.max())
+
+
+@pytest.mark.parametrize("away", [1e1, 1e3, 1e5])
+@pytest.mark.parametrize("smallest", [1.0, 1e-40])
+def test_costs_and_growth_beyond_single_precision(away, smallest):
+    """A single precision that cannot hold the cost or the growth is not used."""
+    X0, X1 = clouds(40, 50)
+    X1[0] += away
+    growth = np.r_[np.ones(39), smallest]
+    found = coupling(X0, X1, epsilon=0.05, growth=growth)
+    assert found.converged
+    M, scale = squared(X0, X1)
+    if away < 1e3 and smallest == 1:
+        np.testing.assert_allclose(plan_of(found), textbook(M, growth / 40, 0.05 * scale), atol=1e-6)
+    np.testing.assert_allclose(plan_of(found).sum(axis=0), 1 / 50, atol=1e-8)
+
+
 def test_unbalanced_errors_bound_what_is_left_to_do():
     cost, scale = squared(*clouds(40, 50))
     _, a = growing(40)
-    plan, source_error, target_error, _ = couplings._sinkhorn(cost, a, 0.05 * scale, 0.2 * scale)
+    plan, source_error, target_error, _ = sinkhorn.sinkhorn(cost, a, 0.05 * scale, 0.2 * scale)
     assert target_error < 1e-12
     assert 0 < source_error <= 1e-4
     assert np.abs(plan - textbook(cost, a, 0.05 * scale, 0.2 * scale)).sum() < 1e-3
@@ -222,7 +250,7 @@ def test_refuses_a_plan_that_underflows():
     cost, scale = squared(*clouds(20, 20))
     growth = np.r_[np.full(19, 1.0), 0.0]  # smaller than any number once it is a share
     with pytest.raises(ValueError, match="underflows"):
-        couplings._sinkhorn(cost, growth / 19, 0.05 * scale, np.inf)
+        sinkhorn.sinkhorn(cost, growth / 19, 0.05 * scale, np.inf)
 
 
 @settings(max_examples=25, deadline=None)

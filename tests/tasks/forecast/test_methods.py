@@ -20,7 +20,11 @@ from tests.helpers.forecasts import TIMES, snapshots
 
 PAST = [0, 1, 2, 3, 4, 5]
 AROUND = [0, 1, 2, 4, 5]
-FEW = {"flow": {"max_epochs": 5, "n_pairs": 256, "n_refinements": 1}}
+FEW = {
+    "flow": {"max_epochs": 5, "n_pairs": 256, "n_refinements": 1},
+    "lstm": {"max_epochs": 10},
+    "feedforward": {"max_epochs": 10},
+}
 SMALL = {"flow": {"max_epochs": 4, "n_pairs": 256}, "lstm": {"max_epochs": 2}, "feedforward": {"max_epochs": 2}}
 
 

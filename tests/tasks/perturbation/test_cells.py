@@ -1,6 +1,5 @@
 """Methods that predict cells: what they see, what they answer with, and how their cells are judged."""
 
-import anndata as ad
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -159,16 +158,14 @@ def test_the_change_of_a_generated_prediction_does_not_depend_on_the_other_rows(
     np.testing.assert_array_equal(together[2:3], alone)
 
 
-def test_a_generative_fit_is_stored_and_predicts_the_same_bits(partial, tmp_path):
+def test_a_generative_fit_is_stored_and_predicts_the_same_bits(partial, through_file):
     adata = partial.copy()
     ho.tl.perturbation(adata, method="moved_cells")
     before = predicted_cells(adata, read_fit(adata, "perturbation"), key="perturbation", n_cells=10)
-    adata.write_h5ad(tmp_path / "a.h5ad")
-    adata.write_zarr(tmp_path / "a.zarr")
-    for again in (ad.read_h5ad(tmp_path / "a.h5ad"), ad.read_zarr(tmp_path / "a.zarr")):
-        after = predicted_cells(again, read_fit(again, "perturbation"), key="perturbation", n_cells=10)
-        np.testing.assert_array_equal(before.X, after.X)
-        pd.testing.assert_frame_equal(before.obs, after.obs)
+    again = through_file(adata)
+    after = predicted_cells(again, read_fit(again, "perturbation"), key="perturbation", n_cells=10)
+    np.testing.assert_array_equal(before.X, after.X)
+    pd.testing.assert_frame_equal(before.obs, after.obs)
 
 
 @pytest.mark.parametrize("kind", ["csc", "dense", "dask"])

@@ -279,17 +279,14 @@ def test_the_flow_goes_through_tl_and_a_new_process(screen, tmp_path):
     ho.tl.perturbation(adata, method="flow", config=TINY, rng=3)
     before = ho.tl.predict_cells(adata, "perturbation", n_cells=3)
     adata.write_h5ad(tmp_path / "a.h5ad")
-    adata.write_zarr(tmp_path / "a.zarr")
     code = (
         "import sys, anndata as ad, heldout as ho, numpy as np, torch\n"
         "torch.set_num_threads(1)\n"
-        "for path, read in (('a.h5ad', ad.read_h5ad), ('a.zarr', ad.read_zarr)):\n"
-        "    cells = ho.tl.predict_cells(read(sys.argv[1] + '/' + path), 'perturbation', n_cells=3)\n"
-        "    np.save(sys.argv[1] + '/' + path + '.npy', cells.X)\n"
+        "cells = ho.tl.predict_cells(ad.read_h5ad(sys.argv[1] + '/a.h5ad'), 'perturbation', n_cells=3)\n"
+        "np.save(sys.argv[1] + '/a.npy', cells.X)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-    for path in ("a.h5ad", "a.zarr"):
-        np.testing.assert_array_equal(np.load(tmp_path / f"{path}.npy"), before.X)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), before.X)
 
 
 def test_the_model_class_is_the_function(screen):

@@ -16,6 +16,7 @@ from scipy import sparse
 from heldout._core.rng import generator
 from heldout._core.threads import thread_policy
 from heldout.tasks.forecast.shared import remembered
+from heldout.tasks.forecast.sinkhorn import TOLERANCE, shares, sinkhorn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,12 +29,6 @@ BATCH = 2048
 _DRAWS = 4
 _KEPT = 16  # entries of a row that stay of each problem when there are several
 _NEGLIGIBLE = 1e-9  # share of a row
-_TOLERANCE = 1e-4
-_MAX_ITERATIONS = 5000
-_CHECKED_EVERY = 50  # iterations
-_LARGE = 1e30  # factors beyond this move into the potentials
-_DEAD = 300.0
-"""Powers of e by which a cell can have fewer descendants than another cell."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ class Coupling:
     @property
     def converged(self) -> bool:
         """Whether all problems were solved to the tolerance of 1e-4 of the mass."""
-        return bool(np.maximum(self.source_error, self.target_error) <= 2 * _TOLERANCE)  # not if one is NaN
+        return bool(np.maximum(self.source_error, self.target_error) <= 2 * TOLERANCE)  # not if one is NaN
 
 
 @remembered(BATCH)
@@ -124,7 +119,7 @@ def coupling(
     scale = _median_cost(X0, X1, batch_size, random)
     options = (epsilon * scale, np.inf if unbalanced is None else unbalanced * scale)
     if max(len(X0), len(X1)) <= batch_size:
-        plan, source_error, target_error, n_iterations = _sinkhorn(_cost(X0, X1), _shares(weights), *options)
+        plan, source_error, target_error, n_iterations = sinkhorn(_cost(X0, X1), shares(weights), *options)
         rows = plan.sum(axis=1)
         found = Coupling(_sparse(plan / rows[:, None]), rows / rows.mean(), source_error, target_error, n_iterations, 1)
     else:
@@ -201,10 +196,6 @@ def _checked(
     return X0, X1, weights
 
 
-def _shares(weights: np.ndarray) -> np.ndarray:
-    return np.asarray(weights / weights.sum())
-
-
 def _cost(X0: np.ndarray, X1: np.ndarray) -> np.ndarray:
     """Squared distances, (n0 × n1)."""
     centre = X0.mean(axis=0)
@@ -228,104 +219,6 @@ def _median_cost(X0: np.ndarray, X1: np.ndarray, batch_size: int, random: np.ran
     return median
 
 
-def _sinkhorn(cost: np.ndarray, a: np.ndarray, eps: float, rho: float) -> tuple[np.ndarray, float, float, int]:
-    """Plan (n0 × n1) between the marginal ``a`` and the even marginal, its errors, and the number of iterations.
-
-    With a finite ``rho`` the first marginal is free at rho times its Kullback-Leibler divergence from ``a``.
-    """
-    b = np.full(cost.shape[1], 1 / cost.shape[1])
-    # POT warns about what the errors show. Factors of a plan that is far from converged can overflow.
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        plan, wanted, n_iterations = _balanced(cost, a, b, eps) if np.isinf(rho) else _unbalanced(cost, a, b, eps, rho)
-    rows = plan.sum(axis=1)
-    if not (rows > 0).all():
-        msg = "The plan of some cells underflows. Raise epsilon, or give growth that differs less."
-        raise ValueError(msg)
-    return plan, _off(rows, wanted), _off(plan.sum(axis=0), b), n_iterations
-
-
-def _off(got: np.ndarray, wanted: np.ndarray) -> float:
-    return float(np.abs(got - wanted).sum())
-
-
-def _balanced(cost: np.ndarray, a: np.ndarray, b: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """Plan, its intended first marginal, and number of iterations.
-
-    Factors move into the potentials before they overflow, as in ``sinkhorn_stabilized`` of POT, whose import takes
-    seconds. The first potentials leave a 1 in each row and column of the kernel: from zeros, a row far from all others
-    underflows.
-    """
-    f = cost.min(axis=1)
-    g = (cost - f[:, None]).min(axis=0)
-    plan = _kernel(cost, f, g, eps)
-    u, v = np.ones(len(a)), np.ones(len(b))
-    for n_iterations in range(1, _MAX_ITERATIONS + 1):
-        v = b / (u @ plan)
-        u = a / (plan @ v)
-        checked = n_iterations % _CHECKED_EVERY == 0
-        if checked or max(u.max(), v.max()) > _LARGE:
-            f, g = f + eps * np.log(u), g + eps * np.log(v)
-            plan = _kernel(cost, f, g, eps)
-            u, v = np.ones(len(a)), np.ones(len(b))
-            if checked and _off(plan.sum(axis=0), b) <= _TOLERANCE:
-                break
-    else:
-        plan = u[:, None] * plan * v
-    return plan, a, n_iterations
-
-
-def _kernel(cost: np.ndarray, f: np.ndarray, g: np.ndarray, eps: float) -> np.ndarray:
-    """exp((f + g - cost) / eps), in one matrix."""
-    plan = f[:, None] - cost
-    plan += g
-    plan /= eps
-    return np.asarray(np.exp(plan, out=plan))
-
-
-def _unbalanced(
-    cost: np.ndarray, a: np.ndarray, b: np.ndarray, eps: float, rho: float
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Plan, first marginal that the next iteration would give it, and number of iterations.
-
-    POT runs for few iterations at a time, each time at a cost less the potentials so far, which keeps small ``eps``
-    from underflowing. The problem stays the same if the free marginal p pays for the potentials f of its cells: rho
-    KL(p | a) + p·f is, up to a constant, rho KL(p | a exp(-f / rho)). Its factor is free, as the mass is that of ``b``.
-    """
-    import ot  # imports torch
-
-    power = rho / (rho + eps)
-    g, n_iterations = (cost - cost.min(axis=1, keepdims=True)).min(axis=0), 0
-    while n_iterations < _MAX_ITERATIONS:
-        n_steps = min(_CHECKED_EVERY, _MAX_ITERATIONS - n_iterations)
-        left = cost - g
-        least = left.min(axis=1)
-        f = least - eps * np.minimum((least - least.min()) / (rho + eps), _DEAD)  # about what it becomes
-        left -= f[:, None]
-        plan, log = ot.unbalanced.sinkhorn_unbalanced(
-            np.maximum(_softmax(np.log(a) - f / rho), np.exp(-_DEAD)),
-            b,
-            left,
-            eps,
-            (rho, np.inf),
-            c=np.broadcast_to(1.0, cost.shape),  # the entropy of the plan itself, as without ``unbalanced``
-            numItermax=n_steps,
-            stopThr=0,
-            log=True,
-        )
-        g, n_iterations = g + eps * log["logv"], n_iterations + n_steps
-        marginal = plan.sum(axis=1)
-        wanted = np.log(a) - (f + eps * log["logu"]) / rho
-        after = _softmax((1 - power) * np.log(marginal) + power * wanted)
-        if _off(marginal, after) <= _TOLERANCE:
-            break
-    return plan, after, n_iterations
-
-
-def _softmax(logarithms: np.ndarray) -> np.ndarray:
-    return _shares(np.exp(logarithms - logarithms.max()))
-
-
 def _in_batches(
     X0: np.ndarray,
     X1: np.ndarray,
@@ -340,7 +233,7 @@ def _in_batches(
     for batches in _batches(len(X0), len(X1), batch_size, random):
         parts = []
         for rows, columns in batches:
-            plan, *error, n_iterations = _sinkhorn(_cost(X0[rows], X1[columns]), _shares(weights[rows]), *options)
+            plan, *error, n_iterations = sinkhorn(_cost(X0[rows], X1[columns]), shares(weights[rows]), *options)
             sums = plan.sum(axis=1)
             chosen = _thinned(plan, sums, random)
             parts.append((np.repeat(rows, _KEPT), columns[chosen]))

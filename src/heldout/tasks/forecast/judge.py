@@ -17,6 +17,7 @@ from heldout._core.progress import progress
 from heldout._core.rng import generator
 from heldout._core.versus import with_remark
 from heldout.tasks.forecast import METHODS
+from heldout.tasks.forecast.encoding import coordinates
 from heldout.tasks.forecast.evaluate import COLLAPSED, REFERENCE, Target, evaluation_table, score_targets, target_table
 from heldout.tasks.forecast.lineages import lineages_key_of
 from heldout.tasks.forecast.past import past_skill
@@ -26,7 +27,6 @@ from heldout.tasks.forecast.task import (
     Task,
     check_at,
     check_prepared,
-    coordinates,
     kind,
     predict,
     space_of,

@@ -11,10 +11,10 @@ import pandas as pd
 
 from heldout._core import keys
 from heldout._core.rng import Rng, generator
+from heldout.tasks.forecast.encoding import coordinates
 from heldout.tasks.forecast.task import (
     check_at,
     check_prepared,
-    coordinates,
     kept_cells,
     predict,
     space_of,

@@ -12,16 +12,16 @@ from heldout._core.arrays import as_dense
 from heldout._core.types import is_sparse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from heldout._core.types import Matrix
+    from heldout._core.types import Matrix, Sparse
 
 
 _DENSE = 0.1
 """Share of values above 0 from which sparse cells are multiplied as dense ones."""
 
-_ROWS = 4096
-"""Cells that are dense at once."""
+ROWS = 1024
+"""Cells that are copied or dense at once. With more, their memory is new each time, which costs more than products."""
 
 _FEW_GENES = 3000
 """Up to this number of genes, sums are kept: 72 MB for each past time."""
@@ -36,11 +36,24 @@ class Space:
 
     def encode(self, X: Matrix) -> np.ndarray:
         """Coordinates (n × k) of cells (n × n_genes)."""
-        return np.asarray(X @ self.components.T, dtype=np.float64) - self.mean @ self.components.T
+        return encode_in([self], X)[0]
 
     def decode(self, coordinates: np.ndarray) -> np.ndarray:
         """Cells (n × n_genes) of coordinates (n × k)."""
         return coordinates @ self.components + self.mean
+
+
+def encode_in(spaces: Sequence[Space], X: Matrix) -> list[np.ndarray]:
+    """Coordinates (n × k) of cells (n × n_genes) in each space. The cells are read once."""
+    axes = np.concatenate([space.components for space in spaces]).T
+    if not is_sparse(X) or _is_sparse_enough(X):
+        found = np.asarray(X @ axes, dtype=np.float64)
+    else:
+        found = np.empty((X.shape[0], axes.shape[1]))
+        for rows, block in _dense_blocks(X):
+            np.matmul(block, axes, out=found[rows])
+    of_space = np.split(found, np.cumsum([len(space.components) for space in spaces])[:-1], axis=1)
+    return [part - space.mean @ space.components.T for space, part in zip(spaces, of_space, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -142,11 +155,22 @@ def _signed(mean: np.ndarray, components: np.ndarray) -> Space:
 
 
 def _products(X: Matrix) -> np.ndarray:
-    """Upper triangle of X transposed times X, float64. Sparse products are slow unless almost all values are 0."""
-    if is_sparse(X) and X.nnz <= _DENSE * X.shape[0] * X.shape[1]:
+    """Upper triangle of X transposed times X, float64."""
+    if is_sparse(X) and _is_sparse_enough(X):
         return as_dense(X.T @ X.astype(np.float64))
     total = np.zeros((X.shape[1], X.shape[1]), order="F")
-    for first in range(0, X.shape[0], _ROWS):
-        block = as_dense(X[first : first + _ROWS]).astype(np.float64)
+    for _, block in _dense_blocks(X):
         total = linalg.blas.dsyrk(1.0, block.T, 1.0, total, overwrite_c=True)  # block.T is in Fortran order
     return total
+
+
+def _is_sparse_enough(X: Sparse) -> bool:
+    """Whether almost all values are 0, so that products of the sparse cells are faster than those of dense blocks."""
+    return bool(X.nnz <= _DENSE * X.shape[0] * X.shape[1])
+
+
+def _dense_blocks(X: Matrix) -> Iterator[tuple[slice, np.ndarray]]:
+    n = X.shape[0]
+    for first in range(0, n, ROWS):
+        rows = slice(first, first + ROWS)
+        yield rows, as_dense(X if n <= ROWS else X[rows])

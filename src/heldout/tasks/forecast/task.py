@@ -16,19 +16,18 @@ from heldout._core.chain import scaled_with, state_from_json, state_to_json
 from heldout._core.ct_values import warn_if_ct
 from heldout._core.fits import Fit, check_split, read_fit, read_header
 from heldout._core.genes import gene_columns
-from heldout._core.lazy import over_blocks
 from heldout._core.method import Fitted
 from heldout._core.partition import read_partition
 from heldout._core.times import cell_times, times_text
-from heldout._core.types import is_dask
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.damping import FIRST, ORIGINS
+from heldout.tasks.forecast.encoding import coordinates, coordinates_in
 from heldout.tasks.forecast.interface import Snapshots
 from heldout.tasks.forecast.lineages import chains_in, check_lineages
 from heldout.tasks.forecast.space import Space, Spaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
 
@@ -104,13 +103,12 @@ class Task:
         space = self.space(spaces)
         later = None
         if len(val):
-            points, cells = self._snapshots(val, space)
-            later = Snapshots(points, cells, space)
-        points, cells = self._snapshots(train, space)
+            later = self._snapshots(val, [space])[0]
+        known = self._snapshots(train, [space])[0]
         targets = tuple(map(float, self.times_of("test")))
         every = self.use_rep is None and len(self.columns) <= _ALL_GENES
         refitted = None if every else self._refitted(train, spaces, len(space.components))
-        return Snapshots(points, cells, space, self._chains(train), later, targets, refitted=refitted)
+        return replace(known, chains=self._chains(train), val=later, targets=targets, refitted=refitted)
 
     def _chains(self, train: np.ndarray) -> np.ndarray | None:
         if self.lineages_key is None:
@@ -120,14 +118,15 @@ class Task:
         return chains_in(self.adata, fit, self.lineages_key, [train[of_cell == i] for i in range(len(points))])
 
     def _refitted(self, train: np.ndarray, spaces: Spaces, n_comps: int) -> Callable[[int], Snapshots]:
-        """Function of n: the train snapshots in components of the first n. Computed once."""
+        """Function of n: the train snapshots in components of the first n. All that are usual are computed at once."""
 
         @cache
-        def refitted(n: int) -> Snapshots:
-            space = spaces.fit(n, n_comps)
-            return Snapshots(*self._snapshots(train, space), space)
+        def of_origins() -> dict[int, Snapshots]:
+            origins = range(FIRST, spaces.n_times)[-ORIGINS:]
+            found = self._snapshots(train, [spaces.fit(n, n_comps) for n in origins])
+            return dict(zip(origins, found, strict=True))
 
-        return refitted
+        return lambda n: of_origins()[n]
 
     def space(self, spaces: Spaces) -> Space:
         """Principal components of the train cells. With at most 100 genes all directions are kept."""
@@ -153,11 +152,14 @@ class Task:
         """Genes of the task in some cells, in memory."""
         return loaded(take(take(get_matrix(self.adata, self.layer, dask=True), rows, None), None, self.columns))
 
-    def _snapshots(self, rows: np.ndarray, space: Space) -> tuple[np.ndarray, list[np.ndarray]]:
+    def _snapshots(self, rows: np.ndarray, spaces: Sequence[Space]) -> list[Snapshots]:
+        """Snapshots of some cells in each space. The cells of each time are read once."""
         points, of_cell = np.unique(self.times[rows], return_inverse=True)
-        return points, [
-            coordinates(self.adata, rows[of_cell == i], self.columns, space, self.layer) for i in range(len(points))
+        of_time = [
+            coordinates_in(spaces, self.adata, rows[of_cell == i], self.columns, self.layer) for i in range(len(points))
         ]
+        cells = map(list, zip(*of_time, strict=True))
+        return [Snapshots(points, of_space, space) for space, of_space in zip(spaces, cells, strict=True)]
 
     def fit(self, method: str, config: Any = None, *, seed: int = 0, data: Snapshots | None = None) -> Fit:
         """Fit one method of the registry."""
@@ -249,16 +251,6 @@ class Task:
 def kind(train: np.ndarray, at: float) -> str:
     """Kind of question: ``forecast`` for a time after the last train time, else ``interpolation``."""
     return "forecast" if at > train[-1] else "interpolation"
-
-
-def coordinates(adata: AnnData, rows: np.ndarray, columns: np.ndarray, space: Space, layer: str | None) -> np.ndarray:
-    """Coordinates of some cells, (n × k) float64. They do not depend on the order of the other cells."""
-    X = get_matrix(adata, layer, dask=True)
-    if not is_dask(X):
-        return space.encode(take(take(X, rows, None), None, columns))
-    ascending, back = np.unique(rows, return_inverse=True)  # so that each block is read once
-    X = take(take(X, ascending, None), None, columns)
-    return np.concatenate([of_block for _, of_block in over_blocks(X, space.encode)])[back]
 
 
 def start_cells(adata: AnnData, fit: Fit, at: float, *, train_only: bool) -> tuple[np.ndarray, float]:

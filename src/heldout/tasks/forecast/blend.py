@@ -78,8 +78,8 @@ def learn(pairing: Pairing, config: BlendConfig, *, seed: int) -> dict[str, Any]
     """Choose how many cells stay by leaving out inner train times. Returns JSON values.
 
     Each inner train time is predicted from the other train times. The error is the distance to its cells, relative to
-    that of persistence. The weight with the lowest mean error is taken. Deviations from :data:`PRIOR` have a cost, which
-    falls with the number of times, so that a single time decides little.
+    that of persistence. The weight with the lowest mean error is taken. Deviations from :data:`PRIOR` have a cost,
+    which falls with the number of times, so that a single time decides little.
     """
     times = pairing.times
     inner = range(1, len(times) - 1)

@@ -1,6 +1,6 @@
 """Files and records that were damaged at random: each ends in a clear error, and nothing ends the process.
 
-The number of examples is fixed, and the examples are the same on every machine.
+The examples are the same on every machine. A third of them runs by default, all with the profile ``full``.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 
 import heldout as ho
 from tests.helpers.fuzz import outcome
+from tests.helpers.properties import properties
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("kind", ["pickles", "matrices", "stores"])
 def test_damaged_files(kind):
-    command = [sys.executable, "-W", "ignore", "-m", "tests.helpers.fuzz", kind]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.helpers.fuzz", kind, str(settings.default.max_examples)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
 
@@ -79,7 +80,7 @@ CALLS = {
 }
 
 
-@settings(max_examples=120, derandomize=True, deadline=None, database=None)
+@properties(120)
 @given(data=st.data())
 def test_altered_records(stored, data):
     """Each call works, or ends in a ValueError with a message."""

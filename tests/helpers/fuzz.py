@@ -1,4 +1,7 @@
-"""Damage files at random and read them. It runs in a process of its own, because a fault can end the process."""
+"""Damage files at random and read them. It runs in a process of its own, because a fault can end the process.
+
+python -m tests.helpers.fuzz KIND MAX_EXAMPLES
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from heldout.reading._files import find, read_counts
 from heldout.reading._library import as_counts
 from heldout.reading.embeddings.plain_pickle import read_plain_pickle
 from tests.helpers.libraries_on_disk import as_anndata, counts, mtx, write_folder, write_h5
+from tests.helpers.properties import properties
 
 FOLDER = pathlib.Path(tempfile.mkdtemp())
 PICKLES = [
@@ -28,9 +32,9 @@ VALUES = st.sampled_from([0, -1, 1, 59, 60, 2**31 - 1, -(2**31), 0.5, float("nan
 PARTS = ("data", "indices", "indptr", "shape", "barcodes")
 
 
-def budget(n):
-    """A fixed number of examples, the same on every machine."""
-    return settings(max_examples=n, derandomize=True, deadline=None, database=None)
+if __name__ == "__main__":  # the profile of the tests that start this process
+    settings.register_profile("of the tests", max_examples=int(sys.argv[2]))
+    settings.load_profile("of the tests")
 
 
 def edited(content, edits):
@@ -62,7 +66,7 @@ def read(path):
     outcome(lambda: counts_of(path), "library 'a'")
 
 
-@budget(400)
+@properties(400)
 @given(st.sampled_from(PICKLES), EDITS)
 def pickles(content, edits):
     path = FOLDER / "a.pkl"
@@ -71,13 +75,13 @@ def pickles(content, edits):
     assert found is None or all(isinstance(key, str) for key in found)
 
 
-@budget(150)
+@properties(150)
 @given(st.sampled_from(["integer", "real"]), EDITS)
 def matrices(field, edits):
     read(write_folder(FOLDER / "mtx", 0, matrix=edited(mtx(counts(0), field)[:400], edits), gz=False))
 
 
-@budget(150)
+@properties(150)
 @given(st.booleans(), st.sampled_from(PARTS), st.floats(0, 1), VALUES, st.sampled_from(["put", "drop", "cut", "type"]))
 def stores(ten_x, name, at, value, kind):
     path = FOLDER / ("a.h5" if ten_x else "a.h5ad")

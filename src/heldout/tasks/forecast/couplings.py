@@ -75,7 +75,7 @@ def coupling(
     batch_size: int = BATCH,
     rng: Rng = 0,
 ) -> Coupling:
-    """Compute entropic optimal transport from one snapshot to the next, by Sinkhorn's algorithm.
+    """Compute entropic optimal transport from one snapshot to the next, by Sinkhorn's algorithm and steps of Newton.
 
     The cost is the squared Euclidean distance. With ``unbalanced``, the iterations are those of POT
     :cite:p:`flamary2021`.

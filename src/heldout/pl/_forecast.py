@@ -77,7 +77,7 @@ def forecast(
     from heldout._core.times import cell_times
     from heldout.tasks.forecast.encoding import coordinates
     from heldout.tasks.forecast.predict import predicted_cells
-    from heldout.tasks.forecast.task import space_of, start_cells
+    from heldout.tasks.forecast.task import cells_at, space_of
 
     key = latest_fit(adata, ["forecast"], purpose="that forecasts cells") if key is None else key
     fit = read_fit(adata, key)
@@ -100,11 +100,11 @@ def forecast(
         msg = f"at={at:g} has no held-out cells. It must be one of {store.some(f'{time:g}' for time in test_times)}."
         raise ValueError(msg)
     space, columns, layer = space_of(fit), fit.columns(adata.var_names, key=key), fit.info["layer"]
-    start, start_time = start_cells(adata, fit, at, train_only=True)
+    _, start_time, start = cells_at(adata, fit, at, key=key, layer=layer)
     truth = np.flatnonzero(split.mask("test") & (times == at))
     predicted = predicted_cells(adata, fit, key=key, at=at, reference=None, layer=layer)
     clouds = [
-        _Cloud(f"observed, {start_time:g}", coordinates(adata, start, columns, space, layer), FAINT, "."),
+        _Cloud(f"observed, {start_time:g}", start, FAINT, "."),
         _Cloud(
             f"observed, {at:g} (held out)",
             coordinates(adata, truth, columns, space, layer),

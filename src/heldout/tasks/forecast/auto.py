@@ -30,7 +30,7 @@ logger = logging.getLogger("heldout")
 REFERENCE = "persistence"
 
 DEFAULTS: Mapping[str, tuple[str, ...]] = {
-    "forecast": ("pooled_past", "var_ridge", "reversion", "ridge_reversion", "states"),
+    "forecast": ("ot_linear", "var_ridge", "reversion", "ridge_reversion", "states"),
     "interpolation": ("blend", "ot_interpolation", "neighbour_mixture"),
 }
 """Candidates for each kind of question, in closed form."""

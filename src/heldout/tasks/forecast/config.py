@@ -43,7 +43,7 @@ class AutoConfig(Config):
     ----------
     candidates
         Names of the methods that can be part of the mixture; persistence always is. Candidates that cannot predict the
-        target times, or need more train times, are left out. None takes methods in closed form: ``pooled_past``,
+        target times, or need more train times, are left out. None takes methods in closed form: ``ot_linear``,
         ``var_ridge``, ``reversion``, ``ridge_reversion`` and ``states`` after the last train time, and ``blend``,
         ``ot_interpolation`` and ``neighbour_mixture`` between train times. A network is trained once more for each past
         time. Candidates have their default options.
@@ -54,7 +54,7 @@ class AutoConfig(Config):
     """
 
     candidates: tuple[str, ...] | None = None
-    shrinkage: float = option(0.2, at_least=0)
+    shrinkage: float = option(0.05, at_least=0)
 
 
 @dataclass(frozen=True)

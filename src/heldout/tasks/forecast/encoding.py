@@ -10,7 +10,8 @@ import numpy as np
 from heldout._core.arrays import get_matrix, row_chunks, take
 from heldout._core.lazy import over_blocks
 from heldout._core.types import is_dask
-from heldout.tasks.forecast.space import ROWS, encode_in
+from heldout.tasks.forecast.space import encode_in
+from heldout.tasks.forecast.sums import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,12 +25,12 @@ from heldout.tasks.forecast.shared import shared_couplings
 from heldout.tasks.forecast.task import (
     MIN_CELLS,
     Task,
+    cells_at,
     check_at,
     check_prepared,
     kind,
     predict,
     space_of,
-    start_cells,
 )
 from heldout.tasks.forecast.words import FOLLOWED, auto_note, damping_note, in_this_experiment
 
@@ -200,11 +200,10 @@ def _target(
     seeds: list[Fit],
     groups: np.ndarray | None,
 ) -> Target:
-    rows, start_time = start_cells(task.adata, fit, at, train_only=True)
-    columns, space, layer = fit.columns(task.adata.var_names, key=key), space_of(fit), task.layer
-    start = coordinates(task.adata, rows, columns, space, layer)
+    _, start_time, start = cells_at(task.adata, fit, at, key=key, layer=task.layer)
     observed = np.flatnonzero(task.partition.mask(partition) & (task.times == at))
-    truth = coordinates(task.adata, observed, columns, space, layer)
+    columns = fit.columns(task.adata.var_names, key=key)
+    truth = coordinates(task.adata, observed, columns, space_of(fit), task.layer)
 
     def moved(fitted: Fit) -> np.ndarray:
         return predict(fitted, start, start_time, at, rng=np.random.default_rng(int(fitted.config["seed"])))

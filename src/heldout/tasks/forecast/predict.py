@@ -11,14 +11,13 @@ import pandas as pd
 
 from heldout._core import keys
 from heldout._core.rng import Rng, generator
-from heldout.tasks.forecast.encoding import coordinates
 from heldout.tasks.forecast.task import (
+    cells_at,
     check_at,
     check_prepared,
     kept_cells,
     predict,
     space_of,
-    start_cells,
 )
 
 if TYPE_CHECKING:
@@ -41,9 +40,7 @@ def predicted_cells(
     check_prepared(fit, adata, key=key, layer=layer)
     parts = []
     for time in times:
-        rows, start_time = start_cells(adata, fit, time, train_only=reference is None)
-        space, columns = space_of(fit), fit.columns(adata.var_names, key=key)
-        start = coordinates(adata, rows, columns, space, layer)
+        rows, start_time, start = cells_at(adata, fit, time, key=key, layer=layer, train_only=reference is None)
         moved = predict(fit, start, start_time, time, rng=generator(rng))
         _warn_if_repeated(fit, start, moved, start_time, time)
         kept = kept_cells(fit, start, time)
@@ -56,7 +53,9 @@ def predicted_cells(
             index=[f"{time:g}_{i}" for i in range(len(moved))],
         )
         part = AnnData(
-            space.decode(moved).astype(np.float32), obs=obs, var=pd.DataFrame(index=pd.Index(fit.genes.astype(str)))
+            space_of(fit).decode(moved).astype(np.float32),
+            obs=obs,
+            var=pd.DataFrame(index=pd.Index(fit.genes.astype(str))),
         )
         part.obsm[fit.info["use_rep"] or "X_pca"] = moved.astype(np.float32)
         parts.append(part)

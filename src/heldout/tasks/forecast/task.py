@@ -103,8 +103,8 @@ class Task:
         space = self.space(spaces)
         later = None
         if len(val):
-            later = self._snapshots(val, [space])[0]
-        known = self._snapshots(train, [space])[0]
+            later = self._snapshots(val, [space], [0])[0]
+        known = self._snapshots(train, [space], [spaces.n_times])[0]
         targets = tuple(map(float, self.times_of("test")))
         every = self.use_rep is None and len(self.columns) <= _ALL_GENES
         refitted = None if every else self._refitted(train, spaces, len(space.components))
@@ -123,7 +123,7 @@ class Task:
         @cache
         def of_origins() -> dict[int, Snapshots]:
             origins = range(FIRST, spaces.n_times)[-ORIGINS:]
-            found = self._snapshots(train, [spaces.fit(n, n_comps) for n in origins])
+            found = self._snapshots(train, [spaces.fit(n, n_comps) for n in origins], origins)
             return dict(zip(origins, found, strict=True))
 
         return lambda n: of_origins()[n]
@@ -132,7 +132,9 @@ class Task:
         """Principal components of the train cells. With at most 100 genes all directions are kept."""
         if self.use_rep is not None:
             fit = _representation(self.adata, self.partition, self.use_rep)
-            return Space(np.asarray(fit.arrays["mean"]), np.asarray(fit.arrays["components"]))
+            mean, components = np.asarray(fit.arrays["mean"]), np.asarray(fit.arrays["components"])
+            every = len(components) >= len(self.columns)
+            return Space(mean, components, None if every else spaces.spread(spaces.n_times, len(components)))
         every = len(self.columns) <= _ALL_GENES
         return spaces.fit(spaces.n_times, len(self.columns) if every else self.n_comps)
 
@@ -140,9 +142,9 @@ class Task:
         points, of_cell = np.unique(self.times[train], return_inverse=True)
         n_times = len(points)
 
-        def read(first: int, last: int) -> Matrix:
-            X = self._values(train[(first <= of_cell) & (of_cell < last)])
-            if last == n_times:  # no earlier space needs the last time
+        def read(i: int) -> Matrix:
+            X = self._values(train[of_cell == i])
+            if i == n_times - 1:  # no earlier space needs the last time
                 warn_if_ct(X)
             return X
 
@@ -152,14 +154,16 @@ class Task:
         """Genes of the task in some cells, in memory."""
         return loaded(take(take(get_matrix(self.adata, self.layer, dask=True), rows, None), None, self.columns))
 
-    def _snapshots(self, rows: np.ndarray, spaces: Sequence[Space]) -> list[Snapshots]:
-        """Snapshots of some cells in each space. The cells of each time are read once."""
+    def _snapshots(self, rows: np.ndarray, spaces: Sequence[Space], fitted: Sequence[int]) -> list[Snapshots]:
+        """Snapshots of some cells in each space, which was fitted on the cells of its first times. Cells are read once."""
         points, of_cell = np.unique(self.times[rows], return_inverse=True)
         of_time = [
             coordinates_in(spaces, self.adata, rows[of_cell == i], self.columns, self.layer) for i in range(len(points))
         ]
-        cells = map(list, zip(*of_time, strict=True))
-        return [Snapshots(points, of_space, space) for space, of_space in zip(spaces, cells, strict=True)]
+        return [
+            Snapshots(points, [space.as_new(z) if i < n else z for i, z in enumerate(of_space)], space)
+            for space, n, of_space in zip(spaces, fitted, zip(*of_time, strict=True), strict=True)
+        ]
 
     def fit(self, method: str, config: Any = None, *, seed: int = 0, data: Snapshots | None = None) -> Fit:
         """Fit one method of the registry."""
@@ -173,7 +177,7 @@ class Task:
         growth_key = getattr(config, "growth_key", None)
         growth = None if growth_key is None else self.growth_rates(growth_key)  # also before the cells are read
         data = replace(self.data() if data is None else data, growth=growth)
-        return self.pack(method, config, implementation.fit(data, config, seed=seed), data.space, seed=seed)
+        return self.pack(method, config, implementation.fit(data, config, seed=seed), data, seed=seed)
 
     def growth_rates(self, growth_key: str) -> list[np.ndarray]:
         """Growth rate of each train cell, one array for each train time."""
@@ -221,7 +225,7 @@ class Task:
             )
             raise ValueError(msg)
 
-    def pack(self, method: str, config: Any, fitted: Fitted, space: Space, *, seed: int) -> Fit:
+    def pack(self, method: str, config: Any, fitted: Fitted, data: Snapshots, *, seed: int) -> Fit:
         """Turn the result of a method into a fit that can be stored."""
         X = take(get_matrix(self.adata, self.layer, dask=True), self.partition.rows("train", "val"), None)
         train = self.partition.mask("train")[self.partition.mask("train", "val")]
@@ -244,8 +248,17 @@ class Task:
             seed=seed,
             genes=self.adata.var_names[self.columns].to_numpy(dtype=object),
             info=info,
-            arrays={"space.mean": space.mean, "space.components": space.components},
+            arrays=_arrays_of(data),
         )
+
+
+def _arrays_of(data: Snapshots) -> dict[str, np.ndarray]:
+    """What places new cells, and the train cells, in the space of a fit."""
+    arrays = {"space.mean": data.space.mean, "space.components": data.space.components}
+    if data.space.spread is not None:
+        means = np.array([cells.mean(axis=0) for cells in data.cells])
+        arrays |= {"space.spread": data.space.spread, "space.means": means}
+    return arrays
 
 
 def kind(train: np.ndarray, at: float) -> str:
@@ -274,17 +287,24 @@ def start_cells(adata: AnnData, fit: Fit, at: float, *, train_only: bool) -> tup
 
 
 def cells_at(
-    adata: AnnData, fit: Fit, at: Any, *, key: str, train_only: bool = True
+    adata: AnnData, fit: Fit, at: float, *, key: str, layer: str | None = None, train_only: bool = True
 ) -> tuple[np.ndarray, float, np.ndarray]:
-    """Row numbers of the start cells of a prediction, their time, and their coordinates (n × k)."""
-    rows, start_time = start_cells(adata, fit, check_at(fit, at), train_only=train_only)
-    columns = fit.columns(adata.var_names, key=key)
-    return rows, start_time, coordinates(adata, rows, columns, space_of(fit), fit.info["layer"])
+    """Row numbers of the start cells of a prediction, their time, and their coordinates (n × k).
+
+    Train cells get the spread that other cells have. Without ``train_only`` the cells are new, and have it.
+    """
+    rows, start_time = start_cells(adata, fit, at, train_only=train_only)
+    layer = fit.info["layer"] if layer is None else layer
+    space, columns = space_of(fit), fit.columns(adata.var_names, key=key)
+    start = coordinates(adata, rows, columns, space, layer)
+    if train_only and space.spread is not None:
+        start = space.as_new(start, fit.arrays["space.means"][fit.info["train_times"].index(start_time)])
+    return rows, start_time, start
 
 
 def space_of(fit: Fit) -> Space:
     """The space of a stored fit."""
-    return Space(fit.arrays["space.mean"], fit.arrays["space.components"])
+    return Space(fit.arrays["space.mean"], fit.arrays["space.components"], fit.arrays.get("space.spread"))
 
 
 def predict(fit: Fit, start: np.ndarray, start_time: float, at: float, *, rng: np.random.Generator) -> np.ndarray:

@@ -16,7 +16,7 @@ from heldout._core.rng import generator
 from heldout._core.threads import thread_policy
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.lineages import check_method, lineages_key_of
-from heldout.tasks.forecast.task import Task, cells_at, space_of
+from heldout.tasks.forecast.task import Task, cells_at, check_at, space_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,7 +140,7 @@ class CellForecaster(HeldoutModel):
         Expression of the predicted cells, one row for each start cell, one column for each gene, float32.
         """
         fit = self._trained("predict")
-        rows, start_time, start = cells_at(self.adata, fit, at, key="of this model")
+        rows, start_time, start = cells_at(self.adata, fit, check_at(fit, at), key="of this model")
         moved = self._network.predict(self._fitted, start, start_time, at, generator(rng))
         genes = space_of(fit).decode(moved).astype(np.float32)
         return pd.DataFrame(genes, index=self.adata.obs_names[rows], columns=fit.genes)
@@ -149,7 +149,7 @@ class CellForecaster(HeldoutModel):
         data = self.task.data()
         self.task.check_method(self.network, self._network.min_times, self.config_)
         fitted = self._network.fit(data, self.config_, seed=seed, trainer_options=trainer_options)
-        fit = self.task.pack(self.network, self.config_, fitted, data.space, seed=seed)
+        fit = self.task.pack(self.network, self.config_, fitted, data, seed=seed)
         self._restore(fit)
         return fit
 

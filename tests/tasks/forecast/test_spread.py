@@ -1,0 +1,158 @@
+"""Cells that components were fitted on spread too far along them; forecasts start from the spread of other cells."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.decomposition import PCA
+
+import heldout as ho
+from heldout._core.fits import read_fit
+from heldout.tasks.forecast import space as module
+from heldout.tasks.forecast.space import Spaces
+from heldout.tasks.forecast.spread import FOLDS, fewer_columns, folds_of, spread_of
+
+TIMES = 5
+
+
+def noise(n_genes, n_cells=120, seed=0, times=TIMES):
+    """Counts of cells that are all alike, as log values; the time means nothing."""
+    rng = np.random.default_rng(seed)
+    X = np.log1p(rng.poisson(rng.gamma(0.5, 2, n_genes), (times * n_cells, n_genes))).astype(np.float32)
+    adata = ad.AnnData(X)
+    adata.obs["day"] = np.repeat(np.arange(float(times)), n_cells)
+    return adata
+
+
+def by_time(adata):
+    return [np.asarray(adata[adata.obs["day"] == at].X, dtype=np.float64) for at in np.unique(adata.obs["day"])]
+
+
+def by_definition(cells, n_comps):
+    """Each fold in turn: components of the others by scikit-learn, and variances around means of times."""
+    inside, outside = np.zeros(n_comps), np.zeros(n_comps)
+    for fold in range(FOLDS):
+        out = [np.arange(len(X)) % FOLDS == fold for X in cells]
+        kept = [X[~o] for X, o in zip(cells, out, strict=True)]
+        pca = PCA(n_comps, svd_solver="full").fit(np.concatenate(kept))
+        of_kept = [pca.transform(X) for X in kept]
+        of_left = [pca.transform(X[o]) for X, o in zip(cells, out, strict=True)]
+        inside += sum(((z - z.mean(axis=0)) ** 2).sum(axis=0) for z in of_kept) / sum(len(z) - 1 for z in of_kept)
+        squares = [((z - k.mean(axis=0)) ** 2).sum(axis=0) for z, k in zip(of_left, of_kept, strict=True)]
+        outside += sum(squares) / sum(len(z) * (1 + 1 / len(k)) for z, k in zip(of_left, of_kept, strict=True))
+    return np.sqrt((outside / inside).clip(0, 1))
+
+
+@pytest.mark.parametrize("n_genes", [60, 300])
+def test_the_spread_is_that_of_left_out_cells(n_genes):
+    cells = by_time(noise(n_genes, 30, times=3))
+    expected = by_definition(cells, 8)
+    columns = cells if n_genes < 90 else fewer_columns(cells)
+    np.testing.assert_allclose(spread_of(folds_of(columns), 8), expected, rtol=1e-5)
+    spaces = Spaces(lambda i: sparse.csr_matrix(cells[i]), np.array([30, 30, 30]), n_genes, ())
+    np.testing.assert_allclose(spaces.fit(3, 8).spread, expected, rtol=1e-5)
+
+
+@given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4), seed=st.integers(0, 5))
+@settings(max_examples=20, deadline=None)
+def test_fewer_columns_keep_all_products(sizes, seed):
+    rng = np.random.default_rng(seed)
+    cells = [rng.poisson(1.0, (n, 70)).astype(np.float32) for n in sizes]
+    cells[-1][0] = cells[0][0]  # two cells that are the same
+    few = np.concatenate(fewer_columns([sparse.csr_matrix(X) for X in cells]))
+    assert few.shape == (sum(sizes), sum(sizes))
+    X = np.concatenate(cells).astype(np.float64)
+    np.testing.assert_allclose(few @ few.T, X @ X.T, rtol=1e-6, atol=1e-6)
+
+
+def test_many_cells_are_not_kept_in_memory(monkeypatch):
+    """The spread then follows from sums of one tenth that is left out."""
+    monkeypatch.setattr(module, "_FEW_CELLS", 100)
+    cells, reads = by_time(noise(80, 400, times=3)), []
+
+    def read(i):
+        reads.append(i)
+        return cells[i]
+
+    spaces = Spaces(read, np.array([400] * 3), 80, (2,))
+    found = spaces.fit(3, 5)
+    assert reads == [0, 1, 2]
+    np.testing.assert_allclose(found.spread, spread_of(list(folds_of(cells))[:1], 5), rtol=1e-8)
+    assert spaces.fit(2, 5).spread.shape == (5,)
+    assert reads == [0, 1, 2], "sums of the first two times were kept"
+
+
+def test_strong_signals_keep_their_spread():
+    rng = np.random.default_rng(0)
+    adata = noise(300)
+    direction = rng.normal(size=300) / np.sqrt(300)
+    X = adata.X + np.outer(rng.normal(scale=8, size=adata.n_obs), direction)
+    adata.X = X.astype(np.float32)
+    spread = Spaces(lambda i: by_time(adata)[i], np.full(TIMES, 120), 300, ()).fit(TIMES, 10).spread
+    assert spread[0] > 0.97
+    assert spread[1:].max() < 0.9
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "dask"])
+def test_nothing_is_forecast_where_nothing_changes(kind):
+    """Before, a method that shrinks cells had a corrected skill of 0.95 here."""
+    adata = noise(400)
+    if kind != "dense":
+        adata.X = sparse.csr_matrix(adata.X)
+    if kind == "dask":
+        da = pytest.importorskip("dask.array")
+        adata.X = da.from_array(adata.X, chunks=(150, 400))
+    ho.pp.split_time(adata, "day", test=4)
+    ho.tl.forecast(adata, "day", method="var_ridge")
+    table = ho.tl.evaluate(adata)
+    found = table.query("level == 'day' and metric == 'energy_distance'").set_index("method")["estimate"]
+    fit = read_fit(adata, "forecast")
+    cells = noise(400)[(adata.obs["day"] == 4).to_numpy()].X
+    observed = (cells - fit.arrays["space.mean"]) @ fit.arrays["space.components"].T
+    halves = ho.metrics.split_half(observed, ho.metrics.energy_distance, n=100, rng=0)
+    assert found["persistence"] < 2 * np.quantile(halves, 0.95)
+    assert abs(found["var_ridge"] - found["persistence"]) < np.quantile(halves, 0.95)
+
+
+def test_train_cells_start_with_the_spread_of_other_cells(tmp_path):
+    adata = noise(300)
+    adata.layers["same"] = adata.X
+    ho.pp.split_time(adata, "day", test=4)
+    ho.tl.forecast(adata, "day", method="persistence")
+    fit = read_fit(adata, "forecast")
+    spread = fit.arrays["space.spread"]
+    assert spread.max() < 0.9
+    adata.write_h5ad(tmp_path / "stored.h5ad")
+    for again in (adata, ad.read_h5ad(tmp_path / "stored.h5ad")):
+        predicted = ho.tl.predict_cells(again, "forecast", at=4)
+        plain = (adata[adata.obs["day"] == 3].X - fit.arrays["space.mean"]) @ fit.arrays["space.components"].T
+        middle = plain.mean(axis=0)
+        np.testing.assert_allclose(predicted.obsm["X_pca"], middle + spread * (plain - middle), atol=1e-4)
+    few = adata[(adata.obs["day"] == 3).to_numpy() & (np.arange(adata.n_obs) % 2 == 0)].copy()
+    of_few = ho.tl.predict_cells(few, "forecast", at=4)
+    at = dict(zip(predicted.obs["start_cell"], predicted.obsm["X_pca"], strict=True))
+    for cell, row in zip(of_few.obs["start_cell"], of_few.obsm["X_pca"], strict=True):
+        np.testing.assert_allclose(row, at[cell], atol=1e-4)
+    new = noise(300, seed=0)
+    new = new[new.obs["day"] == 3].copy()
+    of_new = ho.tl.predict_cells(new, "forecast", at=4, reference=adata)
+    np.testing.assert_allclose(of_new.obsm["X_pca"], plain, atol=1e-4)
+
+
+@pytest.mark.parametrize("use_rep", [None, "X_pca"])
+def test_a_representation_too(use_rep):
+    adata = noise(40)
+    ho.pp.split_time(adata, "day", test=4)
+    if use_rep:
+        ho.pp.pca(adata, n_comps=5)
+    ho.tl.forecast(adata, "day", method="persistence", use_rep=use_rep)
+    arrays = read_fit(adata, "forecast").arrays
+    if use_rep is None:
+        assert "space.spread" not in arrays, "40 genes are kept as they are"
+    else:
+        assert arrays["space.spread"].shape == (5,)
+        assert (arrays["space.spread"] < 1).all()

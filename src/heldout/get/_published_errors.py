@@ -18,7 +18,7 @@ from heldout._core.times import cell_times
 from heldout.metrics import mae, r2, rmse
 from heldout.splitting._screen import as_list
 from heldout.tasks.forecast.predict import predicted_cells
-from heldout.tasks.forecast.task import start_cells
+from heldout.tasks.forecast.start import start_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

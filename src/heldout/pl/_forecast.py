@@ -77,7 +77,7 @@ def forecast(
     from heldout._core.times import cell_times
     from heldout.tasks.forecast.encoding import coordinates
     from heldout.tasks.forecast.predict import predicted_cells
-    from heldout.tasks.forecast.task import cells_at, space_of
+    from heldout.tasks.forecast.start import cells_at, space_of
 
     key = latest_fit(adata, ["forecast"], purpose="that forecasts cells") if key is None else key
     fit = read_fit(adata, key)

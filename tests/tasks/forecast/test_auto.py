@@ -162,7 +162,7 @@ def test_few_times_are_persistence():
     fitted, moved, still = fitted_auto("line", [0, 1], 2)
     assert moved == still
     kinds = fitted.info["kinds"]["forecast"]
-    moving = ["var_ridge", "reversion", "ridge_reversion", "states"]
+    moving = ["ot_linear", "var_ridge", "reversion", "ridge_reversion", "states"]
     assert kinds["left_out"] == dict.fromkeys(moving, "needs 3 train times")
 
 
@@ -192,7 +192,7 @@ def test_files_cells_and_report(tmp_path):
 def test_known_candidates_are_not_fitted_again(monkeypatch):
     """Their scores are those of a fit of their own."""
     adata = adata_with()
-    asked = ["var_ridge", "reversion", "ridge_reversion", "pooled_past"]
+    asked = ["var_ridge", "reversion", "ridge_reversion", "ot_linear"]
     monkeypatch.setattr("heldout.tasks.forecast.judge._fit", lambda *a, **k: pytest.fail("fitted again"))
     table = ho.tl.evaluate(adata, baselines=asked).table
     monkeypatch.undo()

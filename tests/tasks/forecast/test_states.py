@@ -306,7 +306,7 @@ def test_auto_says_what_it_compares(caplog):
     with caplog.at_level("INFO", logger="heldout"):
         METHODS.implementation("auto").fit(data, ho.model.AutoConfig(), seed=0)
     said = "\n".join(caplog.messages)
-    assert "auto fits 6 candidates after the last train time: persistence, pooled_past" in said
+    assert "auto fits 6 candidates after the last train time: persistence, ot_linear" in said
     assert "candidates predict the train times 2, 3.5, 5: 6" in said
     assert "cells by states" in said or "cell by states" in said
 

@@ -22,16 +22,8 @@ from heldout.tasks.forecast.evaluate import COLLAPSED, REFERENCE, Target, evalua
 from heldout.tasks.forecast.lineages import lineages_key_of
 from heldout.tasks.forecast.past import past_skill
 from heldout.tasks.forecast.shared import shared_couplings
-from heldout.tasks.forecast.task import (
-    MIN_CELLS,
-    Task,
-    cells_at,
-    check_at,
-    check_prepared,
-    kind,
-    predict,
-    space_of,
-)
+from heldout.tasks.forecast.start import cells_at, space_of
+from heldout.tasks.forecast.task import MIN_CELLS, Task, check_at, check_prepared, kind, predict
 from heldout.tasks.forecast.words import FOLLOWED, auto_note, damping_note, in_this_experiment
 
 if TYPE_CHECKING:

@@ -11,14 +11,8 @@ import pandas as pd
 
 from heldout._core import keys
 from heldout._core.rng import Rng, generator
-from heldout.tasks.forecast.task import (
-    cells_at,
-    check_at,
-    check_prepared,
-    kept_cells,
-    predict,
-    space_of,
-)
+from heldout.tasks.forecast.start import cells_at, space_of
+from heldout.tasks.forecast.task import check_at, check_prepared, kept_cells, predict
 
 if TYPE_CHECKING:
     from anndata import AnnData

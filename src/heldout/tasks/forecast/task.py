@@ -17,11 +17,10 @@ from heldout._core.ct_values import warn_if_ct
 from heldout._core.fits import Fit, check_split, read_fit, read_header
 from heldout._core.genes import gene_columns
 from heldout._core.method import Fitted
-from heldout._core.partition import read_partition
 from heldout._core.times import cell_times, times_text
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.damping import FIRST, ORIGINS
-from heldout.tasks.forecast.encoding import coordinates, coordinates_in
+from heldout.tasks.forecast.encoding import coordinates_in
 from heldout.tasks.forecast.interface import Snapshots
 from heldout.tasks.forecast.lineages import chains_in, check_lineages
 from heldout.tasks.forecast.space import Space, Spaces
@@ -155,7 +154,7 @@ class Task:
         return loaded(take(take(get_matrix(self.adata, self.layer, dask=True), rows, None), None, self.columns))
 
     def _snapshots(self, rows: np.ndarray, spaces: Sequence[Space], fitted: Sequence[int]) -> list[Snapshots]:
-        """Snapshots of some cells in each space, which was fitted on the cells of its first times. Cells are read once."""
+        """Snapshots of some cells in each space, which was fitted on its first times. The cells are read once."""
         points, of_cell = np.unique(self.times[rows], return_inverse=True)
         of_time = [
             coordinates_in(spaces, self.adata, rows[of_cell == i], self.columns, self.layer) for i in range(len(points))
@@ -264,47 +263,6 @@ def _arrays_of(data: Snapshots) -> dict[str, np.ndarray]:
 def kind(train: np.ndarray, at: float) -> str:
     """Kind of question: ``forecast`` for a time after the last train time, else ``interpolation``."""
     return "forecast" if at > train[-1] else "interpolation"
-
-
-def start_cells(adata: AnnData, fit: Fit, at: float, *, train_only: bool) -> tuple[np.ndarray, float]:
-    """Row numbers of the cells to start from, and their time, which is the latest train time before ``at``.
-
-    With ``train_only`` only the train cells of that time are used. Without it, all cells of new data are used.
-    """
-    train = np.array(fit.info["train_times"])
-    start_time = float(train[train < at][-1])
-    here = cell_times(adata, fit.info["time_key"]) == start_time
-    if train_only:
-        here &= read_partition(adata, fit.split_key).mask("train")
-    if not here.any():
-        msg = (
-            f"adata has no cells at {fit.info['time_key']}={start_time:g}, the latest train time before at={at:g}. "
-            "The prediction starts from these cells. Pass the AnnData that the fit was made on, or new cells of that "
-            "time."
-        )
-        raise ValueError(msg)
-    return np.flatnonzero(here), start_time
-
-
-def cells_at(
-    adata: AnnData, fit: Fit, at: float, *, key: str, layer: str | None = None, train_only: bool = True
-) -> tuple[np.ndarray, float, np.ndarray]:
-    """Row numbers of the start cells of a prediction, their time, and their coordinates (n × k).
-
-    Train cells get the spread that other cells have. Without ``train_only`` the cells are new, and have it.
-    """
-    rows, start_time = start_cells(adata, fit, at, train_only=train_only)
-    layer = fit.info["layer"] if layer is None else layer
-    space, columns = space_of(fit), fit.columns(adata.var_names, key=key)
-    start = coordinates(adata, rows, columns, space, layer)
-    if train_only and space.spread is not None:
-        start = space.as_new(start, fit.arrays["space.means"][fit.info["train_times"].index(start_time)])
-    return rows, start_time, start
-
-
-def space_of(fit: Fit) -> Space:
-    """The space of a stored fit."""
-    return Space(fit.arrays["space.mean"], fit.arrays["space.components"], fit.arrays.get("space.spread"))
 
 
 def predict(fit: Fit, start: np.ndarray, start_time: float, at: float, *, rng: np.random.Generator) -> np.ndarray:

@@ -16,7 +16,8 @@ from heldout._core.rng import generator
 from heldout._core.threads import thread_policy
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.lineages import check_method, lineages_key_of
-from heldout.tasks.forecast.task import Task, cells_at, check_at, space_of
+from heldout.tasks.forecast.start import cells_at, space_of
+from heldout.tasks.forecast.task import Task, check_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,31 +12,18 @@ from heldout._core.metric import metric_of
 from heldout._core.verdict import FEWEST, verdict
 from heldout._core.versus import with_versus
 from heldout.metrics import (
-    change_correlation,
-    change_sign_accuracy,
     collapse,
-    energy_distance,
-    mae,
-    median_bandwidths,
-    mmd,
     paired_interval,
-    r2,
-    rmse,
     skill,
-    split_half,
-    variance_error,
-    wasserstein,
 )
+from heldout.tasks.forecast.noise import noise_floor
+from heldout.tasks.forecast.scorer import DISTANCE, Scorer, halved
 from heldout.tasks.forecast.words import sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from heldout.metrics import Interval
+    from heldout.tasks.forecast.scorer import Target
     from heldout.tasks.forecast.space import Space
-
-DISTANCE = "energy_distance"
-"""The metric that skill is computed from."""
 
 METRICS = (
     DISTANCE,
@@ -53,7 +40,6 @@ METRICS = (
 )
 REFERENCE = "persistence"
 COLLAPSED = "collapsed"
-_W2_CELLS = 300
 _MIN_CELLS = 10
 _NOTES = {
     "wasserstein2": "secondary: with many components it rewards a forecast of only the mean",
@@ -62,101 +48,40 @@ _NOTES = {
 
 
 @dataclass(frozen=True)
-class Target:
-    """One target time.
+class Scores:
+    """Scores of all targets.
 
     Parameters
     ----------
-    time, start_time
-        The target time, and the time of the start cells.
-    truth, last
-        Observed cells at the target and start cells, (n × k) in the space of the fit.
-    predicted
-        Cells by method, the judged method first.
+    times, starts
+        Target times, and the times of the start cells.
+    values
+        Score by method and metric, each (n_targets,).
+    floor
+        Score of one half of the observed cells against the other by metric, (n_targets,).
+    noise
+        Energy distance that 95 % of halves of the observed cells stay below, (n_targets,).
     seeds
-        Cells of the judged method fitted with other seeds.
-    groups
-        Library of each observed cell, (n,), if there is one.
+        Scores of the judged method fitted with other seeds.
+    by_group
+        Energy distance by library.
+    time_key
+        Column of the times.
     """
-
-    time: float
-    start_time: float
-    truth: np.ndarray
-    last: np.ndarray
-    predicted: dict[str, np.ndarray]
-    seeds: list[np.ndarray] = field(default_factory=list)
-    groups: np.ndarray | None = None
-
-
-class Scorer:
-    """Score predictions of one target. Quantities that do not depend on the prediction are computed once."""
-
-    def __init__(self, truth: np.ndarray, last: np.ndarray, space: Space) -> None:
-        self.truth, self.space = truth, space
-        self.widths = median_bandwidths(truth)
-        genes, before = space.decode(truth), space.decode(last)
-        self.mean, self.last = genes.mean(axis=0), before.mean(axis=0)
-        self.error = np.sqrt(genes.var(axis=0, ddof=1) / len(genes) + before.var(axis=0, ddof=1) / len(before))
-
-    def __call__(self, cells: np.ndarray, *, primary: bool = False) -> dict[str, float]:
-        """All metrics except skill. With ``primary`` only the energy distance."""
-        distance = {DISTANCE: energy_distance(self.truth, cells)}
-        if primary:
-            return distance
-        mean = self.space.decode(cells.mean(axis=0))
-        change = (self.mean, mean, self.last)
-        same = np.allclose(mean, self.last, rtol=0, atol=1e-9 * max(1.0, float(np.abs(self.last).max())))
-        return {
-            **distance,
-            **self._distances(cells, self.truth),
-            **_of_means(self.mean, mean),
-            "change_correlation": np.nan if same else change_correlation(*change, error=self.error),
-            "change_sign_accuracy": 0.5 if same else change_sign_accuracy(*change, error=self.error),
-        }
-
-    def _distances(self, cells: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-        return {
-            "mmd": mmd(truth, cells, bandwidths=self.widths),
-            "variance_error": variance_error(truth, cells),
-            "wasserstein2": wasserstein(truth, cells, p=2, n_max=_W2_CELLS),
-        }
-
-    def _one(self, name: str) -> Callable[[np.ndarray, np.ndarray], float]:
-        return lambda a, b: self._distances(b, a)[name]
-
-    def floor(self, groups: np.ndarray | None, rng: np.random.Generator) -> dict[str, float]:
-        """Scores of one half of the truth against the other half. Errors of means are scaled to whole samples."""
-        kept = groups if groups is not None and len(np.unique(groups)) >= 4 else None
-
-        def halves(score: Callable[[np.ndarray, np.ndarray], float]) -> float:
-            return float(split_half(self.truth, score, n=5, groups=kept, rng=rng).mean())
-
-        def means(name: str) -> float:
-            return halves(
-                lambda a, b: _of_means(self.space.decode(a.mean(axis=0)), self.space.decode(b.mean(axis=0)))[name]
-            )
-
-        floor = {name: halves(self._one(name)) for name in ("mmd", "variance_error", "wasserstein2")}
-        floor |= {name: means(name) / np.sqrt(2) for name in ("rmse", "mae")}
-        return {DISTANCE: max(halves(energy_distance), 0.0), **floor, "r2": means("r2"), "skill_corrected": 1.0}
-
-
-def _of_means(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
-    """Errors of the mean of each gene."""
-    return {name: float(f(truth, prediction)) for name, f in (("rmse", rmse), ("mae", mae), ("r2", r2))}
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of all targets (method → metric → (n_targets,)), floors, energy distances by library, and time column."""
 
     times: list[float]
     starts: list[float]
     values: dict[str, dict[str, np.ndarray]]
     floor: dict[str, np.ndarray]
+    noise: np.ndarray
     seeds: list[dict[str, np.ndarray]]
     by_group: pd.DataFrame
     time_key: str = "time"
+
+    @property
+    def no_gap(self) -> np.ndarray:
+        """Whether the last cells are as near to the observed ones as halves of these to each other, (n_targets,)."""
+        return np.asarray(self.values[REFERENCE][DISTANCE] <= self.noise)
 
 
 def score_targets(targets: list[Target], space: Space, *, rng: np.random.Generator) -> Scores:
@@ -180,8 +105,15 @@ def score_targets(targets: list[Target], space: Space, *, rng: np.random.Generat
     for found in every:
         found["skill"] = np.atleast_1d(skill(found[DISTANCE], values[REFERENCE][DISTANCE]))
         found["skill_corrected"] = np.atleast_1d(skill(found[DISTANCE], values[REFERENCE][DISTANCE], floor[DISTANCE]))
-    starts = [t.start_time for t in targets]
-    return Scores([t.time for t in targets], starts, values, floor, every[len(values) :], pd.DataFrame(groups))
+    return Scores(
+        times=[t.time for t in targets],
+        starts=[t.start_time for t in targets],
+        values=values,
+        floor=floor,
+        noise=np.array([noise_floor(t.truth, halved(t.groups), rng) for t in targets]),
+        seeds=every[len(values) :],
+        by_group=pd.DataFrame(groups),
+    )
 
 
 def _columns(rows: list[dict[str, float]]) -> dict[str, np.ndarray]:
@@ -337,7 +269,7 @@ def _judged(
         unit=unit,
         n_units=n_units,
         n_seeds=len(scores.seeds) + 1 if "ci_low" in changes else 0,
-        skill=_mean(of_judged["skill_corrected"][at]),
+        skill=np.nan if scores.no_gap[at].all() else _mean(of_judged["skill_corrected"][at]),
         collapsed_wins=_mean(scores.values[COLLAPSED][DISTANCE][at]) < _mean(of_judged[DISTANCE][at]),
         **_when(scores, at),
     )
@@ -394,6 +326,7 @@ def target_table(scores: Scores, targets: list[Target], roles: dict[str, str]) -
                     "n_cells": len(target.truth),
                     **{metric: float(found[metric][i]) for metric in METRICS},
                     "floor": float(scores.floor[DISTANCE][i]),
+                    "noise": float(scores.noise[i]),
                 }
             )
     return pd.DataFrame(rows)

@@ -18,9 +18,10 @@ from heldout._core.rng import generator
 from heldout._core.versus import with_remark
 from heldout.tasks.forecast import METHODS
 from heldout.tasks.forecast.encoding import coordinates
-from heldout.tasks.forecast.evaluate import COLLAPSED, REFERENCE, Target, evaluation_table, score_targets, target_table
+from heldout.tasks.forecast.evaluate import COLLAPSED, REFERENCE, evaluation_table, score_targets, target_table
 from heldout.tasks.forecast.lineages import lineages_key_of
 from heldout.tasks.forecast.past import past_skill
+from heldout.tasks.forecast.scorer import DISTANCE, Target
 from heldout.tasks.forecast.shared import shared_couplings
 from heldout.tasks.forecast.start import cells_at, space_of
 from heldout.tasks.forecast.task import MIN_CELLS, Task, check_at, check_prepared, kind, predict
@@ -91,6 +92,9 @@ def evaluate(
         method,
         scores.values[method]["skill_corrected"],
         starts=scores.starts,
+        targets=scores.times,
+        no_gap=scores.no_gap,
+        away=scores.values[method][DISTANCE] > scores.noise,
         time_key=info["time_key"],
         past=past_skill(method, fit.info["fitted"], float(at[-1]), beyond=beyond),
     )

@@ -111,6 +111,9 @@ def in_this_experiment(
     skills: np.ndarray,
     *,
     starts: Sequence[float],
+    targets: Sequence[float],
+    no_gap: np.ndarray,
+    away: np.ndarray,
     time_key: str,
     past: PastSkill,
 ) -> str:
@@ -122,17 +125,30 @@ def in_this_experiment(
         The evaluated method.
     skills
         Floor-corrected skill at each target, (n_targets,).
-    starts
-        Time of the start cells of each target.
+    starts, targets
+        Time of the start cells of each target, and the target.
+    no_gap
+        Whether the start cells are as near to the observed ones as halves of these to each other, (n_targets,).
+    away
+        Whether the predicted cells are farther from the observed ones than halves of these, (n_targets,).
     time_key
         Column of the times.
     past
         Its skill on past times.
     """
-    skill = float(np.mean(skills))
+    alike = [
+        f"The cells of {time_key} {start:g} are as close to those of {target:g} as two halves of these are to each "
+        f"other, so there is no gap that a forecast could remove{f', and {method} moves cells away' if far else ''}"
+        for start, target, close, far in zip(starts, targets, no_gap, away, strict=True)
+        if close
+    ]
+    nothing = "".join(f"{words}. " for words in alike)
+    if no_gap.all():
+        return f"{nothing}{past.words}"
+    skill = float(np.mean(skills[~no_gap]))
     if not np.isfinite(skill):
         return ""
-    repeated = _listed([f"{time_key} {start:g}" for start in dict.fromkeys(starts)])
+    repeated = _listed([f"{time_key} {at:g}" for at in dict.fromkeys(np.array(starts)[~no_gap].tolist())])
     gap = f"the gap that repeating the cells of {repeated} leaves"
     if skill > _LITTLE:
         result = f"In this experiment {method} removes {skill:.0%} of {gap}"
@@ -140,7 +156,7 @@ def in_this_experiment(
         result = f"In this experiment {method} makes {gap} larger, by {-skill:.0%}"
     else:
         result = f"In this experiment {method} leaves {gap} as it is ({skill:+.0%})"
-    return f"{result}. {past.words}"
+    return f"{nothing}{result}. {past.words}"
 
 
 def _listed(parts: Sequence[str]) -> str:
@@ -159,7 +175,7 @@ def _movement(name: str) -> str:
 
 def _stands(skill: float, start: str, target: str) -> str:
     if not np.isfinite(skill):
-        return f"the cells of {target} do not differ from those of {start}, so there is no change to predict"
+        return f"the cells of {target} and those of {start} are alike within noise, so there is no change to predict"
     if skill > _LITTLE:
         return (
             f"the forecast is closer to the cells of {target} than the cells of {start} are, and removes {skill:.0%} "

@@ -35,6 +35,15 @@ def test_whole_libraries_are_halved():
     assert found > 5 * noise_floor(cells, None, np.random.default_rng(0))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sizes", [[1, 1, 1, 1], [1, 1, 1, 3000], [1, 2, 1, 1, 4000]])
+def test_small_libraries_take_part(sizes):
+    """Of many cells 1,000 are halved, which may have no cell of a small library."""
+    libraries = np.repeat(np.arange(len(sizes)), sizes).astype(str)
+    cells = np.random.default_rng(0).normal(size=(len(libraries), 3))
+    assert np.isfinite(noise_floor(cells, libraries, np.random.default_rng(0)))
+
+
 def test_the_report_says_that_nothing_changed():
     adata = noise(60)
     ho.pp.split_time(adata, "day", test=4)

@@ -69,6 +69,23 @@ def test_fewer_columns_keep_all_products(sizes, seed):
     np.testing.assert_allclose(few @ few.T, X @ X.T, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int16", "few genes", "no counts"])
+def test_fewer_columns_of_any_numbers(kind):
+    """Products of small integers overflow, and cells with values of few genes lie in few dimensions."""
+    X = np.random.default_rng(0).poisson(40.0, (60, 200))
+    if kind == "few genes":
+        X = np.where(np.arange(200) < 20, np.log1p(X), 0).astype(np.float32)
+    elif kind == "no counts":
+        X = np.zeros((60, 200), dtype=np.float32)
+    else:
+        X = X.astype(kind)
+    for cells in ([X[:30], X[30:]], [sparse.csc_matrix(X[:30]), sparse.csc_matrix(X[30:])]):
+        few = np.concatenate(fewer_columns(cells))
+        if kind != "no counts":
+            np.testing.assert_allclose(few @ few.T, X.astype(np.float64) @ X.T.astype(np.float64), rtol=1e-6)
+        assert np.isfinite(spread_of(folds_of(np.split(few, 2)), 10)).all()
+
+
 def test_many_cells_are_not_kept_in_memory(monkeypatch):
     """The spread then follows from sums of one tenth that is left out."""
     monkeypatch.setattr(module, "_FEW_CELLS", 100)

@@ -27,7 +27,9 @@ def noise_floor(cells: np.ndarray, groups: np.ndarray | None, rng: np.random.Gen
         Generator that draws halves, and cells if there are more than 1,000.
     """
     n = len(cells)
-    rows = np.sort(rng.choice(n, _MOST, replace=False)) if n > _MOST else np.arange(n)
+    rows = np.arange(n) if n <= _MOST else np.sort(rng.choice(n, _MOST, replace=False))
+    if groups is not None and n > _MOST:
+        rows = np.union1d(rows, _few_of_each(groups)[:_MOST])
     if groups is None:
         first = np.argsort(rng.random((HALVES, len(rows))), axis=1) < len(rows) // 2
         scale = len(rows) / n
@@ -36,6 +38,14 @@ def noise_floor(cells: np.ndarray, groups: np.ndarray | None, rng: np.random.Gen
         first = (np.argsort(rng.random((HALVES, len(names))), axis=1) < len(names) // 2)[:, of_row]
         scale = 1.0  # the noise of groups does not depend on the number of their cells
     return scale * float(np.quantile(_between_halves(cdist(cells[rows], cells[rows]), first), LEVEL))
+
+
+def _few_of_each(groups: np.ndarray) -> np.ndarray:
+    """The first two cells of each group, so that a small group takes part in the halves too."""
+    order = np.argsort(groups, kind="stable")
+    first = np.searchsorted(groups[order], np.unique(groups))
+    second = np.minimum(first + 1, np.append(first[1:], len(groups)) - 1)
+    return np.union1d(order[first], order[second])
 
 
 def _between_halves(distance: np.ndarray, first: np.ndarray) -> np.ndarray:

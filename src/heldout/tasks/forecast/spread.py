@@ -82,6 +82,7 @@ def added(sums: Iterable[CellSums]) -> CellSums:
 def fewer_columns(cells: Sequence[Matrix]) -> list[np.ndarray]:
     """Cells with one column for each cell, and the same distances and components, T arrays (n_t × n)."""
     sizes = np.cumsum([X.shape[0] for X in cells])
-    inner = np.block([[as_dense(X @ Y.T) for Y in cells] for X in cells]).astype(np.float64)
-    inner[np.diag_indices_from(inner)] += 1e-10 * np.trace(inner) / len(inner)  # for cells that are the same
+    wide = [X.astype(np.float64) for X in cells]  # products of integers overflow, and those of float32 are not exact
+    inner = np.block([[as_dense(X @ Y.T) for Y in wide] for X in wide])
+    inner[np.diag_indices_from(inner)] += 1e-10 * np.trace(inner) / len(inner) or 1.0  # for cells that are the same
     return np.split(linalg.cholesky(inner, lower=True), sizes[:-1])

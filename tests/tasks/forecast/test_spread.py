@@ -1,10 +1,11 @@
-"""Cells that components were fitted on spread too far along them; forecasts start from the spread of other cells."""
+"""Cells that components were fitted on lie too far out along them; forecasts start from where other cells lie."""
 
 from __future__ import annotations
 
 import anndata as ad
 import numpy as np
 import pytest
+import scanpy as sc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -13,8 +14,9 @@ from sklearn.decomposition import PCA
 import heldout as ho
 from heldout._core.fits import read_fit
 from heldout.tasks.forecast import space as module
+from heldout.tasks.forecast.noise import noise_floor
 from heldout.tasks.forecast.space import Spaces
-from heldout.tasks.forecast.spread import FOLDS, fewer_columns, folds_of, spread_of
+from heldout.tasks.forecast.spread import FOLDS, fewer_columns, folds_of, shrinkage_of
 
 TIMES = 5
 
@@ -33,28 +35,61 @@ def by_time(adata):
 
 
 def by_definition(cells, n_comps):
-    """Each fold in turn: components of the others by scikit-learn, and variances around means of times."""
-    inside, outside = np.zeros(n_comps), np.zeros(n_comps)
+    """Each fold in turn: components of the others by scikit-learn, and variances within and between times."""
+    inside, outside, between, signal, noise = np.zeros((5, n_comps))
+    orders = [np.random.default_rng(0).permutation(len(X)) for X in cells]
     for fold in range(FOLDS):
-        out = [np.arange(len(X)) % FOLDS == fold for X in cells]
+        out = [np.isin(np.arange(len(X)), order[fold::FOLDS]) for X, order in zip(cells, orders, strict=True)]
         kept = [X[~o] for X, o in zip(cells, out, strict=True)]
         pca = PCA(n_comps, svd_solver="full").fit(np.concatenate(kept))
         of_kept = [pca.transform(X) for X in kept]
         of_left = [pca.transform(X[o]) for X, o in zip(cells, out, strict=True)]
         inside += sum(((z - z.mean(axis=0)) ** 2).sum(axis=0) for z in of_kept) / sum(len(z) - 1 for z in of_kept)
         squares = [((z - k.mean(axis=0)) ** 2).sum(axis=0) for z, k in zip(of_left, of_kept, strict=True)]
-        outside += sum(squares) / sum(len(z) * (1 + 1 / len(k)) for z, k in zip(of_left, of_kept, strict=True))
-    return np.sqrt((outside / inside).clip(0, 1))
+        variance = sum(squares) / sum(len(z) * (1 + 1 / len(k)) for z, k in zip(of_left, of_kept, strict=True))
+        outside += variance
+        noise += variance * np.mean([1 / len(k) for k in of_kept])
+        places, others = (np.array([z.mean(axis=0) for z in part]) for part in (of_kept, of_left))
+        between += places.var(axis=0, ddof=1)  # times have the same number of cells
+        signal += ((places - places.mean(axis=0)) * (others - others.mean(axis=0))).sum(axis=0) / (len(cells) - 1)
+    within = np.sqrt((outside / inside).clip(0, 1))
+    return within, np.sqrt(((signal.clip(0) + noise) / between).clip(0, 1))
 
 
 @pytest.mark.parametrize("n_genes", [60, 300])
-def test_the_spread_is_that_of_left_out_cells(n_genes):
+def test_the_shrinkage_is_that_of_left_out_cells(n_genes):
     cells = by_time(noise(n_genes, 30, times=3))
     expected = by_definition(cells, 8)
     columns = cells if n_genes < 90 else fewer_columns(cells)
-    np.testing.assert_allclose(spread_of(folds_of(columns), 8), expected, rtol=1e-5)
     spaces = Spaces(lambda i: sparse.csr_matrix(cells[i]), np.array([30, 30, 30]), n_genes, ())
-    np.testing.assert_allclose(spaces.fit(3, 8).spread, expected, rtol=1e-5)
+    for found in (shrinkage_of(folds_of(columns), 8), spaces.fit(3, 8).shrinkage):
+        np.testing.assert_allclose(found.within, expected[0], rtol=1e-5)
+        np.testing.assert_allclose(found.between, expected[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_cells", [15, 40, 150])
+@pytest.mark.parametrize("kind", ["noise", "branching"])
+def test_train_cells_are_placed_as_other_cells_of_the_same_times(kind, n_cells):
+    """Half of the cells of each time are new. Plain train cells are much farther from them than these are apart."""
+    if kind == "noise":
+        adata = noise(600, 2 * n_cells)
+        adata.obs["time"] = adata.obs["day"]
+    else:
+        adata = ho.datasets.branching_simulated(n_cells=2 * n_cells, n_genes=600, times=(0, 8, 16, 24, 32))
+        sc.pp.normalize_total(adata, target_sum=1e4)
+        sc.pp.log1p(adata)
+        adata.X = adata.X.toarray()
+    cells = [np.asarray(adata[adata.obs["time"] == at].X) for at in np.unique(adata.obs["time"])]
+    train, new = [X[::2] for X in cells], [X[1::2] for X in cells]
+    space = Spaces(lambda i: train[i], np.full(TIMES, n_cells), 600, ()).fit(TIMES, 50)
+    plain, placed, floor = [], [], []
+    for i, (seen, others) in enumerate(zip(train, new, strict=True)):
+        truth, start = space.encode(others), space.encode(seen)
+        plain.append(ho.metrics.energy_distance(truth, start))
+        placed.append(ho.metrics.energy_distance(truth, space.as_new(start, i)))
+        floor.append(noise_floor(truth, None, np.random.default_rng(0)))
+    assert abs(np.mean(placed)) < 0.7 * np.mean(floor)
+    assert np.mean(plain) > 1.2 * np.mean(floor)
 
 
 @given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4), seed=st.integers(0, 5))
@@ -83,7 +118,7 @@ def test_fewer_columns_of_any_numbers(kind):
         few = np.concatenate(fewer_columns(cells))
         if kind != "no counts":
             np.testing.assert_allclose(few @ few.T, X.astype(np.float64) @ X.T.astype(np.float64), rtol=1e-6)
-        assert np.isfinite(spread_of(folds_of(np.split(few, 2)), 10)).all()
+        assert np.isfinite(shrinkage_of(folds_of(np.split(few, 2)), 10).within).all()
 
 
 def test_many_cells_are_not_kept_in_memory(monkeypatch):
@@ -98,8 +133,10 @@ def test_many_cells_are_not_kept_in_memory(monkeypatch):
     spaces = Spaces(read, np.array([400] * 3), 80, (2,))
     found = spaces.fit(3, 5)
     assert reads == [0, 1, 2]
-    np.testing.assert_allclose(found.spread, spread_of(list(folds_of(cells))[:1], 5), rtol=1e-8)
-    assert spaces.fit(2, 5).spread.shape == (5,)
+    expected = shrinkage_of(list(folds_of(cells))[:1], 5)
+    np.testing.assert_allclose(found.shrinkage.within, expected.within, rtol=1e-8)
+    np.testing.assert_allclose(found.shrinkage.between, expected.between, rtol=1e-6)
+    assert spaces.fit(2, 5).shrinkage.within.shape == (5,)
     assert reads == [0, 1, 2], "sums of the first two times were kept"
 
 
@@ -109,7 +146,8 @@ def test_strong_signals_keep_their_spread():
     direction = rng.normal(size=300) / np.sqrt(300)
     X = adata.X + np.outer(rng.normal(scale=8, size=adata.n_obs), direction)
     adata.X = X.astype(np.float32)
-    spread = Spaces(lambda i: by_time(adata)[i], np.full(TIMES, 120), 300, ()).fit(TIMES, 10).spread
+    cells = by_time(adata)
+    spread = Spaces(lambda i: cells[i], np.full(TIMES, 120), 300, ()).fit(TIMES, 10).shrinkage.within
     assert spread[0] > 0.97
     assert spread[1:].max() < 0.9
 
@@ -141,14 +179,14 @@ def test_train_cells_start_with_the_spread_of_other_cells(tmp_path):
     ho.pp.split_time(adata, "day", test=4)
     ho.tl.forecast(adata, "day", method="persistence")
     fit = read_fit(adata, "forecast")
-    spread = fit.arrays["space.spread"]
-    assert spread.max() < 0.9
+    within, between = fit.arrays["space.within"], fit.arrays["space.between"]
+    assert within.max() < 0.9
     adata.write_h5ad(tmp_path / "stored.h5ad")
     for again in (adata, ad.read_h5ad(tmp_path / "stored.h5ad")):
         predicted = ho.tl.predict_cells(again, "forecast", at=4)
         plain = (adata[adata.obs["day"] == 3].X - fit.arrays["space.mean"]) @ fit.arrays["space.components"].T
         middle = plain.mean(axis=0)
-        np.testing.assert_allclose(predicted.obsm["X_pca"], middle + spread * (plain - middle), atol=1e-4)
+        np.testing.assert_allclose(predicted.obsm["X_pca"], between * middle + within * (plain - middle), atol=1e-4)
     few = adata[(adata.obs["day"] == 3).to_numpy() & (np.arange(adata.n_obs) % 2 == 0)].copy()
     of_few = ho.tl.predict_cells(few, "forecast", at=4)
     at = dict(zip(predicted.obs["start_cell"], predicted.obsm["X_pca"], strict=True))
@@ -169,7 +207,30 @@ def test_a_representation_too(use_rep):
     ho.tl.forecast(adata, "day", method="persistence", use_rep=use_rep)
     arrays = read_fit(adata, "forecast").arrays
     if use_rep is None:
-        assert "space.spread" not in arrays, "40 genes are kept as they are"
+        assert "space.within" not in arrays, "40 genes are kept as they are"
     else:
-        assert arrays["space.spread"].shape == (5,)
-        assert (arrays["space.spread"] < 1).all()
+        assert arrays["space.within"].shape == (5,)
+        assert (arrays["space.within"] < 1).all()
+
+
+def test_fits_of_earlier_versions_are_compared_as_they_were_made(monkeypatch):
+    """Baselines that are fitted now then see plain cells too."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Spaces, "shrunk", lambda self, space, *options: space)
+        adata = noise(300, 40)
+        ho.pp.split_time(adata, "day", test=4)
+        ho.tl.forecast(adata, "day", method="persistence")
+        before = ho.tl.evaluate(adata, baselines=["pooled_past"]).table
+    assert "space.within" not in read_fit(adata, "forecast").arrays
+    now = ho.tl.evaluate(adata, baselines=["pooled_past"]).table
+    np.testing.assert_allclose(now["estimate"], before["estimate"])
+
+
+def test_components_of_very_many_genes_are_not_fitted_again(monkeypatch, caplog):
+    monkeypatch.setattr(module, "_MANY_GENES", 50)
+    adata = noise(60)
+    ho.pp.split_time(adata, "day", test=4)
+    ho.pp.pca(adata, n_comps=5)
+    ho.tl.forecast(adata, "day", method="persistence", use_rep="X_pca")
+    assert "use_rep has 60 genes, too many to see how far cells spread" in caplog.text
+    assert "space.within" not in read_fit(adata, "forecast").arrays

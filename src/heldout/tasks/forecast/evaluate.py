@@ -269,7 +269,7 @@ def _judged(
         unit=unit,
         n_units=n_units,
         n_seeds=len(scores.seeds) + 1 if "ci_low" in changes else 0,
-        skill=np.nan if scores.no_gap[at].all() else _mean(of_judged["skill_corrected"][at]),
+        skill=_mean(of_judged["skill_corrected"][at[~scores.no_gap[at]]]) if not scores.no_gap[at].all() else np.nan,
         collapsed_wins=_mean(scores.values[COLLAPSED][DISTANCE][at]) < _mean(of_judged[DISTANCE][at]),
         **_when(scores, at),
     )

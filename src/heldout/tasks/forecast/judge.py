@@ -61,6 +61,7 @@ def evaluate(
     info = fit.info
     options = {name: info[name] for name in ("time_key", "layer", "use_rep", "n_comps")}
     task = Task.of(adata, split, mask_var=None, lineages_key=lineages_key_of(fit), **options)
+    task = replace(task, shrinks="space.within" in fit.arrays)
     _check_chains(task, fit, key)
     at = _target_times(task, fit, partition)
     method = METHODS.method_of(fit).name

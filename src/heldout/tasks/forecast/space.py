@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ import numpy as np
 
 from heldout._core.arrays import as_dense
 from heldout._core.types import is_sparse
-from heldout.tasks.forecast.spread import FOLDS, fewer_columns, folds_of, left_out, spread_of
-from heldout.tasks.forecast.sums import CellSums, dense_blocks, is_sparse_enough
+from heldout.tasks.forecast.spread import FOLDS, Shrinkage, fewer_columns, folds_of, left_out, shrinkage_of
+from heldout.tasks.forecast.sums import CellSums, dense_blocks, is_sparse_enough, total
+
+logger = logging.getLogger("heldout")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 _FEW_GENES = 3000
 """Up to this number of genes, sums are kept: 144 MB for each past time."""
+
+_MANY_GENES = 6000
+"""With more genes, the products of all pairs take gigabytes."""
 
 _FEW_CELLS = 5000
 """Up to this number of cells, they stay in memory while spaces are fitted."""
@@ -35,14 +41,16 @@ class Space:
         Mean of the cells that the space was fitted on, (n_genes,).
     components
         Orthonormal axes, (k × n_genes).
-    spread
-        How far other cells spread along each axis within a time, as a share of those that the space was fitted on,
-        (k,). None if both spread alike.
+    shrinkage
+        How cells that the space was fitted on are moved to where other cells are. None if they stay.
+    means
+        Coordinates of the mean of each time of these cells, (T × k).
     """
 
     mean: np.ndarray
     components: np.ndarray
-    spread: np.ndarray | None = None
+    shrinkage: Shrinkage | None = None
+    means: np.ndarray | None = None
 
     def encode(self, X: Matrix) -> np.ndarray:
         """Coordinates (n × k) of cells (n × n_genes)."""
@@ -52,20 +60,11 @@ class Space:
         """Cells (n × n_genes) of coordinates (n × k)."""
         return coordinates @ self.components + self.mean
 
-    def as_new(self, coordinates: np.ndarray, middle: np.ndarray | None = None) -> np.ndarray:
-        """Coordinates (n × k) of cells that the space was fitted on, with the spread of other cells.
-
-        Parameters
-        ----------
-        coordinates
-            Coordinates of cells of one time, (n × k).
-        middle
-            Mean of all cells of this time that the space was fitted on, (k,). None if these are all.
-        """
-        if self.spread is None:
+    def as_new(self, coordinates: np.ndarray, i: int) -> np.ndarray:
+        """Coordinates (n × k) of cells of the time number ``i``, as if the space had not been fitted on them."""
+        if self.shrinkage is None or self.means is None:
             return coordinates
-        middle = coordinates.mean(axis=0) if middle is None else middle
-        return middle + self.spread * (coordinates - middle)
+        return self.shrinkage.between * self.means[i] + self.shrinkage.within * (coordinates - self.means[i])
 
 
 def encode_in(spaces: Sequence[Space], X: Matrix) -> list[np.ndarray]:
@@ -83,7 +82,7 @@ def encode_in(spaces: Sequence[Space], X: Matrix) -> list[np.ndarray]:
 
 def _by_sums(n: int, n_genes: int) -> bool:
     """Whether components follow from sums, and not from all cells at once, which few cells of many genes need."""
-    return n_genes <= max(n, 6000)
+    return n_genes <= max(n, _MANY_GENES)
 
 
 def fit_space(X: Matrix, n_comps: int) -> Space:
@@ -107,12 +106,22 @@ class Spaces:
         Number of genes.
     kept
         Numbers of times whose sums will be asked for again. With many genes none are kept.
+    shrinks
+        Whether spaces say where other cells than their own are.
     """
 
-    def __init__(self, read: Callable[[int], Matrix], sizes: np.ndarray, n_genes: int, kept: Iterable[int]) -> None:
+    def __init__(
+        self,
+        read: Callable[[int], Matrix],
+        sizes: np.ndarray,
+        n_genes: int,
+        kept: Iterable[int],
+        *,
+        shrinks: bool = True,
+    ) -> None:
         n_cells = sizes.sum()
         self._read = cache(read) if n_cells <= _FEW_CELLS or n_genes > n_cells else read
-        self._sizes, self._n_genes = sizes, n_genes
+        self._sizes, self._n_genes, self._shrinks = sizes, n_genes, shrinks
         self._wanted = frozenset(kept if n_genes <= _FEW_GENES else ())
         self._kept: dict[int, tuple[CellSums, CellSums]] = {}
 
@@ -126,33 +135,43 @@ class Spaces:
         n_cells = int(self._sizes[:n].sum())
         every = n_comps >= self._n_genes
         n_comps = self._n_genes if every else min(n_comps, n_cells - 1)
-        sums = self._until(n) if _by_sums(n_cells, self._n_genes) else None
-        if sums is None:
-            space = _of_cells(np.concatenate([as_dense(self._read(i)) for i in range(n)]), n_comps)
-        else:
-            space = _of_sums(sums[0], n_comps)
-        return space if every else replace(space, spread=self.spread(n, len(space.components), sums))
+        if not _by_sums(n_cells, self._n_genes):
+            cells = np.concatenate([as_dense(self._read(i)) for i in range(n)])
+            return self.shrunk(_of_cells(cells, n_comps), n)
+        sums = self._until(n)
+        return self.shrunk(_of_sums(sums[0], n_comps), n, sums)
 
-    def spread(self, n: int, n_comps: int, sums: tuple[CellSums, CellSums] | None = None) -> np.ndarray | None:
-        """Spread of cells along components that were fitted without them, see :class:`Space`.
+    def shrunk(self, space: Space, n: int, sums: tuple[CellSums, CellSums] | None = None) -> Space:
+        """The space, with what is known of cells that it was not fitted on. With all directions they are the same.
 
         Parameters
         ----------
+        space
+            Components of the cells of the first ``n`` times.
         n
             Number of times.
-        n_comps
-            Number of components.
         sums
             Sums over the cells and over those that are left out, if they are known.
         """
+        n_comps = len(space.components)
+        if not self._shrinks or n_comps >= self._n_genes or self._sizes[:n].min() < FOLDS:
+            return space
         n_cells = int(self._sizes[:n].sum())
-        if self._sizes[:n].min() < FOLDS:
-            return None
+        if sums is None and _MANY_GENES < self._n_genes <= n_cells:  # components that were fitted elsewhere
+            logger.warning(
+                "use_rep has %d genes, too many to see how far cells spread that its components were not fitted on. "
+                "Persistence then looks worse than it is. Fit the components on at most %d genes.",
+                self._n_genes,
+                _MANY_GENES,
+            )
+            return space
         if n_cells > _FEW_CELLS and self._n_genes <= n_cells:
             whole, left = self._until(n) if sums is None else sums
-            return spread_of([(whole - left, left)], n_comps)
+            return _placed(space, whole.means, shrinkage_of([(whole - left, left)], n_comps))
         cells = [self._read(i) for i in range(n)]
-        return spread_of(folds_of(cells if self._n_genes <= n_cells else fewer_columns(cells)), n_comps)
+        columns = cells if self._n_genes <= n_cells else fewer_columns(cells)
+        means = np.array([total(X) / X.shape[0] for X in cells])
+        return _placed(space, means, shrinkage_of(folds_of(columns), n_comps))
 
     def _until(self, n: int) -> tuple[CellSums, CellSums]:
         """Sums over the cells of the first n times, and over the tenth of them that is left out."""
@@ -166,6 +185,10 @@ class Spaces:
                 self._kept[i + 1] = found
         assert found is not None
         return found
+
+
+def _placed(space: Space, means: np.ndarray, shrinkage: Shrinkage) -> Space:
+    return replace(space, shrinkage=shrinkage, means=(means - space.mean) @ space.components.T)
 
 
 def _of_sums(sums: CellSums, n_comps: int) -> Space:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heldout._core.method import without_prefix
 from heldout._core.partition import read_partition
 from heldout._core.times import cell_times
 from heldout.tasks.forecast.encoding import coordinates
 from heldout.tasks.forecast.space import Space
+from heldout.tasks.forecast.spread import Shrinkage
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -42,17 +44,19 @@ def cells_at(
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Row numbers of the start cells of a prediction, their time, and their coordinates (n × k).
 
-    Train cells get the spread that other cells have. Without ``train_only`` the cells are new, and have it.
+    Train cells are placed as other cells are. Without ``train_only`` the cells are new, and have it.
     """
     rows, start_time = start_cells(adata, fit, at, train_only=train_only)
     layer = fit.info["layer"] if layer is None else layer
     space, columns = space_of(fit), fit.columns(adata.var_names, key=key)
     start = coordinates(adata, rows, columns, space, layer)
-    if train_only and space.spread is not None:
-        start = space.as_new(start, fit.arrays["space.means"][fit.info["train_times"].index(start_time)])
+    if train_only:
+        start = space.as_new(start, fit.info["train_times"].index(start_time))
     return rows, start_time, start
 
 
 def space_of(fit: Fit) -> Space:
     """The space of a stored fit."""
-    return Space(fit.arrays["space.mean"], fit.arrays["space.components"], fit.arrays.get("space.spread"))
+    arrays = without_prefix(fit.arrays, "space.")
+    factors = {name: arrays.pop(name) for name in ("within", "between") if name in arrays}
+    return Space(**arrays, shrinkage=Shrinkage(**factors) if factors else None)

@@ -44,9 +44,7 @@ class CellSums:
     @classmethod
     def of(cls, X: Matrix) -> CellSums:
         """Sums over one group of dense or sparse cells (n × p)."""
-        n = X.shape[0]  # scipy sums a sparse float32 matrix in float32, with every dtype
-        total = X.T @ np.ones(n) if is_sparse(X) else X.sum(axis=0, dtype=np.float64)
-        return cls(np.array([n]), np.asarray(total)[None], _products(X))
+        return cls(np.array([X.shape[0]]), total(X)[None], _products(X))
 
     def __add__(self, other: CellSums) -> CellSums:
         return CellSums(
@@ -71,6 +69,15 @@ class CellSums:
         vectors = linalg.eigh(centred, lower=False, subset_by_index=[p - min(n_comps, p), p - 1])[1]
         return np.asarray(vectors[:, ::-1].T)
 
+    @property
+    def means(self) -> np.ndarray:
+        """Mean of each group, (G × p)."""
+        return np.asarray(self.totals / self.sizes[:, None])
+
+    def places(self, components: np.ndarray, middle: np.ndarray) -> np.ndarray:
+        """Coordinates of the mean of each group, as seen from a point (p,), (G × k)."""
+        return np.asarray((self.means - middle) @ components.T)
+
     def variance(self, components: np.ndarray) -> np.ndarray:
         """Variance of the coordinates of cells around the mean of their group, (k,)."""
         squares = self._squares(components) - ((self.totals @ components.T) ** 2 / self.sizes[:, None]).sum(axis=0)
@@ -78,7 +85,7 @@ class CellSums:
 
     def variance_around(self, others: CellSums, components: np.ndarray) -> np.ndarray:
         """Variance of the coordinates of cells around the mean of the same group of other cells, (k,)."""
-        middles = others.totals / others.sizes[:, None] @ components.T
+        middles = others.means @ components.T
         squares = self._squares(components) - 2 * (middles * (self.totals @ components.T)).sum(axis=0)
         squares += (self.sizes[:, None] * middles**2).sum(axis=0)
         return np.asarray(squares / (self.sizes * (1 + 1 / others.sizes)).sum())
@@ -88,14 +95,19 @@ class CellSums:
         return np.einsum("kp,pk->k", components, linalg.blas.dsymm(1.0, self.products, components.T, lower=0))
 
 
+def total(X: Matrix) -> np.ndarray:
+    """Sum of cells, (p,) float64. scipy sums a sparse float32 matrix in float32, with every dtype."""
+    return np.asarray(X.T @ np.ones(X.shape[0]) if is_sparse(X) else X.sum(axis=0, dtype=np.float64))
+
+
 def _products(X: Matrix) -> np.ndarray:
     """Upper triangle of X transposed times X, float64."""
     if is_sparse(X) and is_sparse_enough(X):
         return as_dense(X.T @ X.astype(np.float64))
-    total = np.zeros((X.shape[1], X.shape[1]), order="F")
+    products = np.zeros((X.shape[1], X.shape[1]), order="F")
     for _, block in dense_blocks(X):
-        total = linalg.blas.dsyrk(1.0, block.T, 1.0, total, overwrite_c=True)  # block.T is in Fortran order
-    return total
+        products = linalg.blas.dsyrk(1.0, block.T, 1.0, products, overwrite_c=True)  # block.T is in Fortran order
+    return products
 
 
 def is_sparse_enough(X: Sparse) -> bool:

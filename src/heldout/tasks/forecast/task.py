@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,8 @@ class Task:
     use_rep: str | None
     n_comps: int
     lineages_key: str | None = None
+    shrinks: bool = True
+    """Whether train cells are placed as other cells are. Fits of earlier versions did not do this."""
 
     @classmethod
     def of(
@@ -131,9 +133,8 @@ class Task:
         """Principal components of the train cells. With at most 100 genes all directions are kept."""
         if self.use_rep is not None:
             fit = _representation(self.adata, self.partition, self.use_rep)
-            mean, components = np.asarray(fit.arrays["mean"]), np.asarray(fit.arrays["components"])
-            every = len(components) >= len(self.columns)
-            return Space(mean, components, None if every else spaces.spread(spaces.n_times, len(components)))
+            space = Space(np.asarray(fit.arrays["mean"]), np.asarray(fit.arrays["components"]))
+            return spaces.shrunk(space, spaces.n_times)
         every = len(self.columns) <= _ALL_GENES
         return spaces.fit(spaces.n_times, len(self.columns) if every else self.n_comps)
 
@@ -147,7 +148,8 @@ class Task:
                 warn_if_ct(X)
             return X
 
-        return Spaces(read, np.bincount(of_cell), len(self.columns), range(FIRST, n_times)[-ORIGINS:])
+        sizes, kept = np.bincount(of_cell), range(FIRST, n_times)[-ORIGINS:]
+        return Spaces(read, sizes, len(self.columns), kept, shrinks=self.shrinks)
 
     def _values(self, rows: np.ndarray) -> Matrix:
         """Genes of the task in some cells, in memory."""
@@ -160,7 +162,7 @@ class Task:
             coordinates_in(spaces, self.adata, rows[of_cell == i], self.columns, self.layer) for i in range(len(points))
         ]
         return [
-            Snapshots(points, [space.as_new(z) if i < n else z for i, z in enumerate(of_space)], space)
+            Snapshots(points, [space.as_new(z, i) if i < n else z for i, z in enumerate(of_space)], space)
             for space, n, of_space in zip(spaces, fitted, zip(*of_time, strict=True), strict=True)
         ]
 
@@ -253,10 +255,11 @@ class Task:
 
 def _arrays_of(data: Snapshots) -> dict[str, np.ndarray]:
     """What places new cells, and the train cells, in the space of a fit."""
-    arrays = {"space.mean": data.space.mean, "space.components": data.space.components}
-    if data.space.spread is not None:
-        means = np.array([cells.mean(axis=0) for cells in data.cells])
-        arrays |= {"space.spread": data.space.spread, "space.means": means}
+    space = data.space
+    arrays = {"space.mean": space.mean, "space.components": space.components}
+    if space.shrinkage is not None and space.means is not None:
+        arrays |= {f"space.{name}": array for name, array in asdict(space.shrinkage).items()}
+        arrays["space.means"] = space.means
     return arrays
 
 

@@ -151,12 +151,17 @@ def in_this_experiment(
     repeated = _listed([f"{time_key} {at:g}" for at in dict.fromkeys(np.array(starts)[~no_gap].tolist())])
     gap = f"the gap that repeating the cells of {repeated} leaves"
     if skill > _LITTLE:
-        result = f"In this experiment {method} removes {skill:.0%} of {gap}"
+        result = f"In this experiment {method} removes {_share(skill)} of {gap}"
     elif skill < -_LITTLE:
         result = f"In this experiment {method} makes {gap} larger, by {-skill:.0%}"
     else:
         result = f"In this experiment {method} leaves {gap} as it is ({skill:+.0%})"
     return f"{nothing}{result}. {past.words}"
+
+
+def _share(skill: float) -> str:
+    """A skill as a share of a gap. By chance it can be above 1."""
+    return "all" if skill >= 1 else f"{skill:.0%}"
 
 
 def _listed(parts: Sequence[str]) -> str:
@@ -178,8 +183,8 @@ def _stands(skill: float, start: str, target: str) -> str:
         return f"the cells of {target} and those of {start} are alike within noise, so there is no change to predict"
     if skill > _LITTLE:
         return (
-            f"the forecast is closer to the cells of {target} than the cells of {start} are, and removes {skill:.0%} "
-            "of the difference"
+            f"the forecast is closer to the cells of {target} than the cells of {start} are, and removes "
+            f"{_share(skill)} of the difference"
         )
     if skill < -_LITTLE:
         return (

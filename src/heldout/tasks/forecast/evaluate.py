@@ -16,7 +16,7 @@ from heldout.metrics import (
     paired_interval,
     skill,
 )
-from heldout.tasks.forecast.noise import noise_floor
+from heldout.tasks.forecast.noise import LEVEL, distances_of_halves
 from heldout.tasks.forecast.scorer import DISTANCE, Scorer, halved
 from heldout.tasks.forecast.words import sentence
 
@@ -87,7 +87,7 @@ class Scores:
 def score_targets(targets: list[Target], space: Space, *, rng: np.random.Generator) -> Scores:
     """Score all methods on all targets. The collapsed predictor is the mean of the cells of the evaluated method."""
     rows: dict[str, list[dict[str, float]]] = {}
-    floors, groups = [], []
+    floors, noise, groups = [], [], []
     seeds: list[list[dict[str, float]]] = [[] for _ in (targets[0].seeds if targets else [])]
     for target in targets:
         scorer = Scorer(target.truth, target.last, space)
@@ -97,7 +97,9 @@ def score_targets(targets: list[Target], space: Space, *, rng: np.random.Generat
             rows.setdefault(method, []).append(scorer(cells))
         for i, cells in enumerate(target.seeds):
             seeds[i].append(scorer(cells))
-        floors.append(scorer.floor(target.groups, rng))
+        halves = distances_of_halves(target.truth, halved(target.groups), rng)
+        floors.append(scorer.floor(target.groups, halves, rng))
+        noise.append(np.quantile(halves, LEVEL))
         groups += _by_group(target, predicted, space)
     floor = _columns(floors)
     values = {method: _columns(found) for method, found in rows.items()}
@@ -110,7 +112,7 @@ def score_targets(targets: list[Target], space: Space, *, rng: np.random.Generat
         starts=[t.start_time for t in targets],
         values=values,
         floor=floor,
-        noise=np.array([noise_floor(t.truth, halved(t.groups), rng) for t in targets]),
+        noise=np.array(noise),
         seeds=every[len(values) :],
         by_group=pd.DataFrame(groups),
     )

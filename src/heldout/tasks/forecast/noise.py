@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from heldout.metrics._pairs import in_fixed_order
+
 HALVES = 1000
 """Number of random halves."""
 
@@ -15,7 +17,12 @@ LEVEL = 0.95
 
 
 def noise_floor(cells: np.ndarray, groups: np.ndarray | None, rng: np.random.Generator) -> float:
-    """Energy distance that 95 % of pairs of halves of the cells stay below.
+    """Energy distance that 95 % of pairs of halves of the cells stay below, see :func:`distances_of_halves`."""
+    return float(np.quantile(distances_of_halves(cells, groups, rng), LEVEL))
+
+
+def distances_of_halves(cells: np.ndarray, groups: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """Energy distance of one half of the cells to the other, for 1,000 random halves, (1000,).
 
     Parameters
     ----------
@@ -27,6 +34,8 @@ def noise_floor(cells: np.ndarray, groups: np.ndarray | None, rng: np.random.Gen
         Generator that draws halves, and cells if there are more than 1,000.
     """
     n = len(cells)
+    if groups is None:
+        cells = in_fixed_order(cells)
     rows = np.arange(n) if n <= _MOST else np.sort(rng.choice(n, _MOST, replace=False))
     if groups is not None and n > _MOST:
         rows = np.union1d(rows, _few_of_each(groups)[:_MOST])
@@ -37,7 +46,7 @@ def noise_floor(cells: np.ndarray, groups: np.ndarray | None, rng: np.random.Gen
         names, of_row = np.unique(groups[rows], return_inverse=True)
         first = (np.argsort(rng.random((HALVES, len(names))), axis=1) < len(names) // 2)[:, of_row]
         scale = 1.0  # the noise of groups does not depend on the number of their cells
-    return scale * float(np.quantile(_between_halves(cdist(cells[rows], cells[rows]), first), LEVEL))
+    return scale * _between_halves(cdist(cells[rows], cells[rows]), first)
 
 
 def _few_of_each(groups: np.ndarray) -> np.ndarray:

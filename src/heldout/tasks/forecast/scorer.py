@@ -95,7 +95,7 @@ class Scorer:
     def _one(self, name: str) -> Callable[[np.ndarray, np.ndarray], float]:
         return lambda a, b: self._distances(b, a)[name]
 
-    def floor(self, groups: np.ndarray | None, rng: np.random.Generator) -> dict[str, float]:
+    def floor(self, groups: np.ndarray | None, of_halves: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
         """Scores of one half of the truth against the other half. Errors of means are scaled to whole samples."""
         kept = halved(groups)
 
@@ -109,7 +109,7 @@ class Scorer:
 
         floor = {name: halves(self._one(name)) for name in ("mmd", "variance_error", "wasserstein2")}
         floor |= {name: means(name) / np.sqrt(2) for name in ("rmse", "mae")}
-        return {DISTANCE: max(halves(energy_distance), 0.0), **floor, "r2": means("r2"), "skill_corrected": 1.0}
+        return {DISTANCE: max(float(of_halves.mean()), 0.0), **floor, "r2": means("r2"), "skill_corrected": 1.0}
 
 
 def halved(groups: np.ndarray | None) -> np.ndarray | None:

@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 METHODS = {
-    "later": ["persistence", "var_ridge", "ot_linear", "auto"],
+    "later": ["persistence", "var_ridge", "reversion", "auto"],
     "middle": ["persistence", "blend", "ot_interpolation", "auto"],
 }
 QUESTIONS = {"later": {"train": 3.0, "test": 4.0}, "middle": {"test": 2.0, "direction": "interpolate"}}
 MOST_GENES = 1000
 
 
-def noise(n_genes: int, seed: int) -> ad.AnnData:
-    """Counts of 750 cells that are all alike."""
+def noise(n_genes: int, n_cells: int, seed: int) -> ad.AnnData:
+    """Counts of cells that are all alike."""
     rng = np.random.default_rng(seed)
-    return ad.AnnData(rng.poisson(rng.gamma(0.5, 2, n_genes), (750, n_genes)).astype(np.float32))
+    return ad.AnnData(rng.poisson(rng.gamma(0.5, 2, n_genes), (n_cells, n_genes)).astype(np.float32))
 
 
 def one_time(name: str) -> ad.AnnData:
@@ -52,14 +52,14 @@ def courses(seed: int) -> Iterator[tuple[str, ad.AnnData]]:
     """Yield cells as log values with a false time, which means nothing."""
     import scanpy as sc
 
-    for n_genes in (50, 300, 1000):
-        adata = noise(n_genes, seed)
+    for n_genes, n_cells in ((50, 750), (300, 750), (1000, 750), (1000, 200), (1000, 100)):
+        adata = noise(n_genes, n_cells, seed)
         sc.pp.normalize_total(adata, target_sum=1e4)
         sc.pp.log1p(adata)
-        yield f"noise, {n_genes} genes", adata
+        yield f"noise, {n_genes} genes, {n_cells} cells", adata
     for name in ("klein", "packer"):
         adata = one_time(name)
-        yield f"{name}, one time, {adata.n_vars} genes", adata
+        yield f"{name}, {adata.n_vars} genes, {adata.n_obs} cells", adata
 
 
 def main() -> None:

@@ -47,8 +47,9 @@ def energy_distance(X: ArrayLike, Y: ArrayLike, *, block: int = 1024) -> float:
     Other codes differ in three ways. Some take the square root (``scipy.stats.energy_distance``). Some use squared
     distances, which depend on the means only. Some pair a cell with itself (V-statistic), which adds E‖x - x'‖ / n +
     E‖y - y'‖ / m, a penalty on small groups. Noise genes hide differences, so compute the distance in 20 to 50
-    components of a PCA fitted on the training cells, and report this. It mostly compares means; show
-    :func:`variance_error` next to it.
+    components of a PCA, and report this. Fit the PCA on train cells, but not on cells that are compared: components
+    follow the noise of the cells that they are fitted on, which with many genes and few cells are then far from all
+    others though nothing changed. It mostly compares means; show :func:`variance_error` next to it.
 
     Examples
     --------

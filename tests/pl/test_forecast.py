@@ -50,7 +50,16 @@ def test_the_ladder_shows_every_method_at_its_skill(cells):
     np.testing.assert_allclose(drawn, np.maximum(expected, -1))
     for value in expected[expected < -1]:
         assert f"{value:.1f}" in [text.get_text() for text in ax.texts]
-    assert "unidentifiable" in ax.get_title(loc="left")
+
+
+def test_the_ladder_gives_a_verdict_only_if_there_is_a_gap(course, cells):
+    """The cells of 72 and 96 h are alike."""
+    assert ho.pl.skill(cells).get_title(loc="left") == "forecast: no gap to forecast"
+    adata = course.copy()
+    ho.pp.split_time(adata, "time", train=36, test=72)
+    ho.tl.forecast(adata, "time", method="damped_shift")
+    ho.tl.evaluate(adata, "forecast", baselines=["persistence"])
+    assert "unidentifiable" in ho.pl.skill(adata).get_title(loc="left")
 
 
 def test_predicted_cells_lie_where_they_were_predicted(cells):

@@ -8,7 +8,7 @@ import numpy as np
 
 from heldout._core.leaks import leak_of_stored
 from heldout._core.words import counted
-from heldout.get import evaluation
+from heldout.get import evaluation, scores
 from heldout.get._leaderboard import latest_key, verdict_words
 from heldout.pl._layout import finish, new_axes, sizes_of
 from heldout.pl._style import FAINT, despine, ink, method_name, model_color, titled
@@ -32,7 +32,8 @@ def skill(
     Skill is the share of the error of persistence above the noise floor that a method removes: 0 is as good as
     repeating the last time, 1 is as good as other cells of the target time. Values below -1 are cut off and written
     as numbers. The judged method is blue with a circle, and baselines are grey with a square; thin lines are the
-    intervals of the evaluation.
+    intervals of the evaluation. If the last cells are as close to the observed cells as halves of these, the title says
+    that there is no gap to forecast, and the values mean nothing.
 
     Parameters
     ----------
@@ -45,8 +46,6 @@ def skill(
         Axes to draw into. If None, a new figure is made.
     figsize
         Width and height of a new figure in inches. If None, ``figure.figsize`` of the rcParams.
-    ax
-        Axes to draw into. If None, a new figure is made.
 
     Returns
     -------
@@ -87,7 +86,8 @@ def skill(
     ax.set_xlabel("corrected skill (0: persistence, 1: noise floor)")
     despine(ax, "bottom")
     ax.tick_params(axis="y", length=0)
-    finish(ax, titled(_title(rows, key), leak_of_stored(adata, key)), sizes=sizes)
+    title = f"{key}: no gap to forecast" if _no_gap(scores(adata, key)) else _title(rows, key)
+    finish(ax, titled(title, leak_of_stored(adata, key)), sizes=sizes)
     return ax
 
 
@@ -104,6 +104,14 @@ def _draw(ax: Axes, at: int, row: pd.Series, sizes: Sizes) -> None:
     if row.estimate < _LOWEST:
         above = (sizes.mark, 0.35 * sizes.mark)
         ax.annotate(f"{row.estimate:.1f}", (value, at), xytext=above, textcoords="offset points", fontsize=sizes.small)
+
+
+def _no_gap(by_target: pd.DataFrame) -> bool:
+    """Whether persistence is within the noise floor at all targets of a forecast of cells."""
+    if "noise" not in by_target:  # a forecast of genes
+        return False
+    last = by_target[by_target["method"] == "persistence"]
+    return len(last) > 0 and bool((last["energy_distance"] <= last["noise"]).all())
 
 
 def _title(rows: pd.DataFrame, key: str) -> str:

@@ -10,8 +10,9 @@ method, how much larger the energy distance of ``auto`` is, and the noise floor:
 halves of the observed cells are smaller. ``auto`` is level with the best if the difference is below the floor, and it
 loses to persistence if it is worse by more than the floor.
 
-The candidates and the strength of the shrinkage were chosen on Chu 2016 (``chu``) and on other simulations
-(``branching`` and ``laws`` with the seeds 0 and 1), and ``blend`` also on other seeds of the courses of ``shapes``.
+The candidates and the strength of the shrinkage were chosen on Chu 2016 (``chu``), on fifteen time courses that are not
+here (docs/forecast_results.md), and on simulations with other seeds than those below. ``blend`` was chosen on Chu and
+on other seeds of the courses of ``branching`` and ``shapes``.
 ``flow`` is trained with one seed. With ``--only middle`` only inner times are left out, and with ``--only later`` only
 later times are forecast.
 """

@@ -9,6 +9,7 @@ from scipy.linalg import expm
 
 import heldout as ho
 from heldout.tasks.forecast.interface import Snapshots
+from heldout.tasks.forecast.noise import LEVEL, distances_of_halves
 from heldout.tasks.forecast.space import fit_space
 
 TIMES = np.array([0, 1, 2, 3.5, 5, 6, 8])
@@ -53,3 +54,8 @@ def split(adata: ad.AnnData, **options) -> ad.AnnData:
     """Hold out the last time if nothing else is said."""
     ho.pp.split_time(adata, "h", **{"test": 8, **options})
     return adata
+
+
+def noise_floor(cells, groups, rng):
+    """Energy distance that 95 % of pairs of halves of the cells stay below."""
+    return float(np.quantile(distances_of_halves(cells, groups, rng), LEVEL))

@@ -65,8 +65,9 @@ def scores(adata: AnnData, key: str | None = None) -> pd.DataFrame:
         One row for each group: ``group``, ``label``, ``n_cells``, ``predicted``, and ``log_odds`` of the last class
         against the others (for two classes, of the positive class).
     forecast
-        One row for each target time: ``target``, ``start``, ``n_cells``, each metric, ``floor`` and ``noise``, the mean
-        and the 95 % quantile of energy distances between two halves of the observed cells.
+        One row for each target time: ``target``, ``start``, ``n_cells``, each metric, ``floor`` and ``noise`` (the mean
+        and the 95 % quantile of energy distances between two halves of the observed cells), and ``no_gap`` (whether the
+        distance of persistence is within the noise).
     forecast_genes
         One row for each gene: ``gene``, ``change`` (true), ``predicted``, ``error`` of the true change, ``floor``
         (squared difference of two halves of the target cells) and ``module`` (number, see

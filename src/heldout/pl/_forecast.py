@@ -37,8 +37,8 @@ def forecast(
     """Plot predicted and observed cells of a target time on components that were fitted on train cells.
 
     Grey points are the cells of the last train time, from which the forecast starts. They are placed as cells that had
-    no part in the components. Large marks are mean positions.
-    Lines enclose the half of the observed and of the predicted cells where the cells are densest.
+    no part in the components. Large marks are mean positions. Lines enclose the half of the observed and of the
+    predicted cells where the cells are densest.
 
     Parameters
     ----------

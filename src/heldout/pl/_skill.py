@@ -107,11 +107,8 @@ def _draw(ax: Axes, at: int, row: pd.Series, sizes: Sizes) -> None:
 
 
 def _no_gap(by_target: pd.DataFrame) -> bool:
-    """Whether persistence is within the noise floor at all targets of a forecast of cells."""
-    if "noise" not in by_target:  # a forecast of genes
-        return False
-    last = by_target[by_target["method"] == "persistence"]
-    return len(last) > 0 and bool((last["energy_distance"] <= last["noise"]).all())
+    """Whether persistence is within the noise floor at all targets. Of genes this is not known."""
+    return "no_gap" in by_target and bool(by_target["no_gap"].all())
 
 
 def _title(rows: pd.DataFrame, key: str) -> str:

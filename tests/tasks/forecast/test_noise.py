@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import heldout as ho
-from heldout.tasks.forecast.noise import noise_floor
 from heldout.tasks.forecast.past import PastSkill
 from heldout.tasks.forecast.words import in_this_experiment
-from tests.tasks.forecast.test_spread import noise
+from tests.helpers.forecasts import noise_floor
+from tests.tasks.forecast.test_shrinkage import noise
 
 
 def test_the_noise_floor_is_that_of_halves():

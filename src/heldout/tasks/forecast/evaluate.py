@@ -11,11 +11,7 @@ import pandas as pd
 from heldout._core.metric import metric_of
 from heldout._core.verdict import FEWEST, verdict
 from heldout._core.versus import with_versus
-from heldout.metrics import (
-    collapse,
-    paired_interval,
-    skill,
-)
+from heldout.metrics import collapse, paired_interval, skill
 from heldout.tasks.forecast.noise import LEVEL, distances_of_halves
 from heldout.tasks.forecast.scorer import DISTANCE, Scorer, halved
 from heldout.tasks.forecast.words import sentence
@@ -97,8 +93,9 @@ def score_targets(targets: list[Target], space: Space, *, rng: np.random.Generat
             rows.setdefault(method, []).append(scorer(cells))
         for i, cells in enumerate(target.seeds):
             seeds[i].append(scorer(cells))
-        halves = distances_of_halves(target.truth, halved(target.groups), rng)
-        floors.append(scorer.floor(target.groups, halves, rng))
+        kept = halved(target.groups)
+        halves = distances_of_halves(target.truth, kept, rng)
+        floors.append(scorer.floor(kept, halves, rng))
         noise.append(np.quantile(halves, LEVEL))
         groups += _by_group(target, predicted, space)
     floor = _columns(floors)
@@ -329,6 +326,7 @@ def target_table(scores: Scores, targets: list[Target], roles: dict[str, str]) -
                     **{metric: float(found[metric][i]) for metric in METRICS},
                     "floor": float(scores.floor[DISTANCE][i]),
                     "noise": float(scores.noise[i]),
+                    "no_gap": bool(scores.no_gap[i]),
                 }
             )
     return pd.DataFrame(rows)

@@ -14,11 +14,7 @@ _MOST = 1000
 """Cells that are halved. With n cells the distance is on a scale of 1 / n, so that of more cells follows."""
 
 LEVEL = 0.95
-
-
-def noise_floor(cells: np.ndarray, groups: np.ndarray | None, rng: np.random.Generator) -> float:
-    """Energy distance that 95 % of pairs of halves of the cells stay below, see :func:`distances_of_halves`."""
-    return float(np.quantile(distances_of_halves(cells, groups, rng), LEVEL))
+"""Share of the distances of halves that the noise floor is above."""
 
 
 def distances_of_halves(cells: np.ndarray, groups: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:

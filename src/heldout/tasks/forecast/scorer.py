@@ -96,11 +96,20 @@ class Scorer:
         return lambda a, b: self._distances(b, a)[name]
 
     def floor(self, groups: np.ndarray | None, of_halves: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-        """Scores of one half of the truth against the other half. Errors of means are scaled to whole samples."""
-        kept = halved(groups)
+        """Scores of one half of the truth against the other half. Errors of means are scaled to whole samples.
+
+        Parameters
+        ----------
+        groups
+            Groups of which whole ones are halved, (n,), see :func:`halved`.
+        of_halves
+            Energy distances of halves.
+        rng
+            Generator that draws the halves of the other scores.
+        """
 
         def halves(score: Callable[[np.ndarray, np.ndarray], float]) -> float:
-            return float(split_half(self.truth, score, n=5, groups=kept, rng=rng).mean())
+            return float(split_half(self.truth, score, n=5, groups=groups, rng=rng).mean())
 
         def means(name: str) -> float:
             return halves(

@@ -11,15 +11,15 @@ import numpy as np
 
 from heldout._core.arrays import as_dense
 from heldout._core.types import is_sparse
-from heldout.tasks.forecast.spread import FOLDS, Shrinkage, fewer_columns, folds_of, left_out, shrinkage_of
+from heldout.tasks.forecast.shrinkage import FOLDS, Shrinkage, fewer_columns, folds_of, left_out, shrinkage_of
 from heldout.tasks.forecast.sums import CellSums, dense_blocks, is_sparse_enough, total
-
-logger = logging.getLogger("heldout")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from heldout._core.types import Matrix
+
+logger = logging.getLogger("heldout")
 
 _FEW_GENES = 3000
 """Up to this number of genes, sums are kept: 144 MB for each past time."""
@@ -169,9 +169,12 @@ class Spaces:
             whole, left = self._until(n) if sums is None else sums
             return _placed(space, whole.means, shrinkage_of([(whole - left, left)], n_comps))
         cells = [self._read(i) for i in range(n)]
-        columns = cells if self._n_genes <= n_cells else fewer_columns(cells)
         means = np.array([total(X) / X.shape[0] for X in cells])
-        return _placed(space, means, shrinkage_of(folds_of(columns), n_comps))
+        if self._n_genes > n_cells:
+            folds = folds_of(fewer_columns(cells))
+        else:
+            folds = folds_of(cells, None if sums is None else sums[0])
+        return _placed(space, means, shrinkage_of(folds, n_comps))
 
     def _until(self, n: int) -> tuple[CellSums, CellSums]:
         """Sums over the cells of the first n times, and over the tenth of them that is left out."""

@@ -10,8 +10,8 @@ from heldout._core.method import without_prefix
 from heldout._core.partition import read_partition
 from heldout._core.times import cell_times
 from heldout.tasks.forecast.encoding import coordinates
+from heldout.tasks.forecast.shrinkage import Shrinkage
 from heldout.tasks.forecast.space import Space
-from heldout.tasks.forecast.spread import Shrinkage
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -44,7 +44,7 @@ def cells_at(
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Row numbers of the start cells of a prediction, their time, and their coordinates (n × k).
 
-    Train cells are placed as other cells are. Without ``train_only`` the cells are new, and have it.
+    Train cells are placed as other cells are. Without ``train_only`` the cells are new, and stay where they are.
     """
     rows, start_time = start_cells(adata, fit, at, train_only=train_only)
     layer = fit.info["layer"] if layer is None else layer

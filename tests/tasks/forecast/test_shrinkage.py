@@ -14,9 +14,9 @@ from sklearn.decomposition import PCA
 import heldout as ho
 from heldout._core.fits import read_fit
 from heldout.tasks.forecast import space as module
-from heldout.tasks.forecast.noise import noise_floor
+from heldout.tasks.forecast.shrinkage import FOLDS, fewer_columns, folds_of, shrinkage_of
 from heldout.tasks.forecast.space import Spaces
-from heldout.tasks.forecast.spread import FOLDS, fewer_columns, folds_of, shrinkage_of
+from tests.helpers.forecasts import noise_floor
 
 TIMES = 5
 

@@ -92,15 +92,17 @@ def _root(of_others: np.ndarray, of_fitted: np.ndarray) -> np.ndarray:
     return np.sqrt(ratio.clip(0, 1))
 
 
-def folds_of(cells: Sequence[Matrix]) -> Iterator[tuple[CellSums, CellSums]]:
+def folds_of(cells: Sequence[Matrix], whole: CellSums | None = None) -> Iterator[tuple[CellSums, CellSums]]:
     """Leave out a tenth of the cells of each time in turn, until enough cells were left out.
 
     Parameters
     ----------
     cells
         Cells of each time, T matrices (n_t × p).
+    whole
+        Sums over all of them, if they are known.
     """
-    whole = added(CellSums.of(X) for X in cells)
+    whole = added(CellSums.of(X) for X in cells) if whole is None else whole
     for fold in range(int(np.ceil(FOLDS * min(1.0, _ENOUGH / whole.sizes.sum())))):
         left = added(CellSums.of(left_out(X, fold)) for X in cells)
         yield whole - left, left
